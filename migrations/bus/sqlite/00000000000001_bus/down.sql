@@ -1,0 +1,1 @@
+DROP TABLE dead_letters; DROP TABLE cursors; DROP TABLE messages;

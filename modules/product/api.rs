@@ -1,0 +1,83 @@
+//! Product's contract.
+
+use crate::platform::contract::{Empty, Tagged, Text};
+use crate::platform::money::Money;
+use crate::platform::page::{Page, PageNumber, PageSize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A product of the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Product {
+    /// 24 hex digits.
+    pub id: String,
+    /// 1 to 64 characters, unique.
+    pub sku_code: String,
+    /// What it is called.
+    pub name: String,
+    /// What it is.
+    pub description: Option<String>,
+    /// Price of one piece.
+    pub price: Money,
+}
+
+/// A product as a client sends it. Everything is optional here, so that a refusal names all that is missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProductInput {
+    /// Required: 1 to 64 characters, trimmed.
+    pub sku_code: Option<String>,
+    /// Required: 1 to 255 characters.
+    pub name: Option<String>,
+    /// At most 10,000 characters.
+    pub description: Option<String>,
+    /// Required, not negative.
+    pub price: Option<Money>,
+}
+
+crate::errors! {
+    /// What the catalogue refuses.
+    pub enum ProductError in "product" {
+        /// No product has this id.
+        NotFound { id: String } = 404, "Product with id {id} not found";
+        /// No product has this SKU code.
+        UnknownSku { sku_code: String } = 404, "Product with SKU CODE {sku_code} not found.";
+        /// Another product has it.
+        SkuTaken { sku_code: String } = 400, "Product with SKU {sku_code} already exists";
+        /// Somebody else changed it since the caller read it.
+        Stale { id: String } = 412, "Product with id {id} was changed meanwhile; read it again";
+        /// A change must say which version it is based on.
+        VersionMissing { id: String } = 428, "a change of product {id} needs If-Match with the ETag it was read with";
+    }
+}
+
+crate::contract! {
+    /// The catalogue, as its peers and clients call it.
+    pub trait ProductApi in "product", error = ProductError, client = ProductClient {
+        /// Lists products by id; with `q`, those whose SKU code or name contains it.
+        fn list(query page: PageNumber, query size: PageSize, query q: Option<String>) -> Page<Product> = GET "/api/v1/products" => 200, Any, repeatable;
+
+        /// Reads one product; its ETag is what a change names in If-Match.
+        fn get(path id: String) -> Tagged<Product> = GET "/api/v1/products/{id}" => 200, Any, repeatable;
+
+        /// The price of one SKU, as a bare number.
+        fn price(path sku_code: String) -> Money = GET "/api/v1/products/{sku_code}/price" => 200, Any, repeatable;
+
+        /// The prices of many SKUs in one call; unknown ones are left out.
+        fn prices(body sku_codes: Vec<String>) -> BTreeMap<String, Money> = POST "/api/v1/products/prices" => 200, Any, repeatable;
+
+        /// Says whether a SKU code exists: 200 without a body, or 404.
+        fn exists(path sku_code: String) -> Empty = GET "/api/v1/products/sku/{sku_code}" => 200, Any, repeatable;
+
+        /// Adds a product.
+        fn create(body product: ProductInput) -> Product = POST "/api/v1/products" => 201, Admin, once;
+
+        /// Replaces a product, if nobody changed it since it was read.
+        fn replace(path id: String, header if_match: Option<String>, body product: ProductInput) -> Tagged<Product> = PUT "/api/v1/products/{id}" => 200, Admin, once;
+
+        /// Removes a product.
+        fn delete(path id: String) -> Text = DELETE "/api/v1/products/{id}" => 200, Admin, once;
+    }
+}

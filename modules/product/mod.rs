@@ -1,0 +1,42 @@
+//! Product owns the catalogue: what can be bought, under which SKU code, at which price.
+//!
+//! It promises unique SKU codes, prices that are exact decimals, and a version for each document, so
+//! that of two editors the second is told. It depends on no peer. Products are documents: in SQLite
+//! a JSON column, in MongoDB a document.
+
+pub mod api;
+
+#[cfg(feature = "product")]
+mod events;
+#[cfg(feature = "product")]
+mod service;
+#[cfg(feature = "product")]
+mod store;
+
+#[cfg(feature = "product")]
+pub use build::build;
+
+#[cfg(feature = "product")]
+mod build {
+    use super::{api, service, store};
+    use crate::platform::host::{Host, Parts, StartError};
+    use crate::platform::outbox;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    /// Opens the store and builds the service with what runs beside it.
+    pub fn build(host: &Host) -> Result<(Arc<dyn api::ProductApi>, Parts), StartError> {
+        let path = host.settings.sqlite_path("product", host.settings.product.store.as_deref())?;
+        let store = Arc::new(store::sqlite::SqliteProducts::open(&path)?);
+        let service: Arc<dyn api::ProductApi> = Arc::new(service::ProductService::new(store.clone()));
+        let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
+        let (db, bus) = (store.db().clone(), host.bus.clone());
+        parts.worker("product-outbox", move |stop| outbox::relay(db, bus, stop));
+        let db = store.db().clone();
+        parts.check("productStore", move || {
+            let db = db.clone();
+            async move { outbox::waiting(&db).await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
+        });
+        Ok((service, parts))
+    }
+}

@@ -1,0 +1,121 @@
+//! The catalogue's rules.
+
+use super::api::{Product, ProductApi, ProductError, ProductInput};
+use super::events;
+use super::store::{NewId, ProductStore};
+use crate::platform::contract::{Empty, Tagged, Text};
+use crate::platform::cx::Cx;
+use crate::platform::event::Event;
+use crate::platform::money::Money;
+use crate::platform::page::{Page, PageNumber, PageRequest, PageSize};
+use crate::platform::problem::{FieldError, Problem};
+use crate::platform::sku;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// SKU codes in one price call at most.
+const MAX_PRICES: usize = 1000;
+const MAX_NAME: usize = 255;
+const MAX_DESCRIPTION: usize = 10_000;
+
+/// See [`ProductApi`].
+pub(super) struct ProductService {
+    store: Arc<dyn ProductStore>,
+    ids: NewId,
+}
+
+impl ProductService {
+    /// On this store.
+    pub(super) fn new(store: Arc<dyn ProductStore>) -> Self {
+        Self { store, ids: NewId::default() }
+    }
+}
+
+/// All that is wrong with it, or the product.
+fn checked(id: String, input: ProductInput) -> Result<Product, Problem> {
+    let mut errors = Vec::new();
+    let sku_code = sku::required(input.sku_code, "skuCode", &mut errors);
+    let name = input.name.map(|n| n.trim().to_string()).unwrap_or_default();
+    if name.is_empty() || name.chars().count() > MAX_NAME {
+        errors.push(FieldError::new("name", format!("is required, 1 to {MAX_NAME} characters")));
+    }
+    if input.description.as_ref().is_some_and(|d| d.chars().count() > MAX_DESCRIPTION) {
+        errors.push(FieldError::new("description", format!("at most {MAX_DESCRIPTION} characters")));
+    }
+    match input.price {
+        None => errors.push(FieldError::new("price", "is required")),
+        Some(price) if price.is_negative() => errors.push(FieldError::new("price", "must not be negative")),
+        Some(_) => {}
+    }
+    match input.price {
+        Some(price) if errors.is_empty() => Ok(Product { id, sku_code, name, description: input.description, price }),
+        _ => Err(Problem::invalid(errors)),
+    }
+}
+
+#[async_trait(?Send)]
+impl ProductApi for ProductService {
+    async fn list(&self, _: &Cx, page: PageNumber, size: PageSize, q: Option<String>) -> Result<Page<Product>, ProductError> {
+        let request = PageRequest::of(page, size);
+        let (products, total) = self.store.page(request, q.filter(|q| !q.trim().is_empty())).await?;
+        Ok(Page::new(request, products, total))
+    }
+
+    async fn get(&self, _: &Cx, id: String) -> Result<Tagged<Product>, ProductError> {
+        match self.store.get(&id).await? {
+            Some((value, version)) => Ok(Tagged { value, version }),
+            None => Err(ProductError::NotFound { id }),
+        }
+    }
+
+    async fn price(&self, _: &Cx, sku_code: String) -> Result<Money, ProductError> {
+        let found = self.store.prices(vec![sku_code.clone()]).await?;
+        found.into_values().next().ok_or(ProductError::UnknownSku { sku_code })
+    }
+
+    async fn prices(&self, _: &Cx, sku_codes: Vec<String>) -> Result<BTreeMap<String, Money>, ProductError> {
+        if sku_codes.len() > MAX_PRICES {
+            return Err(Problem::field("body", format!("at most {MAX_PRICES} SKU codes in one call")).into());
+        }
+        Ok(self.store.prices(sku_codes).await?)
+    }
+
+    async fn exists(&self, cx: &Cx, sku_code: String) -> Result<Empty, ProductError> {
+        self.price(cx, sku_code).await.map(|_| Empty)
+    }
+
+    async fn create(&self, cx: &Cx, product: ProductInput) -> Result<Product, ProductError> {
+        let product = checked(self.ids.next(), product)?;
+        let event = Event::new("product", events::CREATED, &product.id, cx.trace, &product)?;
+        if self.store.insert(product.clone(), event).await? {
+            Ok(product)
+        } else {
+            Err(ProductError::SkuTaken { sku_code: product.sku_code })
+        }
+    }
+
+    async fn replace(&self, cx: &Cx, id: String, if_match: Option<String>, product: ProductInput) -> Result<Tagged<Product>, ProductError> {
+        let product = checked(id.clone(), product)?;
+        let Some(tag) = if_match else { return Err(ProductError::VersionMissing { id }) };
+        let Some((_, current)) = self.store.get(&id).await? else { return Err(ProductError::NotFound { id }) };
+        let based_on = if tag.trim() == "*" { Some(current) } else { tag.trim().trim_matches('"').parse().ok() };
+        let Some(version) = based_on.filter(|v| *v == current) else { return Err(ProductError::Stale { id }) };
+        let event = Event::new("product", events::CHANGED, &id, cx.trace, &product)?;
+        match self.store.replace(product.clone(), version, event).await? {
+            Some(true) => Ok(Tagged { value: product, version: version + 1 }),
+            Some(false) => Err(ProductError::Stale { id }),
+            None => Err(ProductError::SkuTaken { sku_code: product.sku_code }),
+        }
+    }
+
+    async fn delete(&self, cx: &Cx, id: String) -> Result<Text, ProductError> {
+        let Some((product, _)) = self.store.get(&id).await? else { return Err(ProductError::NotFound { id }) };
+        let event = Event::new("product", events::DELETED, &id, cx.trace, &product)?;
+        if self.store.delete(&id, event).await? {
+            Ok(Text(format!("Product with id {id} deleted successfully")))
+        } else {
+            Err(ProductError::NotFound { id })
+        }
+    }
+}

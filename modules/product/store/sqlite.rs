@@ -1,0 +1,152 @@
+//! Documents in SQLite: a JSON column, with what is looked up by beside it.
+
+use super::ProductStore;
+use crate::platform::event::Event;
+use crate::platform::money::Money;
+use crate::platform::outbox;
+use crate::platform::page::PageRequest;
+use crate::platform::store::sqlite::Db;
+use crate::platform::store::{StoreError, types};
+use crate::shop::product::api::Product;
+use async_trait::async_trait;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/product/sqlite");
+
+diesel::table! {
+    products (id) {
+        id -> Text,
+        sku_code -> Text,
+        name -> Text,
+        version -> BigInt,
+        doc -> Text,
+    }
+}
+
+/// See [`ProductStore`].
+pub(in crate::shop::product) struct SqliteProducts {
+    db: Db,
+}
+
+impl SqliteProducts {
+    /// Opens or creates it.
+    pub(in crate::shop::product) fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { db: Db::open(path, MIGRATIONS)? })
+    }
+
+    /// The database, for its outbox.
+    pub(in crate::shop::product) fn db(&self) -> &Db {
+        &self.db
+    }
+}
+
+/// A pattern for LIKE that means the text itself.
+fn containing(text: &str) -> String {
+    let escaped: String = text.chars().flat_map(|c| if matches!(c, '%' | '_' | '\\') { vec!['\\', c] } else { vec![c] }).collect();
+    format!("%{escaped}%")
+}
+
+#[async_trait(?Send)]
+impl ProductStore for SqliteProducts {
+    async fn page(&self, request: PageRequest, q: Option<String>) -> Result<(Vec<Product>, i64), StoreError> {
+        let pattern = q.as_deref().map(|q| containing(q.trim()));
+        self.db
+            .read(async move |c| {
+                let matching = || {
+                    let mut query = products::table.into_boxed();
+                    if let Some(p) = &pattern {
+                        query = query.filter(products::name.like(p).escape('\\').or(products::sku_code.like(p).escape('\\')));
+                    }
+                    query
+                };
+                let total: i64 = matching().count().get_result(c).await?;
+                let rows = matching().select(products::doc).order(products::id).limit(i64::from(request.size)).offset(request.offset());
+                let docs: Vec<String> = rows.load(c).await?;
+                Ok((docs.iter().map(|doc| types::from_json(doc)).collect::<Result<_, _>>()?, total))
+            })
+            .await
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<(Product, i64)>, StoreError> {
+        let id = id.to_string();
+        let row: Option<(String, i64)> = self
+            .db
+            .read(async move |c| {
+                Ok::<_, StoreError>(products::table.find(&id).select((products::doc, products::version)).first(c).await.optional()?)
+            })
+            .await?;
+        row.map(|(doc, version)| Ok((types::from_json(&doc)?, version))).transpose()
+    }
+
+    async fn prices(&self, sku_codes: Vec<String>) -> Result<BTreeMap<String, Money>, StoreError> {
+        let docs: Vec<String> = self
+            .db
+            .read(async move |c| {
+                Ok::<_, StoreError>(products::table.filter(products::sku_code.eq_any(&sku_codes)).select(products::doc).load(c).await?)
+            })
+            .await?;
+        let products = docs.iter().map(|doc| types::from_json::<Product>(doc)).collect::<Result<Vec<_>, _>>()?;
+        Ok(products.into_iter().map(|p| (p.sku_code, p.price)).collect())
+    }
+
+    async fn insert(&self, product: Product, event: Event) -> Result<bool, StoreError> {
+        self.db
+            .write(async move |c| {
+                let row = (
+                    products::id.eq(&product.id),
+                    products::sku_code.eq(&product.sku_code),
+                    products::name.eq(&product.name),
+                    products::version.eq(1),
+                    products::doc.eq(types::to_json(&product)?),
+                );
+                if diesel::insert_or_ignore_into(products::table).values(row).execute(c).await? == 0 {
+                    return Ok(false);
+                }
+                outbox::append(c, &event).await?;
+                Ok(true)
+            })
+            .await
+    }
+
+    async fn replace(&self, product: Product, version: i64, event: Event) -> Result<Option<bool>, StoreError> {
+        let written = self
+            .db
+            .write(async move |c| {
+                let row = products::table.filter(products::id.eq(&product.id).and(products::version.eq(version)));
+                let changes = (
+                    products::sku_code.eq(&product.sku_code),
+                    products::name.eq(&product.name),
+                    products::version.eq(version + 1),
+                    products::doc.eq(types::to_json(&product)?),
+                );
+                if diesel::update(row).set(changes).execute(c).await? == 0 {
+                    return Ok(false);
+                }
+                outbox::append(c, &event).await?;
+                Ok(true)
+            })
+            .await;
+        match written {
+            Ok(done) => Ok(Some(done)),
+            Err(StoreError::Taken(_)) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn delete(&self, id: &str, event: Event) -> Result<bool, StoreError> {
+        let id = id.to_string();
+        self.db
+            .write(async move |c| {
+                if diesel::delete(products::table.find(&id)).execute(c).await? == 0 {
+                    return Ok(false);
+                }
+                outbox::append(c, &event).await?;
+                Ok(true)
+            })
+            .await
+    }
+}

@@ -1,0 +1,10 @@
+//! Tradepost: a shop backend in one binary, or in one process a module.
+//!
+//! `main -> wiring -> modules -> platform`: arrows run one way. See ARCHITECTURE.md for the map.
+
+pub mod config;
+pub mod modules;
+pub mod platform;
+
+#[path = "../modules/mod.rs"]
+pub mod shop;

@@ -1,0 +1,156 @@
+//! The table of modules: what there is, what is compiled in, who needs whom, and who starts first.
+
+/// A module of the shop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Module {
+    /// Issuer of access tokens, for development.
+    Identity,
+    /// The catalogue.
+    Product,
+    /// Stock and reservations.
+    Inventory,
+    /// Orders.
+    Order,
+    /// Inbox, mail, webhooks.
+    Notification,
+}
+
+impl Module {
+    /// Every module there is.
+    pub const ALL: [Module; 5] = [Module::Identity, Module::Product, Module::Inventory, Module::Order, Module::Notification];
+
+    /// Its name: in settings, in `--modules`, and its Cargo feature.
+    pub fn name(self) -> &'static str {
+        match self {
+            Module::Identity => "identity",
+            Module::Product => "product",
+            Module::Inventory => "inventory",
+            Module::Order => "order",
+            Module::Notification => "notification",
+        }
+    }
+
+    /// The module of this name.
+    pub fn by_name(name: &str) -> Option<Module> {
+        Module::ALL.into_iter().find(|module| module.name() == name)
+    }
+
+    /// Whether this build has its code.
+    pub fn compiled(self) -> bool {
+        match self {
+            Module::Identity => cfg!(feature = "identity"),
+            Module::Product => cfg!(feature = "product"),
+            Module::Inventory => cfg!(feature = "inventory"),
+            Module::Order => cfg!(feature = "order"),
+            Module::Notification => cfg!(feature = "notification"),
+        }
+    }
+
+    /// Peers whose contracts it calls to do its work. They start first and stop last.
+    pub fn needs(self) -> &'static [Module] {
+        match self {
+            Module::Identity | Module::Product | Module::Notification => &[],
+            Module::Inventory => &[Module::Product],
+            Module::Order => &[Module::Product, Module::Inventory],
+        }
+    }
+
+    /// Peers that it asks from a worker only, and can do without for a while: no part of the start order.
+    pub fn asks(self) -> &'static [Module] {
+        match self {
+            Module::Inventory => &[Module::Order],
+            _ => &[],
+        }
+    }
+}
+
+/// The modules to run, in the order of their start.
+///
+/// `wanted` empty means all that are compiled in. Refused: a name that is no module, a module that
+/// is not compiled in, and a module whose peer is neither among them nor given an address.
+pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result<Vec<Module>, String> {
+    let compiled: Vec<_> = Module::ALL.into_iter().filter(|m| m.compiled()).collect();
+    let names = |modules: &[Module]| modules.iter().map(|m| m.name()).collect::<Vec<_>>().join(", ");
+    let mut chosen = Vec::new();
+    for name in wanted {
+        let module = Module::by_name(name).ok_or_else(|| format!("there is no module `{name}`; this build has: {}", names(&compiled)))?;
+        if !module.compiled() {
+            return Err(format!(
+                "module `{name}` is not compiled into this build, which has: {}; build with --features {name}",
+                names(&compiled)
+            ));
+        }
+        if !chosen.contains(&module) {
+            chosen.push(module);
+        }
+    }
+    if wanted.is_empty() {
+        chosen = compiled;
+    }
+    if chosen.is_empty() {
+        return Err("this build has no module; build with --features all-in-one, or with a module's name".into());
+    }
+    for module in &chosen {
+        for peer in module.needs().iter().chain(module.asks()) {
+            if !chosen.contains(peer) && !has_address(*peer) {
+                let (module, peer) = (module.name(), peer.name());
+                return Err(format!(
+                    "module `{module}` calls `{peer}`, which runs neither here nor at a known address; add it to --modules, or set peers.{peer} (TRADEPOST__PEERS__{})",
+                    peer.to_uppercase()
+                ));
+            }
+        }
+    }
+    order(&chosen, Module::needs)
+}
+
+/// Dependencies first. A cycle is refused.
+fn order(chosen: &[Module], needs: impl Fn(Module) -> &'static [Module]) -> Result<Vec<Module>, String> {
+    let mut rest: Vec<Module> = chosen.to_vec();
+    let mut started = Vec::new();
+    while !rest.is_empty() {
+        let ready = rest.iter().position(|m| needs(*m).iter().all(|peer| !rest.contains(peer)));
+        let Some(index) = ready else {
+            return Err(format!("modules need each other in a circle: {rest:?}"));
+        };
+        started.push(rest.remove(index));
+    }
+    Ok(started)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pick(names: &[&str], addresses: &[Module]) -> Result<Vec<Module>, String> {
+        select(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>(), |m| addresses.contains(&m))
+    }
+
+    #[test]
+    #[cfg(feature = "all-in-one")]
+    fn all_start_with_their_needs_first() {
+        let all = pick(&[], &[]).unwrap();
+        let at = |m| all.iter().position(|x| *x == m).unwrap();
+        assert!(at(Module::Product) < at(Module::Inventory) && at(Module::Inventory) < at(Module::Order));
+    }
+
+    #[test]
+    #[cfg(feature = "all-in-one")]
+    fn a_part_needs_addresses_for_the_rest() {
+        let refused = pick(&["order"], &[]).unwrap_err();
+        assert!(refused.contains("`order` calls `product`") && refused.contains("TRADEPOST__PEERS__PRODUCT"), "{refused}");
+        assert_eq!(pick(&["order"], &[Module::Product, Module::Inventory]).unwrap(), [Module::Order]);
+        assert!(pick(&["basket"], &[]).unwrap_err().contains("no module `basket`"));
+    }
+
+    #[test]
+    fn a_circle_is_refused() {
+        let needs = |m: Module| -> &'static [Module] {
+            match m {
+                Module::Order => &[Module::Inventory],
+                _ => &[Module::Order],
+            }
+        };
+        assert!(order(&[Module::Order, Module::Inventory], needs).unwrap_err().contains("circle"));
+    }
+}

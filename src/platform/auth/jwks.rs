@@ -1,0 +1,150 @@
+//! The issuer's keys: found through its discovery document, cached, and fetched again when a token
+//! names one that is not there; never more often than a floor, so that made-up key ids cannot make
+//! us call the issuer. Old keys stay in use while a fetch fails.
+
+use crate::platform::contract::client::http;
+use crate::platform::problem::Problem;
+use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+const FLOOR: Duration = Duration::from_secs(5);
+const REFRESH: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The parts of OpenID Connect Discovery that we use.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Discovered {
+    /// Where the keys are.
+    pub jwks_uri: String,
+    /// Where tokens are issued.
+    pub token_endpoint: String,
+}
+
+#[derive(Clone)]
+struct Key {
+    jwk: Jwk,
+    decoding: Arc<DecodingKey>,
+}
+
+#[derive(Default)]
+struct Cached {
+    keys: HashMap<String, Key>,
+    tried: Option<Instant>,
+    fetched: Option<Instant>,
+}
+
+/// Keys of one issuer.
+pub struct Jwks {
+    issuer: String,
+    cached: RwLock<Cached>,
+    fetching: tokio::sync::Mutex<()>,
+}
+
+impl Jwks {
+    /// For this issuer; nothing is fetched before the first token.
+    pub fn new(issuer: &str) -> Self {
+        Self { issuer: issuer.into(), cached: RwLock::default(), fetching: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The key of this id, if the issuer has it and it fits the algorithm.
+    pub async fn find(&self, kid: &str, algorithm: Algorithm) -> Result<Option<Arc<DecodingKey>>, Problem> {
+        let (key, stale) = self.look(kid);
+        if key.is_none() || stale {
+            let failed = self.refresh(kid).await;
+            let (again, _) = self.look(kid);
+            return match (again, failed) {
+                (Some(key), _) => Ok(fitting(key, algorithm)),
+                (None, Some(problem)) if self.empty() => Err(problem),
+                (None, _) => Ok(None),
+            };
+        }
+        Ok(key.and_then(|key| fitting(key, algorithm)))
+    }
+
+    fn look(&self, kid: &str) -> (Option<Key>, bool) {
+        let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        let stale = cached.fetched.is_none_or(|at| at.elapsed() > REFRESH);
+        (cached.keys.get(kid).cloned(), stale)
+    }
+
+    fn empty(&self) -> bool {
+        self.cached.read().unwrap_or_else(PoisonError::into_inner).keys.is_empty()
+    }
+
+    /// One fetch at a time, none sooner than the floor after the last; answers why it failed.
+    async fn refresh(&self, kid: &str) -> Option<Problem> {
+        let _one = self.fetching.lock().await;
+        let (found, stale) = self.look(kid);
+        if found.is_some() && !stale {
+            return None;
+        }
+        {
+            let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+            // with no key at all every request depends on the next try: do not make them wait
+            let floor = if cached.keys.is_empty() { FLOOR / 10 } else { FLOOR };
+            if cached.tried.is_some_and(|at| at.elapsed() < floor) {
+                return Some(Problem::unavailable("the token issuer's keys cannot be had right now"));
+            }
+            cached.tried = Some(Instant::now());
+        }
+        match self.fetch().await {
+            Ok(keys) => {
+                let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+                cached.keys = keys;
+                cached.fetched = Some(Instant::now());
+                None
+            }
+            Err(cause) => {
+                tracing::error!(issuer = self.issuer, cause, "the issuer's keys could not be fetched");
+                Some(Problem::unavailable("the token issuer's keys cannot be had right now"))
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<HashMap<String, Key>, String> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<serde_json::Value>,
+        }
+        let discovered = discover(&self.issuer).await?;
+        let set: Set = get(&discovered.jwks_uri).await?;
+        // keys we cannot read (other uses, new algorithms) must not hide those we can
+        let readable = set.keys.into_iter().filter_map(|value| serde_json::from_value::<Jwk>(value).ok());
+        let keys = readable.filter_map(|jwk| {
+            let kid = jwk.common.key_id.clone()?;
+            let decoding = Arc::new(DecodingKey::from_jwk(&jwk).ok()?);
+            Some((kid, Key { jwk, decoding }))
+        });
+        Ok(keys.collect())
+    }
+}
+
+/// Reads the issuer's discovery document.
+pub async fn discover(issuer: &str) -> Result<Discovered, String> {
+    get(&format!("{issuer}/.well-known/openid-configuration")).await
+}
+
+async fn get<T: serde::de::DeserializeOwned>(url: &str) -> Result<T, String> {
+    let mut answer = http().get(url).timeout(TIMEOUT).send().await.map_err(|e| format!("{url}: {e}"))?;
+    if !answer.status().is_success() {
+        return Err(format!("{url}: answered {}", answer.status()));
+    }
+    let body = answer.body().limit(1 << 20).await.map_err(|e| format!("{url}: {e}"))?;
+    serde_json::from_slice(&body).map_err(|e| format!("{url}: {e}"))
+}
+
+/// A key is used for what it says it is for, and for nothing else.
+fn fitting(key: Key, algorithm: Algorithm) -> Option<Arc<DecodingKey>> {
+    use jsonwebtoken::jwk::{AlgorithmParameters, PublicKeyUse};
+    let signs = !matches!(key.jwk.common.public_key_use, Some(PublicKeyUse::Encryption));
+    let named = key.jwk.common.key_algorithm.is_none_or(|a| a.to_string() == format!("{algorithm:?}"));
+    let family = match key.jwk.algorithm {
+        AlgorithmParameters::RSA(_) => !matches!(algorithm, Algorithm::ES256 | Algorithm::ES384),
+        AlgorithmParameters::EllipticCurve(_) => matches!(algorithm, Algorithm::ES256 | Algorithm::ES384),
+        _ => false,
+    };
+    (signs && named && family).then_some(key.decoding)
+}

@@ -1,0 +1,150 @@
+//! Who is calling: access tokens checked against the issuer's published keys.
+//!
+//! Rules: RFC 7519 and RFC 9068 for claims, Keycloak's for roles. Nothing here knows which issuer
+//! it is; the built-in one is reached over HTTP like any other.
+
+pub mod credentials;
+pub mod jwks;
+
+pub use credentials::Credentials;
+
+use crate::platform::cx::Principal;
+use crate::platform::problem::Problem;
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header, errors::ErrorKind};
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Public-key algorithms only: with a shared-secret one among them, the public key would be the secret.
+const ALGORITHMS: [Algorithm; 8] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+];
+/// No honest token is longer.
+const MAX_TOKEN: usize = 16 * 1024;
+/// Clocks differ.
+const LEEWAY: u64 = 5;
+/// A verified token is taken at its word for so long: a withdrawn key is noticed after it.
+const REMEMBER: Duration = Duration::from_secs(30);
+const REMEMBER_MOST: usize = 4096;
+
+#[derive(Debug, Deserialize)]
+struct Claims {
+    sub: Option<String>,
+    exp: i64,
+    typ: Option<String>,
+    preferred_username: Option<String>,
+    email: Option<String>,
+    #[serde(default)]
+    realm_access: Roles,
+    #[serde(default)]
+    resource_access: BTreeMap<String, Roles>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Roles {
+    #[serde(default)]
+    roles: Vec<String>,
+}
+
+/// Checks access tokens of one issuer.
+pub struct Authenticator {
+    issuer: String,
+    audience: String,
+    keys: jwks::Jwks,
+    known: Mutex<HashMap<String, (Arc<Principal>, Instant)>>,
+}
+
+impl Authenticator {
+    /// For tokens of this issuer that are meant for this audience.
+    pub fn new(issuer: &str, audience: &str) -> Self {
+        let issuer = issuer.trim_end_matches('/').to_string();
+        Self { keys: jwks::Jwks::new(&issuer), issuer, audience: audience.into(), known: Mutex::new(HashMap::new()) }
+    }
+
+    /// The bearer of this token; 401 says what is wrong with it, 503 that the issuer's keys cannot be had.
+    pub async fn authenticate(&self, token: &str) -> Result<Arc<Principal>, Problem> {
+        if let Some(principal) = self.recall(token) {
+            return Ok(principal);
+        }
+        if token.len() > MAX_TOKEN {
+            return Err(refuse("the token is too long"));
+        }
+        let header = decode_header(token).map_err(|_| refuse("the token is not a JWT"))?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return Err(refuse("the token's algorithm is not accepted"));
+        }
+        let kid = header.kid.as_deref().ok_or_else(|| refuse("the token names no key"))?;
+        let key = self.keys.find(kid, header.alg).await?.ok_or_else(|| refuse("the token's key is not the issuer's"))?;
+        let mut validation = Validation::new(header.alg);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        let claims = decode::<Claims>(token, &key, &validation).map_err(|e| refuse(reason(e.kind())))?.claims;
+        let access_token =
+            claims.typ.as_deref() == Some("Bearer") || header.typ.as_deref().is_some_and(|t| t.eq_ignore_ascii_case("at+jwt"));
+        if !access_token {
+            return Err(refuse("the token is not an access token"));
+        }
+        let lifetime = u64::try_from(claims.exp - crate::platform::clock::now_ms() / 1000).unwrap_or(0);
+        let principal = Arc::new(self.principal(claims, token)?);
+        self.remember(token, &principal, Duration::from_secs(lifetime));
+        Ok(principal)
+    }
+
+    fn principal(&self, claims: Claims, token: &str) -> Result<Principal, Problem> {
+        let subject = claims.sub.filter(|s| !s.is_empty()).ok_or_else(|| refuse("the token has no subject"))?;
+        let mut roles = claims.realm_access.roles;
+        // only roles of our own client: `admin` of another one says nothing about this shop
+        roles.extend(claims.resource_access.into_iter().filter(|(client, _)| *client == self.audience).flat_map(|(_, r)| r.roles));
+        Ok(Principal {
+            username: claims.preferred_username.unwrap_or_else(|| subject.clone()),
+            subject,
+            email: claims.email,
+            roles,
+            token: token.to_string(),
+        })
+    }
+
+    fn recall(&self, token: &str) -> Option<Arc<Principal>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(token).filter(|(_, until)| *until > Instant::now()).map(|(principal, _)| principal.clone())
+    }
+
+    fn remember(&self, token: &str, principal: &Arc<Principal>, lifetime: Duration) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBER_MOST {
+            let now = Instant::now();
+            known.retain(|_, (_, until)| *until > now);
+            if known.len() >= REMEMBER_MOST {
+                known.clear();
+            }
+        }
+        known.insert(token.to_string(), (principal.clone(), Instant::now() + lifetime.min(REMEMBER)));
+    }
+}
+
+fn refuse(reason: &str) -> Problem {
+    Problem::unauthorized(Some(reason))
+}
+
+fn reason(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::ExpiredSignature => "the token has expired",
+        ErrorKind::ImmatureSignature => "the token is not valid yet",
+        ErrorKind::InvalidIssuer => "the token is another issuer's",
+        ErrorKind::InvalidAudience => "the token is meant for another audience",
+        ErrorKind::InvalidSignature => "the token's signature is wrong",
+        ErrorKind::MissingRequiredClaim(_) => "the token lacks exp, iss or aud",
+        _ => "the token is malformed",
+    }
+}

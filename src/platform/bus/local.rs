@@ -1,0 +1,262 @@
+//! The embedded bus: a durable log in SQLite, read by each group from its own position.
+//!
+//! Several processes of one machine can share it, since it is a file: a publisher wakes the
+//! consumers of its own process at once, those of others find new events by polling.
+
+use super::{ApplyError, Bus, Consumer, DeadLetter};
+use crate::platform::clock;
+use crate::platform::event::Event;
+use crate::platform::store::sqlite::{Conn, Db, POLL};
+use crate::platform::store::{StoreError, types};
+use async_trait::async_trait;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/bus/sqlite");
+
+mod tables {
+    diesel::table! {
+        messages (position) {
+            position -> BigInt,
+            topic -> Text,
+            body -> Text,
+        }
+    }
+    diesel::table! {
+        cursors (consumer) {
+            consumer -> Text,
+            position -> BigInt,
+        }
+    }
+    diesel::table! {
+        dead_letters (id) {
+            id -> BigInt,
+            consumer -> Text,
+            body -> Text,
+            error -> Text,
+            died_at -> BigInt,
+            replay -> Bool,
+        }
+    }
+}
+use tables::{cursors, dead_letters, messages};
+
+/// Events given to a consumer at once.
+const BATCH: i64 = 200;
+/// Attempts at an event that its consumer calls unfit, before it is buried.
+const ATTEMPTS: u32 = 3;
+/// Messages kept behind the slowest consumer, for a look at what went by.
+const KEEP: i64 = 10_000;
+
+/// See the module.
+pub struct LocalBus {
+    db: Db,
+}
+
+impl LocalBus {
+    /// Opens or creates the log.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { db: Db::open(path, MIGRATIONS)? })
+    }
+
+    async fn fetch(&self, consumer: &dyn Consumer) -> Result<Vec<(i64, Event)>, StoreError> {
+        let (group, topics) = (consumer.group(), consumer.topics());
+        let rows: Vec<(i64, String)> = self
+            .db
+            .read(async move |c| {
+                let from: Option<i64> = cursors::table.find(group).select(cursors::position).first(c).await.optional()?;
+                let query = messages::table.filter(messages::position.gt(from.unwrap_or(0)).and(messages::topic.eq_any(topics)));
+                Ok::<_, StoreError>(
+                    query.select((messages::position, messages::body)).order(messages::position).limit(BATCH).load(c).await?,
+                )
+            })
+            .await?;
+        rows.into_iter().map(|(position, body)| Ok((position, types::from_json(&body)?))).collect()
+    }
+
+    /// Moves a group on, burying what it could not take in the same transaction.
+    async fn advance(&self, group: &'static str, position: i64, buried: Vec<(String, String)>) -> Result<(), StoreError> {
+        self.db
+            .write(async move |c| {
+                for (body, error) in &buried {
+                    bury(c, group, body, error).await?;
+                }
+                diesel::insert_into(cursors::table)
+                    .values((cursors::consumer.eq(group), cursors::position.eq(position)))
+                    .on_conflict(cursors::consumer)
+                    .do_update()
+                    .set(cursors::position.eq(position))
+                    .execute(c)
+                    .await?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn round(&self, consumer: &dyn Consumer) -> Result<usize, StoreError> {
+        self.again(consumer).await?;
+        let batch = self.fetch(consumer).await?;
+        let Some((last, _)) = batch.last() else { return Ok(0) };
+        let (last, count) = (*last, batch.len());
+        let events: Vec<Event> = batch.into_iter().map(|(_, event)| event).collect();
+        let buried = match consumer.apply(&events).await {
+            Ok(()) => Vec::new(),
+            Err(ApplyError::Store(cause)) => return Err(cause),
+            Err(ApplyError::Unfit(_)) => one_by_one(consumer, &events).await?,
+        };
+        self.advance(consumer.group(), last, buried).await?;
+        Ok(count)
+    }
+
+    /// Dead letters that someone asked to have replayed.
+    async fn again(&self, consumer: &dyn Consumer) -> Result<(), StoreError> {
+        let group = consumer.group();
+        let query = async move |c: &mut Conn| {
+            let wanted = dead_letters::table.filter(dead_letters::consumer.eq(group).and(dead_letters::replay.eq(true)));
+            Ok::<_, StoreError>(
+                wanted.select((dead_letters::id, dead_letters::body)).order(dead_letters::id).load::<(i64, String)>(c).await?,
+            )
+        };
+        for (id, body) in self.db.read(query).await? {
+            let failed = one_by_one(consumer, &[types::from_json(&body)?]).await?;
+            self.db
+                .write(async move |c| {
+                    diesel::delete(dead_letters::table.find(id)).execute(c).await?;
+                    for (body, error) in &failed {
+                        bury(c, group, body, error).await?;
+                    }
+                    Ok::<_, StoreError>(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what every group has long taken.
+    async fn trim(&self) -> Result<(), StoreError> {
+        self.db
+            .write(async |c| {
+                let slowest: Option<i64> = cursors::table.select(diesel::dsl::min(cursors::position)).first(c).await?;
+                let up_to = slowest.unwrap_or(0) - KEEP;
+                diesel::delete(messages::table.filter(messages::position.lt(up_to))).execute(c).await?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+async fn bury(conn: &mut Conn, group: &str, body: &str, error: &str) -> Result<(), StoreError> {
+    tracing::error!(group, error, "event became a dead letter");
+    diesel::insert_into(dead_letters::table)
+        .values((
+            dead_letters::consumer.eq(group),
+            dead_letters::body.eq(body),
+            dead_letters::error.eq(error),
+            dead_letters::died_at.eq(clock::now_ms()),
+            dead_letters::replay.eq(false),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Applies events singly, so that an unfit one harms no other; answers those to bury.
+async fn one_by_one(consumer: &dyn Consumer, events: &[Event]) -> Result<Vec<(String, String)>, StoreError> {
+    let mut buried = Vec::new();
+    for event in events {
+        let mut attempt = 1;
+        loop {
+            match consumer.apply(std::slice::from_ref(event)).await {
+                Ok(()) => break,
+                Err(ApplyError::Store(cause)) => return Err(cause),
+                Err(ApplyError::Unfit(_)) if attempt < ATTEMPTS => attempt += 1,
+                Err(ApplyError::Unfit(error)) => {
+                    buried.push((types::to_json(event)?, error));
+                    break;
+                }
+            }
+        }
+    }
+    Ok(buried)
+}
+
+#[async_trait(?Send)]
+impl Bus for LocalBus {
+    async fn publish(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        let rows = events.iter().map(|e| Ok((e.topic().to_string(), types::to_json(e)?))).collect::<Result<Vec<_>, StoreError>>()?;
+        self.db
+            .write(async move |c| {
+                for (topic, body) in &rows {
+                    diesel::insert_into(messages::table).values((messages::topic.eq(topic), messages::body.eq(body))).execute(c).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken) {
+        let mut rounds: u32 = 0;
+        while !stop.is_cancelled() {
+            let committed = self.db.committed();
+            let pause = match self.round(consumer.as_ref()).await {
+                Ok(taken) if taken as i64 == BATCH => continue,
+                Ok(_) => POLL,
+                Err(cause) => {
+                    tracing::warn!(%cause, group = consumer.group(), "events not applied; will try again");
+                    Duration::from_secs(1)
+                }
+            };
+            rounds = rounds.wrapping_add(1);
+            if rounds % 256 == 0
+                && let Err(cause) = self.trim().await
+            {
+                tracing::warn!(%cause, "the bus was not trimmed");
+            }
+            tokio::select! {
+                () = committed => {}
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
+        let rows: Vec<(i64, String, String, String, i64)> = self
+            .db
+            .read(async move |c| {
+                let all = dead_letters::table.order(dead_letters::id).limit(limit);
+                let columns = (dead_letters::id, dead_letters::consumer, dead_letters::body, dead_letters::error, dead_letters::died_at);
+                Ok::<_, StoreError>(all.select(columns).load(c).await?)
+            })
+            .await?;
+        rows.into_iter()
+            .map(|(id, group, body, error, at)| {
+                Ok(DeadLetter { id, group, error, at: clock::rfc3339(at), event: types::from_json(&body)? })
+            })
+            .collect()
+    }
+
+    async fn replay(&self, id: i64) -> Result<bool, StoreError> {
+        self.db
+            .write(async move |c| {
+                let marked = diesel::update(dead_letters::table.find(id)).set(dead_letters::replay.eq(true)).execute(c).await?;
+                Ok(marked == 1)
+            })
+            .await
+    }
+
+    async fn lag(&self, group: &str) -> Result<i64, StoreError> {
+        let group = group.to_string();
+        self.db
+            .read(async move |c| {
+                let from: Option<i64> = cursors::table.find(&group).select(cursors::position).first(c).await.optional()?;
+                Ok(messages::table.filter(messages::position.gt(from.unwrap_or(0))).count().get_result(c).await?)
+            })
+            .await
+    }
+}

@@ -1,0 +1,65 @@
+//! The bus: carries events from outboxes to consumers, at least once, in order per subject.
+//!
+//! What a consumer cannot take after its attempts becomes a dead letter: kept, shown, replayable.
+
+pub mod local;
+
+use crate::platform::event::Event;
+use crate::platform::store::StoreError;
+use async_trait::async_trait;
+use serde::Serialize;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Why a consumer did not take an event.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Something it needs is away; tried again until it is back.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It will never fit; a dead letter.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// Takes events of some topics. Applying one twice must be harmless: see [`crate::platform::inbox`].
+#[async_trait(?Send)]
+pub trait Consumer: Send + Sync {
+    /// Name of the group: each group gets every event once.
+    fn group(&self) -> &'static str;
+    /// Topics it reads.
+    fn topics(&self) -> &'static [&'static str];
+    /// Applies all of these in one transaction, or none.
+    async fn apply(&self, events: &[Event]) -> Result<(), ApplyError>;
+}
+
+/// An event that a consumer could not take.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// Its number among the dead letters.
+    pub id: i64,
+    /// Whose.
+    pub group: String,
+    /// Why.
+    pub error: String,
+    /// When, RFC 3339.
+    pub at: String,
+    /// The event itself.
+    pub event: Event,
+}
+
+/// A bus.
+#[async_trait(?Send)]
+pub trait Bus: Send + Sync {
+    /// Makes these durable on the bus, in this order.
+    async fn publish(&self, events: Vec<Event>) -> Result<(), StoreError>;
+    /// Feeds a consumer until told to stop.
+    async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken);
+    /// The oldest dead letters of all groups.
+    async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError>;
+    /// Gives a dead letter to its consumer again; `false` where there is none of this id.
+    async fn replay(&self, id: i64) -> Result<bool, StoreError>;
+    /// Events published and not yet taken by a group.
+    async fn lag(&self, group: &str) -> Result<i64, StoreError>;
+}

@@ -1,0 +1,106 @@
+//! What a process gives each module, and what each module gives the process.
+
+use crate::config::Settings;
+use crate::platform::bus::{Bus, Consumer};
+use crate::platform::contract::Endpoint;
+use crate::platform::store::StoreError;
+use futures_util::future::LocalBoxFuture;
+use serde_json::Value;
+use std::sync::{Arc, OnceLock};
+use tokio_util::sync::CancellationToken;
+
+/// Given to each module when it is built.
+#[derive(Clone)]
+pub struct Host {
+    /// All settings.
+    pub settings: Arc<Settings>,
+    /// How clients reach this process.
+    pub public_url: String,
+    /// Where events go.
+    pub bus: Arc<dyn Bus>,
+    /// Where metrics are kept.
+    pub metrics: prometheus::Registry,
+}
+
+/// Runs beside the requests until the token is cancelled, then finishes soon.
+pub type Worker = Box<dyn FnOnce(CancellationToken) -> LocalBoxFuture<'static, ()>>;
+
+/// Answers whether a part is well, with details either way.
+pub type Check = Arc<dyn Fn() -> LocalBoxFuture<'static, Result<Value, String>> + Send + Sync>;
+
+/// What a built module adds to its process.
+#[derive(Default)]
+pub struct Parts {
+    /// What it serves.
+    pub endpoints: Vec<Endpoint>,
+    /// What runs beside.
+    pub workers: Vec<(&'static str, Worker)>,
+    /// What events it takes.
+    pub consumers: Vec<Arc<dyn Consumer>>,
+    /// How it is.
+    pub checks: Vec<(&'static str, Check)>,
+}
+
+impl Parts {
+    /// Adds a worker.
+    pub fn worker<F, Fut>(&mut self, name: &'static str, work: F)
+    where
+        F: FnOnce(CancellationToken) -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        self.workers.push((name, Box::new(move |stop| Box::pin(work(stop)))));
+    }
+
+    /// Adds a health check.
+    pub fn check<F, Fut>(&mut self, name: &'static str, check: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, String>> + 'static,
+    {
+        self.checks.push((name, Arc::new(move || Box::pin(check()))));
+    }
+}
+
+/// Why a process does not start; said to a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+impl From<String> for StartError {
+    fn from(text: String) -> Self {
+        StartError(text)
+    }
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        StartError(error.to_string())
+    }
+}
+
+/// A peer that is known only after its caller is built: for those asked from a worker.
+pub struct Late<T: ?Sized>(Arc<OnceLock<Arc<T>>>);
+
+impl<T: ?Sized> Clone for Late<T> {
+    fn clone(&self) -> Self {
+        Late(self.0.clone())
+    }
+}
+
+impl<T: ?Sized> Default for Late<T> {
+    fn default() -> Self {
+        Late(Arc::new(OnceLock::new()))
+    }
+}
+
+impl<T: ?Sized> Late<T> {
+    /// Makes it known; the first call counts.
+    pub fn set(&self, peer: Arc<T>) {
+        let _ = self.0.set(peer);
+    }
+
+    /// The peer, once it is known.
+    pub fn get(&self) -> Option<&Arc<T>> {
+        self.0.get()
+    }
+}

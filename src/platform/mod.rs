@@ -1,0 +1,18 @@
+//! What modules stand on. It knows no module.
+
+pub mod auth;
+pub mod bus;
+pub mod clock;
+pub mod contract;
+pub mod cx;
+pub mod discovery;
+pub mod event;
+pub mod host;
+pub mod inbox;
+pub mod money;
+pub mod outbox;
+pub mod page;
+pub mod problem;
+pub mod sku;
+pub mod store;
+pub mod web;

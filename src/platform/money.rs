@@ -1,0 +1,122 @@
+//! Money: a decimal from the first byte read to the last byte written, never a float.
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, fmt, str::FromStr};
+
+/// An amount in the shop's currency. Its scale is kept: `10.00` stays `10.00`.
+///
+/// On the wire it is a JSON number; a string holding one is taken too. It goes through the
+/// number's own text, so no float ever touches it. Stores keep that text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Money(Decimal);
+
+/// More would not survive a multiplication by a quantity in 96 bits.
+const MAX: i64 = 1_000_000_000_000;
+/// Smaller fractions than a hundredth of a cent are a mistake, not a price.
+const MAX_SCALE: u32 = 4;
+
+impl Money {
+    /// Nothing, with two decimals.
+    pub const ZERO: Money = Money(Decimal::from_parts(0, 0, 0, false, 2));
+
+    /// True below zero; the shop takes no such price.
+    pub fn is_negative(self) -> bool {
+        self.0.is_sign_negative() && !self.0.is_zero()
+    }
+
+    /// This amount so many times; `None` where it cannot be represented.
+    pub fn times(self, quantity: i64) -> Option<Money> {
+        self.0.checked_mul(Decimal::from(quantity)).map(Money)
+    }
+
+    /// The sum; `None` where it cannot be represented.
+    pub fn plus(self, other: Money) -> Option<Money> {
+        self.0.checked_add(other.0).map(Money)
+    }
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Money {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || format!("expected an amount such as 10.00, with at most {MAX_SCALE} decimals");
+        let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
+        if !plain || text.is_empty() {
+            return Err(expected());
+        }
+        let value = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str_exact(text) };
+        let mut value = value.map_err(|_| expected())?;
+        if value.scale() > MAX_SCALE {
+            value = value.normalize();
+        }
+        if value.scale() > MAX_SCALE || value.abs() > Decimal::from(MAX) {
+            return Err(format!("expected at most {MAX_SCALE} decimals and at most {MAX}"));
+        }
+        Ok(Money(value))
+    }
+}
+
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(self.0.to_string()).map_err(ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Money {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let text: Cow<'_, str> = match raw.get().strip_prefix('"') {
+            Some(_) => Cow::Owned(serde_json::from_str::<String>(raw.get()).map_err(de::Error::custom)?.trim().to_string()),
+            None => Cow::Borrowed(raw.get()),
+        };
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for Money {
+    fn schema_name() -> Cow<'static, str> {
+        "Money".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "number", "minimum": 0, "description": "an exact decimal; its scale is kept", "examples": [10.5] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_its_scale_over_json_and_takes_strings() {
+        for (text, out) in [("10.00", "10.00"), ("\"3.50\"", "3.50"), ("0", "0"), ("1e2", "100"), ("12.3400", "12.3400"), ("1.00000", "1")]
+        {
+            let money: Money = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&money).unwrap(), out, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_amount() {
+        for text in
+            ["\"\"", "\"abc\"", "null", "true", "[1]", "{}", "1e30", "0.00001", "1e-9", "99999999999999999999", "\"1_000\"", "\"NaN\""]
+        {
+            assert!(serde_json::from_str::<Money>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn is_exact_where_a_float_is_not() {
+        let price: Money = "0.10".parse().unwrap();
+        assert_eq!(price.times(3).unwrap().to_string(), "0.30");
+        assert_eq!(price.plus("0.2".parse().unwrap()).unwrap().to_string(), "0.30");
+    }
+}

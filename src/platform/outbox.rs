@@ -1,0 +1,84 @@
+//! Outbox: an event is written in the same transaction as the change it reports, and carried to
+//! the bus afterwards. Either both are there or neither is; what was not carried yet survives a crash.
+
+use crate::platform::bus::Bus;
+use crate::platform::event::Event;
+use crate::platform::store::sqlite::{Conn, Db, POLL};
+use crate::platform::store::{StoreError, types};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+mod tables {
+    diesel::table! {
+        outbox (seq) {
+            seq -> BigInt,
+            body -> Text,
+        }
+    }
+}
+use tables::outbox;
+
+/// Events carried to the bus at once.
+const BATCH: i64 = 500;
+
+/// Adds an event to the change under way.
+pub async fn append(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
+    diesel::insert_into(outbox::table).values(outbox::body.eq(types::to_json(event)?)).execute(conn).await?;
+    Ok(())
+}
+
+/// How many events wait to be carried.
+pub async fn waiting(db: &Db) -> Result<i64, StoreError> {
+    db.read(async |c| Ok(outbox::table.count().get_result(c).await?)).await
+}
+
+/// Carries one database's outbox to the bus, in order, until told to stop; then empties it once more.
+pub async fn relay(db: Db, bus: Arc<dyn Bus>, stop: CancellationToken) {
+    loop {
+        let committed = db.committed();
+        match carry(&db, bus.as_ref()).await {
+            Ok(carried) if carried as i64 == BATCH => continue,
+            Ok(_) if stop.is_cancelled() => return,
+            Ok(_) => {
+                tokio::select! {
+                    () = committed => {}
+                    () = tokio::time::sleep(POLL) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            Err(cause) => {
+                tracing::warn!(%cause, db = %db.path().display(), "outbox not carried; will try again");
+                if stop.is_cancelled() {
+                    return;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+    }
+}
+
+/// One batch. A crash between publishing and forgetting repeats it: delivery is at least once.
+async fn carry(db: &Db, bus: &dyn Bus) -> Result<usize, StoreError> {
+    let rows: Vec<(i64, String)> = db
+        .read(async |c| {
+            Ok::<_, StoreError>(outbox::table.select((outbox::seq, outbox::body)).order(outbox::seq).limit(BATCH).load(c).await?)
+        })
+        .await?;
+    let seqs: Vec<i64> = rows.iter().map(|(seq, _)| *seq).collect();
+    let (Some(first), Some(last)) = (seqs.iter().min().copied(), seqs.iter().max().copied()) else { return Ok(0) };
+    let events = rows.iter().map(|(_, body)| types::from_json(body)).collect::<Result<Vec<Event>, _>>()?;
+    bus.publish(events).await?;
+    db.write(async move |c| {
+        // rows of one writer are contiguous: a range is one statement whatever their number
+        diesel::delete(outbox::table.filter(outbox::seq.between(first, last))).execute(c).await?;
+        Ok::<_, StoreError>(())
+    })
+    .await?;
+    Ok(seqs.len())
+}

@@ -1,0 +1,126 @@
+//! Paged lists, in the very form Spring Data writes.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which page a caller asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest {
+    /// From 0.
+    pub number: u32,
+    /// 1 to 1000.
+    pub size: u32,
+}
+
+impl PageRequest {
+    /// From the two query parameters every list takes.
+    pub fn of(number: PageNumber, size: PageSize) -> Self {
+        Self { number: number.0, size: size.0 }
+    }
+
+    /// How many items come before this page.
+    pub fn offset(self) -> i64 {
+        i64::from(self.number) * i64::from(self.size)
+    }
+}
+
+/// Query parameter `page`: from 0, default 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PageNumber(pub u32);
+
+/// Query parameter `size`: 1 to 1000, default 10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSize(pub u32);
+
+impl Default for PageSize {
+    fn default() -> Self {
+        PageSize(10)
+    }
+}
+
+/// Spring Data's `Sort`, as it shows unsorted: clients do not read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub struct Sort {
+    pub empty: bool,
+    pub sorted: bool,
+    pub unsorted: bool,
+}
+
+impl Sort {
+    const NONE: Sort = Sort { empty: true, sorted: false, unsorted: true };
+}
+
+/// Spring Data's `Pageable`: what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct Pageable {
+    pub page_number: u32,
+    pub page_size: u32,
+    pub sort: Sort,
+    pub offset: i64,
+    pub paged: bool,
+    pub unpaged: bool,
+}
+
+/// One page of a list in stable order, with how much there is in all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct Page<T> {
+    pub content: Vec<T>,
+    pub pageable: Pageable,
+    pub last: bool,
+    pub total_pages: i64,
+    pub total_elements: i64,
+    pub size: u32,
+    pub number: u32,
+    pub first: bool,
+    pub number_of_elements: usize,
+    pub sort: Sort,
+    pub empty: bool,
+}
+
+impl<T> Page<T> {
+    /// Wraps the items of one page; `total` counts all pages' items.
+    pub fn new(request: PageRequest, content: Vec<T>, total: i64) -> Self {
+        let size = i64::from(request.size);
+        let total_pages = (total + size - 1) / size;
+        Page {
+            pageable: Pageable {
+                page_number: request.number,
+                page_size: request.size,
+                sort: Sort::NONE,
+                offset: request.offset(),
+                paged: true,
+                unpaged: false,
+            },
+            last: i64::from(request.number) + 1 >= total_pages,
+            total_pages,
+            total_elements: total,
+            size: request.size,
+            number: request.number,
+            first: request.number == 0,
+            number_of_elements: content.len(),
+            sort: Sort::NONE,
+            empty: content.is_empty(),
+            content,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_spring_data_says() {
+        let page = Page::new(PageRequest { number: 1, size: 3 }, vec![4, 5, 6], 9);
+        assert_eq!((page.total_pages, page.last, page.first, page.pageable.offset), (3, false, false, 3));
+        let beyond = Page::<i32>::new(PageRequest { number: 7, size: 3 }, vec![], 9);
+        assert!(beyond.empty && beyond.last && beyond.total_elements == 9);
+        let nothing = Page::<i32>::new(PageRequest { number: 0, size: 10 }, vec![], 0);
+        assert_eq!((nothing.total_pages, nothing.first, nothing.last), (0, true, true));
+    }
+}

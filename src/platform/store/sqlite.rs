@@ -1,0 +1,293 @@
+//! The embedded store: SQLite with one writer that commits many requests in one transaction.
+//!
+//! A commit that a client may rely on costs an fsync (`synchronous=FULL`). Paying it for every
+//! request would bound the shop by the disk, so requests that wait while one transaction is being
+//! written go into the next one together, each in a savepoint of its own: one that fails is undone
+//! alone, and every answer leaves after the commit that made it durable.
+//!
+//! Repositories are written against diesel-async's traits, so that the same code serves MySQL.
+//! Here those futures never wait: [`Inline`] runs each statement where it is called.
+
+use super::StoreError;
+use diesel::connection::SimpleConnection;
+use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel::{Connection, QueryResult};
+use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+use futures_util::future::BoxFuture;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+/// The connection that repositories see.
+pub type Conn = SyncConnectionWrapper<SqliteConnection, Inline>;
+
+/// diesel-async's hook for where statements run: right here, on the calling thread.
+pub struct Inline;
+
+impl SpawnBlocking for Inline {
+    fn spawn_blocking<'a, R>(&mut self, task: impl FnOnce() -> R + Send + 'static) -> BoxFuture<'a, Result<R, Box<dyn Error + Send + Sync>>>
+    where
+        R: Send + 'static,
+    {
+        let result = task();
+        Box::pin(std::future::ready(Ok(result)))
+    }
+
+    fn get_runtime() -> Self {
+        Inline
+    }
+}
+
+/// Requests in one transaction at most: bounds how long the first of them waits.
+const MAX_GROUP: usize = 256;
+/// Requests waiting for the writer at most; beyond that, callers wait to be let in.
+const MAX_QUEUE: usize = 4096;
+const READERS: usize = 4;
+
+/// Runs a request in the group's transaction and hands back what answers it after the commit.
+type Job = Box<dyn FnOnce(&mut Conn) -> Finish + Send>;
+/// Takes what went wrong with the commit, if anything did.
+type Finish = Box<dyn FnOnce(Option<String>) + Send>;
+
+/// One SQLite database. Cheap to clone; the writer ends when the last clone is dropped.
+#[derive(Clone)]
+pub struct Db(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    path: PathBuf,
+    queue: mpsc::Sender<Job>,
+    idle_readers: Mutex<Vec<Conn>>,
+    reader_permits: Semaphore,
+    committed: Notify,
+}
+
+impl Db {
+    /// Opens or creates the database, brings its schema up to date and starts its writer.
+    pub fn open(path: &Path, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
+        let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("sqlite").to_string();
+        let mut writer = connect(path)?;
+        writer.run_pending_migrations(migrations).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))?;
+        let (queue, jobs) = mpsc::channel(MAX_QUEUE);
+        let db = Db(Arc::new(Inner {
+            name: name.clone(),
+            path: path.to_path_buf(),
+            queue,
+            idle_readers: Mutex::new(Vec::new()),
+            reader_permits: Semaphore::new(READERS),
+            committed: Notify::new(),
+        }));
+        let weak = Arc::downgrade(&db.0);
+        std::thread::Builder::new()
+            .name(format!("{name}-writer"))
+            .spawn(move || {
+                let notify = || {
+                    if let Some(inner) = weak.upgrade() {
+                        inner.committed.notify_waiters();
+                    }
+                };
+                write_loop(SyncConnectionWrapper::new(writer), jobs, notify);
+            })
+            .map_err(|e| StoreError::Broken(format!("no thread for the writer of {name}: {e}")))?;
+        Ok(db)
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Waits for the next commit of this process. Register before looking at the data:
+    /// `let woken = db.committed(); look().await; woken.await`.
+    pub fn committed(&self) -> impl Future<Output = ()> + '_ {
+        self.0.committed.notified()
+    }
+
+    /// Runs `work` as one transaction, atomically and durably: `Ok` is returned after the commit,
+    /// `Err` after everything was undone.
+    ///
+    /// `work` may be run again where the backend asks for it (a deadlock on MySQL), so it changes
+    /// nothing but the database, and it awaits nothing but the connection.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let store = self.0.name.clone();
+        let job: Job = Box::new(move |conn| {
+            let result = in_savepoint(conn, &work);
+            Box::new(move |failure| {
+                let _ = answer.send(match failure {
+                    Some(cause) if result.is_ok() => Err(E::from(StoreError::Unavailable { store, cause })),
+                    _ => result,
+                });
+            })
+        });
+        let gone = || E::from(StoreError::Unavailable { store: self.0.name.clone(), cause: "its writer has stopped".into() });
+        self.0.queue.send(job).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Runs `work` on a reading connection, on a thread that may block. It sees one snapshot.
+    pub async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let broken = |cause: String| E::from(StoreError::Unavailable { store: self.0.name.clone(), cause });
+        let _permit = self.0.reader_permits.acquire().await.map_err(|e| broken(e.to_string()))?;
+        let inner = self.0.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let idle = inner.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut conn = match idle {
+                Some(conn) => conn,
+                None => SyncConnectionWrapper::new(connect(&inner.path)?),
+            };
+            let result = in_snapshot(&mut conn, &work);
+            inner.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+            Ok(result)
+        });
+        done.await.map_err(|e| broken(e.to_string()))?.map_err(E::from)?
+    }
+}
+
+fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let store = path.display().to_string();
+    let unavailable = |cause: String| StoreError::Unavailable { store: store.clone(), cause };
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).map_err(|e| unavailable(e.to_string()))?;
+    conn.batch_execute(
+        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000;",
+    )
+    .map_err(|e| unavailable(e.to_string()))?;
+    Ok(conn)
+}
+
+fn write_loop(mut conn: Conn, mut jobs: mpsc::Receiver<Job>, notify: impl Fn()) {
+    let mut group = Vec::with_capacity(MAX_GROUP);
+    while jobs.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
+        if let Err(cause) = execute(&mut conn, "BEGIN IMMEDIATE") {
+            // the finishers need a result to give up: run against a connection outside any transaction would write
+            tracing::error!(%cause, "no transaction for a group of writes");
+            group.clear();
+            continue;
+        }
+        let finishers: Vec<Finish> = group.drain(..).map(|job| job(&mut conn)).collect();
+        let failure = execute(&mut conn, "COMMIT").err().map(|cause| {
+            tracing::error!(%cause, "a group of writes was not committed");
+            let _ = execute(&mut conn, "ROLLBACK");
+            cause.to_string()
+        });
+        let committed = failure.is_none();
+        for finish in finishers {
+            finish(failure.clone());
+        }
+        if committed {
+            notify();
+        }
+    }
+}
+
+fn execute(conn: &mut Conn, sql: &'static str) -> QueryResult<()> {
+    futures_util::FutureExt::now_or_never(conn.spawn_blocking(move |c: &mut SqliteConnection| c.batch_execute(sql)))
+        .unwrap_or(Err(diesel::result::Error::BrokenTransactionManager))
+}
+
+fn in_savepoint<T, E: From<StoreError>>(conn: &mut Conn, work: &impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+    execute(conn, "SAVEPOINT request").map_err(|e| E::from(e.into()))?;
+    let result = run(conn, work);
+    let end = if result.is_ok() { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" };
+    match execute(conn, end) {
+        Ok(()) => result,
+        Err(cause) => result.and(Err(E::from(cause.into()))),
+    }
+}
+
+fn in_snapshot<T, E: From<StoreError>>(conn: &mut Conn, work: &impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+    execute(conn, "BEGIN DEFERRED").map_err(|e| E::from(e.into()))?;
+    let result = run(conn, work);
+    execute(conn, "ROLLBACK").map_err(|e| E::from(e.into()))?;
+    result
+}
+
+fn run<T, E: From<StoreError>>(conn: &mut Conn, work: &impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+    // a panic in one request must not take the writer, and with it everybody's writes, away
+    let outcome = catch_unwind(AssertUnwindSafe(|| futures_util::FutureExt::now_or_never(work(conn))));
+    match outcome {
+        Ok(Some(result)) => result,
+        Ok(None) => Err(E::from(StoreError::Broken("a transaction waited for something other than its connection".into()))),
+        Err(_) => Err(E::from(StoreError::Broken("a transaction panicked".into()))),
+    }
+}
+
+/// Marks the type that schemas of this backend are checked against.
+pub type Backend = Sqlite;
+
+/// How long [`Db::committed`] is waited for where another process may write, too.
+pub const POLL: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use diesel::sql_types::{BigInt, Text};
+    use diesel_async::RunQueryDsl;
+
+    const NONE: EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/bus/sqlite");
+
+    #[derive(diesel::QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = BigInt)]
+        n: i64,
+    }
+
+    async fn count(db: &Db) -> i64 {
+        db.read(async |c| Ok::<_, StoreError>(diesel::sql_query("SELECT count(*) AS n FROM t").get_result::<Count>(c).await?.n))
+            .await
+            .unwrap()
+    }
+
+    fn open() -> (tempfile::TempDir, Db) {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("t.db"), NONE).unwrap();
+        (dir, db)
+    }
+
+    #[tokio::test]
+    async fn a_failed_request_is_undone_alone_among_a_group() {
+        let (_dir, db) = open();
+        db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT PRIMARY KEY)").execute(c).await?)).await.unwrap();
+        let writes = (0..200).map(|i| {
+            let db = db.clone();
+            async move {
+                db.write(async move |c| {
+                    let key = if i % 2 == 0 { i } else { 0 };
+                    diesel::sql_query("INSERT INTO t VALUES (?)").bind::<Text, _>(format!("other-{i}")).execute(c).await?;
+                    diesel::sql_query("INSERT INTO t VALUES (?)").bind::<Text, _>(format!("{key}")).execute(c).await?;
+                    Ok::<_, StoreError>(())
+                })
+                .await
+            }
+        });
+        let results = futures_util::future::join_all(writes).await;
+        let ok = results.iter().filter(|r| r.is_ok()).count();
+        assert_eq!(ok, 100);
+        assert!(results.iter().filter_map(|r| r.as_ref().err()).all(|e| matches!(e, StoreError::Taken(_))));
+        assert_eq!(count(&db).await, 200);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_request_is_its_own_failure() {
+        let (_dir, db) = open();
+        let failed = db.write(async |_| -> Result<(), StoreError> { panic!("on purpose") }).await;
+        assert!(matches!(failed, Err(StoreError::Broken(_))));
+        db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await.unwrap();
+        assert_eq!(count(&db).await, 0);
+    }
+}

@@ -1,0 +1,249 @@
+//! The edge of a process: every request comes in here, whatever module serves it.
+//!
+//! In this order: trace, method, token, role, `Accept`, `Content-Type`, body within its limit,
+//! deadline, handler, and the one form of refusal for whatever went wrong.
+
+use crate::platform::auth::Authenticator;
+use crate::platform::contract::{Access, Call, Endpoint, Serve};
+use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER, Trace};
+use crate::platform::problem::Problem;
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use actix_web_httpauth::extractors::bearer::BearerAuth;
+use futures_util::StreamExt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the edge enforces.
+pub struct Edge {
+    /// Checks tokens.
+    pub authenticator: Authenticator,
+    /// Largest body, in bytes.
+    pub body_limit: usize,
+    /// Longest time for one request.
+    pub timeout: Duration,
+    /// Origins that browsers may call from: `*` or a list; empty for none.
+    pub origins: Vec<String>,
+}
+
+const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+
+/// Registers all endpoints, grouped by path, so that a wrong method is told from an unknown path.
+pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edge>) {
+    let mut paths: BTreeMap<(usize, &str), Vec<Endpoint>> = BTreeMap::new();
+    for endpoint in endpoints {
+        let path = endpoint.operation.path;
+        // the router takes the first match: fixed paths come before those with parameters
+        paths.entry((path.matches('{').count(), path)).or_default().push(endpoint.clone());
+    }
+    for ((_, path), endpoints) in paths {
+        let endpoints: Arc<[Endpoint]> = endpoints.into();
+        let edge = edge.clone();
+        app.service(web::resource(path).route(web::route().to(move |request: HttpRequest, payload: RawPayload| {
+            let (endpoints, edge) = (endpoints.clone(), edge.clone());
+            async move { edge.serve(&endpoints, request, payload.0).await }
+        })));
+    }
+    let edge = edge.clone();
+    app.default_service(web::route().to(move |request: HttpRequest, payload: RawPayload| {
+        let edge = edge.clone();
+        async move { edge.serve(&[], request, payload.0).await }
+    }));
+}
+
+/// The raw payload as an extractor.
+struct RawPayload(Payload);
+
+impl FromRequest for RawPayload {
+    type Error = actix_web::Error;
+    type Future = std::future::Ready<Result<Self, Self::Error>>;
+
+    fn from_request(_: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        std::future::ready(Ok(RawPayload(payload.take())))
+    }
+}
+
+impl Edge {
+    async fn serve(&self, endpoints: &[Endpoint], request: HttpRequest, payload: Payload) -> HttpResponse {
+        let started = Instant::now();
+        let trace = Trace::parse(text(&request, TRACE_HEADER));
+        let (method, path) = (request.method().clone(), request.path().to_string());
+        let cors = self.cors(&request);
+        let outcome = match preflight(endpoints, &request) {
+            Some(response) => Ok(response),
+            None => self.run(endpoints, &request, payload, trace, started).await,
+        };
+        let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
+        let status = response.status();
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&trace.id()) {
+            headers.insert(TRACE_ID, id);
+        }
+        for (name, value) in cors {
+            headers.insert(name, value);
+        }
+        let elapsed_us = started.elapsed().as_micros() as u64;
+        if status.is_server_error() {
+            tracing::warn!(%method, path, status = status.as_u16(), elapsed_us, trace_id = trace.id(), "request failed");
+        } else {
+            tracing::debug!(%method, path, status = status.as_u16(), elapsed_us, trace_id = trace.id(), "request");
+        }
+        response
+    }
+
+    async fn run(
+        &self,
+        endpoints: &[Endpoint],
+        request: &HttpRequest,
+        payload: Payload,
+        trace: Trace,
+        started: Instant,
+    ) -> Result<HttpResponse, Problem> {
+        let wanted = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        let found = endpoints.iter().find(|e| e.operation.method == wanted);
+        let public = !endpoints.is_empty() && endpoints.iter().all(|e| e.operation.access == Access::Public);
+        let access = found.map_or(if public { Access::Public } else { Access::Any }, |e| e.operation.access);
+        let cx = self.identify(access, request, trace, started).await?;
+        let Some(endpoint) = found else { return Err(unknown(endpoints)) };
+        let deadline = cx.deadline;
+        let work = async {
+            match &endpoint.serve {
+                Serve::Raw(handler) => handler(cx, request.clone(), payload).await,
+                Serve::Contract(handler) => {
+                    acceptable(request)?;
+                    let body = self.read(request, payload).await?;
+                    handler(Call { cx, request: request.clone(), body }).await
+                }
+            }
+        };
+        match tokio::time::timeout_at(deadline.into(), work).await {
+            Ok(result) => result,
+            Err(_) => Err(Problem::unavailable("the request took too long; it may still be completed")),
+        }
+    }
+
+    async fn identify(&self, access: Access, request: &HttpRequest, trace: Trace, started: Instant) -> Result<Cx, Problem> {
+        let asked = text(request, TIMEOUT_HEADER).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+        let deadline = started + asked.unwrap_or(self.timeout).min(self.timeout);
+        let caller = if access == Access::Public {
+            Caller::Anonymous
+        } else {
+            Caller::User(self.authenticator.authenticate(&bearer(request).await?).await?)
+        };
+        let cx = Cx { caller, deadline, trace };
+        let roles = access.roles();
+        if roles.is_empty() || roles.iter().any(|role| cx.has_role(role)) {
+            return Ok(cx);
+        }
+        Err(Problem::forbidden(format!("this needs the role {}", roles.join(" or "))))
+    }
+
+    async fn read(&self, request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Problem> {
+        let too_large = || Problem::new(413, format!("the body is larger than {} bytes", self.body_limit));
+        let announced = text(request, "content-length").and_then(|n| n.parse::<usize>().ok());
+        if announced.is_some_and(|n| n > self.body_limit) {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|cause| Problem::new(400, format!("the body broke off: {cause}")))?;
+            if body.len() + chunk.len() > self.body_limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let media = text(request, "content-type").map(|t| t.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        match media.as_deref() {
+            Some(json) if json == "application/json" || (json.starts_with("application/") && json.ends_with("+json")) => Ok(body.freeze()),
+            None if body.is_empty() => Ok(body.freeze()),
+            _ if request.method() == Method::GET || request.method() == Method::DELETE || request.method() == Method::HEAD => {
+                Ok(Bytes::new())
+            }
+            _ => Err(Problem::new(415, "the body must be application/json")),
+        }
+    }
+
+    fn cors(&self, request: &HttpRequest) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(origin) = request.headers().get(header::ORIGIN) else { return Vec::new() };
+        let allowed = |o: &String| o == "*" || o.as_bytes() == origin.as_bytes();
+        if !self.origins.iter().any(allowed) {
+            return Vec::new();
+        }
+        let mut headers = vec![
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("etag, location, retry-after, x-trace-id")),
+            (header::VARY, HeaderValue::from_static("origin")),
+        ];
+        if request.method() == Method::OPTIONS {
+            headers.push((header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS")));
+            headers.push((header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600")));
+            if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+                headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone()));
+            }
+        }
+        headers
+    }
+}
+
+fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+async fn bearer(request: &HttpRequest) -> Result<String, Problem> {
+    if !request.headers().contains_key(header::AUTHORIZATION) {
+        return Err(Problem::unauthorized(None));
+    }
+    let auth =
+        BearerAuth::extract(request).await.map_err(|_| Problem::unauthorized(Some("the Authorization header is not Bearer <JWT>")))?;
+    Ok(auth.token().to_string())
+}
+
+fn allow(endpoints: &[Endpoint]) -> String {
+    let mut methods: Vec<&str> = endpoints.iter().map(|e| e.operation.method.as_str()).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.push("OPTIONS");
+    methods.dedup();
+    methods.join(", ")
+}
+
+/// OPTIONS is answered without a token: it says nothing that the contract does not.
+fn preflight(endpoints: &[Endpoint], request: &HttpRequest) -> Option<HttpResponse> {
+    if request.method() != Method::OPTIONS || endpoints.is_empty() {
+        return None;
+    }
+    Some(HttpResponse::build(StatusCode::NO_CONTENT).insert_header((header::ALLOW, allow(endpoints))).finish())
+}
+
+fn unknown(endpoints: &[Endpoint]) -> Problem {
+    if endpoints.is_empty() {
+        return Problem::new(404, "there is nothing at this path");
+    }
+    let allow = allow(endpoints);
+    let mut problem = Problem::new(405, format!("this path takes {allow}"));
+    problem.allow = Some(allow);
+    problem
+}
+
+/// Every contract call can answer JSON; a caller that takes neither that nor plain text gets 406.
+fn acceptable(request: &HttpRequest) -> Result<(), Problem> {
+    let Some(accept) = text(request, "accept") else { return Ok(()) };
+    let takes = |range: &str| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let refused = parts.any(|p| p.replace(' ', "").strip_prefix("q=").is_some_and(|q| q.parse::<f32>() == Ok(0.0)));
+        !refused
+            && (matches!(media.as_str(), "" | "*/*" | "application/*" | "application/json" | "text/*" | "text/plain")
+                || media.ends_with("+json"))
+    };
+    if accept.split(',').any(takes) {
+        Ok(())
+    } else {
+        Err(Problem::new(406, "answers are application/json; the Accept header rules it out"))
+    }
+}
