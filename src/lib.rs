@@ -2,9 +2,14 @@
 //!
 //! `main -> wiring -> modules -> platform`: arrows run one way. See ARCHITECTURE.md for the map.
 
+#[cfg(feature = "all-in-one")]
+pub mod audit;
 pub mod config;
+pub mod invariants;
 pub mod modules;
 pub mod platform;
+pub mod serve;
+pub mod wiring;
 
 #[path = "../modules/mod.rs"]
 pub mod shop;

@@ -1,1 +1,217 @@
-fn main() {}
+//! The command line. What the commands do is in the library.
+
+use clap::{CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tradepost::config::{self, Flags, Loaded, PeerMode};
+use tradepost::serve;
+
+/// A shop backend in one binary that splits into services.
+#[derive(Parser)]
+#[command(name = "tradepost", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(clap::Args, Clone)]
+struct ServeArgs {
+    /// Modules to run, by comma; all that are compiled in by default
+    #[arg(long, value_name = "A,B")]
+    modules: Option<String>,
+    /// How calls between modules of this process travel
+    #[arg(long, value_enum)]
+    peers: Option<PeerMode>,
+    /// Folder of the embedded stores
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Port to listen on; 0 takes any free one and prints it
+    #[arg(long)]
+    port: Option<u16>,
+    /// Address to listen on
+    #[arg(long)]
+    host: Option<String>,
+    /// Settings file, instead of ./tradepost.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Target {
+    /// Address of the shop
+    #[arg(long, default_value = "http://127.0.0.1:5294")]
+    url: String,
+    /// User to log in as
+    #[arg(long, default_value = "admin")]
+    user: String,
+    /// Password; demo users have their name
+    #[arg(long, env = "TRADEPOST_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the shop, or a part of it (the default)
+    Serve(ServeArgs),
+    /// Load a catalogue and its stock from an Online Retail file into a running shop
+    #[cfg(feature = "demo")]
+    Import {
+        /// The file, in CSV
+        file: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Play the invoices of an Online Retail file as orders against a running shop
+    #[cfg(feature = "demo")]
+    Replay {
+        /// The file, in CSV
+        file: PathBuf,
+        #[command(flatten)]
+        target: Target,
+        /// Orders under way at once
+        #[arg(long, default_value_t = 8)]
+        clients: usize,
+    },
+    /// Check the invariants on the data there is; exit 1 and say what is wrong otherwise
+    #[cfg(feature = "all-in-one")]
+    Audit(ServeArgs),
+    /// Print an access token of a user
+    #[cfg(feature = "demo")]
+    Token(Target),
+    /// Bring the schema of every store up to date
+    Migrate(ServeArgs),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Ask a running shop whether it is ready; exit 1 if not
+    Healthcheck {
+        /// Address of the shop
+        #[arg(long, default_value = "http://127.0.0.1:5294")]
+        url: String,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        None => run(&cli.serve),
+        Some(Command::Serve(args)) => run(&args),
+        Some(command) => other(command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("tradepost: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(args: &ServeArgs) -> Result<Loaded, String> {
+    let mut flags: Flags = Vec::new();
+    let path = |p: &PathBuf| p.to_string_lossy().into_owned();
+    flags.extend(args.modules.as_ref().map(|v| ("server.modules", v.clone())));
+    flags.extend(args.peers.map(|v| ("server.peers", if v == PeerMode::Http { "http".to_string() } else { "in-process".to_string() })));
+    flags.extend(args.data.as_ref().map(|v| ("data.dir", path(v))));
+    flags.extend(args.port.map(|v| ("server.port", v.to_string())));
+    flags.extend(args.host.as_ref().map(|v| ("server.host", v.clone())));
+    config::load(args.config.as_deref(), &flags)
+}
+
+fn run(args: &ServeArgs) -> Result<(), String> {
+    let loaded = load(args)?;
+    serve::start_log(&loaded).map_err(|e| e.to_string())?;
+    actix_web::rt::System::new().block_on(async {
+        let demo = loaded.settings.data.demo;
+        let running = serve::start(loaded).await.map_err(|e| e.to_string())?;
+        println!("ready on {}", running.public_url);
+        greet(&running, demo).await;
+        running.until_told().await;
+        Ok(())
+    })
+}
+
+#[cfg(feature = "demo")]
+async fn greet(running: &serve::Running, demo: bool) {
+    if demo && !running.demo_users.is_empty() {
+        tradepost::demo::cli::welcome(&running.public_url, &running.demo_users).await;
+    }
+}
+
+#[cfg(not(feature = "demo"))]
+async fn greet(_: &serve::Running, _: bool) {}
+
+fn other(command: Command) -> Result<(), String> {
+    match command {
+        Command::Serve(args) => run(&args),
+        #[cfg(feature = "demo")]
+        Command::Import { file, target } => tradepost::demo::cli::run_import(&target.url, &target.user, &password(&target), &file),
+        #[cfg(feature = "demo")]
+        Command::Replay { file, target, clients } => tradepost::demo::cli::run_replay(&target.url, &target.user, &password(&target), &file, clients),
+        #[cfg(feature = "all-in-one")]
+        Command::Audit(args) => audit(&args),
+        #[cfg(feature = "demo")]
+        Command::Token(target) => tradepost::demo::cli::run_token(&target.url, &target.user, &password(&target)),
+        Command::Migrate(args) => migrate(&args),
+        Command::Openapi => {
+            let document = tradepost::wiring::openapi(&compiled(), "http://127.0.0.1:5294");
+            println!("{}", serde_json::to_string_pretty(&document).map_err(|e| e.to_string())?);
+            Ok(())
+        }
+        Command::Healthcheck { url } => actix_web::rt::System::new().block_on(healthcheck(&url)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tradepost", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn compiled() -> Vec<tradepost::modules::Module> {
+    tradepost::modules::Module::ALL.into_iter().filter(|m| m.compiled()).collect()
+}
+
+/// Demo users have their name as password.
+#[cfg(feature = "demo")]
+fn password(target: &Target) -> String {
+    target.password.clone().unwrap_or_else(|| target.user.clone())
+}
+
+#[cfg(feature = "all-in-one")]
+fn audit(args: &ServeArgs) -> Result<(), String> {
+    let report = tradepost::audit::run(&load(args)?.settings)?;
+    for line in &report.looked_at {
+        println!("{line}");
+    }
+    for violation in &report.violations {
+        println!("{violation}");
+    }
+    match report.violations.len() {
+        0 => {
+            println!("audit: INV-1 to INV-5 hold");
+            Ok(())
+        }
+        n => Err(format!("audit: {n} contradictions")),
+    }
+}
+
+/// The embedded stores bring themselves up to date when they are opened.
+fn migrate(args: &ServeArgs) -> Result<(), String> {
+    let loaded = load(args)?;
+    actix_web::rt::System::new().block_on(async {
+        let running = serve::prepare(loaded).map_err(|e| e.to_string())?;
+        println!("up to date: {}", running.join(", "));
+        Ok(())
+    })
+}
+
+async fn healthcheck(url: &str) -> Result<(), String> {
+    let url = format!("{}/actuator/health/readiness", url.trim_end_matches('/'));
+    let answer = awc::Client::default().get(&url).send().await.map_err(|e| format!("{url}: {e}"))?;
+    if answer.status().is_success() { Ok(()) } else { Err(format!("{url}: answered {}", answer.status())) }
+}

@@ -1,1 +1,55 @@
-//! stub
+//! Inventory owns stock and its reservations.
+//!
+//! It promises that stock is conserved (INV-1), that a quantity is never negative (INV-2), and that
+//! a reservation is held, then committed or released, exactly once, however often it is asked. It
+//! calls product when stock is received for a SKU, and asks order before it lets a reservation go.
+
+pub mod api;
+
+#[cfg(feature = "inventory")]
+pub mod audit;
+#[cfg(feature = "inventory")]
+mod events;
+#[cfg(feature = "inventory")]
+mod expiry;
+#[cfg(feature = "inventory")]
+mod service;
+#[cfg(feature = "inventory")]
+mod store;
+
+#[cfg(feature = "inventory")]
+pub use build::build;
+
+#[cfg(feature = "inventory")]
+mod build {
+    use super::{api, expiry, service, store};
+    use crate::platform::host::{Host, Late, Parts, StartError};
+    use crate::platform::outbox;
+    use crate::shop::order::api::OrderApi;
+    use crate::shop::product::api::ProductApi;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    /// Opens the store and builds the service with what runs beside it.
+    pub fn build(
+        host: &Host,
+        product: Arc<dyn ProductApi>,
+        order: Late<dyn OrderApi>,
+    ) -> Result<(Arc<dyn api::InventoryApi>, Parts), StartError> {
+        let settings = &host.settings.inventory;
+        let path = host.settings.sqlite_path("inventory", settings.store.as_deref())?;
+        let store = Arc::new(store::StockStore::open(&path, settings.low, settings.reservation_seconds)?);
+        let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
+        let mut parts = Parts { endpoints: api::InventoryClient::endpoints(service.clone()), ..Parts::default() };
+        let (db, bus) = (store.db().clone(), host.bus.clone());
+        parts.worker("inventory-outbox", move |stop| outbox::relay(db, bus, stop));
+        let expiring = store.clone();
+        parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));
+        let db = store.db().clone();
+        parts.check("inventoryStore", move || {
+            let db = db.clone();
+            async move { outbox::waiting(&db).await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
+        });
+        Ok((service, parts))
+    }
+}

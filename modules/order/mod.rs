@@ -1,1 +1,64 @@
-//! stub
+//! Order owns orders and sees each to its end.
+//!
+//! It promises that an accepted order is never lost, that one idempotency key makes one order
+//! (INV-3), and that every order reaches an end state (INV-4), across any crash. It calls product
+//! for prices and inventory for stock.
+
+pub mod api;
+
+#[cfg(feature = "order")]
+pub mod audit;
+#[cfg(feature = "order")]
+mod events;
+#[cfg(feature = "order")]
+mod placing;
+#[cfg(feature = "order")]
+mod recovery;
+#[cfg(feature = "order")]
+mod service;
+#[cfg(feature = "order")]
+mod store;
+
+#[cfg(feature = "order")]
+pub use build::build;
+
+#[cfg(feature = "order")]
+mod build {
+    use super::{api, placing, recovery, service, store};
+    use crate::platform::host::{Host, Parts, StartError};
+    use crate::platform::outbox;
+    use crate::shop::inventory::api::InventoryApi;
+    use crate::shop::product::api::ProductApi;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    /// Opens the store and builds the service with what runs beside it.
+    pub fn build(
+        host: &Host,
+        product: Arc<dyn ProductApi>,
+        inventory: Arc<dyn InventoryApi>,
+    ) -> Result<(Arc<dyn api::OrderApi>, Parts), StartError> {
+        let settings = &host.settings.order;
+        let path = host.settings.sqlite_path("order", settings.store.as_deref())?;
+        let store = store::OrderStore::open(&path, settings.lease_seconds)?;
+        let outcomes = placing::outcomes(&host.metrics).map_err(|e| StartError(e.to_string()))?;
+        let path = Arc::new(placing::OrderPath { store, product, inventory, outcomes });
+        let service: Arc<dyn api::OrderApi> = Arc::new(service::OrderService::new(path.clone(), settings.max_lines));
+        let mut parts = Parts { endpoints: api::OrderClient::endpoints(service.clone()), ..Parts::default() };
+        let (db, bus) = (path.store.db().clone(), host.bus.clone());
+        parts.worker("order-outbox", move |stop| outbox::relay(db, bus, stop));
+        let (recovering, hours) = (path.clone(), settings.idempotency_hours);
+        parts.worker("order-recovery", move |stop| recovery::run(recovering, hours, stop));
+        let settling = path.clone();
+        parts.worker("order-settlement", move |stop| recovery::settle(settling, stop));
+        parts.check("orderStore", move || {
+            let path = path.clone();
+            async move {
+                let (pending, unsettled) = path.store.open_ends().await.map_err(|e| e.to_string())?;
+                let outbox = outbox::waiting(path.store.db()).await.map_err(|e| e.to_string())?;
+                Ok(json!({ "pending": pending, "unsettled": unsettled, "outbox": outbox }))
+            }
+        });
+        Ok((service, parts))
+    }
+}

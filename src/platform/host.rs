@@ -20,6 +20,9 @@ pub struct Host {
     pub bus: Arc<dyn Bus>,
     /// Where metrics are kept.
     pub metrics: prometheus::Registry,
+    /// Cancelled when the process begins to stop, before it waits for requests under way: streams
+    /// that would never end by themselves end on it.
+    pub draining: CancellationToken,
 }
 
 /// Runs beside the requests until the token is cancelled, then finishes soon.

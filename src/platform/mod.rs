@@ -1,11 +1,13 @@
 //! What modules stand on. It knows no module.
 
+pub mod actuator;
 pub mod auth;
 pub mod bus;
 pub mod clock;
 pub mod contract;
 pub mod cx;
 pub mod discovery;
+pub mod docs;
 pub mod event;
 pub mod host;
 pub mod inbox;
@@ -15,4 +17,5 @@ pub mod page;
 pub mod problem;
 pub mod sku;
 pub mod store;
+pub mod telemetry;
 pub mod web;

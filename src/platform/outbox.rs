@@ -3,7 +3,7 @@
 
 use crate::platform::bus::Bus;
 use crate::platform::event::Event;
-use crate::platform::store::sqlite::{Conn, Db, POLL};
+use crate::platform::store::sqlite::{Conn, Db, POLL, Snapshot};
 use crate::platform::store::{StoreError, types};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -81,4 +81,16 @@ async fn carry(db: &Db, bus: &dyn Bus) -> Result<usize, StoreError> {
     })
     .await?;
     Ok(seqs.len())
+}
+
+#[derive(diesel::QueryableByName)]
+struct Body {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    body: String,
+}
+
+/// Type and subject of every event that waits in this database, for the audit.
+pub fn waiting_in(path: &std::path::Path) -> Result<Vec<(String, String)>, StoreError> {
+    let rows: Vec<Body> = Snapshot::open(path)?.rows("SELECT body FROM outbox")?;
+    rows.iter().map(|row| types::from_json::<Event>(&row.body).map(|event| (event.kind, event.subject))).collect()
 }

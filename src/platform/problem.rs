@@ -221,7 +221,8 @@ pub trait TypedError: Serialize + DeserializeOwned + std::fmt::Display + From<Pr
     fn from_problem(problem: Problem) -> Self {
         let tag = problem.kind.split_once(':').filter(|(module, _)| *module == Self::MODULE).map(|(_, tag)| tag.to_string());
         if let Some(tag) = tag {
-            let fields = Value::Object(problem.extra.clone());
+            let mut fields = problem.extra.clone();
+            fields.insert("message".into(), problem.message.as_str().into());
             let unit = Value::String(tag.clone());
             if let Ok(own) = serde_json::from_value(serde_json::json!({ tag: fields })).or_else(|_| serde_json::from_value(unit)) {
                 return own;
@@ -245,13 +246,13 @@ pub trait TypedError: Serialize + DeserializeOwned + std::fmt::Display + From<Pr
 #[macro_export]
 macro_rules! errors {
     ($(#[$meta:meta])* pub enum $Error:ident in $module:literal {
-        $( $(#[$vmeta:meta])* $Variant:ident $({ $($field:ident : $ty:ty),* $(,)? })? = $status:literal, $message:literal; )*
+        $( $(#[$vmeta:meta])* $Variant:ident $({ $($field:ident : $ty:ty),* $(,)? })? = $status:literal, $message:literal $(, ($($marg:tt)+))?; )*
     }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, thiserror::Error, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase")]
         pub enum $Error {
-            $( $(#[$vmeta])* #[error($message)] $Variant $({ $(#[allow(missing_docs)] $field: $ty),* })?, )*
+            $( $(#[$vmeta])* #[error($message $(, $($marg)+)?)] $Variant $({ $(#[allow(missing_docs)] $field: $ty),* })?, )*
             /// A problem that is not this module's own: bad input, no permission, a store or a peer away.
             #[error("{}", .0.message)]
             #[serde(skip)]

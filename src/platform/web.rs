@@ -142,24 +142,12 @@ impl Edge {
         Err(Problem::forbidden(format!("this needs the role {}", roles.join(" or "))))
     }
 
-    async fn read(&self, request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Problem> {
-        let too_large = || Problem::new(413, format!("the body is larger than {} bytes", self.body_limit));
-        let announced = text(request, "content-length").and_then(|n| n.parse::<usize>().ok());
-        if announced.is_some_and(|n| n > self.body_limit) {
-            return Err(too_large());
-        }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|cause| Problem::new(400, format!("the body broke off: {cause}")))?;
-            if body.len() + chunk.len() > self.body_limit {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
+    async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+        let body = read_body(request, payload, self.body_limit).await?;
         let media = text(request, "content-type").map(|t| t.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         match media.as_deref() {
-            Some(json) if json == "application/json" || (json.starts_with("application/") && json.ends_with("+json")) => Ok(body.freeze()),
-            None if body.is_empty() => Ok(body.freeze()),
+            Some(json) if json == "application/json" || (json.starts_with("application/") && json.ends_with("+json")) => Ok(body),
+            None if body.is_empty() => Ok(body),
             _ if request.method() == Method::GET || request.method() == Method::DELETE || request.method() == Method::HEAD => {
                 Ok(Bytes::new())
             }
@@ -187,6 +175,24 @@ impl Edge {
         }
         headers
     }
+}
+
+/// The whole body, up to a limit; beyond it, 413.
+pub async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(413, format!("the body is larger than {limit} bytes"));
+    let announced = text(request, "content-length").and_then(|n| n.parse::<usize>().ok());
+    if announced.is_some_and(|n| n > limit) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|cause| Problem::new(400, format!("the body broke off: {cause}")))?;
+        if body.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {

@@ -6,7 +6,7 @@
 use super::{ApplyError, Bus, Consumer, DeadLetter};
 use crate::platform::clock;
 use crate::platform::event::Event;
-use crate::platform::store::sqlite::{Conn, Db, POLL};
+use crate::platform::store::sqlite::{Conn, Db, POLL, Snapshot};
 use crate::platform::store::{StoreError, types};
 use async_trait::async_trait;
 use diesel::prelude::*;
@@ -259,4 +259,20 @@ impl Bus for LocalBus {
             })
             .await
     }
+}
+
+#[derive(diesel::QueryableByName)]
+struct Body {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    body: String,
+}
+
+/// Type and subject of every event that this group has not taken yet, or that is its dead letter, for the audit.
+pub fn under_way(path: &Path, group: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let group = group.replace('\'', "''");
+    let rows: Vec<Body> = Snapshot::open(path)?.rows(&format!(
+        "SELECT body FROM messages WHERE position > coalesce((SELECT position FROM cursors WHERE consumer = '{group}'), 0) \
+         UNION ALL SELECT body FROM dead_letters WHERE consumer = '{group}'"
+    ))?;
+    rows.iter().map(|row| types::from_json::<Event>(&row.body).map(|event| (event.kind, event.subject))).collect()
 }

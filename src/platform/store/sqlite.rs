@@ -158,6 +158,29 @@ impl Db {
     }
 }
 
+/// A database of which only is read, as of one moment; it is never created or changed.
+pub struct Snapshot(SqliteConnection);
+
+impl Snapshot {
+    /// Opens it; its schema is taken as it is.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.is_file() {
+            return Err(StoreError::Unavailable { store: path.display().to_string(), cause: "there is no such file".into() });
+        }
+        let mut conn = connect(path)?;
+        conn.batch_execute("PRAGMA query_only = ON; BEGIN DEFERRED")?;
+        Ok(Self(conn))
+    }
+
+    /// All rows of a query.
+    pub fn rows<T>(&mut self, sql: &str) -> Result<Vec<T>, StoreError>
+    where
+        T: diesel::deserialize::QueryableByName<Sqlite> + 'static,
+    {
+        Ok(diesel::RunQueryDsl::load(diesel::sql_query(sql), &mut self.0)?)
+    }
+}
+
 fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
     let store = path.display().to_string();
     let unavailable = |cause: String| StoreError::Unavailable { store: store.clone(), cause };
@@ -226,9 +249,6 @@ fn run<T, E: From<StoreError>>(conn: &mut Conn, work: &impl AsyncFn(&mut Conn) -
         Err(_) => Err(E::from(StoreError::Broken("a transaction panicked".into()))),
     }
 }
-
-/// Marks the type that schemas of this backend are checked against.
-pub type Backend = Sqlite;
 
 /// How long [`Db::committed`] is waited for where another process may write, too.
 pub const POLL: Duration = Duration::from_millis(250);

@@ -1,0 +1,174 @@
+//! Inventory's contract.
+
+use crate::platform::contract::Text;
+use crate::platform::page::{Page, PageNumber, PageSize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// What can be sold of one SKU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stock {
+    /// From 1.
+    pub id: i64,
+    /// Whose.
+    pub sku_code: String,
+    /// Pieces that can be ordered now.
+    pub quantity: i64,
+    /// Pieces reserved for orders under way.
+    #[serde(default)]
+    pub held: i64,
+    /// Pieces sold.
+    #[serde(default)]
+    pub sold: i64,
+    /// Pieces ever received, less what was taken out: quantity + held + sold.
+    #[serde(default)]
+    pub received: i64,
+}
+
+/// Stock of a SKU as a client sends it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StockInput {
+    /// Required; the SKU of a product.
+    pub sku_code: Option<String>,
+    /// Required: 0 to 2,147,483,647 pieces.
+    pub quantity: Option<i64>,
+}
+
+/// A change of a quantity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Adjustment {
+    /// Required: pieces to add; negative takes away.
+    pub quantity: Option<i64>,
+}
+
+/// SKU codes by what there is of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StockCheck {
+    /// Enough.
+    pub available: Vec<String>,
+    /// Some, but fewer than wanted.
+    pub insufficient: Vec<String>,
+    /// None.
+    pub out_of_stock: Vec<String>,
+    /// Unknown here.
+    pub invalid: Vec<String>,
+}
+
+impl StockCheck {
+    /// True where every SKU is available.
+    pub fn is_enough(&self) -> bool {
+        self.insufficient.is_empty() && self.out_of_stock.is_empty() && self.invalid.is_empty()
+    }
+}
+
+/// Pieces wanted, by SKU code.
+pub type Quantities = BTreeMap<String, i64>;
+
+/// What to hold for one order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReserveInput {
+    /// The order; reserving for it again changes nothing.
+    pub order_number: Uuid,
+    /// Pieces by SKU, each at least 1.
+    pub lines: Quantities,
+}
+
+/// Where a reservation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ReservationState {
+    /// Nothing is held: `stock` names every SKU with its reason.
+    Refused,
+    /// Held for the order.
+    Held,
+    /// Sold.
+    Committed,
+    /// Given back; it cannot be held again.
+    Released,
+}
+
+/// The answer to a reservation. A shortage is an answer, not a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reservation {
+    /// Where it stands.
+    pub state: ReservationState,
+    /// What there was of each SKU.
+    pub stock: StockCheck,
+}
+
+/// Reservations to end, many in one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SettleInput {
+    /// Orders that are placed.
+    pub commit: Vec<Uuid>,
+    /// Orders that are rejected or cancelled.
+    pub release: Vec<Uuid>,
+}
+
+crate::errors! {
+    /// What inventory refuses.
+    pub enum InventoryError in "inventory" {
+        /// No stock has this id.
+        NotFound { id: i64 } = 404, "Inventory with id {id} not found";
+        /// No product, or no stock, has this SKU code.
+        UnknownSku { sku_code: String } = 404, "Product with SKU CODE {sku_code} not found.";
+        /// There is stock of this SKU already; adjust it instead.
+        SkuTaken { sku_code: String } = 409, "Inventory for SKU {sku_code} already exists";
+        /// The quantity would fall below zero.
+        Negative = 400, "Quantity for an inventory item cannot be negative!";
+        /// The quantity would exceed what the contract can carry.
+        TooMany { sku_code: String } = 400, "the quantity of {sku_code} would exceed 2147483647";
+        /// More was wanted than there is.
+        Short { sku_codes: Vec<String> } = 400, "Insufficient stock for SKUs: {}", (.sku_codes.join(", "));
+        /// Orders under way hold some of it.
+        Held { id: i64, held: i64 } = 409, "Inventory with id {id} cannot be deleted while {held} pieces are held for orders";
+        /// No reservation was made for this order.
+        NoReservation { order_number: Uuid } = 404, "there is no reservation for order {order_number}";
+        /// The reservation was given back before.
+        AlreadyReleased { order_number: Uuid } = 409, "the reservation for order {order_number} was released";
+    }
+}
+
+crate::contract! {
+    /// Stock, as its peers and clients call it.
+    pub trait InventoryApi in "inventory", error = InventoryError, client = InventoryClient {
+        /// Lists stock by id.
+        fn list(query page: PageNumber, query size: PageSize) -> Page<Stock> = GET "/api/v1/inventory" => 200, Any, repeatable;
+
+        /// Reads the stock of one SKU.
+        fn get(path id: i64) -> Stock = GET "/api/v1/inventory/{id}" => 200, Any, repeatable;
+
+        /// Begins to keep stock of a product.
+        fn create(body stock: StockInput) -> Stock = POST "/api/v1/inventory" => 201, Admin, once;
+
+        /// Says of each SKU whether there is enough of it.
+        fn check_stock(body wanted: Quantities) -> StockCheck = POST "/api/v1/inventory/checkStock" => 200, Any, repeatable;
+
+        /// Adds to a quantity, or takes away from it.
+        fn adjust(path id: i64, body change: Adjustment) -> Stock = PUT "/api/v1/inventory/{id}" => 200, Admin, once;
+
+        /// Takes pieces of many SKUs as sold, all or none.
+        fn take(body sold: Quantities) -> Vec<Stock> = PUT "/api/v1/inventory/updateQuantitiesBySku" => 200, ServiceOrAdmin, once;
+
+        /// Stops keeping stock of a SKU.
+        fn delete(path id: i64) -> Text = DELETE "/api/v1/inventory/{id}" => 200, Admin, once;
+
+        /// Holds stock for an order, all lines or none.
+        fn reserve(body reservation: ReserveInput) -> Reservation = POST "/api/v1/inventory/reservations" => 200, Service, repeatable;
+
+        /// Makes what is held for an order sold.
+        fn commit(path order_number: Uuid) -> ReservationState = POST "/api/v1/inventory/reservations/{order_number}/commit" => 200, Service, repeatable;
+
+        /// Gives back what is held for, or was sold to, an order.
+        fn release(path order_number: Uuid) -> ReservationState = POST "/api/v1/inventory/reservations/{order_number}/release" => 200, Service, repeatable;
+
+        /// Commits and releases many reservations in one transaction; answers those that are settled now.
+        fn settle(body orders: SettleInput) -> Vec<Uuid> = POST "/api/v1/inventory/reservations/settle" => 200, Service, repeatable;
+    }
+}

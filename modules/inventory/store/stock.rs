@@ -1,0 +1,139 @@
+//! Movements of stock. Every one keeps INV-1 (quantity + held + sold = received) and INV-2
+//! (quantity >= 0); the table's own checks stand behind that.
+
+use super::tables::stock;
+use super::{Row, Stock};
+use crate::platform::cx::Trace;
+use crate::platform::event::Event;
+use crate::platform::outbox;
+use crate::platform::page::PageRequest;
+use crate::platform::store::StoreError;
+use crate::platform::store::sqlite::Conn;
+use crate::shop::inventory::api::{InventoryError, Quantities, StockCheck};
+use crate::shop::inventory::events::{self, Cause};
+use crate::shop::inventory::service::MAX_QUANTITY;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+impl From<diesel::result::Error> for InventoryError {
+    fn from(error: diesel::result::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+pub(super) async fn page(c: &mut Conn, request: PageRequest) -> Result<(Vec<Stock>, i64), StoreError> {
+    let kept = || stock::table.filter(stock::removed.eq(false));
+    let total = kept().count().get_result(c).await?;
+    let rows = kept().select(Row::as_select()).order(stock::id).limit(i64::from(request.size)).offset(request.offset());
+    let rows: Vec<Row> = rows.load(c).await?;
+    Ok((rows.into_iter().map(Stock::from).collect(), total))
+}
+
+pub(super) async fn find(c: &mut Conn, id: i64) -> Result<Option<Row>, StoreError> {
+    let row = stock::table.filter(stock::id.eq(id).and(stock::removed.eq(false)));
+    Ok(row.select(Row::as_select()).first(c).await.optional()?)
+}
+
+/// The rows of these SKUs, by SKU. Read first and decided on: nothing else writes meanwhile.
+pub(super) async fn rows(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<String, Row>, StoreError> {
+    let rows = stock::table.filter(stock::sku_code.eq_any(wanted.keys()).and(stock::removed.eq(false)));
+    let rows: Vec<Row> = rows.select(Row::as_select()).load(c).await?;
+    Ok(rows.into_iter().map(|row| (row.sku_code.clone(), row)).collect())
+}
+
+pub(super) fn classify(rows: &BTreeMap<String, Row>, wanted: &Quantities) -> StockCheck {
+    let mut check = StockCheck::default();
+    for (sku, n) in wanted {
+        let list = match rows.get(sku) {
+            None => &mut check.invalid,
+            Some(row) if row.quantity >= *n => &mut check.available,
+            Some(row) if row.quantity == 0 => &mut check.out_of_stock,
+            Some(_) => &mut check.insufficient,
+        };
+        list.push(sku.clone());
+    }
+    check
+}
+
+pub(super) async fn create(c: &mut Conn, sku: &str, quantity: i64) -> Result<Row, InventoryError> {
+    let known: Option<(i64, bool)> =
+        stock::table.filter(stock::sku_code.eq(sku)).select((stock::id, stock::removed)).first(c).await.optional()?;
+    match known {
+        Some((_, false)) => return Err(InventoryError::SkuTaken { sku_code: sku.into() }),
+        Some((id, true)) => {
+            let again = (stock::removed.eq(false), stock::quantity.eq(quantity), stock::received.eq(stock::held + stock::sold + quantity));
+            diesel::update(stock::table.find(id)).set(again).execute(c).await?;
+        }
+        None => {
+            let row =
+                (stock::sku_code.eq(sku), stock::quantity.eq(quantity), stock::held.eq(0), stock::sold.eq(0), stock::received.eq(quantity));
+            diesel::insert_into(stock::table).values(row).execute(c).await?;
+        }
+    }
+    Ok(stock::table.filter(stock::sku_code.eq(sku)).select(Row::as_select()).first(c).await?)
+}
+
+pub(super) async fn adjust(c: &mut Conn, id: i64, amount: i64) -> Result<Row, InventoryError> {
+    let Some(row) = find(c, id).await? else { return Err(InventoryError::NotFound { id }) };
+    if row.quantity + amount < 0 {
+        return Err(InventoryError::Negative);
+    }
+    if row.quantity + amount > MAX_QUANTITY {
+        return Err(InventoryError::TooMany { sku_code: row.sku_code });
+    }
+    let change = (stock::quantity.eq(stock::quantity + amount), stock::received.eq(stock::received + amount));
+    diesel::update(stock::table.find(id)).set(change).execute(c).await?;
+    Ok(Row { quantity: row.quantity + amount, received: row.received + amount, ..row })
+}
+
+pub(super) async fn take(c: &mut Conn, sold: &Quantities) -> Result<Vec<Row>, InventoryError> {
+    let rows = rows(c, sold).await?;
+    let check = classify(&rows, sold);
+    if let Some(sku_code) = check.invalid.into_iter().next() {
+        return Err(InventoryError::UnknownSku { sku_code });
+    }
+    let short: Vec<String> = check.out_of_stock.into_iter().chain(check.insufficient).collect();
+    if !short.is_empty() {
+        return Err(InventoryError::Short { sku_codes: short });
+    }
+    for (sku, n) in sold {
+        let change = (stock::quantity.eq(stock::quantity - n), stock::sold.eq(stock::sold + n));
+        diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change).execute(c).await?;
+    }
+    let moved = |row: Row, n: i64| Row { quantity: row.quantity - n, sold: row.sold + n, ..row };
+    Ok(rows.into_iter().map(|(sku, row)| moved(row, sold.get(&sku).copied().unwrap_or_default())).collect())
+}
+
+pub(super) async fn remove(c: &mut Conn, id: i64) -> Result<Row, InventoryError> {
+    let Some(row) = find(c, id).await? else { return Err(InventoryError::NotFound { id }) };
+    if row.held > 0 {
+        return Err(InventoryError::Held { id, held: row.held });
+    }
+    let gone = (stock::removed.eq(true), stock::quantity.eq(0), stock::received.eq(stock::held + stock::sold));
+    diesel::update(stock::table.find(id)).set(gone).execute(c).await?;
+    Ok(row)
+}
+
+/// Writes `stock.changed` into the outbox.
+pub(super) async fn tell_changed(
+    c: &mut Conn,
+    cause: Cause,
+    order: Option<Uuid>,
+    changes: &Quantities,
+    trace: Trace,
+) -> Result<(), StoreError> {
+    let subject = order.map(|o| o.to_string()).or_else(|| changes.keys().next().cloned()).unwrap_or_default();
+    let data = events::Changed { cause, order_number: order, changes };
+    outbox::append(c, &Event::new("inventory", events::CHANGED, subject, trace, &data)?).await
+}
+
+/// Writes `stock.low` where this movement crossed the threshold.
+pub(super) async fn tell_low(c: &mut Conn, sku: &str, before: i64, after: i64, threshold: i64, trace: Trace) -> Result<(), StoreError> {
+    if before <= threshold || after > threshold {
+        return Ok(());
+    }
+    let data = events::Low { sku_code: sku, quantity: after, threshold };
+    outbox::append(c, &Event::new("inventory", events::LOW, sku, trace, &data)?).await
+}

@@ -1,0 +1,139 @@
+//! Order's contract.
+
+use crate::platform::contract::Text;
+use crate::platform::money::Money;
+use crate::platform::page::{Page, PageNumber, PageSize};
+use crate::shop::inventory::api::StockCheck;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum OrderStatus {
+    /// Being placed.
+    Pending,
+    /// Accepted: its stock is taken.
+    Placed,
+    /// Refused; it took nothing.
+    Rejected,
+    /// Cancelled; its stock was given back.
+    Cancelled,
+}
+
+/// One line of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderLine {
+    /// From 1.
+    pub id: i64,
+    /// What.
+    pub sku_code: String,
+    /// How many.
+    pub quantity: i64,
+    /// Price of one piece when it was ordered; none where the product was unknown.
+    pub price: Option<Money>,
+}
+
+/// An order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// From 1.
+    pub id: i64,
+    /// Its name towards everybody else.
+    pub order_number: Uuid,
+    /// What was ordered, in the order it was sent.
+    pub order_line_items: Vec<OrderLine>,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// Sum of price x quantity.
+    pub total: Money,
+    /// When it was sent, RFC 3339.
+    pub placed_at: String,
+}
+
+/// One line as a client sends it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LineInput {
+    /// Required.
+    pub sku_code: Option<String>,
+    /// Required: 1 to 2,147,483,647 pieces.
+    pub quantity: Option<i64>,
+}
+
+/// An order as a client sends it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderInput {
+    /// Required: at least one line.
+    pub order_line_items: Option<Vec<LineInput>>,
+}
+
+crate::errors! {
+    /// What order refuses.
+    pub enum OrderError in "order" {
+        /// The caller has no order of this id.
+        NotFound { id: i64 } = 404, "Order with ID {id} not found!";
+        /// The caller has no order of this number.
+        UnknownNumber { order_number: Uuid } = 404, "Order with number {order_number} not found!";
+        /// Stock does not suffice; the lists name every SKU with its reason.
+        Refused { message: String, invalid: Vec<String>, out_of_stock: Vec<String>, insufficient: Vec<String> } = 400, "{message}";
+        /// The key was used for another request.
+        KeyReused = 422, "this Idempotency-Key was used with another request body";
+        /// The first request with this key is still under way.
+        KeyInFlight = 409, "a request with this Idempotency-Key is still under way";
+        /// Only a placed order can be cancelled.
+        NotCancellable { id: i64, status: String } = 409, "Order with ID {id} is {status} and cannot be cancelled";
+    }
+}
+
+impl OrderError {
+    /// The old system's message, and the same lists as fields.
+    pub fn refused(stock: &StockCheck) -> Self {
+        let mut message = String::from("Order cannot be placed due to the following reasons:");
+        for (reason, skus) in [
+            (" Invalid SKUs", &stock.invalid),
+            ("Out of stock SKUs", &stock.out_of_stock),
+            ("Insufficient stock for SKUs", &stock.insufficient),
+        ] {
+            if !skus.is_empty() {
+                message.push_str(&format!("\n{reason}: {}", skus.join(", ")));
+            }
+        }
+        OrderError::Refused {
+            message,
+            invalid: stock.invalid.clone(),
+            out_of_stock: stock.out_of_stock.clone(),
+            insufficient: stock.insufficient.clone(),
+        }
+    }
+}
+
+crate::contract! {
+    /// Orders, as their peers and clients call them.
+    pub trait OrderApi in "order", error = OrderError, client = OrderClient {
+        /// Lists placed and cancelled orders by id: a customer's own, an administrator's all.
+        fn list(query page: PageNumber, query size: PageSize) -> Page<Order> = GET "/api/v1/orders" => 200, Customer, repeatable;
+
+        /// Reads one order.
+        fn get(path id: i64) -> Order = GET "/api/v1/orders/{id}" => 200, Customer, repeatable;
+
+        /// Reads one order by its number, in whatever state.
+        fn by_number(path order_number: Uuid) -> Order = GET "/api/v1/orders/number/{order_number}" => 200, Customer, repeatable;
+
+        /// Says where an order stands, for peers.
+        fn status_of(path order_number: Uuid) -> OrderStatus = GET "/api/v1/orders/number/{order_number}/status" => 200, Service, repeatable;
+
+        /// Places an order: all of its lines or none. With an Idempotency-Key, however often it is sent.
+        fn place(header idempotency_key: Option<String>, body order: OrderInput) -> Order = POST "/api/v1/orders" => 201, Customer, once;
+
+        /// Cancels a placed order and gives its stock back, once.
+        fn cancel(path id: i64) -> Order = POST "/api/v1/orders/{id}/cancel" => 200, Customer, repeatable;
+
+        /// Cancels an order and takes it off the lists.
+        fn delete(path id: i64) -> Text = DELETE "/api/v1/orders/{id}" => 200, Customer, once;
+    }
+}

@@ -1,0 +1,55 @@
+//! What order publishes, keyed by order number. It consumes nothing.
+
+use super::store::StoredOrder;
+use crate::platform::cx::Trace;
+use crate::platform::event::Event;
+use crate::platform::money::Money;
+use crate::platform::store::StoreError;
+use serde::Serialize;
+use uuid::Uuid;
+
+/// The order was accepted.
+pub(super) const PLACED: &str = "order.placed";
+/// It was refused; `reason` says why.
+pub(super) const REJECTED: &str = "order.rejected";
+/// It was cancelled after it had been accepted.
+pub(super) const CANCELLED: &str = "order.cancelled";
+
+/// Whose order it is.
+#[derive(Debug, Serialize)]
+struct Customer<'a> {
+    id: &'a str,
+    name: &'a str,
+    email: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    sku_code: &'a str,
+    quantity: i64,
+    price: Option<Money>,
+}
+
+/// Data of all three events.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    order_number: Uuid,
+    customer: Customer<'a>,
+    lines: Vec<Line<'a>>,
+    total: Money,
+    reason: Option<&'a str>,
+}
+
+/// The event that reports this step of this order.
+pub(super) fn about(order: &StoredOrder, kind: &str, reason: Option<&str>, trace: Trace) -> Result<Event, StoreError> {
+    let data = Data {
+        order_number: order.number,
+        customer: Customer { id: &order.customer, name: &order.customer_name, email: order.email.as_deref() },
+        lines: order.lines.iter().map(|l| Line { sku_code: &l.sku_code, quantity: l.quantity, price: l.price }).collect(),
+        total: order.total,
+        reason,
+    };
+    Event::new("order", kind, order.number.to_string(), trace, &data)
+}

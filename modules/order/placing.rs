@@ -1,0 +1,181 @@
+//! Placing an order, without a distributed transaction, without overselling, without losing it.
+//!
+//! 1. product: prices of all SKUs. Nothing is written yet, so a catalogue that is away costs nobody anything.
+//! 2. order: the order is written as PENDING, with its prices and its idempotency key.
+//! 3. inventory: all lines are reserved or none, idempotently by order number.
+//! 4. order: PLACED, its event and the note that the reservation is to be committed, in one transaction.
+//!    Or REJECTED, and the note that it is to be released.
+//! 5. inventory commits or releases: soon, from that note, in bulk ([`super::recovery::settle`]).
+//!
+//! A crash after any step leaves an order that [`super::recovery::run`] drives on by the same steps.
+
+use super::api::{OrderError, OrderStatus};
+use super::store::{Begun, NewOrder, OrderStore, Settle, StoredOrder};
+use crate::platform::cx::Cx;
+use crate::platform::money::Money;
+use crate::platform::problem::{Problem, TypedError};
+use crate::shop::inventory::api::{InventoryApi, Quantities, ReservationState, ReserveInput, StockCheck};
+use crate::shop::product::api::ProductApi;
+use prometheus::{IntCounterVec, Opts, Registry};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The order path and what it stands on.
+pub(super) struct OrderPath {
+    /// Orders.
+    pub(super) store: OrderStore,
+    /// Prices.
+    pub(super) product: Arc<dyn ProductApi>,
+    /// Stock.
+    pub(super) inventory: Arc<dyn InventoryApi>,
+    /// Orders by outcome.
+    pub(super) outcomes: IntCounterVec,
+}
+
+/// The metric `tradepost_orders_total{outcome}`.
+pub(super) fn outcomes(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let counter = IntCounterVec::new(Opts::new("tradepost_orders_total", "Orders by outcome."), &["outcome"])?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+/// Pieces by SKU: several lines of one SKU are reserved as their sum.
+fn wanted(order: &[(String, i64)]) -> Quantities {
+    let mut sums = Quantities::new();
+    for (sku, quantity) in order {
+        *sums.entry(sku.clone()).or_default() += quantity;
+    }
+    sums
+}
+
+impl OrderPath {
+    /// From a checked request to an end state.
+    pub(super) async fn place(&self, cx: &Cx, mut new: NewOrder) -> Result<StoredOrder, OrderError> {
+        let skus: BTreeSet<String> = new.lines.iter().map(|l| l.sku_code.clone()).collect();
+        let prices = self.product.prices(cx, skus.iter().cloned().collect()).await.map_err(|e| OrderError::from(e.into_problem()))?;
+        let unknown: Vec<String> = skus.into_iter().filter(|sku| !prices.contains_key(sku)).collect();
+        let total = price(&mut new, &prices)?;
+        let rejected = if unknown.is_empty() { None } else { Some(self.explain(cx, &new, unknown).await?) };
+        match self.store.begin(new, total, rejected.clone(), cx.trace).await? {
+            Begun::New(order) => match rejected {
+                None => match self.drive(cx, order.clone()).await {
+                    Err(cause @ OrderError::Platform(_)) => Err(self.give_up(cx, &order, cause).await),
+                    ended => ended,
+                },
+                Some(stock) => {
+                    self.count("rejected");
+                    Err(OrderError::refused(&stock))
+                }
+            },
+            Begun::Ended(order) => finished(order),
+            Begun::InFlight => Err(OrderError::KeyInFlight),
+            Begun::OtherRequest => Err(OrderError::KeyReused),
+        }
+    }
+
+    /// Products that do not exist, and what is wrong with the other lines, so that one answer names all.
+    async fn explain(&self, cx: &Cx, new: &NewOrder, unknown: Vec<String>) -> Result<StockCheck, OrderError> {
+        let lines: Vec<_> = new.lines.iter().filter(|l| !unknown.contains(&l.sku_code)).map(|l| (l.sku_code.clone(), l.quantity)).collect();
+        let mut stock = StockCheck::default();
+        if !lines.is_empty() {
+            stock = self.inventory.check_stock(cx, wanted(&lines)).await.map_err(|e| OrderError::from(e.into_problem()))?;
+        }
+        stock.invalid.extend(unknown);
+        stock.invalid.sort();
+        stock.available.clear();
+        Ok(stock)
+    }
+
+    /// From PENDING to an end state; every step may be repeated. A peer that is away leaves it PENDING.
+    pub(super) async fn drive(&self, cx: &Cx, order: StoredOrder) -> Result<StoredOrder, OrderError> {
+        let lines: Vec<_> = order.lines.iter().map(|l| (l.sku_code.clone(), l.quantity)).collect();
+        let input = ReserveInput { order_number: order.number, lines: wanted(&lines) };
+        match self.inventory.reserve(cx, input).await {
+            Ok(reservation) => match reservation.state {
+                ReservationState::Held | ReservationState::Committed => {
+                    self.end(cx, order, OrderStatus::Placed, None, Settle::Commit).await
+                }
+                ReservationState::Refused => {
+                    let stock = StockCheck { available: Vec::new(), ..reservation.stock };
+                    self.end(cx, order, OrderStatus::Rejected, Some(stock), Settle::Nothing).await
+                }
+                ReservationState::Released => self.end(cx, order, OrderStatus::Rejected, None, Settle::Nothing).await,
+            },
+            Err(cause) => {
+                let problem = cause.into_problem();
+                Err(if problem.is_transient() { problem } else { Problem::internal(problem) }.into())
+            }
+        }
+    }
+
+    /// For a caller who was told that it did not work: the order ends as REJECTED and its key is free
+    /// again. Whether stock was reserved is not known; releasing it makes sure that it is not.
+    async fn give_up(&self, cx: &Cx, order: &StoredOrder, cause: OrderError) -> OrderError {
+        tracing::warn!(order_number = %order.number, %cause, "order could not be placed");
+        self.count("unavailable");
+        if let Err(cause) = self.store.give_up(order, cx.trace).await {
+            tracing::error!(order_number = %order.number, %cause, "order stays PENDING until it is recovered");
+        }
+        cause
+    }
+
+    async fn end(
+        &self,
+        cx: &Cx,
+        order: StoredOrder,
+        status: OrderStatus,
+        reason: Option<StockCheck>,
+        settle: Settle,
+    ) -> Result<StoredOrder, OrderError> {
+        let number = order.number;
+        let ended = StoredOrder { status, reason, ..order };
+        if self.store.end(&ended, settle, cx.trace).await? {
+            self.count(if status == OrderStatus::Placed { "placed" } else { "rejected" });
+            return finished(ended);
+        }
+        // somebody else drove it on meanwhile: their word counts
+        match self.store.by_number(number).await? {
+            Some(order) => finished(order),
+            None => Err(OrderError::UnknownNumber { order_number: number }),
+        }
+    }
+
+    /// Gives a cancelled order's stock back now if inventory answers, from the order's note otherwise.
+    pub(super) async fn give_back(&self, cx: &Cx, number: Uuid) {
+        self.count("cancelled");
+        let given = match self.inventory.release(cx, number).await {
+            Ok(_) => self.store.settled(vec![(number, Settle::Release)]).await.map_err(|e| e.to_string()),
+            Err(cause) => Err(cause.to_string()),
+        };
+        if let Err(cause) = given {
+            tracing::warn!(order_number = %number, cause, "stock of a cancelled order will be given back later");
+        }
+    }
+
+    fn count(&self, outcome: &str) {
+        self.outcomes.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// What the caller of an ended order is told.
+fn finished(order: StoredOrder) -> Result<StoredOrder, OrderError> {
+    match (order.status, &order.reason) {
+        (OrderStatus::Rejected, Some(stock)) => Err(OrderError::refused(stock)),
+        (OrderStatus::Rejected, None) => Err(Problem::unavailable("the order could not be placed right now; nothing was taken").into()),
+        (OrderStatus::Pending, _) => Err(OrderError::KeyInFlight),
+        _ => Ok(order),
+    }
+}
+
+/// Puts the catalogue's prices on the lines; answers the total.
+fn price(new: &mut NewOrder, prices: &BTreeMap<String, Money>) -> Result<Money, Problem> {
+    let mut total = Money::ZERO;
+    for line in &mut new.lines {
+        line.price = prices.get(&line.sku_code).copied();
+        let amount = line.price.map_or(Some(Money::ZERO), |price| price.times(line.quantity));
+        let sum = amount.and_then(|amount| total.plus(amount));
+        total = sum.ok_or_else(|| Problem::field("orderLineItems", "the order's total is too large"))?;
+    }
+    Ok(total)
+}

@@ -1,0 +1,87 @@
+//! What runs behind the order path: orders left PENDING are driven to their end, and what was
+//! decided is settled with inventory, in bulk.
+
+use super::placing::OrderPath;
+use super::store::Settle;
+use crate::platform::cx::Cx;
+use crate::platform::store::StoreError;
+use crate::platform::store::sqlite::POLL;
+use crate::shop::inventory::api::SettleInput;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const BUDGET: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_millis(500);
+/// Forgetting old idempotency keys is no hurry.
+const SWEEP_ROUNDS: u64 = 600;
+
+/// Takes up PENDING orders whose lease has run out, until told to stop.
+pub(super) async fn run(path: Arc<OrderPath>, idempotency_hours: u64, stop: CancellationToken) {
+    let mut rounds: u64 = 0;
+    while !stop.is_cancelled() {
+        if let Err(cause) = recover(&path).await {
+            tracing::warn!(%cause, "orders not recovered; will try again");
+        }
+        if rounds.is_multiple_of(SWEEP_ROUNDS)
+            && let Err(cause) = path.store.forget_keys(idempotency_hours).await
+        {
+            tracing::warn!(%cause, "old idempotency keys not forgotten");
+        }
+        rounds += 1;
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+async fn recover(path: &OrderPath) -> Result<(), StoreError> {
+    for order in path.store.abandoned().await? {
+        let number = order.number;
+        let outcome = path.drive(&Cx::module("order", BUDGET), order).await;
+        let outcome = outcome.map_or_else(|refused| refused.to_string(), |order| order.status.text().to_string());
+        tracing::info!(order_number = %number, outcome, "recovered an order");
+    }
+    Ok(())
+}
+
+/// Commits and releases reservations as decided, until told to stop; then once more.
+pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
+    loop {
+        let committed = path.store.db().committed();
+        let pause = match settle_some(&path).await {
+            Ok(0) if stop.is_cancelled() => return,
+            Ok(0) => POLL,
+            Ok(_) => continue,
+            Err(_) if stop.is_cancelled() => return,
+            Err(cause) => {
+                tracing::warn!(cause, "reservations not settled; will try again");
+                Duration::from_secs(1)
+            }
+        };
+        tokio::select! {
+            () = async { committed.await; tokio::time::sleep(GATHER).await } => {}
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// A short wait makes one call of many orders.
+const GATHER: Duration = Duration::from_millis(5);
+
+async fn settle_some(path: &OrderPath) -> Result<usize, String> {
+    let open = path.store.unsettled().await.map_err(|e| e.to_string())?;
+    if open.is_empty() {
+        return Ok(0);
+    }
+    let with = |wanted: Settle| open.iter().filter(|(_, settle)| *settle == wanted).map(|(number, _)| *number).collect();
+    let input = SettleInput { commit: with(Settle::Commit), release: with(Settle::Release) };
+    let cx = Cx::module("order", BUDGET);
+    let settled = path.inventory.settle(&cx, input).await.map_err(|e| e.to_string())?;
+    let done: Vec<_> = open.into_iter().filter(|(number, _)| settled.contains(number)).collect();
+    let count = done.len();
+    path.store.settled(done).await.map_err(|e| e.to_string())?;
+    if count == 0 { Err("inventory settled none of them".into()) } else { Ok(count) }
+}

@@ -1,0 +1,191 @@
+//! Order's rules towards its callers. How an order is brought to its end is in [`super::placing`].
+
+use super::api::{LineInput, Order, OrderApi, OrderError, OrderInput, OrderStatus};
+use super::placing::OrderPath;
+use super::store::{Begun, Cancelled, Key, NewLine, NewOrder, StoredOrder};
+use crate::platform::contract::Text;
+use crate::platform::cx::{Caller, Cx, Principal};
+use crate::platform::page::{Page, PageNumber, PageRequest, PageSize};
+use crate::platform::problem::{FieldError, Problem};
+use crate::platform::sku;
+use crate::shop::inventory::api::Quantities;
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What the contract's 32-bit clients can read.
+const MAX_QUANTITY: i64 = i32::MAX as i64;
+/// Stripe's limit, and the IETF draft's advice.
+const MAX_KEY: usize = 255;
+
+/// See [`OrderApi`].
+pub(super) struct OrderService {
+    path: Arc<OrderPath>,
+    max_lines: usize,
+}
+
+impl OrderService {
+    /// On this path, for orders of at most so many lines.
+    pub(super) fn new(path: Arc<OrderPath>, max_lines: usize) -> Self {
+        Self { path, max_lines }
+    }
+
+    /// Everything that is wrong with it, or its lines.
+    fn checked(&self, order: OrderInput) -> Result<Vec<NewLine>, Problem> {
+        let items = order.order_line_items.unwrap_or_default();
+        if items.is_empty() || items.len() > self.max_lines {
+            return Err(Problem::field("orderLineItems", format!("is required, 1 to {} lines", self.max_lines)));
+        }
+        let mut errors = Vec::new();
+        let mut lines = Vec::with_capacity(items.len());
+        for (i, LineInput { sku_code, quantity }) in items.into_iter().enumerate() {
+            let sku_code = sku::required(sku_code, &format!("orderLineItems[{i}].skuCode"), &mut errors);
+            match quantity {
+                Some(quantity) if (1..=MAX_QUANTITY).contains(&quantity) => lines.push(NewLine { sku_code, quantity, price: None }),
+                _ => errors.push(FieldError::new(
+                    format!("orderLineItems[{i}].quantity"),
+                    format!("is required, a whole number from 1 to {MAX_QUANTITY}"),
+                )),
+            }
+        }
+        let mut sums = Quantities::new();
+        for line in &lines {
+            let sum = sums.entry(line.sku_code.clone()).or_default();
+            *sum += line.quantity;
+            if *sum > MAX_QUANTITY {
+                errors
+                    .push(FieldError::new("orderLineItems", format!("the lines of {} add up to more than {MAX_QUANTITY}", line.sku_code)));
+            }
+        }
+        if errors.is_empty() { Ok(lines) } else { Err(Problem::invalid(errors)) }
+    }
+
+    /// Whose orders this caller sees: `None` is everybody's.
+    fn scope(cx: &Cx) -> Result<Option<String>, Problem> {
+        match &cx.caller {
+            Caller::Module(_) => Ok(None),
+            _ if cx.has_role("admin") => Ok(None),
+            _ => Ok(Some(cx.principal()?.subject.clone())),
+        }
+    }
+
+    async fn find(&self, cx: &Cx, id: i64) -> Result<StoredOrder, OrderError> {
+        let scope = Self::scope(cx)?;
+        let order = self.path.store.get(id).await?.filter(|o| !o.hidden && scope.as_ref().is_none_or(|customer| *customer == o.customer));
+        order.ok_or(OrderError::NotFound { id })
+    }
+
+    async fn cancelled(&self, cx: &Cx, id: i64, hide: bool) -> Result<StoredOrder, OrderError> {
+        let order = self.find(cx, id).await?;
+        match self.path.store.cancel(id, hide, cx.trace).await? {
+            Cancelled::Now => {
+                self.path.give_back(cx, order.number).await;
+                Ok(StoredOrder { status: OrderStatus::Cancelled, ..order })
+            }
+            Cancelled::Before => Ok(StoredOrder { status: OrderStatus::Cancelled, ..order }),
+            Cancelled::Not(OrderStatus::Rejected) if hide => Ok(order),
+            Cancelled::Not(status) => Err(OrderError::NotCancellable { id, status: status.text().into() }),
+        }
+    }
+}
+
+/// The key with what it was used for.
+fn key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -> Result<Option<Key>, Problem> {
+    let Some(key) = header else { return Ok(None) };
+    if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return Err(Problem::field("Idempotency-Key", format!("expected 1 to {MAX_KEY} printable ASCII characters")));
+    }
+    let mut hash = Sha256::new();
+    for line in lines {
+        hash.update((line.sku_code.len() as u64).to_le_bytes());
+        hash.update(&line.sku_code);
+        hash.update(line.quantity.to_le_bytes());
+    }
+    let fingerprint = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some(Key { scope: format!("POST /api/v1/orders {}", principal.subject), key, fingerprint }))
+}
+
+#[async_trait(?Send)]
+impl OrderApi for OrderService {
+    async fn list(&self, cx: &Cx, page: PageNumber, size: PageSize) -> Result<Page<Order>, OrderError> {
+        let request = PageRequest::of(page, size);
+        let (orders, total) = self.path.store.page(request, Self::scope(cx)?).await?;
+        Ok(Page::new(request, orders.into_iter().map(Order::from).collect(), total))
+    }
+
+    async fn get(&self, cx: &Cx, id: i64) -> Result<Order, OrderError> {
+        self.find(cx, id).await.map(Order::from)
+    }
+
+    async fn by_number(&self, cx: &Cx, order_number: Uuid) -> Result<Order, OrderError> {
+        let scope = Self::scope(cx)?;
+        let found = self.path.store.by_number(order_number).await?;
+        let own = found.filter(|o| !o.hidden && scope.as_ref().is_none_or(|customer| *customer == o.customer));
+        own.map(Order::from).ok_or(OrderError::UnknownNumber { order_number })
+    }
+
+    async fn status_of(&self, _: &Cx, order_number: Uuid) -> Result<OrderStatus, OrderError> {
+        let found = self.path.store.by_number(order_number).await?;
+        found.map(|o| o.status).ok_or(OrderError::UnknownNumber { order_number })
+    }
+
+    async fn place(&self, cx: &Cx, idempotency_key: Option<String>, order: OrderInput) -> Result<Order, OrderError> {
+        let lines = self.checked(order)?;
+        let principal = cx.principal()?.clone();
+        let key = key(idempotency_key, &principal, &lines)?;
+        if let Some(key) = &key
+            && let Some(begun) = self.path.store.known(key.clone()).await?
+        {
+            return self.path.answer_again(begun);
+        }
+        let new = NewOrder {
+            number: Uuid::now_v7(),
+            customer: principal.subject.clone(),
+            customer_name: principal.username.clone(),
+            email: principal.email.clone(),
+            lines,
+            key,
+        };
+        let (path, cx) = (self.path.clone(), cx.clone());
+        // a task of its own: a client that hangs up does not stop the order half way
+        let placed = actix_web::rt::spawn(async move { path.place(&cx, new).await }).await;
+        placed.map_err(Problem::internal)?.map(Order::from)
+    }
+
+    async fn cancel(&self, cx: &Cx, id: i64) -> Result<Order, OrderError> {
+        self.cancelled(cx, id, false).await.map(Order::from)
+    }
+
+    async fn delete(&self, cx: &Cx, id: i64) -> Result<Text, OrderError> {
+        self.cancelled(cx, id, true).await?;
+        Ok(Text(format!("Order with id {id} successfully deleted!")))
+    }
+}
+
+impl From<StoredOrder> for Order {
+    fn from(order: StoredOrder) -> Self {
+        Order {
+            id: order.id,
+            order_number: order.number,
+            order_line_items: order.lines,
+            status: order.status,
+            total: order.total,
+            placed_at: crate::platform::clock::rfc3339(order.created_at),
+        }
+    }
+}
+
+impl OrderPath {
+    /// What a repeated request gets: the first answer, whatever it was.
+    fn answer_again(&self, begun: Begun) -> Result<Order, OrderError> {
+        match begun {
+            Begun::New(order) | Begun::Ended(order) => match &order.reason {
+                Some(stock) => Err(OrderError::refused(stock)),
+                None => Ok(Order::from(StoredOrder { status: OrderStatus::Placed, ..order })),
+            },
+            Begun::InFlight => Err(OrderError::KeyInFlight),
+            Begun::OtherRequest => Err(OrderError::KeyReused),
+        }
+    }
+}

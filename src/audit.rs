@@ -1,0 +1,54 @@
+//! `tradepost audit`: every invariant against the data there is.
+
+use crate::config::Settings;
+use crate::invariants::{self, EventFacts, Violation};
+use crate::platform::clock;
+use crate::platform::store::StoreError;
+
+/// What an audit found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Everything that contradicts an invariant.
+    pub violations: Vec<Violation>,
+    /// What was looked at, for people.
+    pub looked_at: Vec<String>,
+}
+
+/// Reads the embedded stores of all modules; works on a running shop, too, since each is read as of
+/// one moment and later ones first: an order is never newer than its reservation.
+pub fn run(settings: &Settings) -> Result<Report, String> {
+    let path = |module: &str, url: &Option<String>| settings.sqlite_path(module, url.as_deref());
+    let explain = |error: StoreError| error.to_string();
+    let mut report = Report::default();
+    let orders = crate::shop::order::audit::facts(&path("order", &settings.order.store)?).map_err(explain)?;
+    let (stock, reservations) = crate::shop::inventory::audit::facts(&path("inventory", &settings.inventory.store)?).map_err(explain)?;
+    let events = events(settings)?;
+
+    report.violations.extend(invariants::stock(&stock, &reservations));
+    report.violations.extend(invariants::keys(&orders));
+    report.violations.extend(invariants::ends(&orders, &reservations, clock::now_ms()));
+    report.violations.extend(invariants::events(&orders, &events));
+    let count = |status: &str| orders.iter().filter(|o| o.status == status).count();
+    report.looked_at = vec![
+        format!("{} SKUs, {} pieces to sell, {} held, {} sold", stock.len(), sum(&stock, |s| s.quantity), sum(&stock, |s| s.held), sum(&stock, |s| s.sold)),
+        format!("{} orders: {} placed, {} rejected, {} cancelled, {} pending", orders.len(), count("PLACED"), count("REJECTED"), count("CANCELLED"), count("PENDING")),
+        format!("{} order events applied, {} under way", events.applied.values().sum::<i64>(), events.under_way.len()),
+    ];
+    Ok(report)
+}
+
+fn sum(stock: &[invariants::StockFact], of: impl Fn(&invariants::StockFact) -> i64) -> i64 {
+    stock.iter().map(of).sum()
+}
+
+/// Under way is read before applied: an event that moves meanwhile is seen twice, never not at all.
+fn events(settings: &Settings) -> Result<EventFacts, String> {
+    let explain = |error: StoreError| error.to_string();
+    let mut facts = EventFacts::default();
+    let order = settings.sqlite_path("order", settings.order.store.as_deref())?;
+    facts.under_way.extend(crate::platform::outbox::waiting_in(&order).map_err(explain)?);
+    facts.under_way.extend(crate::platform::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification").map_err(explain)?);
+    let notification = settings.sqlite_path("notification", settings.notification.store.as_deref())?;
+    facts.applied = crate::shop::notification::audit::applied(&notification).map_err(explain)?;
+    Ok(facts)
+}

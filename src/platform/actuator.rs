@@ -1,0 +1,188 @@
+//! The operator's endpoints, in the paths and forms of Spring Boot's actuator.
+//!
+//! Health and info are public, metrics are served by the metrics middleware; settings, log levels
+//! and dead letters are for administrators.
+
+use crate::config::Loaded;
+use crate::platform::bus::Bus;
+use crate::platform::contract::{Access, Endpoint};
+use crate::platform::host::Check;
+use crate::platform::problem::Problem;
+use crate::platform::telemetry;
+use crate::platform::web::read_body;
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Everything the actuator shows.
+pub struct Actuator {
+    /// Settings and where they came from.
+    pub loaded: Loaded,
+    /// Names of the modules that run here.
+    pub modules: Vec<&'static str>,
+    /// Health of each part.
+    pub checks: Vec<(&'static str, Check)>,
+    /// For dead letters.
+    pub bus: Arc<dyn Bus>,
+}
+
+const LINKS: [&str; 7] = ["health", "info", "prometheus", "env", "loggers", "deadletters", "health/liveness"];
+/// A check that does not answer counts as down.
+const PATIENCE: Duration = Duration::from_secs(2);
+const MAX_BODY: usize = 4096;
+
+/// The endpoints.
+pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
+    let actuator = Arc::new(actuator);
+    let get = |name, path, access, answer: fn(Arc<Actuator>, HttpRequest) -> Answer| {
+        let actuator = actuator.clone();
+        Endpoint::raw("actuator", name, Method::GET, path, access, move |_, request, _| answer(actuator.clone(), request))
+    };
+    let loggers = Endpoint::raw(
+        "actuator",
+        "set_logger",
+        Method::POST,
+        "/actuator/loggers/{name}",
+        Access::Admin,
+        move |_, request, payload| async move {
+            let body = read_body(&request, payload, MAX_BODY).await?;
+            set_logger(request.match_info().get("name").unwrap_or_default(), &body)
+        },
+    );
+    let bus = actuator.bus.clone();
+    let replay =
+        Endpoint::raw("actuator", "replay", Method::POST, "/actuator/deadletters/{id}/replay", Access::Admin, move |_, request, _| {
+            let bus = bus.clone();
+            async move { replay(bus.as_ref(), &request).await }
+        });
+    vec![
+        get("links", "/actuator", Access::Public, |_, request| Box::pin(async move { links(&request) })),
+        get("health", "/actuator/health", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
+        get("readiness", "/actuator/health/readiness", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
+        get("liveness", "/actuator/health/liveness", Access::Public, |_, _| {
+            Box::pin(async { Ok(HttpResponse::Ok().json(json!({ "status": "UP" }))) })
+        }),
+        get("info", "/actuator/info", Access::Public, |a, _| Box::pin(async move { Ok(info(&a)) })),
+        get("env", "/actuator/env", Access::Admin, |a, _| Box::pin(async move { env(&a) })),
+        get("loggers", "/actuator/loggers", Access::Admin, |_, _| Box::pin(async { Ok(loggers_all()) })),
+        get("logger", "/actuator/loggers/{name}", Access::Admin, |_, request| Box::pin(async move { Ok(logger(&request)) })),
+        get("deadletters", "/actuator/deadletters", Access::Admin, |a, _| Box::pin(async move { dead_letters(&a).await })),
+        loggers,
+        replay,
+    ]
+}
+
+type Answer = futures_util::future::LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
+
+fn links(request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    let info = request.connection_info();
+    let base = format!("{}://{}/actuator", info.scheme(), info.host());
+    let mut links = Map::from_iter([("self".to_string(), json!({ "href": base, "templated": false }))]);
+    for name in LINKS {
+        links.insert(name.replace('/', "-"), json!({ "href": format!("{base}/{name}"), "templated": false }));
+    }
+    Ok(HttpResponse::Ok().json(json!({ "_links": links })))
+}
+
+async fn health(actuator: &Actuator) -> HttpResponse {
+    let mut components = Map::new();
+    let mut up = true;
+    for (name, check) in &actuator.checks {
+        let outcome = tokio::time::timeout(PATIENCE, check()).await.unwrap_or_else(|_| Err("no answer in time".into()));
+        up &= outcome.is_ok();
+        let component = match outcome {
+            Ok(details) => json!({ "status": "UP", "details": details }),
+            Err(cause) => {
+                tracing::warn!(component = name, cause, "not healthy");
+                json!({ "status": "DOWN" })
+            }
+        };
+        components.insert((*name).to_string(), component);
+    }
+    let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    HttpResponse::build(status).json(json!({ "status": if up { "UP" } else { "DOWN" }, "components": components }))
+}
+
+fn info(actuator: &Actuator) -> HttpResponse {
+    HttpResponse::Ok().json(json!({
+        "build": { "artifact": "tradepost", "name": "tradepost", "version": env!("CARGO_PKG_VERSION") },
+        "modules": actuator.modules,
+    }))
+}
+
+fn env(actuator: &Actuator) -> Result<HttpResponse, Problem> {
+    let values = serde_json::to_value(&actuator.loaded.settings).map_err(Problem::internal)?;
+    let mut properties = Map::new();
+    collect("", &values, &mut |key, value| {
+        let origin = actuator.loaded.origins.get(key).map_or("defaults", String::as_str);
+        properties.insert(key.to_string(), json!({ "value": value, "origin": origin }));
+    });
+    let profile = values.pointer("/server/profile").cloned().unwrap_or_default();
+    Ok(HttpResponse::Ok()
+        .json(json!({ "activeProfiles": [profile], "propertySources": [{ "name": "tradepost", "properties": properties }] })))
+}
+
+fn collect(prefix: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    match value {
+        Value::Object(members) => {
+            for (key, inner) in members {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                collect(&path, inner, visit);
+            }
+        }
+        leaf => visit(prefix, leaf),
+    }
+}
+
+fn level_name(level: LevelFilter) -> String {
+    level.to_string().to_uppercase()
+}
+
+fn loggers_all() -> HttpResponse {
+    let named = telemetry::levels().into_iter().map(|(target, level)| {
+        let level = level_name(level);
+        (target, json!({ "configuredLevel": level, "effectiveLevel": level }))
+    });
+    HttpResponse::Ok().json(json!({ "levels": ["OFF", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"], "loggers": Map::from_iter(named) }))
+}
+
+fn logger(request: &HttpRequest) -> HttpResponse {
+    let name = request.match_info().get("name").unwrap_or_default();
+    let configured = telemetry::levels().into_iter().find(|(target, _)| target == name).map(|(_, level)| level_name(level));
+    HttpResponse::Ok().json(json!({ "configuredLevel": configured, "effectiveLevel": level_name(telemetry::effective(name)) }))
+}
+
+fn set_logger(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
+    let expected = || Problem::field("configuredLevel", "expected OFF, ERROR, WARN, INFO, DEBUG, TRACE or null");
+    let body: Value = if body.is_empty() {
+        json!({})
+    } else {
+        serde_json::from_slice(body).map_err(|e| Problem::new(400, format!("malformed JSON: {e}")))?
+    };
+    let level = match body.get("configuredLevel") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.parse::<LevelFilter>().map_err(|_| expected())?),
+        Some(_) => return Err(expected()),
+    };
+    telemetry::set_level(name, level).map_err(Problem::internal)?;
+    tracing::info!(logger = name, level = level.map(level_name), "log level changed");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn dead_letters(actuator: &Actuator) -> Result<HttpResponse, Problem> {
+    let letters = actuator.bus.dead_letters(1000).await?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(serde_json::to_vec(&letters).map_err(Problem::internal)?))
+}
+
+async fn replay(bus: &dyn Bus, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    let id =
+        request.match_info().get("id").and_then(|id| id.parse().ok()).ok_or_else(|| Problem::field("id", "expected a whole number"))?;
+    if bus.replay(id).await? {
+        Ok(HttpResponse::Accepted().finish())
+    } else {
+        Err(Problem::new(404, format!("there is no dead letter {id}")))
+    }
+}

@@ -1,0 +1,61 @@
+//! Logs: for people on a terminal, as JSON otherwise; levels can be changed while it runs.
+
+use std::io::IsTerminal;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+struct Levels {
+    handle: reload::Handle<Targets, Registry>,
+    current: Mutex<Targets>,
+}
+
+static LEVELS: OnceLock<Levels> = OnceLock::new();
+
+/// Starts logging to standard error. `json` decides the form, `None` by whether it is a terminal.
+/// Only the first call of a process counts.
+pub fn start(level: &str, json: Option<bool>) -> Result<(), String> {
+    let targets: Targets = level.parse().map_err(|e| format!("log.level: `{level}` is not understood: {e}"))?;
+    let (filter, handle) = reload::Layer::new(targets.clone());
+    let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.with_ansi(std::io::stderr().is_terminal()).boxed() };
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let _ = LEVELS.set(Levels { handle, current: Mutex::new(targets) });
+    }
+    Ok(())
+}
+
+/// Every target with a level of its own; the default is `ROOT`.
+pub fn levels() -> Vec<(String, LevelFilter)> {
+    let Some(levels) = LEVELS.get() else { return Vec::new() };
+    let current = levels.current.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = vec![("ROOT".to_string(), current.default_level().unwrap_or(LevelFilter::OFF))];
+    all.extend(current.iter().map(|(target, level)| (target.to_string(), level)));
+    all
+}
+
+/// The level that lines of this target need: its own, or that of the longest prefix, or the default.
+pub fn effective(target: &str) -> LevelFilter {
+    let all = levels();
+    let best = all
+        .iter()
+        .filter(|(t, _)| t == "ROOT" || target.starts_with(t.as_str()))
+        .max_by_key(|(t, _)| if t == "ROOT" { 0 } else { t.len() });
+    best.map_or(LevelFilter::OFF, |(_, level)| *level)
+}
+
+/// Sets the level of a target, or of all others by `ROOT`; `None` takes a target's own level away.
+pub fn set_level(target: &str, level: Option<LevelFilter>) -> Result<(), String> {
+    let Some(levels) = LEVELS.get() else { return Err("logging was not started".into()) };
+    let mut current = levels.current.lock().unwrap_or_else(PoisonError::into_inner);
+    let default = if target == "ROOT" { level.unwrap_or(LevelFilter::INFO) } else { current.default_level().unwrap_or(LevelFilter::OFF) };
+    let others: Vec<_> = current.iter().filter(|(t, _)| *t != target).map(|(t, l)| (t.to_string(), l)).collect();
+    let own = level.filter(|_| target != "ROOT").map(|level| (target.to_string(), level));
+    let next = Targets::new().with_targets(others.into_iter().chain(own)).with_default(default);
+    levels.handle.reload(next.clone()).map_err(|e| e.to_string())?;
+    *current = next;
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! The one place that chooses, for each peer, its service in this process or its generated client.
+
+use crate::config::{PeerMode, Settings};
+use crate::modules::{self, Module};
+use crate::platform::auth::credentials::ClientCredentials;
+use crate::platform::auth::{Authenticator, Credentials};
+use crate::platform::bus::Bus;
+use crate::platform::contract::client::Remote;
+use crate::platform::contract::openapi;
+use crate::platform::discovery::{Discovery, Fixed, Loopback};
+use crate::platform::host::{Host, Late, Parts, StartError};
+use crate::shop::inventory::api::{InventoryApi, InventoryClient};
+use crate::shop::notification::api::NotificationClient;
+use crate::shop::order::api::{OrderApi, OrderClient};
+use crate::shop::product::api::{ProductApi, ProductClient};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A wired process: everything that its modules serve and run.
+pub struct Shop {
+    /// The modules, in the order of their start.
+    pub modules: Vec<Module>,
+    /// What they serve and run.
+    pub parts: Parts,
+    /// Checks access tokens.
+    pub authenticator: Authenticator,
+    /// Users of the built-in issuer that are announced, with their roles.
+    pub demo_users: Vec<(String, String)>,
+}
+
+/// The modules to run by these settings; see [`modules::select`].
+pub fn select(settings: &Settings) -> Result<Vec<Module>, StartError> {
+    let has_address = |module: Module| settings.peers.contains_key(module.name());
+    let chosen = modules::select(&settings.server.modules, has_address)?;
+    if settings.identity.issuer.is_none() && !chosen.contains(&Module::Identity) {
+        return Err(StartError(
+            "nobody issues access tokens: set identity.issuer to the issuer's URL (TRADEPOST__IDENTITY__ISSUER), or run the identity module here".into(),
+        ));
+    }
+    Ok(chosen)
+}
+
+struct Wiring<'a> {
+    host: &'a Host,
+    chosen: &'a [Module],
+    here: String,
+    credentials: Arc<dyn Credentials>,
+}
+
+impl Wiring<'_> {
+    fn runs(&self, module: Module) -> bool {
+        self.chosen.contains(&module)
+    }
+
+    fn remote(&self, module: Module) -> Arc<Remote> {
+        let settings = &self.host.settings;
+        let discovery: Arc<dyn Discovery> =
+            if self.runs(module) { Arc::new(Loopback(self.here.clone())) } else { Arc::new(Fixed(settings.peers.clone())) };
+        let credentials = self.credentials.clone();
+        Arc::new(Remote { module: module.name(), discovery, credentials, send_twice: settings.server.send_twice })
+    }
+
+    /// The peer's own service where it runs here and calls are in-process, its client otherwise.
+    fn peer<T: ?Sized>(&self, module: Module, local: Option<&Arc<T>>, client: impl Fn(Arc<Remote>) -> Arc<T>) -> Arc<T> {
+        match local {
+            Some(service) if self.host.settings.server.peers == PeerMode::InProcess => service.clone(),
+            _ => client(self.remote(module)),
+        }
+    }
+}
+
+fn join(all: &mut Parts, parts: Parts) {
+    all.endpoints.extend(parts.endpoints);
+    all.workers.extend(parts.workers);
+    all.consumers.extend(parts.consumers);
+    all.checks.extend(parts.checks);
+}
+
+/// Builds the chosen modules, dependencies first. `here` is this process's own address.
+pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, StartError> {
+    let identity = &host.settings.identity;
+    let mut all = Parts::default();
+    let mut issuer = identity.issuer.clone();
+    let mut secret = identity.client_secret.clone();
+    let mut demo_users = Vec::new();
+    #[cfg(feature = "identity")]
+    if issuer.is_none() {
+        let built = crate::shop::identity::build(host)?;
+        join(&mut all, built.parts);
+        issuer = Some(built.issuer);
+        secret = Some(built.client_secret);
+        demo_users = built.demo_users;
+    }
+    let issuer = issuer.ok_or_else(|| StartError("identity.issuer is not set".into()))?;
+    let secret = secret.unwrap_or_default();
+    let credentials = Arc::new(ClientCredentials::new(&issuer, &identity.client_id, secret.expose()));
+    let wiring = Wiring { host, chosen: &chosen, here, credentials };
+
+    let product = build_product(&wiring, &mut all)?;
+    let product = wiring.peer(Module::Product, product.as_ref(), |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>);
+    let asked = Late::default();
+    let inventory = build_inventory(&wiring, &mut all, &product, &asked)?;
+    let inventory = wiring.peer(Module::Inventory, inventory.as_ref(), |remote| Arc::new(InventoryClient(remote)) as Arc<dyn InventoryApi>);
+    let order = build_order(&wiring, &mut all, product, inventory)?;
+    asked.set(wiring.peer(Module::Order, order.as_ref(), |remote| Arc::new(OrderClient(remote)) as Arc<dyn OrderApi>));
+    #[cfg(feature = "notification")]
+    if wiring.runs(Module::Notification) {
+        join(&mut all, crate::shop::notification::build(host)?.1);
+    }
+    let authenticator = Authenticator::new(&issuer, &identity.audience);
+    Ok(Shop { modules: chosen, parts: all, authenticator, demo_users })
+}
+
+fn build_product(wiring: &Wiring, all: &mut Parts) -> Result<Option<Arc<dyn ProductApi>>, StartError> {
+    #[cfg(feature = "product")]
+    if wiring.runs(Module::Product) {
+        let (service, parts) = crate::shop::product::build(wiring.host)?;
+        join(all, parts);
+        return Ok(Some(service));
+    }
+    let _ = (wiring, all);
+    Ok(None)
+}
+
+fn build_inventory(
+    wiring: &Wiring,
+    all: &mut Parts,
+    product: &Arc<dyn ProductApi>,
+    order: &Late<dyn OrderApi>,
+) -> Result<Option<Arc<dyn InventoryApi>>, StartError> {
+    #[cfg(feature = "inventory")]
+    if wiring.runs(Module::Inventory) {
+        let (service, parts) = crate::shop::inventory::build(wiring.host, product.clone(), order.clone())?;
+        join(all, parts);
+        return Ok(Some(service));
+    }
+    let _ = (wiring, all, product, order);
+    Ok(None)
+}
+
+fn build_order(
+    wiring: &Wiring,
+    all: &mut Parts,
+    product: Arc<dyn ProductApi>,
+    inventory: Arc<dyn InventoryApi>,
+) -> Result<Option<Arc<dyn OrderApi>>, StartError> {
+    #[cfg(feature = "order")]
+    if wiring.runs(Module::Order) {
+        let (service, parts) = crate::shop::order::build(wiring.host, product, inventory)?;
+        join(all, parts);
+        return Ok(Some(service));
+    }
+    let _ = (wiring, all, product, inventory);
+    Ok(None)
+}
+
+/// The OpenAPI document of these modules' contracts.
+pub fn openapi(modules: &[Module], server: &str) -> Value {
+    let mut document = openapi::Document::default();
+    for module in modules {
+        match module {
+            Module::Identity => {}
+            Module::Product => ProductClient::describe(&mut document),
+            Module::Inventory => InventoryClient::describe(&mut document),
+            Module::Order => OrderClient::describe(&mut document),
+            Module::Notification => NotificationClient::describe(&mut document),
+        }
+    }
+    document.finish(env!("CARGO_PKG_VERSION"), server)
+}
+
+/// Opens the bus that settings name.
+pub fn bus(settings: &Settings) -> Result<Arc<dyn Bus>, StartError> {
+    match settings.bus.url.as_str() {
+        "local://" => Ok(Arc::new(crate::platform::bus::local::LocalBus::open(&settings.data.dir.join("bus.db"))?)),
+        other => Err(StartError(format!("bus.url: `{other}` is not among the buses compiled in: local://"))),
+    }
+}
+
