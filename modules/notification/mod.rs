@@ -1,1 +1,86 @@
-//! stub
+//! Notification owns what customers and outside systems are told: an inbox for each customer, a live
+//! stream of it, mail, and signed webhooks. It depends on no peer: all it knows comes by events.
+//!
+//! It promises:
+//! - Inbox: exactly once. The event's id, the notification and every delivery are written in one
+//!   transaction; an event that comes twice changes nothing.
+//! - Stream: with `Last-Event-ID`, nothing is missed and nothing doubled; the store is its source.
+//! - Mail and webhooks: at least once, from a table that survives a crash, with growing pauses up to a
+//!   dead letter that an admin can replay.
+//!
+//! It does not promise:
+//! - Once, towards the outside. A crash between a mail server's 250, or a webhook's 2xx, and our commit
+//!   sends again. The doubles are alike where it counts, in `Message-ID` and `webhook-id`: receivers
+//!   drop them by that.
+//! - Order. Deliveries run side by side, and one that failed is overtaken, even at the same receiver.
+//! - More than one process a store: two would both send.
+//!
+//! A mail server that answers 550, 551 or 553 (no such mailbox) and a webhook that answers 410 (Gone)
+//! make a dead letter at once. Two webhooks may not differ in credentials or query alone: deliveries know
+//! them by the rest of their URL, so that no secret gets into the store.
+
+pub mod api;
+
+#[cfg(feature = "notification")]
+mod delivery;
+#[cfg(feature = "notification")]
+mod events;
+#[cfg(feature = "notification")]
+mod http;
+#[cfg(feature = "notification")]
+mod service;
+#[cfg(feature = "notification")]
+mod store;
+#[cfg(all(test, feature = "notification"))]
+mod tests;
+
+#[cfg(feature = "notification")]
+pub use build::build;
+
+#[cfg(feature = "notification")]
+mod build {
+    use super::{api, delivery, events, http, service, store};
+    use crate::config;
+    use crate::platform::host::{Host, Parts, StartError};
+    use api::DeliveryState;
+    use serde_json::json;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use store::NotificationStore;
+
+    /// Opens the store and builds the service with what runs beside it.
+    pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
+        let settings = &host.settings.notification;
+        let path = host.settings.sqlite_path("notification", settings.store.as_deref())?;
+        assemble(Arc::new(store::sqlite::SqliteNotifications::open(&path)?), settings)
+    }
+
+    /// On this store.
+    pub(super) fn assemble(
+        store: Arc<dyn NotificationStore>,
+        settings: &config::Notification,
+    ) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
+        if settings.attempts == 0 {
+            return Err(StartError("notification.attempts: expected at least 1".into()));
+        }
+        let receivers = Arc::new(delivery::Receivers::new(settings)?);
+        let service: Arc<dyn api::NotificationApi> = Arc::new(service::NotificationService::new(store.clone()));
+        let live = http::Live::new(store.clone());
+        let mut parts = Parts { endpoints: api::NotificationClient::endpoints(service.clone()), ..Parts::default() };
+        parts.endpoints.push(live.endpoint());
+        parts.worker("notification-live", move |stop| live.run(stop));
+        let backoff = Duration::from_millis(settings.backoff_ms);
+        let courier = delivery::courier::Courier::new(store.clone(), receivers.clone(), settings.attempts, backoff);
+        parts.worker("notification-deliveries", move |stop| courier.run(stop));
+        parts.consumers.push(Arc::new(events::Notifier::new(store.clone(), receivers)));
+        parts.check("notificationStore", move || {
+            let store = store.clone();
+            async move {
+                let pending = store.count(DeliveryState::Pending).await.map_err(|e| e.to_string())?;
+                let dead = store.count(DeliveryState::Dead).await.map_err(|e| e.to_string())?;
+                Ok(json!({ "pendingDeliveries": pending, "deadDeliveries": dead }))
+            }
+        });
+        Ok((service, parts))
+    }
+}

@@ -135,7 +135,8 @@ fn serde_urlencoded_pairs(query: &str) -> Vec<(String, String)> {
     actix_web::web::Query::<Vec<(String, String)>>::from_query(query).map(|q| q.into_inner()).unwrap_or_default()
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+/// Undoes percent-encoding; `None` for what is not well-formed or not UTF-8.
+pub fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -1,0 +1,1 @@
+DROP TABLE inbox; DROP TABLE deliveries; DROP TABLE notifications;

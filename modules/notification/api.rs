@@ -1,0 +1,124 @@
+//! Notification's contract.
+
+use crate::platform::contract::Param;
+use crate::platform::page::{Page, PageNumber, PageSize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Something that happened to an order of the caller's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Notification {
+    /// Grows with time; what `Last-Event-ID` names on the stream.
+    pub id: i64,
+    /// The event it tells of: `order.placed`, `order.rejected`, `order.cancelled`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whose order.
+    pub order_number: Option<String>,
+    /// A few words.
+    pub title: String,
+    /// A sentence or two.
+    pub message: String,
+    /// When it was written, RFC 3339.
+    pub created_at: String,
+    /// Whether its owner has marked it so.
+    pub read: bool,
+}
+
+/// How far a delivery has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    /// To be sent, for the first time or again.
+    Pending,
+    /// The receiver has accepted it.
+    Delivered,
+    /// Given up; kept, and replayable.
+    Dead,
+}
+
+impl DeliveryState {
+    /// All there are.
+    pub const ALL: [DeliveryState; 3] = [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Dead];
+
+    /// Its name, on the wire and in stores.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeliveryState::Pending => "pending",
+            DeliveryState::Delivered => "delivered",
+            DeliveryState::Dead => "dead",
+        }
+    }
+
+    /// The state of this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+impl Param for DeliveryState {
+    fn from_text(text: Option<&str>) -> Result<Self, String> {
+        text.and_then(Self::by_name).ok_or_else(|| "expected pending, delivered or dead".into())
+    }
+    fn to_text(&self) -> Option<String> {
+        Some(self.name().into())
+    }
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": Self::ALL.map(Self::name) })
+    }
+}
+
+/// One event on its way to one receiver outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// What a replay names.
+    pub id: i64,
+    /// `email` or `webhook`.
+    pub channel: String,
+    /// A webhook's URL without credentials and query, or a mail address with its name masked.
+    pub target: String,
+    /// The event's id; receivers drop doubles by it.
+    pub event_id: String,
+    /// The event's type.
+    pub event_type: String,
+    /// How far it has come.
+    pub state: DeliveryState,
+    /// Attempts so far; a replay counts anew.
+    pub attempts: i64,
+    /// What the last failed attempt ended with.
+    pub last_error: Option<String>,
+    /// When it is sent next, RFC 3339; only while pending.
+    pub next_attempt_at: Option<String>,
+}
+
+crate::errors! {
+    /// What notification refuses.
+    pub enum NotificationError in "notification" {
+        /// The caller has no notification of this id.
+        NotFound { id: i64 } = 404, "Notification with id {id} not found";
+        /// There is no such delivery.
+        DeliveryNotFound { id: i64 } = 404, "Delivery with id {id} not found";
+        /// Only a dead delivery can be replayed.
+        NotDead { id: i64, state: String } = 409, "Delivery with id {id} is {state}; only a dead one can be replayed";
+    }
+}
+
+crate::contract! {
+    /// The customers' inboxes, and what is on its way to receivers outside.
+    pub trait NotificationApi in "notification", error = NotificationError, client = NotificationClient {
+        /// Lists the caller's own notifications, newest first.
+        fn list(query page: PageNumber, query size: PageSize) -> Page<Notification> = GET "/api/v1/notifications" => 200, Any, repeatable;
+
+        /// Marks one of the caller's own notifications as read.
+        fn mark_read(path id: i64) -> Notification = POST "/api/v1/notifications/{id}/read" => 200, Any, repeatable;
+
+        /// Lists deliveries to mail and webhooks, newest first; with `state`, those of that state.
+        fn deliveries(query page: PageNumber, query size: PageSize, query state: Option<DeliveryState>) -> Page<Delivery> = GET "/api/v1/notifications/deliveries" => 200, Admin, repeatable;
+
+        /// Makes a dead delivery pending again, with all its attempts before it.
+        fn replay(path id: i64) -> Delivery = POST "/api/v1/notifications/deliveries/{id}/replay" => 200, Admin, once;
+    }
+}

@@ -1,0 +1,193 @@
+//! The worker that sends what is due, a few at a time, and writes down how it went.
+
+use super::{Outcome, Receivers};
+use crate::platform::clock;
+use crate::platform::store::StoreError;
+use crate::shop::notification::store::{Attempted, Busy, Channel, Due, NotificationStore};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Under way at once.
+const MAX_IN_FLIGHT: usize = 8;
+/// Under way at once to one webhook, or to the mail server: one that hangs must not hold up the others.
+pub(super) const MAX_PER_LANE: usize = 3;
+/// No pause is longer, whether we double it or the receiver asks for it.
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
+/// After the store failed us.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// How long what is under way may take to finish at shutdown. What does not is sent again at the next start.
+const GRACE: Duration = Duration::from_secs(3);
+/// Characters of an error that are kept.
+const MAX_ERROR: usize = 500;
+
+/// See the module.
+pub(in crate::shop::notification) struct Courier {
+    store: Arc<dyn NotificationStore>,
+    receivers: Arc<Receivers>,
+    attempts: i64,
+    backoff: Duration,
+}
+
+impl Courier {
+    /// Sends so many times at most, with this pause after the first failure.
+    pub(in crate::shop::notification) fn new(
+        store: Arc<dyn NotificationStore>,
+        receivers: Arc<Receivers>,
+        attempts: u32,
+        backoff: Duration,
+    ) -> Self {
+        Self { store, receivers, attempts: i64::from(attempts), backoff }
+    }
+
+    /// Until told to stop. It sleeps until a commit, the next due time, or the end of an attempt.
+    pub(in crate::shop::notification) async fn run(self, stop: CancellationToken) {
+        let mut under_way = FuturesUnordered::new();
+        let mut lanes: Vec<(i64, Lane)> = Vec::new();
+        while !stop.is_cancelled() {
+            let committed = self.store.committed();
+            let pause = match self.take(&mut lanes).await {
+                Ok((taken, pause)) => {
+                    under_way.extend(taken.into_iter().map(|due| self.attempt(due)));
+                    pause
+                }
+                Err(cause) => {
+                    tracing::warn!(%cause, "deliveries not read; will try again");
+                    STORE_PAUSE
+                }
+            };
+            tokio::select! {
+                Some(id) = under_way.next() => lanes.retain(|(other, _)| *other != id),
+                () = committed => {}
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        let finish = async { while under_way.next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, finish).await.is_err() {
+            tracing::info!(deliveries = under_way.len(), "deliveries cut short; they are sent again at the next start");
+        }
+    }
+
+    /// What to send now, entered into `lanes`, and how long to sleep where nothing else happens.
+    async fn take(&self, lanes: &mut Vec<(i64, Lane)>) -> Result<(Vec<Due>, Duration), StoreError> {
+        let (mut taken, now) = (Vec::new(), clock::now_ms());
+        while lanes.len() < MAX_IN_FLIGHT {
+            let free = MAX_IN_FLIGHT - lanes.len();
+            let due = self.store.due(now, busy(lanes), free as i64).await?;
+            let (found, before) = (due.len(), taken.len());
+            for one in due {
+                let lane = Lane::of(&one);
+                if lanes.iter().filter(|(_, other)| *other == lane).count() < MAX_PER_LANE {
+                    lanes.push((one.id, lane));
+                    taken.push(one);
+                }
+            }
+            // a full answer may have hidden what is due in other lanes
+            if found < free || taken.len() == before {
+                break;
+            }
+        }
+        let next = self.store.next_due(now).await?;
+        let pause = next.map_or(MAX_PAUSE, |at| Duration::from_millis((at - clock::now_ms()).max(1) as u64));
+        Ok((taken, pause.min(MAX_PAUSE)))
+    }
+
+    /// One attempt, and its entry in the store; answers the delivery's id.
+    async fn attempt(&self, due: Due) -> i64 {
+        let (id, attempts) = (due.id, due.attempts + 1);
+        let outcome = match self.receivers.send(&due).await {
+            Outcome::Delivered => Attempted::Delivered,
+            Outcome::Refused { error } => Attempted::Dead { error: shortened(&error) },
+            Outcome::Failed { error, .. } if attempts >= self.attempts => Attempted::Dead { error: shortened(&error) },
+            Outcome::Failed { error, wait } => {
+                let random = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX);
+                let pause = pause(self.backoff, attempts, wait, random);
+                Attempted::Again { error: shortened(&error), at: clock::now_ms() + pause.as_millis() as i64 }
+            }
+        };
+        let (channel, event_id) = (due.channel.name(), &due.event_id);
+        match &outcome {
+            Attempted::Delivered => tracing::debug!(delivery = id, channel, event_id, attempts, "delivered"),
+            Attempted::Again { error, .. } => {
+                tracing::info!(delivery = id, channel, event_id, attempts, error, "not delivered; will try again")
+            }
+            Attempted::Dead { error } => tracing::warn!(delivery = id, channel, event_id, attempts, error, "not delivered; given up"),
+        }
+        // as long as it is not written down, the delivery stays under way: else it would be sent again at once
+        while let Err(cause) = self.store.record(id, attempts, outcome.clone()).await {
+            tracing::warn!(%cause, delivery = id, "attempt not recorded; will try again");
+            tokio::time::sleep(STORE_PAUSE).await;
+        }
+        id
+    }
+}
+
+/// What a slow receiver can hold up: itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lane {
+    Mail,
+    Webhook(String),
+}
+
+impl Lane {
+    fn of(due: &Due) -> Self {
+        match due.channel {
+            Channel::Email => Lane::Mail,
+            Channel::Webhook => Lane::Webhook(due.target.clone()),
+        }
+    }
+}
+
+fn busy(lanes: &[(i64, Lane)]) -> Busy {
+    let mut busy = Busy { ids: lanes.iter().map(|(id, _)| *id).collect(), ..Busy::default() };
+    for (_, lane) in lanes {
+        if lanes.iter().filter(|(_, other)| other == lane).count() >= MAX_PER_LANE {
+            match lane {
+                Lane::Mail => busy.email = true,
+                Lane::Webhook(target) => busy.webhooks.push(target.clone()),
+            }
+        }
+    }
+    busy
+}
+
+/// Doubles with each attempt, a quarter more or less so that receivers are not met by waves, and
+/// not before the receiver said.
+fn pause(first: Duration, attempts: i64, wait: Option<Duration>, random: f64) -> Duration {
+    let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(31);
+    let doubled = first.saturating_mul(1 << doublings).min(MAX_PAUSE);
+    doubled.mul_f64(0.75 + random.clamp(0.0, 1.0) / 2.0).max(wait.unwrap_or_default()).min(MAX_PAUSE)
+}
+
+fn shortened(error: &str) -> String {
+    error.chars().take(MAX_ERROR).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_an_hour_and_heed_the_receiver() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pause(second, 1, None, 0.5), second);
+        assert_eq!(pause(second, 4, None, 0.5), second * 8);
+        assert_eq!((pause(second, 1, None, 0.0), pause(second, 1, None, 1.0)), (second * 3 / 4, second * 5 / 4));
+        assert_eq!(pause(second, 60, None, 1.0), MAX_PAUSE);
+        assert_eq!(pause(second, 1, Some(second * 30), 0.5), second * 30);
+        assert_eq!(pause(second, 8, Some(second), 0.5), second * 128);
+        assert_eq!(pause(second, 1, Some(MAX_PAUSE * 24), 0.5), MAX_PAUSE);
+    }
+
+    #[test]
+    fn a_full_lane_is_passed_over() {
+        let hook = |id| (id, Lane::Webhook("http://h/".into()));
+        let lanes = [hook(1), hook(2), (3, Lane::Mail), hook(4)];
+        let busy = busy(&lanes);
+        assert_eq!(busy.ids, [1, 2, 3, 4]);
+        assert!(!busy.email && busy.webhooks.iter().all(|target| target == "http://h/") && !busy.webhooks.is_empty());
+    }
+}

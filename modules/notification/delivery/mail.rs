@@ -1,0 +1,122 @@
+//! Mail by SMTP.
+
+use super::Outcome;
+use super::template;
+use crate::config::Secret;
+use crate::platform::event::Event;
+use crate::platform::store::types;
+use crate::shop::notification::events::{OrderData, OrderEvent};
+use crate::shop::notification::store::Due;
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::{AsyncSmtpTransportBuilder, PoolConfig};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// For each command of a dialogue.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// For the whole of it.
+const TOTAL: Duration = Duration::from_secs(30);
+
+/// Sends mail by one server from one address.
+pub(super) struct Mailer {
+    from: Mailbox,
+    settings: AsyncSmtpTransportBuilder,
+    // made at the first mail: its pool needs the running process around it
+    transport: OnceLock<AsyncSmtpTransport<Tokio1Executor>>,
+}
+
+impl Mailer {
+    /// Checks the settings; errors do not show the URL, which may hold a password.
+    pub(super) fn new(url: &Secret, from: &str) -> Result<Self, String> {
+        let settings = server(url.expose().trim()).map_err(|cause| format!("notification.smtp: {cause}"))?;
+        let from = from.parse().map_err(|cause| format!("notification.from: expected `Name <name@host>`: {cause}"))?;
+        let pool = PoolConfig::new().max_size(super::courier::MAX_PER_LANE as u32);
+        Ok(Self { from, settings: settings.timeout(Some(TIMEOUT)).pool_config(pool), transport: OnceLock::new() })
+    }
+
+    /// One attempt.
+    pub(super) async fn send(&self, due: &Due) -> Outcome {
+        let message = match self.message(due) {
+            Ok(message) => message,
+            Err(cause) => return Outcome::refused(cause),
+        };
+        let transport = self.transport.get_or_init(|| self.settings.clone().build());
+        match tokio::time::timeout(TOTAL, transport.send(message)).await {
+            Ok(Ok(_)) => Outcome::Delivered,
+            Ok(Err(cause)) => match cause.status().map(u16::from) {
+                // no such mailbox: the same mail again would get the same answer
+                Some(550 | 551 | 553) => Outcome::refused(cause),
+                _ => Outcome::failed(cause),
+            },
+            Err(_) => Outcome::failed(format!("no answer within {} s", TOTAL.as_secs())),
+        }
+    }
+
+    fn message(&self, due: &Due) -> Result<Message, String> {
+        let event: Event = types::from_json(&due.body).map_err(|e| e.to_string())?;
+        let kind = OrderEvent::of(&event.kind).ok_or_else(|| format!("there is no mail about {}", event.kind))?;
+        let order: OrderData = event.data()?;
+        let to = due.target.parse().map_err(|cause| format!("not a mail address: {cause}"))?;
+        let texts = template::texts(kind, &order);
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(texts.subject)
+            // the same at every attempt: a receiver that got it twice can tell
+            .message_id(Some(format!("<{}@{}>", due.event_id, self.from.email.domain())))
+            .multipart(MultiPart::alternative_plain_html(texts.text, texts.html))
+            .map_err(|cause| cause.to_string())
+    }
+}
+
+#[cfg(feature = "tls")]
+fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, String> {
+    AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|cause| cause.to_string())
+}
+
+/// The part of lettre's URLs that works without TLS; lettre itself reads them only with it.
+#[cfg(not(feature = "tls"))]
+fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, String> {
+    use lettre::transport::smtp::{SMTP_PORT, authentication::Credentials, extension::ClientId};
+
+    let expected = || "expected smtp://user:password@host:port".to_string();
+    let url: actix_web::http::Uri = url.parse().map_err(|_| expected())?;
+    if url.scheme_str() == Some("smtps") || url.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("tls="))) {
+        return Err("TLS is not compiled into this build; build with --features tls".into());
+    }
+    let host = url.host().filter(|host| url.scheme_str() == Some("smtp") && !host.is_empty()).ok_or_else(expected)?;
+    let (_, credentials) = super::authority(&url).ok_or_else(expected)?;
+    let mut server =
+        AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.trim_matches(['[', ']'])).port(url.port_u16().unwrap_or(SMTP_PORT));
+    if let Some((user, password)) = credentials {
+        server = server.credentials(Credentials::new(user, password));
+    }
+    let name = url.path().trim_matches('/');
+    if !name.is_empty() {
+        server = server.hello_name(ClientId::Domain(name.into()));
+    }
+    Ok(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked_and_never_shown() {
+        let error = |url: &str, from: &str| Mailer::new(&Secret::new(url), from).err().unwrap_or_default();
+        let from = crate::config::Notification::default().from;
+        assert_eq!(error("smtp://user:pw@localhost:2525/me.example", &from), "");
+        #[cfg(not(feature = "tls"))]
+        for url in ["smtps://user:pw@host", "smtp://user:pw@host?tls=required"] {
+            let error = error(url, &from);
+            assert!(error.starts_with("notification.smtp: ") && error.contains("--features tls") && !error.contains("pw"), "{error}");
+        }
+        for url in ["http://user:pw@host", "host:25", ""] {
+            let error = error(url, &from);
+            assert!(error.starts_with("notification.smtp: ") && !error.contains("pw"), "{error}");
+        }
+        assert!(error("smtp://host", "nobody").starts_with("notification.from: "));
+    }
+}

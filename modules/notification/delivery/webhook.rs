@@ -1,0 +1,167 @@
+//! Webhooks by the Standard Webhooks scheme: a POST of the CloudEvents envelope, signed.
+
+use super::{Outcome, authority};
+use crate::config;
+use crate::platform::clock;
+use crate::platform::contract::client::http;
+use crate::shop::notification::events::TOPICS;
+use crate::shop::notification::store::Due;
+use actix_web::http::header::{self, HttpDate};
+use actix_web::http::{StatusCode, Uri};
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::{DecodePaddingMode, Engine};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use std::time::{Duration, SystemTime};
+
+/// A receiver answers within this, or has not accepted.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// What an answer's body may hold us up: it is read only so that the connection can be used again.
+const DRAIN: Duration = Duration::from_secs(1);
+const MAX_DRAIN: usize = 64 * 1024;
+/// The standard's bounds for a signing key, in bytes.
+const KEY: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// One receiver.
+pub(super) struct Webhook {
+    /// Without credentials and query: the one form that is kept and shown.
+    target: String,
+    url: String,
+    credentials: Option<(String, String)>,
+    key: Vec<u8>,
+    events: Vec<String>,
+}
+
+impl Webhook {
+    /// Checks the settings; errors show neither secret nor URL, which may hold credentials.
+    pub(super) fn new(settings: &config::Webhook) -> Result<Self, String> {
+        let expected = || "url: expected http://host/path or https://host/path".to_string();
+        let url: Uri = settings.url.trim().parse().map_err(|_| expected())?;
+        let scheme = url.scheme_str().filter(|s| matches!(*s, "http" | "https")).ok_or_else(expected)?;
+        if scheme == "https" && !cfg!(feature = "tls") {
+            return Err("url: https is not compiled into this build; build with --features tls".into());
+        }
+        let (host, credentials) = authority(&url).filter(|(host, _)| !host.is_empty()).ok_or_else(expected)?;
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let target = format!("{scheme}://{host}{}", url.path());
+        let wrong = |event: &&String| !TOPICS.contains(&event.split('.').next().unwrap_or_default());
+        if let Some(event) = settings.events.iter().find(wrong) {
+            return Err(format!("events: `{event}` is of none of the topics {}", TOPICS.join(", ")));
+        }
+        let key = key(settings.secret.expose())?;
+        Ok(Self { url: format!("{target}{query}"), target, credentials, key, events: settings.events.clone() })
+    }
+
+    /// See the field.
+    pub(super) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Whether it subscribed to this event type.
+    pub(super) fn wants(&self, kind: &str) -> bool {
+        self.events.is_empty() || self.events.iter().any(|event| event == kind)
+    }
+
+    /// One attempt.
+    pub(super) async fn post(&self, due: &Due) -> Outcome {
+        let timestamp = clock::now_ms() / 1000;
+        let mut request = http()
+            .post(&self.url)
+            .content_type("application/cloudevents+json")
+            .insert_header(("webhook-id", due.event_id.as_str()))
+            .insert_header(("webhook-timestamp", timestamp.to_string()))
+            .insert_header(("webhook-signature", sign(&self.key, &due.event_id, timestamp, &due.body)));
+        if let Some((user, password)) = &self.credentials {
+            request = request.basic_auth(user, password);
+        }
+        let mut answer = match tokio::time::timeout(TIMEOUT, request.send_body(due.body.clone())).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(cause)) => return Outcome::failed(cause),
+            Err(_) => return Outcome::failed(format!("no answer within {} s", TIMEOUT.as_secs())),
+        };
+        let status = answer.status();
+        let wait = answer.headers().get(header::RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+        // the status decides: a body that breaks off changes nothing
+        let _ = tokio::time::timeout(DRAIN, answer.body().limit(MAX_DRAIN)).await;
+        match status {
+            status if status.is_success() => Outcome::Delivered,
+            StatusCode::GONE => Outcome::refused("answered 410 Gone: it wants no more"),
+            status => Outcome::Failed { error: format!("answered {status}"), wait },
+        }
+    }
+}
+
+fn key(secret: &str) -> Result<Vec<u8>, String> {
+    let expected = || format!("secret: expected whsec_ and the base64 of {} to {} bytes", KEY.start(), KEY.end());
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let text = secret.trim().strip_prefix("whsec_").ok_or_else(expected)?;
+    let key = GeneralPurpose::new(&base64::alphabet::STANDARD, lenient).decode(text).map_err(|_| expected())?;
+    if KEY.contains(&key.len()) { Ok(key) } else { Err(expected()) }
+}
+
+/// `v1,` and the base64 of the HMAC-SHA256 over `{id}.{timestamp}.{body}`.
+fn sign(key: &[u8], id: &str, timestamp: i64, body: &str) -> String {
+    // a key of any length is taken: there is no error to tell of
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
+    mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
+    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+/// Seconds, or a date.
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date: HttpDate = text.parse().ok()?;
+    SystemTime::from(date).duration_since(SystemTime::now()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    fn settings(url: &str, secret: &str, events: &[&str]) -> config::Webhook {
+        config::Webhook { url: url.into(), secret: Secret::new(secret), events: events.iter().map(|e| e.to_string()).collect() }
+    }
+
+    #[test]
+    fn the_signature_is_the_standards() {
+        // printf '%s' 'msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}' \
+        //   | openssl dgst -sha256 -mac HMAC -macopt hexkey:$(echo MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw | base64 -d | xxd -p) -binary | base64
+        let signature = sign(&key(SECRET).unwrap(), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn only_well_formed_settings_are_taken_and_no_error_shows_a_secret() {
+        for secret in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_c2hvcnQ=", "whsec_not*base64*at*all*not*base64*"] {
+            let error = Webhook::new(&settings("http://h/p", secret, &[])).err().unwrap();
+            assert!(error.contains("whsec_ and the base64 of 24 to 64 bytes"), "{error}");
+            assert!(!error.contains("c2hvcnQ") && !error.contains("not*base64"), "{error}");
+        }
+        for url in ["", "host/path", "ftp://user:pw@host/", "/path", "http://"] {
+            let error = Webhook::new(&settings(url, SECRET, &[])).err().unwrap();
+            assert!(error.starts_with("url: expected") && !error.contains("pw"), "{error}");
+        }
+        assert!(Webhook::new(&settings("http://h/p", SECRET, &["orders.placed"])).err().unwrap().contains("`orders.placed`"));
+        #[cfg(not(feature = "tls"))]
+        assert!(Webhook::new(&settings("https://h/p", SECRET, &[])).err().unwrap().contains("--features tls"));
+    }
+
+    #[test]
+    fn what_is_shown_holds_no_credentials() {
+        let webhook = Webhook::new(&settings("http://me:pw@host:81/hook?code=secret", SECRET, &["order.placed"])).unwrap();
+        assert_eq!((webhook.target(), webhook.url.as_str()), ("http://host:81/hook", "http://host:81/hook?code=secret"));
+        assert!(webhook.wants("order.placed") && !webhook.wants("order.cancelled"));
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        assert_eq!(retry_after("120"), Some(Duration::from_secs(120)));
+        assert!(retry_after("Fri, 31 Dec 9999 23:59:59 GMT").unwrap() > Duration::from_secs(86_400));
+        assert_eq!((retry_after("Thu, 01 Jan 1970 00:00:00 GMT"), retry_after("soon")), (None, None));
+    }
+}

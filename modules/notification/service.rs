@@ -1,0 +1,65 @@
+//! What callers can see and do.
+
+use super::api::{Delivery, DeliveryState, Notification, NotificationApi, NotificationError};
+use super::delivery::masked;
+use super::store::{Channel, NotificationStore};
+use crate::platform::clock;
+use crate::platform::cx::Cx;
+use crate::platform::page::{Page, PageNumber, PageRequest, PageSize};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// See [`NotificationApi`].
+pub(super) struct NotificationService {
+    store: Arc<dyn NotificationStore>,
+}
+
+impl NotificationService {
+    /// On this store.
+    pub(super) fn new(store: Arc<dyn NotificationStore>) -> Self {
+        Self { store }
+    }
+}
+
+/// Not even an admin needs a customer's whole address to see where mail gets stuck.
+fn shown(mut delivery: Delivery) -> Delivery {
+    if delivery.channel == Channel::Email.name() {
+        let masked = masked(&delivery.target);
+        // servers like to repeat the address in their answers
+        delivery.last_error = delivery.last_error.map(|error| error.replace(&delivery.target, &masked));
+        delivery.target = masked;
+    }
+    delivery
+}
+
+#[async_trait(?Send)]
+impl NotificationApi for NotificationService {
+    async fn list(&self, cx: &Cx, page: PageNumber, size: PageSize) -> Result<Page<Notification>, NotificationError> {
+        let request = PageRequest::of(page, size);
+        let (own, total) = self.store.page(&cx.principal()?.subject, request).await?;
+        Ok(Page::new(request, own, total))
+    }
+
+    async fn mark_read(&self, cx: &Cx, id: i64) -> Result<Notification, NotificationError> {
+        let marked = self.store.mark_read(&cx.principal()?.subject, id).await?;
+        marked.ok_or(NotificationError::NotFound { id })
+    }
+
+    async fn deliveries(
+        &self,
+        _: &Cx,
+        page: PageNumber,
+        size: PageSize,
+        state: Option<DeliveryState>,
+    ) -> Result<Page<Delivery>, NotificationError> {
+        let request = PageRequest::of(page, size);
+        let (deliveries, total) = self.store.deliveries(request, state).await?;
+        Ok(Page::new(request, deliveries.into_iter().map(shown).collect(), total))
+    }
+
+    async fn replay(&self, _: &Cx, id: i64) -> Result<Delivery, NotificationError> {
+        let replayed = self.store.replay(id, clock::now_ms()).await?;
+        let Some(delivery) = self.store.delivery(id).await? else { return Err(NotificationError::DeliveryNotFound { id }) };
+        if replayed { Ok(shown(delivery)) } else { Err(NotificationError::NotDead { id, state: delivery.state.name().into() }) }
+    }
+}

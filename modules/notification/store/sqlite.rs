@@ -1,0 +1,321 @@
+//! Inboxes and deliveries in SQLite.
+
+use super::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
+use crate::platform::page::PageRequest;
+use crate::platform::store::StoreError;
+use crate::platform::store::sqlite::{Backend, Conn, Db};
+use crate::platform::{clock, inbox};
+use crate::shop::notification::api::{Delivery, DeliveryState, Notification};
+use async_trait::async_trait;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use futures_util::future::LocalBoxFuture;
+use std::path::Path;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/notification/sqlite");
+
+mod tables {
+    diesel::table! {
+        notifications (id) {
+            id -> BigInt,
+            event_id -> Text,
+            customer -> Text,
+            #[sql_name = "type"]
+            kind -> Text,
+            order_number -> Nullable<Text>,
+            title -> Text,
+            message -> Text,
+            created_at -> BigInt,
+            read -> Bool,
+        }
+    }
+    diesel::table! {
+        deliveries (id) {
+            id -> BigInt,
+            event_id -> Text,
+            channel -> Text,
+            target -> Text,
+            event_type -> Text,
+            body -> Text,
+            state -> Text,
+            attempts -> BigInt,
+            last_error -> Nullable<Text>,
+            next_attempt_at -> Nullable<BigInt>,
+        }
+    }
+}
+use tables::{deliveries, notifications};
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = notifications, check_for_backend(Backend))]
+struct NotificationRow {
+    id: i64,
+    kind: String,
+    order_number: Option<String>,
+    title: String,
+    message: String,
+    created_at: i64,
+    read: bool,
+}
+
+impl From<NotificationRow> for Notification {
+    fn from(row: NotificationRow) -> Self {
+        let NotificationRow { id, kind, order_number, title, message, created_at, read } = row;
+        Notification { id, kind, order_number, title, message, created_at: clock::rfc3339(created_at), read }
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = deliveries, check_for_backend(Backend))]
+struct DeliveryRow {
+    id: i64,
+    channel: String,
+    target: String,
+    event_id: String,
+    event_type: String,
+    state: String,
+    attempts: i64,
+    last_error: Option<String>,
+    next_attempt_at: Option<i64>,
+}
+
+impl TryFrom<DeliveryRow> for Delivery {
+    type Error = StoreError;
+
+    fn try_from(row: DeliveryRow) -> Result<Self, StoreError> {
+        let DeliveryRow { id, channel, target, event_id, event_type, state, attempts, last_error, next_attempt_at } = row;
+        let state =
+            DeliveryState::by_name(&state).ok_or_else(|| StoreError::Broken(format!("delivery {id} has the unknown state {state}")))?;
+        let next_attempt_at = next_attempt_at.map(clock::rfc3339);
+        Ok(Delivery { id, channel, target, event_id, event_type, state, attempts, last_error, next_attempt_at })
+    }
+}
+
+/// See [`NotificationStore`].
+pub(in crate::shop::notification) struct SqliteNotifications {
+    db: Db,
+}
+
+impl SqliteNotifications {
+    /// Opens or creates it.
+    pub(in crate::shop::notification) fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { db: Db::open(path, MIGRATIONS)? })
+    }
+}
+
+async fn take_one(c: &mut Conn, taken: &Taken) -> Result<(), StoreError> {
+    if !inbox::first_time(c, &taken.event).await? {
+        return Ok(());
+    }
+    let (event_id, now) = (taken.event.id.to_string(), clock::now_ms());
+    if let Some(new) = &taken.notification {
+        let row = (
+            notifications::event_id.eq(&event_id),
+            notifications::customer.eq(&new.customer),
+            notifications::kind.eq(&taken.event.kind),
+            notifications::order_number.eq(&new.order_number),
+            notifications::title.eq(&new.title),
+            notifications::message.eq(&new.message),
+            notifications::created_at.eq(now),
+            notifications::read.eq(false),
+        );
+        diesel::insert_into(notifications::table).values(row).execute(c).await?;
+    }
+    for new in &taken.deliveries {
+        let row = (
+            deliveries::event_id.eq(&event_id),
+            deliveries::channel.eq(new.channel.name()),
+            deliveries::target.eq(&new.target),
+            deliveries::event_type.eq(&taken.event.kind),
+            deliveries::body.eq(&new.body),
+            deliveries::state.eq(DeliveryState::Pending.name()),
+            deliveries::attempts.eq(0),
+            deliveries::next_attempt_at.eq(now),
+        );
+        diesel::insert_into(deliveries::table).values(row).execute(c).await?;
+    }
+    Ok(())
+}
+
+#[async_trait(?Send)]
+impl NotificationStore for SqliteNotifications {
+    async fn take(&self, taken: Vec<Taken>) -> Result<(), StoreError> {
+        self.db
+            .write(async move |c| {
+                for one in &taken {
+                    take_one(c, one).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn page(&self, customer: &str, request: PageRequest) -> Result<(Vec<Notification>, i64), StoreError> {
+        let customer = customer.to_string();
+        self.db
+            .read(async move |c| {
+                let own = || notifications::table.filter(notifications::customer.eq(&customer));
+                let total: i64 = own().count().get_result(c).await?;
+                let page = own().order(notifications::id.desc()).limit(i64::from(request.size)).offset(request.offset());
+                let rows: Vec<NotificationRow> = page.select(NotificationRow::as_select()).load(c).await?;
+                Ok((rows.into_iter().map(Notification::from).collect(), total))
+            })
+            .await
+    }
+
+    async fn after(&self, customer: &str, id: i64, limit: i64) -> Result<Vec<Notification>, StoreError> {
+        let customer = customer.to_string();
+        self.db
+            .read(async move |c| {
+                let new = notifications::table.filter(notifications::customer.eq(&customer).and(notifications::id.gt(id)));
+                let query = new.order(notifications::id).limit(limit).select(NotificationRow::as_select());
+                let rows: Vec<NotificationRow> = query.load(c).await?;
+                Ok(rows.into_iter().map(Notification::from).collect())
+            })
+            .await
+    }
+
+    async fn mark_read(&self, customer: &str, id: i64) -> Result<Option<Notification>, StoreError> {
+        let customer = customer.to_string();
+        self.db
+            .write(async move |c| {
+                let own = || notifications::table.filter(notifications::id.eq(id).and(notifications::customer.eq(&customer)));
+                diesel::update(own()).set(notifications::read.eq(true)).execute(c).await?;
+                let row: Option<NotificationRow> = own().select(NotificationRow::as_select()).first(c).await.optional()?;
+                Ok(row.map(Notification::from))
+            })
+            .await
+    }
+
+    async fn latest(&self) -> Result<i64, StoreError> {
+        self.db
+            .read(async |c| {
+                let id: Option<i64> = notifications::table.select(diesel::dsl::max(notifications::id)).first(c).await?;
+                Ok(id.unwrap_or(0))
+            })
+            .await
+    }
+
+    async fn customers_after(&self, id: i64, limit: i64) -> Result<Vec<(i64, String)>, StoreError> {
+        self.db
+            .read(async move |c| {
+                let new = notifications::table.filter(notifications::id.gt(id)).order(notifications::id).limit(limit);
+                Ok(new.select((notifications::id, notifications::customer)).load(c).await?)
+            })
+            .await
+    }
+
+    async fn deliveries(&self, request: PageRequest, state: Option<DeliveryState>) -> Result<(Vec<Delivery>, i64), StoreError> {
+        self.db
+            .read(async move |c| {
+                let matching = || {
+                    let query = deliveries::table.into_boxed();
+                    match state {
+                        Some(state) => query.filter(deliveries::state.eq(state.name())),
+                        None => query,
+                    }
+                };
+                let total: i64 = matching().count().get_result(c).await?;
+                let page = matching().order(deliveries::id.desc()).limit(i64::from(request.size)).offset(request.offset());
+                let rows: Vec<DeliveryRow> = page.select(DeliveryRow::as_select()).load(c).await?;
+                Ok((rows.into_iter().map(Delivery::try_from).collect::<Result<_, _>>()?, total))
+            })
+            .await
+    }
+
+    async fn delivery(&self, id: i64) -> Result<Option<Delivery>, StoreError> {
+        self.db
+            .read(async move |c| {
+                let query = deliveries::table.find(id).select(DeliveryRow::as_select());
+                let row: Option<DeliveryRow> = query.first(c).await.optional()?;
+                row.map(Delivery::try_from).transpose()
+            })
+            .await
+    }
+
+    async fn replay(&self, id: i64, now: i64) -> Result<bool, StoreError> {
+        self.db
+            .write(async move |c| {
+                let dead = deliveries::table.filter(deliveries::id.eq(id).and(deliveries::state.eq(DeliveryState::Dead.name())));
+                let changes =
+                    (deliveries::state.eq(DeliveryState::Pending.name()), deliveries::attempts.eq(0), deliveries::next_attempt_at.eq(now));
+                Ok(diesel::update(dead).set(changes).execute(c).await? == 1)
+            })
+            .await
+    }
+
+    async fn due(&self, now: i64, busy: Busy, limit: i64) -> Result<Vec<Due>, StoreError> {
+        self.db
+            .read(async move |c| {
+                let mut query = deliveries::table
+                    .filter(deliveries::state.eq(DeliveryState::Pending.name()))
+                    .filter(deliveries::next_attempt_at.le(now))
+                    .filter(deliveries::id.ne_all(&busy.ids))
+                    .filter(deliveries::target.ne_all(&busy.webhooks))
+                    .into_boxed();
+                if busy.email {
+                    query = query.filter(deliveries::channel.ne(Channel::Email.name()));
+                }
+                let columns =
+                    (deliveries::id, deliveries::event_id, deliveries::channel, deliveries::target, deliveries::body, deliveries::attempts);
+                let query = query.order((deliveries::next_attempt_at, deliveries::id)).limit(limit).select(columns);
+                let rows: Vec<(i64, String, String, String, String, i64)> = query.load(c).await?;
+                let due = |(id, event_id, channel, target, body, attempts)| {
+                    let channel = if channel == Channel::Email.name() { Channel::Email } else { Channel::Webhook };
+                    Due { id, event_id, channel, target, body, attempts }
+                };
+                Ok(rows.into_iter().map(due).collect())
+            })
+            .await
+    }
+
+    async fn next_due(&self, now: i64) -> Result<Option<i64>, StoreError> {
+        self.db
+            .read(async move |c| {
+                let later = deliveries::table
+                    .filter(deliveries::state.eq(DeliveryState::Pending.name()))
+                    .filter(deliveries::next_attempt_at.gt(now));
+                Ok(later.select(diesel::dsl::min(deliveries::next_attempt_at)).first(c).await?)
+            })
+            .await
+    }
+
+    async fn record(&self, id: i64, attempts: i64, outcome: Attempted) -> Result<(), StoreError> {
+        self.db
+            .write(async move |c| {
+                let row = deliveries::table.filter(deliveries::id.eq(id).and(deliveries::state.eq(DeliveryState::Pending.name())));
+                let (state, error, at) = match &outcome {
+                    Attempted::Delivered => (DeliveryState::Delivered, None, None),
+                    Attempted::Again { error, at } => (DeliveryState::Pending, Some(error), Some(*at)),
+                    Attempted::Dead { error } => (DeliveryState::Dead, Some(error), None),
+                };
+                let changes = (
+                    deliveries::state.eq(state.name()),
+                    deliveries::attempts.eq(attempts),
+                    deliveries::last_error.eq(error),
+                    deliveries::next_attempt_at.eq(at),
+                );
+                diesel::update(row).set(changes).execute(c).await?;
+                if outcome == Attempted::Delivered {
+                    // what has arrived is not sent again: who ordered what need not lie here for ever
+                    diesel::update(deliveries::table.find(id)).set(deliveries::body.eq("")).execute(c).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn count(&self, state: DeliveryState) -> Result<i64, StoreError> {
+        self.db
+            .read(async move |c| {
+                let of_state = deliveries::table.filter(deliveries::state.eq(state.name()));
+                Ok(of_state.count().get_result(c).await?)
+            })
+            .await
+    }
+
+    fn committed(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.db.committed())
+    }
+}

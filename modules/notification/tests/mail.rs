@@ -1,0 +1,153 @@
+//! Mail, to a server that speaks SMTP.
+
+use super::super::api::DeliveryState;
+use super::support::*;
+use crate::config::{Notification, Secret};
+use crate::platform::page::{PageNumber, PageSize};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+struct Mail {
+    from: String,
+    to: Vec<String>,
+    message: String,
+}
+
+impl Mail {
+    /// Header lines, unfolded.
+    fn headers(&self) -> Vec<String> {
+        let (head, _) = self.message.split_once("\r\n\r\n").unwrap();
+        head.replace("\r\n ", " ").split("\r\n").map(str::to_string).collect()
+    }
+
+    fn header(&self, name: &str) -> String {
+        let found: Vec<_> = self.headers().into_iter().filter_map(|h| h.strip_prefix(&format!("{name}: ")).map(str::to_string)).collect();
+        assert_eq!(found.len(), 1, "{name} in {:?}", self.headers());
+        found.into_iter().next().unwrap()
+    }
+}
+
+/// Answers each DATA as scripted, then with 250.
+async fn sink(answers: &[&'static str]) -> (String, mpsc::UnboundedReceiver<Mail>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("smtp://{}", listener.local_addr().unwrap());
+    let script = Arc::new(Mutex::new(answers.iter().copied().collect::<VecDeque<_>>()));
+    let (told, received) = mpsc::unbounded_channel();
+    actix_web::rt::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            actix_web::rt::spawn(speak(stream, script.clone(), told.clone()));
+        }
+    });
+    (url, received)
+}
+
+async fn speak(stream: TcpStream, script: Arc<Mutex<VecDeque<&'static str>>>, told: mpsc::UnboundedSender<Mail>) {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read);
+    let (mut from, mut to) = (String::new(), vec![]);
+    let mut answer = "220 sink\r\n".to_string();
+    loop {
+        if write.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+        let mut line = String::new();
+        if lines.read_line(&mut line).await.unwrap_or(0) == 0 {
+            return;
+        }
+        answer = match line.trim_end().split_once(':').unwrap_or((line.trim_end(), "")) {
+            ("MAIL FROM", address) => {
+                from = address.to_string();
+                "250 ok\r\n".into()
+            }
+            ("RCPT TO", address) => {
+                to.push(address.to_string());
+                "250 ok\r\n".into()
+            }
+            ("DATA", _) => {
+                write.write_all(b"354 go on\r\n").await.unwrap();
+                let mut message = String::new();
+                while !message.ends_with("\r\n.\r\n") {
+                    lines.read_line(&mut message).await.unwrap();
+                }
+                let _ = told.send(Mail { from: std::mem::take(&mut from), to: std::mem::take(&mut to), message });
+                format!("{}\r\n", script.lock().unwrap().pop_front().unwrap_or("250 taken"))
+            }
+            ("QUIT", _) => return,
+            _ => "250 ok\r\n".into(),
+        };
+    }
+}
+
+fn by_mail(url: String, attempts: u32) -> Notification {
+    Notification { smtp: Some(Secret::new(url)), from: "Shop <shop@tradepost.example>".into(), ..eager(attempts, vec![]) }
+}
+
+async fn next(mails: &mut mpsc::UnboundedReceiver<Mail>) -> Mail {
+    tokio::time::timeout(PATIENCE, mails.recv()).await.expect("no mail came").unwrap()
+}
+
+#[actix_web::test]
+async fn an_order_is_mailed_until_the_server_takes_it() {
+    let (url, mut mails) = sink(&["451 later"]).await;
+    let running = Running::start(&by_mail(url, 5));
+    let order = event("order.placed", &order_data("jane", "Jane", Some("jane@example.com")));
+    // a customer without an address gets no mail
+    running.publish(&[&placed("john"), &order]).await;
+    let (first, second) = (next(&mut mails).await, next(&mut mails).await);
+    assert_eq!((first.from.as_str(), first.to.as_slice()), ("<shop@tradepost.example>", &["<jane@example.com>".to_string()][..]));
+    assert_eq!(first.header("Message-ID"), format!("<{}@tradepost.example>", order.id));
+    assert_eq!(first.header("Message-ID"), second.header("Message-ID"));
+    assert_eq!(second.header("Subject"), "Jane, your order is placed");
+    assert!(second.header("Content-Type").starts_with("multipart/alternative"));
+    assert!(second.message.contains("2 x SKU-1 at 10.5") && second.message.contains("<li>2 x SKU-1 at 10.5</li>"));
+    let delivered = running
+        .until(async |r| {
+            let all = r.api.deliveries(&cx("admin"), PageNumber(0), PageSize(10), None).await.unwrap().content;
+            assert_eq!(all.len(), 1);
+            all.into_iter().find(|d| d.state == DeliveryState::Delivered)
+        })
+        .await;
+    assert_eq!((delivered.channel.as_str(), delivered.target.as_str(), delivered.attempts), ("email", "j***@example.com", 2));
+    running.stop().await;
+}
+
+#[actix_web::test]
+async fn a_name_cannot_add_headers_or_recipients() {
+    let (url, mut mails) = sink(&[]).await;
+    let running = Running::start(&by_mail(url, 1));
+    let name = "Eve\r\nBcc: all@example.com\r\n\r\n<b>bold</b>\r\n.\r\nMAIL FROM:<eve@example.com>";
+    running.publish(&[&event("order.cancelled", &order_data("eve", name, Some("eve@example.com")))]).await;
+    let mail = next(&mut mails).await;
+    assert_eq!(mail.to, ["<eve@example.com>"]);
+    let names: Vec<String> = mail.headers().iter().map(|h| h.split(':').next().unwrap().to_string()).collect();
+    for name in &names {
+        assert!(["From", "To", "Subject", "Message-ID", "MIME-Version", "Date", "Content-Type"].contains(&name.as_str()), "{names:?}");
+    }
+    assert!(mail.header("Subject").starts_with("Eve"));
+    assert!(!mail.message.contains("<b>bold</b></p>") && mail.message.contains("&lt;b&gt;bold"));
+    running.stop().await;
+    assert!(mails.try_recv().is_err(), "one message became two");
+}
+
+#[actix_web::test]
+async fn no_such_mailbox_is_final_and_shows_no_address() {
+    let (url, mut mails) = sink(&["550 no such user jane@example.com here"]).await;
+    let running = Running::start(&by_mail(url, 5));
+    let no_address = event("order.placed", &order_data("joe", "Joe", Some("nonsense")));
+    running.publish(&[&event("order.placed", &order_data("jane", "Jane", Some("jane@example.com"))), &no_address]).await;
+    next(&mut mails).await;
+    let dead = running
+        .until(async |r| {
+            let dead = r.api.deliveries(&cx("admin"), PageNumber(0), PageSize(10), Some(DeliveryState::Dead)).await.unwrap().content;
+            (dead.len() == 2).then_some(dead)
+        })
+        .await;
+    assert!(dead.iter().all(|d| d.attempts == 1));
+    assert!(dead[0].last_error.as_ref().unwrap().contains("not a mail address"));
+    let error = dead[1].last_error.as_ref().unwrap();
+    assert!(error.contains("no such user j***@example.com"), "{error}");
+    running.stop().await;
+}

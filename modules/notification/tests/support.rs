@@ -1,0 +1,185 @@
+//! A running module, and receivers to tell things to.
+
+use super::super::api::NotificationApi;
+use super::super::build::assemble;
+use super::super::store::NotificationStore;
+use super::super::store::sqlite::SqliteNotifications;
+use crate::config::{Notification, Secret, Webhook};
+use crate::platform::bus::{Bus, Consumer, local::LocalBus};
+use crate::platform::contract::Endpoint;
+use crate::platform::cx::{Caller, Cx, Principal, Trace};
+use crate::platform::event::Event;
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::rt::task::JoinHandle;
+use actix_web::web::{self, Bytes};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Nothing here takes so long; a test that waits for this has failed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+const KEY: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// A module with its workers and its consumer on a bus of its own.
+pub(super) struct Running {
+    pub(super) api: Arc<dyn NotificationApi>,
+    pub(super) store: Arc<SqliteNotifications>,
+    pub(super) bus: Arc<LocalBus>,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) consumer: Arc<dyn Consumer>,
+    pub(super) stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Running {
+    pub(super) fn start(settings: &Notification) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteNotifications::open(&dir.path().join("notification.db")).unwrap());
+        let bus = Arc::new(LocalBus::open(&dir.path().join("bus.db")).unwrap());
+        let (api, mut parts) = assemble(store.clone(), settings).unwrap();
+        let stop = CancellationToken::new();
+        let mut tasks: Vec<_> = parts.workers.into_iter().map(|(_, worker)| actix_web::rt::spawn(worker(stop.clone()))).collect();
+        let consumer = parts.consumers.pop().unwrap();
+        let (feed, taker, until) = (bus.clone(), consumer.clone(), stop.clone());
+        tasks.push(actix_web::rt::spawn(async move { feed.consume(taker, until).await }));
+        Self { api, store, bus, endpoints: parts.endpoints, consumer, stop, tasks, _dir: dir }
+    }
+
+    pub(super) async fn publish(&self, events: &[&Event]) {
+        self.bus.publish(events.iter().map(|event| (*event).clone()).collect()).await.unwrap();
+    }
+
+    /// Waits until the store is as wanted, looking after each commit.
+    pub(super) async fn until<T>(&self, check: impl AsyncFn(&Self) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                let committed = self.store.committed();
+                if let Some(found) = check(self).await {
+                    return found;
+                }
+                committed.await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the store never came to be as wanted")
+    }
+
+    /// Stops everything; fails where a worker does not end.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            tokio::time::timeout(PATIENCE, task).await.expect("a worker did not stop").unwrap();
+        }
+    }
+}
+
+/// A call by the bearer of this subject's token.
+pub(super) fn cx(subject: &str) -> Cx {
+    let principal = Principal { subject: subject.into(), username: subject.into(), email: None, roles: vec![], token: String::new() };
+    Cx { caller: Caller::User(Arc::new(principal)), deadline: Instant::now() + PATIENCE, trace: Trace::start() }
+}
+
+pub(super) fn order_data(customer: &str, name: &str, email: Option<&str>) -> Value {
+    json!({
+        "orderNumber": Uuid::new_v4(),
+        "customer": { "id": customer, "name": name, "email": email, "segment": "unknown to us" },
+        "lines": [{ "skuCode": "SKU-1", "quantity": 2, "price": 10.5 }, { "skuCode": "SKU-2", "quantity": 1, "price": null }],
+        "total": 21,
+        "reason": null,
+    })
+}
+
+pub(super) fn event(kind: &str, data: &Value) -> Event {
+    let subject = data.get("orderNumber").and_then(Value::as_str).unwrap_or("x").to_string();
+    Event::new(kind.split('.').next().unwrap(), kind, subject, Trace::start(), data).unwrap()
+}
+
+pub(super) fn placed(customer: &str) -> Event {
+    event("order.placed", &order_data(customer, "Jane", None))
+}
+
+/// A request as a webhook received it.
+pub(super) struct Received {
+    pub(super) path: String,
+    pub(super) headers: HashMap<String, String>,
+    pub(super) body: String,
+}
+
+impl Received {
+    /// What Standard Webhooks asks a receiver to check, without any of the sender's code.
+    pub(super) fn verify(&self) {
+        let (id, timestamp) = (&self.headers["webhook-id"], &self.headers["webhook-timestamp"]);
+        let age =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs().abs_diff(timestamp.parse().unwrap());
+        assert!(age < 300, "the timestamp is not now: {timestamp}");
+        let signature = self.headers["webhook-signature"].strip_prefix("v1,").unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(KEY).unwrap()).unwrap();
+        mac.update(id.as_bytes());
+        mac.update(b".");
+        mac.update(timestamp.as_bytes());
+        mac.update(b".");
+        mac.update(self.body.as_bytes());
+        mac.verify_slice(&STANDARD.decode(signature).unwrap()).expect("the signature is wrong");
+    }
+}
+
+/// A real server that answers as scripted, then 204.
+pub(super) struct Receiver {
+    pub(super) url: String,
+    pub(super) received: mpsc::UnboundedReceiver<Received>,
+    server: ServerHandle,
+}
+
+impl Receiver {
+    /// Each answer is a status with headers.
+    pub(super) fn start(answers: &[(u16, &'static [(&'static str, &'static str)])]) -> Self {
+        let script = web::Data::new(Mutex::new(answers.iter().copied().collect::<VecDeque<_>>()));
+        let (told, received) = mpsc::unbounded_channel();
+        let handler = move |request: HttpRequest, body: Bytes, script: web::Data<Mutex<VecDeque<(u16, &'static [(&str, &str)])>>>| {
+            let headers = request.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap().to_string())).collect();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            let _ = told.send(Received { path: request.path().into(), headers, body });
+            let (status, headers) = script.lock().unwrap().pop_front().unwrap_or((204, &[]));
+            let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
+            headers.iter().for_each(|header| {
+                answer.insert_header(*header);
+            });
+            async move { answer.finish() }
+        };
+        let app = move || App::new().app_data(script.clone()).default_service(web::to(handler.clone()));
+        let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", server.addrs()[0]);
+        let server = server.run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        Self { url, received, server: handle }
+    }
+
+    pub(super) fn settings(&self, events: &[&str]) -> Webhook {
+        let events = events.iter().map(|event| event.to_string()).collect();
+        Webhook { url: format!("{}/hook?code=hidden", self.url), secret: Secret::new(format!("whsec_{KEY}")), events }
+    }
+
+    pub(super) async fn next(&mut self) -> Received {
+        tokio::time::timeout(PATIENCE, self.received.recv()).await.expect("the webhook was not called").unwrap()
+    }
+
+    pub(super) async fn stop(self) {
+        self.server.stop(false).await;
+    }
+}
+
+/// Settings that retry at once.
+pub(super) fn eager(attempts: u32, webhooks: Vec<Webhook>) -> Notification {
+    Notification { attempts, backoff_ms: 1, webhooks, ..Notification::default() }
+}
