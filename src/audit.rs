@@ -30,8 +30,21 @@ pub fn run(settings: &Settings) -> Result<Report, String> {
     report.violations.extend(invariants::events(&orders, &events));
     let count = |status: &str| orders.iter().filter(|o| o.status == status).count();
     report.looked_at = vec![
-        format!("{} SKUs, {} pieces to sell, {} held, {} sold", stock.len(), sum(&stock, |s| s.quantity), sum(&stock, |s| s.held), sum(&stock, |s| s.sold)),
-        format!("{} orders: {} placed, {} rejected, {} cancelled, {} pending", orders.len(), count("PLACED"), count("REJECTED"), count("CANCELLED"), count("PENDING")),
+        format!(
+            "{} SKUs, {} pieces to sell, {} held, {} sold",
+            stock.len(),
+            sum(&stock, |s| s.quantity),
+            sum(&stock, |s| s.held),
+            sum(&stock, |s| s.sold)
+        ),
+        format!(
+            "{} orders: {} placed, {} rejected, {} cancelled, {} pending",
+            orders.len(),
+            count("PLACED"),
+            count("REJECTED"),
+            count("CANCELLED"),
+            count("PENDING")
+        ),
         format!("{} order events applied, {} under way", events.applied.values().sum::<i64>(), events.under_way.len()),
     ];
     Ok(report)

@@ -153,7 +153,9 @@ fn other(command: Command) -> Result<(), String> {
         #[cfg(feature = "demo")]
         Command::Import { file, target } => tradepost::demo::cli::run_import(&target.url, &target.user, &password(&target), &file),
         #[cfg(feature = "demo")]
-        Command::Replay { file, target, clients } => tradepost::demo::cli::run_replay(&target.url, &target.user, &password(&target), &file, clients),
+        Command::Replay { file, target, clients } => {
+            tradepost::demo::cli::run_replay(&target.url, &target.user, &password(&target), &file, clients)
+        }
         #[cfg(feature = "all-in-one")]
         Command::Audit(args) => audit(&args),
         #[cfg(feature = "demo")]

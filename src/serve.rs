@@ -1,6 +1,6 @@
 //! A process from its start to its end: listen, build, answer, drain, stop.
 
-use crate::config::{Loaded, LogFormat};
+use crate::config::{Loaded, LogFormat, Settings};
 use crate::platform::actuator::{self, Actuator};
 use crate::platform::docs;
 use crate::platform::host::{Host, StartError};
@@ -45,12 +45,8 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         .map_err(|e| StartError(format!("cannot listen on {}:{}: {e}; choose another with --port", server.host, server.port)))?;
     let address = listener.local_addr().map_err(|e| StartError(e.to_string()))?;
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("http://{}", named(&server.host, address)));
-    make_private(&settings.data.dir)?;
-
-    let metrics = prometheus::Registry::new();
-    let bus = wiring::bus(&settings)?;
-    let draining = CancellationToken::new();
-    let host = Host { settings: settings.clone(), public_url: public_url.clone(), bus: bus.clone(), metrics: metrics.clone(), draining: draining.clone() };
+    let host = host(settings.clone(), public_url.clone())?;
+    let (bus, metrics, draining) = (host.bus.clone(), host.metrics.clone(), host.draining.clone());
     let shop = wiring::build(&host, chosen, format!("http://{}", reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
@@ -80,6 +76,21 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     }
     tracing::info!(modules = names.join(","), %address, "ready");
     Ok(Running { address, public_url, demo_users: shop.demo_users, modules: names, server: handle, draining, stop, workers, limit })
+}
+
+fn host(settings: Arc<Settings>, public_url: String) -> Result<Host, StartError> {
+    make_private(&settings.data.dir)?;
+    let bus = wiring::bus(&settings)?;
+    Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })
+}
+
+/// Brings every store of the chosen modules up to date without serving; answers the modules' names.
+pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
+    let settings = Arc::new(loaded.settings);
+    let chosen = wiring::select(&settings)?;
+    let names = chosen.iter().map(|m| m.name()).collect();
+    wiring::build(&host(settings, "http://127.0.0.1".into())?, chosen, String::new())?;
+    Ok(names)
 }
 
 fn listen(

@@ -176,4 +176,3 @@ pub fn bus(settings: &Settings) -> Result<Arc<dyn Bus>, StartError> {
         other => Err(StartError(format!("bus.url: `{other}` is not among the buses compiled in: local://"))),
     }
 }
-

@@ -22,6 +22,9 @@
 pub mod api;
 
 #[cfg(feature = "notification")]
+pub mod audit;
+
+#[cfg(feature = "notification")]
 mod delivery;
 #[cfg(feature = "notification")]
 mod events;

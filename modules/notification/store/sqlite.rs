@@ -3,7 +3,8 @@
 use super::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::{Backend, Conn, Db};
+use crate::platform::store::sqlite::{Conn, Db};
+use diesel::sqlite::Sqlite as Backend;
 use crate::platform::{clock, inbox};
 use crate::shop::notification::api::{Delivery, DeliveryState, Notification};
 use async_trait::async_trait;

@@ -1,0 +1,10 @@
+//! What the shop does, scenario by scenario.
+
+mod events;
+mod idempotency;
+mod inventory;
+mod model;
+mod operations;
+mod orders;
+mod oversell;
+mod products;

@@ -1,0 +1,179 @@
+//! What an operator uses: health, info, settings, log levels, metrics, documents, and the way down.
+
+use crate::support::process::{Process, tradepost};
+use crate::support::{Shape, Shop, on_system};
+use actix_web::http::Method;
+use serde_json::json;
+
+scenario! {
+    /// Public pages need no token; the others need an administrator's.
+    async fn the_actuator_answers(shop) {
+        let c = &shop.client;
+        for path in ["/actuator", "/actuator/health", "/actuator/health/liveness", "/actuator/health/readiness", "/actuator/info", "/actuator/prometheus", "/v3/api-docs"] {
+            c.send(Method::GET, path, &[], "").await.expect(200);
+        }
+        for path in ["/actuator/env", "/actuator/loggers", "/actuator/deadletters"] {
+            c.send(Method::GET, path, &[], "").await.expect(401);
+            c.get(&c.alice, path).await.expect(403);
+            c.get(&c.admin, path).await.expect(200);
+        }
+        let health = c.send(Method::GET, "/actuator/health", &[], "").await.json();
+        assert_eq!(health["status"], "UP");
+        assert_eq!(health["components"]["orderStore"]["status"], "UP");
+    }
+}
+
+scenario! {
+    /// Metrics count requests by route, never by what is in the path, and orders by outcome.
+    async fn metrics_have_no_ids_in_them(shop) {
+        let c = &shop.client;
+        c.stocked("m", "1", 1).await;
+        c.order(&[("m", 1)]).await.expect(201);
+        c.get(&c.alice, "/api/v1/orders/1").await.expect(200);
+        let metrics = c.send(Method::GET, "/actuator/prometheus", &[], "").await.expect(200).text;
+        assert!(metrics.contains(r#"endpoint="/api/v1/orders/{id}""#), "{metrics}");
+        assert!(!metrics.contains(r#"endpoint="/api/v1/orders/1""#));
+        assert!(metrics.contains(r#"tradepost_orders_total{outcome="placed"} 1"#), "{metrics}");
+    }
+}
+
+#[test]
+fn settings_are_shown_without_secrets() {
+    on_system(async {
+        let mut shop = Shop::start(Shape::Local, |s| s.identity.client_secret = Some(tradepost::config::Secret::new("do-not-show"))).await;
+        let env = shop.client.get(&shop.client.admin, "/actuator/env").await.expect(200);
+        assert!(!env.text.contains("do-not-show"), "{}", env.text);
+        let properties = env.json()["propertySources"][0]["properties"].clone();
+        assert_eq!(properties["identity.client_secret"]["value"], "******");
+        assert_eq!(properties["server.workers"]["value"], 2);
+        shop.stop().await;
+    });
+}
+
+#[test]
+fn a_log_level_is_changed_while_it_runs() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let process = Process::start(data.path(), &[]);
+        let c = process.client().await;
+        let path = "/actuator/loggers/tradepost::shop::order";
+        assert_eq!(c.get(&c.admin, path).await.json(), json!({ "configuredLevel": null, "effectiveLevel": "WARN" }));
+        c.post(&c.admin, path, json!({ "configuredLevel": "DEBUG" })).await.expect(204);
+        assert_eq!(c.get(&c.admin, path).await.json(), json!({ "configuredLevel": "DEBUG", "effectiveLevel": "DEBUG" }));
+        c.post(&c.admin, path, json!({ "configuredLevel": "LOUD" })).await.expect(400);
+        c.post(&c.admin, path, json!({ "configuredLevel": null })).await.expect(204);
+        assert_eq!(c.get(&c.admin, path).await.json()["configuredLevel"], json!(null));
+    });
+}
+
+scenario! {
+    /// The document is made of the contracts: every path of them, with the old system's names.
+    async fn openapi_describes_the_contract(shop) {
+        let c = &shop.client;
+        let doc = c.send(Method::GET, "/v3/api-docs", &[], "").await.expect(200).json();
+        assert_eq!(doc["openapi"], "3.1.0");
+        for path in ["/api/v1/products/{id}", "/api/v1/inventory/updateQuantitiesBySku", "/api/v1/orders/{id}/cancel", "/api/v1/notifications"] {
+            assert!(doc["paths"][path].is_object(), "{path}");
+        }
+        let order = &doc["components"]["schemas"]["Order"]["properties"];
+        assert!(order["orderLineItems"].is_object() && order["orderNumber"].is_object(), "{order}");
+        let parameters = doc["paths"]["/api/v1/orders"]["post"]["parameters"].to_string();
+        assert!(parameters.contains("idempotency-key"), "{parameters}");
+        let page = c.send(Method::GET, "/swagger-ui/", &[], "").await.expect(200);
+        assert!(page.text.contains("swagger-ui-bundle.js") && page.headers["content-type"].starts_with("text/html"));
+        c.send(Method::GET, "/swagger-ui/swagger-ui-bundle.js", &[], "").await.expect(200);
+        assert!(c.send(Method::GET, "/swagger-ui/swagger-initializer.js", &[], "").await.expect(200).text.contains("/v3/api-docs"));
+        c.send(Method::GET, "/swagger-ui/nothing.js", &[], "").await.expect(404);
+    }
+}
+
+/// What was placed is there after a restart, and what was under way is finished before.
+#[test]
+fn a_restart_keeps_everything() {
+    on_system(async {
+        let shop = Shop::start(Shape::Local, |_| {}).await;
+        shop.client.stocked("k", "1", 10).await;
+        let placed = shop.client.order(&[("k", 3)]).await.expect(201).json();
+        let mut shop = shop.restart().await;
+        let c = &shop.client;
+        assert_eq!(c.get(&c.alice, &format!("/api/v1/orders/{}", placed["id"])).await.expect(200).json(), placed);
+        assert_eq!(c.quantity("k").await, 7);
+        shop.assert_sound().await;
+        shop.stop().await;
+    });
+}
+
+#[test]
+fn sigterm_finishes_and_exits_with_0() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let process = Process::start(data.path(), &[]);
+        let c = process.client().await;
+        c.stocked("t", "1", 1000).await;
+        // a stream that would never end by itself must not hold the shutdown up
+        let _stream = awc::Client::default().get(format!("{}/api/v1/notifications/stream", c.url)).bearer_auth(&c.alice).send().await.unwrap();
+        for _ in 0..20 {
+            c.order(&[("t", 1)]).await.expect(201);
+        }
+        assert_eq!(process.terminate(), Some(0));
+        let audit = tradepost(&["audit", "--data", &data.path().to_string_lossy()]).output().unwrap();
+        let text = String::from_utf8_lossy(&audit.stdout).into_owned();
+        assert!(audit.status.success() && text.contains("20 placed") && text.contains("20 sold"), "{text}");
+    });
+}
+
+/// What cannot start says why, and how to go on.
+#[test]
+fn a_start_that_cannot_work_is_refused_with_a_reason() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = data.path().to_string_lossy().into_owned();
+    let refused = |args: &[&str], env: &[(&str, &str)]| {
+        let output = tradepost(args).envs(env.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = refused(&["serve", "--data", &dir, "--modules", "order,identity"], &[]);
+    assert!(text.contains("`order` calls `product`") && text.contains("peers.product"), "{text}");
+    let text = refused(&["serve", "--data", &dir, "--modules", "basket"], &[]);
+    assert!(text.contains("no module `basket`") && text.contains("product, inventory"), "{text}");
+    let text = refused(&["serve", "--data", &dir, "--modules", "product"], &[]);
+    assert!(text.contains("identity.issuer"), "{text}");
+    let text = refused(&["serve", "--data", &dir], &[("TRADEPOST__SERVER__PROT", "1")]);
+    assert!(text.contains("server.prot") && text.contains("did you mean `server.port`"), "{text}");
+    let text = refused(&["serve", "--data", &dir], &[("TRADEPOST__SERVER__PROFILE", "production")]);
+    assert!(text.contains("identity"), "{text}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = refused(&["serve", "--data", &dir, "--port", &taken.local_addr().unwrap().port().to_string()], &[]);
+    assert!(text.contains("cannot listen") && text.contains("--port"), "{text}");
+    let text = refused(&["serve", "--data", "/proc/nowhere"], &[]);
+    assert!(text.contains("data.dir"), "{text}");
+}
+
+/// A part runs where its peers have addresses: here, order in one process and the rest in another.
+#[test]
+fn a_part_finds_its_peers_by_address() {
+    on_system(async {
+        let (rest_data, order_data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let rest = Process::start(rest_data.path(), &[("TRADEPOST__SERVER__MODULES", "product,inventory,identity,notification"), ("TRADEPOST__PEERS__ORDER", "http://127.0.0.1:9")]);
+        let c = rest.client().await;
+        c.stocked("p", "2.50", 5).await;
+        let secret = std::fs::read_to_string(rest_data.path().join("identity/service-secret")).unwrap();
+        let issuer = format!("{}{}", rest.url, crate::support::client::REALM);
+        let order = Process::start(order_data.path(), &[
+            ("TRADEPOST__SERVER__MODULES", "order"),
+            ("TRADEPOST__PEERS__PRODUCT", &rest.url),
+            ("TRADEPOST__PEERS__INVENTORY", &rest.url),
+            ("TRADEPOST__IDENTITY__ISSUER", &issuer),
+            ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
+        ]);
+        let mut orders = c.clone();
+        orders.url = order.url.clone();
+        let placed = orders.order(&[("p", 2)]).await.expect(201).json();
+        assert_eq!(placed["total"].to_string(), "5.0");
+        assert_eq!(c.quantity("p").await, 3);
+        rest.kill();
+        let refused = orders.order(&[("p", 1)]).await.expect(503);
+        assert_eq!(refused.headers["retry-after"], "1");
+        assert_eq!(orders.get(&orders.alice, "/api/v1/orders").await.json()["totalElements"], 1);
+    });
+}

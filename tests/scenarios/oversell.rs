@@ -1,0 +1,52 @@
+//! More buyers than pieces.
+
+use crate::support::{Shape, Shop, on_system};
+use serde_json::json;
+
+/// 5,000 orders by 200 clients for a stock of 1,000: exactly 1,000 are placed, the rest is refused
+/// with the reason, and nothing fails. (The old system accepted 155 to 197 of 100.)
+async fn exactly_the_stock_is_sold(shop: &Shop) {
+    let c = &shop.client;
+    c.stocked("hot", "9.99", 1000).await;
+    let clients = (0..200).map(|_| async {
+        let mut statuses = Vec::new();
+        for _ in 0..25 {
+            let reply = c.order(&[("hot", 1)]).await;
+            if reply.status == 400 {
+                assert_eq!(reply.json()["outOfStock"], json!(["hot"]));
+            }
+            statuses.push(reply.status);
+        }
+        statuses
+    });
+    let statuses: Vec<u16> = futures_util::future::join_all(clients).await.into_iter().flatten().collect();
+    let count = |status| statuses.iter().filter(|s| **s == status).count();
+    assert_eq!((count(201), count(400), statuses.len()), (1000, 4000, 5000));
+    let page = c.get(&c.admin, "/api/v1/orders?size=1").await.json();
+    assert_eq!(page["totalElements"], 1000);
+    crate::support::wait_for("all reservations are committed", || async {
+        let row = c.stock("hot").await;
+        let settled = row["quantity"] == 0 && row["held"] == 0 && row["sold"] == 1000;
+        if settled { Ok(()) } else { Err(row.to_string()) }
+    })
+    .await;
+}
+
+fn run(shape: Shape) {
+    on_system(async move {
+        let mut shop = Shop::start(shape, |_| {}).await;
+        exactly_the_stock_is_sold(&shop).await;
+        shop.assert_sound().await;
+        shop.stop().await;
+    });
+}
+
+#[test]
+fn local() {
+    run(Shape::Local);
+}
+
+#[test]
+fn loopback() {
+    run(Shape::Loopback);
+}

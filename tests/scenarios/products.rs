@@ -1,0 +1,105 @@
+//! The catalogue, `/api/v1/products`.
+
+use actix_web::http::Method;
+use serde_json::json;
+
+scenario! {
+    /// A product comes back as it was sent, its price to the digit; a client's id is ignored.
+    async fn a_product_is_added_read_and_removed(shop) {
+        let c = &shop.client;
+        let sent = r#"{"id":"000000000000000000000001","skuCode":"  mug-1 ","name":"Mug","description":"blue","price":10.00,"colour":"x"}"#;
+        let headers = [("authorization", format!("Bearer {}", c.admin)), ("content-type", "application/json".into())];
+        let headers: Vec<_> = headers.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        let created = c.send(Method::POST, "/api/v1/products", &headers, sent).await.expect(201);
+        assert!(created.text.contains("\"price\":10.00"), "{}", created.text);
+        let product = created.json();
+        let id = product["id"].as_str().unwrap();
+        assert!(id.len() == 24 && id != "000000000000000000000001");
+        assert_eq!(product["skuCode"], "mug-1");
+
+        let read = c.get(&c.alice, &format!("/api/v1/products/{id}")).await.expect(200);
+        assert_eq!(read.text, created.text);
+        assert_eq!(c.get(&c.alice, "/api/v1/products/mug-1/price").await.expect(200).text, "10.00");
+        assert_eq!(c.get(&c.alice, "/api/v1/products/sku/mug-1").await.expect(200).text, "");
+
+        let removed = c.delete(&c.admin, &format!("/api/v1/products/{id}")).await.expect(200);
+        assert_eq!(removed.text, format!("Product with id {id} deleted successfully"));
+        assert_eq!(c.get(&c.alice, &format!("/api/v1/products/{id}")).await.expect(404).message(), format!("Product with id {id} not found"));
+        assert_eq!(c.delete(&c.admin, &format!("/api/v1/products/{id}")).await.expect(404).message(), format!("Product with id {id} not found"));
+    }
+}
+
+scenario! {
+    /// What is not there is 404 with the old system's words.
+    async fn unknown_products_are_named(shop) {
+        let c = &shop.client;
+        assert_eq!(c.get(&c.alice, "/api/v1/products/x").await.expect(404).message(), "Product with id x not found");
+        assert_eq!(c.get(&c.alice, "/api/v1/products/nope/price").await.expect(404).message(), "Product with SKU CODE nope not found.");
+        assert_eq!(c.get(&c.alice, "/api/v1/products/sku/a%2Fb%20%C3%BC").await.expect(404).message(), "Product with SKU CODE a/b ü not found.");
+    }
+}
+
+scenario! {
+    /// A SKU code is unique; what is missing is named, all of it at once.
+    async fn a_bad_product_is_refused(shop) {
+        let c = &shop.client;
+        c.stocked("taken", "1", 1).await;
+        let again = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "taken", "name": "n", "price": "3.50" })).await.expect(400);
+        assert_eq!(again.message(), "Product with SKU taken already exists");
+        let empty = c.post(&c.admin, "/api/v1/products", json!({})).await.expect(400).json();
+        let fields: Vec<_> = empty["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap().to_string()).collect();
+        assert_eq!(fields, ["skuCode", "name", "price"]);
+        let negative = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "n", "name": "n", "price": -1 })).await.expect(400).json();
+        assert_eq!(negative["errors"][0]["field"], "price");
+        c.post(&c.alice, "/api/v1/products", json!({ "skuCode": "n", "name": "n", "price": 1 })).await.expect(403);
+    }
+}
+
+scenario! {
+    /// Of two editors, the second is told.
+    async fn a_change_names_the_version_it_is_based_on(shop) {
+        let c = &shop.client;
+        let id = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "v", "name": "one", "price": 1 })).await.expect(201).json()["id"].as_str().unwrap().to_string();
+        let path = format!("/api/v1/products/{id}");
+        let tag = c.get(&c.admin, &path).await.headers["etag"].clone();
+        let change = json!({ "skuCode": "v", "name": "two", "price": "2.50" });
+        c.put(&c.admin, &path, change.clone()).await.expect(428);
+        let done = c.with_body(Method::PUT, &c.admin, &path, &[("if-match", &tag)], &change).await.expect(200);
+        assert_ne!(done.headers["etag"], tag);
+        assert_eq!(done.json()["name"], "two");
+        c.with_body(Method::PUT, &c.admin, &path, &[("if-match", &tag)], &change).await.expect(412);
+        c.with_body(Method::PUT, &c.admin, &path, &[("if-match", "*")], &change).await.expect(200);
+        assert_eq!(c.get(&c.alice, "/api/v1/products/v/price").await.text, "2.50");
+    }
+}
+
+scenario! {
+    /// Pages are Spring Data's; search looks into SKU code and name, and takes % as itself.
+    async fn products_are_listed_in_pages_and_searched(shop) {
+        let c = &shop.client;
+        for i in 0..9 {
+            c.post(&c.admin, "/api/v1/products", json!({ "skuCode": format!("p{i}"), "name": if i == 4 { "100% wool" } else { "cotton" }, "price": 1 })).await.expect(201);
+        }
+        let page = c.get(&c.alice, "/api/v1/products?page=0&size=3").await.expect(200).json();
+        let expected = json!({
+            "pageable": { "pageNumber": 0, "pageSize": 3, "sort": { "empty": true, "sorted": false, "unsorted": true }, "offset": 0, "paged": true, "unpaged": false },
+            "last": false, "totalPages": 3, "totalElements": 9, "size": 3, "number": 0, "first": true, "numberOfElements": 3,
+            "sort": { "empty": true, "sorted": false, "unsorted": true }, "empty": false,
+        });
+        let mut rest = page.clone();
+        rest.as_object_mut().unwrap().remove("content");
+        assert_eq!(rest, expected);
+        let mut seen = Vec::new();
+        for number in 0..3 {
+            let page = c.get(&c.alice, &format!("/api/v1/products?page={number}&size=3")).await.json();
+            seen.extend(page["content"].as_array().unwrap().iter().map(|p| p["id"].as_str().unwrap().to_string()));
+        }
+        assert!(seen.is_sorted() && seen.len() == 9, "{seen:?}");
+        let beyond = c.get(&c.alice, "/api/v1/products?page=7&size=3").await.expect(200).json();
+        assert_eq!((beyond["empty"].clone(), beyond["totalElements"].clone()), (json!(true), json!(9)));
+        assert_eq!(c.get(&c.alice, "/api/v1/products?q=100%25").await.json()["totalElements"], 1);
+        assert_eq!(c.get(&c.alice, "/api/v1/products?q=COTT").await.json()["totalElements"], 8);
+        let prices = c.post(&c.alice, "/api/v1/products/prices", json!(["p1", "p2", "unknown"])).await.expect(200).json();
+        assert_eq!(prices, json!({ "p1": 1, "p2": 1 }));
+    }
+}

@@ -1,0 +1,141 @@
+//! A client of the shop's HTTP API, as plain as a test wants it.
+
+use actix_web::http::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+pub const REALM: &str = "/realms/spring-cloud-microservices-realm";
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("not JSON ({e}): {self:?}"))
+    }
+
+    /// Fails unless it has this status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    pub fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_string()
+    }
+}
+
+/// Talks to one shop, as its demo users.
+#[derive(Clone)]
+pub struct Client {
+    pub url: String,
+    pub admin: String,
+    pub alice: String,
+    http: awc::Client,
+}
+
+impl Client {
+    pub async fn login(url: &str) -> Self {
+        let connector = awc::Connector::new().limit(512);
+        let http = awc::Client::builder().connector(connector).timeout(std::time::Duration::from_secs(60)).disable_redirects().finish();
+        let mut client = Self { url: url.into(), admin: String::new(), alice: String::new(), http };
+        client.admin = client.token("admin").await;
+        client.alice = client.token("alice").await;
+        client
+    }
+
+    /// An access token of a demo user, by the password grant.
+    pub async fn token(&self, user: &str) -> String {
+        let form = [("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", user), ("password", user)];
+        let mut answer = self.http.post(format!("{}{REALM}/protocol/openid-connect/token", self.url)).send_form(&form).await.unwrap();
+        let body: Value = answer.json().await.unwrap();
+        body["access_token"].as_str().unwrap_or_else(|| panic!("no token: {body}")).to_string()
+    }
+
+    /// A token of the service client, by client credentials.
+    pub async fn service_token(&self, secret: &str) -> String {
+        let form = [("grant_type", "client_credentials"), ("client_id", "tradepost-service"), ("client_secret", secret)];
+        let mut answer = self.http.post(format!("{}{REALM}/protocol/openid-connect/token", self.url)).send_form(&form).await.unwrap();
+        let body: Value = answer.json().await.unwrap();
+        body["access_token"].as_str().unwrap_or_else(|| panic!("no token: {body}")).to_string()
+    }
+
+    /// Any request at all; the connection is the client's own.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Reply {
+        self.try_send(method, path, headers, body).await.unwrap()
+    }
+
+    pub async fn try_send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Result<Reply, String> {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.insert_header((*name, *value));
+        }
+        let mut answer = request.send_body(body.into()).await.map_err(|e| e.to_string())?;
+        let headers = answer.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap_or_default().to_string())).collect();
+        let text = answer.body().limit(64 << 20).await.map_err(|e| e.to_string())?;
+        Ok(Reply { status: answer.status().as_u16(), headers, text: String::from_utf8_lossy(&text).into_owned() })
+    }
+
+    pub async fn get(&self, token: &str, path: &str) -> Reply {
+        self.send(Method::GET, path, &[("authorization", &format!("Bearer {token}"))], "").await
+    }
+
+    pub async fn delete(&self, token: &str, path: &str) -> Reply {
+        self.send(Method::DELETE, path, &[("authorization", &format!("Bearer {token}"))], "").await
+    }
+
+    pub async fn post(&self, token: &str, path: &str, body: Value) -> Reply {
+        self.with_body(Method::POST, token, path, &[], &body).await
+    }
+
+    pub async fn put(&self, token: &str, path: &str, body: Value) -> Reply {
+        self.with_body(Method::PUT, token, path, &[], &body).await
+    }
+
+    pub async fn with_body(&self, method: Method, token: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
+        let bearer = format!("Bearer {token}");
+        let mut all = vec![("authorization", bearer.as_str()), ("content-type", "application/json")];
+        all.extend_from_slice(headers);
+        self.send(method, path, &all, body.to_string()).await
+    }
+
+    /// A product with stock.
+    pub async fn stocked(&self, sku: &str, price: &str, quantity: i64) -> Value {
+        let product = json!({ "skuCode": sku, "name": format!("the {sku}"), "price": price });
+        self.post(&self.admin, "/api/v1/products", product).await.expect(201);
+        self.post(&self.admin, "/api/v1/inventory", json!({ "skuCode": sku, "quantity": quantity })).await.expect(201).json()
+    }
+
+    /// An order by alice.
+    pub async fn order(&self, lines: &[(&str, i64)]) -> Reply {
+        self.post(&self.alice, "/api/v1/orders", order(lines)).await
+    }
+
+    /// An order by alice with a key.
+    pub async fn order_with_key(&self, key: &str, lines: &[(&str, i64)]) -> Reply {
+        self.with_body(Method::POST, &self.alice, "/api/v1/orders", &[("idempotency-key", key)], &order(lines)).await
+    }
+
+    /// The stock row of a SKU.
+    pub async fn stock(&self, sku: &str) -> Value {
+        let page = self.get(&self.admin, "/api/v1/inventory?size=1000").await.expect(200).json();
+        let rows = page["content"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["skuCode"] == sku).unwrap_or_else(|| panic!("no stock of {sku}"))
+    }
+
+    pub async fn quantity(&self, sku: &str) -> i64 {
+        self.stock(sku).await["quantity"].as_i64().unwrap()
+    }
+}
+
+/// The body of an order.
+pub fn order(lines: &[(&str, i64)]) -> Value {
+    let lines: Vec<_> = lines.iter().map(|(sku, n)| json!({ "skuCode": sku, "quantity": n })).collect();
+    json!({ "orderLineItems": lines })
+}

@@ -1,0 +1,154 @@
+//! What every test stands on: a shop of its own on a free port, and a client for it.
+
+pub mod client;
+pub mod process;
+
+use client::Client;
+use std::path::Path;
+use std::sync::LazyLock;
+use tempfile::TempDir;
+use tradepost::config::{Loaded, PeerMode, Settings};
+use tradepost::serve::{self, Running};
+
+/// How the modules of the shop under test call each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    Local,
+    Loopback,
+}
+
+/// A shop under test, in this process.
+pub struct Shop {
+    pub client: Client,
+    pub data: TempDir,
+    pub settings: Settings,
+    running: Option<Running>,
+}
+
+/// The issuer's keys are made once for all tests: that is the one slow part of a first start.
+static KEYS: LazyLock<TempDir> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = Settings::default();
+    settings.data.dir = dir.path().into();
+    serve::prepare(Loaded { settings, origins: Default::default() }).unwrap();
+    dir
+});
+
+/// Gives a data folder the keys that all tests share.
+pub fn share_keys(dir: &Path) {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let to = dir.join("identity");
+    std::fs::DirBuilder::new().mode(0o700).create(&to).unwrap();
+    for entry in std::fs::read_dir(KEYS.path().join("identity")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        std::fs::set_permissions(to.join(entry.file_name()), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+impl Shop {
+    /// Starts one, with these changes to the settings.
+    pub async fn start(shape: Shape, change: impl FnOnce(&mut Settings)) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        share_keys(data.path());
+        let mut settings = Settings::default();
+        settings.data.dir = data.path().into();
+        settings.server.port = 0;
+        settings.server.workers = 2;
+        settings.server.shutdown_seconds = 5;
+        settings.order.lease_seconds = 1;
+        if shape == Shape::Loopback {
+            settings.server.peers = PeerMode::Http;
+            settings.server.send_twice = true;
+        }
+        change(&mut settings);
+        Self::on(data, settings).await
+    }
+
+    async fn on(data: TempDir, settings: Settings) -> Self {
+        let running = serve::start(Loaded { settings: settings.clone(), origins: Default::default() }).await.unwrap();
+        let client = Client::login(&running.public_url).await;
+        Self { client, data, settings, running: Some(running) }
+    }
+
+    /// Stops it in order, as SIGTERM does.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+    }
+
+    /// Stops it and starts it again on the same data.
+    pub async fn restart(mut self) -> Self {
+        self.stop().await;
+        Self::on(self.data, self.settings).await
+    }
+
+    /// Every invariant holds, and no event is on its way any more.
+    pub async fn assert_sound(&self) {
+        let settings = self.settings.clone();
+        wait_until("the audit is clean and nothing is under way", || {
+            let report = tradepost::audit::run(&settings).unwrap();
+            let quiet = report.looked_at.iter().any(|line| line.ends_with(" 0 under way"));
+            if report.violations.is_empty() && quiet { Ok(()) } else { Err(format!("{report:?}")) }
+        })
+        .await;
+    }
+}
+
+/// Waits for a condition; fails with what it last said.
+pub async fn wait_until(what: &str, mut condition: impl FnMut() -> Result<(), String>) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        match condition() {
+            Ok(()) => return,
+            Err(state) if std::time::Instant::now() > deadline => panic!("waited in vain until {what}: {state}"),
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// The same for a condition that must be asked for.
+pub async fn wait_for<F, Fut>(what: &str, mut condition: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<(), String>>,
+{
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        match condition().await {
+            Ok(()) => return,
+            Err(state) if std::time::Instant::now() > deadline => panic!("waited in vain until {what}: {state}"),
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Runs a test on an actix system of its own.
+pub fn on_system<F: Future<Output = ()>>(test: F) {
+    actix_web::rt::System::new().block_on(test);
+}
+
+/// Writes a scenario once; it becomes a test in each shape.
+#[macro_export]
+macro_rules! scenario {
+    ($(#[doc = $doc:literal])* async fn $name:ident($shop:ident) $body:block) => {
+        $(#[doc = $doc])*
+        mod $name {
+            use super::*;
+            async fn run($shop: &$crate::support::Shop) $body
+            fn in_shape(shape: $crate::support::Shape) {
+                $crate::support::on_system(async move {
+                    let mut shop = $crate::support::Shop::start(shape, |_| {}).await;
+                    run(&shop).await;
+                    shop.assert_sound().await;
+                    shop.stop().await;
+                });
+            }
+            #[test]
+            fn local() { in_shape($crate::support::Shape::Local); }
+            #[test]
+            fn loopback() { in_shape($crate::support::Shape::Loopback); }
+        }
+    };
+}

@@ -1,0 +1,76 @@
+//! The real binary as a process of its own: for what only a process can show, such as dying.
+
+use super::{client::Client, share_keys};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A running binary; killed when dropped.
+pub struct Process {
+    child: Child,
+    pub url: String,
+    data: PathBuf,
+}
+
+/// A command of the binary, with no settings from outside.
+pub fn tradepost(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tradepost"));
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
+        command.env_remove(key);
+    }
+    command.args(args);
+    command
+}
+
+impl Process {
+    /// Starts it on this data folder and waits until it answers.
+    pub fn start(data: &Path, env: &[(&str, &str)]) -> Self {
+        if !data.join("identity").exists() {
+            share_keys(data);
+        }
+        let dir = data.to_string_lossy().into_owned();
+        let mut child = tradepost(&["serve", "--port", "0", "--data", &dir])
+            .env("TRADEPOST__DATA__DEMO", "false")
+            .env("TRADEPOST__ORDER__LEASE_SECONDS", "1")
+            .env("TRADEPOST__LOG__LEVEL", "warn")
+            .envs(env.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_string));
+        let url = ready.expect("the shop did not get ready");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url, data: data.into() }
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::login(&self.url).await
+    }
+
+    /// SIGKILL: no chance to finish anything.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// What `tradepost audit` says of its data: whether it is clean, and its words.
+    pub fn audit(&self) -> (bool, String) {
+        let output = tradepost(&["audit", "--data", &self.data.to_string_lossy()]).output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), text)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
