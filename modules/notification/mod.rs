@@ -34,7 +34,8 @@ mod http;
 mod service;
 #[cfg(feature = "notification")]
 mod store;
-#[cfg(all(test, feature = "notification"))]
+#[cfg(feature = "notification")]
+#[cfg(test)]
 mod tests;
 
 #[cfg(feature = "notification")]

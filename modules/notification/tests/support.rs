@@ -133,6 +133,9 @@ impl Received {
     }
 }
 
+/// A status with headers.
+type Answer = (u16, &'static [(&'static str, &'static str)]);
+
 /// A real server that answers as scripted, then 204.
 pub(super) struct Receiver {
     pub(super) url: String,
@@ -141,11 +144,10 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Each answer is a status with headers.
-    pub(super) fn start(answers: &[(u16, &'static [(&'static str, &'static str)])]) -> Self {
+    pub(super) fn start(answers: &[Answer]) -> Self {
         let script = web::Data::new(Mutex::new(answers.iter().copied().collect::<VecDeque<_>>()));
         let (told, received) = mpsc::unbounded_channel();
-        let handler = move |request: HttpRequest, body: Bytes, script: web::Data<Mutex<VecDeque<(u16, &'static [(&str, &str)])>>>| {
+        let handler = move |request: HttpRequest, body: Bytes, script: web::Data<Mutex<VecDeque<Answer>>>| {
             let headers = request.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap().to_string())).collect();
             let body = String::from_utf8(body.to_vec()).unwrap();
             let _ = told.send(Received { path: request.path().into(), headers, body });
