@@ -1,1 +1,208 @@
-//! stub
+//! Identity issues access tokens for development: an OpenID Connect issuer with Keycloak's paths and
+//! Keycloak's tokens, so that a shop starts with nothing beside it. In production a real Keycloak
+//! takes its place through `identity.issuer`, and this module refuses to start.
+//!
+//! It promises tokens that a client made for Keycloak takes as Keycloak's: RS256, `realm_access.roles`,
+//! rotating refresh tokens, codes with PKCE. It depends on no peer, and no peer calls it by contract (they
+//! know an issuer by its URL, as any other), so there is no `api.rs`. What it keeps is in
+//! `{data.dir}/identity`: the key, the service client's secret, and the sessions that are over.
+
+mod accounts;
+mod clients;
+mod codes;
+mod files;
+mod grants;
+mod html;
+mod keys;
+mod limiter;
+mod login;
+mod logout;
+mod lookups;
+mod oauth;
+mod redirects;
+mod sessions;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+use crate::config::{Profile, Secret, Server, Settings};
+use crate::platform::clock;
+use crate::platform::contract::{Access, Endpoint};
+use crate::platform::host::{Host, Parts, StartError};
+use actix_web::dev::Payload;
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::RngCore;
+use serde_json::json;
+use std::sync::Arc;
+
+macro_rules! realm {
+    () => {
+        "spring-cloud-microservices-realm"
+    };
+}
+
+macro_rules! at {
+    ($path:literal) => {
+        concat!("/realms/", realm!(), $path)
+    };
+}
+
+/// The realm's name, the one that the Spring system has in Keycloak.
+pub const REALM: &str = realm!();
+
+const SECRET_FILE: &str = "service-secret";
+/// Ten years: more is a slip of the finger, and would overflow somewhere.
+const LONGEST: u64 = 315_360_000;
+
+/// The issuer's URL, for clients that reach this process at `public_url`.
+pub fn issuer_url(public_url: &str) -> String {
+    format!("{}/realms/{REALM}", public_url.trim_end_matches('/'))
+}
+
+/// The module, and what the rest of the process needs to know of it.
+pub struct Built {
+    /// What it serves.
+    pub parts: Parts,
+    /// The issuer's URL.
+    pub issuer: String,
+    /// Secret of the client `identity.client_id`.
+    pub client_secret: Secret,
+    /// Names and roles of the demo users; empty where the settings name users.
+    pub demo_users: Vec<(String, String)>,
+}
+
+/// All that the endpoints share.
+struct Issuer {
+    url: String,
+    audience: String,
+    access_seconds: i64,
+    refresh_seconds: i64,
+    keys: keys::Keys,
+    users: accounts::Users,
+    clients: clients::Clients,
+    sessions: sessions::Sessions,
+    codes: codes::Codes,
+    limiter: limiter::Limiter,
+}
+
+/// Reads or makes the key and builds the issuer. Refused outside development, and where the settings
+/// cannot be meant so.
+pub fn build(host: &Host) -> Result<Built, StartError> {
+    let settings = &host.settings.identity;
+    refuse_outside_development(&host.settings)?;
+    let access_seconds = seconds("identity.access_seconds", settings.access_seconds)?;
+    let refresh_seconds = seconds("identity.refresh_seconds", settings.refresh_seconds)?;
+    if settings.audience.is_empty() {
+        return Err(StartError("identity.audience is empty; it is what tokens name in aud, by default tradepost".into()));
+    }
+    // mistakes in the settings are told before anything is written
+    let users = accounts::Users::new(&settings.users)?;
+    clients::Clients::new(&settings.client_id, "not known yet", &settings.clients)?;
+    let folder = || files::Folder::open(host.settings.data.dir.join("identity"));
+    let client_secret = service_secret(settings.client_secret.as_ref(), &folder()?)?;
+    let issuer = Arc::new(Issuer {
+        url: issuer_url(&host.public_url),
+        audience: settings.audience.clone(),
+        access_seconds,
+        refresh_seconds,
+        keys: keys::Keys::open(&folder()?)?,
+        clients: clients::Clients::new(&settings.client_id, client_secret.expose(), &settings.clients)?,
+        users,
+        sessions: sessions::Sessions::open(folder()?, access_seconds.max(refresh_seconds), now())?,
+        codes: codes::Codes::default(),
+        limiter: limiter::Limiter::new(),
+    });
+    tracing::info!(issuer = issuer.url, kid = issuer.keys.kid(), "the built-in issuer is for development");
+    let mut parts = Parts { endpoints: endpoints(&issuer), ..Parts::default() };
+    let shown = json!({ "issuer": issuer.url, "kid": issuer.keys.kid() });
+    parts.check("identityKey", move || std::future::ready(Ok(shown.clone())));
+    Ok(Built { parts, issuer: issuer.url.clone(), client_secret, demo_users: issuer.users.demo() })
+}
+
+fn endpoints(issuer: &Arc<Issuer>) -> Vec<Endpoint> {
+    let (get, post) = (Method::GET, Method::POST);
+    vec![
+        endpoint(issuer, "discovery", &get, at!("/.well-known/openid-configuration"), lookups::discovery),
+        endpoint(issuer, "certs", &get, at!("/protocol/openid-connect/certs"), lookups::certs),
+        endpoint(issuer, "token", &post, at!("/protocol/openid-connect/token"), grants::token),
+        endpoint(issuer, "introspect", &post, at!("/protocol/openid-connect/token/introspect"), lookups::introspect),
+        endpoint(issuer, "auth", &get, at!("/protocol/openid-connect/auth"), login::show),
+        endpoint(issuer, "login", &post, at!("/protocol/openid-connect/auth"), login::submit),
+        endpoint(issuer, "userinfo", &get, at!("/protocol/openid-connect/userinfo"), lookups::userinfo),
+        endpoint(issuer, "userinfo", &post, at!("/protocol/openid-connect/userinfo"), lookups::userinfo),
+        endpoint(issuer, "logout", &get, at!("/protocol/openid-connect/logout"), logout::visit),
+        endpoint(issuer, "logout", &post, at!("/protocol/openid-connect/logout"), logout::submit),
+    ]
+}
+
+fn endpoint<F, Fut>(issuer: &Arc<Issuer>, name: &'static str, method: &Method, path: &'static str, serve: F) -> Endpoint
+where
+    F: Fn(Arc<Issuer>, HttpRequest, Payload) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<HttpResponse, oauth::Refusal>> + 'static,
+{
+    let issuer = issuer.clone();
+    Endpoint::raw("identity", name, method.clone(), path, Access::Public, move |_, request, payload| {
+        let answer = serve(issuer.clone(), request, payload);
+        async move { answer.await.or_else(oauth::Refusal::respond) }
+    })
+}
+
+fn refuse_outside_development(settings: &Settings) -> Result<(), StartError> {
+    let Some(reason) = outside_development(&settings.server) else { return Ok(()) };
+    if !settings.identity.force {
+        return Err(StartError(format!(
+            "the built-in issuer is for development, and {reason}; use Keycloak: set identity.issuer to its realm's URL (TRADEPOST__IDENTITY__ISSUER), or set identity.force=true if you know what you do"
+        )));
+    }
+    if settings.server.profile == Profile::Production && settings.identity.users.is_empty() {
+        return Err(StartError("identity.force in production needs identity.users: everybody knows the demo users' passwords".into()));
+    }
+    tracing::warn!(reason, "the built-in issuer is forced to run outside development");
+    Ok(())
+}
+
+fn outside_development(server: &Server) -> Option<String> {
+    if server.profile == Profile::Production {
+        return Some("server.profile is production".into());
+    }
+    let host = server.host.trim_start_matches('[').trim_end_matches(']');
+    let here = host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    (!here).then(|| format!("server.host ({}) can be reached from other machines", server.host))
+}
+
+fn seconds(key: &str, value: u64) -> Result<i64, StartError> {
+    let good = i64::try_from(value).ok().filter(|_| (1..=LONGEST).contains(&value));
+    good.ok_or_else(|| StartError(format!("{key} is {value}; expected 1 to {LONGEST}")))
+}
+
+/// The settings' secret; without one, that of the first start.
+fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result<Secret, String> {
+    if let Some(secret) = configured {
+        return Ok(secret.clone());
+    }
+    if let Some(kept) = folder.read(SECRET_FILE)? {
+        let kept = kept.trim();
+        if kept.is_empty() {
+            return Err(format!("identity/{SECRET_FILE} is empty; remove it and a new one is made"));
+        }
+        return Ok(Secret::new(kept));
+    }
+    let made = random();
+    folder.write(SECRET_FILE, &made)?;
+    Ok(Secret::new(made))
+}
+
+/// 256 bits that nobody guesses, fit for a URL.
+fn random() -> String {
+    let mut bytes = [0; 32];
+    rand::rngs::OsRng.fill_bytes(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Seconds since 1970, as tokens count.
+fn now() -> i64 {
+    clock::now_ms() / 1000
+}

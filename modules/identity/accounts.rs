@@ -1,0 +1,148 @@
+//! Who can be named in a token: the users of the settings, or the demo users where there are none.
+//!
+//! The demo users are for a desk, not for a shop: `admin` and `alice`, each with its name as password.
+
+use crate::config::User;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+
+/// What Keycloak puts before a client's id to name its service account.
+pub(super) const SERVICE_PREFIX: &str = "service-account-";
+
+/// Somebody whom a token can name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    /// `sub`: always the same for the same name.
+    pub(super) subject: String,
+    /// `preferred_username`.
+    pub(super) username: String,
+    /// `email`.
+    pub(super) email: Option<String>,
+    /// `realm_access.roles`.
+    pub(super) roles: Vec<String>,
+}
+
+impl Account {
+    /// Of this name, which is taken in lower case as Keycloak does.
+    pub(super) fn new(username: &str, email: Option<String>, roles: Vec<String>) -> Self {
+        let username = username.to_lowercase();
+        let digest: [u8; 32] = Sha256::digest(format!("{}:{username}", super::REALM)).into();
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        let subject = uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string();
+        Self { subject, username, email, roles }
+    }
+}
+
+/// A secret as it is kept for comparing: of one length, whatever the secret's.
+#[derive(Clone)]
+pub(super) struct Hashed([u8; 32]);
+
+impl Hashed {
+    /// Of this secret.
+    pub(super) fn new(secret: &str) -> Self {
+        Hashed(Sha256::digest(secret).into())
+    }
+
+    /// Whether it is the same secret; takes the same time wherever they differ.
+    pub(super) fn is(&self, secret: &str) -> bool {
+        let other = Self::new(secret);
+        let difference = self.0.iter().zip(other.0).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
+        black_box(difference) == 0
+    }
+}
+
+/// The users.
+pub(super) struct Users {
+    by_name: BTreeMap<String, (Arc<Account>, Hashed)>,
+    nobody: Hashed,
+    demo: bool,
+}
+
+impl Users {
+    /// Of the settings; the error names what cannot be.
+    pub(super) fn new(configured: &[User]) -> Result<Self, String> {
+        let mut users = Self { by_name: BTreeMap::new(), nobody: Hashed::new(&super::random()), demo: configured.is_empty() };
+        if configured.is_empty() {
+            users.add(Account::new("admin", Some("admin@example.com".into()), vec!["admin".into(), "customer".into()]), "admin");
+            users.add(Account::new("alice", Some("alice@example.com".into()), vec!["customer".into()]), "alice");
+        }
+        for user in configured {
+            let name = user.username.as_str();
+            if name.is_empty() || name.trim() != name || name.chars().any(char::is_control) {
+                return Err(format!("identity.users: `{}` is no user name", name.escape_debug()));
+            }
+            if user.password.expose().is_empty() {
+                return Err(format!("identity.users: user `{name}` has no password"));
+            }
+            let account = Account::new(name, user.email.clone(), user.roles.clone());
+            if account.username.starts_with(SERVICE_PREFIX) {
+                return Err(format!("identity.users: user `{name}` has the name of a service account ({SERVICE_PREFIX}...)"));
+            }
+            if users.by_name.contains_key(&account.username) {
+                return Err(format!("identity.users: user `{name}` is there twice; upper and lower case count as the same"));
+            }
+            users.add(account, user.password.expose());
+        }
+        Ok(users)
+    }
+
+    fn add(&mut self, account: Account, password: &str) {
+        self.by_name.insert(account.username.clone(), (Arc::new(account), Hashed::new(password)));
+    }
+
+    /// The user of this name and password. An unknown name takes as long as a wrong password.
+    pub(super) fn check(&self, username: &str, password: &str) -> Option<Arc<Account>> {
+        let found = self.by_name.get(username);
+        let right = found.map_or(&self.nobody, |(_, hashed)| hashed).is(password);
+        found.filter(|_| right).map(|(account, _)| account.clone())
+    }
+
+    /// The user with this `sub`.
+    pub(super) fn by_subject(&self, subject: &str) -> Option<Arc<Account>> {
+        self.by_name.values().map(|(account, _)| account).find(|account| account.subject == subject).cloned()
+    }
+
+    /// Names and roles of the demo users; empty where the settings name users.
+    pub(super) fn demo(&self) -> Vec<(String, String)> {
+        let shown = |account: &Arc<Account>| (account.username.clone(), account.roles.join(", "));
+        if self.demo { self.by_name.values().map(|(account, _)| shown(account)).collect() } else { Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn a_name_has_one_subject_and_mistakes_are_named() {
+        let user = |name: &str, password: &str| User {
+            username: name.into(),
+            password: Secret::new(password),
+            email: None,
+            roles: vec!["customer".into()],
+        };
+        let demo = Users::new(&[]).unwrap();
+        let alice = demo.check("alice", "alice").unwrap();
+        assert_eq!(Account::new("Alice", None, vec![]).subject, alice.subject);
+        assert_eq!(alice.subject.len(), 36);
+        assert_eq!(demo.by_subject(&alice.subject), Some(alice));
+        assert!(demo.check("alice", "Alice").is_none() && demo.check("nobody", "").is_none());
+        assert_eq!(demo.demo(), [("admin".into(), "admin, customer".into()), ("alice".into(), "customer".into())]);
+
+        let own = Users::new(&[user("Bob", "secret")]).unwrap();
+        assert!(own.check("bob", "secret").is_some() && own.check("admin", "admin").is_none() && own.demo().is_empty());
+        for (users, says) in [
+            (vec![user("bob", "a"), user("BOB", "b")], "twice"),
+            (vec![user("bob", "")], "no password"),
+            (vec![user(" ", "a")], "no user name"),
+            (vec![user("service-account-x", "a")], "service account"),
+        ] {
+            let refused = Users::new(&users).err().unwrap();
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The issuer's own files: a folder for its owner alone. Whoever reads the key can be anybody.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// A folder that only its owner may enter, with files that only their owner may read.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// Opens the folder, and makes it where it is not there.
+    pub(super) fn open(path: PathBuf) -> Result<Self, String> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
+        }
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match builder.create(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                // who may write here may put a key of their own in the place of ours
+                keep_out(&path, 0o022, "may be written to", "700")?;
+            }
+            Err(e) => return Err(format!("{}: {e}", path.display())),
+        }
+        Ok(Folder(path))
+    }
+
+    /// A file's text; `None` where there is no such file. Refused where others could have read it.
+    pub(super) fn read(&self, name: &str) -> Result<Option<String>, String> {
+        let path = self.0.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                keep_out(&path, 0o077, "may be read or written", "600")?;
+                Ok(Some(text))
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(format!("{}: {e}", path.display())),
+        }
+    }
+
+    /// Puts a file there whole or not at all: written beside, then renamed.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), String> {
+        let path = self.0.join(name);
+        let beside = self.0.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
+        let written = create(&beside)
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&beside, &path));
+        written.map_err(|e| {
+            // what cannot be removed either is in nobody's way: its name is never used again
+            let _ = fs::remove_file(&beside);
+            format!("{}: {e}", path.display())
+        })
+    }
+}
+
+/// Made with its mode: between a creation and a later chmod others could open it.
+fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(unix)]
+fn keep_out(path: &Path, others: u32, what: &str, wanted: &str) -> Result<(), String> {
+    let metadata = fs::metadata(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+    if mode & others == 0 {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(format!(
+        "{shown} {what} by others than its owner (mode {mode:o}), so it cannot be trusted; remove it and a new one is made, or, if nobody else had access, run: chmod {wanted} {shown}"
+    ))
+}
+
+#[cfg(not(unix))]
+fn keep_out(_: &Path, _: u32, _: &str, _: &str) -> Result<(), String> {
+    Ok(())
+}

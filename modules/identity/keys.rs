@@ -1,0 +1,113 @@
+//! The key that signs: RSA 2048, made at the first start and kept. Its id is its RFC 7638
+//! thumbprint, so the same key has the same id after every start.
+
+use super::files::Folder;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use rsa::pkcs1::EncodeRsaPrivateKey;
+use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
+use rsa::traits::PublicKeyParts;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const FILE: &str = "key.pem";
+const BITS: usize = 2048;
+
+/// The issuer's key pair.
+pub(super) struct Keys {
+    kid: String,
+    modulus: String,
+    exponent: String,
+    signing: EncodingKey,
+    verifying: DecodingKey,
+}
+
+impl Keys {
+    /// Reads the key, or makes one at the first start.
+    pub(super) fn open(folder: &Folder) -> Result<Self, String> {
+        let key = match folder.read(FILE)? {
+            Some(pem) => rsa::RsaPrivateKey::from_pkcs8_pem(&pem)
+                .map_err(|e| format!("identity/{FILE} is not an RSA key in PKCS#8 PEM ({e}); remove it and a new one is made"))?,
+            None => {
+                let key = rsa::RsaPrivateKey::new(&mut rand::rngs::OsRng, BITS).map_err(|e| format!("no key could be made: {e}"))?;
+                let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| format!("the new key could not be written: {e}"))?;
+                folder.write(FILE, &pem)?;
+                key
+            }
+        };
+        if key.size() * 8 < BITS {
+            return Err(format!("identity/{FILE} has fewer than {BITS} bits; remove it and a new one is made"));
+        }
+        let (modulus, exponent) = (URL_SAFE_NO_PAD.encode(key.n().to_bytes_be()), URL_SAFE_NO_PAD.encode(key.e().to_bytes_be()));
+        let der = key.to_pkcs1_der().map_err(|e| format!("the key could not be used: {e}"))?;
+        Ok(Self {
+            kid: thumbprint(&modulus, &exponent),
+            signing: EncodingKey::from_rsa_der(der.as_bytes()),
+            verifying: DecodingKey::from_rsa_components(&modulus, &exponent).map_err(|e| format!("the key could not be used: {e}"))?,
+            modulus,
+            exponent,
+        })
+    }
+
+    /// The key's id.
+    pub(super) fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// A JWT of these claims. Takes milliseconds: not for a thread that serves requests.
+    pub(super) fn sign<T: Serialize>(&self, claims: &T) -> Result<String, String> {
+        let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::RS256) };
+        encode(&header, claims, &self.signing).map_err(|e| format!("a token could not be signed: {e}"))
+    }
+
+    /// The claims of a JWT that we signed and that passes these rules.
+    pub(super) fn verify<T: DeserializeOwned>(&self, token: &str, rules: &Validation) -> Option<T> {
+        decode(token, &self.verifying, rules).ok().map(|data| data.claims)
+    }
+
+    /// The public half, as a JWK set.
+    pub(super) fn jwks(&self) -> Value {
+        json!({ "keys": [{
+            "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.kid, "n": self.modulus, "e": self.exponent,
+        }] })
+    }
+}
+
+/// RFC 7638: the members in this order, without spaces.
+fn thumbprint(modulus: &str, exponent: &str) -> String {
+    let canonical = format!(r#"{{"e":"{exponent}","kty":"RSA","n":"{modulus}"}}"#);
+    URL_SAFE_NO_PAD.encode(Sha256::digest(canonical))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_7638() {
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        assert_eq!(thumbprint(n, "AQAB"), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_key_is_made_once_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data/identity");
+        let first = Keys::open(&Folder::open(path.clone()).unwrap()).unwrap();
+        let again = Keys::open(&Folder::open(path.clone()).unwrap()).unwrap();
+        assert_eq!(first.kid(), again.kid());
+        assert_eq!(first.jwks(), again.jwks());
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join(FILE))), (0o700, 0o600));
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "nothing is left beside the key");
+
+        std::fs::set_permissions(path.join(FILE), std::fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = Keys::open(&Folder::open(path.clone()).unwrap()).err().unwrap();
+        assert!(refused.contains("mode 640") && refused.contains("chmod 600"), "{refused}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Folder::open(path).err().unwrap().contains("chmod 700"));
+    }
+}
