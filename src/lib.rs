@@ -3,6 +3,8 @@
 //! `main -> wiring -> modules -> platform`: arrows run one way. See ARCHITECTURE.md for the map.
 
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod modules;
 pub mod platform;
 
