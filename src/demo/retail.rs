@@ -264,9 +264,19 @@ fn catalogue(seen: Vec<(String, Seen)>) -> Catalogue {
             catalogue.made_up.add("no price above zero: it costs 0.00", code.line);
             Money::ZERO
         });
-        // a sum has the larger scale of both: 8.5 becomes 8.50, as prices are written
-        let price = Money::ZERO.plus(price).unwrap_or(price);
+        let price = with_cents(price);
         catalogue.products.push(Product { name: name.chars().take(MAX_NAME).collect(), sku, price, stock: code.stock });
     }
     catalogue
+}
+
+/// `8.5` becomes `8.50`, as prices are written; no value changes.
+fn with_cents(price: Money) -> Money {
+    let text = price.to_string();
+    let padding = match text.split_once('.').map_or(0, |(_, decimals)| decimals.len()) {
+        0 => ".00",
+        1 => "0",
+        _ => "",
+    };
+    format!("{text}{padding}").parse().unwrap_or(price)
 }
