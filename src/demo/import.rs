@@ -32,15 +32,11 @@ pub struct ImportReport {
     pub refused: Vec<(String, String)>,
 }
 
+/// What became of a product or of a stock row.
 enum Made {
     New,
     There,
-}
-
-/// What became of one product, and of its stock if it got that far.
-struct Outcome {
-    product: Result<Made, String>,
-    stock: Option<Result<Made, String>>,
+    Refused(String),
 }
 
 /// Imports a file in the Online Retail format. It can be repeated: what is there already stays as it is.
@@ -57,7 +53,8 @@ pub async fn import(target: &Shop, file: &[u8]) -> Result<ImportReport, String> 
         stream::iter(products).map(|product| async move { (product, create(target, product).await) }).buffer_unordered(IN_FLIGHT);
     while let Some((product, outcome)) = outcomes.next().await {
         bar.inc(1);
-        report.note(product, outcome);
+        let (made, stock) = outcome.map_err(|why| format!("the import stopped, run it again to go on: {why}"))?;
+        report.note(product, made, stock);
     }
     bar.finish_and_clear();
     Ok(report)
@@ -65,37 +62,43 @@ pub async fn import(target: &Shop, file: &[u8]) -> Result<ImportReport, String> 
 
 /// The product first: there is no stock of what the catalogue does not know. Both may be repeated,
 /// as a second creation changes nothing and is recognised.
-async fn create(target: &Shop, product: &Product) -> Outcome {
+///
+/// An error is one that every other product would meet too.
+async fn create(target: &Shop, product: &Product) -> Result<(Made, Option<Made>), String> {
     let body = json!({ "skuCode": product.sku, "name": product.name, "description": product.name, "price": product.price });
-    let made = post(target, "/api/v1/products", body, |answer| answer.status == 400 && answer.message().ends_with("already exists")).await;
-    if made.is_err() {
-        return Outcome { product: made, stock: None };
+    let there = |answer: &Answer| answer.status == 400 && answer.message().ends_with("already exists");
+    let made = post(target, "/api/v1/products", body, there).await?;
+    if matches!(made, Made::Refused(_)) {
+        return Ok((made, None));
     }
     let body = json!({ "skuCode": product.sku, "quantity": product.stock });
-    let stock = post(target, "/api/v1/inventory", body, |answer| answer.status == 409).await;
-    Outcome { product: made, stock: Some(stock) }
+    let stock = post(target, "/api/v1/inventory", body, |answer| answer.status == 409).await?;
+    Ok((made, Some(stock)))
 }
 
 async fn post(target: &Shop, path: &str, body: serde_json::Value, there: impl Fn(&Answer) -> bool) -> Result<Made, String> {
     let answer = target.send_patiently(&Call { method: Method::POST, path: path.into(), body: Some(body), key: None }).await?;
+    let why = || format!("POST {path}: {}", answer.message());
     match answer.status {
         201 => Ok(Made::New),
+        401 | 403 => Err(format!("{}; an import needs an admin", why())),
+        _ if answer.is_transient() => Err(why()),
         _ if there(&answer) => Ok(Made::There),
-        _ => Err(format!("POST {path}: {}", answer.message())),
+        _ => Ok(Made::Refused(why())),
     }
 }
 
 impl ImportReport {
-    fn note(&mut self, product: &Product, outcome: Outcome) {
-        match outcome.product {
-            Ok(Made::New) => self.products_created += 1,
-            Ok(Made::There) => self.products_there += 1,
-            Err(why) => self.refused.push((product.sku.clone(), why)),
+    fn note(&mut self, product: &Product, made: Made, stock: Option<Made>) {
+        match made {
+            Made::New => self.products_created += 1,
+            Made::There => self.products_there += 1,
+            Made::Refused(why) => self.refused.push((product.sku.clone(), why)),
         }
-        match outcome.stock {
-            Some(Ok(Made::New)) => self.stock_created += 1,
-            Some(Ok(Made::There)) => self.stock_there += 1,
-            Some(Err(why)) => self.refused.push((product.sku.clone(), why)),
+        match stock {
+            Some(Made::New) => self.stock_created += 1,
+            Some(Made::There) => self.stock_there += 1,
+            Some(Made::Refused(why)) => self.refused.push((product.sku.clone(), why)),
             None => {}
         }
     }

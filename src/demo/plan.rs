@@ -42,6 +42,16 @@ pub enum Step<'a> {
     Adjust(&'a Line),
 }
 
+impl<'a> Step<'a> {
+    /// The file's lines that this step plays.
+    pub fn lines(&self) -> &[&'a Line] {
+        match self {
+            Step::Order { lines, .. } | Step::Cancel { lines, .. } => lines,
+            Step::Return { line, .. } | Step::Adjust(line) => std::slice::from_ref(line),
+        }
+    }
+}
+
 /// All there is to do.
 #[derive(Debug, Clone, Default)]
 pub struct Plan<'a> {

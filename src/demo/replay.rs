@@ -10,7 +10,7 @@ use actix_web::rt::time::sleep;
 use futures_util::stream::{self, StreamExt};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ struct Replay<'a> {
     before: &'a BTreeMap<String, Stock>,
     bar: ProgressBar,
     tally: RefCell<Tally>,
+    /// A call got no answer however often it was tried: nothing more is played.
+    gone: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -57,6 +59,7 @@ pub async fn replay(target: &Shop, file: &[u8], clients: usize) -> Result<Replay
         before: &before,
         bar: progress(steps, "invoices"),
         tally: RefCell::new(tally),
+        gone: Cell::new(false),
     };
     let started = Instant::now();
     let mut chains = stream::iter(&plan.chains).map(|chain| replay.play(chain)).buffer_unordered(clients.max(1));
@@ -78,6 +81,7 @@ impl Replay<'_> {
         let mut orders = HashMap::new();
         for step in chain {
             match step {
+                _ if self.gone.get() => self.skip("not played: the shop had stopped answering", step.lines()),
                 Step::Order { invoice, lines } => {
                     if let Some(id) = self.order(invoice, lines).await {
                         orders.insert(*invoice, id);
@@ -113,7 +117,10 @@ impl Replay<'_> {
         let latency = started.elapsed();
         let mut tally = self.tally.borrow_mut();
         let refusal = match answer {
-            Err(cause) => format!("no answer, the order may be placed or not: {cause}"),
+            Err(cause) => {
+                self.gone.set(true);
+                format!("no answer, the order may be placed or not: {cause}")
+            }
             Ok(answer) => {
                 tally.report.latencies.push(latency);
                 match answer.body.get("id").and_then(Value::as_i64) {

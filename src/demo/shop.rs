@@ -18,9 +18,13 @@ pub const CLIENT_ID: &str = "tradepost-demo";
 const MAX_ANSWER: usize = 16 << 20;
 /// A token that lives no longer than this is fetched anew before it is used.
 const MARGIN: Duration = Duration::from_secs(30);
-/// Tries for a call that may be repeated, with a pause before each further one that doubles.
-const TRIES: u32 = 6;
+/// Longer than the shop itself gives a request.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Tries for a call that may be repeated, with a pause before each further one that doubles up to
+/// the longest: seven seconds in all, so a shop may be restarted meanwhile.
+const TRIES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Where a shop answers, and who asks. Tokens are fetched when needed and before they expire.
 pub struct Shop {
@@ -90,7 +94,7 @@ impl Answer {
     }
 
     /// True where the same call may succeed later.
-    fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self.status, 429 | 502..=504)
     }
 }
@@ -162,7 +166,7 @@ impl Shop {
 
     async fn send_with_token(&self, call: &Call<'_>) -> Result<Answer, String> {
         let token = self.token().await?;
-        let mut request = http().request(call.method.clone(), format!("{}{}", self.url, call.path)).bearer_auth(token);
+        let mut request = http().request(call.method.clone(), format!("{}{}", self.url, call.path)).timeout(PATIENCE).bearer_auth(token);
         request = request.insert_header((header::ACCEPT, "application/json, application/problem+json"));
         if let Some(key) = call.key {
             request = request.insert_header(("idempotency-key", key));
@@ -185,7 +189,7 @@ impl Shop {
                 Ok(answer) if !answer.is_transient() && !in_progress(call, &answer) => return Ok(answer),
                 _ => sleep(pause).await,
             }
-            pause *= 2;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         self.send(call).await
     }

@@ -21,6 +21,8 @@ pub(super) struct FakeShop {
     pub(super) oversells: bool,
     /// Answers every third order with 503, after placing it or before in turn.
     pub(super) flaky: bool,
+    /// Lets nobody write products.
+    pub(super) customers_only: bool,
     /// Seconds a token lives.
     pub(super) token_life: u64,
 }
@@ -78,6 +80,9 @@ async fn token(state: State, form: web::Form<HashMap<String, String>>) -> HttpRe
 }
 
 async fn add_product(state: State, body: web::Json<Value>) -> HttpResponse {
+    if state.lock().unwrap().customers_only {
+        return refused(403, "the role admin is needed");
+    }
     let sku = body["skuCode"].as_str().unwrap().to_string();
     if state.lock().unwrap().products.insert(sku.clone(), body.into_inner()).is_some() {
         return refused(400, &format!("Product with SKU {sku} already exists"));

@@ -17,12 +17,13 @@ fn product<'a>(retail: &'a Retail, sku: &str) -> &'a Product {
 fn buckets(plan: &Plan<'_>) -> [Vec<usize>; 5] {
     let mut buckets: [Vec<usize>; 5] = Default::default();
     for step in plan.chains.iter().flatten() {
-        match step {
-            Step::Order { lines, .. } => buckets[0].extend(lines.iter().map(|line| line.number)),
-            Step::Cancel { lines, .. } => buckets[1].extend(lines.iter().map(|line| line.number)),
-            Step::Return { line, .. } => buckets[2].push(line.number),
-            Step::Adjust(line) => buckets[3].push(line.number),
-        }
+        let bucket = match step {
+            Step::Order { .. } => 0,
+            Step::Cancel { .. } => 1,
+            Step::Return { .. } => 2,
+            Step::Adjust(_) => 3,
+        };
+        buckets[bucket].extend(step.lines().iter().map(|line| line.number));
     }
     buckets[4].extend(plan.skipped.lines());
     buckets.iter_mut().for_each(|lines| lines.sort_unstable());

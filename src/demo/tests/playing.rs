@@ -79,6 +79,8 @@ async fn who_may_not_and_what_is_not_there_are_said_clearly() {
     assert!(refused.contains("user `alice`") && refused.contains("wrong user or password"), "{refused}");
     let (_, shop) = open_for_admin(FakeShop::default()).await;
     assert!(replay(&shop, embedded(), 1).await.unwrap_err().contains("tradepost import"));
+    let (_, shop) = open_for_admin(FakeShop { customers_only: true, ..Default::default() }).await;
+    assert!(import(&shop, embedded()).await.unwrap_err().contains("an import needs an admin"));
     let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let nobody = token(&format!("http://{free}"), "alice", "alice").await.unwrap_err();
     assert!(nobody.contains(&format!("no shop answers at http://{free}: start one with `tradepost`")), "{nobody}");
