@@ -15,15 +15,17 @@ pub fn run_import(url: &str, user: &str, password: &str, file: &Path) -> Result<
     }
 }
 
-/// Replays a file against the shop at this address; an error where the stock audit finds differences.
+/// Replays a file against the shop at this address; an error where the stock
+/// audit finds differences or cannot be done.
 pub fn run_replay(url: &str, user: &str, password: &str, file: &Path, clients: usize) -> Result<(), String> {
     let bytes = read(file)?;
     let target = shop::Shop::new(url, user, password);
     let report = actix_web::rt::System::new().block_on(replay::replay(&target, &bytes, clients))?;
     print!("{report}");
-    match report.differences.len() {
-        0 => Ok(()),
-        wrong => Err(format!("the stock of {wrong} SKUs is not what the orders add up to")),
+    match &report.unaudited {
+        _ if report.ok() => Ok(()),
+        Some(why) => Err(format!("the stock could not be audited: {why}")),
+        None => Err(format!("the stock of {} SKUs is not what the orders add up to", report.differences.len())),
     }
 }
 

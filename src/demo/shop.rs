@@ -32,6 +32,7 @@ pub struct Shop {
     issuer: String,
     user: String,
     password: String,
+    tries: u32,
     token: Mutex<Option<Token>>,
 }
 
@@ -104,12 +105,19 @@ impl Shop {
     pub fn new(url: &str, user: &str, password: &str) -> Self {
         let url = url.trim_end_matches('/').to_string();
         let issuer = format!("{url}{REALM}");
-        Self { url, issuer, user: user.into(), password: password.into(), token: Mutex::new(None) }
+        Self { url, issuer, user: user.into(), password: password.into(), tries: TRIES, token: Mutex::new(None) }
     }
 
     /// Takes tokens from another issuer, e.g. a Keycloak realm.
     pub fn with_issuer(mut self, issuer: &str) -> Self {
         self.issuer = issuer.trim_end_matches('/').to_string();
+        self
+    }
+
+    /// Tries once: a test of a shop that went away need not wait.
+    #[cfg(test)]
+    pub(super) fn impatient(mut self) -> Self {
+        self.tries = 1;
         self
     }
 
@@ -184,7 +192,7 @@ impl Shop {
     /// Sends a call that may be repeated: again, a bounded number of times, while the shop is busy or silent.
     pub async fn send_patiently(&self, call: &Call<'_>) -> Result<Answer, String> {
         let mut pause = FIRST_PAUSE;
-        for _ in 1..TRIES {
+        for _ in 1..self.tries {
             match self.send(call).await {
                 Ok(answer) if !answer.is_transient() && !in_progress(call, &answer) => return Ok(answer),
                 _ => sleep(pause).await,

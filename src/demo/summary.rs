@@ -48,6 +48,8 @@ pub struct ReplayReport {
     pub audited: usize,
     /// What the audit found.
     pub differences: Vec<Difference>,
+    /// Why the stock could not be read for the audit.
+    pub unaudited: Option<String>,
 }
 
 impl ReplayReport {
@@ -56,9 +58,9 @@ impl ReplayReport {
         self.ordered.len() + self.cancelled.len() + self.returned.len() + self.adjusted.len() + self.skipped.total()
     }
 
-    /// True where the shop's stock is what it must be.
+    /// True where the shop's stock was read and is what it must be.
     pub fn ok(&self) -> bool {
-        self.differences.is_empty()
+        self.differences.is_empty() && self.unaudited.is_none()
     }
 
     /// Orders answered a second, refused ones too.
@@ -102,6 +104,9 @@ impl fmt::Display for ReplayReport {
         }
         if !self.adjusted.is_empty() {
             writeln!(f, "stock adjusted: lines {}", first_few(&self.adjusted))?;
+        }
+        if let Some(why) = &self.unaudited {
+            return writeln!(f, "stock audit: not done, {why}");
         }
         if self.ok() {
             return writeln!(f, "stock audit: ok, {} SKUs", self.audited);

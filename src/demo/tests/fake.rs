@@ -1,6 +1,7 @@
 //! A shop in memory that answers the few calls of the demo, well or, if told so, badly.
 
 use crate::demo::shop::Shop;
+use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +24,9 @@ pub(super) struct FakeShop {
     pub(super) flaky: bool,
     /// Lets nobody write products.
     pub(super) customers_only: bool,
+    /// Goes away for good with the answer to this order on its way.
+    pub(super) closes_at: Option<usize>,
+    pub(super) door: Option<ServerHandle>,
     /// Seconds a token lives.
     pub(super) token_life: u64,
 }
@@ -130,6 +134,11 @@ async fn order(state: State, request: HttpRequest, body: web::Json<Value>) -> Ht
     let lines = lines.map(|line| (line["skuCode"].as_str().unwrap().to_string(), line["quantity"].as_i64().unwrap())).collect();
     let key = request.headers().get("idempotency-key").unwrap().to_str().unwrap().to_string();
     shop.requests += 1;
+    if shop.closes_at == Some(shop.requests) {
+        actix_web::rt::spawn(shop.door.take().unwrap().stop(false));
+        drop(shop);
+        return std::future::pending().await;
+    }
     match (shop.flaky, shop.requests % 6) {
         (true, 0) => refused(503, "busy"),
         (true, 3) => {
@@ -168,7 +177,9 @@ pub(super) async fn open(shop: FakeShop) -> (Arc<Mutex<FakeShop>>, String) {
     });
     let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", server.addrs()[0]);
-    actix_web::rt::spawn(server.run());
+    let server = server.run();
+    state.lock().unwrap().door = Some(server.handle());
+    actix_web::rt::spawn(server);
     (state, url)
 }
 

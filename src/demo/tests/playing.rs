@@ -72,6 +72,17 @@ async fn a_shop_that_oversells_fails_the_audit() {
 }
 
 #[actix_web::test]
+async fn what_was_played_is_reported_though_the_shop_goes_away() {
+    let csv = file(&["1,A,a,1,,1,7,UK", "2,A,a,1,,1,8,UK", "3,A,a,1,,1,9,UK", "C4,A,a,-1,,1,9,UK"]);
+    let (_, shop) = open_for_admin(FakeShop { stock: vec![("A".into(), 5)], closes_at: Some(2), ..Default::default() }).await;
+    let report = replay(&shop.impatient(), &csv, 1).await.unwrap();
+    assert_eq!((report.ordered.clone(), report.accounted(), report.ok()), (vec![2], 4, false));
+    assert_eq!(report.skipped.of("not played: the shop had stopped answering"), [4, 5]);
+    assert!(report.rejected.keys().all(|why| why.starts_with("no answer, the order may be placed or not")), "{report}");
+    assert!(report.to_string().contains("stock audit: not done, no shop answers at"), "{report}");
+}
+
+#[actix_web::test]
 async fn who_may_not_and_what_is_not_there_are_said_clearly() {
     let (_, url) = open(FakeShop::default()).await;
     assert_eq!(token(&url, "alice", "alice").await.unwrap(), "token-1");
