@@ -5,6 +5,8 @@
 #[cfg(feature = "all-in-one")]
 pub mod audit;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod invariants;
 pub mod modules;
 pub mod platform;

@@ -1,0 +1,82 @@
+//! What the command line calls: each on a runtime of its own, its report on standard output.
+
+use crate::demo::{import, replay, shop};
+use std::path::Path;
+
+/// Imports a file into the shop at this address; an error where the shop did not take all of it.
+pub fn run_import(url: &str, user: &str, password: &str, file: &Path) -> Result<(), String> {
+    let bytes = read(file)?;
+    let target = shop::Shop::new(url, user, password);
+    let report = actix_web::rt::System::new().block_on(import::import(&target, &bytes))?;
+    print!("{report}");
+    match report.refused.len() {
+        0 => Ok(()),
+        refused => Err(format!("the shop refused {refused} products or stock rows")),
+    }
+}
+
+/// Replays a file against the shop at this address; an error where the stock
+/// audit finds differences or cannot be done.
+pub fn run_replay(url: &str, user: &str, password: &str, file: &Path, clients: usize) -> Result<(), String> {
+    let bytes = read(file)?;
+    let target = shop::Shop::new(url, user, password);
+    let report = actix_web::rt::System::new().block_on(replay::replay(&target, &bytes, clients))?;
+    print!("{report}");
+    match &report.unaudited {
+        _ if report.ok() => Ok(()),
+        Some(why) => Err(format!("the stock could not be audited: {why}")),
+        None => Err(format!("the stock of {} SKUs is not what the orders add up to", report.differences.len())),
+    }
+}
+
+/// Prints an access token of a user.
+pub fn run_token(url: &str, user: &str, password: &str) -> Result<(), String> {
+    let token = actix_web::rt::System::new().block_on(shop::token(url, user, password))?;
+    println!("{token}");
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|cause| format!("cannot read {}: {cause}", file.display()))
+}
+
+/// What the start screen says: where the shop is, who may log in, and an order to copy and paste.
+///
+/// `demo_users` are names with their roles; a demo user's password is the name.
+pub fn greeting(base_url: &str, demo_users: &[(String, String)], product: Option<(&str, i64)>) -> String {
+    let base = base_url.trim_end_matches('/');
+    let mut text = format!(
+        "\nTradepost is open.\n\n  shop API    {base}/api/v1/products\n  Swagger UI  {base}/swagger-ui/\n  health      {base}/actuator/health\n"
+    );
+    let users: Vec<_> = demo_users.iter().map(|(name, roles)| format!("{name} ({roles})")).collect();
+    // a customer's order shows more of the shop than an admin's
+    let Some((user, _)) = demo_users.iter().find(|(_, roles)| !roles.contains("admin")).or(demo_users.first()) else {
+        return text;
+    };
+    text.push_str(&format!("  demo users  {}; the password is the name\n", users.join(", ")));
+    text.push_str(&format!(
+        "
+Get a token:
+
+  TOKEN=$(curl -s {base}{}/protocol/openid-connect/token \\
+    -d grant_type=password -d client_id={} -d username={user} -d password={user} \\
+    | sed 's/.*\"access_token\" *: *\"\\([^\"]*\\)\".*/\\1/')
+",
+        shop::REALM,
+        shop::CLIENT_ID
+    ));
+    if let Some((sku, stock)) = product {
+        let order = serde_json::json!({ "orderLineItems": [{ "skuCode": sku, "quantity": 1 }] });
+        // the body stands in single quotes for the shell
+        let order = order.to_string().replace('\'', r"'\''");
+        text.push_str(&format!(
+            "
+Order one {sku} ({stock} in stock):
+
+  curl -s {base}/api/v1/orders -H \"Authorization: Bearer $TOKEN\" \\
+    -H 'Content-Type: application/json' -d '{order}'
+"
+        ));
+    }
+    text
+}
