@@ -67,6 +67,7 @@ pub enum PeerMode {
 
 /// `server.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Server {
     /// Address to listen on.
     pub host: String,
@@ -115,6 +116,7 @@ impl Default for Server {
 
 /// `data.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Data {
     /// Folder of the embedded stores, the bus and the built-in issuer's keys.
     pub dir: PathBuf,
@@ -130,6 +132,7 @@ impl Default for Data {
 
 /// `product.*`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Product {
     /// URL of its store; by default `sqlite://{data.dir}/product.db`.
     pub store: Option<String>,
@@ -137,6 +140,7 @@ pub struct Product {
 
 /// `inventory.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Inventory {
     /// URL of its store; by default `sqlite://{data.dir}/inventory.db`.
     pub store: Option<String>,
@@ -154,6 +158,7 @@ impl Default for Inventory {
 
 /// `order.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Order {
     /// URL of its store; by default `sqlite://{data.dir}/order.db`.
     pub store: Option<String>,
@@ -173,6 +178,7 @@ impl Default for Order {
 
 /// `notification.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Notification {
     /// URL of its store; by default `sqlite://{data.dir}/notification.db`.
     pub store: Option<String>,
@@ -208,6 +214,7 @@ pub struct Webhook {
 
 /// `bus.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Bus {
     /// `local://`: durable, in `data.dir`.
     pub url: String,
@@ -221,6 +228,7 @@ impl Default for Bus {
 
 /// `identity.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Identity {
     /// Issuer of access tokens, e.g. a Keycloak realm's URL; none means the built-in one.
     pub issuer: Option<String>,
@@ -289,6 +297,7 @@ pub struct Client {
 
 /// `log.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Log {
     /// Default level and per-target ones: `info,tradepost::order=debug`.
     pub level: String,
@@ -390,13 +399,27 @@ fn explain(error: ConfigError) -> String {
     format!("settings: {error}")
 }
 
+/// Every key there is: those of the defaults, written out in full.
 fn known_keys() -> Result<BTreeSet<String>, String> {
-    let defaults = Config::try_from(&Settings::default()).map_err(explain)?;
+    let defaults = serde_json::to_value(Settings::default()).map_err(|e| e.to_string())?;
     let mut keys = BTreeSet::new();
-    flatten("", &defaults.cache, &mut |key, _| {
+    leaves("", &defaults, &mut |key, _| {
         keys.insert(key.to_string());
     });
     Ok(keys)
+}
+
+/// Visits every value that is no table, with its dotted key.
+pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&str, &serde_json::Value)) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (key, inner) in members {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                leaves(&path, inner, visit);
+            }
+        }
+        leaf => visit(prefix, leaf),
+    }
 }
 
 fn is_known(key: &str, known: &BTreeSet<String>) -> bool {

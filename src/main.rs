@@ -139,7 +139,7 @@ fn run(args: &ServeArgs) -> Result<(), String> {
 
 #[cfg(feature = "demo")]
 async fn greet(running: &serve::Running, demo: bool) {
-    if demo && !running.demo_users.is_empty() {
+    if demo && !running.demo_users.is_empty() && running.modules.len() == tradepost::modules::Module::ALL.len() {
         tradepost::demo::cli::welcome(&running.public_url, &running.demo_users).await;
     }
 }

@@ -50,15 +50,15 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// On this store.
-    pub(super) fn new(store: Arc<dyn NotificationStore>) -> Self {
-        Self { store, wakes: broadcast::channel(64).0, closing: CancellationToken::new() }
+    /// On this store; streams end when the process begins to drain, or it would wait for them.
+    pub(super) fn new(store: Arc<dyn NotificationStore>, closing: CancellationToken) -> Self {
+        Self { store, wakes: broadcast::channel(64).0, closing }
     }
 
-    /// Wakes streams until told to stop, then ends them.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    /// Wakes streams until they are ended.
+    pub(super) async fn run(self) {
         let mut seen = None;
-        while !stop.is_cancelled() {
+        while !self.closing.is_cancelled() {
             let committed = self.store.committed();
             if self.wakes.receiver_count() == 0 {
                 seen = None;
@@ -75,10 +75,9 @@ impl Live {
             tokio::select! {
                 () = committed => {}
                 () = tokio::time::sleep(POLL) => {}
-                () = stop.cancelled() => {}
+                () = self.closing.cancelled() => {}
             }
         }
-        self.closing.cancel();
     }
 
     /// Wakes whom notifications after `seen` concern; answers the last id, and whether there may be more.

@@ -51,28 +51,30 @@ mod build {
     use std::sync::Arc;
     use std::time::Duration;
     use store::NotificationStore;
+    use tokio_util::sync::CancellationToken;
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
         let settings = &host.settings.notification;
         let path = host.settings.sqlite_path("notification", settings.store.as_deref())?;
-        assemble(Arc::new(store::sqlite::SqliteNotifications::open(&path)?), settings)
+        assemble(Arc::new(store::sqlite::SqliteNotifications::open(&path)?), settings, host.draining.clone())
     }
 
     /// On this store.
     pub(super) fn assemble(
         store: Arc<dyn NotificationStore>,
         settings: &config::Notification,
+        draining: CancellationToken,
     ) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
         if settings.attempts == 0 {
             return Err(StartError("notification.attempts: expected at least 1".into()));
         }
         let receivers = Arc::new(delivery::Receivers::new(settings)?);
         let service: Arc<dyn api::NotificationApi> = Arc::new(service::NotificationService::new(store.clone()));
-        let live = http::Live::new(store.clone());
+        let live = http::Live::new(store.clone(), draining);
         let mut parts = Parts { endpoints: api::NotificationClient::endpoints(service.clone()), ..Parts::default() };
         parts.endpoints.push(live.endpoint());
-        parts.worker("notification-live", move |stop| live.run(stop));
+        parts.worker("notification-live", move |_| live.run());
         let backoff = Duration::from_millis(settings.backoff_ms);
         let courier = delivery::courier::Courier::new(store.clone(), receivers.clone(), settings.attempts, backoff);
         parts.worker("notification-deliveries", move |stop| courier.run(stop));

@@ -1,6 +1,6 @@
 //! What the command line calls: each on a runtime of its own, its report on standard output.
 
-use crate::demo::{import, replay, shop};
+use crate::demo::{embedded, import, replay, shop};
 use std::path::Path;
 
 /// Imports a file into the shop at this address; an error where the shop did not take all of it.
@@ -34,6 +34,32 @@ pub fn run_token(url: &str, user: &str, password: &str) -> Result<(), String> {
     let token = actix_web::rt::System::new().block_on(shop::token(url, user, password))?;
     println!("{token}");
     Ok(())
+}
+
+/// The start screen of a shop with demo users. A shop that has nothing to sell yet gets the demo
+/// catalogue first, over its own HTTP API.
+pub async fn welcome(base_url: &str, demo_users: &[(String, String)]) {
+    let admin = demo_users.iter().find(|(_, roles)| roles.contains("admin"));
+    let product = match admin {
+        Some((admin, _)) => stock_up(&shop::Shop::new(base_url, admin, admin)).await.unwrap_or_else(|cause| {
+            tracing::warn!(cause, "the demo catalogue was not loaded");
+            None
+        }),
+        None => None,
+    };
+    println!("{}", greeting(base_url, demo_users, product.as_ref().map(|(sku, stock)| (sku.as_str(), *stock))));
+}
+
+/// Something to buy, and how many there are of it.
+async fn stock_up(shop: &shop::Shop) -> Result<Option<(String, i64)>, String> {
+    let mut stock = shop.stock().await?;
+    if stock.is_empty() {
+        println!("an empty shop: loading the demo catalogue ...");
+        let report = import::import(shop, embedded()).await?;
+        println!("loaded {} products", report.products_created);
+        stock = shop.stock().await?;
+    }
+    Ok(stock.into_values().filter(|s| s.quantity > 0).min_by_key(|s| s.id).map(|s| (s.sku_code, s.quantity)))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {

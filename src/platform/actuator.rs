@@ -3,7 +3,7 @@
 //! Health and info are public, metrics are served by the metrics middleware; settings, log levels
 //! and dead letters are for administrators.
 
-use crate::config::Loaded;
+use crate::config::{self, Loaded};
 use crate::platform::bus::Bus;
 use crate::platform::contract::{Access, Endpoint};
 use crate::platform::host::Check;
@@ -116,25 +116,13 @@ fn info(actuator: &Actuator) -> HttpResponse {
 fn env(actuator: &Actuator) -> Result<HttpResponse, Problem> {
     let values = serde_json::to_value(&actuator.loaded.settings).map_err(Problem::internal)?;
     let mut properties = Map::new();
-    collect("", &values, &mut |key, value| {
+    config::leaves("", &values, &mut |key, value| {
         let origin = actuator.loaded.origins.get(key).map_or("defaults", String::as_str);
         properties.insert(key.to_string(), json!({ "value": value, "origin": origin }));
     });
     let profile = values.pointer("/server/profile").cloned().unwrap_or_default();
     Ok(HttpResponse::Ok()
         .json(json!({ "activeProfiles": [profile], "propertySources": [{ "name": "tradepost", "properties": properties }] })))
-}
-
-fn collect(prefix: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
-    match value {
-        Value::Object(members) => {
-            for (key, inner) in members {
-                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                collect(&path, inner, visit);
-            }
-        }
-        leaf => visit(prefix, leaf),
-    }
 }
 
 fn level_name(level: LevelFilter) -> String {

@@ -111,7 +111,8 @@ fn sigterm_finishes_and_exits_with_0() {
         let c = process.client().await;
         c.stocked("t", "1", 1000).await;
         // a stream that would never end by itself must not hold the shutdown up
-        let _stream = awc::Client::default().get(format!("{}/api/v1/notifications/stream", c.url)).bearer_auth(&c.alice).send().await.unwrap();
+        let _stream =
+            awc::Client::default().get(format!("{}/api/v1/notifications/stream", c.url)).bearer_auth(&c.alice).send().await.unwrap();
         for _ in 0..20 {
             c.order(&[("t", 1)]).await.expect(201);
         }
@@ -154,18 +155,24 @@ fn a_start_that_cannot_work_is_refused_with_a_reason() {
 fn a_part_finds_its_peers_by_address() {
     on_system(async {
         let (rest_data, order_data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let rest = Process::start(rest_data.path(), &[("TRADEPOST__SERVER__MODULES", "product,inventory,identity,notification"), ("TRADEPOST__PEERS__ORDER", "http://127.0.0.1:9")]);
+        let rest = Process::start(
+            rest_data.path(),
+            &[("TRADEPOST__SERVER__MODULES", "product,inventory,identity,notification"), ("TRADEPOST__PEERS__ORDER", "http://127.0.0.1:9")],
+        );
         let c = rest.client().await;
         c.stocked("p", "2.50", 5).await;
         let secret = std::fs::read_to_string(rest_data.path().join("identity/service-secret")).unwrap();
         let issuer = format!("{}{}", rest.url, crate::support::client::REALM);
-        let order = Process::start(order_data.path(), &[
-            ("TRADEPOST__SERVER__MODULES", "order"),
-            ("TRADEPOST__PEERS__PRODUCT", &rest.url),
-            ("TRADEPOST__PEERS__INVENTORY", &rest.url),
-            ("TRADEPOST__IDENTITY__ISSUER", &issuer),
-            ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
-        ]);
+        let order = Process::start(
+            order_data.path(),
+            &[
+                ("TRADEPOST__SERVER__MODULES", "order"),
+                ("TRADEPOST__PEERS__PRODUCT", &rest.url),
+                ("TRADEPOST__PEERS__INVENTORY", &rest.url),
+                ("TRADEPOST__IDENTITY__ISSUER", &issuer),
+                ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
+            ],
+        );
         let mut orders = c.clone();
         orders.url = order.url.clone();
         let placed = orders.order(&[("p", 2)]).await.expect(201).json();

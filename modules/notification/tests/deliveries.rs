@@ -130,7 +130,7 @@ async fn many_go_out_past_a_receiver_that_fails() {
 async fn wrong_settings_are_refused_by_their_place() {
     let hook = Receiver::start(&[]);
     let running = Running::start(&eager(1, vec![]));
-    let refused = |settings| assemble(running.store.clone(), &settings).err().unwrap().to_string();
+    let refused = |settings| assemble(running.store.clone(), &settings, Default::default()).err().unwrap().to_string();
     let mut broken = hook.settings(&[]);
     broken.secret = Secret::new("whsec_nonsense!");
     let text = refused(eager(1, vec![hook.settings(&[]), broken]));

@@ -47,8 +47,10 @@ impl Running {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteNotifications::open(&dir.path().join("notification.db")).unwrap());
         let bus = Arc::new(LocalBus::open(&dir.path().join("bus.db")).unwrap());
-        let (api, mut parts) = assemble(store.clone(), settings).unwrap();
-        let stop = CancellationToken::new();
+        let ((api, mut parts), stop) = {
+            let stop = CancellationToken::new();
+            (assemble(store.clone(), settings, stop.clone()).unwrap(), stop)
+        };
         let mut tasks: Vec<_> = parts.workers.into_iter().map(|(_, worker)| actix_web::rt::spawn(worker(stop.clone()))).collect();
         let consumer = parts.consumers.pop().unwrap();
         let (feed, taker, until) = (bus.clone(), consumer.clone(), stop.clone());
