@@ -146,7 +146,12 @@ where
     let issuer = issuer.clone();
     Endpoint::raw("identity", name, method.clone(), path, Access::Public, move |_, request, payload| {
         let answer = serve(issuer.clone(), request, payload);
-        async move { answer.await.or_else(oauth::Refusal::respond) }
+        async move {
+            match answer.await {
+                Ok(response) => Ok(response),
+                Err(refusal) => refusal.respond().map_err(|problem| *problem),
+            }
+        }
     })
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Refusal {
     /// To a person.
     Person { status: u16, text: String },
     /// Not the asker's fault.
-    Ours(Problem),
+    Ours(Box<Problem>),
 }
 
 impl Refusal {
@@ -82,7 +82,7 @@ impl Refusal {
     }
 
     /// The response; what is our own fault goes on to the edge.
-    pub(super) fn respond(self) -> Result<HttpResponse, Problem> {
+    pub(super) fn respond(self) -> Result<HttpResponse, Box<Problem>> {
         match self {
             Refusal::Ours(problem) => Err(problem),
             Refusal::Person { status, text } => Ok(page(status, html::message("This does not work", &text), None)),
@@ -102,7 +102,7 @@ impl Refusal {
 
 impl From<String> for Refusal {
     fn from(cause: String) -> Self {
-        Refusal::Ours(Problem::internal(cause))
+        Refusal::Ours(Box::new(Problem::internal(cause)))
     }
 }
 

@@ -134,30 +134,31 @@ impl Issuer {
 
     fn sign(&self, grant: &Grant) -> Result<Value, String> {
         let access = self.keys.sign(&self.claims(grant, Kind::Access, json!([self.audience, "account"])))?;
-        let mut answer = json!({
-            "access_token": access,
-            "expires_in": self.access_seconds,
-            "refresh_expires_in": 0,
-            "token_type": "Bearer",
-            "not-before-policy": 0,
-            "scope": grant.scope.text(),
-        });
+        let mut answer = Map::new();
+        let mut put = |name: &str, value: Value| answer.insert(name.into(), value);
+        let mut refresh_seconds = 0;
         if let Some(session) = &grant.session {
             let mut claims = self.claims(grant, Kind::Refresh, json!(self.url));
             claims.jti = session.refresh.clone();
             claims.scope = Some(session.scope.text().into());
-            answer["refresh_token"] = self.keys.sign(&claims)?.into();
-            answer["refresh_expires_in"] = self.refresh_seconds.into();
-            answer["session_state"] = session.id.as_str().into();
+            refresh_seconds = self.refresh_seconds;
+            put("refresh_token", self.keys.sign(&claims)?.into());
+            put("session_state", session.id.as_str().into());
         }
         if grant.scope.openid {
             let mut claims = self.claims(grant, Kind::Id, json!(grant.client));
             let half: Vec<u8> = Sha256::digest(&access).into_iter().take(16).collect();
             claims.at_hash = Some(URL_SAFE_NO_PAD.encode(half));
             claims.nonce = grant.nonce.clone();
-            answer["id_token"] = self.keys.sign(&claims)?.into();
+            put("id_token", self.keys.sign(&claims)?.into());
         }
-        Ok(answer)
+        put("access_token", access.into());
+        put("expires_in", self.access_seconds.into());
+        put("refresh_expires_in", refresh_seconds.into());
+        put("token_type", "Bearer".into());
+        put("not-before-policy", 0.into());
+        put("scope", grant.scope.text().into());
+        Ok(Value::Object(answer))
     }
 
     fn claims(&self, grant: &Grant, kind: Kind, aud: Value) -> Claims {

@@ -1,0 +1,5 @@
+//! The issuer as clients see it: over HTTP, through the edge.
+
+mod flows;
+mod start;
+mod support;

@@ -1,0 +1,145 @@
+//! A host, an issuer on a folder of its own, and a client that speaks forms.
+
+use super::super::files::Folder;
+use super::super::{Built, build, keys};
+use crate::config::{Settings, User};
+use crate::platform::auth::Authenticator;
+use crate::platform::bus::local::LocalBus;
+use crate::platform::host::{Host, StartError};
+use crate::platform::web::{Edge, configure};
+
+use actix_web::body::to_bytes;
+use actix_web::dev::Service;
+use actix_web::http::header::HeaderMap;
+use actix_web::test::TestRequest;
+use actix_web::{App, test};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::LocalBoxFuture;
+use serde_json::Value;
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+pub(super) const BASE: &str = "/realms/spring-cloud-microservices-realm/protocol/openid-connect";
+pub(super) const DEMO: &str = "client_id=tradepost-demo";
+
+/// One key for all tests: making one takes longer than all the rest.
+static KEY: LazyLock<String> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    keys::Keys::open(&Folder::open(dir.path().join("k")).unwrap()).unwrap();
+    std::fs::read_to_string(dir.path().join("k/key.pem")).unwrap()
+});
+
+pub(super) struct Desk {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) settings: Settings,
+    pub(super) url: String,
+}
+
+impl Desk {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.data.dir = dir.path().join("data");
+        Self { dir, settings, url: "http://127.0.0.1:5294".into() }
+    }
+
+    pub(super) fn with_key(self) -> Self {
+        Folder::open(self.settings.data.dir.join("identity")).unwrap().write("key.pem", &KEY).unwrap();
+        self
+    }
+
+    pub(super) fn build(&self) -> Result<Built, StartError> {
+        build(&Host {
+            settings: Arc::new(self.settings.clone()),
+            public_url: self.url.clone(),
+            bus: Arc::new(LocalBus::open(&self.dir.path().join("bus.db")).unwrap()),
+            metrics: prometheus::Registry::new(),
+        })
+    }
+
+    pub(super) fn user(name: &str, password: &str) -> User {
+        serde_json::from_value(serde_json::json!({ "username": name, "password": password, "roles": ["customer"] })).unwrap()
+    }
+}
+
+pub(super) fn edge(built: &Built) -> Arc<Edge> {
+    Arc::new(Edge {
+        authenticator: Authenticator::new(&built.issuer, "tradepost"),
+        body_limit: 1 << 20,
+        timeout: Duration::from_secs(10),
+        origins: vec![],
+    })
+}
+
+/// An app in this process: a request in, an answer out.
+pub(super) type Web = Rc<dyn Fn(TestRequest) -> LocalBoxFuture<'static, Answer>>;
+
+pub(super) async fn app(built: &Built) -> Web {
+    let (endpoints, edge) = (built.parts.endpoints.clone(), edge(built));
+    let service = Rc::new(test::init_service(App::new().configure(move |c| configure(c, &endpoints, &edge))).await);
+    Rc::new(move |request| {
+        let service = service.clone();
+        Box::pin(async move {
+            let response = service.call(request.to_request()).await.unwrap();
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            let body = to_bytes(response.into_body()).await.ok().unwrap();
+            Answer { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
+        })
+    })
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|v| v.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// Status and the code of an OAuth error.
+    pub(super) fn error(&self) -> (u16, String) {
+        assert_eq!(self.header("cache-control"), "no-store");
+        (self.status, self.json()["error"].as_str().unwrap().to_string())
+    }
+
+    pub(super) fn member(&self, name: &str) -> String {
+        self.json()[name].as_str().unwrap_or_else(|| panic!("{name}: {self:?}")).to_string()
+    }
+
+    /// A parameter of the redirect's query.
+    pub(super) fn location(&self, name: &str) -> Option<String> {
+        assert_eq!(self.status, 302, "{self:?}");
+        let query = self.header("location").split_once('?')?.1;
+        let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(query).unwrap().into_inner();
+        pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+pub(super) async fn send(app: &Web, request: TestRequest) -> Answer {
+    app(request).await
+}
+
+pub(super) fn post(path: &str, form: &str) -> TestRequest {
+    TestRequest::post()
+        .uri(&format!("{BASE}/{path}"))
+        .insert_header(("content-type", "application/x-www-form-urlencoded"))
+        .set_payload(form.to_string())
+}
+
+pub(super) fn get(path_and_query: &str) -> TestRequest {
+    TestRequest::get().uri(&format!("{BASE}/{path_and_query}"))
+}
+
+/// The claims of a token, unchecked.
+pub(super) fn claims(token: &str) -> Value {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
