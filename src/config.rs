@@ -427,11 +427,8 @@ fn is_known(key: &str, known: &BTreeSet<String>) -> bool {
 }
 
 fn closest<'a>(key: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
-    let shared = |a: &str, b: &str| {
-        a.chars().filter(|c| b.contains(*c)).count() * 2 / (a.len() + b.len()).max(1)
-            + a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count()
-    };
-    known.iter().max_by_key(|candidate| shared(key, candidate)).filter(|candidate| shared(key, candidate) > 3)
+    let near = known.iter().map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate));
+    near.filter(|(distance, _)| *distance <= 4).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
 fn flatten(prefix: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {

@@ -135,6 +135,7 @@ macro_rules! scenario {
     ($(#[doc = $doc:literal])* async fn $name:ident($shop:ident) $body:block) => {
         $(#[doc = $doc])*
         mod $name {
+            #[allow(unused_imports, reason = "not every scenario names something of its file")]
             use super::*;
             async fn run($shop: &$crate::support::Shop) $body
             fn in_shape(shape: $crate::support::Shape) {

@@ -55,6 +55,7 @@ impl Desk {
             public_url: self.url.clone(),
             bus: Arc::new(LocalBus::open(&self.dir.path().join("bus.db")).unwrap()),
             metrics: prometheus::Registry::new(),
+            draining: Default::default(),
         })
     }
 
