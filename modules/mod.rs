@@ -9,3 +9,8 @@ pub mod product;
 
 #[cfg(feature = "identity")]
 pub mod identity;
+
+#[cfg(feature = "gateway")]
+pub mod gateway;
+#[cfg(feature = "registry")]
+pub mod registry;

@@ -295,6 +295,22 @@ pub struct Client {
     pub roles: Vec<String>,
 }
 
+/// `registry.*`: where this process registers and finds its peers, and how the registry module keeps them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Registry {
+    /// Eureka base, e.g. `http://user:password@127.0.0.1:8761/eureka`; several by comma. None: no registry is used.
+    pub url: Option<Secret>,
+}
+
+/// `gateway.*`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gateway {
+    /// Route file in Spring Cloud Gateway's form; none means the built-in routes of the shop.
+    pub routes: Option<PathBuf>,
+}
+
 /// `log.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -334,6 +350,8 @@ pub struct Settings {
     pub notification: Notification,
     pub bus: Bus,
     pub identity: Identity,
+    pub registry: Registry,
+    pub gateway: Gateway,
     pub log: Log,
     /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.
     pub peers: BTreeMap<String, String>,

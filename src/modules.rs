@@ -3,6 +3,10 @@
 /// A module of the shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Module {
+    /// Where instances register and are found: a Eureka server.
+    Registry,
+    /// The front door: routes, limits, tokens.
+    Gateway,
     /// Issuer of access tokens, for development.
     Identity,
     /// The catalogue.
@@ -17,11 +21,14 @@ pub enum Module {
 
 impl Module {
     /// Every module there is.
-    pub const ALL: [Module; 5] = [Module::Identity, Module::Product, Module::Inventory, Module::Order, Module::Notification];
+    pub const ALL: [Module; 7] =
+        [Module::Registry, Module::Gateway, Module::Identity, Module::Product, Module::Inventory, Module::Order, Module::Notification];
 
     /// Its name: in settings, in `--modules`, and its Cargo feature.
     pub fn name(self) -> &'static str {
         match self {
+            Module::Registry => "registry",
+            Module::Gateway => "gateway",
             Module::Identity => "identity",
             Module::Product => "product",
             Module::Inventory => "inventory",
@@ -38,6 +45,8 @@ impl Module {
     /// Whether this build has its code.
     pub fn compiled(self) -> bool {
         match self {
+            Module::Registry => cfg!(feature = "registry"),
+            Module::Gateway => cfg!(feature = "gateway"),
             Module::Identity => cfg!(feature = "identity"),
             Module::Product => cfg!(feature = "product"),
             Module::Inventory => cfg!(feature = "inventory"),
@@ -49,7 +58,7 @@ impl Module {
     /// Peers whose contracts it calls to do its work. They start first and stop last.
     pub fn needs(self) -> &'static [Module] {
         match self {
-            Module::Identity | Module::Product | Module::Notification => &[],
+            Module::Registry | Module::Gateway | Module::Identity | Module::Product | Module::Notification => &[],
             Module::Inventory => &[Module::Product],
             Module::Order => &[Module::Product, Module::Inventory],
         }

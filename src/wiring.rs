@@ -107,6 +107,14 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     if wiring.runs(Module::Notification) {
         join(&mut all, crate::shop::notification::build(host)?.1);
     }
+    #[cfg(feature = "registry")]
+    if wiring.runs(Module::Registry) {
+        join(&mut all, crate::shop::registry::build(host)?);
+    }
+    #[cfg(feature = "gateway")]
+    if wiring.runs(Module::Gateway) {
+        join(&mut all, crate::shop::gateway::build(host)?);
+    }
     let authenticator = Authenticator::new(&issuer, &identity.audience);
     Ok(Shop { modules: chosen, parts: all, authenticator, demo_users })
 }
@@ -159,7 +167,7 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
     let mut document = openapi::Document::default();
     for module in modules {
         match module {
-            Module::Identity => {}
+            Module::Registry | Module::Gateway | Module::Identity => {}
             Module::Product => ProductClient::describe(&mut document),
             Module::Inventory => InventoryClient::describe(&mut document),
             Module::Order => OrderClient::describe(&mut document),

@@ -1,19 +1,64 @@
-//! Where the instances of a peer are.
+//! Where the instances of a peer are, and which of them a call goes to.
 
 use std::collections::BTreeMap;
 
+/// How a call to an instance went, as far as the instance is to blame or to praise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It answered, whatever it said.
+    Answered,
+    /// It could not be reached, broke off, or answered too late.
+    Failed,
+}
+
+/// An instance chosen for one call. Tell it how the call went; dropped untold, the call counts as abandoned.
+pub struct Picked {
+    /// `http://host:port`, without a trailing slash.
+    pub base_url: String,
+    /// Called once with the outcome, or `None` where the call was abandoned.
+    report: Option<Box<dyn FnOnce(Option<Outcome>) + Send>>,
+}
+
+impl Picked {
+    /// An instance of which nobody keeps account.
+    pub fn plain(base_url: impl Into<String>) -> Self {
+        Self { base_url: base_url.into(), report: None }
+    }
+
+    /// An instance whose account is kept by `report`.
+    pub fn tracked(base_url: impl Into<String>, report: impl FnOnce(Option<Outcome>) + Send + 'static) -> Self {
+        Self { base_url: base_url.into(), report: Some(Box::new(report)) }
+    }
+
+    /// How the call went.
+    pub fn done(mut self, outcome: Outcome) {
+        if let Some(report) = self.report.take() {
+            report(Some(outcome));
+        }
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        if let Some(report) = self.report.take() {
+            report(None);
+        }
+    }
+}
+
 /// Finds an instance of a module.
 pub trait Discovery: Send + Sync {
-    /// `http://host:port` of one instance, without a trailing slash; `None` where none is known.
-    fn base_url(&self, module: &str) -> Option<String>;
+    /// One instance for one call; `None` where none is known. `avoid` names an instance that has just
+    /// failed and is taken only where there is no other.
+    fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked>;
 }
 
 /// One address for each module, from settings (`peers.<module>`).
 pub struct Fixed(pub BTreeMap<String, String>);
 
 impl Discovery for Fixed {
-    fn base_url(&self, module: &str) -> Option<String> {
-        self.0.get(module).map(|url| url.trim_end_matches('/').to_string())
+    fn pick(&self, module: &str, _: Option<&str>) -> Option<Picked> {
+        self.0.get(module).map(|url| Picked::plain(url.trim_end_matches('/')))
     }
 }
 
@@ -21,7 +66,7 @@ impl Discovery for Fixed {
 pub struct Loopback(pub String);
 
 impl Discovery for Loopback {
-    fn base_url(&self, _: &str) -> Option<String> {
-        Some(self.0.clone())
+    fn pick(&self, _: &str, _: Option<&str>) -> Option<Picked> {
+        Some(Picked::plain(self.0.clone()))
     }
 }

@@ -3,7 +3,7 @@
 use super::{Access, Operation, Param, Reply};
 use crate::platform::auth::Credentials;
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER};
-use crate::platform::discovery::Discovery;
+use crate::platform::discovery::{Discovery, Outcome};
 use crate::platform::problem::{Problem, TypedError};
 use actix_web::http::{Method, header};
 use serde::Serialize;
@@ -102,9 +102,11 @@ impl Remote {
         let Some(left) = cx.remaining() else {
             return Err(Problem::unavailable(format!("no time left to call {}", self.module)));
         };
-        let base =
-            self.discovery.base_url(self.module).ok_or_else(|| Problem::unavailable(format!("no instance of {} is known", self.module)))?;
-        let request = self.request(cx, operation, call, &base, left).await?;
+        let picked = self
+            .discovery
+            .pick(self.module, None)
+            .ok_or_else(|| Problem::unavailable(format!("no instance of {} is known", self.module)))?;
+        let request = self.request(cx, operation, call, &picked.base_url, left).await?;
         let sent = match &call.body {
             Some(Ok(bytes)) => request.content_type("application/json").send_body(bytes.clone()),
             Some(Err(cause)) => return Err(Problem::internal(cause)),
@@ -120,6 +122,7 @@ impl Remote {
             tracing::warn!(peer = self.module, operation = operation.name, %cause, "peer's answer broke off");
             Problem::unavailable(format!("{} is not available", self.module))
         })?;
+        picked.done(Outcome::Answered);
         if status == operation.status { R::read(etag.as_deref(), &body) } else { Err(self.refusal(status, &body)) }
     }
 
