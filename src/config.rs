@@ -91,6 +91,8 @@ pub struct Server {
     pub modules: Vec<String>,
     /// In-process or http.
     pub peers: PeerMode,
+    /// Stop when the standard input closes: a process that somebody started for themselves ends with them.
+    pub until_input_closes: bool,
     /// Test aid: generated clients send each repeatable call twice.
     pub send_twice: bool,
 }
@@ -109,6 +111,7 @@ impl Default for Server {
             profile: Profile::Development,
             modules: Vec::new(),
             peers: PeerMode::InProcess,
+            until_input_closes: false,
             send_twice: false,
         }
     }

@@ -11,6 +11,8 @@ pub mod invariants;
 pub mod modules;
 pub mod platform;
 pub mod serve;
+#[cfg(feature = "all-in-one")]
+pub mod up;
 pub mod wiring;
 
 #[path = "../modules/mod.rs"]

@@ -80,6 +80,22 @@ enum Command {
     /// Print an access token of a user
     #[cfg(feature = "demo")]
     Token(Target),
+    /// Run the same shop as one process a module, behind the gateway
+    #[cfg(feature = "all-in-one")]
+    Up {
+        /// A process a module: the only way there is
+        #[arg(long, required = true)]
+        split: bool,
+        /// Folder of the embedded stores
+        #[arg(long, value_name = "DIR", default_value = "data")]
+        data: PathBuf,
+        /// Port of the gateway; 0 takes any free one
+        #[arg(long, default_value_t = 5294)]
+        port: u16,
+        /// Port of the registry; 0 takes any free one
+        #[arg(long, default_value_t = 8761)]
+        registry_port: u16,
+    },
     /// Bring the schema of every store up to date
     Migrate(ServeArgs),
     /// Print the OpenAPI document
@@ -160,6 +176,8 @@ fn other(command: Command) -> Result<(), String> {
         Command::Audit(args) => audit(&args),
         #[cfg(feature = "demo")]
         Command::Token(target) => tradepost::demo::cli::run_token(&target.url, &target.user, &password(&target)),
+        #[cfg(feature = "all-in-one")]
+        Command::Up { split: _, data, port, registry_port } => up(data, port, registry_port),
         Command::Migrate(args) => migrate(&args),
         Command::Openapi => {
             let document = tradepost::wiring::openapi(&compiled(), "http://127.0.0.1:5294");
@@ -200,6 +218,24 @@ fn audit(args: &ServeArgs) -> Result<(), String> {
         }
         n => Err(format!("audit: {n} contradictions")),
     }
+}
+
+#[cfg(feature = "all-in-one")]
+fn up(data: PathBuf, port: u16, registry_port: u16) -> Result<(), String> {
+    let binary = std::env::current_exe().map_err(|e| e.to_string())?;
+    let plan = tradepost::up::Plan { binary, data, port, registry_port, settings: Vec::new() };
+    let mut split = tradepost::up::Split::start(&plan).map_err(|e| e.to_string())?;
+    println!("ready on {}", split.url);
+    let ended = actix_web::rt::System::new().block_on(async {
+        let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
+        tradepost::demo::cli::welcome(&split.url, &users).await;
+        tokio::select! {
+            ended = split.until_one_ends() => Some(ended),
+            () = serve::told_to_stop() => None,
+        }
+    });
+    split.stop();
+    ended.map_or(Ok(()), |module| Err(format!("{module} ended by itself; all were stopped")))
 }
 
 /// The embedded stores bring themselves up to date when they are opened.

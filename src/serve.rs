@@ -31,6 +31,7 @@ pub struct Running {
     stop: CancellationToken,
     workers: Vec<(&'static str, JoinHandle<()>)>,
     limit: Duration,
+    until_input_closes: bool,
 }
 
 /// Reserves the address, builds the modules and starts to answer.
@@ -75,7 +76,18 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         workers.push((name, actix_web::rt::spawn(async move { bus.consume(consumer, stop).await })));
     }
     tracing::info!(modules = names.join(","), %address, "ready");
-    Ok(Running { address, public_url, demo_users: shop.demo_users, modules: names, server: handle, draining, stop, workers, limit })
+    Ok(Running {
+        address,
+        public_url,
+        demo_users: shop.demo_users,
+        modules: names,
+        server: handle,
+        draining,
+        stop,
+        workers,
+        limit,
+        until_input_closes: server.until_input_closes,
+    })
 }
 
 fn host(settings: Arc<Settings>, public_url: String) -> Result<Host, StartError> {
@@ -125,14 +137,21 @@ fn listen(
 impl Running {
     /// Runs until SIGTERM or SIGINT, then stops in order.
     pub async fn until_told(self) {
-        use tokio::signal::unix::{SignalKind, signal};
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-            }
-            (Err(cause), _) | (_, Err(cause)) => tracing::error!(%cause, "signals cannot be heard"),
-        }
+        tokio::select! { () = told_to_stop() => {} () = self.input_closed() => {} }
         self.stop().await;
+    }
+
+    /// Ends when the standard input does, where that is wanted; never otherwise.
+    async fn input_closed(&self) {
+        if !self.until_input_closes {
+            return std::future::pending().await;
+        }
+        let (closed, wait) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            let _ = closed.send(());
+        });
+        let _ = wait.await;
     }
 
     /// Stops accepting, finishes requests under way, then lets every worker finish, within the limit.
@@ -148,6 +167,17 @@ impl Running {
             }
         }
         tracing::info!("stopped");
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        }
+        (Err(cause), _) | (_, Err(cause)) => tracing::error!(%cause, "signals cannot be heard"),
     }
 }
 
