@@ -9,20 +9,27 @@ use std::sync::LazyLock;
 use tempfile::TempDir;
 use tradepost::config::{Loaded, PeerMode, Settings};
 use tradepost::serve::{self, Running};
+use tradepost::up::{Plan, Split};
 
 /// How the modules of the shop under test call each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     Local,
     Loopback,
+    Split,
 }
 
-/// A shop under test, in this process.
+/// A shop under test: in this process, or in one process a module.
 pub struct Shop {
     pub client: Client,
     pub data: TempDir,
     pub settings: Settings,
-    running: Option<Running>,
+    running: Option<Runs>,
+}
+
+enum Runs {
+    Here(Running),
+    Split(Split),
 }
 
 /// The issuer's keys are made once for all tests: that is the one slow part of a first start.
@@ -62,19 +69,40 @@ impl Shop {
             settings.server.send_twice = true;
         }
         change(&mut settings);
-        Self::on(data, settings).await
+        match shape {
+            Shape::Split => Self::split(data, settings).await,
+            _ => Self::on(data, settings).await,
+        }
+    }
+
+    /// One process a module; of the settings only the data folder and the lease reach them.
+    async fn split(data: TempDir, settings: Settings) -> Self {
+        let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
+        let lease = settings.order.lease_seconds.to_string();
+        let plan = Plan {
+            binary: env!("CARGO_BIN_EXE_tradepost").into(),
+            data: data.path().into(),
+            port: 0,
+            registry_port: 0,
+            settings: vec![set("LOG__LEVEL", "warn"), set("ORDER__LEASE_SECONDS", &lease), set("SERVER__SHUTDOWN_SECONDS", "5")],
+        };
+        let split = Split::start(&plan).unwrap();
+        let client = Client::login(&split.url).await;
+        Self { client, data, settings, running: Some(Runs::Split(split)) }
     }
 
     async fn on(data: TempDir, settings: Settings) -> Self {
         let running = serve::start(Loaded { settings: settings.clone(), origins: Default::default() }).await.unwrap();
         let client = Client::login(&running.public_url).await;
-        Self { client, data, settings, running: Some(running) }
+        Self { client, data, settings, running: Some(Runs::Here(running)) }
     }
 
     /// Stops it in order, as SIGTERM does.
     pub async fn stop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.stop().await;
+        match self.running.take() {
+            Some(Runs::Here(running)) => running.stop().await,
+            Some(Runs::Split(mut split)) => split.stop(),
+            None => {}
         }
     }
 
@@ -150,6 +178,8 @@ macro_rules! scenario {
             fn local() { in_shape($crate::support::Shape::Local); }
             #[test]
             fn loopback() { in_shape($crate::support::Shape::Loopback); }
+            #[test]
+            fn split() { in_shape($crate::support::Shape::Split); }
         }
     };
 }
