@@ -85,7 +85,7 @@ impl OrderService {
             }
             Cancelled::Before => Ok(StoredOrder { status: OrderStatus::Cancelled, ..order }),
             Cancelled::Not(OrderStatus::Rejected) if hide => Ok(order),
-            Cancelled::Not(status) => Err(OrderError::NotCancellable { id, status: status.text().into() }),
+            Cancelled::Not(status) => Err(OrderError::NotCancellable { id, state: status.text().into() }),
         }
     }
 }
