@@ -3,6 +3,6 @@
 mod bad_input;
 mod edge;
 pub mod envelope;
-mod houses;
+pub mod houses;
 mod peer;
 mod seam;
