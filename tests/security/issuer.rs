@@ -89,7 +89,9 @@ struct State {
     url: String,
     keys: Mutex<Vec<Key>>,
     away: AtomicBool,
+    slow: AtomicBool,
     asked: AtomicUsize,
+    waiting: AtomicUsize,
 }
 
 /// An issuer on a port of its own. It signs with the last of its keys and publishes all of them.
@@ -100,14 +102,22 @@ impl Issuer {
     pub fn start(key: Key) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = State { url, keys: Mutex::new(vec![key]), away: AtomicBool::new(false), asked: AtomicUsize::new(0) };
+        let state = State { url, keys: Mutex::new(vec![key]), away: AtomicBool::new(false), slow: AtomicBool::new(false), asked: AtomicUsize::new(0), waiting: AtomicUsize::new(0) };
         let issuer = Self(Arc::new(state));
         let shared = issuer.clone();
         let server = HttpServer::new(move || {
             let issuer = shared.clone();
             App::new().default_service(web::route().to(move |request: HttpRequest, form: web::Bytes| {
-                let answer = issuer.answer(request.path(), &form);
-                async move { answer }
+                let issuer = issuer.clone();
+                async move {
+                    let answer = issuer.answer(request.path(), &form);
+                    issuer.0.waiting.fetch_add(1, Ordering::SeqCst);
+                    while issuer.0.slow.load(Ordering::SeqCst) {
+                        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    }
+                    issuer.0.waiting.fetch_sub(1, Ordering::SeqCst);
+                    answer
+                }
             }))
         });
         actix_web::rt::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());
@@ -156,8 +166,18 @@ impl Issuer {
         self.0.away.store(away, Ordering::SeqCst);
     }
 
+    /// Whether it keeps everybody waiting, until it does so no more.
+    pub fn set_slow(&self, slow: bool) {
+        self.0.slow.store(slow, Ordering::SeqCst);
+    }
+
     pub fn set_keys(&self, keys: Vec<Key>) {
         *self.0.keys.lock().unwrap() = keys;
+    }
+
+    /// How many it keeps waiting.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::SeqCst)
     }
 
     /// How often its keys were asked for.

@@ -4,10 +4,11 @@
 use super::issuer::{Issuer, Key, claims};
 use crate::contract::envelope::assert_refusal;
 use crate::support::client::Client;
-use crate::support::{on_system, wait_for};
+use crate::support::{on_system, wait_for, wait_until};
 use serde_json::json;
 use std::time::Instant;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tradepost::config::{Loaded, Secret, Settings};
 use tradepost::serve::{self, Running};
 
@@ -97,6 +98,27 @@ fn known_keys_stay_good_while_the_issuer_is_away() {
             c.get(&unknown.token(&claims(&issuer.url(), "admin", "admin")), PATH).await.expect(401);
         }
         c.get(&c.alice, PATH).await.expect(200);
+        running.stop().await;
+    });
+}
+
+/// All wait for the one fetch: it is not the first caller's, and does not end with that caller's connection.
+#[test]
+fn a_caller_that_hangs_up_does_not_break_off_the_fetch() {
+    on_system(async {
+        let issuer = Issuer::start(Key::foreign(0, "first"));
+        let (running, c, _data) = shop_of(&issuer).await;
+        issuer.set_slow(true);
+        let mut connection = actix_web::rt::net::TcpStream::connect(running.address).await.unwrap();
+        let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ntransfer-encoding: chunked\r\n\r\n", c.admin);
+        connection.write_all(head.as_bytes()).await.unwrap();
+        wait_until("the issuer is asked", || if issuer.waiting() > 0 { Ok(()) } else { Err("not yet".into()) }).await;
+        // no chunk at all: the shop gives this connection up
+        connection.write_all(b"zz\r\n").await.unwrap();
+        assert_eq!(connection.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        issuer.set_slow(false);
+        c.get(&c.alice, PATH).await.expect(200);
+        assert_eq!(issuer.asked(), 1);
         running.stop().await;
     });
 }

@@ -58,7 +58,7 @@ struct Roles {
 pub struct Authenticator {
     issuer: String,
     audience: String,
-    keys: jwks::Jwks,
+    keys: Arc<jwks::Jwks>,
     known: Mutex<HashMap<String, (Arc<Principal>, Instant)>>,
 }
 
@@ -66,7 +66,7 @@ impl Authenticator {
     /// For tokens of this issuer that are meant for this audience.
     pub fn new(issuer: &str, audience: &str) -> Self {
         let issuer = issuer.trim_end_matches('/').to_string();
-        Self { keys: jwks::Jwks::new(&issuer), issuer, audience: audience.into(), known: Mutex::new(HashMap::new()) }
+        Self { keys: Arc::new(jwks::Jwks::new(&issuer)), issuer, audience: audience.into(), known: Mutex::new(HashMap::new()) }
     }
 
     /// The bearer of this token; 401 says what is wrong with it, 503 that the issuer's keys cannot be had.
