@@ -51,7 +51,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
-    endpoints.extend(docs::endpoints(&wiring::openapi(&shop.modules, &public_url)));
+    endpoints.extend(docs::endpoints(&wiring::openapi(&shop.modules, "/")));
     endpoints.extend(actuator::endpoints(Actuator { loaded, modules: names.clone(), checks: shop.parts.checks, bus: bus.clone() }));
     let edge = Edge {
         authenticator: shop.authenticator,

@@ -234,7 +234,7 @@ pub trait TypedError: Serialize + DeserializeOwned + std::fmt::Display + From<Pr
 
 /// Declares a module's errors: a variant, its status, its message with the fields in braces.
 ///
-/// ```ignore
+/// ```text
 /// errors! {
 ///     /// What the catalogue refuses.
 ///     pub enum ProductError in "product" {
