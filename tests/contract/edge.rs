@@ -178,8 +178,11 @@ fn origins_that_are_not_listed_get_no_leave() {
     crate::support::on_system(async {
         let mut shop = Shop::start(crate::support::Shape::Local, |s| s.server.origins = vec!["https://good.example".into()]).await;
         let c = &shop.client;
-        for (origin, allowed) in [("https://good.example", true), ("https://evil.example", false), ("https://good.example.evil.example", false), ("null", false)] {
-            let reply = c.send(Method::OPTIONS, "/api/v1/orders", &[("origin", origin), ("access-control-request-method", "POST")], "").await;
+        for (origin, allowed) in
+            [("https://good.example", true), ("https://evil.example", false), ("https://good.example.evil.example", false), ("null", false)]
+        {
+            let reply =
+                c.send(Method::OPTIONS, "/api/v1/orders", &[("origin", origin), ("access-control-request-method", "POST")], "").await;
             assert_eq!(reply.headers.contains_key("access-control-allow-origin"), allowed, "{origin}: {reply:?}");
         }
         shop.stop().await;

@@ -47,7 +47,8 @@ fn code(text: &str) -> String {
 
 /// What follows each mention of this prefix, up to the end of the path.
 fn mentions<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
-    let path = |rest: &'a str| &rest[..rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '*'))).unwrap_or(rest.len())];
+    let path =
+        |rest: &'a str| &rest[..rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '*'))).unwrap_or(rest.len())];
     text.match_indices(prefix).map(|(at, _)| path(&text[at + prefix.len()..])).collect()
 }
 
@@ -174,8 +175,10 @@ fn every_operation_is_documented_and_every_reference_leads_somewhere() {
             assert!(about["responses"][operation.status.to_string()].is_object(), "{about}");
             assert!(about["responses"]["default"].is_object(), "{about}");
             assert_eq!(about["security"].is_array(), operation.access != Access::Public, "{about}");
-            let named: BTreeSet<_> = about["parameters"].as_array().into_iter().flatten().filter(|p| p["in"] == "path").map(|p| p["name"].to_string()).collect();
-            let needed: BTreeSet<_> = operation.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}')).map(|s| format!("\"{s}\"")).collect();
+            let named: BTreeSet<_> =
+                about["parameters"].as_array().into_iter().flatten().filter(|p| p["in"] == "path").map(|p| p["name"].to_string()).collect();
+            let needed: BTreeSet<_> =
+                operation.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}')).map(|s| format!("\"{s}\"")).collect();
             assert_eq!(named, needed, "{}", operation.path);
         }
         let documented: usize = doc["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();

@@ -219,8 +219,22 @@ fn both_sides_give_the_same_answers_and_the_same_errors() {
         assert_eq!(heard[0].len(), heard[1].len());
         let all = heard[1].join("\n");
         for error in [
-            "NotFound", "UnknownSku", "SkuTaken", "Stale", "VersionMissing", "Negative", "TooMany", "Short", "Held", "NoReservation",
-            "AlreadyReleased", "UnknownNumber", "Refused", "KeyReused", "DeliveryNotFound", "Platform",
+            "NotFound",
+            "UnknownSku",
+            "SkuTaken",
+            "Stale",
+            "VersionMissing",
+            "Negative",
+            "TooMany",
+            "Short",
+            "Held",
+            "NoReservation",
+            "AlreadyReleased",
+            "UnknownNumber",
+            "Refused",
+            "KeyReused",
+            "DeliveryNotFound",
+            "Platform",
         ] {
             assert!(all.contains(&format!("Err({error}")), "no call was answered with {error}");
         }

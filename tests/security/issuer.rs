@@ -102,7 +102,14 @@ impl Issuer {
     pub fn start(key: Key) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = State { url, keys: Mutex::new(vec![key]), away: AtomicBool::new(false), slow: AtomicBool::new(false), asked: AtomicUsize::new(0), waiting: AtomicUsize::new(0) };
+        let state = State {
+            url,
+            keys: Mutex::new(vec![key]),
+            away: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+        };
         let issuer = Self(Arc::new(state));
         let shared = issuer.clone();
         let server = HttpServer::new(move || {

@@ -45,7 +45,9 @@ fn made_up_key_ids_cannot_make_us_call_the_issuer() {
             c.get(&issuer.token("admin", "admin"), PATH).await.expect(200);
         }
         assert_eq!(issuer.asked(), 1);
-        let made_up = |i: usize| foreign.token_with(&json!({ "alg": "RS256", "kid": format!("made-up-{i}") }), &claims(&issuer.url(), "eve", "admin"));
+        let made_up = |i: usize| {
+            foreign.token_with(&json!({ "alg": "RS256", "kid": format!("made-up-{i}") }), &claims(&issuer.url(), "eve", "admin"))
+        };
         for round in 0..20 {
             let all = (0..10).map(|i| made_up(round * 10 + i)).collect::<Vec<_>>();
             for reply in futures_util::future::join_all(all.iter().map(|token| c.get(token, PATH))).await {

@@ -98,7 +98,10 @@ fn bad_tokens(c: &Client, key: &Key, good: &Value) -> Vec<(String, String)> {
     let foreign = Key::foreign(0, &key.kid);
     add("a foreign key under the same id", foreign.token(good));
     add("a foreign key that it brings along", foreign.token_with(&json!({ "alg": "RS256", "kid": key.kid, "jwk": foreign.jwk() }), good));
-    add("a foreign key that it tells where to find", foreign.token_with(&json!({ "alg": "RS256", "kid": key.kid, "jku": "http://127.0.0.1:9/" }), good));
+    add(
+        "a foreign key that it tells where to find",
+        foreign.token_with(&json!({ "alg": "RS256", "kid": key.kid, "jku": "http://127.0.0.1:9/" }), good),
+    );
     add("no key id", key.token_with(&json!({ "alg": "RS256", "typ": "JWT" }), good));
     add("a key id that is no text", key.token_with(&json!({ "alg": "RS256", "kid": 7 }), good));
     add("an unknown key id", key.token_with(&json!({ "alg": "RS256", "kid": "unknown" }), good));
