@@ -3,6 +3,7 @@
 
 mod audit;
 mod crash_points;
+mod dead_letters;
 mod kill;
 mod ledger;
 mod sql;
