@@ -90,7 +90,11 @@ fn good_data_is_good() {
     let data = copy_of_good();
     let (code, words) = audit(data.path());
     assert_eq!(code, Some(0), "{words}");
-    for line in ["1 SKUs, 6 pieces to sell, 0 held, 4 sold", "3 orders: 1 placed, 1 rejected, 1 cancelled, 0 pending", "4 order events applied, 0 under way"] {
+    for line in [
+        "1 SKUs, 6 pieces to sell, 0 held, 4 sold",
+        "3 orders: 1 placed, 1 rejected, 1 cancelled, 0 pending",
+        "4 order events applied, 0 under way",
+    ] {
         assert!(words.contains(line), "{words}");
     }
     assert!(words.contains("INV-1 to INV-5 hold"), "{words}");
@@ -114,7 +118,8 @@ fn held_without_a_reservation() {
 
 #[test]
 fn a_reservation_of_what_is_not_held() {
-    let reserve = |sku: &str| format!("INSERT INTO reservations VALUES ('11111111-1111-4111-8111-111111111111', 'HELD', '{{\"{sku}\":2}}', 0)");
+    let reserve =
+        |sku: &str| format!("INSERT INTO reservations VALUES ('11111111-1111-4111-8111-111111111111', 'HELD', '{{\"{sku}\":2}}', 0)");
     wrong("inventory", &reserve("s"), "INV-1", "s:", "0 are held, reservations hold 2");
     wrong("inventory", &reserve("ghost"), "INV-1", "ghost:", "there is no stock row");
 }
@@ -132,7 +137,8 @@ fn a_placed_order_whose_stock_was_given_back() {
 #[test]
 fn a_cancelled_order_whose_stock_was_not_given_back() {
     let number = &GOOD.cancelled;
-    let kept = format!("UPDATE reservations SET state = 'COMMITTED' WHERE order_number = '{number}'; UPDATE stock SET quantity = 5, sold = 5");
+    let kept =
+        format!("UPDATE reservations SET state = 'COMMITTED' WHERE order_number = '{number}'; UPDATE stock SET quantity = 5, sold = 5");
     wrong("inventory", &kept, "INV-4", number, "is CANCELLED, its reservation is COMMITTED");
 }
 
@@ -171,7 +177,9 @@ fn a_lost_event() {
 #[test]
 fn an_event_applied_twice() {
     let columns = "customer, type, order_number, title, message, created_at, read";
-    let twice = format!("INSERT INTO notifications (event_id, {columns}) SELECT 'another', {columns} FROM notifications WHERE type = 'order.cancelled'");
+    let twice = format!(
+        "INSERT INTO notifications (event_id, {columns}) SELECT 'another', {columns} FROM notifications WHERE type = 'order.cancelled'"
+    );
     wrong("notification", &twice, "INV-5", &GOOD.cancelled, "was applied 2 times");
 }
 

@@ -64,6 +64,15 @@ impl Stopped {
         self.inventory.run("UPDATE reservations SET state = 'HELD', expires_at = 0; UPDATE stock SET quantity = 6, held = 4, sold = 0");
     }
 
+    /// The event of the placement, with another type and id.
+    fn event(&mut self, kind: &str) -> Value {
+        let body = self.bus.value("body", "messages WHERE body LIKE '%order.placed%'");
+        let mut event: Value = serde_json::from_str(&body).unwrap();
+        event["type"] = json!(kind);
+        event["id"] = json!(Uuid::now_v7());
+        event
+    }
+
     async fn start(self) -> (Shop, Order) {
         let order = Order { id: self.id, number: self.number };
         (self.shop.restart().await, order)
@@ -226,14 +235,52 @@ crash_point! {
     }
 }
 
-/// The event of the cancellation is that of the placement with another type and id.
+/// Cancelled in the order's own transaction, and no further.
 async fn cancelled(mut stopped: Stopped) -> (Shop, Order) {
-    let body = stopped.bus.value("body", "messages WHERE body LIKE '%order.placed%'");
-    let mut event: Value = serde_json::from_str(&body).unwrap();
-    event["type"] = json!("order.cancelled");
-    event["id"] = json!(Uuid::now_v7());
+    let event = stopped.event("order.cancelled");
     stopped.order.run(&format!("UPDATE orders SET status = 'CANCELLED'; INSERT INTO outbox (body) VALUES ('{event}')"));
     stopped.start().await
+}
+
+/// Given up in the order's own transaction, and no further.
+async fn given_up(mut stopped: Stopped, prepare: impl FnOnce(&mut Stopped)) -> (Shop, Order) {
+    let event = stopped.event("order.rejected");
+    prepare(&mut stopped);
+    stopped.order.run("UPDATE orders SET status = 'REJECTED', settle = 'RELEASE'; DELETE FROM idempotency_keys");
+    stopped.order.run(&format!("INSERT INTO outbox (body) VALUES ('{event}')"));
+    stopped.start().await
+}
+
+crash_point! {
+    /// REJECTED because inventory gave no answer, though it had reserved: the stock comes back.
+    async fn given_up_and_not_released(stopped) {
+        let (shop, order) = given_up(stopped, Stopped::reserved).await;
+        order.ends_as(&shop, "REJECTED", 10, 0).await;
+        assert_eq!((order.told(&shop.client, "order.placed").await, order.told(&shop.client, "order.rejected").await), (0, 1));
+        shop
+    }
+}
+
+crash_point! {
+    /// REJECTED because inventory gave no answer, and it had not reserved: a reservation that comes
+    /// late is refused.
+    async fn given_up_and_never_reserved(stopped) {
+        let (shop, order) = given_up(stopped, Stopped::only_begun).await;
+        let mut inventory = Sql::open(shop.data.path(), "inventory");
+        wait_for("the release is remembered", || {
+            let rows = inventory.column("SELECT order_number || ' ' || state AS value FROM reservations");
+            let done = rows == [format!("{} RELEASED", order.number)];
+            async move { if done { Ok(()) } else { Err(format!("{rows:?}")) } }
+        })
+        .await;
+        let c = &shop.client;
+        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
+        let service = c.service_token(secret.trim()).await;
+        let late = json!({ "orderNumber": order.number, "lines": { "s": PIECES } });
+        assert_eq!(c.post(&service, "/api/v1/inventory/reservations", late).await.expect(200).json()["state"], "RELEASED");
+        order.ends_as(&shop, "REJECTED", 10, 0).await;
+        shop
+    }
 }
 
 crash_point! {

@@ -139,6 +139,7 @@ fn a_shop_killed_under_load_keeps_its_word() {
             let c = process.client().await;
             ledger.ask_again(&c).await;
             no_order_is_left_open(&c).await;
+            ledger.ask_for_the_same(&c, before).await;
             ledger.check(&pages(&c, "/api/v1/orders").await);
             wait_until("the audit is clean", audit_is_clean(&process)).await;
             let entries: Vec<_> = ledger.entries().into_values().skip(before).collect();

@@ -88,7 +88,8 @@ impl Ledger {
 
     /// Cancels an order that was placed, picked by this number, and notes the answer, if one comes.
     pub async fn cancel(&self, c: &Client, pick: u64) -> Result<(), String> {
-        let placed: Vec<_> = self.entries().into_iter().filter(|(_, e)| matches!(e.told, Told::Placed { cancel: Cancel::NotAsked, .. })).collect();
+        let placed: Vec<_> =
+            self.entries().into_iter().filter(|(_, e)| matches!(e.told, Told::Placed { cancel: Cancel::NotAsked, .. })).collect();
         let Some((serial, entry)) = placed.get(pick as usize % placed.len().max(1)) else { return Ok(()) };
         let Told::Placed { id, number, .. } = entry.told.clone() else { unreachable!() };
         self.tell(*serial, Told::Placed { id, number: number.clone(), cancel: Cancel::Asked });
@@ -116,6 +117,18 @@ impl Ledger {
                 }
             })
             .await;
+        }
+    }
+
+    /// Sends those with a key that were answered, from this one on, again: the answer is the same.
+    pub async fn ask_for_the_same(&self, c: &Client, from: usize) {
+        for (serial, entry) in self.entries().into_iter().skip(from).filter(|(_, e)| e.key.is_some()) {
+            let reply = send(c, &entry).await.unwrap();
+            match (&entry.told, told(&reply)) {
+                (Told::Placed { id, .. }, Some(Told::Placed { id: again, .. })) => assert_eq!(*id, again, "order {serial}"),
+                (Told::Refused, Some(Told::Refused)) => {}
+                (first, _) => panic!("order {serial}: first {first:?}, now {reply:?}"),
+            }
         }
     }
 

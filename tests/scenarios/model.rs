@@ -146,7 +146,12 @@ impl Model {
             return Outcome::Refused([list("invalid"), list("outOfStock"), list("insufficient")]);
         }
         assert_eq!((reply.status, &body["status"]), (201, &json!("PLACED")), "{reply:?}");
-        let told: Vec<_> = body["orderLineItems"].as_array().unwrap().iter().map(|l| json!({ "skuCode": l["skuCode"], "quantity": l["quantity"] })).collect();
+        let told: Vec<_> = body["orderLineItems"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|l| json!({ "skuCode": l["skuCode"], "quantity": l["quantity"] }))
+            .collect();
         assert_eq!(json!(told), self.body(lines)["orderLineItems"]);
         let pieces: i64 = lines.iter().map(|(_, n)| n).sum();
         assert_eq!(body["total"].as_f64(), Some(2.5 * pieces as f64));

@@ -227,7 +227,7 @@ impl Bus for LocalBus {
                 }
             };
             rounds = rounds.wrapping_add(1);
-            if rounds % 256 == 0
+            if rounds.is_multiple_of(256)
                 && let Err(cause) = self.trim().await
             {
                 tracing::warn!(%cause, "the bus was not trimmed");
@@ -250,9 +250,7 @@ impl Bus for LocalBus {
             })
             .await?;
         rows.into_iter()
-            .map(|(id, group, body, error, at)| {
-                Ok(DeadLetter { id, group, error, at: clock::rfc3339(at), event: raw(body)? })
-            })
+            .map(|(id, group, body, error, at)| Ok(DeadLetter { id, group, error, at: clock::rfc3339(at), event: raw(body)? }))
             .collect()
     }
 
@@ -278,9 +276,7 @@ impl Bus for LocalBus {
 
 /// As it was buried, which may be no event, and no JSON either.
 fn raw(body: String) -> Result<Box<RawValue>, StoreError> {
-    RawValue::from_string(body.clone())
-        .or_else(|_| serde_json::value::to_raw_value(&body))
-        .map_err(|e| StoreError::Broken(e.to_string()))
+    RawValue::from_string(body.clone()).or_else(|_| serde_json::value::to_raw_value(&body)).map_err(|e| StoreError::Broken(e.to_string()))
 }
 
 #[derive(diesel::QueryableByName)]
