@@ -27,6 +27,8 @@ enum Op {
     Adjust(usize, i64),
     /// An order, with one of a few keys or without.
     Order(Lines, Option<usize>),
+    /// The first order of this key, sent again.
+    Again(usize),
     /// Of one of the orders so far.
     Cancel(usize),
     /// Of one of the orders so far.
@@ -50,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..SKUS, -10..20i64).prop_map(|(sku, n)| Op::Adjust(sku, n)),
         8 => lines().prop_map(|lines| Op::Order(lines, None)),
         4 => (lines(), 0..3usize).prop_map(|(lines, key)| Op::Order(lines, Some(key))),
+        4 => (0..3usize).prop_map(Op::Again),
         4 => (0..16usize).prop_map(Op::Cancel),
         2 => (0..16usize).prop_map(Op::Delete),
         2 => vec(lines(), 2..8).prop_map(Op::Together),
@@ -236,6 +239,11 @@ impl Model {
                 }
             }
             Op::Order(lines, key) => self.order(c, lines, *key).await,
+            Op::Again(key) => {
+                if let Some((lines, _)) = self.keys.get(key).cloned() {
+                    self.order(c, &lines, Some(*key)).await;
+                }
+            }
             Op::Together(orders) => self.together(c, orders).await,
             Op::Cancel(nth) => {
                 let Some((nth, id)) = self.pick(*nth) else { return };
