@@ -3,6 +3,13 @@
 //! over HTTP, each repeatable one sent twice).
 #![cfg(feature = "all-in-one")]
 #![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml allows them in tests, but knows only what is marked as one"
+)]
 
 #[macro_use]
 mod support;
