@@ -12,6 +12,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -131,7 +132,7 @@ impl Edge {
         let caller = if access == Access::Public {
             Caller::Anonymous
         } else {
-            Caller::User(self.authenticator.authenticate(bearer(request)?).await?)
+            Caller::User(self.authenticator.authenticate(&bearer(request)?).await?)
         };
         let cx = Cx { caller, deadline, trace };
         let roles = access.roles();
@@ -199,16 +200,20 @@ fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
 }
 
 /// The one token in the one `Authorization` header; the scheme is taken in any case (RFC 9110 11.1).
-fn bearer(request: &HttpRequest) -> Result<&str, Problem> {
+fn bearer(request: &HttpRequest) -> Result<String, Problem> {
     let mut sent = request.headers().get_all(header::AUTHORIZATION);
     let Some(value) = sent.next() else { return Err(Problem::unauthorized(None)) };
     if sent.next().is_some() {
         // which of them counts is a matter of opinion, and proxies have other opinions
         return Err(Problem::unauthorized(Some("there is more than one Authorization header")));
     }
-    let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
-    let token = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-    token.filter(|t| !t.is_empty()).ok_or_else(|| Problem::unauthorized(Some("the Authorization header is not Bearer <JWT>")))
+    // schemes are case-insensitive (RFC 9110 11.1); the parser takes one spelling
+    let sent = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let spelled = sent.and_then(|(_, token)| HeaderValue::from_str(&format!("Bearer {}", token.trim())).ok());
+    let parsed = spelled.and_then(|value| Bearer::parse(&value).ok()).filter(|bearer| !bearer.token().is_empty());
+    parsed
+        .map(|bearer| bearer.token().to_string())
+        .ok_or_else(|| Problem::unauthorized(Some("the Authorization header is not Bearer <JWT>")))
 }
 
 fn allow(endpoints: &[Endpoint]) -> String {
