@@ -4,12 +4,12 @@ use crate::config::{Loaded, LogFormat, Settings};
 use crate::platform::actuator::{self, Actuator};
 use crate::platform::docs;
 use crate::platform::host::{Host, StartError};
+use crate::platform::metrics::{self, HttpMetrics};
 use crate::platform::telemetry;
 use crate::platform::web::{self, Edge};
 use crate::wiring;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use actix_web_prom::PrometheusMetricsBuilder;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,21 +46,23 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(|e| StartError(e.to_string()))?;
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("http://{}", named(&server.host, address)));
     let host = host(settings.clone(), public_url.clone())?;
-    let (bus, metrics, draining) = (host.bus.clone(), host.metrics.clone(), host.draining.clone());
+    let (bus, draining) = (host.bus.clone(), host.draining.clone());
     let shop = wiring::build(&host, chosen, format!("http://{}", reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
     endpoints.extend(docs::endpoints(&wiring::openapi(&shop.modules, &public_url)));
     endpoints.extend(actuator::endpoints(Actuator { loaded, modules: names.clone(), checks: shop.parts.checks, bus: bus.clone() }));
+    endpoints.push(metrics::endpoint(&host.metrics));
     let edge = Edge {
         authenticator: shop.authenticator,
         body_limit: server.body_limit,
         timeout: Duration::from_secs(server.request_seconds),
         origins: server.origins.clone(),
+        metrics: HttpMetrics::new(&host.metrics).map_err(|e| StartError(format!("metrics: {e}")))?,
     };
     let limit = Duration::from_secs(server.shutdown_seconds);
-    let http = listen(listener, endpoints, Arc::new(edge), metrics, server.workers, limit)?;
+    let http = listen(listener, endpoints, Arc::new(edge), server.workers, limit)?;
     let handle = http.handle();
     actix_web::rt::spawn(http);
 
@@ -97,20 +99,13 @@ fn listen(
     listener: TcpListener,
     endpoints: Vec<crate::platform::contract::Endpoint>,
     edge: Arc<Edge>,
-    metrics: prometheus::Registry,
     workers: usize,
     limit: Duration,
 ) -> Result<actix_web::dev::Server, StartError> {
-    let prometheus = PrometheusMetricsBuilder::new("tradepost")
-        .registry(metrics)
-        .endpoint("/actuator/prometheus")
-        .mask_unmatched_patterns("UNKNOWN")
-        .build()
-        .map_err(|e| StartError(format!("metrics: {e}")))?;
     let endpoints: Arc<[_]> = endpoints.into();
     let mut server = HttpServer::new(move || {
         let (endpoints, edge) = (endpoints.clone(), edge.clone());
-        App::new().wrap(prometheus.clone()).configure(move |app| web::configure(app, &endpoints, &edge))
+        App::new().configure(move |app| web::configure(app, &endpoints, &edge))
     })
     .disable_signals()
     .keep_alive(Duration::from_secs(75))

@@ -6,6 +6,7 @@
 use crate::platform::auth::Authenticator;
 use crate::platform::contract::{Access, Call, Endpoint, Serve};
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER, Trace};
+use crate::platform::metrics::HttpMetrics;
 use crate::platform::problem::Problem;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -28,6 +29,8 @@ pub struct Edge {
     pub timeout: Duration,
     /// Origins that browsers may call from: `*` or a list; empty for none.
     pub origins: Vec<String>,
+    /// Counts and times what it serves.
+    pub metrics: HttpMetrics,
 }
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -86,6 +89,7 @@ impl Edge {
         for (name, value) in cors {
             headers.insert(name, value);
         }
+        self.metrics.observe(request.match_pattern().as_deref(), method.as_str(), status.as_u16(), started.elapsed());
         let elapsed_us = started.elapsed().as_micros() as u64;
         if status.is_server_error() {
             tracing::warn!(%method, path, status = status.as_u16(), elapsed_us, trace_id = trace.id(), "request failed");
