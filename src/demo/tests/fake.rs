@@ -126,7 +126,8 @@ async fn adjust(state: State, id: web::Path<usize>, body: web::Json<Value>) -> H
 }
 
 async fn order(state: State, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
-    match answer(&mut state.lock().unwrap(), &request, &body) {
+    let answer = answer(&mut state.lock().unwrap(), &request, &body);
+    match answer {
         Some(answer) => answer,
         None => std::future::pending().await,
     }
