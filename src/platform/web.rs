@@ -7,7 +7,7 @@ use crate::platform::auth::Authenticator;
 use crate::platform::contract::{Access, Call, Endpoint, Serve};
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER, Trace};
 use crate::platform::problem::Problem;
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
@@ -53,6 +53,17 @@ pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edg
         let edge = edge.clone();
         async move { edge.serve(&[], request, payload.0).await }
     }));
+}
+
+/// Anybody can make methods up, and each would become a label of its own in the metrics: those that
+/// HTTP does not define become one.
+pub fn bound_method(request: &mut ServiceRequest) {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
+    if !known.contains(request.method())
+        && let Ok(unknown) = Method::from_bytes(b"UNKNOWN")
+    {
+        request.head_mut().method = unknown;
+    }
 }
 
 /// The raw payload as an extractor.

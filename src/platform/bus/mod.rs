@@ -2,6 +2,7 @@
 //!
 //! What a consumer cannot take after its attempts becomes a dead letter: kept, shown, replayable.
 
+#[cfg(feature = "sqlite")]
 pub mod local;
 
 use crate::platform::event::Event;
