@@ -9,12 +9,13 @@ pub fn serve(address: &str, answer: &str) {
         .block_on(async move {
             HttpServer::new(move || {
                 let answer = answer.clone();
-                App::new()
-                    .route("/actuator/health/readiness", web::get().to(HttpResponse::Ok))
-                    .route("/api/v1/orders", web::post().to(move |_body: web::Bytes| {
+                App::new().route("/actuator/health/readiness", web::get().to(HttpResponse::Ok)).route(
+                    "/api/v1/orders",
+                    web::post().to(move |_body: web::Bytes| {
                         let answer = answer.clone();
                         async move { HttpResponse::Created().content_type("application/json").body(answer) }
-                    }))
+                    }),
+                )
             })
             .bind(address)
             .unwrap()

@@ -146,7 +146,8 @@ impl Results {
 fn stock(binary: &Path, data: &Path) -> String {
     let shop = Server::shop(binary, data);
     let admin = shop.token("admin");
-    let product = |n| format!(r#"{{"skuCode":"{}","name":"product number {n}","description":"a thing to be sold","price":"19.99"}}"#, sku(n));
+    let product =
+        |n| format!(r#"{{"skuCode":"{}","name":"product number {n}","description":"a thing to be sold","price":"19.99"}}"#, sku(n));
     let stock = |n| format!(r#"{{"skuCode":"{}","quantity":2000000000}}"#, sku(n));
     let products: Vec<_> = (0..SKUS).map(|n| load::request("POST", "/api/v1/products", &admin, &product(n))).collect();
     let stocks: Vec<_> = (0..SKUS).map(|n| load::request("POST", "/api/v1/inventory", &admin, &stock(n))).collect();

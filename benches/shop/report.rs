@@ -60,10 +60,16 @@ fn write(out: &mut String, results: &mut Results, rounds: usize, seconds: Durati
         "- {rounds} rounds of {} s each, in turn, on a fresh copy of the same data (1000 products); medians, least and most in brackets; ratios are taken round by round",
         seconds.as_secs()
     )?;
-    writeln!(out, "- {CONNECTIONS} keep-alive connections in a closed loop on loopback, orders over {SKUS} SKUs, a token checked with each, all commits synchronous=FULL, events consumed")?;
+    writeln!(
+        out,
+        "- {CONNECTIONS} keep-alive connections in a closed loop on loopback, orders over {SKUS} SKUs, a token checked with each, all commits synchronous=FULL, events consumed"
+    )?;
     writeln!(out, "- server and load generator share the cores, with whatever else runs there; the straight writer has them to itself\n")?;
     writeln!(out, "## Orders\n")?;
-    writeln!(out, "| server | orders/s | p50 ms | p99 ms | server CPU us/order | load CPU us/order | done behind it after ms | other answers |")?;
+    writeln!(
+        out,
+        "| server | orders/s | p50 ms | p99 ms | server CPU us/order | load CPU us/order | done behind it after ms | other answers |"
+    )?;
     writeln!(out, "|---|---|---|---|---|---|---|---|")?;
     for m in &results.servers {
         let behind = if m.behind_ms.is_empty() { "-".into() } else { spread(&m.behind_ms, 0) };
@@ -97,9 +103,10 @@ fn write(out: &mut String, results: &mut Results, rounds: usize, seconds: Durati
     if let Some(costs) = &results.seam {
         writeln!(out, "\n## One price look-up through the contract's trait\n")?;
         writeln!(out, "| behind it | in-process | over loopback HTTP, token checked | |\n|---|---|---|---|")?;
-        for (what, here, http) in
-            [("a constant: the seam alone", costs.constant_here, costs.constant_http), ("the catalogue's store", costs.store_here, costs.store_http)]
-        {
+        for (what, here, http) in [
+            ("a constant: the seam alone", costs.constant_here, costs.constant_http),
+            ("the catalogue's store", costs.store_here, costs.store_http),
+        ] {
             writeln!(out, "| {what} | {here:.0} ns | {:.1} us | {:.0} x |", http / 1000.0, http / here)?;
         }
     }

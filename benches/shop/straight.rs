@@ -98,7 +98,8 @@ impl Straight {
                      VALUES (?, ?, 'alice', 'alice@example.com', 'PENDING', '19.99', NULL, ?, ?) RETURNING id",
                 )
                 .unwrap();
-            order.id = insert.query_row(params![order.number, super::SUBJECT, 1_900_000_000_000i64, 1_900_000_000_000i64], |r| r.get(0)).unwrap();
+            order.id =
+                insert.query_row(params![order.number, super::SUBJECT, 1_900_000_000_000i64, 1_900_000_000_000i64], |r| r.get(0)).unwrap();
             for sku in &order.skus {
                 let sql = "INSERT INTO order_lines (order_id, sku_code, quantity, price) VALUES (?, ?, ?, '19.99') RETURNING id";
                 let _: i64 = tx.prepare_cached(sql).unwrap().query_row(params![order.id, super::sku(*sku), 1], |r| r.get(0)).unwrap();
@@ -122,7 +123,8 @@ impl Straight {
                 let sql = "UPDATE stock SET quantity = quantity - ?1, held = held + ?1 WHERE sku_code = ?2 AND quantity >= ?1";
                 run(sql, &[&1, &sku]);
             }
-            let lines = serde_json::to_string(&order.skus.iter().map(|s| (super::sku(*s), 1)).collect::<std::collections::BTreeMap<_, _>>());
+            let lines =
+                serde_json::to_string(&order.skus.iter().map(|s| (super::sku(*s), 1)).collect::<std::collections::BTreeMap<_, _>>());
             let sql = "INSERT INTO reservations (order_number, state, lines, expires_at) VALUES (?, 'HELD', ?, ?)";
             run(sql, &[&order.number, &lines.unwrap(), &1_900_000_000_000i64]);
             run("INSERT INTO outbox (body) VALUES (?)", &[&body(&order.number, 350)]);
@@ -176,7 +178,10 @@ impl Straight {
                 let sql = "UPDATE stock SET held = held - ?1, sold = sold + ?1 WHERE sku_code = ?2";
                 tx.prepare_cached(sql).unwrap().execute(params![1, super::sku(*sku)]).unwrap();
             }
-            tx.prepare_cached("UPDATE reservations SET state = 'COMMITTED' WHERE order_number = ?").unwrap().execute([&order.number]).unwrap();
+            tx.prepare_cached("UPDATE reservations SET state = 'COMMITTED' WHERE order_number = ?")
+                .unwrap()
+                .execute([&order.number])
+                .unwrap();
         }
         tx.commit().unwrap();
         let tx = self.order.transaction().unwrap();
