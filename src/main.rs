@@ -6,10 +6,6 @@ use std::process::ExitCode;
 use tradepost::config::{self, Flags, Loaded, PeerMode};
 use tradepost::serve;
 
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A shop backend in one binary that splits into services.
 #[derive(Parser)]
 #[command(name = "tradepost", version, about)]
