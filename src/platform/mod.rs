@@ -10,12 +10,16 @@ pub mod discovery;
 pub mod docs;
 pub mod event;
 pub mod host;
+#[cfg(feature = "sqlite")]
 pub mod inbox;
 pub mod money;
+#[cfg(feature = "sqlite")]
 pub mod outbox;
 pub mod page;
 pub mod problem;
 pub mod sku;
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod web;

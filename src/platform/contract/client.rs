@@ -15,10 +15,13 @@ const MAX_ANSWER: usize = 16 << 20;
 
 thread_local! {
     // awc's client is bound to its thread: one a worker, with its own pool of connections
-    static HTTP: awc::Client = awc::Client::builder()
-        .timeout(Duration::from_secs(30))
-        .disable_redirects()
-        .finish();
+    static HTTP: awc::Client = client();
+}
+
+fn client() -> awc::Client {
+    #[cfg(feature = "tls")]
+    crate::platform::tls::install();
+    awc::Client::builder().timeout(Duration::from_secs(30)).disable_redirects().finish()
 }
 
 /// This thread's HTTP client.
