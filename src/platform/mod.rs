@@ -9,6 +9,7 @@ pub mod cx;
 pub mod discovery;
 pub mod docs;
 pub mod event;
+pub mod files;
 pub mod host;
 pub mod inbox;
 pub mod money;
