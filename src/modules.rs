@@ -37,6 +37,19 @@ impl Module {
         }
     }
 
+    /// The name of its instances in a registry: the one that the Spring system's routes and clients use.
+    pub fn application(self) -> &'static str {
+        match self {
+            Module::Registry => "EUREKA-SERVER",
+            Module::Gateway => "API-GATEWAY",
+            Module::Identity => "IDENTITY-SERVICE",
+            Module::Product => "PRODUCT-SERVICE",
+            Module::Inventory => "INVENTORY-SERVICE",
+            Module::Order => "ORDER-SERVICE",
+            Module::Notification => "NOTIFICATION-SERVICE",
+        }
+    }
+
     /// The module of this name.
     pub fn by_name(name: &str) -> Option<Module> {
         Module::ALL.into_iter().find(|module| module.name() == name)
@@ -104,7 +117,7 @@ pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result
             if !chosen.contains(peer) && !has_address(*peer) {
                 let (module, peer) = (module.name(), peer.name());
                 return Err(format!(
-                    "module `{module}` calls `{peer}`, which runs neither here nor at a known address; add it to --modules, or set peers.{peer} (TRADEPOST__PEERS__{})",
+                    "module `{module}` calls `{peer}`, which runs neither here nor at a known address; add it to --modules, set peers.{peer} (TRADEPOST__PEERS__{}), or set registry.url",
                     peer.to_uppercase()
                 ));
             }

@@ -1,7 +1,11 @@
 //! A process from its start to its end: listen, build, answer, drain, stop.
 
 use crate::config::{Loaded, LogFormat, Settings};
+use crate::modules::Module;
 use crate::platform::actuator::{self, Actuator};
+use crate::platform::clock;
+use crate::platform::discovery::eureka::servers::Servers;
+use crate::platform::discovery::eureka::{Offer, Registrations};
 use crate::platform::docs;
 use crate::platform::host::{Host, StartError};
 use crate::platform::telemetry;
@@ -30,9 +34,13 @@ pub struct Running {
     draining: CancellationToken,
     stop: CancellationToken,
     workers: Vec<(&'static str, JoinHandle<()>)>,
+    registrations: Option<Registrations>,
     limit: Duration,
     until_input_closes: bool,
 }
+
+/// Saying goodbye to the registry takes milliseconds; one that is away is not waited for longer.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Reserves the address, builds the modules and starts to answer.
 ///
@@ -48,7 +56,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("http://{}", named(&server.host, address)));
     let host = host(settings.clone(), public_url.clone())?;
     let (bus, metrics, draining) = (host.bus.clone(), host.metrics.clone(), host.draining.clone());
-    let shop = wiring::build(&host, chosen, format!("http://{}", reachable(address)))?;
+    let shop = wiring::build(&host, chosen.clone(), format!("http://{}", reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
@@ -75,6 +83,8 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         let name = consumer.group();
         workers.push((name, actix_web::rt::spawn(async move { bus.consume(consumer, stop).await })));
     }
+    // last of all: who is found there is called at once
+    let registrations = shop.registries.and_then(|servers| register(&settings, servers, &chosen, address));
     tracing::info!(modules = names.join(","), %address, "ready");
     Ok(Running {
         address,
@@ -85,9 +95,50 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         draining,
         stop,
         workers,
+        registrations,
         limit,
         until_input_closes: server.until_input_closes,
     })
+}
+
+/// Registers the modules of a process that was told which to run; one that runs all is looked for by nobody.
+fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], address: SocketAddr) -> Option<Registrations> {
+    if settings.server.modules.is_empty() {
+        return None;
+    }
+    let registry = &settings.registry;
+    let ours = if address.ip().is_unspecified() { towards(&servers).unwrap_or(address.ip()) } else { address.ip() };
+    let named = match settings.server.host.as_str() {
+        "0.0.0.0" | "::" | "[::]" => ours.to_string(),
+        name => name.to_string(),
+    };
+    let (host, ip) = (registry.host.clone().unwrap_or(named), ours.to_string());
+    let offer = |module: &Module| Offer {
+        app: module.application(),
+        host: &host,
+        ip: &ip,
+        port: address.port(),
+        version: env!("CARGO_PKG_VERSION"),
+        zone: registry.zone.as_deref(),
+        renew_seconds: registry.renew_seconds,
+        lease_seconds: registry.lease_seconds,
+    };
+    let now = clock::now_ms();
+    let instances = chosen.iter().filter(|module| **module != Module::Registry).map(|module| offer(module).instance(now));
+    Some(Registrations::start(&servers, instances.collect(), Duration::from_secs(registry.renew_seconds)))
+}
+
+/// The address of ours from which a registry is reached: nothing is sent to learn it.
+fn towards(servers: &Servers) -> Option<std::net::IpAddr> {
+    let address = servers.addresses().next()?.split_once("://")?.1.split('/').next()?;
+    let target = if address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        address.to_string()
+    } else {
+        format!("{address}:80")
+    };
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect(target).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 fn host(settings: Arc<Settings>, public_url: String) -> Result<Host, StartError> {
@@ -161,8 +212,13 @@ impl Running {
     }
 
     /// Stops accepting, finishes requests under way, then lets every worker finish, within the limit.
+    ///
+    /// Before anything else it takes its registrations back: who asks the registry from here on is sent elsewhere.
     pub async fn stop(self) {
         tracing::info!("stopping");
+        if let Some(registrations) = self.registrations {
+            registrations.leave(GOODBYE).await;
+        }
         self.draining.cancel();
         self.server.stop(true).await;
         self.stop.cancel();

@@ -7,14 +7,17 @@ use crate::platform::auth::{Authenticator, Credentials};
 use crate::platform::bus::Bus;
 use crate::platform::contract::client::Remote;
 use crate::platform::contract::openapi;
-use crate::platform::discovery::{Discovery, Fixed, Loopback};
+use crate::platform::discovery::eureka::servers::Servers;
+use crate::platform::discovery::eureka::view::View;
+use crate::platform::discovery::{Discovery, Fixed, Loopback, eureka};
 use crate::platform::host::{Host, Late, Parts, StartError};
 use crate::shop::inventory::api::{InventoryApi, InventoryClient};
 use crate::shop::notification::api::NotificationClient;
 use crate::shop::order::api::{OrderApi, OrderClient};
 use crate::shop::product::api::{ProductApi, ProductClient};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A wired process: everything that its modules serve and run.
 pub struct Shop {
@@ -26,11 +29,13 @@ pub struct Shop {
     pub authenticator: Authenticator,
     /// Users of the built-in issuer that are announced, with their roles.
     pub demo_users: Vec<(String, String)>,
+    /// The registries of `registry.url`, where to register what runs here.
+    pub registries: Option<Arc<Servers>>,
 }
 
 /// The modules to run by these settings; see [`modules::select`].
 pub fn select(settings: &Settings) -> Result<Vec<Module>, StartError> {
-    let has_address = |module: Module| settings.peers.contains_key(module.name());
+    let has_address = |module: Module| settings.registry.url.is_some() || settings.peers.contains_key(module.name());
     let chosen = modules::select(&settings.server.modules, has_address)?;
     if settings.identity.issuer.is_none() && !chosen.contains(&Module::Identity) {
         return Err(StartError(
@@ -45,6 +50,7 @@ struct Wiring<'a> {
     chosen: &'a [Module],
     here: String,
     credentials: Arc<dyn Credentials>,
+    registry: Option<Arc<View>>,
 }
 
 impl Wiring<'_> {
@@ -54,8 +60,11 @@ impl Wiring<'_> {
 
     fn remote(&self, module: Module) -> Arc<Remote> {
         let settings = &self.host.settings;
-        let discovery: Arc<dyn Discovery> =
-            if self.runs(module) { Arc::new(Loopback(self.here.clone())) } else { Arc::new(Fixed(settings.peers.clone())) };
+        let discovery: Arc<dyn Discovery> = match &self.registry {
+            _ if self.runs(module) => Arc::new(Loopback(self.here.clone())),
+            Some(view) if !settings.peers.contains_key(module.name()) => view.clone(),
+            _ => Arc::new(Fixed(settings.peers.clone())),
+        };
         let credentials = self.credentials.clone();
         Arc::new(Remote { module: module.name(), discovery, credentials, send_twice: settings.server.send_twice })
     }
@@ -69,7 +78,39 @@ impl Wiring<'_> {
     }
 }
 
-#[cfg(any(feature = "identity", feature = "product", feature = "inventory", feature = "order", feature = "notification"))]
+fn registries(settings: &Settings) -> Result<Option<Arc<Servers>>, StartError> {
+    let registry = &settings.registry;
+    let Some(url) = &registry.url else { return Ok(None) };
+    for (key, seconds) in [("renew", registry.renew_seconds), ("lease", registry.lease_seconds), ("fetch", registry.fetch_seconds)] {
+        if !(1..=86_400).contains(&seconds) {
+            return Err(StartError(format!("registry.{key}_seconds is {seconds}; expected 1 to 86400")));
+        }
+    }
+    Servers::parse(url.expose()).map(|servers| Some(Arc::new(servers))).map_err(|cause| StartError(format!("registry.url: {cause}")))
+}
+
+/// Knows the instances in these registries from here on.
+fn watch(settings: &Settings, servers: &Arc<Servers>, all: &mut Parts) -> Arc<View> {
+    let names = Module::ALL.into_iter().map(|module| (module.name(), module.application())).collect();
+    let grace = Duration::from_secs(settings.registry.lease_seconds);
+    let view = Arc::new(View::new(env!("CARGO_PKG_VERSION"), names, grace));
+    let (servers, kept, every) = (servers.clone(), view.clone(), Duration::from_secs(settings.registry.fetch_seconds));
+    all.worker("registry-fetch", move |stop| eureka::keep_fetched(servers, kept, every, stop));
+    let shown = view.clone();
+    // a registry that is away makes nobody ill: the last known instances stay in use
+    all.check("discovery", move || std::future::ready(Ok(json!({ "instances": shown.len() }))));
+    view
+}
+
+#[cfg(any(
+    feature = "identity",
+    feature = "product",
+    feature = "inventory",
+    feature = "order",
+    feature = "notification",
+    feature = "registry",
+    feature = "gateway"
+))]
 fn join(all: &mut Parts, parts: Parts) {
     all.endpoints.extend(parts.endpoints);
     all.workers.extend(parts.workers);
@@ -83,7 +124,9 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let mut all = Parts::default();
     let Issuer { url, client_secret, demo_users } = issuer(host, &mut all)?;
     let credentials = Arc::new(ClientCredentials::new(&url, &identity.client_id, client_secret.expose()));
-    let wiring = Wiring { host, chosen: &chosen, here, credentials };
+    let registries = registries(&host.settings)?;
+    let registry = registries.as_ref().map(|servers| watch(&host.settings, servers, &mut all));
+    let wiring = Wiring { host, chosen: &chosen, here, credentials, registry };
 
     let product = build_product(&wiring, &mut all)?;
     let product = wiring.peer(Module::Product, product.as_ref(), |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>);
@@ -105,7 +148,7 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
         join(&mut all, crate::shop::gateway::build(host)?);
     }
     let authenticator = Authenticator::new(&url, &identity.audience);
-    Ok(Shop { modules: chosen, parts: all, authenticator, demo_users })
+    Ok(Shop { modules: chosen, parts: all, authenticator, demo_users, registries })
 }
 
 /// Whose tokens count, and our own secret there.

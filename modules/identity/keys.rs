@@ -1,8 +1,8 @@
 //! The key that signs: RSA 2048, made at the first start and kept. Its id is its RFC 7638
 //! thumbprint, so the same key has the same id after every start.
 
-use super::files::Folder;
 use crate::platform::auth::install_crypto;
+use crate::platform::files::Folder;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use rsa::pkcs1::EncodeRsaPrivateKey;

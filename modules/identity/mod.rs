@@ -10,7 +10,6 @@
 mod accounts;
 mod clients;
 mod codes;
-mod files;
 mod grants;
 mod html;
 mod keys;
@@ -29,6 +28,7 @@ mod tests;
 use crate::config::{Profile, Secret, Server, Settings};
 use crate::platform::clock;
 use crate::platform::contract::{Access, Endpoint};
+use crate::platform::files;
 use crate::platform::host::{Host, Parts, StartError};
 use actix_web::dev::Payload;
 use actix_web::http::Method;

@@ -4,7 +4,7 @@
 //! bring it back. The current refresh tokens are in memory only: after a restart a session's first
 //! refresh token to come counts as the current one.
 
-use super::files::Folder;
+use crate::platform::files::Folder;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 

@@ -1,8 +1,155 @@
-//! Registry knows which instances of which module there are: a Eureka server over HTTP.
+//! Registry knows which instances of which module there are: a Eureka server over HTTP, for our own
+//! modules and for any Spring Cloud client.
+//!
+//! It promises that a change is in the next answer (nothing is cached), that an instance whose lease
+//! has ended goes soon, and that none goes because the network failed. It depends on no peer, speaks
+//! Eureka's protocol instead of a contract of ours, and keeps nothing on disk but its password: after
+//! a start its clients tell it all again within one renewal.
 
+mod access;
+mod body;
+mod http;
+mod leases;
+mod page;
+mod rates;
+mod replication;
+mod xml;
+
+#[cfg(test)]
+mod tests;
+
+use crate::config::Registry as Settings;
+use crate::platform::discovery::eureka::instance::{Instance, Status};
+use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::host::{Host, Parts, StartError};
+use leases::{Leases, Renewed, Rules};
+use replication::{Kind, Peer, Task};
+use serde_json::json;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Milliseconds since 1970.
+type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The registry with all that its endpoints share.
+struct Registry {
+    leases: Mutex<Leases>,
+    clock: Clock,
+    access: access::Access,
+    peers: Vec<Arc<Peer>>,
+    started: i64,
+    body_limit: usize,
+}
 
 /// Builds the module with what runs beside it.
-pub fn build(_host: &Host) -> Result<Parts, StartError> {
-    Ok(Parts::default())
+pub fn build(host: &Host) -> Result<Parts, StartError> {
+    let settings = &host.settings.registry;
+    // a clock that is set while we run must end no lease
+    let (start, since) = (crate::platform::clock::now_ms(), Instant::now());
+    let clock: Clock = Arc::new(move || start.saturating_add(i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)));
+    let registry = Arc::new(Registry::new(settings, &host.settings.data.dir, host.settings.server.body_limit, clock)?);
+    let mut parts = Parts { endpoints: http::endpoints(&registry), ..Parts::default() };
+    let (sweeper, every) = (registry.clone(), Duration::from_secs(settings.sweep_seconds));
+    parts.worker("registry-sweep", move |stop| async move {
+        while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+            sweeper.sweep();
+        }
+    });
+    for peer in registry.peers.clone() {
+        let registry = registry.clone();
+        parts.worker("registry-replication", move |stop| async move { replication::run(&registry, &peer, &stop).await });
+    }
+    parts.check("registry", move || {
+        let (leases, now) = (registry.leases(), (registry.clock)());
+        let shown = json!({ "instances": leases.entries().count(), "selfPreservation": leases.preservation(now).on });
+        std::future::ready(Ok(shown))
+    });
+    Ok(parts)
+}
+
+impl Registry {
+    fn new(settings: &Settings, data: &Path, body_limit: usize, clock: Clock) -> Result<Self, StartError> {
+        if !(0.0..=1.0).contains(&settings.renewal_threshold) {
+            return Err(StartError(format!("registry.renewal_threshold is {}; expected 0 to 1", settings.renewal_threshold)));
+        }
+        if settings.sweep_seconds == 0 {
+            return Err(StartError("registry.sweep_seconds is 0; expected 1 or more".into()));
+        }
+        let rules = Rules {
+            delta_ms: i64::try_from(settings.delta_seconds).unwrap_or(i64::MAX).saturating_mul(1000),
+            self_preservation: settings.self_preservation,
+            threshold: settings.renewal_threshold,
+        };
+        let mut peers = Vec::new();
+        for url in settings.peers.iter().flat_map(|urls| urls.expose().split(',')).filter(|url| !url.trim().is_empty()) {
+            peers.push(Arc::new(Peer::new(Servers::parse(url).map_err(|cause| format!("registry.peers: {cause}"))?)));
+        }
+        let access = access::Access::new(settings, data)?;
+        Ok(Self { leases: Mutex::new(Leases::new(rules)), started: clock(), clock, access, peers, body_limit })
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sweep(&self) {
+        let evicted = self.leases().evict((self.clock)());
+        for (app, id) in evicted {
+            tracing::warn!(app, id, "lease ended; evicted");
+        }
+    }
+
+    /// What came from a peer goes to no further one: each hears it from where it came in.
+    fn tell_peers(&self, replica: bool, task: impl FnOnce() -> Task) {
+        if replica || self.peers.is_empty() {
+            return;
+        }
+        let task = task();
+        self.peers.iter().for_each(|peer| peer.tell(task.clone()));
+    }
+
+    fn register(&self, instance: Instance, replica: bool) {
+        let known = self.leases().get(&instance.app, &instance.instance_id).is_some();
+        let kept = self.leases().register(instance, (self.clock)());
+        if !known {
+            tracing::info!(app = kept.app, id = kept.instance_id, status = kept.status.name(), replica, "registered");
+        }
+        self.tell_peers(replica, || Task::of(Kind::Register, &kept));
+    }
+
+    fn renew(&self, app: &str, id: &str, dirty: Option<i64>, over: Status, replica: bool) -> Renewed {
+        let mut leases = self.leases();
+        let renewed = leases.renew(app, id, dirty, replica, over, (self.clock)());
+        let kept = leases.get(app, id);
+        drop(leases);
+        if let (Some(kept), Renewed::Yes | Renewed::Ours(_)) = (kept, &renewed) {
+            self.tell_peers(replica, || Task::of(Kind::Heartbeat, &kept));
+        }
+        renewed
+    }
+
+    fn cancel(&self, app: &str, id: &str, replica: bool) -> bool {
+        let cancelled = self.leases().cancel(app, id, (self.clock)());
+        if cancelled {
+            tracing::info!(app, id, replica, "deregistered");
+            self.tell_peers(replica, || Task::cancel(app, id));
+        }
+        cancelled
+    }
+
+    fn set_status(&self, app: &str, id: &str, over: bool, status: Status, dirty: Option<i64>, replica: bool) -> bool {
+        let kept = self.leases().set_status(app, id, over, status, dirty, (self.clock)());
+        let Some(kept) = kept else { return false };
+        tracing::info!(app, id, status = kept.status.name(), over, replica, "status set");
+        self.tell_peers(replica, || Task::of(if over { Kind::StatusUpdate } else { Kind::DeleteStatusOverride }, &kept));
+        true
+    }
+
+    fn set_metadata(&self, app: &str, id: &str, pairs: Vec<(String, String)>, replica: bool) -> bool {
+        let kept = self.leases().set_metadata(app, id, pairs, (self.clock)());
+        let Some(kept) = kept else { return false };
+        self.tell_peers(replica, || Task::of(Kind::Register, &kept));
+        true
+    }
 }

@@ -9,6 +9,7 @@ pub mod cx;
 pub mod discovery;
 pub mod docs;
 pub mod event;
+pub mod files;
 pub mod host;
 #[cfg(feature = "sqlite")]
 pub mod inbox;

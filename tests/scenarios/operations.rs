@@ -184,3 +184,63 @@ fn a_part_finds_its_peers_by_address() {
         assert_eq!(orders.get(&orders.alice, "/api/v1/orders").await.json()["totalElements"], 1);
     });
 }
+
+/// The same parts find each other by the registry, which they leave before they stop.
+#[test]
+fn a_part_finds_its_peers_by_the_registry() {
+    on_system(async {
+        let [registry_data, rest_data, notification_data, order_data] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        // the registry needs an issuer's name only; it asks it nothing
+        let registry = Process::start(
+            registry_data.path(),
+            &[("TRADEPOST__SERVER__MODULES", "registry"), ("TRADEPOST__IDENTITY__ISSUER", "http://127.0.0.1:9/realms/none")],
+        );
+        let password = std::fs::read_to_string(registry_data.path().join("registry/password")).unwrap();
+        let url = format!("{}/eureka", registry.url.replace("://", &format!("://tradepost:{}@", password.trim())));
+        let quick = [("TRADEPOST__REGISTRY__URL", url.as_str()), ("TRADEPOST__REGISTRY__FETCH_SECONDS", "1")];
+        let rest = Process::start(rest_data.path(), &[("TRADEPOST__SERVER__MODULES", "product,inventory,identity"), quick[0], quick[1]]);
+        let c = rest.client().await;
+        c.stocked("p", "2.50", 5).await;
+        let secret = std::fs::read_to_string(rest_data.path().join("identity/service-secret")).unwrap();
+        let issuer = format!("{}{}", rest.url, crate::support::client::REALM);
+        let order = Process::start(
+            order_data.path(),
+            &[
+                ("TRADEPOST__SERVER__MODULES", "order"),
+                ("TRADEPOST__IDENTITY__ISSUER", &issuer),
+                ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
+                quick[0],
+                quick[1],
+            ],
+        );
+        let notification = Process::start(
+            notification_data.path(),
+            &[("TRADEPOST__SERVER__MODULES", "notification"), ("TRADEPOST__IDENTITY__ISSUER", &issuer), quick[0]],
+        );
+        let mut orders = c.clone();
+        orders.url = order.url.clone();
+        let mut placed = orders.order(&[("p", 2)]).await;
+        for _ in 0..100 {
+            if placed.status == 201 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            placed = orders.order(&[("p", 2)]).await;
+        }
+        placed.expect(201);
+        let dashboard = || async {
+            let page = awc::Client::default().get(format!("{}/", registry.url)).send().await.unwrap().body().await.unwrap();
+            String::from_utf8(page.to_vec()).unwrap()
+        };
+        let shown = dashboard().await;
+        for app in ["PRODUCT-SERVICE", "INVENTORY-SERVICE", "IDENTITY-SERVICE", "NOTIFICATION-SERVICE", "ORDER-SERVICE"] {
+            assert!(shown.contains(app), "{app} in {shown}");
+        }
+        assert!(!shown.contains(password.trim()));
+        assert_eq!(notification.terminate(), Some(0));
+        let shown = dashboard().await;
+        assert!(!shown.contains("NOTIFICATION-SERVICE") && shown.contains("ORDER-SERVICE"), "who stops leaves first: {shown}");
+        registry.kill();
+        orders.order(&[("p", 1)]).await.expect(201);
+    });
+}

@@ -1,10 +1,10 @@
 //! A host, an issuer on a folder of its own, and a client that speaks forms.
 
-use super::super::files::Folder;
 use super::super::{Built, build, keys};
 use crate::config::{Settings, User};
 use crate::platform::auth::Authenticator;
 use crate::platform::bus::local::LocalBus;
+use crate::platform::files::Folder;
 use crate::platform::host::{Host, StartError};
 use crate::platform::web::{Edge, configure};
 

@@ -6,6 +6,7 @@ use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER};
 use crate::platform::discovery::{Discovery, Outcome};
 use crate::platform::problem::{Problem, TypedError};
 use actix_web::http::{Method, header};
+use awc::error::SendRequestError;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,10 +116,17 @@ impl Remote {
             Some(Err(cause)) => return Err(Problem::internal(cause)),
             None => request.send(),
         };
-        let mut answer = sent.await.map_err(|cause| {
-            tracing::warn!(peer = self.module, operation = operation.name, %cause, "peer did not answer");
-            Problem::unavailable(format!("{} is not available", self.module))
-        })?;
+        let mut answer = match sent.await {
+            Ok(answer) => answer,
+            Err(cause) => {
+                tracing::warn!(peer = self.module, operation = operation.name, %cause, "peer did not answer");
+                // how long we waited is the caller's choice: that time was up is not held against the instance
+                if !matches!(cause, SendRequestError::Timeout) {
+                    picked.done(Outcome::Failed);
+                }
+                return Err(Problem::unavailable(format!("{} is not available", self.module)));
+            }
+        };
         let status = answer.status().as_u16();
         let etag = answer.headers().get(header::ETAG).and_then(|v| v.to_str().ok()).map(str::to_string);
         let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| {

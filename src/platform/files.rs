@@ -1,15 +1,16 @@
-//! The issuer's own files: a folder for its owner alone. Whoever reads the key can be anybody.
+//! Files that hold secrets: a folder for its owner alone. Whoever reads the issuer's key can be anybody,
+//! whoever reads the registry's password can have traffic sent to him.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// A folder that only its owner may enter, with files that only their owner may read.
-pub(super) struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
     /// Opens the folder, and makes it where it is not there.
-    pub(super) fn open(path: PathBuf) -> Result<Self, String> {
+    pub fn open(path: PathBuf) -> Result<Self, String> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
         }
@@ -28,7 +29,7 @@ impl Folder {
     }
 
     /// A file's text; `None` where there is no such file. Refused where others could have read it.
-    pub(super) fn read(&self, name: &str) -> Result<Option<String>, String> {
+    pub fn read(&self, name: &str) -> Result<Option<String>, String> {
         let path = self.0.join(name);
         match fs::read_to_string(&path) {
             Ok(text) => {
@@ -41,7 +42,7 @@ impl Folder {
     }
 
     /// Puts a file there whole or not at all: written beside, then renamed.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), String> {
+    pub fn write(&self, name: &str, text: &str) -> Result<(), String> {
         let path = self.0.join(name);
         let beside = self.0.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
         let written = create(&beside)

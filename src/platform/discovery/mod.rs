@@ -1,4 +1,10 @@
 //! Where the instances of a peer are, and which of them a call goes to.
+//!
+//! From settings ([`Fixed`]), in this process ([`Loopback`]), or from a registry ([`eureka`]) and then
+//! by [`balance`].
+
+pub mod balance;
+pub mod eureka;
 
 use std::collections::BTreeMap;
 

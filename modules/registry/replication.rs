@@ -1,0 +1,248 @@
+//! What one registry hears, the others hear from it.
+//!
+//! Source: Netflix/eureka `PeerEurekaNode`, `PeerReplicationResource`, `ReplicationInstance`. One batch at
+//! a time for each peer, in order; while a peer is away only the last of each kind waits for it. What it
+//! missed comes with the heartbeats: it answers 404 to those it does not know, and is told all.
+
+use super::Registry;
+use super::http::check;
+use super::leases::Renewed;
+use crate::platform::discovery::eureka::instance::{Applications, Instance, Status};
+use crate::platform::discovery::eureka::servers::Servers;
+use actix_web::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// As many as Eureka sends at once.
+const BATCH: usize = 250;
+/// More than that waits for no peer: the oldest goes, and heartbeats make up for it.
+const WAITING: usize = 10_000;
+/// Pause before a peer that was away is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What happened, by the names of Eureka's `Action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub(super) enum Kind {
+    Heartbeat,
+    Register,
+    Cancel,
+    StatusUpdate,
+    DeleteStatusOverride,
+}
+
+/// One thing that happened to one instance, in the form of `ReplicationInstance`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Task {
+    app_name: String,
+    id: String,
+    #[serde(default)]
+    last_dirty_timestamp: Option<i64>,
+    #[serde(default)]
+    overridden_status: Option<Status>,
+    #[serde(default)]
+    status: Option<Status>,
+    #[serde(default)]
+    instance_info: Option<Box<Instance>>,
+    action: Kind,
+}
+
+impl Task {
+    /// Of an instance that is registered.
+    pub(super) fn of(action: Kind, instance: &Instance) -> Self {
+        Self {
+            app_name: instance.app.clone(),
+            id: instance.instance_id.clone(),
+            last_dirty_timestamp: Some(instance.last_dirty_timestamp),
+            overridden_status: Some(instance.overridden_status).filter(|status| *status != Status::Unknown),
+            status: Some(instance.status),
+            instance_info: (action == Kind::Register).then(|| Box::new(instance.clone())),
+            action,
+        }
+    }
+
+    /// Of one that is no more.
+    pub(super) fn cancel(app: &str, id: &str) -> Self {
+        let (app_name, id) = (app.to_string(), id.to_string());
+        Self { app_name, id, last_dirty_timestamp: None, overridden_status: None, status: None, instance_info: None, action: Kind::Cancel }
+    }
+
+    fn same_instance(&self, other: &Task) -> bool {
+        self.app_name == other.app_name && self.id == other.id
+    }
+}
+
+/// A batch, in the form of `ReplicationList`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct List {
+    replication_list: Vec<Value>,
+}
+
+/// The answer to one task.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    status_code: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    response_entity: Option<Box<Instance>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AllDone {
+    response_list: Vec<Done>,
+}
+
+/// Takes a peer's batch. Each task is answered for itself.
+pub(super) fn take(registry: &Registry, list: List) -> AllDone {
+    let done = |task| match serde_json::from_value(task) {
+        Ok(task) => take_one(registry, task),
+        Err(_) => Done { status_code: 400, response_entity: None },
+    };
+    AllDone { response_list: list.replication_list.into_iter().map(done).collect() }
+}
+
+fn take_one(registry: &Registry, task: Task) -> Done {
+    let plain = |status_code| Done { status_code, response_entity: None };
+    let known = |there| plain(if there { 200 } else { 404 });
+    let (app, id, dirty) = (task.app_name.to_uppercase(), task.id.as_str(), task.last_dirty_timestamp);
+    match task.action {
+        Kind::Register => {
+            let Some(mut instance) = task.instance_info else { return plain(400) };
+            if check(&app, &mut instance).is_err() {
+                return plain(400);
+            }
+            registry.register(*instance, true);
+            plain(200)
+        }
+        Kind::Heartbeat => match registry.renew(&app, id, dirty, task.overridden_status.unwrap_or_default(), true) {
+            Renewed::Yes => plain(200),
+            Renewed::Ours(ours) => Done { status_code: 200, response_entity: Some(ours) },
+            Renewed::No => plain(404),
+        },
+        Kind::Cancel => known(registry.cancel(&app, id, true)),
+        Kind::StatusUpdate => known(registry.set_status(&app, id, true, task.status.unwrap_or_default(), dirty, true)),
+        Kind::DeleteStatusOverride => known(registry.set_status(&app, id, false, task.status.unwrap_or_default(), dirty, true)),
+    }
+}
+
+/// Another registry, and what it is still to hear.
+pub(super) struct Peer {
+    servers: Servers,
+    waiting: Mutex<VecDeque<Task>>,
+    more: Notify,
+}
+
+impl Peer {
+    /// One that has heard nothing yet.
+    pub(super) fn new(servers: Servers) -> Self {
+        Self { servers, waiting: Mutex::default(), more: Notify::new() }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Task>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it is, without credentials.
+    pub(super) fn address(&self) -> String {
+        self.servers.addresses().collect()
+    }
+
+    /// Puts a task at the end of the line, and takes those out that it makes pointless.
+    pub(super) fn tell(&self, task: Task) {
+        let mut waiting = self.waiting();
+        let ends_all = matches!(task.action, Kind::Register | Kind::Cancel);
+        waiting.retain(|other| !task.same_instance(other) || !(ends_all || other.action == task.action));
+        waiting.push_back(task);
+        while waiting.len() > WAITING {
+            waiting.pop_front();
+        }
+        drop(waiting);
+        self.more.notify_one();
+    }
+
+    fn next(&self) -> Vec<Task> {
+        let mut waiting = self.waiting();
+        let count = waiting.len().min(BATCH);
+        waiting.drain(..count).collect()
+    }
+
+    /// Back to the front, but for what has been overtaken meanwhile.
+    fn put_back(&self, tasks: Vec<Task>) {
+        let mut newer: Vec<Task> = self.waiting().drain(..).collect();
+        for task in tasks.into_iter().chain(newer.drain(..)) {
+            self.tell(task);
+        }
+    }
+}
+
+/// Keeps one peer informed until it is told to stop. First it asks what the peer has: a registry that
+/// has just started knows nobody.
+pub(super) async fn run(registry: &Registry, peer: &Peer, stop: &CancellationToken) {
+    if let Err(cause) = copy(registry, peer).await {
+        tracing::info!(cause, peer = peer.address(), "nothing to copy from the other registry");
+    }
+    let mut away = false;
+    while !stop.is_cancelled() {
+        let tasks = peer.next();
+        if tasks.is_empty() {
+            stop.run_until_cancelled(peer.more.notified()).await;
+            continue;
+        }
+        match send(registry, peer, &tasks).await {
+            Ok(()) => away = false,
+            Err(cause) => {
+                if !away {
+                    tracing::warn!(cause, peer = peer.address(), "the other registry is away");
+                }
+                away = true;
+                peer.put_back(tasks);
+                stop.run_until_cancelled(tokio::time::sleep(RETRY)).await;
+            }
+        }
+    }
+}
+
+/// Takes over what the peer has.
+pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Fetched {
+        applications: Applications,
+    }
+    let answer = peer.servers.call(Method::GET, "/apps/", None).await?;
+    for application in answer.json::<Fetched>()?.applications.application {
+        for mut instance in application.instance {
+            if check(&application.name.to_uppercase(), &mut instance).is_ok() {
+                registry.register(instance, true);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn send(registry: &Registry, peer: &Peer, tasks: &[Task]) -> Result<(), String> {
+    let answer = peer.servers.call(Method::POST, "/peerreplication/batch", Some(&json!({ "replicationList": tasks }))).await?;
+    if answer.status != 200 {
+        return Err(format!("a batch was answered {}", answer.status));
+    }
+    let all: AllDone = answer.json()?;
+    for (task, done) in tasks.iter().zip(all.response_list) {
+        if task.action != Kind::Heartbeat {
+            continue;
+        }
+        if let Some(theirs) = done.response_entity {
+            registry.register(*theirs, true);
+        } else if done.status_code == 404 {
+            let ours: Option<Arc<Instance>> = registry.leases().get(&task.app_name, &task.id);
+            ours.into_iter().for_each(|ours| peer.tell(Task::of(Kind::Register, &ours)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Our own client against our own registry, over real HTTP, with the registry away as it pleases.
+
+use super::replication::until;
+use super::*;
+use crate::platform::discovery::Discovery;
+use crate::platform::discovery::eureka::servers::Servers;
+use crate::platform::discovery::eureka::view::View;
+use crate::platform::discovery::eureka::{Offer, Registrations, fetch, instance::Instance, keep_fetched};
+use tokio_util::sync::CancellationToken;
+
+const EVERY: Duration = Duration::from_millis(20);
+
+fn servers(ports: &[u16]) -> Arc<Servers> {
+    let urls: Vec<String> = ports.iter().map(|port| url(*port)).collect();
+    Arc::new(Servers::parse(&urls.join(",")).unwrap())
+}
+
+fn offer(port: u16) -> Instance {
+    let zone = Some("z");
+    Offer { app: "ORDER-SERVICE", host: "127.0.0.1", ip: "127.0.0.1", port, version: "1", zone, renew_seconds: 5, lease_seconds: 15 }
+        .instance(7)
+}
+
+fn view() -> Arc<View> {
+    Arc::new(View::new("1", [("order", "ORDER-SERVICE")].into(), Duration::from_secs(600)))
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[actix_web::test]
+async fn it_registers_renews_registers_again_and_leaves() {
+    let desk = Desk::new();
+    let (port, _server) = desk.listen(0);
+    let registrations = Registrations::start(&servers(&[port]), vec![offer(1), offer(2)], EVERY);
+    until("both are registered", || desk.known() == 2).await;
+    let kept = desk.registry.leases().get("ORDER-SERVICE", "127.0.0.1:order-service:1").unwrap();
+    assert_eq!((kept.lease_info.duration_in_secs, kept.health_check_url.as_deref()), (15, Some("http://127.0.0.1:1/actuator/health")));
+    assert_eq!(serde_json::to_value(&kept.metadata).unwrap(), json!({"version": "1", "management.port": "1", "zone": "z"}));
+    desk.pass(3);
+    let renewed =
+        |id: &str| desk.registry.leases().get("ORDER-SERVICE", id).is_some_and(|i| i.lease_info.last_renewal_timestamp == 1_003_000);
+    until("it renews", || renewed("127.0.0.1:order-service:1")).await;
+    assert_eq!(kept.lease_info.registration_timestamp, 1_000_000, "without registering again");
+    desk.registry.leases().cancel("ORDER-SERVICE", "127.0.0.1:order-service:1", 1);
+    until("it registers again where it was forgotten", || desk.known() == 2).await;
+    registrations.leave(Duration::from_secs(20)).await;
+    assert_eq!(desk.known(), 0);
+}
+
+#[actix_web::test]
+async fn a_registry_may_be_away_at_the_start_and_later() {
+    let port = free_port();
+    let (view, stop) = (view(), CancellationToken::new());
+    let registrations = Registrations::start(&servers(&[port]), vec![offer(1)], EVERY);
+    let fetching = actix_web::rt::spawn(keep_fetched(servers(&[port]), view.clone(), EVERY, stop.clone()));
+    tokio::time::sleep(EVERY * 3).await;
+    assert!(view.pick("order", None).is_none());
+    let first = Desk::new();
+    let (_, handle) = first.listen(port);
+    until("it is found once the registry is there", || view.pick("order", None).is_some()).await;
+    handle.stop(false).await;
+    tokio::time::sleep(EVERY * 3).await;
+    assert_eq!(view.pick("order", None).unwrap().base_url, "http://127.0.0.1:1", "the last known stay in use");
+    // started anew it knows nobody; nobody is lost meanwhile
+    let second = Desk::new();
+    let (_, handle) = second.listen(port);
+    until("it registers with the new one", || {
+        assert!(view.pick("order", None).is_some());
+        second.known() == 1
+    })
+    .await;
+    registrations.leave(Duration::from_secs(20)).await;
+    until("who left is called no more", || view.pick("order", None).is_none()).await;
+    stop.cancel();
+    fetching.await.unwrap();
+    handle.stop(false).await;
+}
+
+#[actix_web::test]
+async fn another_registry_stands_in() {
+    let desk = Desk::new();
+    let (port, _server) = desk.listen(0);
+    let registrations = Registrations::start(&servers(&[free_port(), port]), vec![offer(1)], EVERY);
+    until("it is registered with the one that is there", || desk.known() == 1).await;
+    registrations.leave(Duration::from_secs(20)).await;
+    assert_eq!(desk.known(), 0);
+}
+
+#[actix_web::test]
+async fn leaving_waits_for_no_registry_that_is_away() {
+    let registrations = Registrations::start(&servers(&[free_port()]), vec![offer(1)], EVERY);
+    registrations.leave(Duration::from_secs(20)).await;
+}
+
+#[actix_web::test]
+async fn deltas_are_enough_and_a_full_fetch_helps_where_they_are_not() {
+    let desk = Desk::with(|settings| settings.delta_seconds = 10);
+    let (port, _server) = desk.listen(0);
+    let (web, view, servers) = (desk.web().await, view(), servers(&[port]));
+    web.register(instance("ORDER-SERVICE", "a", 1)).await;
+    fetch(&servers, &view, true).await.unwrap();
+    assert_eq!(view.len(), 1);
+    web.register(instance("ORDER-SERVICE", "b", 1)).await;
+    web.put("/eureka/apps/ORDER-SERVICE/a/status?value=DOWN").await;
+    fetch(&servers, &view, false).await.unwrap();
+    assert_eq!(view.len(), 2);
+    web.delete("/eureka/apps/ORDER-SERVICE/b").await;
+    fetch(&servers, &view, false).await.unwrap();
+    assert_eq!(view.len(), 1);
+    web.register(instance("ORDER-SERVICE", "c", 1)).await;
+    desk.pass(11);
+    assert!(web.list("/eureka/apps/delta").await.is_empty());
+    fetch(&servers, &view, false).await.unwrap();
+    assert_eq!(view.len(), 2, "the hash tells that a change was missed");
+}
+
+#[actix_web::test]
+async fn credentials_that_are_not_taken_are_told_without_them() {
+    let desk = Desk::new();
+    let (port, _server) = desk.listen(0);
+    let wrong = Servers::parse(&format!("http://tradepost:topsecret@127.0.0.1:{port}/eureka")).unwrap();
+    let said = wrong.call(actix_web::http::Method::DELETE, "/apps/A/a", None).await.err().unwrap();
+    assert!(said.contains("401") && !said.contains("topsecret"), "{said}");
+}

@@ -1,0 +1,143 @@
+//! The registries' addresses, and a call to the first of them that answers.
+
+use crate::platform::contract::client::http;
+use crate::platform::contract::percent_decode;
+use actix_web::http::{Method, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A registry answers in milliseconds; one that does not is away.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// A registry of ten thousand instances.
+const MAX_ANSWER: usize = 32 << 20;
+
+/// One registry. Its credentials are shown nowhere.
+struct Server {
+    base: String,
+    credentials: Option<(String, String)>,
+}
+
+/// Registries of which each can stand in for the others.
+pub struct Servers {
+    servers: Vec<Server>,
+    current: AtomicUsize,
+}
+
+/// What a registry answered.
+pub struct Answer {
+    /// HTTP status, never 5xx.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The JSON in it, where it is what was asked for.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
+        serde_json::from_slice(&self.body).map_err(|cause| format!("the registry's answer is not understood: {cause}"))
+    }
+}
+
+impl Servers {
+    /// From URLs by comma, as `eureka.client.service-url.defaultZone` has them: with Basic credentials
+    /// in front of the host. What is wrong is said without them.
+    pub fn parse(urls: &str) -> Result<Self, String> {
+        let servers = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(Server::parse).collect::<Result<Vec<_>, _>>()?;
+        if servers.is_empty() {
+            return Err("expected an address such as http://127.0.0.1:8761/eureka".into());
+        }
+        Ok(Self { servers, current: AtomicUsize::new(0) })
+    }
+
+    /// The addresses, without credentials.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().map(|server| server.base.as_str())
+    }
+
+    /// The first answer, beginning with the registry that answered last. Away, or 5xx: the next is asked.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
+        let start = self.current.load(Ordering::Relaxed);
+        let mut causes = Vec::new();
+        for step in 0..self.servers.len() {
+            let index = (start + step) % self.servers.len();
+            let Some(server) = self.servers.get(index) else { continue };
+            match server.call(&method, path, body).await {
+                Ok(answer) => {
+                    self.current.store(index, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(cause) => causes.push(format!("{}: {cause}", server.base)),
+            }
+        }
+        Err(causes.join("; "))
+    }
+}
+
+impl Server {
+    fn parse(url: &str) -> Result<Self, String> {
+        let wrong = || "expected http://[user:password@]host:port/eureka, several by comma".to_string();
+        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+        let authority = rest.split('/').next().unwrap_or_default();
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        if !matches!(scheme, "http" | "https") || host.is_empty() {
+            return Err(wrong());
+        }
+        let path = rest.get(authority.len()..).unwrap_or_default().trim_end_matches('/');
+        let credentials = match user {
+            None => None,
+            Some(user) => {
+                let (name, password) = user.split_once(':').unwrap_or((user, ""));
+                let decode = |text| percent_decode(text).ok_or_else(|| "its credentials are not well percent-encoded".to_string());
+                Some((decode(name)?, decode(password)?))
+            }
+        };
+        Ok(Self { base: format!("{scheme}://{host}{path}"), credentials })
+    }
+
+    async fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
+        let mut request = http().request(method.clone(), format!("{}{path}", self.base)).timeout(TIMEOUT);
+        request = request.insert_header((header::ACCEPT, "application/json"));
+        if path.starts_with("/peerreplication") {
+            request = request.insert_header(("x-netflix-discovery-replication", "true"));
+        }
+        if let Some((name, password)) = &self.credentials {
+            request = request.basic_auth(name, password);
+        }
+        let sent = match body {
+            Some(body) => request.send_json(body),
+            None => request.send(),
+        };
+        let mut answer = sent.await.map_err(|cause| cause.to_string())?;
+        let status = answer.status().as_u16();
+        if matches!(status, 401 | 403) {
+            return Err(format!("answered {status}; are there good credentials in its URL?"));
+        }
+        if status >= 500 {
+            return Err(format!("answered {status}"));
+        }
+        let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| cause.to_string())?.to_vec();
+        Ok(Answer { status, body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_taken_out_of_the_address() {
+        let servers = Servers::parse("http://us%40er:p%3Aw@a:1/eureka/, https://b/eureka/v2").unwrap();
+        assert_eq!(servers.addresses().collect::<Vec<_>>(), ["http://a:1/eureka", "https://b/eureka/v2"]);
+        assert_eq!(servers.servers[0].credentials, Some(("us@er".into(), "p:w".into())));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_password() {
+        for wrong in ["", "user:topsecret@host", "ftp://user:topsecret@host", "http://user:topsecret@/x", "http://u:topsecret%zz@h"] {
+            let said = Servers::parse(wrong).err().unwrap();
+            assert!(!said.contains("topsecret"), "{said}");
+        }
+    }
+}
