@@ -4,6 +4,7 @@
 //! A key that does not exist or a value that does not fit stops the start, with the key, the layer
 //! it came from and what was expected.
 
+use crate::platform::resilience::Resilience;
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -168,11 +169,13 @@ pub struct Order {
     pub idempotency_hours: u64,
     /// Lines in one order at most.
     pub max_lines: usize,
+    /// How long placing an order waits for its peers, all steps together, in milliseconds.
+    pub peers_ms: u64,
 }
 
 impl Default for Order {
     fn default() -> Self {
-        Self { store: None, lease_seconds: 15, idempotency_hours: 48, max_lines: 1000 }
+        Self { store: None, lease_seconds: 15, idempotency_hours: 48, max_lines: 1000, peers_ms: 900 }
     }
 }
 
@@ -353,6 +356,7 @@ pub struct Settings {
     pub registry: Registry,
     pub gateway: Gateway,
     pub log: Log,
+    pub resilience: Resilience,
     /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.
     pub peers: BTreeMap<String, String>,
 }
@@ -441,7 +445,13 @@ pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&s
 }
 
 fn is_known(key: &str, known: &BTreeSet<String>) -> bool {
-    known.contains(key) || key.strip_prefix("peers.").is_some_and(|module| crate::modules::Module::by_name(module).is_some())
+    let is_module = |name: &str| crate::modules::Module::by_name(name).is_some();
+    // what can be set for one peer is what can be set for all
+    let is_override =
+        |key: &str| key.split_once('.').is_some_and(|(module, k)| is_module(module) && known.contains(&format!("resilience.{k}")));
+    known.contains(key)
+        || key.strip_prefix("peers.").is_some_and(is_module)
+        || key.strip_prefix("resilience.peers.").is_some_and(is_override)
 }
 
 fn closest<'a>(key: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
