@@ -1,1 +1,3 @@
 //! filled below
+
+mod resilience;

@@ -157,6 +157,11 @@ impl Remote {
             }
             .map_err(|cause| cause.to_string())?;
             let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| format!("the answer broke off: {cause}"))?;
+            // awc takes the end of the connection for the end of the body
+            let announced = answer.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+            if announced.is_some_and(|length| length != body.len()) {
+                return Err(format!("the answer broke off after {} bytes", body.len()));
+            }
             Ok::<_, String>((answer, body))
         };
         let instance = Some(picked.base_url.clone());
@@ -205,7 +210,8 @@ impl Remote {
         token: Option<&str>,
         left: Duration,
     ) -> Result<awc::ClientRequest, Problem> {
-        let mut request = http().request(operation.method.clone(), format!("{base}{}", call.path)).timeout(left);
+        // the time-out around the whole attempt comes first, and knows who is to blame
+        let mut request = http().request(operation.method.clone(), format!("{base}{}", call.path)).timeout(left * 2);
         if !call.query.is_empty() {
             request = request.query(&call.query).map_err(Problem::internal)?;
         }
