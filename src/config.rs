@@ -527,6 +527,18 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_for_all_peers_can_differ_for_one() {
+        let set = |key: &str| load_with(None, &vec![], env(&[(key, "7")]));
+        let loaded = set("TRADEPOST__RESILIENCE__PEERS__PRODUCT__OPEN_SECONDS").unwrap();
+        let own = |module: &str| loaded.settings.resilience.peers[module].open_seconds;
+        assert_eq!((own("product"), own("inventory"), loaded.settings.resilience.open_seconds), (Some(7), Some(30), 50));
+        assert_eq!(set("TRADEPOST__RESILIENCE__CALL_MS").unwrap().settings.resilience.call_ms, 7);
+        for unknown in ["TRADEPOST__RESILIENCE__PEERS__BASKET__CALL_MS", "TRADEPOST__RESILIENCE__PEERS__ORDER__OPEN_MS"] {
+            assert!(set(unknown).unwrap_err().contains("unknown setting `resilience.peers."), "{unknown}");
+        }
+    }
+
+    #[test]
     fn a_secret_shows_nothing() {
         let secret = Secret::new("whsec_abc");
         assert_eq!(format!("{secret:?} {}", serde_json::to_string(&secret).unwrap()), "****** \"******\"");

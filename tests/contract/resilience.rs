@@ -113,7 +113,8 @@ async fn refused_until_open(system: &System, peer: &str) {
         assert!((1..=OPEN.as_secs()).contains(&seconds), "{seconds}");
     }
     let breaker = system.breaker(peer).await;
-    assert_eq!((&breaker["state"], &breaker["failureRate"]), (&json!("OPEN"), &json!("100.0%")), "{breaker}");
+    assert_eq!(breaker["state"], "OPEN", "{breaker}");
+    assert!(breaker["failedCalls"].as_u64().unwrap() >= 3, "{breaker}");
     assert!(breaker["notPermittedCalls"].as_u64().unwrap() >= 1, "{breaker}");
     // an open breaker is told, and is no reason to take this process out of service
     let health = order.send(actix_web::http::Method::GET, "/actuator/health/readiness", &[], "").await.expect(200).json();
