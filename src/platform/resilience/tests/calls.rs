@@ -12,23 +12,27 @@ use async_trait::async_trait;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-crate::errors! {
-    /// What the peer refuses.
-    pub enum PeerError in "inventory" {
-        /// Not now.
-        No = 409, "no";
+#[allow(dead_code, reason = "only the client's side of the contract is used here")]
+mod peer {
+    crate::errors! {
+        /// What the peer refuses.
+        pub enum PeerError in "inventory" {
+            /// Not now.
+            No = 409, "no";
+        }
     }
-}
 
-crate::contract! {
-    /// A peer.
-    pub trait PeerApi in "inventory", error = PeerError, client = PeerClient {
-        /// May be repeated.
-        fn ask() -> i64 = GET "/ask" => 200, Public, repeatable;
-        /// May not.
-        fn tell() -> i64 = POST "/tell" => 200, Public, once;
+    crate::contract! {
+        /// A peer.
+        pub trait PeerApi in "inventory", error = PeerError, client = PeerClient {
+            /// May be repeated.
+            fn ask() -> i64 = GET "/ask" => 200, Public, repeatable;
+            /// May not.
+            fn tell() -> i64 = POST "/tell" => 200, Public, once;
+        }
     }
 }
+use peer::{PeerApi, PeerClient, PeerError};
 
 struct NoCredentials;
 
