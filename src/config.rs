@@ -4,6 +4,7 @@
 //! A key that does not exist or a value that does not fit stops the start, with the key, the layer
 //! it came from and what was expected.
 
+use crate::platform::resilience::Resilience;
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,11 +172,13 @@ pub struct Order {
     pub idempotency_hours: u64,
     /// Lines in one order at most.
     pub max_lines: usize,
+    /// How long placing an order waits for its peers, all steps together, in milliseconds.
+    pub peers_ms: u64,
 }
 
 impl Default for Order {
     fn default() -> Self {
-        Self { store: None, lease_seconds: 15, idempotency_hours: 48, max_lines: 1000 }
+        Self { store: None, lease_seconds: 15, idempotency_hours: 48, max_lines: 1000, peers_ms: 900 }
     }
 }
 
@@ -408,6 +411,7 @@ pub struct Settings {
     pub registry: Registry,
     pub gateway: Gateway,
     pub log: Log,
+    pub resilience: Resilience,
     /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.
     pub peers: BTreeMap<String, String>,
 }
@@ -496,7 +500,13 @@ pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&s
 }
 
 fn is_known(key: &str, known: &BTreeSet<String>) -> bool {
-    known.contains(key) || key.strip_prefix("peers.").is_some_and(|module| crate::modules::Module::by_name(module).is_some())
+    let is_module = |name: &str| crate::modules::Module::by_name(name).is_some();
+    // what can be set for one peer is what can be set for all
+    let is_override =
+        |key: &str| key.split_once('.').is_some_and(|(module, k)| is_module(module) && known.contains(&format!("resilience.{k}")));
+    known.contains(key)
+        || key.strip_prefix("peers.").is_some_and(is_module)
+        || key.strip_prefix("resilience.peers.").is_some_and(is_override)
 }
 
 fn closest<'a>(key: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
@@ -593,6 +603,18 @@ mod tests {
         assert!(missing.is_empty(), "the example lacks {missing:?}");
         let unknown: Vec<_> = named.into_iter().filter(|key| !is_known(key, &known_keys().unwrap())).collect();
         assert!(unknown.is_empty(), "the example names {unknown:?}, which are no settings");
+    }
+
+    #[test]
+    fn what_holds_for_all_peers_can_differ_for_one() {
+        let set = |key: &str| load_with(None, &vec![], env(&[(key, "7")]));
+        let loaded = set("TRADEPOST__RESILIENCE__PEERS__PRODUCT__OPEN_SECONDS").unwrap();
+        let own = |module: &str| loaded.settings.resilience.peers[module].open_seconds;
+        assert_eq!((own("product"), own("inventory"), loaded.settings.resilience.open_seconds), (Some(7), Some(30), 50));
+        assert_eq!(set("TRADEPOST__RESILIENCE__CALL_MS").unwrap().settings.resilience.call_ms, 7);
+        for unknown in ["TRADEPOST__RESILIENCE__PEERS__BASKET__CALL_MS", "TRADEPOST__RESILIENCE__PEERS__ORDER__OPEN_MS"] {
+            assert!(set(unknown).unwrap_err().contains("unknown setting `resilience.peers."), "{unknown}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::{Discovery, Fixed, Loopback, eureka};
 use crate::platform::host::{Host, Late, Parts, StartError};
+use crate::platform::resilience::Peers;
 use crate::shop::inventory::api::{InventoryApi, InventoryClient};
 use crate::shop::notification::api::NotificationClient;
 use crate::shop::order::api::{OrderApi, OrderClient};
@@ -51,6 +52,7 @@ struct Wiring<'a> {
     here: String,
     credentials: Arc<dyn Credentials>,
     registry: Option<Arc<View>>,
+    peers: Peers,
 }
 
 impl Wiring<'_> {
@@ -58,7 +60,7 @@ impl Wiring<'_> {
         self.chosen.contains(&module)
     }
 
-    fn remote(&self, module: Module) -> Arc<Remote> {
+    fn remote(&self, module: Module) -> Result<Arc<Remote>, StartError> {
         let settings = &self.host.settings;
         let discovery: Arc<dyn Discovery> = match &self.registry {
             _ if self.runs(module) => Arc::new(Loopback(self.here.clone())),
@@ -66,14 +68,20 @@ impl Wiring<'_> {
             _ => Arc::new(Fixed(settings.peers.clone())),
         };
         let credentials = self.credentials.clone();
-        Arc::new(Remote { module: module.name(), discovery, credentials, send_twice: settings.server.send_twice })
+        let (name, peer) = (module.name(), self.peers.of(module.name())?);
+        Ok(Arc::new(Remote { module: name, peer, discovery, credentials, send_twice: settings.server.send_twice }))
     }
 
     /// The peer's own service where it runs here and calls are in-process, its client otherwise.
-    fn peer<T: ?Sized>(&self, module: Module, local: Option<&Arc<T>>, client: impl Fn(Arc<Remote>) -> Arc<T>) -> Arc<T> {
+    fn peer<T: ?Sized>(
+        &self,
+        module: Module,
+        local: Option<&Arc<T>>,
+        client: impl Fn(Arc<Remote>) -> Arc<T>,
+    ) -> Result<Arc<T>, StartError> {
         match local {
-            Some(service) if self.host.settings.server.peers == PeerMode::InProcess => service.clone(),
-            _ => client(self.remote(module)),
+            Some(service) if self.host.settings.server.peers == PeerMode::InProcess => Ok(service.clone()),
+            _ => self.remote(module).map(client),
         }
     }
 }
@@ -126,15 +134,17 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let credentials = Arc::new(ClientCredentials::new(&url, &identity.client_id, client_secret.expose()));
     let registries = registries(&host.settings)?;
     let registry = registries.as_ref().map(|servers| watch(&host.settings, servers, &mut all));
-    let wiring = Wiring { host, chosen: &chosen, here, credentials, registry };
+    let peers = Peers::new(host.settings.resilience.clone(), &host.metrics)?;
+    let wiring = Wiring { host, chosen: &chosen, here, credentials, registry, peers };
 
     let product = build_product(&wiring, &mut all)?;
-    let product = wiring.peer(Module::Product, product.as_ref(), |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>);
+    let product = wiring.peer(Module::Product, product.as_ref(), |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>)?;
     let asked = Late::default();
     let inventory = build_inventory(&wiring, &mut all, &product, &asked)?;
-    let inventory = wiring.peer(Module::Inventory, inventory.as_ref(), |remote| Arc::new(InventoryClient(remote)) as Arc<dyn InventoryApi>);
+    let inventory =
+        wiring.peer(Module::Inventory, inventory.as_ref(), |remote| Arc::new(InventoryClient(remote)) as Arc<dyn InventoryApi>)?;
     let order = build_order(&wiring, &mut all, product, inventory)?;
-    asked.set(wiring.peer(Module::Order, order.as_ref(), |remote| Arc::new(OrderClient(remote)) as Arc<dyn OrderApi>));
+    asked.set(wiring.peer(Module::Order, order.as_ref(), |remote| Arc::new(OrderClient(remote)) as Arc<dyn OrderApi>)?);
     #[cfg(feature = "notification")]
     if wiring.runs(Module::Notification) {
         join(&mut all, crate::shop::notification::build(host)?.1);
@@ -147,6 +157,7 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     if wiring.runs(Module::Gateway) {
         join(&mut all, crate::shop::gateway::build(host)?);
     }
+    join(&mut all, wiring.peers.parts());
     let authenticator = Authenticator::new(&url, &identity.audience);
     Ok(Shop { modules: chosen, parts: all, authenticator, demo_users, registries })
 }

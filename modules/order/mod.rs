@@ -31,6 +31,7 @@ mod build {
     use crate::shop::product::api::ProductApi;
     use serde_json::json;
     use std::sync::Arc;
+    use std::time::Duration;
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(
@@ -42,7 +43,8 @@ mod build {
         let path = host.settings.sqlite_path("order", settings.store.as_deref())?;
         let store = store::OrderStore::open(&path, settings.lease_seconds)?;
         let outcomes = placing::outcomes(&host.metrics).map_err(|e| StartError(e.to_string()))?;
-        let path = Arc::new(placing::OrderPath { store, product, inventory, outcomes });
+        let patience = Duration::from_millis(settings.peers_ms);
+        let path = Arc::new(placing::OrderPath { store, product, inventory, outcomes, patience });
         let service: Arc<dyn api::OrderApi> = Arc::new(service::OrderService::new(path.clone(), settings.max_lines));
         let mut parts = Parts { endpoints: api::OrderClient::endpoints(service.clone()), ..Parts::default() };
         let (db, bus) = (path.store.db().clone(), host.bus.clone());

@@ -19,6 +19,7 @@ use crate::shop::product::api::ProductApi;
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The order path and what it stands on.
@@ -31,6 +32,8 @@ pub(super) struct OrderPath {
     pub(super) inventory: Arc<dyn InventoryApi>,
     /// Orders by outcome.
     pub(super) outcomes: IntCounterVec,
+    /// How long placing waits for its peers, all steps together.
+    pub(super) patience: Duration,
 }
 
 /// The metric `tradepost_orders_total{outcome}`.
@@ -50,8 +53,10 @@ fn wanted(order: &[(String, i64)]) -> Quantities {
 }
 
 impl OrderPath {
-    /// From a checked request to an end state.
+    /// From a checked request to an end state. A caller hears of a peer that is away, or hangs, within a
+    /// second, whichever peer it is.
     pub(super) async fn place(&self, cx: &Cx, mut new: NewOrder) -> Result<StoredOrder, OrderError> {
+        let cx = &cx.within(self.patience);
         let skus: BTreeSet<String> = new.lines.iter().map(|l| l.sku_code.clone()).collect();
         let prices = self.product.prices(cx, skus.iter().cloned().collect()).await.map_err(|e| OrderError::from(e.into_problem()))?;
         let unknown: Vec<String> = skus.into_iter().filter(|sku| !prices.contains_key(sku)).collect();

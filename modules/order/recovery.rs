@@ -50,18 +50,19 @@ async fn recover(path: &OrderPath) -> Result<(), StoreError> {
 pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
     loop {
         let committed = path.store.db().committed();
-        let pause = match settle_some(&path).await {
+        let (pause, well) = match settle_some(&path).await {
             Ok(0) if stop.is_cancelled() => return,
-            Ok(0) => POLL,
+            Ok(0) => (POLL, true),
             Ok(_) => continue,
             Err(_) if stop.is_cancelled() => return,
             Err(cause) => {
                 tracing::warn!(cause, "reservations not settled; will try again");
-                Duration::from_secs(1)
+                (Duration::from_secs(1), false)
             }
         };
         tokio::select! {
-            () = async { committed.await; tokio::time::sleep(GATHER).await } => {}
+            // while inventory is away, more orders are no reason to ask it more often
+            () = async { committed.await; tokio::time::sleep(GATHER).await }, if well => {}
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }

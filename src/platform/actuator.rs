@@ -29,7 +29,7 @@ pub struct Actuator {
     pub bus: Arc<dyn Bus>,
 }
 
-const LINKS: [&str; 7] = ["health", "info", "prometheus", "env", "loggers", "deadletters", "health/liveness"];
+const LINKS: [&str; 8] = ["health", "info", "prometheus", "env", "loggers", "deadletters", "circuitbreakers", "health/liveness"];
 /// A check that does not answer counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_BODY: usize = 4096;

@@ -60,6 +60,11 @@ impl Cx {
         Self { caller: Caller::Module(name), ..self.clone() }
     }
 
+    /// The same call with at most this much time from now.
+    pub fn within(&self, time: Duration) -> Self {
+        Self { deadline: self.deadline.min(Instant::now() + time), ..self.clone() }
+    }
+
     /// What is left until the deadline; `None` when it has passed.
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())

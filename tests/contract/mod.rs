@@ -5,4 +5,5 @@ mod edge;
 pub mod envelope;
 pub mod houses;
 mod peer;
+mod resilience;
 mod seam;

@@ -64,6 +64,9 @@ impl Shop {
         settings.server.workers = 2;
         settings.server.shutdown_seconds = 5;
         settings.order.lease_seconds = 1;
+        // many tests share few cores: one that is slow for it is not in trouble
+        settings.resilience.call_ms = 8000;
+        settings.order.peers_ms = 8000;
         if shape == Shape::Loopback {
             settings.server.peers = PeerMode::Http;
             settings.server.send_twice = true;

@@ -25,11 +25,16 @@ pub fn tradepost(args: &[&str]) -> Command {
 impl Process {
     /// Starts it on this data folder and waits until it answers.
     pub fn start(data: &Path, env: &[(&str, &str)]) -> Self {
+        Self::start_on(0, data, env)
+    }
+
+    /// The same on a given port: for one that comes back where it was.
+    pub fn start_on(port: u16, data: &Path, env: &[(&str, &str)]) -> Self {
         if !data.join("identity").exists() {
             share_keys(data);
         }
         let dir = data.to_string_lossy().into_owned();
-        let mut child = tradepost(&["serve", "--port", "0", "--data", &dir])
+        let mut child = tradepost(&["serve", "--port", &port.to_string(), "--data", &dir])
             .env("TRADEPOST__DATA__DEMO", "false")
             .env("TRADEPOST__ORDER__LEASE_SECONDS", "1")
             .env("TRADEPOST__LOG__LEVEL", "warn")

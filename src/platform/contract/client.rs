@@ -5,11 +5,12 @@ use crate::platform::auth::Credentials;
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER};
 use crate::platform::discovery::{Discovery, Outcome};
 use crate::platform::problem::{Problem, TypedError};
+use crate::platform::resilience::{Attempt, Failure, Peer};
 use actix_web::http::{Method, header};
-use awc::error::SendRequestError;
+use actix_web::web::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// No answer of a peer is larger: a page of 1000 products with long descriptions.
 const MAX_ANSWER: usize = 16 << 20;
@@ -22,7 +23,13 @@ thread_local! {
 fn client() -> awc::Client {
     #[cfg(feature = "tls")]
     crate::platform::tls::install();
-    awc::Client::builder().timeout(Duration::from_secs(30)).disable_redirects().finish()
+    awc::Client::builder()
+        // how many calls there may be is each peer's bulkhead's business: one that hangs must not use up
+        // the connections of all
+        .connector(awc::Connector::new().limit(0))
+        .timeout(Duration::from_secs(30))
+        .disable_redirects()
+        .finish()
 }
 
 /// This thread's HTTP client.
@@ -82,6 +89,8 @@ fn escape(segment: &str) -> String {
 pub struct Remote {
     /// The peer's module name.
     pub module: &'static str,
+    /// What this process knows of its health; one for all threads and clients.
+    pub peer: Arc<Peer>,
     /// Where its instances are.
     pub discovery: Arc<dyn Discovery>,
     /// Our own credentials, for calls that are not on a caller's behalf.
@@ -103,76 +112,115 @@ impl Remote {
         let Some(operation) = &call.operation else {
             return Err(Problem::internal("a contract call without an operation"));
         };
-        let Some(left) = cx.remaining() else {
-            return Err(Problem::unavailable(format!("no time left to call {}", self.module)));
-        };
-        let picked = self
-            .discovery
-            .pick(self.module, None)
-            .ok_or_else(|| Problem::unavailable(format!("no instance of {} is known", self.module)))?;
-        let request = self.request(cx, operation, call, &picked.base_url, left).await?;
-        let sent = match &call.body {
-            Some(Ok(bytes)) => request.content_type("application/json").send_body(bytes.clone()),
+        let body = match &call.body {
+            Some(Ok(bytes)) => Some(Bytes::copy_from_slice(bytes)),
             Some(Err(cause)) => return Err(Problem::internal(cause)),
-            None => request.send(),
+            None => None,
         };
-        let mut answer = match sent.await {
-            Ok(answer) => answer,
-            Err(cause) => {
-                tracing::warn!(peer = self.module, operation = operation.name, %cause, "peer did not answer");
-                // how long we waited is the caller's choice: that time was up is not held against the instance
-                if !matches!(cause, SendRequestError::Timeout) {
-                    picked.done(Outcome::Failed);
-                }
-                return Err(Problem::unavailable(format!("{} is not available", self.module)));
-            }
-        };
-        let status = answer.status().as_u16();
-        let etag = answer.headers().get(header::ETAG).and_then(|v| v.to_str().ok()).map(str::to_string);
-        let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| {
-            tracing::warn!(peer = self.module, operation = operation.name, %cause, "peer's answer broke off");
-            Problem::unavailable(format!("{} is not available", self.module))
-        })?;
-        picked.done(Outcome::Answered);
-        if status == operation.status { R::read(etag.as_deref(), &body) } else { Err(self.refusal(status, &body)) }
+        let token = self.token(cx, operation).await?;
+        let attempt = async |attempt: Attempt<'_>| self.attempt(cx, operation, call, body.clone(), token.as_deref(), attempt).await;
+        self.peer.call(cx.deadline, operation.repeatable, attempt).await
     }
 
-    /// Our credentials not being accepted is our fault, never the caller's.
-    fn refusal(&self, status: u16, body: &[u8]) -> Problem {
-        let problem = Problem::parse(status, body);
-        match status {
-            401 | 403 => {
-                tracing::error!(peer = self.module, status, message = problem.message, "peer refused our token");
-                Problem::unavailable(format!("{} is not available", self.module))
+    /// The token to send. The issuer's troubles are not the peer's: it is asked before anything is counted.
+    async fn token(&self, cx: &Cx, operation: &Operation) -> Result<Option<String>, Problem> {
+        match &cx.caller {
+            Caller::User(principal) if !matches!(operation.access, Access::Service | Access::ServiceOrAdmin) => {
+                Ok(Some(principal.token.clone()))
             }
-            500..=599 => Problem::unavailable(format!("{} is not available", self.module)),
-            _ => problem,
+            _ if operation.access == Access::Public => Ok(None),
+            _ => match tokio::time::timeout_at(cx.deadline.into(), self.credentials.token()).await {
+                Ok(token) => token.map(Some),
+                Err(_) => Err(Problem::unavailable("the token issuer is not available")),
+            },
         }
     }
 
-    async fn request(
+    async fn attempt<R: Reply>(
+        &self,
+        cx: &Cx,
+        operation: &Operation,
+        call: &Outgoing,
+        body: Option<Bytes>,
+        token: Option<&str>,
+        attempt: Attempt<'_>,
+    ) -> Result<R, Failure> {
+        let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool| {
+            let instance = instance.unwrap_or_default();
+            tracing::warn!(peer = self.module, instance, operation = operation.name, %cause, trace_id = cx.trace.id(), "call failed");
+            Failure::Peer { problem: self.away(), instance: Some(instance).filter(|i| !i.is_empty()), again }
+        };
+        let Some(picked) = self.discovery.pick(self.module, attempt.avoid) else {
+            return Err(failed(&"no instance is known", None, true));
+        };
+        // whole milliseconds, as the peer is told: it has given up when we do
+        let left = Duration::from_millis(attempt.until.saturating_duration_since(Instant::now()).as_millis() as u64);
+        let request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Ours)?;
+        let exchange = async {
+            let mut answer = match body {
+                Some(bytes) => request.content_type("application/json").send_body(bytes).await,
+                None => request.send().await,
+            }
+            .map_err(|cause| cause.to_string())?;
+            let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| format!("the answer broke off: {cause}"))?;
+            // awc takes the end of the connection for the end of the body
+            let announced = answer.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+            if announced.is_some_and(|length| length != body.len()) {
+                return Err(format!("the answer broke off after {} bytes", body.len()));
+            }
+            Ok::<_, String>((answer, body))
+        };
+        let instance = Some(picked.base_url.clone());
+        let (answer, body) = match tokio::time::timeout(left, exchange).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(cause)) => {
+                picked.done(Outcome::Failed);
+                return Err(failed(&cause, instance, true));
+            }
+            Err(_) => {
+                // told of it only where the peer had time enough; else nobody is to blame
+                if attempt.fair {
+                    picked.done(Outcome::Failed);
+                }
+                return Err(failed(&"no answer in time", instance, false));
+            }
+        };
+        picked.done(Outcome::Answered);
+        let status = answer.status().as_u16();
+        if status == operation.status {
+            let etag = answer.headers().get(header::ETAG).and_then(|v| v.to_str().ok());
+            return R::read(etag, &body).map_err(|problem| failed(&problem, instance, false));
+        }
+        match status {
+            // our credentials not being accepted is our fault, never the caller's
+            401 | 403 => {
+                let message = Problem::parse(status, &body).message;
+                tracing::error!(peer = self.module, status, message, "peer refused our token");
+                Err(Failure::Refused(self.away()))
+            }
+            400..=499 => Err(Failure::Refused(Problem::parse(status, &body))),
+            _ => Err(failed(&Problem::parse(status, &body), instance, matches!(status, 502..=504))),
+        }
+    }
+
+    fn away(&self) -> Problem {
+        Problem::unavailable(format!("{} is not available", self.module))
+    }
+
+    fn request(
         &self,
         cx: &Cx,
         operation: &Operation,
         call: &Outgoing,
         base: &str,
+        token: Option<&str>,
         left: Duration,
     ) -> Result<awc::ClientRequest, Problem> {
-        let mut request = http().request(operation.method.clone(), format!("{base}{}", call.path)).timeout(left);
+        // the time-out around the whole attempt comes first, and knows who is to blame
+        let mut request = http().request(operation.method.clone(), format!("{base}{}", call.path)).timeout(left * 2);
         if !call.query.is_empty() {
             request = request.query(&call.query).map_err(Problem::internal)?;
         }
-        let relayed = match &cx.caller {
-            Caller::User(principal) if !matches!(operation.access, Access::Service | Access::ServiceOrAdmin) => {
-                Some(principal.token.clone())
-            }
-            _ => None,
-        };
-        let token = match relayed {
-            Some(token) => Some(token),
-            None if operation.access == Access::Public => None,
-            None => Some(self.credentials.token().await?),
-        };
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }

@@ -1,0 +1,211 @@
+//! What stands around every call of a generated client, so that trouble of a peer stays the peer's.
+//!
+//! From outside to inside:
+//! 1. **bulkhead**: so many calls in flight to a peer, and no more; the rest is refused at once;
+//! 2. **circuit breaker** ([`breaker`]): a peer that fails is left alone for a while. It judges calls, not
+//!    attempts: with two instances of which one is dead, calls succeed at the second attempt, and the peer
+//!    is well. Single instances are the business of [`super::discovery`];
+//! 3. **retry** within its [`budget`], with full jitter, for what the contract marks repeatable and nothing
+//!    else, at another instance where there is one, and only while the breaker stays as it was;
+//! 4. **time-out**: the peer's own limit or the caller's deadline, whichever is earlier, over all attempts.
+//!
+//! There is one [`Peer`] a peer module and process; all threads share it.
+
+pub mod breaker;
+pub mod budget;
+mod endpoints;
+mod meters;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use settings::{Limits, Overrides, Resilience};
+
+use crate::platform::host::{Parts, StartError};
+use crate::platform::problem::Problem;
+use breaker::Breaker;
+use budget::Budget;
+use meters::{Counters, Meters};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// The peers of this process that are called over HTTP.
+pub struct Peers {
+    settings: Resilience,
+    meters: Meters,
+    all: Shared,
+}
+
+/// As wiring fills it and the operator's endpoints read it.
+type Shared = Arc<Mutex<BTreeMap<&'static str, Arc<Peer>>>>;
+
+/// The peers so far, by name.
+fn listed(all: &Shared) -> Vec<Arc<Peer>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+}
+
+impl Peers {
+    /// None yet; settings that make no sense are refused here, used or not.
+    pub fn new(settings: Resilience, registry: &prometheus::Registry) -> Result<Self, StartError> {
+        settings.limits("")?;
+        for peer in settings.peers.keys() {
+            settings.limits(peer)?;
+        }
+        let all = Shared::default();
+        let meters = Meters::register(registry, all.clone()).map_err(|e| StartError(format!("metrics: {e}")))?;
+        Ok(Self { settings, meters, all })
+    }
+
+    /// The one state of this peer.
+    pub fn of(&self, module: &'static str) -> Result<Arc<Peer>, StartError> {
+        let limits = self.settings.limits(module)?;
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(all.entry(module).or_insert_with(|| Arc::new(Peer::new(module, limits, self.meters.of(module)))).clone())
+    }
+
+    /// What an operator sees of them.
+    pub fn parts(&self) -> Parts {
+        let mut parts = Parts { endpoints: endpoints::endpoints(&self.all), ..Parts::default() };
+        if !listed(&self.all).is_empty() {
+            let all = self.all.clone();
+            parts.check("circuitBreakers", move || {
+                let details = endpoints::health(&all);
+                async move { Ok(details) }
+            });
+        }
+        parts
+    }
+}
+
+/// One peer, as this process finds it.
+pub struct Peer {
+    module: &'static str,
+    limits: Limits,
+    breaker: Arc<Breaker>,
+    budget: Budget,
+    seats: Semaphore,
+    counters: Counters,
+}
+
+/// One attempt at a call.
+pub struct Attempt<'a> {
+    /// When its answer is of no use any more.
+    pub until: Instant,
+    /// The instance that has just failed.
+    pub avoid: Option<&'a str>,
+    /// Whether the peer is given time enough to be blamed for using it up.
+    pub fair: bool,
+}
+
+/// Why an attempt brought no usable answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The peer works and refused: 4xx.
+    Refused(Problem),
+    /// The peer, or the way to it, is at fault: unreachable, too late, broken off, unreadable, 5xx.
+    Peer {
+        /// For the caller.
+        problem: Problem,
+        /// Which instance it was.
+        instance: Option<String>,
+        /// Whether another attempt may do better.
+        again: bool,
+    },
+    /// Our own fault; nothing is known of the peer.
+    Ours(Problem),
+}
+
+impl Peer {
+    fn new(module: &'static str, limits: Limits, counters: Counters) -> Self {
+        let breaker = Breaker::new(module, limits.breaker);
+        let seats = Semaphore::new(limits.bulkhead);
+        Self { module, limits, breaker, budget: Budget::new(Instant::now()), seats, counters }
+    }
+
+    /// 503, to come again after so long.
+    fn away(&self, wait: Duration) -> Problem {
+        let mut problem = Problem::unavailable(format!("{} is not available", self.module));
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        problem.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        problem
+    }
+
+    /// Makes a call of as many attempts as it takes and may take.
+    pub async fn call<T>(
+        &self,
+        deadline: Instant,
+        repeatable: bool,
+        mut attempt: impl AsyncFnMut(Attempt<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Problem> {
+        let Ok(_seat) = self.seats.try_acquire() else {
+            self.counters.bulkhead_full.inc();
+            return Err(Problem::unavailable(format!("too many calls to {} are under way", self.module)));
+        };
+        let started = Instant::now();
+        let left = deadline.saturating_duration_since(started);
+        if left.is_zero() {
+            return Err(Problem::unavailable(format!("no time left to call {}", self.module)));
+        }
+        let permit = self.breaker.acquire().map_err(|refused| {
+            self.counters.not_permitted.inc();
+            self.away(refused.wait)
+        })?;
+        self.budget.call(started);
+        let until = deadline.min(started + self.limits.call);
+        // a caller in a hurry must not be able to open the breaker for everybody else; a caller of a
+        // caller has always a little less time than the limit, and that is not meant
+        let fair = left >= self.limits.call / 2;
+        let mut avoid: Option<String> = None;
+        let mut retries = 0;
+        loop {
+            let outcome = attempt(Attempt { until, avoid: avoid.as_deref(), fair }).await;
+            let (problem, instance, again) = match outcome {
+                Ok(answer) => {
+                    permit.done(true);
+                    self.counters.answered(true, retries > 0);
+                    return Ok(answer);
+                }
+                Err(Failure::Refused(problem)) => {
+                    permit.done(true);
+                    self.counters.answered(true, retries > 0);
+                    return Err(problem);
+                }
+                Err(Failure::Ours(problem)) => return Err(problem),
+                Err(Failure::Peer { problem, instance, again }) => (problem, instance, again),
+            };
+            let pause = self.pause(retries);
+            let may = again && repeatable && retries < self.limits.retries && Instant::now() + pause < until && permit.is_current();
+            if !may || !self.grant() {
+                if fair {
+                    permit.done(false);
+                    self.counters.answered(false, retries > 0);
+                }
+                return Err(problem);
+            }
+            tokio::time::sleep(pause).await;
+            avoid = instance;
+            retries += 1;
+        }
+    }
+
+    /// Takes a retry from the budget.
+    fn grant(&self) -> bool {
+        let granted = self.budget.retry(Instant::now());
+        if granted {
+            self.counters.retried.inc()
+        } else {
+            self.counters.over_budget.inc()
+        }
+        granted
+    }
+
+    /// Full jitter: anything from nothing to the back-off, which doubles. Callers that failed together
+    /// do not come back together (Brooker, "Exponential Backoff and Jitter").
+    fn pause(&self, retries: u32) -> Duration {
+        let longest = self.limits.backoff.saturating_mul(2_u32.saturating_pow(retries));
+        let share = (uuid::Uuid::new_v4().as_u128() as u32) as f64 / f64::from(u32::MAX);
+        longest.mul_f64(share)
+    }
+}

@@ -1,0 +1,5 @@
+mod breaker;
+mod budget;
+mod calls;
+mod server;
+mod settings;

@@ -1,0 +1,222 @@
+//! The order path while a peer in another process is dead, hangs, and comes back.
+
+use crate::support::client::{Client, REALM};
+use crate::support::on_system;
+use crate::support::process::Process;
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a breaker stays open here.
+const OPEN: Duration = Duration::from_secs(2);
+/// What a caller waits at most to hear that it does not work now.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// Catalogue, stock and orders, each in a process of its own; the issuer besides.
+struct System {
+    data: TempDir,
+    client: Client,
+    secret: String,
+    issuer: String,
+    urls: Vec<(&'static str, String)>,
+    running: Vec<(&'static str, Process)>,
+}
+
+impl System {
+    async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let issuer = Process::start(&folder(&data, "identity"), &[("TRADEPOST__SERVER__MODULES", "identity")]);
+        let client = issuer.client().await;
+        let secret = std::fs::read_to_string(data.path().join("identity/identity/service-secret")).unwrap().trim().to_string();
+        let url = format!("{}{REALM}", issuer.url);
+        // ports of those that are named before they run
+        let urls = ["product", "inventory", "order"].map(|module| (module, free())).to_vec();
+        let mut system = Self { data, client, secret, issuer: url, urls, running: vec![("identity", issuer)] };
+        for module in ["product", "inventory", "order"] {
+            system.bring_up(module);
+        }
+        system
+    }
+
+    fn url(&self, module: &str) -> &str {
+        &self.urls.iter().find(|(name, _)| *name == module).unwrap().1
+    }
+
+    /// Starts a module at its address.
+    fn bring_up(&mut self, module: &'static str) {
+        let port = self.url(module).rsplit(':').next().unwrap().parse().unwrap();
+        let open = OPEN.as_secs().to_string();
+        let mut env = vec![
+            ("TRADEPOST__SERVER__MODULES", module),
+            ("TRADEPOST__IDENTITY__ISSUER", &self.issuer),
+            ("TRADEPOST__IDENTITY__CLIENT_SECRET", &self.secret),
+            ("TRADEPOST__RESILIENCE__OPEN_SECONDS", &open),
+            ("TRADEPOST__RESILIENCE__PEERS__INVENTORY__OPEN_SECONDS", &open),
+        ];
+        let peers =
+            [("product", "TRADEPOST__PEERS__PRODUCT"), ("inventory", "TRADEPOST__PEERS__INVENTORY"), ("order", "TRADEPOST__PEERS__ORDER")];
+        env.extend(peers.iter().filter(|(peer, _)| *peer != module).map(|(peer, key)| (*key, self.url(peer))));
+        let process = Process::start_on(port, &folder(&self.data, module), &env);
+        self.running.push((module, process));
+    }
+
+    fn kill(&mut self, module: &str) {
+        let at = self.running.iter().position(|(name, _)| *name == module).unwrap();
+        self.running.remove(at).1.kill();
+    }
+
+    /// The demo users at this module.
+    fn at(&self, module: &str) -> Client {
+        let mut client = self.client.clone();
+        client.url = self.url(module).to_string();
+        client
+    }
+
+    async fn stocked(&self, sku: &str, quantity: i64) {
+        let (product, inventory) = (self.at("product"), self.at("inventory"));
+        product.post(&product.admin, "/api/v1/products", json!({ "skuCode": sku, "name": sku, "price": "2.50" })).await.expect(201);
+        inventory.post(&inventory.admin, "/api/v1/inventory", json!({ "skuCode": sku, "quantity": quantity })).await.expect(201);
+    }
+
+    /// What the order process shows of its breaker for a peer.
+    async fn breaker(&self, peer: &str) -> Value {
+        let order = self.at("order");
+        order.get(&order.admin, "/actuator/circuitbreakers").await.expect(200).json()["circuitBreakers"][peer].clone()
+    }
+
+    async fn orders(&self) -> Vec<Value> {
+        let order = self.at("order");
+        order.get(&order.alice, "/api/v1/orders").await.expect(200).json()["content"].as_array().unwrap().clone()
+    }
+}
+
+fn folder(data: &TempDir, module: &str) -> std::path::PathBuf {
+    let folder = data.path().join(module);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn free() -> String {
+    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+}
+
+/// Orders until the breaker has opened; each caller hears soon that it does not work, and when to come back.
+async fn refused_until_open(system: &System, peer: &str) {
+    let order = system.at("order");
+    for attempt in 0..8 {
+        let started = Instant::now();
+        let refused = order.order(&[("r", 1)]).await.expect(503);
+        assert!(started.elapsed() < PROMPT, "{peer} {attempt}: {:?}", started.elapsed());
+        assert_eq!(refused.message(), format!("{peer} is not available"));
+        let seconds: u64 = refused.headers["retry-after"].parse().unwrap();
+        assert!((1..=OPEN.as_secs()).contains(&seconds), "{seconds}");
+    }
+    let breaker = system.breaker(peer).await;
+    assert_eq!(breaker["state"], "OPEN", "{breaker}");
+    assert!(breaker["failedCalls"].as_u64().unwrap() >= 3, "{breaker}");
+    assert!(breaker["notPermittedCalls"].as_u64().unwrap() >= 1, "{breaker}");
+    // an open breaker is told, and is no reason to take this process out of service
+    let health = order.send(actix_web::http::Method::GET, "/actuator/health/readiness", &[], "").await.expect(200).json();
+    assert_eq!(health["components"]["circuitBreakers"]["details"][peer]["status"], "CIRCUIT_OPEN", "{health}");
+    let metrics = order.send(actix_web::http::Method::GET, "/actuator/prometheus", &[], "").await.text;
+    assert!(metrics.contains(&format!(r#"resilience4j_circuitbreaker_state{{name="{peer}",state="open"}} 1"#)), "{metrics}");
+}
+
+/// The peer is back: the order path is itself again within a second after that and the open time.
+async fn itself_again(system: &System, peer: &str) {
+    let (order, back) = (system.at("order"), Instant::now());
+    while order.order(&[("r", 1)]).await.status != 201 {
+        assert!(back.elapsed() < OPEN + PROMPT, "{}", system.breaker(peer).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for _ in 0..5 {
+        order.order(&[("r", 1)]).await.expect(201);
+    }
+    assert_eq!(system.breaker(peer).await["state"], "CLOSED");
+}
+
+/// Waits until nothing is held, and fails unless so many pieces were sold.
+async fn assert_sold(system: &System, sold: i64) {
+    let inventory = system.at("inventory");
+    crate::support::wait_for("nothing is held any more", || async {
+        let stock = inventory.stock("r").await;
+        if stock["held"] == 0 && stock["sold"] == sold && stock["quantity"] == 100 - sold { Ok(()) } else { Err(stock.to_string()) }
+    })
+    .await;
+}
+
+#[test]
+fn without_the_catalogue_nothing_is_ordered_and_it_comes_back() {
+    on_system(async {
+        let mut system = System::start().await;
+        system.stocked("r", 100).await;
+        system.at("order").order(&[("r", 1)]).await.expect(201);
+        let before = system.orders().await;
+        system.kill("product");
+        refused_until_open(&system, "product").await;
+        assert_eq!(system.orders().await, before, "nothing was written");
+        assert_sold(&system, 1).await;
+        system.bring_up("product");
+        itself_again(&system, "product").await;
+        assert_sold(&system, 7).await;
+    });
+}
+
+#[test]
+fn without_stock_keeping_no_order_is_half_made_and_it_comes_back() {
+    on_system(async {
+        let mut system = System::start().await;
+        system.stocked("r", 100).await;
+        system.at("order").order(&[("r", 1)]).await.expect(201);
+        assert_sold(&system, 1).await;
+        system.kill("inventory");
+        refused_until_open(&system, "inventory").await;
+        let states: Vec<_> = system.orders().await.iter().map(|o| o["status"].as_str().unwrap_or_default().to_string()).collect();
+        assert_eq!(states.iter().filter(|s| *s == "PLACED").count(), 1, "{states:?}");
+        assert!(!states.contains(&"PENDING".to_string()), "{states:?}");
+        system.bring_up("inventory");
+        itself_again(&system, "inventory").await;
+        assert_sold(&system, 7).await;
+    });
+}
+
+/// The worst kind of trouble: a peer that takes the connection and says nothing.
+#[test]
+fn a_peer_that_hangs_is_not_waited_for() {
+    on_system(async {
+        let mut system = System::start().await;
+        system.stocked("r", 100).await;
+        system.kill("inventory");
+        let port: u16 = system.url("inventory").rsplit(':').next().unwrap().parse().unwrap();
+        let silent = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        refused_until_open(&system, "inventory").await;
+        drop(silent);
+        system.bring_up("inventory");
+        itself_again(&system, "inventory").await;
+        assert_sold(&system, 6).await;
+    });
+}
+
+/// An administrator opens a breaker by hand, and closes it again.
+#[test]
+fn a_breaker_is_set_by_hand() {
+    on_system(async {
+        let system = System::start().await;
+        system.stocked("r", 100).await;
+        let c = system.at("order");
+        let path = "/actuator/circuitbreakers/product";
+        c.post(&c.alice, path, json!({ "updateState": "FORCE_OPEN" })).await.expect(403);
+        c.get(&c.alice, "/actuator/circuitbreakers").await.expect(403);
+        let answer = c.post(&c.admin, path, json!({ "updateState": "FORCE_OPEN" })).await.expect(200).json();
+        assert_eq!(answer["currentState"], "FORCED_OPEN");
+        assert_eq!(c.order(&[("r", 1)]).await.expect(503).headers["retry-after"], OPEN.as_secs().to_string());
+        c.post(&c.admin, path, json!({ "updateState": "CLOSE" })).await.expect(200);
+        c.order(&[("r", 1)]).await.expect(201);
+        c.post(&c.admin, path, json!({ "updateState": "AJAR" })).await.expect(400);
+        c.post(&c.admin, "/actuator/circuitbreakers/nobody", json!({ "updateState": "CLOSE" })).await.expect(404);
+        let breaker = system.breaker("inventory").await;
+        assert_eq!((&breaker["state"], &breaker["failureRate"], &breaker["bufferedCalls"]), (&json!("CLOSED"), &json!("-1.0%"), &json!(1)));
+        assert_eq!(breaker["failureRateThreshold"], "50.0%");
+    });
+}
