@@ -62,9 +62,10 @@ fn remote(shop: &Shop) -> Side {
     let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
     let issuer = format!("{}{REALM}", shop.client.url);
     let credentials = Arc::new(ClientCredentials::new(&issuer, "tradepost-service", secret.trim()));
+    let peers = tradepost::platform::resilience::Peers::new(Default::default(), &Default::default()).unwrap();
     let to = |module: &'static str| {
         let discovery = Arc::new(Fixed(BTreeMap::from([(module.to_string(), format!("{}/", shop.client.url))])));
-        Arc::new(Remote { module, discovery, credentials: credentials.clone(), send_twice: false })
+        Arc::new(Remote { module, peer: peers.of(module).unwrap(), discovery, credentials: credentials.clone(), send_twice: false })
     };
     Side {
         product: Arc::new(ProductClient(to("product"))),
