@@ -9,6 +9,7 @@ use crate::platform::contract::client::Remote;
 use crate::platform::contract::openapi;
 use crate::platform::discovery::{Discovery, Fixed, Loopback};
 use crate::platform::host::{Host, Late, Parts, StartError};
+use crate::platform::web::FrontDoor;
 use crate::shop::inventory::api::{InventoryApi, InventoryClient};
 use crate::shop::notification::api::NotificationClient;
 use crate::shop::order::api::{OrderApi, OrderClient};
@@ -22,6 +23,8 @@ pub struct Shop {
     pub modules: Vec<Module>,
     /// What they serve and run.
     pub parts: Parts,
+    /// Answers what is no endpoint's, where the gateway runs here.
+    pub door: Option<Arc<dyn FrontDoor>>,
     /// Checks access tokens.
     pub authenticator: Authenticator,
     /// Users of the built-in issuer that are announced, with their roles.
@@ -50,6 +53,14 @@ struct Wiring<'a> {
 impl Wiring<'_> {
     fn runs(&self, module: Module) -> bool {
         self.chosen.contains(&module)
+    }
+
+    /// Every module's instances for the gateway: those that run here are behind this process's own front door.
+    #[cfg(feature = "gateway")]
+    fn discovery(&self) -> Arc<dyn Discovery> {
+        let mut addresses = self.host.settings.peers.clone();
+        addresses.extend(self.chosen.iter().filter(|m| **m != Module::Gateway).map(|m| (m.name().to_string(), self.here.clone())));
+        Arc::new(Fixed(addresses))
     }
 
     fn remote(&self, module: Module) -> Arc<Remote> {
@@ -111,12 +122,16 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     if wiring.runs(Module::Registry) {
         join(&mut all, crate::shop::registry::build(host)?);
     }
+    #[cfg_attr(not(feature = "gateway"), expect(unused_mut))]
+    let mut door: Option<Arc<dyn FrontDoor>> = None;
     #[cfg(feature = "gateway")]
     if wiring.runs(Module::Gateway) {
-        join(&mut all, crate::shop::gateway::build(host)?);
+        let built = crate::shop::gateway::build(host, wiring.discovery())?;
+        join(&mut all, built.parts);
+        door = Some(built.door);
     }
     let authenticator = Authenticator::new(&issuer, &identity.audience);
-    Ok(Shop { modules: chosen, parts: all, authenticator, demo_users })
+    Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users })
 }
 
 fn build_product(wiring: &Wiring, all: &mut Parts) -> Result<Option<Arc<dyn ProductApi>>, StartError> {
