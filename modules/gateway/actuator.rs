@@ -42,9 +42,9 @@ pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
             let found = table.routes.iter().find(|route| route.definition.id == id(request));
             found.map(|route| HttpResponse::Ok().json(show(route))).ok_or_else(|| Problem::new(404, format!("no route `{}`", id(request))))
         }),
-        get("global_filters", "/actuator/gateway/globalfilters", |_, _| Ok(HttpResponse::Ok().json(Map::from_iter(
-            GLOBAL.map(|(name, order)| (name.to_string(), json!(order))),
-        )))),
+        get("global_filters", "/actuator/gateway/globalfilters", |_, _| {
+            Ok(HttpResponse::Ok().json(Map::from_iter(GLOBAL.map(|(name, order)| (name.to_string(), json!(order))))))
+        }),
         get("route_filters", "/actuator/gateway/routefilters", |_, _| Ok(names(&filters::KNOWN))),
         get("route_predicates", "/actuator/gateway/routepredicates", |_, _| Ok(names(&predicates::KNOWN))),
         Endpoint::raw("gateway", "add_route", Method::POST, "/actuator/gateway/routes/{id}", Access::Admin, move |_, request, payload| {

@@ -85,11 +85,7 @@ impl Breaker {
                 results.push(failed);
                 let failures = results.iter().filter(|f| **f).count();
                 (results.len() >= self.window.half_open).then(|| {
-                    if too_many(failures, results.len()) {
-                        State::Open(now + self.window.open)
-                    } else {
-                        State::Closed(VecDeque::new())
-                    }
+                    if too_many(failures, results.len()) { State::Open(now + self.window.open) } else { State::Closed(VecDeque::new()) }
                 })
             }
         };

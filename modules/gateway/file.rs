@@ -227,7 +227,8 @@ fn windows(value: &Value, into: &mut BTreeMap<String, Window>) -> Result<(), Str
         let at = |names: [&str; 2]| names.iter().find_map(|name| find(settings, name)).map(text);
         let number = |names: [&str; 2], old: usize| at(names).map_or(Ok(old), |n| n.parse().map_err(|_| format!("{}: `{n}`", names[0])));
         window.size = number(["sliding-window-size", "slidingWindowSize"], window.size)?.max(1);
-        window.half_open = number(["permitted-number-of-calls-in-half-open-state", "permittedNumberOfCallsInHalfOpenState"], window.half_open)?;
+        window.half_open =
+            number(["permitted-number-of-calls-in-half-open-state", "permittedNumberOfCallsInHalfOpenState"], window.half_open)?;
         if let Some(rate) = at(["failure-rate-threshold", "failureRateThreshold"]) {
             window.percent = rate.parse().map_err(|_| format!("failure-rate-threshold: `{rate}`"))?;
         }

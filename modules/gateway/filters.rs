@@ -11,10 +11,28 @@ use std::time::Duration;
 
 /// All that are known.
 pub(super) const KNOWN: [&str; 22] = [
-    "AddRequestHeader", "AddRequestParameter", "AddResponseHeader", "CircuitBreaker", "DedupeResponseHeader", "PrefixPath",
-    "PreserveHostHeader", "RedirectTo", "RemoveRequestHeader", "RemoveRequestParameter", "RemoveResponseHeader", "RequestRateLimiter",
-    "RequestSize", "Retry", "RewritePath", "SecureHeaders", "SetPath", "SetRequestHeader", "SetResponseHeader", "SetStatus",
-    "StripPrefix", "TokenRelay",
+    "AddRequestHeader",
+    "AddRequestParameter",
+    "AddResponseHeader",
+    "CircuitBreaker",
+    "DedupeResponseHeader",
+    "PrefixPath",
+    "PreserveHostHeader",
+    "RedirectTo",
+    "RemoveRequestHeader",
+    "RemoveRequestParameter",
+    "RemoveResponseHeader",
+    "RequestRateLimiter",
+    "RequestSize",
+    "Retry",
+    "RewritePath",
+    "SecureHeaders",
+    "SetPath",
+    "SetRequestHeader",
+    "SetResponseHeader",
+    "SetStatus",
+    "StripPrefix",
+    "TokenRelay",
 ];
 
 const SECURE: [(&str, &str); 8] = [

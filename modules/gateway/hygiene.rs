@@ -110,8 +110,21 @@ fn for_one_hop(name: &HeaderName) -> bool {
 fn speaks_for_us(name: &HeaderName) -> bool {
     let name = name.as_str();
     let prefixes = ["x-user", "x-auth-", "x-authenticated", "x-remote-", "remote-user", "x-forwarded", "x-client-cert", "x-ssl-client"];
-    let exact = ["forwarded", "x-real-ip", "x-original-url", "x-rewrite-url", "x-original-uri", "x-principal", "x-roles", "x-http-method",
-        "x-http-method-override", "x-method-override", "x-cluster-client-ip", "true-client-ip", "x-request-timeout-ms"];
+    let exact = [
+        "forwarded",
+        "x-real-ip",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-original-uri",
+        "x-principal",
+        "x-roles",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "x-request-timeout-ms",
+    ];
     prefixes.iter().any(|prefix| name.starts_with(prefix)) || exact.contains(&name)
 }
 

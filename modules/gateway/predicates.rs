@@ -12,9 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// All that are known.
-pub(super) const KNOWN: [&str; 12] = [
-    "After", "Before", "Between", "Cookie", "Header", "Host", "Method", "Path", "Query", "RemoteAddr", "Weight", "XForwardedRemoteAddr",
-];
+pub(super) const KNOWN: [&str; 12] =
+    ["After", "Before", "Between", "Cookie", "Header", "Host", "Method", "Path", "Query", "RemoteAddr", "Weight", "XForwardedRemoteAddr"];
 
 /// One condition; a route takes what meets all of its own.
 #[derive(Debug, Clone)]

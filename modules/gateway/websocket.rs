@@ -1,13 +1,13 @@
 //! WebSocket: the handshake is handed on, then bytes flow both ways as they come.
 
 use super::upstream::Failure;
+use actix_web::HttpRequest;
 use actix_web::HttpResponse;
 use actix_web::body::BodyStream;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Bytes, BytesMut};
-use actix_web::HttpRequest;
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,7 +37,13 @@ pub(super) struct Handshake {
 }
 
 /// Hands the handshake on, headers as given; `base` is `http://host:port`.
-pub(super) async fn handshake(base: &str, target: &str, headers: &HeaderMap, connect: Duration, limit: Duration) -> Result<Handshake, Failure> {
+pub(super) async fn handshake(
+    base: &str,
+    target: &str,
+    headers: &HeaderMap,
+    connect: Duration,
+    limit: Duration,
+) -> Result<Handshake, Failure> {
     let authority = base.strip_prefix("http://").ok_or_else(|| Failure::Unreached("WebSocket goes to http:// upstreams only".into()))?;
     let has_port = authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
     let address = if has_port { authority.to_string() } else { format!("{authority}:80") };

@@ -25,7 +25,9 @@ fn both_prefixes_nested_or_dotted_are_read() {
         "spring.cloud.gateway.server.webflux:\n     routes:\n",
         "spring.cloud:\n  gateway.routes:\n",
     ] {
-        let file = format!("server: {{port: 1}}\n---\n{start}      - {{id: a, uri: 'lb://Product-Service', predicates: ['Path=/a/**,/b', Method=GET]}}\n");
+        let file = format!(
+            "server: {{port: 1}}\n---\n{start}      - {{id: a, uri: 'lb://Product-Service', predicates: ['Path=/a/**,/b', Method=GET]}}\n"
+        );
         let document = parse(&file).unwrap_or_else(|e| panic!("{start}: {e}"));
         assert_eq!(document.routes.len(), 1, "{start}");
         assert_eq!(document.routes[0].predicates[0].args.list(0, "patterns"), ["/a/**", "/b"]);
@@ -35,7 +37,7 @@ fn both_prefixes_nested_or_dotted_are_read() {
 
 #[test]
 fn shortcut_and_long_form_mean_the_same() {
-    let file = r#"
+    let file = r##"
 spring.cloud.gateway:
   default-filters: [AddResponseHeader=X-All, yes]
   httpclient: {connect-timeout: 500, response-timeout: 5s}
@@ -59,7 +61,7 @@ spring.cloud.gateway:
     - name: CircuitBreaker
       args: {name: cb, fallbackUri: "forward:/f", statusCodes: [500, NOT_FOUND]}
 resilience4j.circuitbreaker.instances.cb: {slidingWindowSize: 10, wait-duration-in-open-state: 50s}
-"#;
+"##;
     let document = parse(file).unwrap();
     assert_eq!(document.windows["cb"], Window { size: 10, open: Duration::from_secs(50), ..Window::default() });
     let table = table(&document).unwrap();
@@ -83,7 +85,10 @@ fn what_is_wrong_is_said_with_the_routes_id() {
         ("- {id: r, uri: 'http://h', filters: ['StripPrefix=x']}", "StripPrefix: parts: `x`"),
         ("- {id: r, uri: 'http://h', filters: ['RedirectTo=200, /x']}", "200 OK is no redirection"),
         ("- {id: r, uri: 'http://h', filters: [{name: RequestRateLimiter}]}", "RequestRateLimiter: lacks"),
-        ("- {id: r, uri: 'http://h', filters: [{name: CircuitBreaker, args: {name: x, fallbackUri: 'http://y'}}]}", "expected forward:/path"),
+        (
+            "- {id: r, uri: 'http://h', filters: [{name: CircuitBreaker, args: {name: x, fallbackUri: 'http://y'}}]}",
+            "expected forward:/path",
+        ),
         ("- {id: r, uri: 'http://h', metadata: {response-timeout: soon}}", "metadata response-timeout: `soon`"),
         ("- {id: r, uri: '${NO_SUCH_VARIABLE}'}", "NO_SUCH_VARIABLE is not in the environment"),
         ("- {id: r, uri: 'http://h'}\n- {id: r, uri: 'http://h'}", "route `r` is there twice"),
@@ -97,9 +102,20 @@ fn what_is_wrong_is_said_with_the_routes_id() {
 #[test]
 fn patterns_match_as_in_spring() {
     for (pattern, path, expected) in [
-        ("/a/**", "/a", true), ("/a/**", "/a/b/c", true), ("/a/**", "/ab", false), ("/a/*", "/a/b", true), ("/a/*", "/a/b/c", false),
-        ("/a/?", "/a/b", true), ("/a/?", "/a/bc", false), ("/a/{x}", "/a/b/", true), ("/a/{x:\\d{2}}", "/a/12", true),
-        ("/a/{x:\\d{2}}", "/a/123", false), ("/{*all}", "/a/b", true), ("/**", "/", true), ("/a.b", "/axb", false), ("/*.html", "/x.html", true),
+        ("/a/**", "/a", true),
+        ("/a/**", "/a/b/c", true),
+        ("/a/**", "/ab", false),
+        ("/a/*", "/a/b", true),
+        ("/a/*", "/a/b/c", false),
+        ("/a/?", "/a/b", true),
+        ("/a/?", "/a/bc", false),
+        ("/a/{x}", "/a/b/", true),
+        ("/a/{x:\\d{2}}", "/a/12", true),
+        ("/a/{x:\\d{2}}", "/a/123", false),
+        ("/{*all}", "/a/b", true),
+        ("/**", "/", true),
+        ("/a.b", "/axb", false),
+        ("/*.html", "/x.html", true),
     ] {
         assert_eq!(Pattern::path(pattern, true).unwrap().matches(path), expected, "{pattern} {path}");
     }
@@ -108,8 +124,11 @@ fn patterns_match_as_in_spring() {
     assert!(Pattern::path("/a/{x}/{*rest}", true).unwrap().capture("/a/1/2/3", &mut found));
     assert_eq!((found["x"].as_str(), found["rest"].as_str()), ("1", "2/3"));
     for (pattern, host, expected) in [
-        ("**.shop.org", "a.b.shop.org", true), ("**.shop.org", "shop.org", true), ("*.shop.org", "a.b.shop.org", false),
-        ("{sub}.shop.org", "EU.shop.org", true), ("shop.org", "shopxorg", false),
+        ("**.shop.org", "a.b.shop.org", true),
+        ("**.shop.org", "shop.org", true),
+        ("*.shop.org", "a.b.shop.org", false),
+        ("{sub}.shop.org", "EU.shop.org", true),
+        ("shop.org", "shopxorg", false),
     ] {
         assert_eq!(Pattern::host(pattern).unwrap().matches(host), expected, "{pattern} {host}");
     }

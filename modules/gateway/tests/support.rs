@@ -204,7 +204,9 @@ pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: 
 
 /// One route for everything under `/`.
 pub(super) fn one(filters: &str) -> String {
-    format!("spring:\n  cloud:\n    gateway:\n      routes:\n      - id: one\n        uri: URL\n        predicates:\n        - Path=/**\n        filters: [{filters}]\n")
+    format!(
+        "spring:\n  cloud:\n    gateway:\n      routes:\n      - id: one\n        uri: URL\n        predicates:\n        - Path=/**\n        filters: [{filters}]\n"
+    )
 }
 
 pub(super) struct Got {
@@ -251,7 +253,9 @@ impl Front {
     }
 }
 
-pub(super) async fn got(mut response: awc::ClientResponse<impl futures_util::Stream<Item = Result<Bytes, actix_web::error::PayloadError>> + Unpin>) -> Got {
+pub(super) async fn got(
+    mut response: awc::ClientResponse<impl futures_util::Stream<Item = Result<Bytes, actix_web::error::PayloadError>> + Unpin>,
+) -> Got {
     let body = response.body().limit(1 << 27).await.unwrap();
     Got { status: response.status().as_u16(), headers: response.headers().clone(), body }
 }
