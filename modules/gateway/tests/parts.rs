@@ -2,10 +2,11 @@
 
 use super::super::breaker::{Breaker, Window};
 use super::super::file::{Args, Document, duration, parse};
-use super::super::hygiene::clean_path;
+use super::super::hygiene::{clean_path, response_headers};
 use super::super::limit::{Limiter, Rate};
 use super::super::pattern::{Pattern, Range};
 use super::super::routes::{Table, builtin};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,7 @@ spring.cloud.gateway:
     order: -1
     predicates:
     - name: Path
-      args: {patterns: [/a/{x}, /b/**], matchTrailingSlash: false}
+      args: {patterns: ['/a/{x}', '/b/**'], matchTrailingSlash: false}
     filters:
     - name: Retry
       args: {retries: 2, statuses: BAD_GATEWAY, methods: "GET,POST", backoff: {firstBackoff: 10ms, maxBackoff: 50ms, factor: 2}}
@@ -181,4 +182,13 @@ fn the_shops_own_routes_are_good() {
     assert_eq!(table.routes.len(), 6);
     assert_eq!(duration("PT5S").unwrap(), Duration::from_secs(5));
     assert!(Args::default().need(0, &["x"], false).is_err());
+}
+
+#[test]
+fn an_answers_headers_for_one_hop_stay() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("upgrade", "h2c"), ("etag", "1")] {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    assert_eq!(response_headers(&headers).keys().collect::<Vec<_>>(), ["etag"]);
 }

@@ -84,7 +84,7 @@ async fn each_filter_does_what_it_should() {
     assert_eq!((&headers["host"], &headers["authorization"]), (&json!(["shop.org"]), &json!(["Bearer t"])));
     assert_eq!((got.status, got.header("x-out"), got.header("x-replaced"), got.header("content-type")), (202, "a,b", "z", ""));
     assert_eq!(got.headers.get_all("x-twice").collect::<Vec<_>>(), ["b"]);
-    assert_eq!((got.header("x-frame-options"), got.header("x-hop")), ("DENY", ""));
+    assert_eq!(got.header("x-frame-options"), "DENY");
     let door = front(&upstream, &one("'RedirectTo=302, https://shop.org/'"), &[], |_| {});
     let got = door.get("/x").await;
     assert_eq!((got.status, got.header("location")), (302, "https://shop.org/"));

@@ -41,7 +41,6 @@ pub(super) struct Seen {
 }
 
 pub(super) struct Upstream {
-    pub(super) address: SocketAddr,
     pub(super) url: String,
     pub(super) seen: Arc<Seen>,
 }
@@ -57,8 +56,6 @@ fn answer(name: String, seen: web::Data<Seen>, request: HttpRequest, body: Bytes
     HttpResponse::Ok()
         .append_header(("x-twice", "a"))
         .append_header(("x-twice", "b"))
-        .append_header(("connection", "x-hop"))
-        .append_header(("x-hop", "1"))
         .json(json!({ "name": name, "method": request.method().as_str(), "target": target, "headers": headers, "body": body.len() }))
 }
 
@@ -124,7 +121,7 @@ impl Upstream {
         .unwrap()
         .run();
         actix_web::rt::spawn(server);
-        Self { address, url, seen: seen.into_inner() }
+        Self { url, seen: seen.into_inner() }
     }
 
     pub(super) fn targets(&self) -> Vec<String> {
