@@ -179,6 +179,7 @@ pub(super) fn parse(yaml: &str) -> Result<Document, String> {
     for part in serde_yaml_ng::Deserializer::from_str(yaml) {
         let mut value = Value::deserialize(part).map_err(|e| e.to_string())?;
         resolve(&mut value)?;
+        let value = nest(value);
         for prefix in PREFIXES {
             let at = |key: &str| find(&value, &format!("{prefix}{key}"));
             for (index, route) in items(at("routes"))?.iter().enumerate() {
@@ -211,15 +212,33 @@ fn items(value: Option<&Value>) -> Result<&[Value], String> {
     }
 }
 
-/// Looks a dotted key up where its dots may be nesting or part of a key.
+/// Looks a dotted key up.
 fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
-    if key.is_empty() {
-        return Some(value);
+    key.split('.').try_fold(value, |value, name| value.get(name))
+}
+
+/// Makes dotted keys nested ones. Lists stay: what is in them are names of a route's own.
+fn nest(value: Value) -> Value {
+    let Value::Object(members) = value else { return value };
+    let mut nested = Map::new();
+    for (key, inner) in members {
+        let inner = key.rsplit('.').fold(nest(inner), |inner, name| Value::Object(Map::from_iter([(name.to_string(), inner)])));
+        if let Value::Object(inner) = inner {
+            merge(&mut nested, inner);
+        }
     }
-    value.as_object()?.iter().find_map(|(name, inner)| {
-        let rest = key.strip_prefix(name.as_str())?;
-        if rest.is_empty() { Some(inner) } else { find(inner, rest.strip_prefix('.')?) }
-    })
+    Value::Object(nested)
+}
+
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
 }
 
 fn windows(value: &Value, into: &mut BTreeMap<String, Window>) -> Result<(), String> {

@@ -1,20 +1,21 @@
 //! A request's way through: checked, matched, filtered, sent, answered.
 
 use super::breaker::Breakers;
+use super::exchange::{NEVER, module, ours, refusal, target, until};
 use super::file::{Definition, Part};
-use super::filters::{Circuit, Filter, Outgoing, Retry, escaped};
+use super::filters::{Filter, Outgoing, escaped};
 use super::hygiene::{self, CleanPath, Origin, clean_path};
 use super::limit::{Limiter, Rate, Verdict};
 use super::metrics::Metrics;
 use super::pattern::{Pattern, Range};
 use super::predicates::Incoming;
-use super::routes::{Route, Table, Target, locator};
+use super::routes::{Dice, Route, Table, Target, locator};
 use super::table::Routes;
-use super::upstream::{Answer, Body, Failure, send};
+use super::upstream::Body;
 use super::websocket;
 use crate::platform::contract::Access;
-use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER};
-use crate::platform::discovery::{Discovery, Outcome, Picked};
+use crate::platform::cx::{Caller, Cx, TRACE_HEADER};
+use crate::platform::discovery::{Discovery, Outcome};
 use crate::platform::host::{Host, StartError};
 use crate::platform::problem::Problem;
 use crate::platform::web::{Admission, FrontDoor};
@@ -26,55 +27,37 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 /// A fallback may itself be a route with a fallback, but not for ever.
 const MOST_FALLBACKS: u32 = 3;
-/// Where a route knows no limit.
-const NEVER: Duration = Duration::from_secs(86_400);
-/// Bodies up to this are kept where a route retries their method.
-const KEPT: u64 = 64 * 1024;
-/// Times a request that was not sent is tried at another instance.
-const MOVES: u32 = 2;
-
-/// Names in `lb://`, and the modules behind them.
-const SERVICES: [(&str, &str); 6] = [
-    ("product-service", "product"),
-    ("inventory-service", "inventory"),
-    ("order-service", "order"),
-    ("notification-service", "notification"),
-    ("identity-service", "identity"),
-    ("api-gateway", "gateway"),
-];
-
 /// The front door.
 pub(super) struct Gateway {
     pub(super) routes: Routes,
-    discovery: Arc<dyn Discovery>,
+    pub(super) discovery: Arc<dyn Discovery>,
     limiter: Limiter,
-    breakers: Breakers,
+    pub(super) breakers: Breakers,
     metrics: Metrics,
     public: Vec<Pattern>,
     proxies: Vec<Range>,
     rate: Option<Rate>,
     locator: bool,
     body_limit: u64,
-    connect: Duration,
+    pub(super) connect: Duration,
     /// Our name in `Via`, by which we know our own requests.
     via: String,
-    pub(super) random: AtomicU64,
+    dice: Dice,
     draining: CancellationToken,
 }
 
 /// One request on its way.
-struct Trip<'a> {
-    cx: &'a Cx,
-    request: &'a HttpRequest,
+pub(super) struct Trip<'a> {
+    pub(super) cx: &'a Cx,
+    pub(super) request: &'a HttpRequest,
     origin: &'a Origin,
-    table: &'a Table,
+    pub(super) table: &'a Table,
 }
 
 type Variables = BTreeMap<String, String>;
@@ -100,17 +83,9 @@ impl Gateway {
             body_limit: settings.body_limit.unwrap_or(host.settings.server.body_limit as u64),
             connect: Duration::from_millis(settings.connect_ms),
             via: format!("1.1 tradepost-{}", id.simple()),
-            random: AtomicU64::new(id.as_u64_pair().0),
+            dice: Dice::new(id.as_u64_pair().0),
             draining: host.draining.clone(),
         })
-    }
-
-    /// SplitMix64: even, quick, and the same again from the same seed.
-    fn draw(&self) -> f64 {
-        let mut z = self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     fn limit(&self, whose: &str, cx: &Cx, origin: &Origin, rate: Rate) -> Verdict {
@@ -123,7 +98,7 @@ impl Gateway {
 
     fn find<'t>(&self, table: &'t Table, request: &HttpRequest, origin: &Origin, path: &str) -> Option<(&'t Route, Variables)> {
         let incoming = Incoming { request, path, origin, now: OffsetDateTime::now_utc() };
-        table.find(&incoming, || self.draw())
+        table.find(&incoming, || self.dice.roll())
     }
 
     /// A route made up for this request, where services are served under their names.
@@ -141,8 +116,8 @@ impl Gateway {
 
     async fn enter(&self, cx: &Cx, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
         let path = clean_path(request.uri().path())?;
-        let ours = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.contains(&self.via));
-        if request.headers().get_all(header::VIA).any(ours) {
+        let by_us = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.contains(&self.via));
+        if request.headers().get_all(header::VIA).any(by_us) {
             // we sent it to ourselves: the module that should have it is here and has no such path
             return Err(nothing_here());
         }
@@ -259,105 +234,6 @@ impl Gateway {
         }
     }
 
-    /// Sends it, unless the breaker is open; also whether the breaker counts the outcome as a failure.
-    async fn guarded(
-        &self,
-        trip: &Trip<'_>,
-        route: &Route,
-        out: &Outgoing,
-        body: &Body,
-        retry: Option<&Retry>,
-        circuit: Option<&Circuit>,
-    ) -> (Result<Answer, Failure>, bool) {
-        let breaker = circuit.map(|circuit| (self.breakers.get(&circuit.name, &trip.table.windows), circuit));
-        if let Some((breaker, _)) = &breaker
-            && let Err(wait) = breaker.admit(Instant::now())
-        {
-            return (Err(Failure::Open(wait)), true);
-        }
-        let result = self.exchange(trip, route, out, body, retry).await;
-        let failed = match &result {
-            Err(Failure::TooLarge(_) | Failure::ClientGone) => false,
-            Err(_) => true,
-            Ok(answer) => circuit.is_some_and(|circuit| circuit.statuses.contains(&answer.status)),
-        };
-        if let Some((breaker, _)) = &breaker {
-            breaker.report(failed, Instant::now());
-        }
-        (result, failed)
-    }
-
-    /// Sends it, again where that is right.
-    async fn exchange(
-        &self,
-        trip: &Trip<'_>,
-        route: &Route,
-        out: &Outgoing,
-        body: &Body,
-        retry: Option<&Retry>,
-    ) -> Result<Answer, Failure> {
-        let method = trip.request.method();
-        let retry = retry.filter(|retry| retry.covers(method));
-        if retry.is_some() {
-            body.keep(KEPT).await?;
-        }
-        let until = until(trip, route, retry);
-        let (mut avoid, mut moves, mut retries) = (None, 0, 0);
-        loop {
-            let (base, picked) = self.pick(&route.target, avoid.as_deref())?;
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Failure::Late);
-            }
-            let limit = route.response.unwrap_or(NEVER).min(left);
-            let mut headers = out.headers.clone();
-            headers.insert(HeaderName::from_static(TIMEOUT_HEADER), HeaderValue::from(limit.as_millis().max(1) as u64));
-            let url = format!("{base}{}", target(out));
-            let connect = route.connect.unwrap_or(self.connect).min(left);
-            let result = send(method, &url, &headers, body, connect, limit, picked).await;
-            let elsewhere = matches!(route.target, Target::Service(_)) && moves < MOVES;
-            let move_on = elsewhere
-                && match &result {
-                    Err(Failure::Unreached(_)) => true,
-                    Err(Failure::Broken(_)) => method.is_safe(),
-                    _ => false,
-                };
-            let again = retry.filter(|r| retries < r.retries).filter(|r| match &result {
-                Ok(answer) => r.after(answer.status),
-                Err(failure) => matches!(failure, Failure::Unreached(_) | Failure::Broken(_) | Failure::Late),
-            });
-            if !body.whole() || (!move_on && again.is_none()) {
-                return result;
-            }
-            avoid = Some(base);
-            match again.filter(|_| !move_on) {
-                None => moves += 1,
-                Some(retry) => {
-                    let pause = retry.pause(retries);
-                    if Instant::now() + pause >= until {
-                        return result;
-                    }
-                    tokio::time::sleep(pause).await;
-                    retries += 1;
-                }
-            }
-            if let Ok(answer) = result {
-                answer.discard();
-            }
-        }
-    }
-
-    fn pick(&self, target: &Target, avoid: Option<&str>) -> Result<(String, Option<Picked>), Failure> {
-        match target {
-            Target::Fixed(base) => Ok((base.clone(), None)),
-            Target::Nowhere => Err(Failure::Unknown("nobody".into())),
-            Target::Service(name) => {
-                let picked = self.discovery.pick(module(name), avoid).ok_or_else(|| Failure::Unknown(name.clone()))?;
-                Ok((picked.base_url.clone(), Some(picked)))
-            }
-        }
-    }
-
     /// Opens a WebSocket.
     async fn open(
         &self,
@@ -398,8 +274,7 @@ impl FrontDoor for Gateway {
             let origin = Origin::of(request, &self.proxies);
             let table = self.routes.table();
             let found = self.find(&table, request, &origin, &path.plain);
-            let own = |name: &str| SERVICES.iter().any(|(service, _)| *service == name);
-            if found.is_some_and(|(route, _)| matches!(&route.target, Target::Service(name) if own(name))) {
+            if found.is_some_and(|(route, _)| matches!(&route.target, Target::Service(name) if ours(name))) {
                 return Ok(Access::Public);
             }
         }
@@ -417,23 +292,6 @@ impl FrontDoor for Gateway {
         let refusal = (!verdict.allowed).then(limited);
         Admission { headers: verdict.headers, refusal }
     }
-}
-
-fn module(service: &str) -> &str {
-    SERVICES.iter().find(|(name, _)| *name == service).map_or(service, |(_, module)| module)
-}
-
-fn target(out: &Outgoing) -> String {
-    if out.query.is_empty() { out.path.clone() } else { format!("{}?{}", out.path, out.query) }
-}
-
-/// When this request is of no use any more.
-fn until(trip: &Trip, route: &Route, retry: Option<&Retry>) -> Instant {
-    let Some(response) = route.response else { return trip.cx.deadline };
-    let tries = retry.map_or(1, |retry| retry.retries.saturating_add(1));
-    let own = Instant::now() + response.min(NEVER).saturating_mul(tries).min(NEVER);
-    // a route's own limit may be longer than the common one, but never than what the client waits
-    if trip.request.headers().contains_key(TIMEOUT_HEADER) { own.min(trip.cx.deadline) } else { own }
 }
 
 fn nothing_here() -> Problem {
@@ -471,25 +329,4 @@ fn finish(route: &Route, variables: &Variables, mut response: HttpResponse<BoxBo
     route.filters.iter().rev().for_each(|filter| filter.after(&mut status, headers, variables));
     *response.status_mut() = status;
     response
-}
-
-fn refusal(route: &Route, failure: Failure) -> Problem {
-    let name = route.definition.uri.split_once("://").map_or("the service", |(_, name)| name);
-    match failure {
-        Failure::TooLarge(limit) => Problem::new(413, format!("the body is larger than {limit} bytes")),
-        Failure::ClientGone => Problem::new(400, "the body broke off"),
-        Failure::Open(wait) => {
-            let mut problem = Problem::unavailable(format!("{name} is not available"));
-            problem.retry_after = Some(wait.as_secs_f32().ceil().max(1.0) as u32);
-            problem
-        }
-        failed => {
-            tracing::warn!(route = route.definition.id, cause = %failed, "no answer");
-            match failed {
-                Failure::Broken(_) => Problem::new(502, format!("{name} broke off; the request may still have been served")),
-                Failure::Late => Problem::new(504, format!("{name} took too long; the request may still be served")),
-                _ => Problem::unavailable(format!("{name} is not available")),
-            }
-        }
-    }
 }

@@ -22,6 +22,7 @@
 
 mod actuator;
 mod breaker;
+mod exchange;
 mod file;
 mod filters;
 mod forward;
