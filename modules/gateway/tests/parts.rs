@@ -40,7 +40,7 @@ fn both_prefixes_nested_or_dotted_are_read() {
 fn shortcut_and_long_form_mean_the_same() {
     let file = r##"
 spring.cloud.gateway:
-  default-filters: [AddResponseHeader=X-All, yes]
+  default-filters: ['AddResponseHeader=X-All, yes']
   httpclient: {connect-timeout: 500, response-timeout: 5s}
   routes:
   - id: short
