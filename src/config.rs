@@ -362,11 +362,50 @@ impl Default for Registry {
 }
 
 /// `gateway.*`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gateway {
     /// Route file in Spring Cloud Gateway's form; none means the built-in routes of the shop.
     pub routes: Option<PathBuf>,
+    /// Path patterns that need no token here; a service behind may still ask for one.
+    pub public: Vec<String>,
+    /// Proxies in front of us, as address ranges: what they say of the client is believed.
+    pub trusted_proxies: Vec<String>,
+    /// Open `/actuator/gateway` to administrators.
+    pub actuator: bool,
+    /// Serve `/{serviceId}/**` for every service that is registered.
+    pub locator: bool,
+    /// Where `/eureka/web` leads, with the page's path there.
+    pub dashboard: String,
+    /// Largest body of a routed request, in bytes; none means `server.body_limit`.
+    pub body_limit: Option<u64>,
+    /// How long connecting to an instance may take, in milliseconds.
+    pub connect_ms: u64,
+    /// Requests a second for each user, or address where no token is needed; 0 for no limit.
+    pub rate: u32,
+    /// Requests at once before `rate` counts; 0 means twice the rate.
+    pub burst: u32,
+    /// Take HTTP/2 from clients that begin with it (prior knowledge, no TLS).
+    pub http2: bool,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        let public = ["/realms/**", "/eureka/web", "/actuator/health/**", "/actuator/info", "/v3/api-docs/**", "/swagger-ui/**"];
+        Self {
+            routes: None,
+            public: public.map(String::from).to_vec(),
+            trusted_proxies: Vec::new(),
+            actuator: false,
+            locator: false,
+            dashboard: "lb://registry/".into(),
+            body_limit: None,
+            connect_ms: 1000,
+            rate: 0,
+            burst: 0,
+            http2: true,
+        }
+    }
 }
 
 /// `log.*`
@@ -440,7 +479,7 @@ fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map
     };
     let mut environment =
         Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").try_parsing(true).source(environment);
-    for list in ["server.modules", "server.origins"] {
+    for list in ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies"] {
         environment = environment.list_separator(",").with_list_parse_key(list);
     }
     let above = Config::builder().add_source(source).add_source(environment);

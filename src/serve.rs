@@ -67,9 +67,11 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         body_limit: server.body_limit,
         timeout: Duration::from_secs(server.request_seconds),
         origins: server.origins.clone(),
+        door: shop.door,
     };
     let limit = Duration::from_secs(server.shutdown_seconds);
-    let http = listen(listener, endpoints, Arc::new(edge), metrics, server.workers, limit)?;
+    let http2 = edge.door.is_some() && settings.gateway.http2;
+    let http = listen(listener, http2, endpoints, Arc::new(edge), metrics, server.workers, limit)?;
     let handle = http.handle();
     actix_web::rt::spawn(http);
 
@@ -158,6 +160,7 @@ pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
 
 fn listen(
     listener: TcpListener,
+    http2: bool,
     endpoints: Vec<crate::platform::contract::Endpoint>,
     edge: Arc<Edge>,
     metrics: prometheus::Registry,
@@ -188,7 +191,8 @@ fn listen(
     if workers > 0 {
         server = server.workers(workers);
     }
-    Ok(server.listen(listener).map_err(|e| StartError(format!("cannot listen: {e}")))?.run())
+    let listening = if http2 { server.listen_auto_h2c(listener) } else { server.listen(listener) };
+    Ok(listening.map_err(|e| StartError(format!("cannot listen: {e}")))?.run())
 }
 
 impl Running {

@@ -9,9 +9,10 @@ use crate::platform::contract::client::Remote;
 use crate::platform::contract::openapi;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
-use crate::platform::discovery::{Discovery, Fixed, Loopback, eureka};
+use crate::platform::discovery::{Discovery, FirstOf, Fixed, Loopback, eureka};
 use crate::platform::host::{Host, Late, Parts, StartError};
 use crate::platform::resilience::Peers;
+use crate::platform::web::FrontDoor;
 use crate::shop::inventory::api::{InventoryApi, InventoryClient};
 use crate::shop::notification::api::NotificationClient;
 use crate::shop::order::api::{OrderApi, OrderClient};
@@ -26,6 +27,8 @@ pub struct Shop {
     pub modules: Vec<Module>,
     /// What they serve and run.
     pub parts: Parts,
+    /// Answers what is no endpoint's, where the gateway runs here.
+    pub door: Option<Arc<dyn FrontDoor>>,
     /// Checks access tokens.
     pub authenticator: Authenticator,
     /// Users of the built-in issuer that are announced, with their roles.
@@ -58,6 +61,18 @@ struct Wiring<'a> {
 impl Wiring<'_> {
     fn runs(&self, module: Module) -> bool {
         self.chosen.contains(&module)
+    }
+
+    /// Every module's instances for the gateway: those that run here are behind this process's own front door.
+    #[cfg(feature = "gateway")]
+    fn discovery(&self) -> Arc<dyn Discovery> {
+        let mut addresses = self.host.settings.peers.clone();
+        addresses.extend(self.chosen.iter().filter(|m| **m != Module::Gateway).map(|m| (m.name().to_string(), self.here.clone())));
+        let fixed: Arc<dyn Discovery> = Arc::new(Fixed(addresses));
+        match &self.registry {
+            Some(view) => Arc::new(FirstOf(vec![fixed, view.clone()])),
+            None => fixed,
+        }
     }
 
     fn remote(&self, module: Module) -> Result<Arc<Remote>, StartError> {
@@ -153,13 +168,17 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     if wiring.runs(Module::Registry) {
         join(&mut all, crate::shop::registry::build(host)?);
     }
+    #[cfg_attr(not(feature = "gateway"), expect(unused_mut))]
+    let mut door: Option<Arc<dyn FrontDoor>> = None;
     #[cfg(feature = "gateway")]
     if wiring.runs(Module::Gateway) {
-        join(&mut all, crate::shop::gateway::build(host)?);
+        let built = crate::shop::gateway::build(host, wiring.discovery())?;
+        join(&mut all, built.parts);
+        door = Some(built.door);
     }
     join(&mut all, wiring.peers.parts());
     let authenticator = Authenticator::new(&url, &identity.audience);
-    Ok(Shop { modules: chosen, parts: all, authenticator, demo_users, registries })
+    Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries })
 }
 
 /// Whose tokens count, and our own secret there.

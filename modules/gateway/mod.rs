@@ -1,8 +1,64 @@
-//! Gateway is the front door: it routes requests to modules and enforces what is common to all.
+//! Gateway is the front door: what no endpoint of this process answers is matched against routes, as a
+//! user of Spring Cloud Gateway writes them, and goes on to the service that a route names.
+//!
+//! It promises:
+//! - One path: brought into its one form, then authorised, matched and forwarded as that very path.
+//!   What two servers could read in two ways (`%2f`, `..`, escapes twice, two lengths) is refused.
+//! - A client's word about itself stops here: hop-by-hop headers, those that `Connection` names, and
+//!   those by which proxies tell services who asks. `X-Forwarded-*` is written anew.
+//! - Bodies stream both ways, read only as fast as the other side takes them. The time limit ends
+//!   where an answer begins.
+//! - Routes are read again when their file changes; a bad file changes nothing.
+//! - The registry takes no writes through here, whatever the routes say.
+//!
+//! It does not promise:
+//! - The same limit over several gateways: buckets and breakers are each process's own.
+//! - A retry of what has a body, unless a route's `Retry` names the method and the body is small. A
+//!   request that was never sent, and a GET whose connection broke, do go to another instance.
+//!
+//! Where modules run in this very process their endpoints answer first, without a hop; of all filters
+//! the common rate limit (`gateway.rate`) applies to them, beside what the edge does for everybody:
+//! token, size, time, CORS.
 
+mod actuator;
+mod breaker;
+mod exchange;
+mod file;
+mod filters;
+mod forward;
+mod hygiene;
+mod limit;
+mod metrics;
+mod pattern;
+mod predicates;
+mod routes;
+mod table;
+#[cfg(test)]
+mod tests;
+mod upstream;
+mod websocket;
+
+use crate::platform::discovery::Discovery;
 use crate::platform::host::{Host, Parts, StartError};
+use crate::platform::web::FrontDoor;
+use std::sync::Arc;
 
-/// Builds the module with what runs beside it.
-pub fn build(_host: &Host) -> Result<Parts, StartError> {
-    Ok(Parts::default())
+/// What building it yields.
+pub struct Built {
+    /// What it serves and runs.
+    pub parts: Parts,
+    /// Answers what is no endpoint's.
+    pub door: Arc<dyn FrontDoor>,
+}
+
+/// Reads the routes and builds the module with what runs beside it.
+pub fn build(host: &Host, discovery: Arc<dyn Discovery>) -> Result<Built, StartError> {
+    let gateway = Arc::new(forward::Gateway::new(host, discovery)?);
+    let mut parts = Parts::default();
+    if host.settings.gateway.actuator {
+        parts.endpoints = actuator::endpoints(&gateway);
+    }
+    let watched = gateway.clone();
+    parts.worker("gateway-routes", move |stop| async move { watched.routes.watch(stop).await });
+    Ok(Built { parts, door: gateway })
 }

@@ -9,11 +9,12 @@ use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER, Trace};
 use crate::platform::problem::Problem;
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
 use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +29,29 @@ pub struct Edge {
     pub timeout: Duration,
     /// Origins that browsers may call from: `*` or a list; empty for none.
     pub origins: Vec<String>,
+    /// Who answers what is no endpoint's; where nobody does, 404.
+    pub door: Option<Arc<dyn FrontDoor>>,
+}
+
+/// What stands before a process's endpoints and answers for what they do not: the gateway, where it runs here.
+pub trait FrontDoor: Send + Sync {
+    /// What a request needs whose path is no endpoint's; refuses what is malformed.
+    fn access(&self, request: &HttpRequest) -> Result<Access, Problem>;
+
+    /// Answers such a request. It keeps its time itself: an answer may go on for longer than a request may take.
+    fn serve(self: Arc<Self>, cx: Cx, request: HttpRequest, payload: Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
+
+    /// Lets a request in to an endpoint of this process, or refuses it.
+    fn admit(&self, cx: &Cx, request: &HttpRequest) -> Admission;
+}
+
+/// What the front door says of a request.
+#[derive(Default)]
+pub struct Admission {
+    /// Headers for the answer, whichever it is.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Why it is not let in.
+    pub refusal: Option<Problem>,
 }
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -94,11 +118,17 @@ impl Edge {
         let trace = Trace::parse(text(&request, TRACE_HEADER));
         let (method, path) = (request.method().clone(), request.path().to_string());
         let cors = self.cors(&request);
-        let outcome = match preflight(endpoints, &request) {
+        let smuggled = two_lengths(&request);
+        let outcome = match preflight(endpoints, self.door.is_some(), &request) {
+            _ if smuggled => Err(Problem::new(400, "malformed request: Content-Length beside Transfer-Encoding")),
             Some(response) => Ok(response),
             None => self.run(endpoints, &request, payload, trace, started).await,
         };
         let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
+        if smuggled {
+            // whoever sent it may see the rest of this connection in another way than we do
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
         let status = response.status();
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&trace.id()) {
@@ -128,8 +158,28 @@ impl Edge {
         let found = endpoints.iter().find(|e| e.operation.method == wanted);
         let public = !endpoints.is_empty() && endpoints.iter().all(|e| e.operation.access == Access::Public);
         let access = found.map_or(if public { Access::Public } else { Access::Any }, |e| e.operation.access);
+        if endpoints.is_empty()
+            && let Some(door) = &self.door
+        {
+            let cx = self.identify(door.access(request)?, request, trace, started).await?;
+            return door.clone().serve(cx, request.clone(), payload).await;
+        }
         let cx = self.identify(access, request, trace, started).await?;
         let Some(endpoint) = found else { return Err(unknown(endpoints)) };
+        let admission = self.door.as_ref().map(|door| door.admit(&cx, request)).unwrap_or_default();
+        let answer = match admission.refusal {
+            Some(problem) => Err(problem),
+            None => self.handle(endpoint, cx, request, payload).await,
+        };
+        if admission.headers.is_empty() {
+            return answer;
+        }
+        let mut response = answer.unwrap_or_else(|problem| problem.respond(request.method().as_str(), request.path(), &trace.id()));
+        admission.headers.into_iter().for_each(|(name, value)| response.headers_mut().append(name, value));
+        Ok(response)
+    }
+
+    async fn handle(&self, endpoint: &Endpoint, cx: Cx, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
         let deadline = cx.deadline;
         let work = async {
             match &endpoint.serve {
@@ -216,6 +266,11 @@ pub async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize
     Ok(body.freeze())
 }
 
+/// A body with two lengths is how requests are smuggled past a proxy.
+fn two_lengths(request: &HttpRequest) -> bool {
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().all(|name| request.headers().contains_key(name))
+}
+
 fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
@@ -248,9 +303,14 @@ fn allow(endpoints: &[Endpoint]) -> String {
 }
 
 /// OPTIONS is answered without a token: it says nothing that the contract does not.
-fn preflight(endpoints: &[Endpoint], request: &HttpRequest) -> Option<HttpResponse> {
-    if request.method() != Method::OPTIONS || endpoints.is_empty() {
+fn preflight(endpoints: &[Endpoint], door: bool, request: &HttpRequest) -> Option<HttpResponse> {
+    if request.method() != Method::OPTIONS {
         return None;
+    }
+    if endpoints.is_empty() {
+        // a browser's question about CORS is answered here, whoever would answer the request itself
+        let asks = [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_METHOD].iter().all(|name| request.headers().contains_key(name));
+        return (door && asks).then(|| HttpResponse::NoContent().finish());
     }
     Some(HttpResponse::build(StatusCode::NO_CONTENT).insert_header((header::ALLOW, allow(endpoints))).finish())
 }

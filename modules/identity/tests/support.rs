@@ -70,6 +70,7 @@ pub(super) fn edge(built: &Built) -> Arc<Edge> {
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec![],
+        door: None,
     })
 }
 

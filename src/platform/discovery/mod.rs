@@ -68,6 +68,15 @@ impl Discovery for Fixed {
     }
 }
 
+/// The first of several that knows an instance.
+pub struct FirstOf(pub Vec<std::sync::Arc<dyn Discovery>>);
+
+impl Discovery for FirstOf {
+    fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked> {
+        self.0.iter().find_map(|discovery| discovery.pick(module, avoid))
+    }
+}
+
 /// This very process: every peer is behind its own front door.
 pub struct Loopback(pub String);
 

@@ -1,0 +1,109 @@
+//! `/actuator/gateway`: what routes there are, and routes for a while. For administrators.
+
+use super::file::{Definition, Part};
+use super::forward::Gateway;
+use super::routes::Route;
+use super::{filters, predicates};
+use crate::platform::contract::{Access, Endpoint, parse_json};
+use crate::platform::problem::Problem;
+use crate::platform::web::read_body;
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+const MAX_BODY: usize = 64 * 1024;
+/// What applies to every routed request, in its order.
+const GLOBAL: [(&str, i64); 7] = [
+    ("PathAndHeaderHygiene", -100),
+    ("Authentication", -90),
+    ("RateLimit", -80),
+    ("ForwardedHeaders", 0),
+    ("LoadBalancer", 10_150),
+    ("WebSocketRouting", 2_147_483_646),
+    ("HttpRouting", 2_147_483_647),
+];
+
+/// The endpoints.
+pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
+    let get = |name, path, answer: fn(&Gateway, &HttpRequest) -> Result<HttpResponse, Problem>| {
+        let gateway = gateway.clone();
+        Endpoint::raw("gateway", name, Method::GET, path, Access::Admin, move |_, request, _| {
+            std::future::ready(answer(&gateway, &request))
+        })
+    };
+    let (adds, removes, refreshes) = (gateway.clone(), gateway.clone(), gateway.clone());
+    vec![
+        get("routes", "/actuator/gateway/routes", |gateway, _| {
+            Ok(HttpResponse::Ok().json(gateway.routes.table().routes.iter().map(show).collect::<Vec<_>>()))
+        }),
+        get("route", "/actuator/gateway/routes/{id}", |gateway, request| {
+            let table = gateway.routes.table();
+            let found = table.routes.iter().find(|route| route.definition.id == id(request));
+            found.map(|route| HttpResponse::Ok().json(show(route))).ok_or_else(|| Problem::new(404, format!("no route `{}`", id(request))))
+        }),
+        get("global_filters", "/actuator/gateway/globalfilters", |_, _| {
+            Ok(HttpResponse::Ok().json(Map::from_iter(GLOBAL.map(|(name, order)| (name.to_string(), json!(order))))))
+        }),
+        get("route_filters", "/actuator/gateway/routefilters", |_, _| Ok(names(&filters::KNOWN))),
+        get("route_predicates", "/actuator/gateway/routepredicates", |_, _| Ok(names(&predicates::KNOWN))),
+        Endpoint::raw("gateway", "add_route", Method::POST, "/actuator/gateway/routes/{id}", Access::Admin, move |_, request, payload| {
+            let gateway = adds.clone();
+            async move {
+                let body: Value = parse_json(&read_body(&request, payload, MAX_BODY).await?)?;
+                let mut definition = Definition::read(&body, id(&request)).map_err(|cause| Problem::new(400, cause))?;
+                definition.id = id(&request).to_string();
+                gateway.routes.add(definition).map_err(|cause| Problem::new(400, cause))?;
+                let location = request.uri().path().to_string();
+                Ok(HttpResponse::Created().insert_header(("location", location)).finish())
+            }
+        }),
+        Endpoint::raw("gateway", "remove_route", Method::DELETE, "/actuator/gateway/routes/{id}", Access::Admin, move |_, request, _| {
+            let removed = removes.routes.remove(id(&request)).map_err(|cause| Problem::new(404, cause));
+            std::future::ready(removed.map(|_| HttpResponse::Ok().finish()))
+        }),
+        Endpoint::raw("gateway", "refresh", Method::POST, "/actuator/gateway/refresh", Access::Admin, move |_, _, _| {
+            let refreshed = refreshes.routes.reload().map_err(|cause| {
+                tracing::error!(cause, "routes not read: those in use stay");
+                Problem::new(400, cause)
+            });
+            std::future::ready(refreshed.map(|_| HttpResponse::Ok().finish()))
+        }),
+    ]
+}
+
+fn id(request: &HttpRequest) -> &str {
+    request.match_info().get("id").unwrap_or_default()
+}
+
+fn names(known: &[&str]) -> HttpResponse {
+    HttpResponse::Ok().json(Map::from_iter(known.iter().map(|name| (name.to_string(), Value::Null))))
+}
+
+fn show(route: &Route) -> Value {
+    let definition = &route.definition;
+    let predicates: Vec<String> = definition.predicates.iter().map(predicate).collect();
+    let predicate = if let [only] = predicates.as_slice() { only.clone() } else { format!("({})", predicates.join(" && ")) };
+    let filters = definition.filters.iter().enumerate().map(|(index, filter)| format!("[[{filter}], order = {}]", index + 1));
+    let mut shown = json!({
+        "route_id": definition.id,
+        "predicate": predicate,
+        "filters": filters.collect::<Vec<_>>(),
+        "uri": definition.uri,
+        "order": definition.order,
+    });
+    if let (Some(members), false) = (shown.as_object_mut(), definition.metadata.is_empty()) {
+        members.insert("metadata".into(), json!(definition.metadata));
+    }
+    shown
+}
+
+fn predicate(part: &Part) -> String {
+    let list = |name: &str| part.args.list(0, name).join(", ");
+    match part.name.as_str() {
+        "Path" => format!("Paths: [{}], match trailing slash: true", list("patterns")),
+        "Host" => format!("Hosts: [{}]", list("patterns")),
+        "Method" => format!("Methods: [{}]", list("methods")),
+        _ => part.to_string(),
+    }
+}

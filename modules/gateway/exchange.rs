@@ -1,0 +1,175 @@
+//! Sending: which instance, how often, for how long, and what is said where nobody answers.
+
+use super::filters::{Circuit, Outgoing, Retry};
+use super::forward::{Gateway, Trip};
+use super::routes::{Route, Target};
+use super::upstream::{Answer, Body, Failure, send};
+use crate::platform::cx::TIMEOUT_HEADER;
+use crate::platform::discovery::Picked;
+use crate::platform::problem::Problem;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use std::time::{Duration, Instant};
+
+/// Where a route knows no limit.
+pub(super) const NEVER: Duration = Duration::from_secs(86_400);
+/// Bodies up to this are kept where a route retries their method.
+const KEPT: u64 = 64 * 1024;
+/// Times a request that was not sent is tried at another instance.
+const MOVES: u32 = 2;
+
+/// Names in `lb://`, and the modules behind them.
+const SERVICES: [(&str, &str); 6] = [
+    ("product-service", "product"),
+    ("inventory-service", "inventory"),
+    ("order-service", "order"),
+    ("notification-service", "notification"),
+    ("identity-service", "identity"),
+    ("api-gateway", "gateway"),
+];
+
+impl Gateway {
+    /// Sends it, unless the breaker is open; also whether the breaker counts the outcome as a failure.
+    pub(super) async fn guarded(
+        &self,
+        trip: &Trip<'_>,
+        route: &Route,
+        out: &Outgoing,
+        body: &Body,
+        retry: Option<&Retry>,
+        circuit: Option<&Circuit>,
+    ) -> (Result<Answer, Failure>, bool) {
+        let breaker = circuit.map(|circuit| (self.breakers.get(&circuit.name, &trip.table.windows), circuit));
+        if let Some((breaker, _)) = &breaker
+            && let Err(wait) = breaker.admit(Instant::now())
+        {
+            return (Err(Failure::Open(wait)), true);
+        }
+        let result = self.exchange(trip, route, out, body, retry).await;
+        let failed = match &result {
+            Err(Failure::TooLarge(_) | Failure::ClientGone) => false,
+            Err(_) => true,
+            Ok(answer) => circuit.is_some_and(|circuit| circuit.statuses.contains(&answer.status)),
+        };
+        if let Some((breaker, _)) = &breaker {
+            breaker.report(failed, Instant::now());
+        }
+        (result, failed)
+    }
+
+    /// Sends it, again where that is right.
+    async fn exchange(
+        &self,
+        trip: &Trip<'_>,
+        route: &Route,
+        out: &Outgoing,
+        body: &Body,
+        retry: Option<&Retry>,
+    ) -> Result<Answer, Failure> {
+        let method = trip.request.method();
+        let retry = retry.filter(|retry| retry.covers(method));
+        if retry.is_some() {
+            body.keep(KEPT).await?;
+        }
+        let until = until(trip, route, retry);
+        let (mut avoid, mut moves, mut retries) = (None, 0, 0);
+        loop {
+            let (base, picked) = self.pick(&route.target, avoid.as_deref())?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Failure::Late);
+            }
+            let limit = route.response.unwrap_or(NEVER).min(left);
+            let mut headers = out.headers.clone();
+            headers.insert(HeaderName::from_static(TIMEOUT_HEADER), HeaderValue::from(limit.as_millis().max(1) as u64));
+            let url = format!("{base}{}", target(out));
+            let connect = route.connect.unwrap_or(self.connect).min(left);
+            let result = send(method, &url, &headers, body, connect, limit, picked).await;
+            let elsewhere = matches!(route.target, Target::Service(_)) && moves < MOVES;
+            let move_on = elsewhere
+                && match &result {
+                    Err(Failure::Unreached(_)) => true,
+                    Err(Failure::Broken(_)) => method.is_safe(),
+                    _ => false,
+                };
+            let again = retry.filter(|r| retries < r.retries).filter(|r| match &result {
+                Ok(answer) => r.after(answer.status),
+                Err(failure) => matches!(failure, Failure::Unreached(_) | Failure::Broken(_) | Failure::Late),
+            });
+            if !body.whole() || (!move_on && again.is_none()) {
+                return result;
+            }
+            avoid = Some(base);
+            match again.filter(|_| !move_on) {
+                None => moves += 1,
+                Some(retry) => {
+                    let pause = retry.pause(retries);
+                    if Instant::now() + pause >= until {
+                        return result;
+                    }
+                    tokio::time::sleep(pause).await;
+                    retries += 1;
+                }
+            }
+            if let Ok(answer) = result {
+                answer.discard();
+            }
+        }
+    }
+
+    pub(super) fn pick(&self, target: &Target, avoid: Option<&str>) -> Result<(String, Option<Picked>), Failure> {
+        match target {
+            Target::Fixed(base) => Ok((base.clone(), None)),
+            Target::Nowhere => Err(Failure::Unknown("nobody".into())),
+            Target::Service(name) => {
+                let picked = self.discovery.pick(module(name), avoid).ok_or_else(|| Failure::Unknown(name.clone()))?;
+                Ok((picked.base_url.clone(), Some(picked)))
+            }
+        }
+    }
+}
+
+/// The module behind a service's name; another name is looked up as it is.
+pub(super) fn module(service: &str) -> &str {
+    SERVICES.iter().find(|(name, _)| *name == service).map_or(service, |(_, module)| module)
+}
+
+/// Whether this service is one of the shop's.
+pub(super) fn ours(service: &str) -> bool {
+    SERVICES.iter().any(|(name, _)| *name == service)
+}
+
+/// What is asked of the upstream.
+pub(super) fn target(out: &Outgoing) -> String {
+    if out.query.is_empty() { out.path.clone() } else { format!("{}?{}", out.path, out.query) }
+}
+
+/// When this request is of no use any more.
+pub(super) fn until(trip: &Trip, route: &Route, retry: Option<&Retry>) -> Instant {
+    let Some(response) = route.response else { return trip.cx.deadline };
+    let tries = retry.map_or(1, |retry| retry.retries.saturating_add(1));
+    let own = Instant::now() + response.min(NEVER).saturating_mul(tries).min(NEVER);
+    // a route's own limit may be longer than the common one, but never than what the client waits
+    if trip.request.headers().contains_key(TIMEOUT_HEADER) { own.min(trip.cx.deadline) } else { own }
+}
+
+/// What the client is told.
+pub(super) fn refusal(route: &Route, failure: Failure) -> Problem {
+    let name = route.definition.uri.split_once("://").map_or("the service", |(_, name)| name);
+    match failure {
+        Failure::TooLarge(limit) => Problem::new(413, format!("the body is larger than {limit} bytes")),
+        Failure::ClientGone => Problem::new(400, "the body broke off"),
+        Failure::Open(wait) => {
+            let mut problem = Problem::unavailable(format!("{name} is not available"));
+            problem.retry_after = Some(wait.as_secs_f32().ceil().max(1.0) as u32);
+            problem
+        }
+        failed => {
+            tracing::warn!(route = route.definition.id, cause = %failed, "no answer");
+            match failed {
+                Failure::Broken(_) => Problem::new(502, format!("{name} broke off; the request may still have been served")),
+                Failure::Late => Problem::new(504, format!("{name} took too long; the request may still be served")),
+                _ => Problem::unavailable(format!("{name} is not available")),
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The route file as Spring Cloud Gateway has it: YAML in, definitions out.
+//!
+//! Both prefixes are read, keys may be dotted or nested, several documents in one file are one, and
+//! `${NAME:default}` is taken from the environment, so that a team's file works as it is.
+
+use super::breaker::Window;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const PREFIXES: [&str; 2] = ["spring.cloud.gateway.server.webflux.", "spring.cloud.gateway."];
+
+/// Arguments of a predicate or filter: by position from the shortcut form, by name from the long one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Args {
+    positional: Vec<String>,
+    named: BTreeMap<String, String>,
+}
+
+impl Args {
+    /// One argument; the last of a shortcut takes what is left, commas included, where `last` says so.
+    pub(super) fn one(&self, index: usize, names: &[&str], last: bool) -> Option<String> {
+        if let Some(value) = names.iter().find_map(|name| self.named.get(&plain(name))) {
+            return Some(value.clone());
+        }
+        let rest = self.positional.get(index..)?;
+        if last && !rest.is_empty() { Some(rest.join(",")) } else { rest.first().cloned() }
+    }
+
+    /// One argument that must be there.
+    pub(super) fn need(&self, index: usize, names: &[&str], last: bool) -> Result<String, String> {
+        self.one(index, names, last).ok_or_else(|| format!("lacks `{}`", names.first().copied().unwrap_or_default()))
+    }
+
+    /// A list: the positions from `index` on, `name.0`, `name.1`, ..., or `name` with commas.
+    pub(super) fn list(&self, index: usize, name: &str) -> Vec<String> {
+        let name = plain(name);
+        if let Some(text) = self.named.get(&name) {
+            return text.split(',').map(|item| item.trim().to_string()).filter(|item| !item.is_empty()).collect();
+        }
+        let start = format!("{name}.");
+        let indexed: Vec<String> = self.named.iter().filter(|(key, _)| key.starts_with(&start)).map(|(_, value)| value.clone()).collect();
+        if indexed.is_empty() { self.positional.get(index..).unwrap_or_default().to_vec() } else { indexed }
+    }
+
+    fn insert(&mut self, key: &str, value: &Value) {
+        match value {
+            Value::Object(members) => members.iter().for_each(|(inner, value)| self.insert(&format!("{key}.{inner}"), value)),
+            Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| self.insert(&format!("{key}.{index}"), value)),
+            // what Spring's own definitions call the positions of a shortcut
+            leaf if key.starts_with("_genkey_") => self.positional.push(text(leaf)),
+            leaf => {
+                self.named.insert(plain(key), text(leaf));
+            }
+        }
+    }
+}
+
+/// Spring takes `key-resolver`, `keyResolver` and `key_resolver` for the same.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_ascii_lowercase()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// A predicate or a filter as it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Part {
+    pub(super) name: String,
+    pub(super) args: Args,
+}
+
+impl Part {
+    /// From `Name=a,b`.
+    pub(super) fn shortcut(text: &str) -> Self {
+        let (name, args) = text.split_once('=').unwrap_or((text, ""));
+        let positional = args.split(',').map(|a| a.trim().to_string()).filter(|a| !a.is_empty()).collect();
+        Self { name: name.trim().into(), args: Args { positional, named: BTreeMap::new() } }
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Ok(Self::shortcut(text)),
+            Value::Object(members) => {
+                let name = members.get("name").and_then(Value::as_str).ok_or("a predicate or filter has no `name`")?;
+                let mut args = Args::default();
+                match members.get("args") {
+                    None | Some(Value::Null) => {}
+                    Some(Value::Object(named)) => named.iter().for_each(|(key, value)| args.insert(key, value)),
+                    Some(other) => return Err(format!("`{name}`: args must be a map, not {other}")),
+                }
+                Ok(Self { name: name.into(), args })
+            }
+            other => Err(format!("expected `Name=arguments` or {{name, args}}, found {other}")),
+        }
+    }
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let named = self.args.named.iter().map(|(key, value)| format!("{key} = '{value}'"));
+        let all: Vec<String> = self.args.positional.iter().cloned().chain(named).collect();
+        if all.is_empty() { f.write_str(&self.name) } else { write!(f, "{} {}", self.name, all.join(", ")) }
+    }
+}
+
+/// A route as it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Definition {
+    pub(super) id: String,
+    pub(super) uri: String,
+    pub(super) order: i64,
+    pub(super) predicates: Vec<Part>,
+    pub(super) filters: Vec<Part>,
+    pub(super) metadata: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    id: Option<String>,
+    uri: String,
+    #[serde(default)]
+    order: i64,
+    #[serde(default)]
+    predicates: Vec<Value>,
+    #[serde(default)]
+    filters: Vec<Value>,
+    #[serde(default)]
+    metadata: Map<String, Value>,
+}
+
+impl Definition {
+    /// From one element of `routes`, or from the body of `POST /actuator/gateway/routes/{id}`.
+    pub(super) fn read(value: &Value, id: &str) -> Result<Self, String> {
+        let raw: Raw = serde_json::from_value(value.clone()).map_err(|e| format!("route `{id}`: {e}"))?;
+        let id = raw.id.unwrap_or_else(|| id.to_string());
+        let parts = |values: Vec<Value>| values.iter().map(Part::read).collect::<Result<Vec<_>, _>>();
+        let (predicates, filters) = (parts(raw.predicates), parts(raw.filters));
+        let named = |e| format!("route `{id}`: {e}");
+        Ok(Self {
+            predicates: predicates.map_err(named)?,
+            filters: filters.map_err(named)?,
+            uri: raw.uri,
+            order: raw.order,
+            metadata: raw.metadata.iter().map(|(key, value)| (plain(key), text(value))).collect(),
+            id,
+        })
+    }
+
+    /// A duration of the metadata, in milliseconds there; negative means none.
+    pub(super) fn time(&self, name: &str) -> Result<Option<i64>, String> {
+        let value = self.metadata.get(&plain(name));
+        value.map(|v| v.parse().map_err(|_| format!("metadata {name}: `{v}` is no number of milliseconds"))).transpose()
+    }
+}
+
+/// All that is read of a file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Document {
+    pub(super) routes: Vec<Definition>,
+    pub(super) default_filters: Vec<Part>,
+    pub(super) connect: Option<Duration>,
+    pub(super) response: Option<Duration>,
+    pub(super) locator: bool,
+    /// Resilience4j's settings of each instance, `default` for the others.
+    pub(super) windows: BTreeMap<String, Window>,
+}
+
+/// Reads a file; the error says what is wrong and where.
+pub(super) fn parse(yaml: &str) -> Result<Document, String> {
+    let mut document = Document::default();
+    for part in serde_yaml_ng::Deserializer::from_str(yaml) {
+        let mut value = Value::deserialize(part).map_err(|e| e.to_string())?;
+        resolve(&mut value)?;
+        let value = nest(value);
+        for prefix in PREFIXES {
+            let at = |key: &str| find(&value, &format!("{prefix}{key}"));
+            for (index, route) in items(at("routes"))?.iter().enumerate() {
+                let id = route.get("id").and_then(Value::as_str).map_or_else(|| format!("route-{index}"), str::to_string);
+                document.routes.push(Definition::read(route, &id)?);
+            }
+            for filter in items(at("default-filters"))? {
+                document.default_filters.push(Part::read(filter)?);
+            }
+            for (key, slot) in [("connect-timeout", &mut document.connect), ("response-timeout", &mut document.response)] {
+                if let Some(found) = at(&format!("httpclient.{key}")) {
+                    *slot = Some(duration(&text(found)).map_err(|e| format!("httpclient.{key}: {e}"))?);
+                }
+            }
+            document.locator |= at("discovery.locator.enabled").is_some_and(|on| text(on) == "true");
+            if at("globalcors").is_some() {
+                tracing::warn!("globalcors of the route file is not read: set server.origins");
+            }
+        }
+        windows(&value, &mut document.windows)?;
+    }
+    Ok(document)
+}
+
+fn items(value: Option<&Value>) -> Result<&[Value], String> {
+    match value {
+        None | Some(Value::Null) => Ok(&[]),
+        Some(Value::Array(items)) => Ok(items),
+        Some(other) => Err(format!("expected a list, found {other}")),
+    }
+}
+
+/// Looks a dotted key up.
+fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    key.split('.').try_fold(value, |value, name| value.get(name))
+}
+
+/// Makes dotted keys nested ones. Lists stay: what is in them are names of a route's own.
+fn nest(value: Value) -> Value {
+    let Value::Object(members) = value else { return value };
+    let mut nested = Map::new();
+    for (key, inner) in members {
+        let inner = key.rsplit('.').fold(nest(inner), |inner, name| Value::Object(Map::from_iter([(name.to_string(), inner)])));
+        if let Value::Object(inner) = inner {
+            merge(&mut nested, inner);
+        }
+    }
+    Value::Object(nested)
+}
+
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+fn windows(value: &Value, into: &mut BTreeMap<String, Window>) -> Result<(), String> {
+    let read = |settings: &Value, mut window: Window| {
+        let at = |names: [&str; 2]| names.iter().find_map(|name| find(settings, name)).map(text);
+        let number = |names: [&str; 2], old: usize| at(names).map_or(Ok(old), |n| n.parse().map_err(|_| format!("{}: `{n}`", names[0])));
+        window.size = number(["sliding-window-size", "slidingWindowSize"], window.size)?.max(1);
+        window.half_open =
+            number(["permitted-number-of-calls-in-half-open-state", "permittedNumberOfCallsInHalfOpenState"], window.half_open)?;
+        if let Some(rate) = at(["failure-rate-threshold", "failureRateThreshold"]) {
+            window.percent = rate.parse().map_err(|_| format!("failure-rate-threshold: `{rate}`"))?;
+        }
+        if let Some(open) = at(["wait-duration-in-open-state", "waitDurationInOpenState"]) {
+            window.open = duration(&open)?;
+        }
+        Ok::<_, String>(window)
+    };
+    let base = find(value, "resilience4j.circuitbreaker.configs.default").map_or(Ok(Window::default()), |s| read(s, Window::default()))?;
+    into.insert("default".into(), base);
+    if let Some(Value::Object(instances)) = find(value, "resilience4j.circuitbreaker.instances") {
+        for (name, settings) in instances {
+            into.insert(name.clone(), read(settings, base).map_err(|e| format!("circuit breaker `{name}`: {e}"))?);
+        }
+    }
+    Ok(())
+}
+
+/// `10ms`, `5s`, `2m`, `PT5S`, or a bare number of milliseconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let bare = text.trim().to_ascii_lowercase();
+    let bare = bare.strip_prefix("pt").unwrap_or(&bare);
+    let digits = bare.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match bare.get(digits.len()..).unwrap_or_default() {
+        "" | "ms" => 1.0,
+        "s" => 1000.0,
+        "m" => 60_000.0,
+        "h" => 3_600_000.0,
+        _ => return Err(format!("`{text}` is no duration; expected such as 500ms, 5s, 2m")),
+    };
+    let number: f64 = digits.parse().map_err(|_| format!("`{text}` is no duration"))?;
+    Duration::try_from_secs_f64(number * unit / 1000.0).map_err(|_| format!("`{text}` is no duration"))
+}
+
+/// Fills `${NAME:default}` in from the environment. `$\{name}` stays: it is a filter's own.
+fn resolve(value: &mut Value) -> Result<(), String> {
+    match value {
+        Value::String(text) => *text = fill(text, &|name| std::env::var(name).ok())?,
+        Value::Array(items) => items.iter_mut().try_for_each(resolve)?,
+        Value::Object(members) => members.values_mut().try_for_each(resolve)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn fill(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (inner, tail) = after.split_once('}').ok_or_else(|| format!("`{text}`: a placeholder is not closed"))?;
+        let (name, default) = inner.split_once(':').map_or((inner, None), |(name, default)| (name, Some(default)));
+        let relaxed = name.replace(['.', '-'], "_").to_uppercase();
+        let value = variable(name).or_else(|| variable(&relaxed)).or_else(|| default.map(str::to_string));
+        let value = value.ok_or_else(|| format!("`{text}`: {name} is not in the environment and has no default"))?;
+        filled.push_str(before);
+        filled.push_str(&value);
+        rest = tail;
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}

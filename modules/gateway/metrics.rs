@@ -1,0 +1,39 @@
+//! `spring_cloud_gateway_requests_seconds`.
+
+use super::filters::status_name;
+use crate::platform::host::StartError;
+use actix_web::http::{Method, StatusCode};
+use prometheus::{HistogramOpts, HistogramVec};
+use std::time::Duration;
+
+const LABELS: [&str; 6] = ["routeId", "routeUri", "outcome", "status", "httpStatusCode", "httpMethod"];
+
+/// Time until an answer begins, by route and answer.
+pub(super) struct Metrics(HistogramVec);
+
+impl Metrics {
+    /// Kept in this registry.
+    pub(super) fn new(registry: &prometheus::Registry) -> Result<Self, StartError> {
+        let failed = |e: prometheus::Error| StartError(format!("metrics: {e}"));
+        let options = HistogramOpts::new("spring_cloud_gateway_requests_seconds", "Time until the answer to a routed request begins");
+        let histogram = HistogramVec::new(options, &LABELS).map_err(failed)?;
+        registry.register(Box::new(histogram.clone())).map_err(failed)?;
+        Ok(Self(histogram))
+    }
+
+    /// Counts a request.
+    pub(super) fn observe(&self, route: &str, uri: &str, status: StatusCode, method: &Method, elapsed: Duration) {
+        let outcome = match status.as_u16() / 100 {
+            1 => "INFORMATIONAL",
+            2 => "SUCCESSFUL",
+            3 => "REDIRECTION",
+            4 => "CLIENT_ERROR",
+            _ => "SERVER_ERROR",
+        };
+        // a method is a client's word, and each value costs memory
+        let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+        let method = if known.contains(method) { method.as_str() } else { "OTHER" };
+        let labels = [route, uri, outcome, &status_name(status), status.as_str(), method];
+        self.0.with_label_values(&labels).observe(elapsed.as_secs_f64());
+    }
+}

@@ -1,0 +1,145 @@
+//! Which requests a route takes.
+
+use super::file::Part;
+use super::hygiene::Origin;
+use super::pattern::{Pattern, Range, whole};
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use regex::Regex;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// All that are known.
+pub(super) const KNOWN: [&str; 12] =
+    ["After", "Before", "Between", "Cookie", "Header", "Host", "Method", "Path", "Query", "RemoteAddr", "Weight", "XForwardedRemoteAddr"];
+
+/// One condition; a route takes what meets all of its own.
+#[derive(Debug, Clone)]
+pub(super) enum Predicate {
+    After(OffsetDateTime),
+    Before(OffsetDateTime),
+    Cookie(String, Regex),
+    Header(String, Option<Regex>),
+    Host(Vec<Pattern>),
+    Method(Vec<Method>),
+    Path(Vec<Pattern>),
+    Query(String, Option<Regex>),
+    RemoteAddr(Vec<Range>),
+    ForwardedAddr(Vec<Range>),
+    /// Group and weight; the table draws once a request and group.
+    Weight(String, u32),
+}
+
+/// What predicates look at.
+pub(super) struct Incoming<'a> {
+    pub(super) request: &'a HttpRequest,
+    /// Decoded, in its one form.
+    pub(super) path: &'a str,
+    pub(super) origin: &'a Origin,
+    pub(super) now: OffsetDateTime,
+}
+
+impl Predicate {
+    /// Reads one; `Between` becomes two.
+    pub(super) fn read(part: &Part) -> Result<Vec<Self>, String> {
+        let args = &part.args;
+        let one = |index, name| args.need(index, &[name], true);
+        let regex = |index, name| args.one(index, &[name], true).map(|r| whole(&r)).transpose();
+        let ranges = || {
+            let ranges = some(args.list(0, "sources"), "sources")?;
+            ranges.iter().map(|range| Range::parse(range)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(vec![match part.name.as_str() {
+            "After" => Self::After(instant(&one(0, "datetime")?)?),
+            "Before" => Self::Before(instant(&one(0, "datetime")?)?),
+            "Between" => {
+                let (from, to) = (args.need(0, &["datetime1"], false)?, one(1, "datetime2")?);
+                return Ok(vec![Self::After(instant(&from)?), Self::Before(instant(&to)?)]);
+            }
+            "Cookie" => Self::Cookie(args.need(0, &["name"], false)?, whole(&one(1, "regexp")?)?),
+            "Header" => Self::Header(args.need(0, &["header"], false)?, regex(1, "regexp")?),
+            "Query" => Self::Query(args.need(0, &["param"], false)?, regex(1, "regexp")?),
+            "Host" => {
+                let patterns = some(args.list(0, "patterns"), "patterns")?;
+                Self::Host(patterns.iter().map(|p| Pattern::host(p)).collect::<Result<_, _>>()?)
+            }
+            "Method" => {
+                let methods = some(args.list(0, "methods"), "methods")?;
+                let parse = |m: &String| m.to_uppercase().parse().map_err(|_| format!("`{m}` is no method"));
+                Self::Method(methods.iter().map(parse).collect::<Result<_, _>>()?)
+            }
+            "Path" => {
+                let mut patterns = args.list(0, "patterns");
+                if patterns.is_empty() {
+                    patterns = args.list(0, "pattern");
+                }
+                let mut slash = args.one(usize::MAX, &["matchTrailingSlash"], false).is_none_or(|s| s != "false");
+                // the flag may end a shortcut
+                if let Some(flag @ ("true" | "false")) = patterns.last().map(String::as_str) {
+                    slash = flag == "true";
+                    patterns.pop();
+                }
+                Self::Path(some(patterns, "patterns")?.iter().map(|p| Pattern::path(p, slash)).collect::<Result<_, _>>()?)
+            }
+            "RemoteAddr" => Self::RemoteAddr(ranges()?),
+            "XForwardedRemoteAddr" => Self::ForwardedAddr(ranges()?),
+            "Weight" => {
+                let weight = one(1, "weight")?;
+                let weight = weight.parse().map_err(|_| format!("weight `{weight}` is no whole number"))?;
+                Self::Weight(args.need(0, &["group"], false)?, weight)
+            }
+            other => return Err(format!("there is no predicate `{other}`; known: {}", KNOWN.join(", "))),
+        }])
+    }
+
+    /// Whether this request meets it; what a pattern names goes into `variables`.
+    pub(super) fn matches(&self, incoming: &Incoming, variables: &mut BTreeMap<String, String>, drawn: &dyn Fn(&str) -> bool) -> bool {
+        let headers = incoming.request.headers();
+        match self {
+            Self::After(instant) => incoming.now > *instant,
+            Self::Before(instant) => incoming.now < *instant,
+            Self::Cookie(name, regex) => {
+                let lines = headers.get_all("cookie").filter_map(|v| v.to_str().ok());
+                let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+                cookies.any(|(n, value)| n == name && regex.is_match(value))
+            }
+            Self::Header(name, regex) => {
+                headers.get_all(name.as_str()).any(|v| regex.as_ref().is_none_or(|r| v.to_str().is_ok_and(|v| r.is_match(v))))
+            }
+            Self::Host(patterns) => {
+                let host = incoming.origin.host.as_str();
+                let bare = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() };
+                patterns.iter().any(|p| p.capture(if p.text.contains(':') { host } else { bare }, variables))
+            }
+            Self::Method(methods) => methods.contains(incoming.request.method()),
+            Self::Path(patterns) => patterns.iter().any(|p| p.capture(incoming.path, variables)),
+            Self::Query(name, regex) => {
+                let query = actix_web::web::Query::<Vec<(String, String)>>::from_query(incoming.request.query_string());
+                query.is_ok_and(|pairs| pairs.iter().any(|(n, v)| n == name && regex.as_ref().is_none_or(|r| r.is_match(v))))
+            }
+            Self::RemoteAddr(ranges) => within(ranges, incoming.origin.peer),
+            Self::ForwardedAddr(ranges) => within(ranges, incoming.origin.client),
+            Self::Weight(group, _) => drawn(group),
+        }
+    }
+}
+
+fn within(ranges: &[Range], address: Option<IpAddr>) -> bool {
+    address.is_some_and(|address| ranges.iter().any(|range| range.contains(address)))
+}
+
+fn some(list: Vec<String>, name: &str) -> Result<Vec<String>, String> {
+    if list.is_empty() { Err(format!("lacks `{name}`")) } else { Ok(list) }
+}
+
+/// Java's `ZonedDateTime` (its offset counts, the zone's name in brackets says nothing more), or
+/// milliseconds since 1970.
+fn instant(text: &str) -> Result<OffsetDateTime, String> {
+    let bare = text.split('[').next().unwrap_or_default().trim();
+    if let Ok(ms) = bare.parse::<i128>() {
+        return OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).map_err(|e| format!("`{text}`: {e}"));
+    }
+    OffsetDateTime::parse(bare, &Rfc3339).map_err(|e| format!("`{text}` is no time such as 2030-01-20T17:42:47+01:00[Europe/Paris]: {e}"))
+}

@@ -1,0 +1,182 @@
+//! The table of routes: what a file, the actuator and the shop itself define, ready to be matched.
+
+use super::breaker::Window;
+use super::file::{Definition, Document, Part};
+use super::filters::Filter;
+use super::predicates::{Incoming, Predicate};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Where requests of a route go.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Target {
+    /// An instance of this service, as discovery picks it.
+    Service(String),
+    /// This scheme, host and port.
+    Fixed(String),
+    /// Nowhere: its filters answer.
+    Nowhere,
+}
+
+/// A route, ready.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    pub(super) definition: Definition,
+    predicates: Vec<Predicate>,
+    pub(super) filters: Vec<Filter>,
+    pub(super) target: Target,
+    pub(super) connect: Option<Duration>,
+    /// How long the answer may take to begin; `Some(MAX)` for no limit.
+    pub(super) response: Option<Duration>,
+}
+
+impl Route {
+    /// A route of no file.
+    pub(super) fn alone(definition: Definition) -> Result<Self, String> {
+        Self::build(definition, &Document::default())
+    }
+
+    fn build(definition: Definition, document: &Document) -> Result<Self, String> {
+        let id = definition.id.clone();
+        Self::ready(definition, document).map_err(|cause| format!("route `{id}`: {cause}"))
+    }
+
+    fn ready(definition: Definition, document: &Document) -> Result<Self, String> {
+        let named = |part: &Part, cause: String| if cause.starts_with("there is no") { cause } else { format!("{}: {cause}", part.name) };
+        let mut predicates = Vec::new();
+        for part in &definition.predicates {
+            predicates.extend(Predicate::read(part).map_err(|cause| named(part, cause))?);
+        }
+        let parts = document.default_filters.iter().chain(&definition.filters);
+        let filters = parts.map(|part| Filter::read(part).map_err(|cause| named(part, cause))).collect::<Result<_, _>>()?;
+        let limit = |ms: i64| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis);
+        Ok(Self {
+            target: target(&definition.uri)?,
+            connect: definition.time("connect-timeout")?.map(limit).or(document.connect),
+            response: definition.time("response-timeout")?.map(limit).or(document.response),
+            definition,
+            predicates,
+            filters,
+        })
+    }
+}
+
+fn target(uri: &str) -> Result<Target, String> {
+    let wrong = || format!("uri `{uri}`: expected lb://service-name or http://host:port");
+    let (scheme, rest) = uri.split_once("://").ok_or_else(wrong)?;
+    let scheme = scheme.to_ascii_lowercase();
+    // as in Spring, a path in the URI says nothing: the request's own goes on
+    let host = rest.split(['/', '?']).next().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
+    match scheme.as_str() {
+        "lb" => Ok(Target::Service(host.to_ascii_lowercase())),
+        "no" => Ok(Target::Nowhere),
+        "http" | "ws" => Ok(Target::Fixed(format!("http://{host}"))),
+        "https" | "wss" if cfg!(feature = "tls") => Ok(Target::Fixed(format!("https://{host}"))),
+        "https" | "wss" => Err(format!("uri `{uri}`: this build has no https; build with --features tls")),
+        _ => Err(wrong()),
+    }
+}
+
+/// Numbers for drawing routes.
+pub(super) struct Dice(AtomicU64);
+
+impl Dice {
+    /// The same seed, the same numbers.
+    pub(super) fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    /// From 0 up to 1, by SplitMix64: even, quick, and shared by threads without a lock.
+    pub(super) fn roll(&self) -> f64 {
+        let mut z = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// All routes, in the order in which they are tried.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) routes: Vec<Route>,
+    pub(super) windows: BTreeMap<String, Window>,
+    groups: BTreeMap<String, Vec<(String, u32)>>,
+}
+
+impl Table {
+    /// Of a document, and of what the actuator has added.
+    pub(super) fn build(document: &Document, added: &BTreeMap<String, Definition>) -> Result<Self, String> {
+        let mut table = Self { windows: document.windows.clone(), ..Self::default() };
+        for definition in document.routes.iter().chain(added.values()) {
+            if table.routes.iter().any(|route| route.definition.id == definition.id) {
+                return Err(format!("route `{}` is there twice", definition.id));
+            }
+            table.routes.push(Route::build(definition.clone(), document)?);
+        }
+        // stable: routes of the same order stay as they are written
+        table.routes.sort_by_key(|route| route.definition.order);
+        for route in &table.routes {
+            for predicate in &route.predicates {
+                if let Predicate::Weight(group, weight) = predicate {
+                    table.groups.entry(group.clone()).or_default().push((route.definition.id.clone(), *weight));
+                }
+            }
+        }
+        Ok(table)
+    }
+
+    /// The first route that takes this request, with what its patterns name. `random` is asked once at
+    /// most, for a number of 0 up to 1.
+    pub(super) fn find(&self, incoming: &Incoming, random: impl Fn() -> f64) -> Option<(&Route, BTreeMap<String, String>)> {
+        let number = OnceCell::new();
+        self.routes.iter().find_map(|route| {
+            let mut variables = BTreeMap::new();
+            let drawn = |group: &str| self.drawn(group, *number.get_or_init(&random)) == Some(route.definition.id.as_str());
+            let taken = route.predicates.iter().all(|predicate| predicate.matches(incoming, &mut variables, &drawn));
+            taken.then_some((route, variables))
+        })
+    }
+
+    fn drawn(&self, group: &str, number: f64) -> Option<&str> {
+        let members = self.groups.get(group)?;
+        let mut left = number * members.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>();
+        let found = members.iter().find(|(_, weight)| {
+            left -= f64::from(*weight);
+            left < 0.0
+        });
+        found.map(|(id, _)| id.as_str())
+    }
+}
+
+/// The shop's own routes, where no file is given. Of the registry only its page is shown.
+pub(super) fn builtin(dashboard: &str) -> Result<Document, String> {
+    let route = |id: &str, path: &str, filters: Vec<Part>, uri: &str| Definition {
+        id: id.into(),
+        uri: uri.into(),
+        order: 0,
+        predicates: vec![Part::shortcut(&format!("Path={path}"))],
+        filters,
+        metadata: BTreeMap::new(),
+    };
+    let rest = dashboard.split_once("://").map_or(dashboard, |(_, rest)| rest);
+    let page = rest.split_once('/').map_or_else(|| "/".to_string(), |(_, path)| format!("/{path}"));
+    let service = |name: &str, path: &str| route(name, path, Vec::new(), &format!("lb://{name}"));
+    let routes = vec![
+        service("product-service", "/api/v1/products/**"),
+        service("inventory-service", "/api/v1/inventory/**"),
+        service("order-service", "/api/v1/orders/**"),
+        service("notification-service", "/api/v1/notifications/**"),
+        service("identity-service", "/realms/**"),
+        route("discovery-server", "/eureka/web", vec![Part::shortcut(&format!("SetPath={page}"))], dashboard),
+    ];
+    Ok(Document { routes, ..Document::default() })
+}
+
+/// What the discovery locator adds: every service under its own name, after all other routes.
+pub(super) fn locator(segment: &str) -> Option<Target> {
+    let name = segment.to_ascii_lowercase();
+    let fits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    fits.then_some(Target::Service(name))
+}

@@ -1,0 +1,114 @@
+//! The table in use, and how it changes: by the file, by the actuator.
+
+use super::file::{self, Definition, Document};
+use super::routes::{Table, builtin};
+use crate::config;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+use tokio_util::sync::CancellationToken;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+struct Sources {
+    document: Document,
+    added: BTreeMap<String, Definition>,
+}
+
+/// The routes in use.
+pub(super) struct Routes {
+    file: Option<PathBuf>,
+    dashboard: String,
+    sources: Mutex<Sources>,
+    table: RwLock<Arc<Table>>,
+}
+
+impl Routes {
+    /// As settings say; a bad file is told at once.
+    pub(super) fn new(settings: &config::Gateway) -> Result<Self, String> {
+        let routes = Self {
+            file: settings.routes.clone(),
+            dashboard: settings.dashboard.clone(),
+            sources: Mutex::new(Sources { document: Document::default(), added: BTreeMap::new() }),
+            table: RwLock::default(),
+        };
+        routes.reload()?;
+        Ok(routes)
+    }
+
+    /// The table of this moment; a request keeps the one it began with.
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the file asks for the discovery locator.
+    pub(super) fn locator(&self) -> bool {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).document.locator
+    }
+
+    /// Reads the routes again. Where they are not good, those in use stay.
+    pub(super) fn reload(&self) -> Result<usize, String> {
+        let document = match &self.file {
+            None => builtin(&self.dashboard)?,
+            Some(path) => {
+                let named = |cause: String| format!("gateway.routes: {}: {cause}", path.display());
+                let text = std::fs::read_to_string(path).map_err(|e| named(e.to_string()))?;
+                let document = file::parse(&text).map_err(named)?;
+                Table::build(&document, &BTreeMap::new()).map_err(named)?;
+                document
+            }
+        };
+        self.change(|sources| {
+            sources.document = document;
+            Ok(())
+        })
+    }
+
+    /// Adds a route, or puts another in its place where it was added this way before.
+    pub(super) fn add(&self, definition: Definition) -> Result<usize, String> {
+        self.change(|sources| {
+            sources.added.insert(definition.id.clone(), definition);
+            Ok(())
+        })
+    }
+
+    /// Takes away a route that was added.
+    pub(super) fn remove(&self, id: &str) -> Result<usize, String> {
+        self.change(|sources| sources.added.remove(id).map(|_| ()).ok_or_else(|| format!("no route `{id}` was added here")))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sources) -> Result<(), String>) -> Result<usize, String> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Sources { document: sources.document.clone(), added: sources.added.clone() };
+        change(&mut next)?;
+        let table = Table::build(&next.document, &next.added)?;
+        let count = table.routes.len();
+        *sources = next;
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        Ok(count)
+    }
+
+    /// Reads the file again whenever it has changed.
+    pub(super) async fn watch(&self, stop: CancellationToken) {
+        let Some(path) = &self.file else { return stop.cancelled().await };
+        let look = || std::fs::metadata(path).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
+        let mut seen: Option<(SystemTime, u64)> = look();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = stop.cancelled() => return,
+            }
+            let now = look();
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            match self.reload() {
+                Ok(routes) => tracing::info!(routes, "routes read again"),
+                Err(cause) => tracing::error!(cause, "routes not read: those in use stay"),
+            }
+        }
+    }
+}

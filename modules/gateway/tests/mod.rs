@@ -1,0 +1,8 @@
+//! The front door over real sockets, and its parts on their own.
+
+mod forged;
+mod parts;
+mod proxying;
+mod reload;
+mod rules;
+mod support;

@@ -1,0 +1,194 @@
+//! Files, patterns, paths, breakers and buckets on their own.
+
+use super::super::breaker::{Breaker, Window};
+use super::super::file::{Args, Document, duration, parse};
+use super::super::hygiene::{clean_path, response_headers};
+use super::super::limit::{Limiter, Rate};
+use super::super::pattern::{Pattern, Range};
+use super::super::routes::{Table, builtin};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+fn table(document: &Document) -> Result<Table, String> {
+    Table::build(document, &BTreeMap::new())
+}
+
+fn routes(body: &str) -> Result<Table, String> {
+    table(&parse(&format!("spring.cloud.gateway.routes:\n{body}"))?)
+}
+
+#[test]
+fn both_prefixes_nested_or_dotted_are_read() {
+    for start in [
+        "spring:\n cloud:\n  gateway:\n   server:\n    webflux:\n     routes:\n",
+        "spring:\n cloud:\n  gateway:\n   routes:\n",
+        "spring.cloud.gateway.server.webflux:\n     routes:\n",
+        "spring.cloud:\n  gateway.routes:\n",
+    ] {
+        let file = format!(
+            "server: {{port: 1}}\n---\n{start}      - {{id: a, uri: 'lb://Product-Service', predicates: ['Path=/a/**,/b', Method=GET]}}\n"
+        );
+        let document = parse(&file).unwrap_or_else(|e| panic!("{start}: {e}"));
+        assert_eq!(document.routes.len(), 1, "{start}");
+        assert_eq!(document.routes[0].predicates[0].args.list(0, "patterns"), ["/a/**", "/b"]);
+        table(&document).unwrap();
+    }
+}
+
+#[test]
+fn shortcut_and_long_form_mean_the_same() {
+    let file = r##"
+spring.cloud.gateway:
+  default-filters: ['AddResponseHeader=X-All, yes']
+  httpclient: {connect-timeout: 500, response-timeout: 5s}
+  routes:
+  - id: short
+    uri: ${NO_SUCH_VARIABLE:http://localhost:8080}/ignored
+    predicates: ["Path=/a/{x},/b/**", 'Header=X-Id, \d{1,3}', "Weight=g, 8"]
+    filters: ['RewritePath=/a/?(?<rest>.*), /$\{rest}', "Retry=2,BAD_GATEWAY,GET,10ms,50ms,2,false"]
+    metadata: {response-timeout: 200, connect-timeout: 100}
+  - id: long
+    uri: http://localhost:8080
+    order: -1
+    predicates:
+    - name: Path
+      args: {patterns: ['/a/{x}', '/b/**'], matchTrailingSlash: false}
+    filters:
+    - name: Retry
+      args: {retries: 2, statuses: BAD_GATEWAY, methods: "GET,POST", backoff: {firstBackoff: 10ms, maxBackoff: 50ms, factor: 2}}
+    - name: RequestRateLimiter
+      args: {redis-rate-limiter.replenishRate: 1, redis-rate-limiter.burstCapacity: 2, key-resolver: "#{@userKeyResolver}"}
+    - name: CircuitBreaker
+      args: {name: cb, fallbackUri: "forward:/f", statusCodes: [500, NOT_FOUND]}
+resilience4j.circuitbreaker.instances.cb: {slidingWindowSize: 10, wait-duration-in-open-state: 50s}
+"##;
+    let document = parse(file).unwrap();
+    assert_eq!(document.windows["cb"], Window { size: 10, open: Duration::from_secs(50), ..Window::default() });
+    let table = table(&document).unwrap();
+    let ids: Vec<_> = table.routes.iter().map(|r| r.definition.id.as_str()).collect();
+    assert_eq!(ids, ["long", "short"], "by order");
+    assert_eq!(table.routes[1].response, Some(Duration::from_millis(200)));
+    assert_eq!(table.routes[0].response, Some(Duration::from_secs(5)));
+    assert_eq!(table.routes[0].filters.len(), 4, "default filters count");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_the_routes_id() {
+    for (route, expected) in [
+        ("- {id: r, uri: 'http://h', predicates: ['Pfad=/a']}", "route `r`: there is no predicate `Pfad`; known: After, Before"),
+        ("- {id: r, uri: 'http://h', filters: ['Magic=1']}", "route `r`: there is no filter `Magic`; known: AddRequestHeader"),
+        ("- {id: r, uri: 'ftp://h'}", "route `r`: uri `ftp://h`"),
+        ("- {id: r}", "route `r`: missing field `uri`"),
+        ("- {id: r, uri: 'http://h', predicates: ['After=soon']}", "route `r`: After: `soon` is no time"),
+        ("- {id: r, uri: 'http://h', predicates: ['Header=X, [']}", "route `r`: Header: regex"),
+        ("- {id: r, uri: 'http://h', predicates: ['RemoteAddr=10.0.0.0/99']}", "RemoteAddr: `10.0.0.0/99`"),
+        ("- {id: r, uri: 'http://h', filters: ['StripPrefix=x']}", "StripPrefix: parts: `x`"),
+        ("- {id: r, uri: 'http://h', filters: ['RedirectTo=200, /x']}", "200 OK is no redirection"),
+        ("- {id: r, uri: 'http://h', filters: [{name: RequestRateLimiter}]}", "RequestRateLimiter: lacks"),
+        (
+            "- {id: r, uri: 'http://h', filters: [{name: CircuitBreaker, args: {name: x, fallbackUri: 'http://y'}}]}",
+            "expected forward:/path",
+        ),
+        ("- {id: r, uri: 'http://h', metadata: {response-timeout: soon}}", "metadata response-timeout: `soon`"),
+        ("- {id: r, uri: '${NO_SUCH_VARIABLE}'}", "NO_SUCH_VARIABLE is not in the environment"),
+        ("- {id: r, uri: 'http://h'}\n- {id: r, uri: 'http://h'}", "route `r` is there twice"),
+        ("- {id: r, uri: [", "line"),
+    ] {
+        let error = routes(route).unwrap_err();
+        assert!(error.contains(expected), "{route}: {error}");
+    }
+}
+
+#[test]
+fn patterns_match_as_in_spring() {
+    for (pattern, path, expected) in [
+        ("/a/**", "/a", true),
+        ("/a/**", "/a/b/c", true),
+        ("/a/**", "/ab", false),
+        ("/a/*", "/a/b", true),
+        ("/a/*", "/a/b/c", false),
+        ("/a/?", "/a/b", true),
+        ("/a/?", "/a/bc", false),
+        ("/a/{x}", "/a/b/", true),
+        ("/a/{x:\\d{2}}", "/a/12", true),
+        ("/a/{x:\\d{2}}", "/a/123", false),
+        ("/{*all}", "/a/b", true),
+        ("/**", "/", true),
+        ("/a.b", "/axb", false),
+        ("/*.html", "/x.html", true),
+    ] {
+        assert_eq!(Pattern::path(pattern, true).unwrap().matches(path), expected, "{pattern} {path}");
+    }
+    assert!(!Pattern::path("/a/{x}", false).unwrap().matches("/a/b/"));
+    let mut found = BTreeMap::new();
+    assert!(Pattern::path("/a/{x}/{*rest}", true).unwrap().capture("/a/1/2/3", &mut found));
+    assert_eq!((found["x"].as_str(), found["rest"].as_str()), ("1", "2/3"));
+    for (pattern, host, expected) in [
+        ("**.shop.org", "a.b.shop.org", true),
+        ("**.shop.org", "shop.org", true),
+        ("*.shop.org", "a.b.shop.org", false),
+        ("{sub}.shop.org", "EU.shop.org", true),
+        ("shop.org", "shopxorg", false),
+    ] {
+        assert_eq!(Pattern::host(pattern).unwrap().matches(host), expected, "{pattern} {host}");
+    }
+    assert!(Range::parse("192.168.1.1/24").unwrap().contains("192.168.1.10".parse().unwrap()));
+    assert!(Range::parse("10.0.0.0/8").unwrap().contains("::ffff:10.1.2.3".parse().unwrap()));
+    assert!(!Range::parse("fe80::/10").unwrap().contains("10.0.0.1".parse().unwrap()));
+    assert!(Range::parse("0.0.0.0/0").unwrap().contains("8.8.8.8".parse().unwrap()));
+}
+
+#[test]
+fn a_path_has_one_form() {
+    for (path, raw) in [("/a//b", "/a/b"), ("/%61/%7e", "/a/~"), ("/a%c3%a4", "/a%C3%A4"), ("/a%3Ab", "/a%3Ab"), ("/100%25", "/100%25")] {
+        let clean = clean_path(path).unwrap();
+        assert_eq!(clean.raw, raw);
+        assert_eq!(clean_path(&clean.raw).unwrap(), clean, "again the same");
+    }
+}
+
+#[test]
+fn a_breaker_opens_and_closes_by_its_window() {
+    let breaker = Breaker::new(Window { size: 4, percent: 50.0, open: Duration::from_secs(10), half_open: 2 });
+    let start = Instant::now();
+    for failed in [true, false, true] {
+        breaker.report(failed, start);
+    }
+    assert!(breaker.admit(start).is_ok(), "too few calls to decide");
+    breaker.report(false, start);
+    assert!(breaker.admit(start).is_err(), "2 of 4 failed");
+    let later = start + Duration::from_secs(11);
+    assert!(breaker.admit(later).is_ok() && breaker.admit(later).is_ok() && breaker.admit(later).is_err(), "two are let through");
+    breaker.report(false, later);
+    breaker.report(false, later);
+    assert!(breaker.admit(later).is_ok(), "closed again");
+}
+
+#[test]
+fn a_bucket_fills_again() {
+    let (limiter, start) = (Limiter::default(), Instant::now());
+    let rate = Rate { replenish: 2, burst: 3, requested: 1 };
+    let taken = |n: usize, at| (0..n).filter(|_| limiter.take("k", rate, at).allowed).count();
+    assert_eq!(taken(5, start), 3);
+    assert_eq!(taken(5, start + Duration::from_secs(1)), 2);
+    assert_eq!(taken(9, start + Duration::from_secs(60)), 3);
+    assert!(limiter.take("other", rate, start).allowed);
+}
+
+#[test]
+fn the_shops_own_routes_are_good() {
+    let table = table(&builtin("lb://registry/").unwrap()).unwrap();
+    assert_eq!(table.routes.len(), 6);
+    assert_eq!(duration("PT5S").unwrap(), Duration::from_secs(5));
+    assert!(Args::default().need(0, &["x"], false).is_err());
+}
+
+#[test]
+fn an_answers_headers_for_one_hop_stay() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("upgrade", "h2c"), ("etag", "1")] {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    assert_eq!(response_headers(&headers).keys().collect::<Vec<_>>(), ["etag"]);
+}

@@ -1,0 +1,156 @@
+//! Bodies, streams, time, and what happens when an upstream fails.
+
+use super::support::{Upstream, front, got, one};
+use actix_web::web::Bytes;
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+fn resident_kb() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[actix_web::test]
+async fn bodies_stream_both_ways_without_filling_memory() {
+    let upstream = Upstream::start("a");
+    let door = front(&upstream, &one(""), &[], |s| s.gateway.body_limit = Some(1 << 30));
+    let before = resident_kb();
+    let mut response = door.request("GET", "/big").send().await.unwrap();
+    // nobody reads: what is under way stays small
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(resident_kb() < before + 32 * 1024, "64 MiB are not held");
+    let mut size = 0;
+    while let Some(piece) = response.next().await {
+        size += piece.unwrap().len();
+    }
+    assert_eq!(size, 64 << 20);
+    let pieces = stream::repeat(Bytes::from(vec![1_u8; 1 << 16])).take(1024).map(Ok::<_, std::io::Error>);
+    let sunk = got(door.request("POST", "/sink").send_stream(Box::pin(pieces)).await.unwrap()).await;
+    assert_eq!(sunk.body, (64 << 20).to_string());
+    let pieces = stream::repeat(Bytes::from(vec![1_u8; 1 << 16])).take(64).map(Ok::<_, std::io::Error>);
+    let limited = front(&upstream, &one(""), &[], |_| {});
+    let refused = limited.request("POST", "/sink").send_stream(Box::pin(pieces)).await;
+    assert!(refused.is_err() || refused.is_ok_and(|r| r.status() == 413), "more than the limit, without a length");
+}
+
+#[actix_web::test]
+async fn an_event_arrives_before_the_stream_ends() {
+    let upstream = Upstream::start("a");
+    let door = front(&upstream, &one(""), &[], |_| {});
+    let mut response = door.request("GET", "/events").send().await.unwrap();
+    assert_eq!(response.headers().get("content-type").unwrap(), "text/event-stream");
+    let first = tokio::time::timeout(Duration::from_secs(5), response.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(first, "data: first\n\n");
+    upstream.seen.go_on.cancel();
+    assert_eq!(response.next().await.unwrap().unwrap(), "data: second\n\n");
+    assert!(response.next().await.is_none());
+}
+
+#[actix_web::test]
+async fn a_websocket_is_a_tunnel() {
+    let upstream = Upstream::start("a");
+    let door = front(&upstream, &one(""), &[], |_| {});
+    let mut stream = TcpStream::connect(door.address).await.unwrap();
+    let head = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(tokio::time::timeout(Duration::from_secs(5), stream.read_u8()).await.unwrap().unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    assert!(
+        answer.starts_with("http/1.1 101") && answer.contains("upgrade: websocket") && answer.contains("sec-websocket-accept: x"),
+        "{answer}"
+    );
+    for message in ["first", "second"] {
+        stream.write_all(message.as_bytes()).await.unwrap();
+        let mut back = vec![0; message.len()];
+        tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut back)).await.unwrap().unwrap();
+        assert_eq!(back, message.as_bytes());
+    }
+    let refused = door.raw(head.replace("/ws", "/flaky").as_bytes()).await;
+    assert!(refused.starts_with("HTTP/1.1 200"), "an upstream that does not upgrade: {refused}");
+}
+
+#[actix_web::test]
+async fn head_keeps_the_length_and_http2_is_taken() {
+    let upstream = Upstream::start("a");
+    let door = front(&upstream, &one(""), &[], |_| {});
+    let raw = door.raw(b"HEAD /x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(raw.starts_with("HTTP/1.1 200") && raw.to_lowercase().contains("content-length: ") && raw.ends_with("\r\n\r\n"), "{raw}");
+    let mut stream = TcpStream::connect(door.address).await.unwrap();
+    // preface and empty SETTINGS: an HTTP/2 server answers with its own SETTINGS frame
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut frame = [0; 9];
+    tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut frame)).await.unwrap().unwrap();
+    assert_eq!(frame[3], 4, "SETTINGS");
+}
+
+#[actix_web::test]
+async fn a_retry_is_for_get_and_for_server_errors() {
+    let upstream = Upstream::start("a");
+    let door = front(&upstream, &one("{name: Retry, args: {backoff: {firstBackoff: 1ms}}}"), &[], |_| {});
+    upstream.seen.failures.store(3, Ordering::SeqCst);
+    assert_eq!(door.get("/flaky").await.status, 200);
+    assert_eq!(upstream.calls(), 4);
+    upstream.seen.failures.store(1, Ordering::SeqCst);
+    assert_eq!(door.send(door.request("POST", "/flaky")).await.status, 500);
+    assert_eq!(upstream.calls(), 5);
+    let posts = front(&upstream, &one("{name: Retry, args: {retries: 1, methods: POST}}"), &[], |_| {});
+    upstream.seen.failures.store(1, Ordering::SeqCst);
+    assert_eq!(got(posts.request("POST", "/flaky").send_body("kept").await.unwrap()).await.status, 200);
+}
+
+#[actix_web::test]
+async fn a_breaker_opens_and_its_fallback_answers() {
+    let upstream = Upstream::start("a");
+    let file = "
+spring.cloud.gateway.routes:
+- id: main
+  uri: lb://gone
+  predicates: ['Path=/main/{*rest}']
+  filters: [{name: CircuitBreaker, args: {name: cb, fallbackUri: 'forward:/fallback/{rest}'}}]
+- {id: bare, uri: 'lb://gone', predicates: [Path=/bare], filters: [CircuitBreaker=bare]}
+- {id: statuses, uri: 'URL', predicates: [Path=/flaky], filters: [{name: CircuitBreaker, args: {name: s, statusCodes: [500]}}]}
+- {id: fallback, uri: 'URL', predicates: [Path=/fallback/**]}
+";
+    let door = front(&upstream, file, &[], |_| {});
+    for _ in 0..7 {
+        let got = door.get("/main/users/1").await;
+        assert_eq!((got.status, &got.json()["target"]), (200, &json!("/fallback/users/1")));
+    }
+    let seconds = async |path: &str| {
+        let got = door.get(path).await;
+        (got.status, got.header("retry-after").to_string())
+    };
+    for _ in 0..5 {
+        assert_eq!(seconds("/bare").await, (503, "1".into()));
+    }
+    assert_eq!(seconds("/bare").await, (503, "30".into()), "open");
+    upstream.seen.failures.store(100, Ordering::SeqCst);
+    let before = upstream.calls();
+    for _ in 0..8 {
+        assert!(door.get("/flaky").await.status >= 500);
+    }
+    assert_eq!(upstream.calls() - before, 5, "then it is not called any more");
+}
+
+#[actix_web::test]
+async fn time_is_limited() {
+    let upstream = Upstream::start("a");
+    let file = "spring.cloud.gateway.routes:\n- {id: s, uri: 'URL', predicates: [Path=/slow], metadata: {response-timeout: 100}}\n- {id: u, uri: 'lb://nobody', predicates: [Path=/nobody]}\n";
+    let door = front(&upstream, file, &[], |_| {});
+    let started = Instant::now();
+    assert_eq!(door.get("/slow").await.status, 504);
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(door.get("/nobody").await.status, 503);
+    assert_eq!(door.get("/elsewhere").await.status, 404);
+    let text = prometheus::TextEncoder::new().encode_to_string(&door.metrics.gather()).unwrap();
+    assert!(text.contains(r#"httpMethod="GET",httpStatusCode="504",outcome="SERVER_ERROR",routeId="s""#), "{text}");
+    assert!(text.contains(r#"status="GATEWAY_TIMEOUT""#));
+}

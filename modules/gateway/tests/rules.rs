@@ -1,0 +1,150 @@
+//! Each predicate and each filter, through the gateway.
+
+use super::super::file::parse;
+use super::super::hygiene::Origin;
+use super::super::predicates::Incoming;
+use super::super::routes::{Dice, Table};
+use super::support::{Upstream, front, one};
+use actix_web::test::TestRequest;
+use serde_json::json;
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+
+/// Routes by predicate, each marked by a response header; the last takes the rest.
+fn marked(predicates: &[&str]) -> String {
+    let mut file = String::from("spring.cloud.gateway.routes:\n");
+    for (index, predicate) in predicates.iter().chain(&["Path=/**"]).enumerate() {
+        let id = if index == predicates.len() { "rest".to_string() } else { index.to_string() };
+        file.push_str(&format!(
+            "- {{id: '{id}', uri: 'URL', predicates: ['{predicate}'], filters: ['AddResponseHeader=X-Route, {id}']}}\n"
+        ));
+    }
+    file
+}
+
+#[actix_web::test]
+async fn each_predicate_takes_what_it_should() {
+    let upstream = Upstream::start("a");
+    let past_and_future = "2017-01-20T17:42:47.789-07:00[America/Denver]";
+    for (predicate, path, header, taken) in [
+        (format!("After={past_and_future}"), "/", ("x-a", "1"), true),
+        ("After=2999-01-20T17:42:47Z".to_string(), "/", ("x-a", "1"), false),
+        (format!("Before={past_and_future}"), "/", ("x-a", "1"), false),
+        (format!("Between={past_and_future}, 2999-01-20T17:42:47+01:00[Europe/Paris]"), "/", ("x-a", "1"), true),
+        ("Cookie=chocolate, ch.p".to_string(), "/", ("cookie", "a=b; chocolate=chip"), true),
+        ("Cookie=chocolate, ch.p".to_string(), "/", ("cookie", "chocolate=chips"), false),
+        (r"Header=X-Request-Id, \d+".to_string(), "/", ("x-request-id", "12"), true),
+        (r"Header=X-Request-Id, \d+".to_string(), "/", ("x-request-id", "12a"), false),
+        ("Header=X-Any".to_string(), "/", ("x-any", ""), true),
+        ("Host=**.shop.org,{sub}.other.org".to_string(), "/", ("host", "a.b.shop.org:80"), true),
+        ("Host=**.shop.org".to_string(), "/", ("host", "shop.com"), false),
+        ("Method=GET,POST".to_string(), "/", ("x-a", "1"), true),
+        ("Method=POST".to_string(), "/", ("x-a", "1"), false),
+        ("Path=/red/{segment},/blue/**".to_string(), "/blue/1/2", ("x-a", "1"), true),
+        ("Path=/red/{segment}".to_string(), "/red/1/2", ("x-a", "1"), false),
+        ("Query=red, gree.".to_string(), "/?red=greet", ("x-a", "1"), true),
+        ("Query=red, gree.".to_string(), "/?red=greedy", ("x-a", "1"), false),
+        ("Query=green".to_string(), "/?green", ("x-a", "1"), true),
+        ("RemoteAddr=127.0.0.0/8".to_string(), "/", ("x-a", "1"), true),
+        ("RemoteAddr=10.0.0.0/8".to_string(), "/", ("x-forwarded-for", "10.0.0.1"), false),
+        ("XForwardedRemoteAddr=10.0.0.0/8".to_string(), "/", ("x-forwarded-for", "10.0.0.1"), false),
+    ] {
+        let front = front(&upstream, &marked(&[&predicate]), &[], |_| {});
+        let mut request = front.request("GET", path);
+        request.headers_mut().insert(header.0.parse().unwrap(), header.1.parse().unwrap());
+        let got = front.send(request).await;
+        assert_eq!(got.header("x-route"), if taken { "0" } else { "rest" }, "{predicate} {path} {header:?} {}", got.status);
+    }
+    let trusting = front(&upstream, &marked(&["XForwardedRemoteAddr=10.0.0.0/8"]), &[], |s| {
+        s.gateway.trusted_proxies = vec!["127.0.0.1".into()];
+    });
+    let got = trusting.send(trusting.request("GET", "/").insert_header(("x-forwarded-for", "9.9.9.9, 10.0.0.1, 127.0.0.1"))).await;
+    assert_eq!(got.header("x-route"), "0");
+    assert_eq!(got.json()["headers"]["x-forwarded-for"], json!(["9.9.9.9, 10.0.0.1, 127.0.0.1, 127.0.0.1"]));
+}
+
+#[actix_web::test]
+async fn each_filter_does_what_it_should() {
+    let upstream = Upstream::start("a");
+    for (filter, sent, target) in [
+        ("StripPrefix=2", "/a/b/c?q=1", "/c?q=1"),
+        ("StripPrefix=2", "/a", "/"),
+        ("PrefixPath=/p", "/a", "/p/a"),
+        (r"'RewritePath=/red/?(?<segment>.*), /$\{segment}'", "/red/blue", "/blue"),
+        ("'RewritePath=/(.)(.), /$2x$1'", "/ab/c", "/bxa/c"),
+        ("SetPath=/fixed", "/a/b", "/fixed"),
+        ("'AddRequestParameter=k, a b'", "/a?x=1", "/a?x=1&k=a%20b"),
+        ("RemoveRequestParameter=x", "/a?x=1&y=2", "/a?y=2"),
+    ] {
+        let front = front(&upstream, &one(filter), &[], |_| {});
+        assert_eq!(front.get(sent).await.json()["target"], target, "{filter}");
+    }
+    let filters = "'AddRequestHeader=X-New, 1', 'SetRequestHeader=X-Set, 2', RemoveRequestHeader=X-Gone, PreserveHostHeader, \
+        'AddResponseHeader=X-Out, a,b', 'SetResponseHeader=X-Replaced, z', RemoveResponseHeader=Content-Type, \
+        'DedupeResponseHeader=X-Twice, RETAIN_LAST', SecureHeaders, TokenRelay=, SetStatus=ACCEPTED";
+    let door = front(&upstream, &one(filters), &[], |_| {});
+    let request =
+        door.request("GET", "/x").insert_header(("x-set", "1")).insert_header(("x-gone", "1")).insert_header(("host", "shop.org"));
+    let got = door.send(request.insert_header(("authorization", "Bearer t"))).await;
+    let headers = got.json()["headers"].clone();
+    assert_eq!((&headers["x-new"], &headers["x-set"], &headers["x-gone"]), (&json!(["1"]), &json!(["2"]), &json!(null)));
+    assert_eq!((&headers["host"], &headers["authorization"]), (&json!(["shop.org"]), &json!(["Bearer t"])));
+    assert_eq!((got.status, got.header("x-out"), got.header("x-replaced"), got.header("content-type")), (202, "a,b", "z", ""));
+    assert_eq!(got.headers.get_all("x-twice").collect::<Vec<_>>(), ["b"]);
+    assert_eq!(got.header("x-frame-options"), "DENY");
+    let door = front(&upstream, &one("'RedirectTo=302, https://shop.org/'"), &[], |_| {});
+    let got = door.get("/x").await;
+    assert_eq!((got.status, got.header("location")), (302, "https://shop.org/"));
+    let door = front(&upstream, &one("RequestSize=10"), &[], |_| {});
+    assert_eq!(super::support::got(door.request("POST", "/x").send_body("12345678901").await.unwrap()).await.status, 413);
+    assert_eq!(super::support::got(door.request("POST", "/x").send_body("1234567890").await.unwrap()).await.json()["body"], 10);
+}
+
+#[actix_web::test]
+async fn a_rate_limit_says_what_is_left() {
+    let upstream = Upstream::start("a");
+    let limit = "{name: RequestRateLimiter, args: {redis-rate-limiter.replenishRate: 1, redis-rate-limiter.burstCapacity: 2, redis-rate-limiter.requestedTokens: 1}}";
+    let door = front(&upstream, &one(limit), &["/open"], |_| {});
+    let as_user = async |user: &str| door.send(door.request("GET", "/x").bearer_auth(upstream.token(user, &[]))).await;
+    let first = as_user("ann").await;
+    assert_eq!((first.status, first.header("x-ratelimit-remaining")), (200, "1"));
+    assert_eq!(as_user("ann").await.status, 200);
+    let third = as_user("ann").await;
+    assert_eq!(third.status, 429);
+    assert_eq!((third.header("x-ratelimit-remaining"), third.header("x-ratelimit-replenish-rate")), ("0", "1"));
+    assert_eq!((third.header("x-ratelimit-burst-capacity"), third.header("x-ratelimit-requested-tokens")), ("2", "1"));
+    assert_eq!(as_user("bob").await.status, 200, "each user has a bucket");
+    assert_eq!(door.get("/open").await.status, 200, "and each address");
+    let common = front(&upstream, &one(""), &[], |s| (s.gateway.rate, s.gateway.burst) = (1, 1));
+    assert_eq!((common.get("/x").await.status, common.get("/x").await.status), (200, 429));
+}
+
+#[actix_web::test]
+async fn the_canary_gets_its_share() {
+    let (old, new) = (Upstream::start("old"), Upstream::start("new"));
+    let file = format!(
+        "spring.cloud.gateway.routes:\n- {{id: old, uri: 'URL', predicates: ['Weight=g, 8']}}\n- {{id: new, uri: '{}', predicates: ['Weight=g, 2']}}\n",
+        new.url
+    );
+    let door = front(&old, &file, &[], |_| {});
+    for _ in 0..100 {
+        assert_eq!(door.get("/x").await.status, 200);
+    }
+    let share = new.calls() as f64 / 100.0;
+    assert!((0.05..0.5).contains(&share), "{share}");
+    assert_eq!(old.calls() + new.calls(), 100);
+}
+
+#[test]
+fn weights_are_kept_over_many_draws() {
+    let file = "spring.cloud.gateway.routes:\n- {id: a, uri: 'http://a', predicates: ['Weight=g, 8']}\n- {id: b, uri: 'http://b', predicates: ['Weight=g, 2']}\n";
+    let table = Table::build(&parse(file).unwrap(), &BTreeMap::new()).unwrap();
+    let (request, dice) = (TestRequest::default().to_http_request(), Dice::new(42));
+    let origin = Origin::of(&request, &[]);
+    let draw = || {
+        let incoming = Incoming { request: &request, path: "/", origin: &origin, now: OffsetDateTime::now_utc() };
+        table.find(&incoming, || dice.roll()).unwrap().0.definition.id.clone()
+    };
+    let canaries = (0..10_000).filter(|_| draw() == "b").count();
+    assert!((1900..2100).contains(&canaries), "{canaries}");
+}

@@ -1,0 +1,258 @@
+//! An upstream that tells what it saw, which is also the issuer of tokens; and a gateway in front of it.
+
+use super::super::{Built, build};
+use crate::config::Settings;
+use crate::platform::auth::Authenticator;
+use crate::platform::bus::local::LocalBus;
+use crate::platform::clock::now_ms;
+use crate::platform::discovery::Fixed;
+use crate::platform::host::Host;
+use crate::platform::web::{Edge, configure};
+use actix_web::web::{self, Bytes, BytesMut};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{StreamExt, stream};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+// made for these tests
+const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgOFdzSZP4JCb9Z9eDn1W2Vh9RUNsj5mtV7JZmjJJp7vmhRANCAAQOly37GWIRIljFRDKgyP84jssfrJ+1gApRLNvZg2nvxjBHDeICQhkHqcuN++cK/MRkWpl9tA6MCQanJllD1jOz";
+const X: &str = "Dpct-xliESJYxUQyoMj_OI7LH6yftYAKUSzb2YNp78Y";
+const Y: &str = "MEcN4gJCGQepy4375wr8xGRamX20DowJBqcmWUPWM7M";
+
+/// What an upstream has seen.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) targets: Mutex<Vec<String>>,
+    pub(super) calls: AtomicUsize,
+    /// `/flaky` fails so often before it succeeds.
+    pub(super) failures: AtomicUsize,
+    /// Lets `/events` go on.
+    pub(super) go_on: CancellationToken,
+}
+
+pub(super) struct Upstream {
+    pub(super) url: String,
+    pub(super) seen: Arc<Seen>,
+}
+
+fn answer(name: String, seen: web::Data<Seen>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    seen.calls.fetch_add(1, Ordering::SeqCst);
+    seen.targets.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+    let mut headers = BTreeMap::<String, Vec<String>>::new();
+    for (name, value) in request.headers() {
+        headers.entry(name.to_string()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into());
+    }
+    let target = request.uri().to_string();
+    HttpResponse::Ok()
+        .append_header(("x-twice", "a"))
+        .append_header(("x-twice", "b"))
+        .json(json!({ "name": name, "method": request.method().as_str(), "target": target, "headers": headers, "body": body.len() }))
+}
+
+impl Upstream {
+    pub(super) fn start(name: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = format!("http://{address}");
+        let seen = web::Data::new(Seen::default());
+        let (name, issuer, shared) = (name.to_string(), url.clone(), seen.clone());
+        let server = HttpServer::new(move || {
+            let (name, issuer) = (name.clone(), issuer.clone());
+            App::new()
+                .app_data(shared.clone())
+                .app_data(web::PayloadConfig::new(1 << 16))
+                .route("/.well-known/openid-configuration", web::get().to(move || {
+                    let issuer = issuer.clone();
+                    async move { web::Json(json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/certs"), "token_endpoint": format!("{issuer}/token") })) }
+                }))
+                .route("/certs", web::get().to(async || {
+                    web::Json(json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "k", "alg": "ES256", "use": "sig", "x": X, "y": Y }] }))
+                }))
+                .route("/big", web::get().to(async || {
+                    let pieces = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024).map(Ok::<_, std::io::Error>);
+                    HttpResponse::Ok().streaming(pieces)
+                }))
+                .route("/sink", web::post().to(async |mut payload: web::Payload| {
+                    let mut size = 0;
+                    while let Some(Ok(piece)) = payload.next().await {
+                        size += piece.len();
+                    }
+                    HttpResponse::Ok().body(size.to_string())
+                }))
+                .route("/events", web::get().to(async |seen: web::Data<Seen>| {
+                    let first = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"data: first\n\n"))]);
+                    let second = stream::once(async move {
+                        seen.go_on.cancelled().await;
+                        Ok(Bytes::from_static(b"data: second\n\n"))
+                    });
+                    HttpResponse::Ok().content_type("text/event-stream").streaming(first.chain(second))
+                }))
+                .route("/flaky", web::to(async |seen: web::Data<Seen>| {
+                    seen.calls.fetch_add(1, Ordering::SeqCst);
+                    let left = seen.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+                    if left.is_ok() { HttpResponse::InternalServerError().finish() } else { HttpResponse::Ok().body("at last") }
+                }))
+                .route("/slow", web::get().to(async || {
+                    tokio::time::sleep(Duration::from_secs(20)).await;
+                    "late"
+                }))
+                // not WebSocket but its tunnel: bytes come back as they are
+                .route("/ws", web::get().to(async |payload: web::Payload| {
+                    HttpResponse::SwitchingProtocols().upgrade("websocket").insert_header(("sec-websocket-accept", "x")).streaming(payload)
+                }))
+                .default_service(web::to(move |seen: web::Data<Seen>, request: HttpRequest, body: Bytes| {
+                    let name = name.clone();
+                    async move { answer(name, seen, request, body) }
+                }))
+        })
+        .workers(1)
+        .disable_signals()
+        .listen(listener)
+        .unwrap()
+        .run();
+        actix_web::rt::spawn(server);
+        Self { url, seen: seen.into_inner() }
+    }
+
+    pub(super) fn targets(&self) -> Vec<String> {
+        self.seen.targets.lock().unwrap().clone()
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.seen.calls.load(Ordering::SeqCst)
+    }
+
+    /// An access token of this issuer.
+    pub(super) fn token(&self, subject: &str, roles: &[&str]) -> String {
+        let now = now_ms() / 1000;
+        let claims = json!({ "iss": self.url, "aud": "tradepost", "sub": subject, "typ": "Bearer", "iat": now, "exp": now + 600,
+            "realm_access": { "roles": roles } });
+        let header = Header { kid: Some("k".into()), ..Header::new(Algorithm::ES256) };
+        encode(&header, &claims, &EncodingKey::from_ec_der(&STANDARD.decode(KEY).unwrap())).unwrap()
+    }
+}
+
+pub(super) struct Front {
+    pub(super) address: SocketAddr,
+    pub(super) url: String,
+    pub(super) metrics: prometheus::Registry,
+    pub(super) file: std::path::PathBuf,
+    pub(super) dir: tempfile::TempDir,
+}
+
+/// A gateway with these routes, `URL` in them standing for the upstream's; every path is public where
+/// `public` is empty.
+pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: impl FnOnce(&mut Settings)) -> Front {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("routes.yml");
+    std::fs::write(&file, routes.replace("URL", &upstream.url)).unwrap();
+    let mut settings = Settings::default();
+    settings.gateway.routes = (!routes.is_empty()).then(|| file.clone());
+    settings.gateway.public = if public.is_empty() { vec!["/**".into()] } else { public.iter().map(|p| p.to_string()).collect() };
+    change(&mut settings);
+    let host = Host {
+        settings: Arc::new(settings),
+        public_url: String::new(),
+        bus: Arc::new(LocalBus::open(&dir.path().join("bus.db")).unwrap()),
+        metrics: prometheus::Registry::new(),
+        draining: Default::default(),
+    };
+    let services = ["product", "billing", "registry", "gone"].map(|name| {
+        let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
+        (name.to_string(), url)
+    });
+    let Built { parts, door } = build(&host, Arc::new(Fixed(services.into()))).unwrap();
+    let edge = Arc::new(Edge {
+        authenticator: Authenticator::new(&upstream.url, "tradepost"),
+        body_limit: 1 << 20,
+        timeout: Duration::from_secs(10),
+        origins: vec!["*".into()],
+        door: Some(door),
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let endpoints: Arc<[_]> = parts.endpoints.into();
+    let server = HttpServer::new(move || {
+        let (endpoints, edge) = (endpoints.clone(), edge.clone());
+        App::new().configure(move |app| configure(app, &endpoints, &edge))
+    })
+    .workers(1)
+    .disable_signals()
+    .client_request_timeout(Duration::from_secs(1))
+    .listen_auto_h2c(listener)
+    .unwrap()
+    .run();
+    actix_web::rt::spawn(server);
+    for (_, worker) in parts.workers {
+        actix_web::rt::spawn(worker(CancellationToken::new()));
+    }
+    Front { address, url: format!("http://{address}"), metrics: host.metrics, file, dir }
+}
+
+/// One route for everything under `/`.
+pub(super) fn one(filters: &str) -> String {
+    format!(
+        "spring:\n  cloud:\n    gateway:\n      routes:\n      - id: one\n        uri: URL\n        predicates:\n        - Path=/**\n        filters: [{filters}]\n"
+    )
+}
+
+pub(super) struct Got {
+    pub(super) status: u16,
+    pub(super) headers: actix_web::http::header::HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Got {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {} {:?}", self.status, self.body))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+}
+
+impl Front {
+    pub(super) fn request(&self, method: &str, path: &str) -> awc::ClientRequest {
+        let client = awc::Client::builder().disable_redirects().timeout(Duration::from_secs(30)).finish();
+        client.request(method.parse().unwrap(), format!("{}{path}", self.url))
+    }
+
+    pub(super) async fn send(&self, request: awc::ClientRequest) -> Got {
+        got(request.send().await.unwrap()).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Got {
+        self.send(self.request("GET", path)).await
+    }
+
+    /// Writes these bytes to a fresh connection and reads until it is closed or silent.
+    pub(super) async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let _ = stream.write_all(bytes).await;
+        let mut read = BytesMut::new();
+        while let Ok(Ok(n)) = tokio::time::timeout(Duration::from_millis(300), stream.read_buf(&mut read)).await {
+            if n == 0 {
+                break;
+            }
+        }
+        String::from_utf8_lossy(&read).into_owned()
+    }
+}
+
+pub(super) async fn got(
+    mut response: awc::ClientResponse<impl futures_util::Stream<Item = Result<Bytes, actix_web::error::PayloadError>> + Unpin>,
+) -> Got {
+    let body = response.body().limit(1 << 27).await.unwrap();
+    Got { status: response.status().as_u16(), headers: response.headers().clone(), body }
+}

@@ -1,0 +1,129 @@
+//! WebSocket: the handshake is handed on, then bytes flow both ways as they come.
+
+use super::upstream::Failure;
+use actix_web::HttpRequest;
+use actix_web::HttpResponse;
+use actix_web::body::BodyStream;
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::web::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_util::sync::CancellationToken;
+
+const MOST_HEADERS: usize = 64;
+const LARGEST_HEAD: usize = 32 * 1024;
+
+/// Whether this request asks for it.
+pub(super) fn wanted(request: &HttpRequest) -> bool {
+    let asks = |name: HeaderName, word: &str| {
+        let mut values = request.headers().get_all(name).filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+        values.any(|v| v.trim().eq_ignore_ascii_case(word))
+    };
+    request.method() == Method::GET && asks(header::UPGRADE, "websocket") && asks(header::CONNECTION, "upgrade")
+}
+
+/// What the upstream said to the handshake.
+pub(super) struct Handshake {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    early: Bytes,
+    reads: OwnedReadHalf,
+    writes: OwnedWriteHalf,
+}
+
+/// Hands the handshake on, headers as given; `base` is `http://host:port`.
+pub(super) async fn handshake(
+    base: &str,
+    target: &str,
+    headers: &HeaderMap,
+    connect: Duration,
+    limit: Duration,
+) -> Result<Handshake, Failure> {
+    let authority = base.strip_prefix("http://").ok_or_else(|| Failure::Unreached("WebSocket goes to http:// upstreams only".into()))?;
+    let has_port = authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
+    let address = if has_port { authority.to_string() } else { format!("{authority}:80") };
+    let stream = tokio::time::timeout(connect, TcpStream::connect(&address)).await;
+    let stream = stream.map_err(|_| Failure::Unreached("took too long".into()))?.map_err(|e| Failure::Unreached(e.to_string()))?;
+    let _ = stream.set_nodelay(true);
+    let (mut reads, mut writes) = stream.into_split();
+    let mut head = format!("GET {target} HTTP/1.1\r\n").into_bytes();
+    let mut line = |name: &str, value: &[u8]| head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+    if !headers.contains_key(header::HOST) {
+        line("host", authority.as_bytes());
+    }
+    headers.iter().for_each(|(name, value)| line(name.as_str(), value.as_bytes()));
+    line("connection", b"Upgrade");
+    line("upgrade", b"websocket");
+    head.extend(b"\r\n");
+    let exchange = async {
+        writes.write_all(&head).await.map_err(|e| Failure::Broken(e.to_string()))?;
+        let mut buffer = BytesMut::new();
+        loop {
+            if let Some((status, headers, used)) = parse(&buffer)? {
+                return Ok((status, headers, buffer.split_off(used).freeze()));
+            }
+            let read = reads.read_buf(&mut buffer).await.map_err(|e| Failure::Broken(e.to_string()))?;
+            if read == 0 || buffer.len() > LARGEST_HEAD {
+                return Err(Failure::Broken("no answer to the handshake".into()));
+            }
+        }
+    };
+    let (status, headers, early) = tokio::time::timeout(limit, exchange).await.map_err(|_| Failure::Late)??;
+    Ok(Handshake { status, headers, early, reads, writes })
+}
+
+fn parse(buffer: &[u8]) -> Result<Option<(StatusCode, HeaderMap, usize)>, Failure> {
+    let broken = |cause: String| Failure::Broken(cause);
+    let mut fields = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut response = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(used) = response.parse(buffer).map_err(|e| broken(e.to_string()))? else { return Ok(None) };
+    let status = StatusCode::from_u16(response.code.unwrap_or_default()).map_err(|e| broken(e.to_string()))?;
+    let mut headers = HeaderMap::new();
+    for field in response.headers.iter() {
+        if let (Ok(name), Ok(value)) = (field.name.parse::<HeaderName>(), HeaderValue::from_bytes(field.value)) {
+            headers.append(name, value);
+        }
+    }
+    Ok(Some((status, headers, used)))
+}
+
+impl Handshake {
+    /// The answer that opens the tunnel. It closes when either side does, or the process begins to stop.
+    pub(super) fn tunnel(self, mut payload: Payload, headers: HeaderMap, draining: CancellationToken) -> HttpResponse {
+        let Self { early, reads, mut writes, .. } = self;
+        let closed = CancellationToken::new();
+        let guard = closed.clone().drop_guard();
+        actix_web::rt::spawn(async move {
+            let pump = async {
+                while let Some(Ok(bytes)) = payload.next().await {
+                    if writes.write_all(&bytes).await.is_err() {
+                        break;
+                    }
+                }
+                let _ = writes.shutdown().await;
+            };
+            tokio::select! { () = pump => {} () = closed.cancelled() => {} }
+        });
+        let first = stream::iter((!early.is_empty()).then_some(Ok::<_, std::io::Error>(early)));
+        // the guard goes with the answer: when the client is gone, its pump ends, too
+        let rest = stream::unfold((reads, guard), |(mut reads, guard)| async move {
+            let mut buffer = BytesMut::with_capacity(16 * 1024);
+            match reads.read_buf(&mut buffer).await {
+                Ok(0) => None,
+                Ok(_) => Some((Ok(buffer.freeze()), (reads, guard))),
+                Err(cause) => Some((Err(cause), (reads, guard))),
+            }
+        });
+        let mut response = HttpResponse::SwitchingProtocols();
+        response.upgrade("websocket");
+        headers.iter().for_each(|header| {
+            response.append_header(header);
+        });
+        response.body(BodyStream::new(Box::pin(first.chain(rest).take_until(draining.cancelled_owned()))))
+    }
+}
