@@ -154,3 +154,12 @@ async fn time_is_limited() {
     assert!(text.contains(r#"httpMethod="GET",httpStatusCode="504",outcome="SERVER_ERROR",routeId="s""#), "{text}");
     assert!(text.contains(r#"status="GATEWAY_TIMEOUT""#));
 }
+
+#[actix_web::test]
+async fn what_was_not_sent_goes_to_another_instance() {
+    let upstream = Upstream::start("a");
+    let door = front(&upstream, "spring.cloud.gateway.routes:\n- {id: p, uri: 'lb://pair'}\n", &[], |_| {});
+    assert_eq!(door.get("/x").await.status, 200);
+    let posted = got(door.request("POST", "/x").send_body("body").await.unwrap()).await;
+    assert_eq!(posted.json()["body"], 4, "a body that nobody has read goes, too");
+}

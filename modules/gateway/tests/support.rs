@@ -5,7 +5,7 @@ use crate::config::Settings;
 use crate::platform::auth::Authenticator;
 use crate::platform::bus::local::LocalBus;
 use crate::platform::clock::now_ms;
-use crate::platform::discovery::Fixed;
+use crate::platform::discovery::{Discovery, Fixed, Picked};
 use crate::platform::host::Host;
 use crate::platform::web::{Edge, configure};
 use actix_web::web::{self, Bytes, BytesMut};
@@ -150,6 +150,19 @@ pub(super) struct Front {
     pub(super) dir: tempfile::TempDir,
 }
 
+/// Addresses by name; of `pair` the first instance is dead, and taken unless it is to be avoided.
+struct Known(Fixed);
+
+impl Discovery for Known {
+    fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked> {
+        match module {
+            "pair" if avoid.is_none() => self.0.pick("gone", None),
+            "pair" => self.0.pick("product", None),
+            other => self.0.pick(other, avoid),
+        }
+    }
+}
+
 /// A gateway with these routes, `URL` in them standing for the upstream's; every path is public where
 /// `public` is empty.
 pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: impl FnOnce(&mut Settings)) -> Front {
@@ -171,7 +184,7 @@ pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: 
         let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
         (name.to_string(), url)
     });
-    let Built { parts, door } = build(&host, Arc::new(Fixed(services.into()))).unwrap();
+    let Built { parts, door } = build(&host, Arc::new(Known(Fixed(services.into())))).unwrap();
     let edge = Arc::new(Edge {
         authenticator: Authenticator::new(&upstream.url, "tradepost"),
         body_limit: 1 << 20,
