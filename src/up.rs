@@ -5,7 +5,7 @@
 
 use crate::modules::Module;
 use crate::platform::host::StartError;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -82,7 +82,23 @@ impl Split {
             }
             split.members.push(member);
         }
+        split.wait_until_acquainted()?;
         Ok(split)
+    }
+
+    /// Waits until every process knows every other: the first request finds its way.
+    fn wait_until_acquainted(&self) -> Result<(), StartError> {
+        let deadline = Instant::now() + PATIENCE;
+        let registered = self.members.iter().filter(|m| m.module != Module::Registry).count() as u64;
+        for member in self.members.iter().filter(|m| m.module != Module::Registry) {
+            while instances_known_to(&member.url).is_none_or(|known| known < registered) {
+                if Instant::now() > deadline {
+                    return Err(StartError(format!("{} did not find the others in the registry", member.module.name())));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
     }
 
     /// Address and process id of a module's process.
@@ -135,6 +151,8 @@ fn spawn(plan: &Plan, module: Module, port: u16, common: &Common) -> Result<Memb
         .arg(&plan.data)
         .env("TRADEPOST__SERVER__UNTIL_INPUT_CLOSES", "true")
         .env("TRADEPOST__SERVER__WORKERS", "1")
+        // a handful of instances: one that dies is all it takes for the rule to keep it for ever
+        .env("TRADEPOST__REGISTRY__SELF_PRESERVATION", "false")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -188,6 +206,18 @@ fn print_lines(from: impl Read + Send + 'static, name: &'static str, mut see: im
             see(&line);
         }
     });
+}
+
+/// How many instances a process has found in the registry, by its health.
+fn instances_known_to(url: &str) -> Option<u64> {
+    let address = url.strip_prefix("http://")?;
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    stream.write_all(format!("GET /actuator/health HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let health: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+    health.pointer("/components/discovery/details/instances")?.as_u64()
 }
 
 fn terminate(child: &mut Child) {
