@@ -212,7 +212,7 @@ impl Bus for LocalBus {
                 }
             };
             rounds = rounds.wrapping_add(1);
-            if rounds % 256 == 0
+            if rounds.is_multiple_of(256)
                 && let Err(cause) = self.trim().await
             {
                 tracing::warn!(%cause, "the bus was not trimmed");
