@@ -64,7 +64,10 @@ fn write(out: &mut String, results: &mut Results, rounds: usize, seconds: Durati
         out,
         "- {CONNECTIONS} keep-alive connections in a closed loop on loopback, orders over {SKUS} SKUs, a token checked with each, all commits synchronous=FULL, events consumed"
     )?;
-    writeln!(out, "- server and load generator share the cores, with whatever else runs there; the straight writer has them to itself\n")?;
+    writeln!(
+        out,
+        "- server and load generator share the cores with whatever else runs there, the straight writer and the bare server too; no Idempotency-Key is sent\n- `shop before`, where it is listed, is the binary that SHOP_BENCH_BEFORE named\n- one thread that writes straight waits for one fsync after the other; the shop's writers, one a database, wait for theirs side by side, so more than 100 % of it is possible. 32 orders a group is the most the shop's own groups can hold at 32 connections; 256 is beyond what it can reach, and shows what fewer fsyncs would give\n"
+    )?;
     writeln!(out, "## Orders\n")?;
     writeln!(
         out,

@@ -8,12 +8,12 @@
 //! | ------------ | ------------------------------------------------------------------------------ |
 //! | product      | n x SELECT price (no transaction)                                              |
 //! | order        | INSERT order, n x INSERT line                                                  |
-//! | inventory    | SELECT reservation, n x (SELECT stock, UPDATE stock), INSERT reservation, INSERT outbox |
+//! | inventory    | INSERT reservation, n x UPDATE stock, INSERT outbox                            |
 //! | order        | UPDATE order, INSERT outbox                                                    |
 //! | bus          | INSERT message (order's), INSERT message (inventory's)                         |
 //! | order, inventory | DELETE the group's outbox rows: one statement each                         |
 //! | notification | 2 x INSERT inbox, INSERT notification; then bus: one upsert of the cursor a group |
-//! | inventory    | SELECT reservation, n x UPDATE stock, UPDATE reservation                       |
+//! | inventory    | UPDATE reservation, n x UPDATE stock                                           |
 //! | order        | UPDATE order (settled)                                                         |
 //!
 //! Eleven commits a group. What the shop does beyond that (JSON, tokens, events, waiting for each
@@ -58,7 +58,7 @@ impl Straight {
         Self { order: db("order"), inventory: db("inventory"), product: db("product"), bus: db("bus"), notification: db("notification") }
     }
 
-    /// Orders a second, and CPU a microsecond an order, in groups of this size.
+    /// Orders a second, and CPU microseconds an order, in groups of this size.
     pub fn run(&mut self, group: usize, lines: usize, skus: usize, time: Duration) -> (f64, f64) {
         let (started, mut orders) = (Instant::now(), 0usize);
         let cpu = super::process::cpu("/proc/thread-self/stat");
@@ -112,21 +112,15 @@ impl Straight {
         let tx = self.inventory.transaction().unwrap();
         let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| assert_eq!(tx.prepare_cached(sql).unwrap().execute(values).unwrap(), 1);
         for order in orders {
-            let mut find = tx.prepare_cached("SELECT state, lines FROM reservations WHERE order_number = ?").unwrap();
-            assert!(!find.exists([&order.number]).unwrap());
-            for sku in &order.skus {
-                let sku = super::sku(*sku);
-                let mut stock = tx
-                    .prepare_cached("SELECT id, sku_code, quantity, held, sold, received FROM stock WHERE sku_code = ? AND removed = 0")
-                    .unwrap();
-                let _: i64 = stock.query_row([&sku], |row| row.get(2)).unwrap();
-                let sql = "UPDATE stock SET quantity = quantity - ?1, held = held + ?1 WHERE sku_code = ?2 AND quantity >= ?1";
-                run(sql, &[&1, &sku]);
-            }
             let lines =
                 serde_json::to_string(&order.skus.iter().map(|s| (super::sku(*s), 1)).collect::<std::collections::BTreeMap<_, _>>());
-            let sql = "INSERT INTO reservations (order_number, state, lines, expires_at) VALUES (?, 'HELD', ?, ?)";
+            let sql = "INSERT OR IGNORE INTO reservations (order_number, state, lines, expires_at) VALUES (?, 'HELD', ?, ?)";
             run(sql, &[&order.number, &lines.unwrap(), &1_900_000_000_000i64]);
+            for sku in &order.skus {
+                let sql = "UPDATE stock SET quantity = quantity - ?1, held = held + ?1
+                           WHERE sku_code = ?2 AND quantity >= ?1 AND removed = 0 RETURNING quantity";
+                let _: i64 = tx.prepare_cached(sql).unwrap().query_row(params![1, super::sku(*sku)], |r| r.get(0)).unwrap();
+            }
             run("INSERT INTO outbox (body) VALUES (?)", &[&body(&order.number, 350)]);
         }
         tx.commit().unwrap();
@@ -172,16 +166,12 @@ impl Straight {
     fn settle(&mut self, orders: &[Order]) {
         let tx = self.inventory.transaction().unwrap();
         for order in orders {
-            let mut find = tx.prepare_cached("SELECT state, lines FROM reservations WHERE order_number = ?").unwrap();
-            let _: String = find.query_row([&order.number], |row| row.get(1)).unwrap();
+            let sql = "UPDATE reservations SET state = 'COMMITTED' WHERE order_number = ? AND state = 'HELD' RETURNING lines";
+            let _: String = tx.prepare_cached(sql).unwrap().query_row([&order.number], |row| row.get(0)).unwrap();
             for sku in &order.skus {
                 let sql = "UPDATE stock SET held = held - ?1, sold = sold + ?1 WHERE sku_code = ?2";
                 tx.prepare_cached(sql).unwrap().execute(params![1, super::sku(*sku)]).unwrap();
             }
-            tx.prepare_cached("UPDATE reservations SET state = 'COMMITTED' WHERE order_number = ?")
-                .unwrap()
-                .execute([&order.number])
-                .unwrap();
         }
         tx.commit().unwrap();
         let tx = self.order.transaction().unwrap();

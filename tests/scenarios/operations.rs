@@ -133,15 +133,15 @@ fn a_start_that_cannot_work_is_refused_with_a_reason() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let text = refused(&["serve", "--data", &dir, "--modules", "order,identity"], &[]);
+    let text = refused(&["serve", "--port", "0", "--data", &dir, "--modules", "order,identity"], &[]);
     assert!(text.contains("`order` calls `product`") && text.contains("peers.product"), "{text}");
-    let text = refused(&["serve", "--data", &dir, "--modules", "basket"], &[]);
+    let text = refused(&["serve", "--port", "0", "--data", &dir, "--modules", "basket"], &[]);
     assert!(text.contains("no module `basket`") && text.contains("product, inventory"), "{text}");
-    let text = refused(&["serve", "--data", &dir, "--modules", "product"], &[]);
+    let text = refused(&["serve", "--port", "0", "--data", &dir, "--modules", "product"], &[]);
     assert!(text.contains("identity.issuer"), "{text}");
-    let text = refused(&["serve", "--data", &dir], &[("TRADEPOST__SERVER__PROT", "1")]);
+    let text = refused(&["serve", "--port", "0", "--data", &dir], &[("TRADEPOST__SERVER__PROT", "1")]);
     assert!(text.contains("server.prot") && text.contains("did you mean `server.port`"), "{text}");
-    let text = refused(&["serve", "--data", &dir], &[("TRADEPOST__SERVER__PROFILE", "production")]);
+    let text = refused(&["serve", "--port", "0", "--data", &dir], &[("TRADEPOST__SERVER__PROFILE", "production")]);
     assert!(text.contains("identity"), "{text}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let text = refused(&["serve", "--data", &dir, "--port", &taken.local_addr().unwrap().port().to_string()], &[]);
