@@ -526,6 +526,30 @@ mod tests {
         assert!(wrong.contains("lease_seconds") && wrong.contains("t.toml"), "{wrong}");
     }
 
+    /// The example file: every key there is, each with its default.
+    #[test]
+    fn the_example_names_every_setting_with_its_default() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("tradepost.example.toml");
+        let loaded = load_with(Some(&example), &vec![], env(&[])).unwrap();
+        let value = |settings: &Settings| serde_json::to_value(settings).unwrap();
+        assert_eq!(value(&loaded.settings), value(&Settings::default()));
+
+        let text = std::fs::read_to_string(&example).unwrap();
+        let mut section = String::new();
+        let mut named = BTreeSet::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_end_matches(']').into();
+            } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ") {
+                named.insert(format!("{section}.{key}"));
+            }
+        }
+        let missing: Vec<_> = known_keys().unwrap().into_iter().filter(|key| !named.contains(key)).collect();
+        assert!(missing.is_empty(), "the example lacks {missing:?}");
+        let unknown: Vec<_> = named.into_iter().filter(|key| !is_known(key, &known_keys().unwrap())).collect();
+        assert!(unknown.is_empty(), "the example names {unknown:?}, which are no settings");
+    }
+
     #[test]
     fn what_holds_for_all_peers_can_differ_for_one() {
         let set = |key: &str| load_with(None, &vec![], env(&[(key, "7")]));

@@ -3,6 +3,7 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tradepost::config::{self, Flags, Loaded, PeerMode};
 use tradepost::serve;
 
@@ -214,6 +215,11 @@ fn migrate(args: &ServeArgs) -> Result<(), String> {
 
 async fn healthcheck(url: &str) -> Result<(), String> {
     let url = format!("{}/actuator/health/readiness", url.trim_end_matches('/'));
-    let answer = awc::Client::default().get(&url).send().await.map_err(|e| format!("{url}: {e}"))?;
+    let answer = tradepost::platform::contract::client::http()
+        .get(&url)
+        .timeout(Duration::from_secs(5))
+        .send()
+        .await
+        .map_err(|e| format!("{url}: {e}"))?;
     if answer.status().is_success() { Ok(()) } else { Err(format!("{url}: answered {}", answer.status())) }
 }

@@ -7,7 +7,7 @@ use crate::platform::host::{Host, StartError};
 use crate::platform::telemetry;
 use crate::platform::web::{self, Edge};
 use crate::wiring;
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{ServerHandle, Service};
 use actix_web::{App, HttpServer};
 use actix_web_prom::PrometheusMetricsBuilder;
 use std::net::{SocketAddr, TcpListener};
@@ -101,7 +101,7 @@ fn listen(
     workers: usize,
     limit: Duration,
 ) -> Result<actix_web::dev::Server, StartError> {
-    let prometheus = PrometheusMetricsBuilder::new("tradepost")
+    let requests = PrometheusMetricsBuilder::new("tradepost")
         .registry(metrics)
         .endpoint("/actuator/prometheus")
         .mask_unmatched_patterns("UNKNOWN")
@@ -110,7 +110,13 @@ fn listen(
     let endpoints: Arc<[_]> = endpoints.into();
     let mut server = HttpServer::new(move || {
         let (endpoints, edge) = (endpoints.clone(), edge.clone());
-        App::new().wrap(prometheus.clone()).configure(move |app| web::configure(app, &endpoints, &edge))
+        App::new()
+            .wrap(requests.clone())
+            .wrap_fn(|mut request, next| {
+                web::bound_method(&mut request);
+                next.call(request)
+            })
+            .configure(move |app| web::configure(app, &endpoints, &edge))
     })
     .disable_signals()
     .keep_alive(Duration::from_secs(75))

@@ -1,6 +1,6 @@
 //! The one place that chooses, for each peer, its service in this process or its generated client.
 
-use crate::config::{PeerMode, Settings};
+use crate::config::{PeerMode, Secret, Settings};
 use crate::modules::{self, Module};
 use crate::platform::auth::credentials::ClientCredentials;
 use crate::platform::auth::{Authenticator, Credentials};
@@ -88,20 +88,8 @@ fn join(all: &mut Parts, parts: Parts) {
 pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, StartError> {
     let identity = &host.settings.identity;
     let mut all = Parts::default();
-    let mut issuer = identity.issuer.clone();
-    let mut secret = identity.client_secret.clone();
-    let mut demo_users = Vec::new();
-    #[cfg(feature = "identity")]
-    if issuer.is_none() {
-        let built = crate::shop::identity::build(host)?;
-        join(&mut all, built.parts);
-        issuer = Some(built.issuer);
-        secret = Some(built.client_secret);
-        demo_users = built.demo_users;
-    }
-    let issuer = issuer.ok_or_else(|| StartError("identity.issuer is not set".into()))?;
-    let secret = secret.unwrap_or_default();
-    let credentials = Arc::new(ClientCredentials::new(&issuer, &identity.client_id, secret.expose()));
+    let Issuer { url, client_secret, demo_users } = issuer(host, &mut all)?;
+    let credentials = Arc::new(ClientCredentials::new(&url, &identity.client_id, client_secret.expose()));
     let peers = Peers::new(host.settings.resilience.clone(), &host.metrics)?;
     let wiring = Wiring { host, chosen: &chosen, here, credentials, peers };
 
@@ -126,8 +114,34 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
         join(&mut all, crate::shop::gateway::build(host)?);
     }
     join(&mut all, wiring.peers.parts());
-    let authenticator = Authenticator::new(&issuer, &identity.audience);
+    let authenticator = Authenticator::new(&url, &identity.audience);
     Ok(Shop { modules: chosen, parts: all, authenticator, demo_users })
+}
+
+/// Whose tokens count, and our own secret there.
+struct Issuer {
+    url: String,
+    client_secret: Secret,
+    demo_users: Vec<(String, String)>,
+}
+
+/// The one that settings name, or the built-in one.
+fn issuer(host: &Host, all: &mut Parts) -> Result<Issuer, StartError> {
+    let settings = &host.settings.identity;
+    if let Some(url) = settings.issuer.clone() {
+        return Ok(Issuer { url, client_secret: settings.client_secret.clone().unwrap_or_default(), demo_users: Vec::new() });
+    }
+    #[cfg(feature = "identity")]
+    {
+        let built = crate::shop::identity::build(host)?;
+        join(all, built.parts);
+        Ok(Issuer { url: built.issuer, client_secret: built.client_secret, demo_users: built.demo_users })
+    }
+    #[cfg(not(feature = "identity"))]
+    {
+        let _ = all;
+        Err(StartError("identity.issuer is not set".into()))
+    }
 }
 
 fn build_product(wiring: &Wiring, all: &mut Parts) -> Result<Option<Arc<dyn ProductApi>>, StartError> {
@@ -188,10 +202,13 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
     document.finish(env!("CARGO_PKG_VERSION"), server)
 }
 
+const BUSES: &str = if cfg!(feature = "sqlite") { "local://" } else { "none; build with --features sqlite" };
+
 /// Opens the bus that settings name.
 pub fn bus(settings: &Settings) -> Result<Arc<dyn Bus>, StartError> {
     match settings.bus.url.as_str() {
+        #[cfg(feature = "sqlite")]
         "local://" => Ok(Arc::new(crate::platform::bus::local::LocalBus::open(&settings.data.dir.join("bus.db"))?)),
-        other => Err(StartError(format!("bus.url: `{other}` is not among the buses compiled in: local://"))),
+        other => Err(StartError(format!("bus.url: `{other}` is not among the buses compiled in: {BUSES}"))),
     }
 }

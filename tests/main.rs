@@ -3,8 +3,10 @@
 //! over HTTP, each repeatable one sent twice).
 #![cfg(feature = "all-in-one")]
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails says so")]
 
 #[macro_use]
+#[allow(dead_code, reason = "what tests stand on has more than each of them needs")]
 mod support;
 
 mod chaos;

@@ -2,6 +2,7 @@
 //! thumbprint, so the same key has the same id after every start.
 
 use super::files::Folder;
+use crate::platform::auth::install_crypto;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use rsa::pkcs1::EncodeRsaPrivateKey;
@@ -26,6 +27,7 @@ pub(super) struct Keys {
 impl Keys {
     /// Reads the key, or makes one at the first start.
     pub(super) fn open(folder: &Folder) -> Result<Self, String> {
+        install_crypto();
         let key = match folder.read(FILE)? {
             Some(pem) => rsa::RsaPrivateKey::from_pkcs8_pem(&pem)
                 .map_err(|e| format!("identity/{FILE} is not an RSA key in PKCS#8 PEM ({e}); remove it and a new one is made"))?,

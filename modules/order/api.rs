@@ -86,7 +86,7 @@ crate::errors! {
         /// The first request with this key is still under way.
         KeyInFlight = 409, "a request with this Idempotency-Key is still under way";
         /// Only a placed order can be cancelled.
-        NotCancellable { id: i64, status: String } = 409, "Order with ID {id} is {status} and cannot be cancelled";
+        NotCancellable { id: i64, state: String } = 409, "Order with ID {id} is {state} and cannot be cancelled";
     }
 }
 

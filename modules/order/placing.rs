@@ -73,7 +73,7 @@ impl OrderPath {
                     Err(OrderError::refused(&stock))
                 }
             },
-            Begun::Ended(order) => finished(order),
+            Begun::Ended(order) => first_answer(order),
             Begun::InFlight => Err(OrderError::KeyInFlight),
             Begun::OtherRequest => Err(OrderError::KeyReused),
         }
@@ -170,6 +170,14 @@ fn finished(order: StoredOrder) -> Result<StoredOrder, OrderError> {
         (OrderStatus::Rejected, None) => Err(Problem::unavailable("the order could not be placed right now; nothing was taken").into()),
         (OrderStatus::Pending, _) => Err(OrderError::KeyInFlight),
         _ => Ok(order),
+    }
+}
+
+/// What the repetition of an ended order's request gets: the first answer, whatever became of the order since.
+pub(super) fn first_answer(order: StoredOrder) -> Result<StoredOrder, OrderError> {
+    match order.status {
+        OrderStatus::Cancelled => finished(StoredOrder { status: OrderStatus::Placed, ..order }),
+        _ => finished(order),
     }
 }
 

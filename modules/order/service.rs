@@ -1,7 +1,7 @@
 //! Order's rules towards its callers. How an order is brought to its end is in [`super::placing`].
 
 use super::api::{LineInput, Order, OrderApi, OrderError, OrderInput, OrderStatus};
-use super::placing::OrderPath;
+use super::placing::{OrderPath, first_answer};
 use super::store::{Begun, Cancelled, Key, NewLine, NewOrder, StoredOrder};
 use crate::platform::contract::Text;
 use crate::platform::cx::{Caller, Cx, Principal};
@@ -85,7 +85,7 @@ impl OrderService {
             }
             Cancelled::Before => Ok(StoredOrder { status: OrderStatus::Cancelled, ..order }),
             Cancelled::Not(OrderStatus::Rejected) if hide => Ok(order),
-            Cancelled::Not(status) => Err(OrderError::NotCancellable { id, status: status.text().into() }),
+            Cancelled::Not(status) => Err(OrderError::NotCancellable { id, state: status.text().into() }),
         }
     }
 }
@@ -180,10 +180,7 @@ impl OrderPath {
     /// What a repeated request gets: the first answer, whatever it was.
     fn answer_again(&self, begun: Begun) -> Result<Order, OrderError> {
         match begun {
-            Begun::New(order) | Begun::Ended(order) => match &order.reason {
-                Some(stock) => Err(OrderError::refused(stock)),
-                None => Ok(Order::from(StoredOrder { status: OrderStatus::Placed, ..order })),
-            },
+            Begun::New(order) | Begun::Ended(order) => first_answer(order).map(Order::from),
             Begun::InFlight => Err(OrderError::KeyInFlight),
             Begun::OtherRequest => Err(OrderError::KeyReused),
         }

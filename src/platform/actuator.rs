@@ -1,6 +1,6 @@
 //! The operator's endpoints, in the paths and forms of Spring Boot's actuator.
 //!
-//! Health and info are public, metrics are served by the metrics middleware; settings, log levels
+//! Health and info are public, metrics are served by actix-web-prom's middleware; settings, log levels
 //! and dead letters are for administrators.
 
 use crate::config::{self, Loaded};

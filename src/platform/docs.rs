@@ -24,7 +24,8 @@ mod swagger {
     use super::{Access, Endpoint, HttpResponse, Method};
     use crate::platform::problem::Problem;
     use actix_web::http::header;
-    use std::io::Read;
+    use miniz_oxide::inflate::decompress_to_vec as inflate;
+    use rawzip::{CompressionMethod, ZipArchive};
 
     const START: &str = r#"window.onload = () => {
   window.ui = SwaggerUIBundle({
@@ -53,12 +54,7 @@ mod swagger {
         if name == "swagger-initializer.js" {
             return Ok(HttpResponse::Ok().content_type("text/javascript").body(START.replace("\\#", "#")));
         }
-        let zip = std::io::Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED);
-        let mut archive = zip::ZipArchive::new(zip).map_err(Problem::internal)?;
-        let wanted = format!("/dist/{name}");
-        let path = archive.file_names().flatten().find(|path| path.ends_with(&wanted)).map(|path| path.into_owned()).ok_or_else(missing)?;
-        let mut content = Vec::new();
-        archive.by_name(&path).map_err(Problem::internal)?.read_to_end(&mut content).map_err(Problem::internal)?;
+        let content = unpack(name).map_err(Problem::internal)?.ok_or_else(missing)?;
         let media = match name.rsplit('.').next().unwrap_or_default() {
             "html" => "text/html; charset=utf-8",
             "js" => "text/javascript; charset=utf-8",
@@ -67,5 +63,24 @@ mod swagger {
             _ => "application/octet-stream",
         };
         Ok(HttpResponse::Ok().content_type(media).insert_header((header::CACHE_CONTROL, "max-age=3600")).body(content))
+    }
+
+    /// A file out of Swagger UI's own archive; only names of its `dist` folder are found.
+    fn unpack(name: &str) -> Result<Option<Vec<u8>>, String> {
+        let archive = ZipArchive::from_slice(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED).map_err(|e| e.to_string())?;
+        let wanted = format!("/dist/{name}");
+        let mut entries = archive.entries();
+        while let Some(entry) = entries.next_entry().map_err(|e| e.to_string())? {
+            if !entry.file_path().as_ref().ends_with(wanted.as_bytes()) {
+                continue;
+            }
+            let data = archive.get_entry(entry.wayfinder()).map_err(|e| e.to_string())?.data();
+            return match entry.compression_method() {
+                CompressionMethod::STORE => Ok(Some(data.to_vec())),
+                CompressionMethod::DEFLATE => inflate(data).map(Some).map_err(|e| format!("{name}: {e}")),
+                other => Err(format!("{name} is packed in an unknown way: {other:?}")),
+            };
+        }
+        Ok(None)
     }
 }

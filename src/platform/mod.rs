@@ -10,8 +10,10 @@ pub mod discovery;
 pub mod docs;
 pub mod event;
 pub mod host;
+#[cfg(feature = "sqlite")]
 pub mod inbox;
 pub mod money;
+#[cfg(feature = "sqlite")]
 pub mod outbox;
 pub mod page;
 pub mod problem;
@@ -19,4 +21,6 @@ pub mod resilience;
 pub mod sku;
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod web;

@@ -9,6 +9,7 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web_httpauth::headers::www_authenticate::bearer::{Bearer, Error as BearerError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -98,10 +99,12 @@ impl Problem {
     /// 401 of RFC 6750: with a reason, `error="invalid_token"`; without one, a bare challenge.
     pub fn unauthorized(reason: Option<&str>) -> Self {
         let mut problem = Self::new(401, reason.unwrap_or("an access token is required: Authorization: Bearer <JWT>"));
-        problem.challenge = Some(match reason {
-            None => "Bearer".into(),
-            Some(text) => format!("Bearer error=\"invalid_token\", error_description=\"{}\"", text.replace(['"', '\\'], "'")),
-        });
+        let challenge = Bearer::build();
+        let challenge = match reason {
+            None => challenge,
+            Some(text) => challenge.error(BearerError::InvalidToken).error_description(text.to_string()),
+        };
+        problem.challenge = Some(challenge.finish().to_string());
         problem.extra.insert("error".into(), "UNAUTHORIZED".into());
         problem
     }

@@ -7,12 +7,12 @@ use crate::platform::auth::Authenticator;
 use crate::platform::contract::{Access, Call, Endpoint, Serve};
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER, Trace};
 use crate::platform::problem::Problem;
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
-use actix_web_httpauth::extractors::bearer::BearerAuth;
+use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +53,17 @@ pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edg
         let edge = edge.clone();
         async move { edge.serve(&[], request, payload.0).await }
     }));
+}
+
+/// Anybody can make methods up, and each would become a label of its own in the metrics: those that
+/// HTTP does not define become one.
+pub fn bound_method(request: &mut ServiceRequest) {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
+    if !known.contains(request.method())
+        && let Ok(unknown) = Method::from_bytes(b"UNKNOWN")
+    {
+        request.head_mut().method = unknown;
+    }
 }
 
 /// The raw payload as an extractor.
@@ -132,7 +143,7 @@ impl Edge {
         let caller = if access == Access::Public {
             Caller::Anonymous
         } else {
-            Caller::User(self.authenticator.authenticate(&bearer(request).await?).await?)
+            Caller::User(self.authenticator.authenticate(&bearer(request)?).await?)
         };
         let cx = Cx { caller, deadline, trace };
         let roles = access.roles();
@@ -199,13 +210,21 @@ fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-async fn bearer(request: &HttpRequest) -> Result<String, Problem> {
-    if !request.headers().contains_key(header::AUTHORIZATION) {
-        return Err(Problem::unauthorized(None));
+/// The one token in the one `Authorization` header; the scheme is taken in any case (RFC 9110 11.1).
+fn bearer(request: &HttpRequest) -> Result<String, Problem> {
+    let mut sent = request.headers().get_all(header::AUTHORIZATION);
+    let Some(value) = sent.next() else { return Err(Problem::unauthorized(None)) };
+    if sent.next().is_some() {
+        // which of them counts is a matter of opinion, and proxies have other opinions
+        return Err(Problem::unauthorized(Some("there is more than one Authorization header")));
     }
-    let auth =
-        BearerAuth::extract(request).await.map_err(|_| Problem::unauthorized(Some("the Authorization header is not Bearer <JWT>")))?;
-    Ok(auth.token().to_string())
+    // schemes are case-insensitive (RFC 9110 11.1); the parser takes one spelling
+    let sent = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let spelled = sent.and_then(|(_, token)| HeaderValue::from_str(&format!("Bearer {}", token.trim())).ok());
+    let parsed = spelled.and_then(|value| Bearer::parse(&value).ok()).filter(|bearer| !bearer.token().is_empty());
+    parsed
+        .map(|bearer| bearer.token().to_string())
+        .ok_or_else(|| Problem::unauthorized(Some("the Authorization header is not Bearer <JWT>")))
 }
 
 fn allow(endpoints: &[Endpoint]) -> String {

@@ -1,1 +1,9 @@
-//! filled below
+//! The shop when things go wrong: killed at any moment, left at each point of the order path, with
+//! data that contradicts itself.
+
+mod audit;
+mod crash_points;
+mod dead_letters;
+mod kill;
+mod ledger;
+mod sql;

@@ -1,3 +1,9 @@
-//! filled below
+//! The contract from outside: what is refused and how, that both sides of the seam are one, and the house rules.
 
+mod bad_input;
+mod edge;
+pub mod envelope;
+pub mod houses;
+mod peer;
 mod resilience;
+mod seam;

@@ -2,6 +2,7 @@
 
 mod events;
 mod idempotency;
+mod invariants;
 mod inventory;
 mod model;
 mod operations;

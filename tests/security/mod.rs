@@ -1,1 +1,5 @@
-//! filled below
+//! Who gets in, and who does not.
+
+mod issuer;
+mod rotation;
+mod tokens;

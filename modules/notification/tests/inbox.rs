@@ -4,6 +4,7 @@ use super::super::api::{Notification, NotificationError};
 use super::support::*;
 use crate::platform::bus::{ApplyError, Bus};
 use crate::platform::cx::Cx;
+use crate::platform::event::Event;
 use crate::platform::page::{PageNumber, PageSize};
 use serde_json::json;
 use std::time::Duration;
@@ -75,6 +76,7 @@ async fn what_does_not_fit_is_buried_alone_and_leaves_nothing_behind() {
             running.publish(&[&event("order.shipped", &json!({}))]).await;
         }
     };
-    assert_eq!(tokio::time::timeout(PATIENCE, buried).await.unwrap().event.id, broken.id);
+    let letter: Event = serde_json::from_str(tokio::time::timeout(PATIENCE, buried).await.unwrap().event.get()).unwrap();
+    assert_eq!(letter.id, broken.id);
     running.stop().await;
 }

@@ -170,7 +170,8 @@ impl OrderStore {
             .await
     }
 
-    /// From PENDING to `order.status`; `false` where it was not PENDING any more.
+    /// From PENDING to `order.status`; `false` where it was not PENDING any more. A rejection that is not
+    /// about stock answers nothing for good: its key is free again.
     pub(super) async fn end(&self, order: &StoredOrder, settle: Settle, trace: Trace) -> Result<bool, StoreError> {
         let order = order.clone();
         self.db
@@ -178,28 +179,24 @@ impl OrderStore {
                 if !rows::end(c, &order, settle).await? {
                     return Ok(false);
                 }
-                let (kind, reason) = match order.status {
-                    OrderStatus::Placed => (events::PLACED, None),
-                    _ => (events::REJECTED, Some("stock")),
+                let (kind, reason) = match (order.status, &order.reason) {
+                    (OrderStatus::Placed, _) => (events::PLACED, None),
+                    (_, Some(_)) => (events::REJECTED, Some("stock")),
+                    (_, None) => (events::REJECTED, Some("unavailable")),
                 };
+                if reason == Some("unavailable") {
+                    rows::forget_key_of(c, order.id).await?;
+                }
                 outbox::append(c, &events::about(&order, kind, reason, trace)?).await?;
                 Ok(true)
             })
             .await
     }
 
-    /// From PENDING to REJECTED without a reason of stock; its key is free again.
+    /// From PENDING to REJECTED without a reason of stock.
     pub(super) async fn give_up(&self, order: &StoredOrder, trace: Trace) -> Result<(), StoreError> {
         let order = StoredOrder { status: OrderStatus::Rejected, reason: None, ..order.clone() };
-        self.db
-            .write(async move |c| {
-                if rows::end(c, &order, Settle::Release).await? {
-                    rows::forget_key_of(c, order.id).await?;
-                    outbox::append(c, &events::about(&order, events::REJECTED, Some("unavailable"), trace)?).await?;
-                }
-                Ok(())
-            })
-            .await
+        self.end(&order, Settle::Release, trace).await.map(drop)
     }
 
     /// From PLACED to CANCELLED; with `hide`, off the lists as well.

@@ -126,9 +126,17 @@ async fn adjust(state: State, id: web::Path<usize>, body: web::Json<Value>) -> H
 }
 
 async fn order(state: State, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
-    let mut shop = state.lock().unwrap();
-    if !known(&request) {
-        return refused(401, "an access token is required");
+    let answer = answer(&mut state.lock().unwrap(), &request, &body);
+    match answer {
+        Some(answer) => answer,
+        None => std::future::pending().await,
+    }
+}
+
+/// None where the shop closes while it is asked.
+fn answer(shop: &mut FakeShop, request: &HttpRequest, body: &Value) -> Option<HttpResponse> {
+    if !known(request) {
+        return Some(refused(401, "an access token is required"));
     }
     let lines = body["orderLineItems"].as_array().unwrap().iter();
     let lines = lines.map(|line| (line["skuCode"].as_str().unwrap().to_string(), line["quantity"].as_i64().unwrap())).collect();
@@ -136,17 +144,16 @@ async fn order(state: State, request: HttpRequest, body: web::Json<Value>) -> Ht
     shop.requests += 1;
     if shop.closes_at == Some(shop.requests) {
         actix_web::rt::spawn(shop.door.take().unwrap().stop(false));
-        drop(shop);
-        return std::future::pending().await;
+        return None;
     }
-    match (shop.flaky, shop.requests % 6) {
+    Some(match (shop.flaky, shop.requests % 6) {
         (true, 0) => refused(503, "busy"),
         (true, 3) => {
             shop.place(lines, key);
             refused(503, "the answer got lost")
         }
         _ => shop.place(lines, key),
-    }
+    })
 }
 
 async fn cancel(state: State, id: web::Path<usize>) -> HttpResponse {

@@ -50,10 +50,12 @@ impl Jwks {
     }
 
     /// The key of this id, if the issuer has it and it fits the algorithm.
-    pub async fn find(&self, kid: &str, algorithm: Algorithm) -> Result<Option<Arc<DecodingKey>>, Problem> {
+    pub async fn find(self: &Arc<Self>, kid: &str, algorithm: Algorithm) -> Result<Option<Arc<DecodingKey>>, Problem> {
         let (key, stale) = self.look(kid);
         if key.is_none() || stale {
-            let failed = self.refresh(kid).await;
+            let (keys, wanted) = (self.clone(), kid.to_string());
+            // a task of its own: a caller that hangs up does not break off what all others wait for
+            let failed = actix_web::rt::spawn(async move { keys.refresh(&wanted).await }).await.map_err(Problem::internal)?;
             let (again, _) = self.look(kid);
             return match (again, failed) {
                 (Some(key), _) => Ok(fitting(key, algorithm)),

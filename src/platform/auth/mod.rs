@@ -4,6 +4,8 @@
 //! it is; the built-in one is reached over HTTP like any other.
 
 pub mod credentials;
+#[cfg(not(feature = "jwt-ec"))]
+mod crypto;
 pub mod jwks;
 
 pub use credentials::Credentials;
@@ -17,14 +19,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Public-key algorithms only: with a shared-secret one among them, the public key would be the secret.
-const ALGORITHMS: [Algorithm; 8] = [
+const ALGORITHMS: &[Algorithm] = &[
     Algorithm::RS256,
     Algorithm::RS384,
     Algorithm::RS512,
     Algorithm::PS256,
     Algorithm::PS384,
     Algorithm::PS512,
+    #[cfg(feature = "jwt-ec")]
     Algorithm::ES256,
+    #[cfg(feature = "jwt-ec")]
     Algorithm::ES384,
 ];
 /// No honest token is longer.
@@ -34,6 +38,12 @@ const LEEWAY: u64 = 5;
 /// A verified token is taken at its word for so long: a withdrawn key is noticed after it.
 const REMEMBER: Duration = Duration::from_secs(30);
 const REMEMBER_MOST: usize = 4096;
+
+/// Chooses what signs and checks JWTs in this process; before the first one, and as often as you like.
+pub fn install_crypto() {
+    #[cfg(not(feature = "jwt-ec"))]
+    crypto::install();
+}
 
 #[derive(Debug, Deserialize)]
 struct Claims {
@@ -58,15 +68,16 @@ struct Roles {
 pub struct Authenticator {
     issuer: String,
     audience: String,
-    keys: jwks::Jwks,
+    keys: Arc<jwks::Jwks>,
     known: Mutex<HashMap<String, (Arc<Principal>, Instant)>>,
 }
 
 impl Authenticator {
     /// For tokens of this issuer that are meant for this audience.
     pub fn new(issuer: &str, audience: &str) -> Self {
+        install_crypto();
         let issuer = issuer.trim_end_matches('/').to_string();
-        Self { keys: jwks::Jwks::new(&issuer), issuer, audience: audience.into(), known: Mutex::new(HashMap::new()) }
+        Self { keys: Arc::new(jwks::Jwks::new(&issuer)), issuer, audience: audience.into(), known: Mutex::new(HashMap::new()) }
     }
 
     /// The bearer of this token; 401 says what is wrong with it, 503 that the issuer's keys cannot be had.

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use serde_json::value::RawValue;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,10 +65,9 @@ impl LocalBus {
         Ok(Self { db: Db::open(path, MIGRATIONS)? })
     }
 
-    async fn fetch(&self, consumer: &dyn Consumer) -> Result<Vec<(i64, Event)>, StoreError> {
+    async fn fetch(&self, consumer: &dyn Consumer) -> Result<Vec<(i64, String)>, StoreError> {
         let (group, topics) = (consumer.group(), consumer.topics());
-        let rows: Vec<(i64, String)> = self
-            .db
+        self.db
             .read(async move |c| {
                 let from: Option<i64> = cursors::table.find(group).select(cursors::position).first(c).await.optional()?;
                 let query = messages::table.filter(messages::position.gt(from.unwrap_or(0)).and(messages::topic.eq_any(topics)));
@@ -75,8 +75,7 @@ impl LocalBus {
                     query.select((messages::position, messages::body)).order(messages::position).limit(BATCH).load(c).await?,
                 )
             })
-            .await?;
-        rows.into_iter().map(|(position, body)| Ok((position, types::from_json(&body)?))).collect()
+            .await
     }
 
     /// Moves a group on, burying what it could not take in the same transaction.
@@ -103,12 +102,8 @@ impl LocalBus {
         let batch = self.fetch(consumer).await?;
         let Some((last, _)) = batch.last() else { return Ok(0) };
         let (last, count) = (*last, batch.len());
-        let events: Vec<Event> = batch.into_iter().map(|(_, event)| event).collect();
-        let buried = match consumer.apply(&events).await {
-            Ok(()) => Vec::new(),
-            Err(ApplyError::Store(cause)) => return Err(cause),
-            Err(ApplyError::Unfit(_)) => one_by_one(consumer, &events).await?,
-        };
+        let bodies: Vec<String> = batch.into_iter().map(|(_, body)| body).collect();
+        let buried = give(consumer, &bodies).await?;
         self.advance(consumer.group(), last, buried).await?;
         Ok(count)
     }
@@ -123,7 +118,7 @@ impl LocalBus {
             )
         };
         for (id, body) in self.db.read(query).await? {
-            let failed = one_by_one(consumer, &[types::from_json(&body)?]).await?;
+            let failed = give(consumer, &[body]).await?;
             self.db
                 .write(async move |c| {
                     diesel::delete(dead_letters::table.find(id)).execute(c).await?;
@@ -163,6 +158,26 @@ async fn bury(conn: &mut Conn, group: &str, body: &str, error: &str) -> Result<(
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Gives a consumer what lies on the bus; answers what to bury: what it cannot take, and what is no event at all.
+async fn give(consumer: &dyn Consumer, bodies: &[String]) -> Result<Vec<(String, String)>, StoreError> {
+    let (mut events, mut buried) = (Vec::with_capacity(bodies.len()), Vec::new());
+    for body in bodies {
+        match types::from_json(body) {
+            Ok(event) => events.push(event),
+            Err(cause) => buried.push((body.clone(), format!("this is no event: {cause}"))),
+        }
+    }
+    if events.is_empty() {
+        return Ok(buried);
+    }
+    match consumer.apply(&events).await {
+        Ok(()) => {}
+        Err(ApplyError::Store(cause)) => return Err(cause),
+        Err(ApplyError::Unfit(_)) => buried.extend(one_by_one(consumer, &events).await?),
+    }
+    Ok(buried)
 }
 
 /// Applies events singly, so that an unfit one harms no other; answers those to bury.
@@ -212,7 +227,7 @@ impl Bus for LocalBus {
                 }
             };
             rounds = rounds.wrapping_add(1);
-            if rounds % 256 == 0
+            if rounds.is_multiple_of(256)
                 && let Err(cause) = self.trim().await
             {
                 tracing::warn!(%cause, "the bus was not trimmed");
@@ -235,9 +250,7 @@ impl Bus for LocalBus {
             })
             .await?;
         rows.into_iter()
-            .map(|(id, group, body, error, at)| {
-                Ok(DeadLetter { id, group, error, at: clock::rfc3339(at), event: types::from_json(&body)? })
-            })
+            .map(|(id, group, body, error, at)| Ok(DeadLetter { id, group, error, at: clock::rfc3339(at), event: raw(body)? }))
             .collect()
     }
 
@@ -261,6 +274,11 @@ impl Bus for LocalBus {
     }
 }
 
+/// As it was buried, which may be no event, and no JSON either.
+fn raw(body: String) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(body.clone()).or_else(|_| serde_json::value::to_raw_value(&body)).map_err(|e| StoreError::Broken(e.to_string()))
+}
+
 #[derive(diesel::QueryableByName)]
 struct Body {
     #[diesel(sql_type = diesel::sql_types::Text)]
@@ -274,5 +292,6 @@ pub fn under_way(path: &Path, group: &str) -> Result<Vec<(String, String)>, Stor
         "SELECT body FROM messages WHERE position > coalesce((SELECT position FROM cursors WHERE consumer = '{group}'), 0) \
          UNION ALL SELECT body FROM dead_letters WHERE consumer = '{group}'"
     ))?;
-    rows.iter().map(|row| types::from_json::<Event>(&row.body).map(|event| (event.kind, event.subject))).collect()
+    // what is no event reports no order's step: one that is missed is found by that
+    Ok(rows.iter().filter_map(|row| types::from_json::<Event>(&row.body).ok()).map(|event| (event.kind, event.subject)).collect())
 }

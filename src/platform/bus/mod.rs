@@ -2,12 +2,14 @@
 //!
 //! What a consumer cannot take after its attempts becomes a dead letter: kept, shown, replayable.
 
+#[cfg(feature = "sqlite")]
 pub mod local;
 
 use crate::platform::event::Event;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -45,8 +47,8 @@ pub struct DeadLetter {
     pub error: String,
     /// When, RFC 3339.
     pub at: String,
-    /// The event itself.
-    pub event: Event,
+    /// The event itself; as a string what is no JSON.
+    pub event: Box<RawValue>,
 }
 
 /// A bus.

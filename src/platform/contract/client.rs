@@ -17,13 +17,16 @@ const MAX_ANSWER: usize = 16 << 20;
 
 thread_local! {
     // awc's client is bound to its thread: one a worker, with its own pool of connections
-    static HTTP: awc::Client = awc::Client::builder()
-        // how many calls there may be is each peer's bulkhead's business: one that hangs must not use up
-        // the connections of all
-        .connector(awc::Connector::new().limit(0))
-        .timeout(Duration::from_secs(30))
-        .disable_redirects()
-        .finish();
+    static HTTP: awc::Client = client();
+}
+
+fn client() -> awc::Client {
+    #[cfg(feature = "tls")]
+    crate::platform::tls::install();
+    // how many calls there may be is each peer's bulkhead's business: one that hangs must not use up the
+    // connections of all
+    let connector = awc::Connector::new().limit(0);
+    awc::Client::builder().connector(connector).timeout(Duration::from_secs(30)).disable_redirects().finish()
 }
 
 /// This thread's HTTP client.

@@ -82,9 +82,12 @@ pub struct Call {
 impl Call {
     /// A path parameter, decoded once.
     pub fn path<T: Param>(&self, name: &str) -> Result<T, Problem> {
-        // the router leaves %, / and + encoded: what is still escaped here was never decoded
+        let unreadable = || Problem::field(name, "is not percent-encoded UTF-8");
+        // the router puts U+FFFD where the path is not UTF-8: nobody asked for that
+        percent_decode(self.request.path()).ok_or_else(unreadable)?;
+        // it leaves %, / and + encoded: what is still escaped here was never decoded
         let raw = self.request.match_info().get(name).unwrap_or_default();
-        let text = percent_decode(raw).ok_or_else(|| Problem::field(name, "is not valid UTF-8"))?;
+        let text = percent_decode(raw).ok_or_else(unreadable)?;
         T::from_text(Some(&text)).map_err(|expected| Problem::field(name, expected))
     }
 
@@ -116,7 +119,9 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::new(400, "a JSON body is required"));
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
+    // as a whole: members that nobody reads are not looked at below
+    let text = std::str::from_utf8(body).map_err(|cause| Problem::new(400, format!("malformed JSON: {cause}")))?;
+    let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();

@@ -84,10 +84,10 @@ impl About<'_> {
     /// The answer; with it the operation is complete.
     pub fn reply<R: Reply>(mut self) {
         let Some(operation) = self.operation.take() else { return };
-        let mut success = json!({ "description": "success" });
-        if !R::MEDIA.is_empty() {
-            success["content"] = json!({ R::MEDIA: { "schema": R::schema(&mut self.document.schemas) } });
-        }
+        let success = match R::MEDIA {
+            "" => json!({ "description": "success" }),
+            media => json!({ "description": "success", "content": { media: { "schema": R::schema(&mut self.document.schemas) } } }),
+        };
         self.value.insert(
             "responses".into(),
             json!({ operation.status.to_string(): success, "default": { "$ref": "#/components/responses/Problem" } }),

@@ -1,0 +1,335 @@
+//! Each point at which a crash can leave an order, prepared by hand: the next start takes it from
+//! there to its right end, and the audit is clean.
+
+use super::sql::Sql;
+use crate::support::client::Client;
+use crate::support::{Shape, Shop, on_system, wait_for};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// A stopped shop with one order of 4 pieces of a stock of 10, and its data from behind.
+struct Stopped {
+    shop: Shop,
+    order: Sql,
+    inventory: Sql,
+    notification: Sql,
+    bus: Sql,
+    number: String,
+    id: i64,
+}
+
+const KEY: &str = "k";
+const PIECES: i64 = 4;
+
+/// Places the order through the front door and stops the shop when nothing is under way any more.
+async fn ordered(shape: Shape) -> Stopped {
+    let mut shop = Shop::start(shape, |s| s.inventory.reservation_seconds = 1).await;
+    let c = &shop.client;
+    c.stocked("s", "2.50", 10).await;
+    let placed = c.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
+    shop.assert_sound().await;
+    shop.stop().await;
+    let open = |module| Sql::open(shop.data.path(), module);
+    Stopped {
+        order: open("order"),
+        inventory: open("inventory"),
+        notification: open("notification"),
+        bus: open("bus"),
+        number: placed["orderNumber"].as_str().unwrap().into(),
+        id: placed["id"].as_i64().unwrap(),
+        shop,
+    }
+}
+
+impl Stopped {
+    /// As if the order had never got further than its first transaction: PENDING, and no more.
+    fn only_begun(&mut self) {
+        self.order.run("UPDATE orders SET status = 'PENDING', settle = NULL, lease_until = 0; DELETE FROM outbox");
+        self.inventory.run("DELETE FROM reservations; DELETE FROM outbox; UPDATE stock SET quantity = 10, held = 0, sold = 0");
+        self.notification.run("DELETE FROM notifications; DELETE FROM inbox");
+        self.bus.run("DELETE FROM messages; DELETE FROM cursors");
+    }
+
+    /// As if the stock had been reserved, and the answer to that been lost.
+    fn reserved(&mut self) {
+        self.only_begun();
+        self.inventory.run("UPDATE stock SET quantity = 6, held = 4");
+        let row = format!("('{}', 'HELD', '{{\"s\":{PIECES}}}', 0)", self.number);
+        self.inventory.run(&format!("INSERT INTO reservations (order_number, state, lines, expires_at) VALUES {row}"));
+    }
+
+    /// As if what was committed or released had not been told to inventory.
+    fn unsettled(&mut self, settle: &str) {
+        self.order.run(&format!("UPDATE orders SET settle = '{settle}'"));
+        self.inventory.run("UPDATE reservations SET state = 'HELD', expires_at = 0; UPDATE stock SET quantity = 6, held = 4, sold = 0");
+    }
+
+    /// The event of the placement, with another type and id.
+    fn event(&mut self, kind: &str) -> Value {
+        let body = self.bus.value("body", "messages WHERE body LIKE '%order.placed%'");
+        let mut event: Value = serde_json::from_str(&body).unwrap();
+        event["type"] = json!(kind);
+        event["id"] = json!(Uuid::now_v7());
+        event
+    }
+
+    async fn start(self) -> (Shop, Order) {
+        let order = Order { id: self.id, number: self.number };
+        (self.shop.restart().await, order)
+    }
+}
+
+/// The order, asked for after the start.
+struct Order {
+    id: i64,
+    number: String,
+}
+
+impl Order {
+    /// Its end, with the stock that must be left and sold; then the shop is sound, and stays so.
+    async fn ends_as(&self, shop: &Shop, status: &str, quantity: i64, sold: i64) {
+        let c = &shop.client;
+        wait_for(&format!("the order is {status}, {quantity} are left"), || async {
+            let order = c.get(&c.alice, &format!("/api/v1/orders/{}", self.id)).await.expect(200).json();
+            let row = c.stock("s").await;
+            let right = order["status"] == status && row["quantity"] == quantity && row["held"] == 0 && row["sold"] == sold;
+            if right { Ok(()) } else { Err(format!("{order} {row}")) }
+        })
+        .await;
+        shop.assert_sound().await;
+    }
+
+    /// How often its customer was told of this.
+    async fn told(&self, c: &Client, kind: &str) -> usize {
+        let page = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
+        let all = page["content"].as_array().unwrap();
+        all.iter().filter(|one| one["type"] == kind && one["orderNumber"] == json!(self.number)).count()
+    }
+}
+
+/// Writes a crash point once; it becomes a test in each shape.
+macro_rules! crash_point {
+    ($(#[doc = $doc:literal])* async fn $name:ident($stopped:ident) $body:block) => {
+        $(#[doc = $doc])*
+        mod $name {
+            use super::*;
+            async fn run(shape: Shape) {
+                #[allow(unused_mut, reason = "most crash points change the data")]
+                let mut $stopped = ordered(shape).await;
+                let mut shop: Shop = $body;
+                shop.assert_sound().await;
+                shop.stop().await;
+            }
+            #[test]
+            fn local() { on_system(run(Shape::Local)); }
+            #[test]
+            fn loopback() { on_system(run(Shape::Loopback)); }
+        }
+    };
+}
+
+crash_point! {
+    /// PENDING, nothing reserved: it is reserved and placed, and the customer's repetition gets that order.
+    async fn begun_and_not_reserved(stopped) {
+        stopped.only_begun();
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "PLACED", 6, 4).await;
+        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        let again = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
+        assert_eq!(again["orderNumber"], json!(order.number));
+        shop
+    }
+}
+
+crash_point! {
+    /// PENDING, the stock sold to others meanwhile: REJECTED with the reason, which a repetition gets, too.
+    async fn begun_and_the_stock_gone(stopped) {
+        stopped.only_begun();
+        stopped.inventory.run("UPDATE stock SET quantity = 3, received = 3");
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "REJECTED", 3, 0).await;
+        assert_eq!(order.told(&shop.client, "order.rejected").await, 1);
+        let again = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(400).json();
+        assert_eq!(again["insufficient"], json!(["s"]));
+        shop
+    }
+}
+
+crash_point! {
+    /// PENDING with the stock held: placed with what is held, and nothing is taken twice. That the
+    /// reservation has expired makes no difference: order is asked first.
+    async fn reserved_and_not_placed(stopped) {
+        stopped.reserved();
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "PLACED", 6, 4).await;
+        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        shop
+    }
+}
+
+crash_point! {
+    /// PENDING with the last pieces held: they are its own, though the shelf is empty.
+    async fn reserved_and_nothing_left(stopped) {
+        stopped.reserved();
+        stopped.inventory.run("UPDATE stock SET quantity = 0, received = 4");
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "PLACED", 0, 4).await;
+        shop
+    }
+}
+
+crash_point! {
+    /// PENDING with its reservation given back: REJECTED without a reason of stock, so the key is free
+    /// again. A repetition is a new order; it is never told that the rejected one was placed.
+    async fn reserved_and_given_back(stopped) {
+        stopped.reserved();
+        stopped.inventory.run("UPDATE reservations SET state = 'RELEASED'; UPDATE stock SET quantity = 10, held = 0");
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "REJECTED", 10, 0).await;
+        let again = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
+        assert_ne!(again["orderNumber"], json!(order.number), "a rejected order was told to be placed");
+        assert_eq!(shop.client.quantity("s").await, 6);
+        shop
+    }
+}
+
+crash_point! {
+    /// PLACED, and inventory not told: what is held becomes sold.
+    async fn placed_and_not_committed(stopped) {
+        stopped.unsettled("COMMIT");
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "PLACED", 6, 4).await;
+        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        shop
+    }
+}
+
+crash_point! {
+    /// PLACED and committed, but not noted as done: done again, it changes nothing.
+    async fn committed_and_not_noted(stopped) {
+        stopped.order.run("UPDATE orders SET settle = 'COMMIT'");
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "PLACED", 6, 4).await;
+        shop
+    }
+}
+
+crash_point! {
+    /// CANCELLED while the stock was held, and inventory not told: it comes back, once.
+    async fn cancelled_and_not_released(stopped) {
+        stopped.unsettled("RELEASE");
+        let (shop, order) = cancelled(stopped).await;
+        order.ends_as(&shop, "CANCELLED", 10, 0).await;
+        assert_eq!((order.told(&shop.client, "order.placed").await, order.told(&shop.client, "order.cancelled").await), (1, 1));
+        shop
+    }
+}
+
+crash_point! {
+    /// CANCELLED after the stock was sold, and inventory not told: it comes back, once.
+    async fn cancelled_and_not_returned(stopped) {
+        stopped.order.run("UPDATE orders SET settle = 'RELEASE'");
+        let (shop, order) = cancelled(stopped).await;
+        order.ends_as(&shop, "CANCELLED", 10, 0).await;
+        shop
+    }
+}
+
+/// Cancelled in the order's own transaction, and no further.
+async fn cancelled(mut stopped: Stopped) -> (Shop, Order) {
+    let event = stopped.event("order.cancelled");
+    stopped.order.run(&format!("UPDATE orders SET status = 'CANCELLED'; INSERT INTO outbox (body) VALUES ('{event}')"));
+    stopped.start().await
+}
+
+/// Given up in the order's own transaction, and no further.
+async fn given_up(mut stopped: Stopped, prepare: impl FnOnce(&mut Stopped)) -> (Shop, Order) {
+    let event = stopped.event("order.rejected");
+    prepare(&mut stopped);
+    stopped.order.run("UPDATE orders SET status = 'REJECTED', settle = 'RELEASE'; DELETE FROM idempotency_keys");
+    stopped.order.run(&format!("INSERT INTO outbox (body) VALUES ('{event}')"));
+    stopped.start().await
+}
+
+crash_point! {
+    /// REJECTED because inventory gave no answer, though it had reserved: the stock comes back.
+    async fn given_up_and_not_released(stopped) {
+        let (shop, order) = given_up(stopped, Stopped::reserved).await;
+        order.ends_as(&shop, "REJECTED", 10, 0).await;
+        assert_eq!((order.told(&shop.client, "order.placed").await, order.told(&shop.client, "order.rejected").await), (0, 1));
+        shop
+    }
+}
+
+crash_point! {
+    /// REJECTED because inventory gave no answer, and it had not reserved: a reservation that comes
+    /// late is refused.
+    async fn given_up_and_never_reserved(stopped) {
+        let (shop, order) = given_up(stopped, Stopped::only_begun).await;
+        let mut inventory = Sql::open(shop.data.path(), "inventory");
+        wait_for("the release is remembered", || {
+            let rows = inventory.column("SELECT order_number || ' ' || state AS value FROM reservations");
+            let done = rows == [format!("{} RELEASED", order.number)];
+            async move { if done { Ok(()) } else { Err(format!("{rows:?}")) } }
+        })
+        .await;
+        let c = &shop.client;
+        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
+        let service = c.service_token(secret.trim()).await;
+        let late = json!({ "orderNumber": order.number, "lines": { "s": PIECES } });
+        assert_eq!(c.post(&service, "/api/v1/inventory/reservations", late).await.expect(200).json()["state"], "RELEASED");
+        order.ends_as(&shop, "REJECTED", 10, 0).await;
+        shop
+    }
+}
+
+crash_point! {
+    /// The event is in the outbox and nowhere else: it is carried and applied.
+    async fn told_to_nobody_yet(stopped) {
+        let body = stopped.bus.value("body", "messages WHERE body LIKE '%order.placed%'");
+        stopped.bus.run("DELETE FROM messages WHERE body LIKE '%order.placed%'");
+        stopped.notification.run("DELETE FROM notifications; DELETE FROM inbox");
+        stopped.order.run(&format!("INSERT INTO outbox (body) VALUES ('{body}')"));
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "PLACED", 6, 4).await;
+        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        shop
+    }
+}
+
+crash_point! {
+    /// The event was carried, and the outbox not emptied: it is carried again and applied once.
+    async fn carried_and_not_forgotten(stopped) {
+        let body = stopped.bus.value("body", "messages WHERE body LIKE '%order.placed%'");
+        stopped.order.run(&format!("INSERT INTO outbox (body) VALUES ('{body}')"));
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "PLACED", 6, 4).await;
+        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        let mut bus = Sql::open(shop.data.path(), "bus");
+        assert_eq!(bus.value("count(*)", "messages WHERE body LIKE '%order.placed%'"), "2", "it was not delivered twice");
+        shop
+    }
+}
+
+crash_point! {
+    /// The event is on the bus, and its consumer has not taken it: it does.
+    async fn published_and_not_taken(stopped) {
+        stopped.notification.run("DELETE FROM notifications; DELETE FROM inbox");
+        stopped.bus.run("DELETE FROM cursors");
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "PLACED", 6, 4).await;
+        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        shop
+    }
+}
+
+crash_point! {
+    /// The event was applied, and its consumer has not moved on: it comes again and is applied once.
+    async fn taken_and_not_moved_on(stopped) {
+        stopped.bus.run("UPDATE cursors SET position = 0; INSERT INTO messages (topic, body) SELECT topic, body FROM messages");
+        let (shop, order) = stopped.start().await;
+        order.ends_as(&shop, "PLACED", 6, 4).await;
+        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        shop
+    }
+}

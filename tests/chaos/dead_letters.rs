@@ -1,0 +1,94 @@
+//! An event that its consumer cannot take: kept, shown, replayable, and in nobody's way.
+
+use super::sql::Sql;
+use crate::support::{Shop, wait_for};
+use serde_json::{Value, json};
+
+/// An order event without an order in it.
+fn unfit(subject: &str) -> Value {
+    json!({
+        "specversion": "1.0", "id": uuid::Uuid::now_v7(), "source": "/tradepost/order", "type": "order.placed", "subject": subject,
+        "time": "2026-11-22T20:18:54.933Z", "datacontenttype": "application/json", "data": { "orderNumber": "none" },
+    })
+}
+
+async fn letters(shop: &Shop) -> Vec<Value> {
+    let c = &shop.client;
+    c.get(&c.admin, "/actuator/deadletters").await.expect(200).json().as_array().unwrap().clone()
+}
+
+async fn wait_for_letters(shop: &Shop, n: usize) -> Vec<Value> {
+    wait_for(&format!("there are {n} dead letters"), || async {
+        let letters = letters(shop).await;
+        if letters.len() == n { Ok(()) } else { Err(format!("{letters:?}")) }
+    })
+    .await;
+    letters(shop).await
+}
+
+/// What comes after it is told.
+async fn an_order_is_told(shop: &Shop, sku: &str) {
+    let c = &shop.client;
+    c.stocked(sku, "1", 1).await;
+    let number = c.order(&[(sku, 1)]).await.expect(201).json()["orderNumber"].clone();
+    wait_for("the next order is told", || async {
+        let page = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
+        if page["content"].as_array().unwrap().iter().any(|one| one["orderNumber"] == number) { Ok(()) } else { Err(page.to_string()) }
+    })
+    .await;
+}
+
+scenario! {
+    /// It is shown with its reason, the events beside it are applied, and a replay gives it to its
+    /// consumer again: in vain as long as it does not fit, with effect once it does.
+    async fn an_unfit_event_becomes_a_dead_letter(shop) {
+        let c = &shop.client;
+        an_order_is_told(shop, "before").await;
+        let mut bus = Sql::open(shop.data.path(), "bus");
+        bus.run(&format!("INSERT INTO messages (topic, body) VALUES ('order', '{}')", unfit("x")));
+        an_order_is_told(shop, "after").await;
+        let letters = wait_for_letters(shop, 1).await;
+        assert_eq!((&letters[0]["group"], &letters[0]["event"]["subject"]), (&json!("notification"), &json!("x")));
+        assert!(letters[0]["error"].as_str().unwrap().contains("UUID"), "{letters:?}");
+
+        let replay = |id: String| c.post(&c.admin, Box::leak(format!("/actuator/deadletters/{id}/replay").into_boxed_str()), json!({}));
+        replay("999".into()).await.expect(404);
+        replay("x".into()).await.expect(400);
+        c.post(&c.alice, &format!("/actuator/deadletters/{}/replay", letters[0]["id"]), json!({})).await.expect(403);
+        replay(letters[0]["id"].to_string()).await.expect(202);
+        wait_for("it is a dead letter again", || async {
+            let now = self::letters(shop).await;
+            if now.len() == 1 && now[0]["id"] != letters[0]["id"] { Ok(()) } else { Err(format!("{now:?}")) }
+        }).await;
+
+        // as if the consumer had learned to read it
+        let mut good: Value = serde_json::from_str(&bus.value("body", "messages WHERE body LIKE '%order.placed%after%'")).unwrap();
+        let number = json!(uuid::Uuid::now_v7());
+        good["id"] = json!(uuid::Uuid::now_v7());
+        good["data"]["orderNumber"] = number.clone();
+        bus.run(&format!("UPDATE dead_letters SET body = '{good}'"));
+        replay(self::letters(shop).await[0]["id"].to_string()).await.expect(202);
+        wait_for_letters(shop, 0).await;
+        let inbox = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
+        let told = inbox["content"].as_array().unwrap().iter().filter(|one| one["orderNumber"] == number).count();
+        assert_eq!(told, 1);
+    }
+}
+
+scenario! {
+    /// What is no event at all, as a damaged file or another version may leave it, stops nobody either:
+    /// it is shown as it is, the audit runs, and it may be replayed without harm.
+    async fn what_is_no_event_is_in_nobodys_way(shop) {
+        let c = &shop.client;
+        let mut bus = Sql::open(shop.data.path(), "bus");
+        bus.run(r#"INSERT INTO messages (topic, body) VALUES ('order', '{"type":"order.placed"'), ('order', '{"no":"event"}')"#);
+        an_order_is_told(shop, "s").await;
+        let letters = wait_for_letters(shop, 2).await;
+        assert_eq!(letters[0]["event"], json!(r#"{"type":"order.placed""#));
+        assert_eq!(letters[1]["event"], json!({ "no": "event" }));
+        tradepost::audit::run(&shop.settings).unwrap();
+        c.post(&c.admin, &format!("/actuator/deadletters/{}/replay", letters[0]["id"]), json!({})).await.expect(202);
+        an_order_is_told(shop, "t").await;
+        wait_for_letters(shop, 2).await;
+    }
+}

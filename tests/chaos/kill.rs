@@ -1,0 +1,193 @@
+//! `kill -9` at any moment: what was acknowledged is there, what was refused is not, and what was
+//! under way comes to its end.
+
+use super::ledger::{Cancel, Dice, Ledger, Told};
+use super::sql::Sql;
+use crate::support::client::Client;
+use crate::support::process::{Process, tradepost};
+use crate::support::{on_system, share_keys, wait_for, wait_until};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// How often the shop is killed: a few times in `cargo test`, often in CI.
+fn runs() -> u64 {
+    std::env::var("TRADEPOST_CHAOS_RUNS").ok().map_or(5, |runs| runs.parse().expect("TRADEPOST_CHAOS_RUNS: a number"))
+}
+
+/// A new one each time, printed; set TRADEPOST_CHAOS_SEED to have a run's dice again.
+fn seed() -> u64 {
+    let given = std::env::var("TRADEPOST_CHAOS_SEED").ok().map(|seed| seed.parse().expect("TRADEPOST_CHAOS_SEED: a number"));
+    given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0)
+}
+
+/// One customer at a terminal: orders and cancels until nobody answers any more.
+async fn customer(c: &Client, ledger: &Ledger, mut dice: Dice) {
+    loop {
+        let done = if dice.roll(1, 5) == 1 {
+            ledger.cancel(c, dice.roll(0, u64::MAX - 1)).await
+        } else {
+            // `few` runs out soon; nobody has a `nothing`
+            let lines = (0..dice.roll(1, 3)).map(|_| match dice.roll(0, 19) {
+                0 => ("nothing".to_string(), 1),
+                1..=4 => ("few".to_string(), dice.roll(1, 3) as i64),
+                n => (format!("many-{}", n % 3), dice.roll(1, 5) as i64),
+            });
+            let lines = lines.collect();
+            ledger.order(c, dice.roll(0, 1) == 1, lines).await
+        };
+        if done.is_err() {
+            return;
+        }
+    }
+}
+
+async fn pages(c: &Client, path: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    for number in 0.. {
+        let page = c.get(&c.alice, &format!("{path}?size=1000&page={number}")).await.expect(200).json();
+        all.extend(page["content"].as_array().unwrap().iter().cloned());
+        if page["last"] == true {
+            break;
+        }
+    }
+    all
+}
+
+async fn no_order_is_left_open(c: &Client) {
+    wait_for("no order is PENDING or unsettled", || async {
+        let health = c.get(&c.admin, "/actuator/health").await.json();
+        let orders = &health["components"]["orderStore"]["details"];
+        if orders["pending"] == 0 && orders["unsettled"] == 0 { Ok(()) } else { Err(health.to_string()) }
+    })
+    .await;
+}
+
+fn audit_is_clean(process: &Process) -> impl FnMut() -> Result<(), String> {
+    || {
+        let (clean, words) = process.audit();
+        if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
+    }
+}
+
+fn cancelled(ledger: &Ledger) -> usize {
+    ledger.entries().values().filter(|e| matches!(e.told, Told::Placed { cancel: Cancel::Done, .. })).count()
+}
+
+/// In the inbox: each placed order once, and each cancelled one twice, by type.
+fn told_once_each(orders: &[Value], inbox: &[Value]) {
+    let mut told: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for one in inbox {
+        *told.entry((one["type"].as_str().unwrap().into(), one["orderNumber"].as_str().unwrap().into())).or_default() += 1;
+    }
+    told.retain(|(kind, _), _| kind != "order.rejected");
+    let mut expected = BTreeMap::new();
+    for order in orders {
+        let number = order["orderNumber"].as_str().unwrap().to_string();
+        expected.insert(("order.placed".to_string(), number.clone()), 1);
+        if order["status"] == "CANCELLED" {
+            expected.insert(("order.cancelled".to_string(), number), 1);
+        }
+    }
+    assert_eq!(told, expected);
+}
+
+/// Starts the binary and kills it after so many milliseconds, most likely before it answers.
+fn kill_in_start(data: &Path, after_ms: u64) {
+    let mut child = tradepost(&["serve", "--port", "0", "--data", &data.to_string_lossy()])
+        .env("TRADEPOST__DATA__DEMO", "false")
+        .env("TRADEPOST__LOG__LEVEL", "warn")
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(after_ms));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Load, SIGKILL, the same data again, and again: after each, every answer that was given is true.
+#[test]
+fn a_shop_killed_under_load_keeps_its_word() {
+    let (runs, seed) = (runs(), seed());
+    println!("{runs} runs; TRADEPOST_CHAOS_SEED={seed}");
+    on_system(async move {
+        let mut dice = Dice::new(seed);
+        let data = tempfile::tempdir().unwrap();
+        let ledger = Ledger::default();
+        let mut process = Process::start(data.path(), &[]);
+        let c = process.client().await;
+        c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
+        for n in 0..3 {
+            c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
+        }
+        c.stocked("few", "10.00", 20).await;
+        for run in 1..=runs {
+            let c = process.client().await;
+            let (before, cancelled_before, after_ms) = (ledger.entries().len(), cancelled(&ledger), dice.roll(50, 600));
+            let customers = (0..12).map(|_| customer(&c, &ledger, Dice::new(dice.roll(0, u64::MAX - 1)))).collect::<Vec<_>>();
+            let kill = async {
+                tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                process.kill();
+            };
+            futures_util::future::join(futures_util::future::join_all(customers), kill).await;
+            if dice.roll(1, 3) == 1 {
+                kill_in_start(data.path(), dice.roll(1, 400));
+            }
+
+            process = Process::start(data.path(), &[]);
+            let c = process.client().await;
+            ledger.ask_again(&c).await;
+            no_order_is_left_open(&c).await;
+            ledger.ask_for_the_same(&c, before).await;
+            ledger.check(&pages(&c, "/api/v1/orders").await);
+            wait_until("the audit is clean", audit_is_clean(&process)).await;
+            let entries: Vec<_> = ledger.entries().into_values().skip(before).collect();
+            let count = |of: fn(&Told) -> bool| entries.iter().filter(|e| of(&e.told)).count();
+            println!(
+                "run {run}: killed after {after_ms} ms; {} sent, {} placed, {} refused, {} cancelled, {} never answered",
+                entries.len(),
+                count(|t| matches!(t, Told::Placed { .. })),
+                count(|t| *t == Told::Refused),
+                cancelled(&ledger) - cancelled_before,
+                count(|t| *t == Told::Nothing),
+            );
+        }
+        let c = process.client().await;
+        let orders = pages(&c, "/api/v1/orders").await;
+        assert!(!orders.is_empty(), "the load placed nothing: nothing was tested");
+        told_once_each(&orders, &pages(&c, "/api/v1/notifications").await);
+        assert_eq!(c.get(&c.admin, "/actuator/deadletters").await.expect(200).json(), json!([]));
+        assert_eq!(process.terminate(), Some(0));
+        let keys = "(SELECT order_id FROM idempotency_keys GROUP BY order_id HAVING count(*) > 1)";
+        assert_eq!(Sql::open(data.path(), "order").value("count(*)", keys), "0", "INV-3");
+    });
+}
+
+/// A first start that is killed, while it makes its keys and its tables, is made good by the next.
+#[test]
+fn a_shop_killed_in_its_first_start_starts_all_the_same() {
+    let (runs, seed) = (runs(), seed());
+    println!("{runs} runs; TRADEPOST_CHAOS_SEED={seed}");
+    on_system(async move {
+        let mut dice = Dice::new(seed);
+        for run in 1..=runs {
+            let data = tempfile::tempdir().unwrap();
+            // every other time with keys: then the tables are what it is killed at
+            if run % 2 == 0 {
+                share_keys(data.path());
+            }
+            let kills: Vec<u64> = (0..dice.roll(1, 3)).map(|_| dice.roll(1, 250)).collect();
+            println!("run {run}: killed after {kills:?} ms");
+            for after_ms in kills {
+                kill_in_start(data.path(), after_ms);
+            }
+            let process = Process::start(data.path(), &[]);
+            let c = process.client().await;
+            c.stocked("s", "1", 1).await;
+            c.order(&[("s", 1)]).await.expect(201);
+            wait_until("the audit is clean", audit_is_clean(&process)).await;
+            assert_eq!(process.terminate(), Some(0));
+        }
+    });
+}

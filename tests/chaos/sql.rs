@@ -1,0 +1,45 @@
+//! A module's data from behind its back: to prepare what a crash would have left, and to spoil it.
+
+use diesel::connection::SimpleConnection;
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection, QueryableByName, RunQueryDsl};
+use std::path::Path;
+
+/// One database of a data folder.
+pub struct Sql(SqliteConnection);
+
+#[derive(QueryableByName)]
+struct Cell {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    value: String,
+}
+
+impl Sql {
+    /// Opens `<module>.db`, beside the shop that may have it open, too.
+    pub fn open(data: &Path, module: &str) -> Self {
+        let mut conn = SqliteConnection::establish(&data.join(format!("{module}.db")).to_string_lossy()).unwrap();
+        conn.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+        Self(conn)
+    }
+
+    /// Statements that change something.
+    #[track_caller]
+    pub fn run(&mut self, sql: &str) {
+        self.0.batch_execute(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+
+    /// The first column of every row, as text.
+    #[track_caller]
+    pub fn column(&mut self, sql: &str) -> Vec<String> {
+        let rows: Vec<Cell> = diesel::sql_query(sql).load(&mut self.0).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        rows.into_iter().map(|row| row.value).collect()
+    }
+
+    /// The one value there is.
+    #[track_caller]
+    pub fn value(&mut self, expression: &str, from: &str) -> String {
+        let all = self.column(&format!("SELECT CAST({expression} AS TEXT) AS value FROM {from}"));
+        assert_eq!(all.len(), 1, "{expression} from {from}: {all:?}");
+        all.into_iter().next().unwrap()
+    }
+}

@@ -1,0 +1,393 @@
+//! What the shop is sent and does not take: one table of requests, with the answer to each. A
+//! refusal names what is wrong, comes in the one form of every refusal, and leaves nothing behind.
+//! No request at all is answered with a 500.
+
+use super::envelope::assert_refusal;
+use crate::support::Shop;
+use crate::support::client::Client;
+use actix_web::http::Method;
+use serde_json::json;
+
+/// What an answer must say.
+#[derive(Debug, Clone)]
+enum Says {
+    /// `errors[0].field`.
+    Field(String),
+    /// Part of `message`.
+    Text(String),
+}
+
+/// One row of the table.
+struct Row {
+    method: Method,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    status: u16,
+    says: Says,
+}
+
+fn field(name: impl Into<String>) -> Says {
+    Says::Field(name.into())
+}
+
+fn says(part: &str) -> Says {
+    Says::Text(part.into())
+}
+
+fn row(method: Method, path: impl Into<String>, body: impl Into<Vec<u8>>, status: u16, says: Says) -> Row {
+    let headers = vec![("content-type", "application/json".to_string())];
+    Row { method, path: path.into(), headers, body: body.into(), status, says }
+}
+
+fn get(path: impl Into<String>, status: u16, says: Says) -> Row {
+    row(Method::GET, path, "", status, says)
+}
+
+impl Row {
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(n, _)| *n != name);
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(n, _)| *n != name);
+        self
+    }
+
+    /// Sends it and holds the answer against the table.
+    async fn check(&self, c: &Client, token: &str) {
+        let bearer = format!("Bearer {token}");
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(self.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        let reply = c.send(self.method.clone(), &self.path, &headers, self.body.clone()).await;
+        let sent = String::from_utf8_lossy(&self.body).chars().take(200).collect::<String>();
+        let what = format!("{} {} {headers:?} {sent}\n{reply:?}", self.method, self.path.chars().take(200).collect::<String>());
+        assert_eq!(reply.status, self.status, "{what}");
+        let path = self.path.split('?').next().unwrap_or_default();
+        assert_refusal(&reply, self.status, self.method.as_str(), path);
+        match &self.says {
+            Says::Field(field) => assert_eq!(reply.json()["errors"][0]["field"], *field, "{what}"),
+            Says::Text(part) => assert!(reply.message().contains(part), "expected `{part}`: {what}"),
+        }
+    }
+}
+
+/// Everything a bad request could have changed.
+async fn state(c: &Client) -> String {
+    let mut all = String::new();
+    for path in ["/api/v1/products", "/api/v1/inventory", "/api/v1/orders"] {
+        all.push_str(&c.get(&c.admin, &format!("{path}?size=1000")).await.expect(200).text);
+    }
+    all
+}
+
+/// A shop with product `p` and 8 left of it, product `q` without stock, and one order; sends every row to it.
+async fn refuse_all(shop: &Shop, token: &str, rows: impl AsyncFnOnce(&str) -> Vec<Row>) {
+    let c = &shop.client;
+    c.stocked("p", "10.00", 10).await;
+    c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "q", "name": "q", "price": 1 })).await.expect(201);
+    c.order(&[("p", 2)]).await.expect(201);
+    crate::support::wait_for("the order is settled", || async {
+        if c.stock("p").await["sold"] == 2 { Ok(()) } else { Err("its stock is held".into()) }
+    })
+    .await;
+    let product = c.get(&c.admin, "/api/v1/products?q=p").await.json()["content"][0]["id"].as_str().unwrap().to_string();
+    let before = state(c).await;
+    let rows = rows(&product).await;
+    assert!(rows.len() > 10, "a table of {} rows", rows.len());
+    for row in rows {
+        row.check(c, token).await;
+        assert_eq!(state(c).await, before, "{} {} changed something", row.method, row.path);
+    }
+}
+
+/// A JSON object of these members, with one of them replaced by this text, or left out.
+fn object(good: &[(&str, &str)], member: &str, raw: Option<&str>) -> String {
+    let mut members: Vec<(&str, &str)> = good.iter().copied().filter(|(name, _)| *name != member).collect();
+    members.extend(raw.map(|raw| (member, raw)));
+    let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+const PRODUCT: [(&str, &str); 3] = [("skuCode", "\"new\""), ("name", "\"new\""), ("price", "1")];
+const STOCK: [(&str, &str); 2] = [("skuCode", "\"q\""), ("quantity", "1")];
+const LINE: [(&str, &str); 2] = [("skuCode", "\"p\""), ("quantity", "1")];
+/// No text, or no text that is a SKU code.
+const NO_SKU: [&str; 10] = ["null", "5", "true", "[]", "{}", "\"\"", "\"  \"", r#""a\u0000b""#, r#""a\u0007b""#, r#""a\u007fb""#];
+/// No whole numbers, or none that fits.
+const NO_QUANTITY: [&str; 13] = [
+    "null",
+    "1.5",
+    "1.0",
+    "1e2",
+    "\"5\"",
+    "true",
+    "[]",
+    "{}",
+    "2147483648",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "18446744073709551616",
+];
+/// Not even JSON, though some take it for numbers.
+const NO_JSON: [&str; 8] = ["1e400", "NaN", "Infinity", "01", "+1", "-", "0x10", "1_000"];
+const NO_PRICE: [&str; 16] = [
+    "null",
+    "-1",
+    "\"-0.01\"",
+    "\"abc\"",
+    "\"\"",
+    "\"NaN\"",
+    "1e30",
+    "\"1e30\"",
+    "1.23456",
+    "0.00001",
+    "1e-400",
+    "1e400",
+    "1000000000001",
+    "true",
+    "[1]",
+    "\"1,5\"",
+];
+
+/// Each member of what is created, left out and with every value that it does not take.
+fn members() -> Vec<Row> {
+    let long = format!("\"{}\"", "x".repeat(65));
+    let mut rows = Vec::new();
+    let order = |line: String| format!("{{\"orderLineItems\":[{line}]}}");
+    for raw in NO_SKU.into_iter().map(Some).chain([Some(long.as_str()), None]) {
+        rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "skuCode", raw), 400, field("skuCode")));
+        rows.push(row(Method::POST, "/api/v1/inventory", object(&STOCK, "skuCode", raw), 400, field("skuCode")));
+        rows.push(row(Method::POST, "/api/v1/orders", order(object(&LINE, "skuCode", raw)), 400, field("orderLineItems[0].skuCode")));
+    }
+    for raw in NO_QUANTITY.into_iter().chain(["-1", "-2147483648"]).map(Some).chain([None]) {
+        rows.push(row(Method::POST, "/api/v1/inventory", object(&STOCK, "quantity", raw), 400, field("quantity")));
+        rows.push(row(Method::POST, "/api/v1/orders", order(object(&LINE, "quantity", raw)), 400, field("orderLineItems[0].quantity")));
+    }
+    rows.push(row(Method::POST, "/api/v1/orders", order(object(&LINE, "quantity", Some("0"))), 400, field("orderLineItems[0].quantity")));
+    for raw in NO_QUANTITY.into_iter().chain(["-2147483648"]).map(Some).chain([None]) {
+        rows.push(row(Method::PUT, "/api/v1/inventory/1", object(&[], "quantity", raw), 400, field("quantity")));
+    }
+    for raw in NO_QUANTITY.into_iter().chain(["0", "-1"]) {
+        let body = format!("{{\"p\":{raw}}}");
+        rows.push(row(Method::POST, "/api/v1/inventory/checkStock", body.clone(), 400, field("p")));
+        rows.push(row(Method::PUT, "/api/v1/inventory/updateQuantitiesBySku", body, 400, field("p")));
+    }
+    for raw in NO_JSON {
+        let malformed = |path: &str, body| row(Method::POST, path, body, 400, says("malformed JSON"));
+        rows.push(malformed("/api/v1/inventory", object(&STOCK, "quantity", Some(raw))));
+        rows.push(malformed("/api/v1/orders", order(object(&LINE, "quantity", Some(raw)))));
+        rows.push(malformed("/api/v1/inventory/checkStock", object(&[], "p", Some(raw))));
+    }
+    for raw in NO_PRICE.into_iter().map(Some).chain([None]) {
+        rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "price", raw), 400, field("price")));
+    }
+    for raw in ["NaN", "01", ".5", "1."] {
+        rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "price", Some(raw)), 400, says("malformed JSON")));
+    }
+    for raw in [Some("null"), Some("5"), Some("\" \""), Some("[]"), Some(&*format!("\"{}\"", "n".repeat(256))), None] {
+        rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "name", raw), 400, field("name")));
+    }
+    for raw in ["5", "[]", &*format!("\"{}\"", "d".repeat(10_001))] {
+        rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "description", Some(raw)), 400, field("description")));
+    }
+    rows
+}
+
+/// Orders and quantities whose parts are good and whose whole is not.
+fn wholes() -> Vec<Row> {
+    let orders = |body: String, says: Says| row(Method::POST, "/api/v1/orders", body, 400, says);
+    let lines = |n: usize| format!("{{\"orderLineItems\":[{}]}}", vec![object(&LINE, "", None); n].join(","));
+    let many = |n: usize| format!("{{{}}}", (0..n).map(|i| format!("\"s{i}\":1")).collect::<Vec<_>>().join(","));
+    let check = |body: String, status, says: Says| row(Method::POST, "/api/v1/inventory/checkStock", body, status, says);
+    let take = |body: &str, status, says: Says| row(Method::PUT, "/api/v1/inventory/updateQuantitiesBySku", body, status, says);
+    let huge = r#"{"skuCode":"p","quantity":2147483647}"#;
+    let mut rows = vec![
+        orders("{}".into(), field("orderLineItems")),
+        orders(r#"{"orderLineItems":null}"#.into(), field("orderLineItems")),
+        orders(r#"{"orderLineItems":[]}"#.into(), field("orderLineItems")),
+        orders(r#"{"orderLineItems":{}}"#.into(), field("orderLineItems")),
+        orders(r#"{"orderLineItems":"p"}"#.into(), field("orderLineItems")),
+        orders(r#"{"orderLineItems":[null]}"#.into(), field("orderLineItems[0]")),
+        orders(r#"{"orderLineItems":[7]}"#.into(), field("orderLineItems[0]")),
+        orders(r#"{"orderLineItems":[{}]}"#.into(), field("orderLineItems[0].skuCode")),
+        orders(format!(r#"{{"orderLineItems":[{},{{"skuCode":"p"}}]}}"#, object(&LINE, "", None)), field("orderLineItems[1].quantity")),
+        orders(lines(1001), field("orderLineItems")),
+        orders(format!(r#"{{"orderLineItems":[{huge},{huge}]}}"#), field("orderLineItems")),
+        orders(r#"{"orderLineItems":[{"skuCode":"p","skuCode":"q","quantity":1}]}"#.into(), field("orderLineItems[0]")),
+        orders(r#"{"orderLineItems":[{"skuCode":"what","quantity":1}]}"#.into(), says(" Invalid SKUs: what")),
+        orders(r#"{"orderLineItems":[{"skuCode":"p","quantity":9}]}"#.into(), says("Insufficient stock for SKUs: p")),
+        orders(r#"{"orderLineItems":[{"skuCode":"p","quantity":5},{"skuCode":"p","quantity":4}]}"#.into(), says("Insufficient stock")),
+        check("{}".into(), 400, field("body")),
+        check(many(1001), 400, field("body")),
+        check(r#"["p"]"#.into(), 400, field("body")),
+        check(r#"{"a\u0000b":1}"#.into(), 400, field("a\0b")),
+        check(format!("{{\"{}\":1}}", "x".repeat(65)), 400, field("x".repeat(65))),
+        take(r#"{"p":9}"#, 400, says("Insufficient stock for SKUs: p")),
+        take(r#"{"p":1,"what":1}"#, 404, says("what")),
+        take(r#"{"p":1,"q":-1}"#, 400, field("q")),
+        row(Method::POST, "/api/v1/inventory", r#"{"skuCode":"p","quantity":1}"#, 409, says("already exists")),
+        row(Method::POST, "/api/v1/inventory", r#"{"skuCode":"what","quantity":1}"#, 404, says("Product with SKU CODE what not found.")),
+        row(Method::POST, "/api/v1/products", object(&PRODUCT, "skuCode", Some("\"p\"")), 400, says("Product with SKU p already exists")),
+        row(Method::PUT, "/api/v1/inventory/1", r#"{"quantity":-9}"#, 400, says("cannot be negative!")),
+        row(Method::PUT, "/api/v1/inventory/1", r#"{"quantity":2147483647}"#, 400, says("exceed")),
+        row(Method::POST, "/api/v1/products/prices", r#"["p",null]"#, 400, field("[1]")),
+        row(Method::POST, "/api/v1/products/prices", "{}", 400, field("body")),
+        row(Method::POST, "/api/v1/products/prices", format!("[{}]", vec!["\"p\""; 1001].join(",")), 400, field("body")),
+    ];
+    let order = || orders(lines(1), field("Idempotency-Key"));
+    rows.extend(["", "a\tb", &*"k".repeat(256)].map(|key| order().with("idempotency-key", key)));
+    rows
+}
+
+scenario! {
+    /// Every member of every body, and every body as a whole.
+    async fn fields_that_do_not_fit_are_named(shop) {
+        refuse_all(shop, &shop.client.admin, async |_| members().into_iter().chain(wholes()).collect()).await;
+    }
+}
+
+scenario! {
+    /// Whatever takes a body says what is wrong with one that is not JSON, not whole, not there, or not said to be JSON.
+    async fn bodies_that_are_no_json_are_refused(shop) {
+        refuse_all(shop, &shop.client.admin, async |product| {
+            let takers = [
+                (Method::POST, "/api/v1/products".to_string(), object(&PRODUCT, "", None)),
+                (Method::PUT, format!("/api/v1/products/{product}"), object(&PRODUCT, "", None)),
+                (Method::POST, "/api/v1/products/prices".into(), r#"["p"]"#.into()),
+                (Method::POST, "/api/v1/inventory".into(), object(&STOCK, "", None)),
+                (Method::POST, "/api/v1/inventory/checkStock".into(), r#"{"p":1}"#.into()),
+                (Method::PUT, "/api/v1/inventory/1".into(), r#"{"quantity":1}"#.into()),
+                (Method::PUT, "/api/v1/inventory/updateQuantitiesBySku".into(), r#"{"p":1}"#.into()),
+                (Method::POST, "/api/v1/orders".into(), format!("{{\"orderLineItems\":[{}]}}", object(&LINE, "", None))),
+            ];
+            let mut rows = Vec::new();
+            for (method, path, good) in takers {
+                let body = |body: &[u8], status, says: Says| row(method.clone(), path.clone(), body, status, says);
+                let malformed = || says("malformed JSON");
+                rows.push(body(b"", 400, says("a JSON body is required")));
+                rows.push(body(b"", 400, says("a JSON body is required")).without("content-type"));
+                rows.push(body(b" \r\n", 400, says("a JSON body is required")));
+                rows.push(body(b"{ this is not JSON }", 400, says("")));
+                rows.push(body(&good.as_bytes()[..good.len() - 1], 400, malformed()));
+                rows.push(body(format!("{good} x").as_bytes(), 400, malformed()));
+                rows.push(body(format!("{good}{good}").as_bytes(), 400, malformed()));
+                rows.push(body(b"{\"skuCode\":\"\xff\xfe\",\"quantity\":1}", 400, malformed()));
+                rows.push(body(b"\xef\xbb\xbf{}", 400, malformed()));
+                rows.push(body("[".repeat(100_000).as_bytes(), 400, says("")));
+                rows.push(body("{\"p\":".repeat(100_000).as_bytes(), 400, says("")));
+                rows.extend(["null", "true", "42", "\"text\""].map(|wrong| body(wrong.as_bytes(), 400, field("body"))));
+                for media in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "json", "multipart/form-data; boundary=x"] {
+                    rows.push(body(good.as_bytes(), 415, says("application/json")).with("content-type", media));
+                }
+                rows.push(body(good.as_bytes(), 415, says("application/json")).without("content-type"));
+            }
+            rows
+        })
+        .await;
+    }
+}
+
+scenario! {
+    /// Ids that are none, pages that are none, versions that are none, and answers nobody could read.
+    async fn addresses_that_lead_nowhere_are_refused(shop) {
+        refuse_all(shop, &shop.client.admin, async |product| {
+            let mut rows = Vec::new();
+            let long = "9".repeat(5000);
+            for id in ["abc", "9223372036854775808", "1.5", "1e0", "%00", "%2F", "1%2F", "..%2F1", "%FF", "%20", "null", &long] {
+                for (method, path) in [
+                    (Method::GET, format!("/api/v1/inventory/{id}")),
+                    (Method::DELETE, format!("/api/v1/inventory/{id}")),
+                    (Method::GET, format!("/api/v1/orders/{id}")),
+                    (Method::DELETE, format!("/api/v1/orders/{id}")),
+                    (Method::POST, format!("/api/v1/orders/{id}/cancel")),
+                    (Method::POST, format!("/api/v1/notifications/{id}/read")),
+                    (Method::POST, format!("/api/v1/notifications/deliveries/{id}/replay")),
+                ] {
+                    rows.push(row(method, path, "", 400, field("id")));
+                }
+                rows.push(row(Method::PUT, format!("/api/v1/inventory/{id}"), r#"{"quantity":1}"#, 400, field("id")));
+                rows.push(get(format!("/api/v1/orders/number/{id}"), 400, field("order_number")));
+            }
+            for id in ["-1", "0", "2", "9223372036854775807", "-9223372036854775808"] {
+                rows.push(get(format!("/api/v1/inventory/{id}"), 404, says(&format!("Inventory with id {id} not found"))));
+                rows.push(row(Method::DELETE, format!("/api/v1/inventory/{id}"), "", 404, says("not found")));
+                rows.push(row(Method::PUT, format!("/api/v1/inventory/{id}"), r#"{"quantity":1}"#, 404, says("not found")));
+                rows.push(get(format!("/api/v1/orders/{id}"), 404, says(&format!("Order with ID {id} not found!"))));
+                rows.push(row(Method::DELETE, format!("/api/v1/orders/{id}"), "", 404, says("not found!")));
+                rows.push(row(Method::POST, format!("/api/v1/orders/{id}/cancel"), "", 404, says("not found!")));
+                rows.push(row(Method::POST, format!("/api/v1/notifications/{id}/read"), "", 404, says("not found")));
+            }
+            rows.push(get("/api/v1/orders/number/00000000-0000-4000-8000-000000000000", 404, says("not found!")));
+            for (id, shown) in [("abc", "abc"), ("0", "0"), ("%00", "\0"), ("%2F", "/"), ("a%2Fb", "a/b"), ("%252F", "%2F"), ("%C3%A4", "ä"), (long.as_str(), long.as_str())] {
+                rows.push(get(format!("/api/v1/products/{id}"), 404, says(&format!("Product with id {shown} not found"))));
+                rows.push(row(Method::DELETE, format!("/api/v1/products/{id}"), "", 404, says("not found")));
+                rows.push(get(format!("/api/v1/products/{id}/price"), 404, says(&format!("Product with SKU CODE {shown} not found."))));
+                rows.push(get(format!("/api/v1/products/sku/{id}"), 404, says("not found.")));
+            }
+            rows.push(get("/api/v1/products/%FF", 400, field("id")));
+            rows.push(get("/api/v1/products/%C3%28/price", 400, field("sku_code")));
+            for path in ["/api/v1/products", "/api/v1/inventory", "/api/v1/orders", "/api/v1/notifications", "/api/v1/notifications/deliveries"] {
+                for page in ["-1", "abc", "1.5", "2147483648", "99999999999", "", "0x1", "%00", "%FF", "1%202"] {
+                    rows.push(get(format!("{path}?page={page}"), 400, field("page")));
+                }
+                for size in ["0", "-1", "abc", "1001", "99999999999", "1.5", ""] {
+                    rows.push(get(format!("{path}?page=0&size={size}"), 400, field("size")));
+                }
+                for accept in ["image/png", "text/html", "application/xml", "application/json;q=0", "text/event-stream, image/*"] {
+                    rows.push(get(path, 406, says("Accept")).with("accept", accept));
+                }
+            }
+            rows.push(get("/api/v1/notifications/deliveries?state=lost", 400, field("state")));
+            let replaced = format!("/api/v1/products/{product}");
+            let put = |status, part| row(Method::PUT, &replaced, object(&PRODUCT, "", None), status, says(part));
+            rows.push(put(428, "If-Match"));
+            rows.extend(["\"0\"", "\"2\"", "garbage", "", "\"99999999999999999999\"", "\"-1\"", "\"1\", \"1\""].map(|tag| put(412, "changed meanwhile").with("if-match", tag)));
+            rows.push(row(Method::PUT, "/api/v1/products/abc", object(&PRODUCT, "", None), 404, says("Product with id abc not found")).with("if-match", "*"));
+            rows
+        })
+        .await;
+    }
+}
+
+const NUMBER: &str = "\"11111111-1111-4111-8111-111111111111\"";
+
+/// A reservation with one member in place of a good one.
+fn reserve(member: &str, raw: Option<&str>, says: Says) -> Row {
+    let good = [("orderNumber", NUMBER), ("lines", "{\"p\":1}")];
+    row(Method::POST, "/api/v1/inventory/reservations", object(&good, member, raw), 400, says)
+}
+
+scenario! {
+    /// What only peers may send is looked at as closely.
+    async fn peers_are_not_believed_either(shop) {
+        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
+        let service = shop.client.service_token(secret.trim()).await;
+        refuse_all(shop, &service, async |_| {
+            let mut rows = vec![
+                reserve("orderNumber", Some("\"abc\""), field("orderNumber")),
+                reserve("orderNumber", Some("null"), field("orderNumber")),
+                reserve("orderNumber", None, says("orderNumber")),
+                reserve("lines", Some("{}"), field("lines")),
+                reserve("lines", Some("null"), field("lines")),
+                reserve("lines", Some("[]"), field("lines")),
+                reserve("lines", Some("{\"\":1}"), field("lines.")),
+                reserve("lines", None, says("lines")),
+            ];
+            rows.extend(NO_QUANTITY.into_iter().chain(["0", "-1"]).map(|raw| reserve("lines", Some(&format!("{{\"p\":{raw}}}")), field("lines.p"))));
+            let settle = |body: String, says| row(Method::POST, "/api/v1/inventory/reservations/settle", body, 400, says);
+            rows.push(settle(r#"{"commit":[]}"#.into(), says("release")));
+            rows.push(settle(r#"{"commit":["abc"],"release":[]}"#.into(), field("commit[0]")));
+            rows.push(settle(format!("{{\"commit\":[{}],\"release\":[]}}", vec![NUMBER; 1001].join(",")), field("body")));
+            for end in ["commit", "release"] {
+                rows.push(row(Method::POST, format!("/api/v1/inventory/reservations/abc/{end}"), "", 400, field("order_number")));
+            }
+            rows.push(get("/api/v1/orders/number/abc/status", 400, field("order_number")));
+            rows
+        })
+        .await;
+    }
+}

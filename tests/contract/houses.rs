@@ -1,0 +1,188 @@
+//! The house rules, read off the sources: arrows run one way, a module knows no other's inside, files
+//! stay short; and off a running shop: what a contract declares is served and documented.
+
+use crate::support::Shape;
+use crate::support::Shop;
+use actix_web::http::Method;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tradepost::modules::Module;
+use tradepost::platform::contract::{Access, Operation};
+use tradepost::shop::inventory::api::InventoryClient;
+use tradepost::shop::notification::api::NotificationClient;
+use tradepost::shop::order::api::OrderClient;
+use tradepost::shop::product::api::ProductClient;
+
+/// Lines of a file that still reads as one thing.
+const LONGEST: usize = 420;
+/// Known to be longer, and to be divided; this list gets shorter only.
+const TOO_LONG: [&str; 1] = ["src/config.rs"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below these folders, with its path from the root and its text.
+fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut rest: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(path) = rest.pop() {
+        if path.is_dir() {
+            rest.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push((path.strip_prefix(root()).unwrap().into(), text));
+        }
+    }
+    assert!(!found.is_empty(), "nothing is below {folders:?}");
+    found
+}
+
+/// The code of a file without its comments: what is said about others is no dependency on them.
+fn code(text: &str) -> String {
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// What follows each mention of this prefix, up to the end of the path.
+fn mentions<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
+    let path =
+        |rest: &'a str| &rest[..rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '*'))).unwrap_or(rest.len())];
+    text.match_indices(prefix).map(|(at, _)| path(&text[at + prefix.len()..])).collect()
+}
+
+/// Calls of all four contracts.
+pub fn operations() -> Vec<Arc<Operation>> {
+    [ProductClient::operations(), InventoryClient::operations(), OrderClient::operations(), NotificationClient::operations()].concat()
+}
+
+/// Its path with something in the place of each parameter.
+pub fn filled(operation: &Operation) -> String {
+    operation.path.replace("{id}", "1").replace("{sku_code}", "1").replace("{order_number}", "11111111-1111-4111-8111-111111111111")
+}
+
+/// `src/platform` stands on nothing of the shop's.
+#[test]
+fn the_platform_names_no_module() {
+    for (path, text) in sources(&["src/platform"]) {
+        for outside in ["crate::shop", "crate::wiring", "crate::modules", "crate::serve", "crate::{"] {
+            assert!(!code(&text).contains(outside), "{} names {outside}", path.display());
+        }
+    }
+}
+
+/// Another module's `api` and nothing else of it; and a module chooses none of its peers itself.
+#[test]
+fn a_module_names_only_the_contracts_of_others() {
+    let names: Vec<_> = Module::ALL.iter().map(|m| m.name()).collect();
+    let mut crossings = 0;
+    for (path, text) in sources(&["modules"]) {
+        let shown = path.display();
+        let own = path.components().nth(1).unwrap().as_os_str().to_string_lossy().into_owned();
+        for mention in mentions(&code(&text), "crate::shop::") {
+            let mut parts = mention.split("::");
+            let (module, room) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            assert!(names.contains(&module), "{shown}: crate::shop::{mention} names no single module");
+            assert!(module == own || room == "api", "{shown} reaches into {module}: crate::shop::{mention}");
+            crossings += usize::from(module != own);
+        }
+        let code = code(&text);
+        for outside in ["crate::wiring", "crate::serve", "crate::shop;", "crate::shop as", "crate::{", "super::super::super::"] {
+            assert!(!code.contains(outside), "{shown} names {outside}");
+        }
+    }
+    assert!(crossings > 3, "the rule was held against {crossings} mentions");
+}
+
+/// `wiring.rs` is the one place that builds modules, so the one place that chooses local or remote.
+#[test]
+fn only_the_wiring_builds_modules() {
+    let mut builders = BTreeSet::new();
+    for (path, text) in sources(&["src", "modules"]) {
+        let code = code(&text);
+        let builds = Module::ALL.iter().any(|m| code.contains(&format!("shop::{}::build", m.name())));
+        let chooses = code.contains("Remote {") && !path.starts_with("src/platform");
+        if builds || chooses {
+            builders.insert(path);
+        }
+    }
+    assert_eq!(builders, BTreeSet::from([PathBuf::from("src/wiring.rs")]));
+}
+
+/// Short files, each with a header that says what it is.
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    for (path, text) in sources(&["src", "modules", "tests"]) {
+        let (lines, known) = (text.lines().count(), TOO_LONG.iter().any(|long| path == Path::new(long)));
+        assert_eq!(lines > LONGEST, known, "{} has {lines} lines; {LONGEST} are enough", path.display());
+        assert!(text.starts_with("//! "), "{} does not say what it is", path.display());
+    }
+}
+
+scenario! {
+    /// Whatever a contract declares is answered by its handler: neither the path nor the method is unknown.
+    async fn every_operation_is_served(shop) {
+        let c = &shop.client;
+        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
+        let service = c.service_token(secret.trim()).await;
+        assert_eq!(operations().len(), 8 + 11 + 7 + 4);
+        for operation in operations() {
+            let token = if operation.access == Access::Service { &service } else { &c.admin };
+            let headers = [("authorization", format!("Bearer {token}")), ("content-type", "application/json".into())];
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let reply = c.send(operation.method.clone(), &filled(&operation), &headers, "").await;
+            let served = match reply.status {
+                404 => reply.message() != "there is nothing at this path",
+                status => status == operation.status || matches!(status, 400 | 409),
+            };
+            assert!(served, "{} {}: {reply:?}", operation.method, operation.path);
+        }
+    }
+}
+
+/// Every value of this key, however deep.
+fn values<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get(key));
+            members.values().for_each(|inner| values(inner, key, found));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| values(inner, key, found)),
+        _ => {}
+    }
+}
+
+/// The document and the contracts say the same, and the document is whole in itself.
+#[test]
+fn every_operation_is_documented_and_every_reference_leads_somewhere() {
+    crate::support::on_system(async {
+        let mut shop = Shop::start(Shape::Local, |_| {}).await;
+        let doc = shop.client.send(Method::GET, "/v3/api-docs", &[], "").await.expect(200).json();
+        let mut references = Vec::new();
+        values(&doc, "$ref", &mut references);
+        assert!(references.len() > operations().len(), "{}", references.len());
+        for reference in references {
+            let pointer = reference.as_str().and_then(|r| r.strip_prefix('#')).unwrap_or_else(|| panic!("{reference} leads outside"));
+            assert!(doc.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+        let mut ids = BTreeSet::new();
+        for operation in operations() {
+            let about = &doc["paths"][operation.path][operation.method.as_str().to_lowercase()];
+            assert!(about.is_object(), "{} {} is not documented", operation.method, operation.path);
+            assert!(ids.insert(about["operationId"].to_string()), "{} is there twice", about["operationId"]);
+            assert!(about["summary"].as_str().is_some_and(|s| s.len() > 5), "{about}");
+            assert!(about["responses"][operation.status.to_string()].is_object(), "{about}");
+            assert!(about["responses"]["default"].is_object(), "{about}");
+            assert_eq!(about["security"].is_array(), operation.access != Access::Public, "{about}");
+            let named: BTreeSet<_> =
+                about["parameters"].as_array().into_iter().flatten().filter(|p| p["in"] == "path").map(|p| p["name"].to_string()).collect();
+            let needed: BTreeSet<_> =
+                operation.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}')).map(|s| format!("\"{s}\"")).collect();
+            assert_eq!(named, needed, "{}", operation.path);
+        }
+        let documented: usize = doc["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
+        assert_eq!(documented, ids.len(), "the document knows calls that no contract has");
+        shop.stop().await;
+    });
+}

@@ -1,0 +1,254 @@
+//! The invariants themselves: they hold for whatever a shop may come to, and every corruption of
+//! that is noticed under its own name.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use std::collections::BTreeMap;
+use tradepost::invariants::{self, EventFacts, OrderFact, ReservationFact, StockFact, Violation};
+
+const NOW: i64 = 1_000_000;
+const SKUS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// All that an audit knows.
+#[derive(Debug, Clone)]
+struct Facts {
+    stock: Vec<StockFact>,
+    orders: Vec<OrderFact>,
+    reservations: Vec<ReservationFact>,
+    events: EventFacts,
+}
+
+impl Facts {
+    fn audit(&self) -> Vec<Violation> {
+        let mut all = invariants::stock(&self.stock, &self.reservations);
+        all.extend(invariants::keys(&self.orders));
+        all.extend(invariants::ends(&self.orders, &self.reservations, NOW));
+        all.extend(invariants::events(&self.orders, &self.events));
+        all
+    }
+
+    fn state(&self, number: &str) -> Option<&str> {
+        self.reservations.iter().find(|r| r.order == number).map(|r| r.state.as_str())
+    }
+}
+
+/// Every pair of states that an order and its reservation may be in, and whether that is still to be settled.
+const ENDS: &[(&str, bool, Option<&str>)] = &[
+    ("PENDING", false, None),
+    ("PENDING", false, Some("HELD")),
+    ("PLACED", true, Some("HELD")),
+    ("PLACED", true, Some("COMMITTED")),
+    ("PLACED", false, Some("COMMITTED")),
+    ("REJECTED", false, None),
+    ("REJECTED", true, None),
+    ("REJECTED", true, Some("HELD")),
+    ("REJECTED", false, Some("RELEASED")),
+    ("CANCELLED", true, Some("HELD")),
+    ("CANCELLED", true, Some("COMMITTED")),
+    ("CANCELLED", true, Some("RELEASED")),
+    ("CANCELLED", false, Some("RELEASED")),
+];
+
+/// Where an event is: on its way, applied, or seen as both because it moved meanwhile.
+#[derive(Debug, Clone, Copy)]
+enum Where {
+    UnderWay,
+    Applied,
+    Both,
+}
+
+prop_compose! {
+    /// What a shop may have come to.
+    fn sound()(
+        quantities in vec(0..50i64, SKUS.len()),
+        orders in vec((
+            select(ENDS),
+            vec((0..SKUS.len(), 1..5i64), 1..4),
+            0..2i64,
+            0..1000i64,
+            select(vec![Where::UnderWay, Where::Applied, Where::Both]),
+        ), 1..12),
+    ) -> Facts {
+        let row = |(sku, quantity): (&&str, &i64)| StockFact { sku: sku.to_string(), quantity: *quantity, held: 0, sold: 0, received: *quantity };
+        let mut facts = Facts {
+            stock: SKUS.iter().zip(&quantities).map(row).collect(),
+            orders: vec![],
+            reservations: vec![],
+            events: EventFacts::default(),
+        };
+        for (i, ((status, unsettled, state), wanted, keys, left, at)) in orders.into_iter().enumerate() {
+            let number = format!("order-{i}");
+            let mut lines: BTreeMap<String, i64> = BTreeMap::new();
+            for (sku, n) in wanted {
+                *lines.entry(SKUS[sku].into()).or_default() += n;
+            }
+            for row in facts.stock.iter_mut() {
+                let n = lines.get(&row.sku).copied().unwrap_or_default();
+                match state {
+                    Some("HELD") => (row.held, row.received) = (row.held + n, row.received + n),
+                    Some("COMMITTED") => (row.sold, row.received) = (row.sold + n, row.received + n),
+                    _ => {}
+                }
+            }
+            if let Some(state) = state {
+                facts.reservations.push(ReservationFact { order: number.clone(), state: state.into(), lines: lines.clone() });
+            }
+            let kinds: &[&str] = match status {
+                "PLACED" => &["order.placed"],
+                "REJECTED" => &["order.rejected"],
+                "CANCELLED" => &["order.placed", "order.cancelled"],
+                _ => &[],
+            };
+            for kind in kinds {
+                let event = (kind.to_string(), number.clone());
+                if !matches!(at, Where::Applied) {
+                    facts.events.under_way.insert(event.clone());
+                }
+                if !matches!(at, Where::UnderWay) {
+                    facts.events.applied.insert(event, 1);
+                }
+            }
+            facts.orders.push(OrderFact { number, status: status.into(), unsettled, lease_until: NOW + left, keys, lines });
+        }
+        facts
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Corruption {
+    PiecesFromNowhere,
+    ReceivedMore,
+    HeldForNobody,
+    SoldBelowZero,
+    ReservationForgotten,
+    ReservedOfNothing,
+    SecondKey,
+    Abandoned,
+    PlacedAndGivenBack,
+    PlacedAndNeverReserved,
+    OtherLines,
+    EndedAndStillHeld,
+    EventLost,
+    EventTwice,
+}
+use Corruption::*;
+
+const ALL: &[Corruption] = &[
+    PiecesFromNowhere,
+    ReceivedMore,
+    HeldForNobody,
+    SoldBelowZero,
+    ReservationForgotten,
+    ReservedOfNothing,
+    SecondKey,
+    Abandoned,
+    PlacedAndGivenBack,
+    PlacedAndNeverReserved,
+    OtherLines,
+    EndedAndStillHeld,
+    EventLost,
+    EventTwice,
+];
+
+/// Spoils the facts; answers the invariant that must notice, and what it must name. `None` where
+/// there is nothing to spoil in this way.
+fn corrupt(facts: &mut Facts, how: Corruption, pick: Index, by: i64) -> Option<(&'static str, String)> {
+    fn some<T>(all: impl Iterator<Item = T>, pick: Index) -> Option<T> {
+        let mut all: Vec<T> = all.collect();
+        (!all.is_empty()).then(|| all.swap_remove(pick.index(all.len())))
+    }
+    let before = facts.clone();
+    let row = some(facts.stock.iter_mut(), pick)?;
+    Some(match how {
+        PiecesFromNowhere => {
+            row.quantity += by;
+            ("INV-1", row.sku.clone())
+        }
+        ReceivedMore => {
+            row.received -= by;
+            ("INV-1", row.sku.clone())
+        }
+        HeldForNobody => {
+            (row.held, row.received) = (row.held + by, row.received + by);
+            ("INV-1", row.sku.clone())
+        }
+        SoldBelowZero => {
+            (row.sold, row.quantity) = (row.sold + row.quantity + by, -by);
+            ("INV-2", row.sku.clone())
+        }
+        ReservationForgotten => {
+            let held = some(before.reservations.iter().filter(|r| r.state == "HELD"), pick)?;
+            facts.reservations.retain(|r| r.order != held.order);
+            ("INV-1", held.lines.keys().next()?.clone())
+        }
+        ReservedOfNothing => {
+            let lines = BTreeMap::from([("ghost".to_string(), by)]);
+            facts.reservations.push(ReservationFact { order: "nobody".into(), state: "HELD".into(), lines });
+            ("INV-1", "ghost".into())
+        }
+        SecondKey => {
+            let order = some(facts.orders.iter_mut(), pick)?;
+            order.keys = 1 + by;
+            ("INV-3", order.number.clone())
+        }
+        Abandoned => {
+            let order = some(facts.orders.iter_mut().filter(|o| o.status == "PENDING"), pick)?;
+            order.lease_until = NOW - by;
+            ("INV-4", order.number.clone())
+        }
+        PlacedAndGivenBack | PlacedAndNeverReserved => {
+            let order = some(before.orders.iter().filter(|o| o.status == "PLACED"), pick)?;
+            if how == PlacedAndNeverReserved {
+                facts.reservations.retain(|r| r.order != order.number);
+            } else {
+                facts.reservations.iter_mut().find(|r| r.order == order.number)?.state = "RELEASED".into();
+            }
+            ("INV-4", order.number.clone())
+        }
+        OtherLines => {
+            let order = some(facts.orders.iter_mut().filter(|o| o.status == "PLACED"), pick)?;
+            *order.lines.values_mut().next()? += by;
+            ("INV-4", order.number.clone())
+        }
+        EndedAndStillHeld => {
+            let ended = |o: &&OrderFact| !o.unsettled && matches!(before.state(&o.number), Some("RELEASED"));
+            let order = some(before.orders.iter().filter(ended), pick)?;
+            let state = if by % 2 == 0 { "HELD" } else { "COMMITTED" };
+            facts.reservations.iter_mut().find(|r| r.order == order.number)?.state = state.into();
+            ("INV-4", order.number.clone())
+        }
+        EventLost => {
+            let all = before.events.applied.keys().chain(&before.events.under_way);
+            let event = some(all, pick)?;
+            facts.events.applied.remove(event);
+            facts.events.under_way.remove(event);
+            ("INV-5", format!("{} of order {}", event.0, event.1))
+        }
+        EventTwice => {
+            let (event, times) = some(facts.events.applied.iter_mut(), pick)?;
+            *times += by;
+            ("INV-5", format!("{} of order {}", event.0, event.1))
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_a_shop_may_come_to_contradicts_nothing(facts in sound()) {
+        prop_assert_eq!(facts.audit(), []);
+    }
+
+    #[test]
+    fn every_corruption_is_noticed_under_its_name(facts in sound(), how in select(ALL), pick in any::<Index>(), by in 1..9i64) {
+        let mut facts = facts;
+        let corrupted = corrupt(&mut facts, how, pick, by);
+        prop_assume!(corrupted.is_some());
+        let (invariant, whose) = corrupted.unwrap();
+        let found = facts.audit();
+        let noticed = found.iter().any(|v| v.invariant == invariant && v.what.contains(&whose));
+        prop_assert!(noticed, "{how:?} of {whose} should contradict {invariant}: {found:?}");
+    }
+}

@@ -1,0 +1,158 @@
+//! The issuer's keys: asked for when needed and no more often than a floor allows, kept while the issuer
+//! is away, exchanged when it changes them. An issuer that is away is our trouble (503), not the caller's (401).
+
+use super::issuer::{Issuer, Key, claims};
+use crate::contract::envelope::assert_refusal;
+use crate::support::client::Client;
+use crate::support::{on_system, wait_for, wait_until};
+use serde_json::json;
+use std::time::Instant;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tradepost::config::{Loaded, Secret, Settings};
+use tradepost::serve::{self, Running};
+
+const PATH: &str = "/api/v1/products";
+/// No two fetches of an issuer's keys are closer.
+const FLOOR_SECONDS: u64 = 5;
+
+/// A shop with this issuer in the place of its own, and a client with that issuer's tokens.
+async fn shop_of(issuer: &Issuer) -> (Running, Client, TempDir) {
+    let data = tempfile::tempdir().unwrap();
+    let mut settings = Settings::default();
+    settings.data.dir = data.path().into();
+    settings.server.port = 0;
+    settings.server.workers = 2;
+    settings.server.shutdown_seconds = 5;
+    settings.identity.issuer = Some(issuer.url());
+    settings.identity.client_secret = Some(Secret::new("secret"));
+    let running = serve::start(Loaded { settings, origins: Default::default() }).await.unwrap();
+    let mut client = Client::login(issuer.base()).await;
+    client.url = running.public_url.clone();
+    (running, client, data)
+}
+
+/// Keys are fetched for the first token, and for all the made-up key ids together once a floor.
+#[test]
+fn made_up_key_ids_cannot_make_us_call_the_issuer() {
+    on_system(async {
+        let (key, foreign) = (Key::foreign(0, "first"), Key::foreign(1, "x"));
+        let issuer = Issuer::start(key);
+        let (running, c, _data) = shop_of(&issuer).await;
+        assert_eq!(issuer.asked(), 0, "nothing is fetched before the first token");
+        let started = Instant::now();
+        for _ in 0..3 {
+            c.get(&issuer.token("admin", "admin"), PATH).await.expect(200);
+        }
+        assert_eq!(issuer.asked(), 1);
+        let made_up = |i: usize| {
+            foreign.token_with(&json!({ "alg": "RS256", "kid": format!("made-up-{i}") }), &claims(&issuer.url(), "eve", "admin"))
+        };
+        for round in 0..20 {
+            let all = (0..10).map(|i| made_up(round * 10 + i)).collect::<Vec<_>>();
+            for reply in futures_util::future::join_all(all.iter().map(|token| c.get(token, PATH))).await {
+                assert_refusal(&reply, 401, "GET", PATH);
+            }
+            c.get(&issuer.token("admin", "admin"), PATH).await.expect(200);
+        }
+        let most = 1 + started.elapsed().as_secs() / FLOOR_SECONDS;
+        assert!(issuer.asked() as u64 <= most, "{} fetches where {most} are allowed", issuer.asked());
+        running.stop().await;
+    });
+}
+
+/// Until the issuer was there once nobody can be told from anybody; that is a 503, with a time to try again.
+#[test]
+fn an_issuer_that_is_away_at_the_start_is_a_503() {
+    on_system(async {
+        let issuer = Issuer::start(Key::foreign(0, "first"));
+        let (running, c, _data) = shop_of(&issuer).await;
+        issuer.set_away(true);
+        for _ in 0..3 {
+            let reply = c.get(&c.admin, PATH).await;
+            assert_refusal(&reply, 503, "GET", PATH);
+            assert_eq!(reply.headers["retry-after"], "1");
+        }
+        c.send(actix_web::http::Method::GET, PATH, &[], "").await.expect(401);
+        c.get("no.jwt.atall", PATH).await.expect(401);
+        c.send(actix_web::http::Method::GET, "/actuator/health/liveness", &[], "").await.expect(200);
+        issuer.set_away(false);
+        wait_for("the issuer is asked again", || async {
+            let reply = c.get(&c.admin, PATH).await;
+            if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}")) }
+        })
+        .await;
+        running.stop().await;
+    });
+}
+
+/// An issuer that went away takes nobody's access with it: new tokens of known keys are taken, others are not.
+#[test]
+fn known_keys_stay_good_while_the_issuer_is_away() {
+    on_system(async {
+        let issuer = Issuer::start(Key::foreign(0, "first"));
+        let (running, c, _data) = shop_of(&issuer).await;
+        c.get(&c.admin, PATH).await.expect(200);
+        issuer.set_away(true);
+        let unknown = Key::foreign(1, "second");
+        for _ in 0..5 {
+            c.get(&issuer.token("admin", "admin"), PATH).await.expect(200);
+            c.get(&unknown.token(&claims(&issuer.url(), "admin", "admin")), PATH).await.expect(401);
+        }
+        c.get(&c.alice, PATH).await.expect(200);
+        running.stop().await;
+    });
+}
+
+/// All wait for the one fetch: it is not the first caller's, and does not end with that caller's connection.
+#[test]
+fn a_caller_that_hangs_up_does_not_break_off_the_fetch() {
+    on_system(async {
+        let issuer = Issuer::start(Key::foreign(0, "first"));
+        let (running, c, _data) = shop_of(&issuer).await;
+        issuer.set_slow(true);
+        let mut connection = actix_web::rt::net::TcpStream::connect(running.address).await.unwrap();
+        let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ntransfer-encoding: chunked\r\n\r\n", c.admin);
+        connection.write_all(head.as_bytes()).await.unwrap();
+        wait_until("the issuer is asked", || if issuer.waiting() > 0 { Ok(()) } else { Err("not yet".into()) }).await;
+        // no chunk at all: the shop gives this connection up
+        connection.write_all(b"zz\r\n").await.unwrap();
+        assert_eq!(connection.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        issuer.set_slow(false);
+        c.get(&c.alice, PATH).await.expect(200);
+        assert_eq!(issuer.asked(), 1);
+        running.stop().await;
+    });
+}
+
+/// A new key works after at most a floor; tokens of the old one work on for as long as it is published, and no longer.
+#[test]
+fn keys_are_exchanged_without_refusing_a_valid_token() {
+    on_system(async {
+        let (old, new) = (Key::foreign(0, "first"), Key::foreign(1, "second"));
+        let issuer = Issuer::start(old.clone());
+        let (running, c, _data) = shop_of(&issuer).await;
+        let of_old = || old.token(&claims(&issuer.url(), "alice", "customer"));
+        c.get(&of_old(), PATH).await.expect(200);
+        issuer.set_keys(vec![old.clone(), new.clone()]);
+        wait_for("a token of the new key is taken", || async {
+            c.get(&of_old(), PATH).await.expect(200);
+            let reply = c.get(&new.token(&claims(&issuer.url(), "alice", "customer")), PATH).await;
+            if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}")) }
+        })
+        .await;
+        assert_eq!(issuer.asked(), 2);
+        c.get(&of_old(), PATH).await.expect(200);
+        issuer.set_keys(vec![new.clone()]);
+        let third = Key::foreign(0, "third");
+        wait_for("the withdrawn key is noticed", || async {
+            // a key id that is not there makes the shop look again
+            c.get(&third.token(&claims(&issuer.url(), "alice", "customer")), PATH).await.expect(401);
+            c.get(&new.token(&claims(&issuer.url(), "alice", "customer")), PATH).await.expect(200);
+            let reply = c.get(&of_old(), PATH).await;
+            if reply.status == 401 { Ok(()) } else { Err(format!("{reply:?}")) }
+        })
+        .await;
+        running.stop().await;
+    });
+}
