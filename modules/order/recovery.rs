@@ -5,7 +5,7 @@ use super::placing::OrderPath;
 use super::store::Settle;
 use crate::platform::cx::Cx;
 use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::POLL;
+use crate::platform::store::sqlite::{GATHER, POLL};
 use crate::shop::inventory::api::SettleInput;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,9 +68,6 @@ pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
         }
     }
 }
-
-/// A short wait makes one call of many orders.
-const GATHER: Duration = Duration::from_millis(5);
 
 async fn settle_some(path: &OrderPath) -> Result<usize, String> {
     let open = path.store.unsettled().await.map_err(|e| e.to_string())?;

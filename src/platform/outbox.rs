@@ -3,7 +3,7 @@
 
 use crate::platform::bus::Bus;
 use crate::platform::event::Event;
-use crate::platform::store::sqlite::{Conn, Db, POLL, Snapshot};
+use crate::platform::store::sqlite::{Conn, Db, GATHER, POLL, Snapshot};
 use crate::platform::store::{StoreError, types};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -44,7 +44,7 @@ pub async fn relay(db: Db, bus: Arc<dyn Bus>, stop: CancellationToken) {
             Ok(_) if stop.is_cancelled() => return,
             Ok(_) => {
                 tokio::select! {
-                    () = committed => {}
+                    () = async { committed.await; tokio::time::sleep(GATHER).await } => {}
                     () = tokio::time::sleep(POLL) => {}
                     () = stop.cancelled() => {}
                 }

@@ -58,7 +58,17 @@ pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edg
 /// Anybody can make methods up, and each would become a label of its own in the metrics: those that
 /// HTTP does not define become one.
 pub fn bound_method(request: &mut ServiceRequest) {
-    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
     if !known.contains(request.method())
         && let Ok(unknown) = Method::from_bytes(b"UNKNOWN")
     {

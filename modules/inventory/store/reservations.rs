@@ -35,15 +35,15 @@ async fn set_state(c: &mut Conn, order: Uuid, state: &str) -> Result<(), StoreEr
     Ok(())
 }
 
-async fn insert(c: &mut Conn, order: Uuid, state: &str, lines: &Quantities, expires_at: i64) -> Result<(), StoreError> {
+/// False where the order has one already.
+async fn insert(c: &mut Conn, order: Uuid, state: &str, lines: &Quantities, expires_at: i64) -> Result<bool, StoreError> {
     let row = (
         reservations::order_number.eq(order.to_string()),
         reservations::state.eq(state),
         reservations::lines.eq(types::to_json(lines)?),
         reservations::expires_at.eq(expires_at),
     );
-    diesel::insert_into(reservations::table).values(row).execute(c).await?;
-    Ok(())
+    Ok(diesel::insert_or_ignore_into(reservations::table).values(row).execute(c).await? == 1)
 }
 
 pub(super) async fn reserve(
@@ -54,52 +54,71 @@ pub(super) async fn reserve(
     low: i64,
     trace: Trace,
 ) -> Result<Reservation, StoreError> {
-    if let Some((state, _)) = find(c, order).await? {
+    if !insert(c, order, HELD, lines, expires_at).await? {
+        let (state, _) = find(c, order).await?.ok_or_else(|| StoreError::Broken(format!("no reservation for order {order}")))?;
         return Ok(Reservation { state, stock: StockCheck::default() });
     }
-    let rows = rows(c, lines).await?;
-    let check = classify(&rows, lines);
-    if !check.is_enough() {
-        return Ok(Reservation { state: ReservationState::Refused, stock: check });
-    }
+    let mut left = Vec::with_capacity(lines.len());
     // in SKU order (the map's own): two reservations never wait for each other in a circle
     for (sku, n) in lines {
-        let enough = stock::table.filter(stock::sku_code.eq(sku).and(stock::quantity.ge(n)));
-        let change = (stock::quantity.eq(stock::quantity - n), stock::held.eq(stock::held + n));
-        if diesel::update(enough).set(change).execute(c).await? != 1 {
-            return Err(StoreError::Broken(format!("stock of {sku} moved within a transaction")));
+        match hold(c, sku, *n).await? {
+            Some(quantity) => left.push((sku, n, quantity)),
+            None => return refuse(c, order, lines, &left).await,
         }
     }
-    insert(c, order, HELD, lines, expires_at).await?;
     let moved = lines.iter().map(|(sku, n)| (sku.clone(), -n)).collect();
     tell_changed(c, Cause::Reserved, Some(order), &moved, trace).await?;
-    for (sku, n) in lines {
-        let before = rows.get(sku).map(|row| row.quantity).unwrap_or_default();
-        tell_low(c, sku, before, before - n, low, trace).await?;
+    for (sku, n, quantity) in left {
+        tell_low(c, sku, quantity + n, quantity, low, trace).await?;
     }
-    Ok(Reservation { state: ReservationState::Held, stock: check })
+    let available = lines.keys().cloned().collect();
+    Ok(Reservation { state: ReservationState::Held, stock: StockCheck { available, ..StockCheck::default() } })
+}
+
+/// Sets pieces aside if there are enough; answers what is left to be sold.
+async fn hold(c: &mut Conn, sku: &str, n: i64) -> Result<Option<i64>, StoreError> {
+    let enough = stock::table.filter(stock::sku_code.eq(sku).and(stock::quantity.ge(n)).and(stock::removed.eq(false)));
+    let change = (stock::quantity.eq(stock::quantity - n), stock::held.eq(stock::held + n));
+    Ok(diesel::update(enough).set(change).returning(stock::quantity).get_result(c).await.optional()?)
+}
+
+/// Undoes what was set aside so far, in the same transaction, and says of every SKU what is wrong with it.
+async fn refuse(c: &mut Conn, order: Uuid, lines: &Quantities, held: &[(&String, &i64, i64)]) -> Result<Reservation, StoreError> {
+    diesel::delete(reservations::table.find(order.to_string())).execute(c).await?;
+    for (sku, n, _) in held {
+        let back = (stock::quantity.eq(stock::quantity + *n), stock::held.eq(stock::held - *n));
+        diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(back).execute(c).await?;
+    }
+    let check = classify(&rows(c, lines).await?, lines);
+    if check.is_enough() {
+        return Err(StoreError::Broken(format!("stock for order {order} moved within a transaction")));
+    }
+    Ok(Reservation { state: ReservationState::Refused, stock: check })
 }
 
 pub(super) async fn commit(c: &mut Conn, order: Uuid) -> Result<ReservationState, InventoryError> {
-    match find(c, order).await? {
-        None => Err(InventoryError::NoReservation { order_number: order }),
-        Some((ReservationState::Held, lines)) => {
-            for (sku, n) in &lines {
-                let change = (stock::held.eq(stock::held - n), stock::sold.eq(stock::sold + n));
-                diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change).execute(c).await?;
-            }
-            set_state(c, order, COMMITTED).await?;
-            Ok(ReservationState::Committed)
-        }
-        Some((ReservationState::Committed, _)) => Ok(ReservationState::Committed),
-        Some(_) => Err(InventoryError::AlreadyReleased { order_number: order }),
+    let held = reservations::table.filter(reservations::order_number.eq(order.to_string()).and(reservations::state.eq(HELD)));
+    let change = diesel::update(held).set(reservations::state.eq(COMMITTED)).returning(reservations::lines);
+    let Some(lines) = change.get_result::<String>(c).await.optional()? else {
+        return match find(c, order).await? {
+            None => Err(InventoryError::NoReservation { order_number: order }),
+            Some((ReservationState::Committed, _)) => Ok(ReservationState::Committed),
+            Some(_) => Err(InventoryError::AlreadyReleased { order_number: order }),
+        };
+    };
+    for (sku, n) in &types::from_json::<Quantities>(&lines)? {
+        let change = (stock::held.eq(stock::held - n), stock::sold.eq(stock::sold + n));
+        diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change).execute(c).await?;
     }
+    Ok(ReservationState::Committed)
 }
 
 pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<ReservationState, StoreError> {
     match find(c, order).await? {
         // a reservation that is still on its way must not be held when it arrives
-        None => insert(c, order, RELEASED, &Quantities::new(), 0).await?,
+        None => {
+            insert(c, order, RELEASED, &Quantities::new(), 0).await?;
+        }
         Some((ReservationState::Released | ReservationState::Refused, _)) => {}
         Some((from, lines)) => {
             for (sku, n) in &lines {

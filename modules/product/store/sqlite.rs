@@ -83,12 +83,15 @@ impl ProductStore for SqliteProducts {
     }
 
     async fn prices(&self, sku_codes: Vec<String>) -> Result<BTreeMap<String, Money>, StoreError> {
-        let docs: Vec<String> = self
-            .db
-            .read(async move |c| {
-                Ok::<_, StoreError>(products::table.filter(products::sku_code.eq_any(&sku_codes)).select(products::doc).load(c).await?)
-            })
-            .await?;
+        // one by one: SQLite compiles a statement once that has one parameter, and a list anew each time
+        let docs: Vec<String> = self.db.look_up(async |c| {
+            let mut docs = Vec::with_capacity(sku_codes.len());
+            for sku_code in &sku_codes {
+                let row = products::table.filter(products::sku_code.eq(sku_code)).select(products::doc);
+                docs.extend(row.first(c).await.optional()?);
+            }
+            Ok::<_, StoreError>(docs)
+        })?;
         let products = docs.iter().map(|doc| types::from_json::<Product>(doc)).collect::<Result<Vec<_>, _>>()?;
         Ok(products.into_iter().map(|p| (p.sku_code, p.price)).collect())
     }

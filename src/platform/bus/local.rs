@@ -6,7 +6,7 @@
 use super::{ApplyError, Bus, Consumer, DeadLetter};
 use crate::platform::clock;
 use crate::platform::event::Event;
-use crate::platform::store::sqlite::{Conn, Db, POLL, Snapshot};
+use crate::platform::store::sqlite::{Conn, Db, GATHER, POLL, Snapshot};
 use crate::platform::store::{StoreError, types};
 use async_trait::async_trait;
 use diesel::prelude::*;
@@ -233,7 +233,7 @@ impl Bus for LocalBus {
                 tracing::warn!(%cause, "the bus was not trimmed");
             }
             tokio::select! {
-                () = committed => {}
+                () = async { committed.await; tokio::time::sleep(GATHER).await } => {}
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
             }

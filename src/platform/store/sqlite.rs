@@ -2,8 +2,9 @@
 //!
 //! A commit that a client may rely on costs an fsync (`synchronous=FULL`). Paying it for every
 //! request would bound the shop by the disk, so requests that wait while one transaction is being
-//! written go into the next one together, each in a savepoint of its own: one that fails is undone
-//! alone, and every answer leaves after the commit that made it durable.
+//! written go into the next one together, and every answer leaves after the commit that made it
+//! durable. If one of them fails the group is undone and run again, each in a savepoint of its own, so
+//! that it is undone alone: savepoints cost every request, failures are few.
 //!
 //! Repositories are written against diesel-async's traits, so that the same code serves MySQL.
 //! Here those futures never wait: [`Inline`] runs each statement where it is called.
@@ -48,10 +49,42 @@ const MAX_GROUP: usize = 256;
 const MAX_QUEUE: usize = 4096;
 const READERS: usize = 4;
 
-/// Runs a request in the group's transaction and hands back what answers it after the commit.
-type Job = Box<dyn FnOnce(&mut Conn) -> Finish + Send>;
-/// Takes what went wrong with the commit, if anything did.
-type Finish = Box<dyn FnOnce(Option<String>) + Send>;
+/// A request to the writer.
+trait Write: Send {
+    /// Runs in the group's transaction, in a savepoint or not; may run again. True if it went well.
+    fn run(&mut self, conn: &mut Conn, savepoint: bool) -> bool;
+    /// Answers after the commit; takes what went wrong with it, if anything did.
+    fn finish(self: Box<Self>, failure: Option<&str>);
+}
+
+type Job = Box<dyn Write>;
+
+struct Request<T, E, F> {
+    store: String,
+    work: F,
+    result: Option<Result<T, E>>,
+    answer: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, F> Write for Request<T, E, F>
+where
+    F: AsyncFn(&mut Conn) -> Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn run(&mut self, conn: &mut Conn, savepoint: bool) -> bool {
+        let result = if savepoint { in_savepoint(conn, &self.work) } else { run(conn, &self.work) };
+        self.result.insert(result).is_ok()
+    }
+
+    fn finish(self: Box<Self>, failure: Option<&str>) {
+        let Some(result) = self.result else { return };
+        let _ = self.answer.send(match failure {
+            Some(cause) if result.is_ok() => Err(StoreError::Unavailable { store: self.store, cause: cause.into() }.into()),
+            _ => result,
+        });
+    }
+}
 
 /// One SQLite database. Cheap to clone; the writer ends when the last clone is dropped.
 #[derive(Clone)]
@@ -110,8 +143,8 @@ impl Db {
     /// Runs `work` as one transaction, atomically and durably: `Ok` is returned after the commit,
     /// `Err` after everything was undone.
     ///
-    /// `work` may be run again where the backend asks for it (a deadlock on MySQL), so it changes
-    /// nothing but the database, and it awaits nothing but the connection.
+    /// `work` may be run again (here because another request of its group failed, on MySQL after a
+    /// deadlock), so it changes nothing but the database, and it awaits nothing but the connection.
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
@@ -119,16 +152,7 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let store = self.0.name.clone();
-        let job: Job = Box::new(move |conn| {
-            let result = in_savepoint(conn, &work);
-            Box::new(move |failure| {
-                let _ = answer.send(match failure {
-                    Some(cause) if result.is_ok() => Err(E::from(StoreError::Unavailable { store, cause })),
-                    _ => result,
-                });
-            })
-        });
+        let job: Job = Box::new(Request { store: self.0.name.clone(), work, result: None, answer });
         let gone = || E::from(StoreError::Unavailable { store: self.0.name.clone(), cause: "its writer has stopped".into() });
         self.0.queue.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
@@ -145,16 +169,33 @@ impl Db {
         let _permit = self.0.reader_permits.acquire().await.map_err(|e| broken(e.to_string()))?;
         let inner = self.0.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let idle = inner.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut conn = match idle {
-                Some(conn) => conn,
-                None => SyncConnectionWrapper::new(connect(&inner.path)?),
-            };
+            let mut conn = inner.reader()?;
             let result = in_snapshot(&mut conn, &work);
-            inner.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+            inner.put_back(conn);
             Ok(result)
         });
         done.await.map_err(|e| broken(e.to_string()))?.map_err(E::from)?
+    }
+
+    /// Looks something up by key on the calling thread: a few pages, which are nearly always in memory,
+    /// cost less than the way to another thread and back. Nothing that scans belongs here. Each
+    /// statement sees its own moment.
+    pub fn look_up<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+        let mut conn = self.0.reader()?;
+        let result = run(&mut conn, &work);
+        self.0.put_back(conn);
+        result
+    }
+}
+
+impl Inner {
+    fn reader(&self) -> Result<Conn, StoreError> {
+        let idle = self.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| connect(&self.path).map(SyncConnectionWrapper::new), Ok)
+    }
+
+    fn put_back(&self, conn: Conn) {
+        self.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
     }
 }
 
@@ -202,20 +243,33 @@ fn write_loop(mut conn: Conn, mut jobs: mpsc::Receiver<Job>, notify: impl Fn()) 
             group.clear();
             continue;
         }
-        let finishers: Vec<Finish> = group.drain(..).map(|job| job(&mut conn)).collect();
-        let failure = execute(&mut conn, "COMMIT").err().map(|cause| {
+        let failure = run_group(&mut conn, &mut group).and_then(|()| execute(&mut conn, "COMMIT")).err().map(|cause| {
             tracing::error!(%cause, "a group of writes was not committed");
             let _ = execute(&mut conn, "ROLLBACK");
             cause.to_string()
         });
-        let committed = failure.is_none();
-        for finish in finishers {
-            finish(failure.clone());
+        for job in group.drain(..) {
+            job.finish(failure.as_deref());
         }
-        if committed {
+        if failure.is_none() {
             notify();
         }
     }
+}
+
+/// All of a group within the transaction that has begun; of those that fail, nothing stays.
+fn run_group(conn: &mut Conn, group: &mut [Job]) -> QueryResult<()> {
+    if group.iter_mut().all(|job| job.run(conn, false)) {
+        return Ok(());
+    }
+    // after some errors SQLite has rolled back by itself: then there is nothing left to roll back
+    let _ = execute(conn, "ROLLBACK");
+    execute(conn, "BEGIN IMMEDIATE")?;
+    // alone it is undone already
+    if group.len() > 1 {
+        group.iter_mut().for_each(|job| _ = job.run(conn, true));
+    }
+    Ok(())
 }
 
 fn execute(conn: &mut Conn, sql: &'static str) -> QueryResult<()> {
@@ -249,6 +303,10 @@ fn run<T, E: From<StoreError>>(conn: &mut Conn, work: &impl AsyncFn(&mut Conn) -
         Err(_) => Err(E::from(StoreError::Broken("a transaction panicked".into()))),
     }
 }
+
+/// How long what follows a commit waits for more to follow: work of many commits, one commit for it.
+/// Whatever carries on behind the requests waits this long, or it would compete with them for every fsync.
+pub const GATHER: Duration = Duration::from_millis(10);
 
 /// How long [`Db::committed`] is waited for where another process may write, too.
 pub const POLL: Duration = Duration::from_millis(250);

@@ -1,0 +1,26 @@
+//! The first limit: actix-web alone, which reads the body and answers the same JSON from memory.
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+
+/// Serves until it is killed.
+pub fn serve(address: &str, answer: &str) {
+    let (address, answer) = (address.to_string(), web::Bytes::from(answer.to_string()));
+    actix_web::rt::System::new()
+        .block_on(async move {
+            HttpServer::new(move || {
+                let answer = answer.clone();
+                App::new().route("/actuator/health/readiness", web::get().to(HttpResponse::Ok)).route(
+                    "/api/v1/orders",
+                    web::post().to(move |_body: web::Bytes| {
+                        let answer = answer.clone();
+                        async move { HttpResponse::Created().content_type("application/json").body(answer) }
+                    }),
+                )
+            })
+            .bind(address)
+            .unwrap()
+            .run()
+            .await
+        })
+        .unwrap();
+}

@@ -1,0 +1,241 @@
+//! What the shop costs and what it yields, beside what this machine could do at most.
+//!
+//! `cargo bench --bench shop` measures the release binary as a process of its own and writes
+//! `benches/RESULTS.md`. Everything that is compared is measured in one run, in turn, several rounds,
+//! and the ratios are taken within it: on a shared machine absolute numbers mean little.
+//!
+//! - `SHOP_BENCH_SECONDS`, `SHOP_BENCH_ROUNDS`: how long and how often; 5 and 5.
+//! - `SHOP_BENCH_BEFORE=/path/to/tradepost`: another build, measured in turn with this one.
+#![cfg(feature = "all-in-one")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
+
+mod bare;
+mod load;
+mod process;
+mod report;
+mod seam;
+mod straight;
+
+use load::Until;
+use process::Server;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use straight::Straight;
+
+/// First argument that makes this binary the bare actix server.
+const BARE: &str = "--bare-actix";
+const SKUS: usize = 1000;
+const CONNECTIONS: usize = 32;
+const SUBJECT: &str = "8f14e45f-ceea-467f-a9f1-0d9f0e6c1f00";
+const ORDERS: &str = "/api/v1/orders";
+
+fn sku(n: usize) -> String {
+    format!("SKU-{n:05}")
+}
+
+/// The middle value.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn number(key: &str, otherwise: u64) -> u64 {
+    std::env::var(key).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
+}
+
+/// One server under load.
+#[derive(Default)]
+struct Measured {
+    name: String,
+    per_second: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    /// Of the server, per order.
+    cpu_us: Vec<f64>,
+    /// Of the load generator, per order.
+    load_cpu_us: Vec<f64>,
+    /// From the last answer until nothing is left to do behind it.
+    behind_ms: Vec<f64>,
+    idle_mb: Vec<f64>,
+    loaded_mb: Vec<f64>,
+    bad: usize,
+}
+
+/// All that is measured.
+#[derive(Default)]
+struct Results {
+    servers: Vec<Measured>,
+    straight: Vec<(usize, usize, Vec<f64>, Vec<f64>)>,
+    start_ms: Vec<(String, Vec<f64>)>,
+    seam: Option<seam::Costs>,
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if args.get(1).is_some_and(|arg| arg == BARE) {
+        return bare::serve(&args[2], &args[3]);
+    }
+    let binary = PathBuf::from(env!("CARGO_BIN_EXE_tradepost"));
+    let before = std::env::var_os("SHOP_BENCH_BEFORE").map(PathBuf::from);
+    let seconds = Duration::from_secs(number("SHOP_BENCH_SECONDS", 5));
+    let rounds = number("SHOP_BENCH_ROUNDS", 5) as usize;
+    // on the disk, wherever that is: /tmp may be memory, where an fsync costs nothing
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let stocked = scratch.path().join("stocked");
+    let answer = stock(&binary, &stocked);
+
+    let mut shops = vec![("shop", binary.clone())];
+    shops.extend(before.map(|path| ("shop before", path)));
+    let mut results = Results::default();
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        for lines in [1, 5] {
+            for (name, path) in &shops {
+                let data = copy(&stocked, scratch.path());
+                shop_round(results.server(&format!("{name}, {lines}-line orders")), path, &data, lines, seconds);
+                std::fs::remove_dir_all(&data).unwrap();
+            }
+            for group in [32, 256] {
+                let data = copy(&stocked, scratch.path());
+                let (per_second, cpu) = Straight::open(&data).run(group, lines, SKUS, seconds);
+                std::fs::remove_dir_all(&data).unwrap();
+                let row = results.straight(lines, group);
+                row.2.push(per_second);
+                row.3.push(cpu);
+            }
+        }
+        bare_round(results.server("bare actix"), &answer, seconds);
+    }
+    let data = copy(&stocked, scratch.path());
+    for (name, path) in &shops {
+        process::start_up(path, &data); // migrations have run, pages are cached
+        results.start_ms.push((name.to_string(), Vec::new()));
+    }
+    for _ in 0..20 {
+        for ((_, path), (_, row)) in shops.iter().zip(&mut results.start_ms) {
+            row.push(process::start_up(path, &data).as_secs_f64() * 1000.0);
+        }
+    }
+    let shop = Server::shop(&binary, &data);
+    results.seam = Some(seam::measure(&shop, &copy(&stocked, scratch.path())));
+    shop.stop();
+    let text = report::text(&mut results, rounds, seconds);
+    println!("{text}");
+    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md"), text).unwrap();
+}
+
+impl Results {
+    fn server(&mut self, name: &str) -> &mut Measured {
+        let at = self.servers.iter().position(|m| m.name == name).unwrap_or(self.servers.len());
+        if at == self.servers.len() {
+            self.servers.push(Measured { name: name.into(), ..Measured::default() });
+        }
+        &mut self.servers[at]
+    }
+
+    fn straight(&mut self, lines: usize, group: usize) -> &mut (usize, usize, Vec<f64>, Vec<f64>) {
+        let at = self.straight.iter().position(|m| (m.0, m.1) == (lines, group)).unwrap_or(self.straight.len());
+        if at == self.straight.len() {
+            self.straight.push((lines, group, Vec::new(), Vec::new()));
+        }
+        &mut self.straight[at]
+    }
+}
+
+/// A shop with a thousand products that never sell out; answers what an order's answer looks like.
+fn stock(binary: &Path, data: &Path) -> String {
+    let shop = Server::shop(binary, data);
+    let admin = shop.token("admin");
+    let product =
+        |n| format!(r#"{{"skuCode":"{}","name":"product number {n}","description":"a thing to be sold","price":"19.99"}}"#, sku(n));
+    let stock = |n| format!(r#"{{"skuCode":"{}","quantity":2000000000}}"#, sku(n));
+    let products: Vec<_> = (0..SKUS).map(|n| load::request("POST", "/api/v1/products", &admin, &product(n))).collect();
+    let stocks: Vec<_> = (0..SKUS).map(|n| load::request("POST", "/api/v1/inventory", &admin, &stock(n))).collect();
+    for requests in [products, stocks] {
+        let made = load::run(shop.address, &requests, CONNECTIONS, Until::Sent, 201);
+        assert_eq!(made.good, SKUS, "{:?}", made.first_bad);
+    }
+    let order = load::request("POST", ORDERS, &shop.token("alice"), &order(1, 0));
+    let answer = load::once(shop.address, order, 201);
+    wait_until_done(data);
+    shop.stop();
+    String::from_utf8(answer).unwrap()
+}
+
+fn order(lines: usize, n: usize) -> String {
+    let line = |i| format!(r#"{{"skuCode":"{}","quantity":1}}"#, sku((n * 7919 + i * 104_729) % SKUS));
+    format!(r#"{{"orderLineItems":[{}]}}"#, (0..lines).map(line).collect::<Vec<_>>().join(","))
+}
+
+fn orders(lines: usize, token: &str) -> Vec<Vec<u8>> {
+    (0..SKUS).map(|n| load::request("POST", ORDERS, token, &order(lines, n))).collect()
+}
+
+/// A data folder of its own: every round starts with the same.
+fn copy(from: &Path, into: &Path) -> PathBuf {
+    let to = into.join(uuid::Uuid::now_v7().to_string());
+    let done = std::process::Command::new("cp").arg("-a").args([from, &to]).status().unwrap();
+    assert!(done.success());
+    to
+}
+
+fn wait_until_done(data: &Path) -> Duration {
+    let started = Instant::now();
+    while straight::left_to_do(data) > 0 {
+        assert!(started.elapsed() < Duration::from_secs(120), "the shop does not get done");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    started.elapsed()
+}
+
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
+}
+
+fn shop_round(measured: &mut Measured, binary: &Path, data: &Path, lines: usize, seconds: Duration) {
+    let shop = Server::shop(binary, data);
+    std::thread::sleep(Duration::from_secs(1));
+    measured.idle_mb.push(mb(shop.resident()));
+    let requests = orders(lines, &shop.token("alice"));
+    load::run(shop.address, &requests, CONNECTIONS, Until::Elapsed(Duration::from_secs(1)), 201);
+    wait_until_done(data);
+    let told = straight::placed_and_told(data);
+    let (cpu, own) = (shop.cpu(), process::cpu("/proc/self/stat"));
+    let outcome = load::run(shop.address, &requests, CONNECTIONS, Until::Elapsed(seconds), 201);
+    let own = process::cpu("/proc/self/stat") - own;
+    let behind = wait_until_done(data);
+    let per_order = |time: Duration| time.as_micros() as f64 / outcome.good as f64;
+    measured.cpu_us.push(per_order(shop.cpu() - cpu));
+    measured.load_cpu_us.push(per_order(own));
+    measured.behind_ms.push(behind.as_secs_f64() * 1000.0);
+    measured.loaded_mb.push(mb(shop.most_resident()));
+    measured.add(&outcome);
+    shop.stop();
+    // nobody is told too much or too little, or the numbers mean nothing
+    let (placed, notified) = straight::placed_and_told(data);
+    assert_eq!((placed - told.0, notified - told.1), (outcome.good as i64, outcome.good as i64));
+}
+
+fn bare_round(measured: &mut Measured, answer: &str, seconds: Duration) {
+    let server = Server::bare(answer);
+    let requests = orders(1, &"x".repeat(900));
+    load::run(server.address, &requests, CONNECTIONS, Until::Elapsed(Duration::from_secs(1)), 201);
+    let (cpu, own) = (server.cpu(), process::cpu("/proc/self/stat"));
+    let outcome = load::run(server.address, &requests, CONNECTIONS, Until::Elapsed(seconds.min(Duration::from_secs(3))), 201);
+    let per_order = |time: Duration| time.as_micros() as f64 / outcome.good as f64;
+    measured.cpu_us.push(per_order(server.cpu() - cpu));
+    measured.load_cpu_us.push(per_order(process::cpu("/proc/self/stat") - own));
+    measured.add(&outcome);
+}
+
+impl Measured {
+    fn add(&mut self, outcome: &load::Outcome) {
+        if let Some(bad) = &outcome.first_bad {
+            eprintln!("{}: {} answers were not 201, the first:\n{bad}", self.name, outcome.bad);
+        }
+        self.bad += outcome.bad;
+        self.per_second.push(outcome.per_second());
+        self.p50.push(outcome.percentile(0.50));
+        self.p99.push(outcome.percentile(0.99));
+    }
+}

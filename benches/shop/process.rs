@@ -1,0 +1,126 @@
+//! What is measured, each in a process of its own, and what /proc says of it.
+
+use super::load;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+const TOKEN: &str = "/realms/spring-cloud-microservices-realm/protocol/openid-connect/token";
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+impl Server {
+    /// The shop's binary, all modules in one process, on this data folder.
+    pub fn shop(binary: &Path, data: &Path) -> Self {
+        let address = free_port();
+        let mut command = Command::new(binary);
+        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
+            command.env_remove(key);
+        }
+        command.args(["serve", "--port", &address.port().to_string(), "--data"]).arg(data);
+        command.env("TRADEPOST__DATA__DEMO", "false").env("TRADEPOST__LOG__LEVEL", "warn");
+        Self::start(command, address)
+    }
+
+    /// This very binary as the bare actix server; see `bare`.
+    pub fn bare(answer: &str) -> Self {
+        let address = free_port();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([super::BARE, &address.to_string(), answer]);
+        Self::start(command, address)
+    }
+
+    fn start(mut command: Command, address: SocketAddr) -> Self {
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        let server = Self { child, address };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(address).is_err() || !server.healthy() {
+            assert!(Instant::now() < deadline, "{command:?} did not answer");
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        server
+    }
+
+    fn healthy(&self) -> bool {
+        use std::io::{Read, Write};
+        let Ok(mut stream) = TcpStream::connect(self.address) else { return false };
+        stream.write_all(b"GET /actuator/health/readiness HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+    }
+
+    /// An access token of a demo user, by the password grant.
+    pub fn token(&self, user: &str) -> String {
+        let form = format!("grant_type=password&client_id=tradepost-demo&username={user}&password={user}");
+        let length = form.len();
+        let request = format!(
+            "POST {TOKEN} HTTP/1.1\r\nhost: shop\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {length}\r\n\r\n{form}"
+        );
+        let body: serde_json::Value = serde_json::from_slice(&load::once(self.address, request.into(), 200)).unwrap();
+        body["access_token"].as_str().unwrap().into()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// CPU time so far, user and system.
+    pub fn cpu(&self) -> Duration {
+        cpu(&format!("/proc/{}/stat", self.pid()))
+    }
+
+    /// Resident memory now, in bytes.
+    pub fn resident(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most it ever was.
+    pub fn most_resident(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix(key)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn stop(mut self) {
+        Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// CPU time in a `stat` of /proc; its ticks are 10 ms on every Linux.
+pub fn cpu(stat: &str) -> Duration {
+    let text = std::fs::read_to_string(stat).unwrap();
+    let after_name = text.rsplit(')').next().unwrap();
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// From the start of the process to its first healthy answer.
+pub fn start_up(binary: &Path, data: &Path) -> Duration {
+    let started = Instant::now();
+    let server = Server::shop(binary, data);
+    let took = started.elapsed();
+    server.stop();
+    took
+}

@@ -1,0 +1,147 @@
+//! The seam: one price look-up through the contract's trait, as a function call and over loopback
+//! HTTP (the generated client, a token relayed and checked), with the catalogue's own store behind it
+//! and with a constant, which leaves the cost of the seam alone.
+
+use super::process::Server;
+use actix_web::{App, HttpServer};
+use async_trait::async_trait;
+use prometheus::Registry;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use tradepost::config::Settings;
+use tradepost::platform::auth::{Authenticator, Credentials};
+use tradepost::platform::contract::client::Remote;
+use tradepost::platform::contract::{Empty, Tagged, Text};
+use tradepost::platform::cx::{Caller, Cx, Principal, Trace};
+use tradepost::platform::discovery::Fixed;
+use tradepost::platform::host::Host;
+use tradepost::platform::money::Money;
+use tradepost::platform::page::{Page, PageNumber, PageSize};
+use tradepost::platform::problem::Problem;
+use tradepost::platform::web::{self, Edge};
+use tradepost::shop::product::api::{Product, ProductApi, ProductClient, ProductError, ProductInput};
+
+/// Nanoseconds of one call.
+pub struct Costs {
+    pub constant_here: f64,
+    pub constant_http: f64,
+    pub store_here: f64,
+    pub store_http: f64,
+}
+
+/// A catalogue that knows one price.
+struct Constant(Money);
+
+fn not_asked<T>() -> Result<T, ProductError> {
+    Err(Problem::internal("not asked here").into())
+}
+
+#[async_trait(?Send)]
+impl ProductApi for Constant {
+    async fn list(&self, _: &Cx, _: PageNumber, _: PageSize, _: Option<String>) -> Result<Page<Product>, ProductError> {
+        not_asked()
+    }
+    async fn get(&self, _: &Cx, _: String) -> Result<Tagged<Product>, ProductError> {
+        not_asked()
+    }
+    async fn price(&self, _: &Cx, _: String) -> Result<Money, ProductError> {
+        Ok(self.0)
+    }
+    async fn prices(&self, _: &Cx, _: Vec<String>) -> Result<BTreeMap<String, Money>, ProductError> {
+        not_asked()
+    }
+    async fn exists(&self, _: &Cx, _: String) -> Result<Empty, ProductError> {
+        not_asked()
+    }
+    async fn create(&self, _: &Cx, _: ProductInput) -> Result<Product, ProductError> {
+        not_asked()
+    }
+    async fn replace(&self, _: &Cx, _: String, _: Option<String>, _: ProductInput) -> Result<Tagged<Product>, ProductError> {
+        not_asked()
+    }
+    async fn delete(&self, _: &Cx, _: String) -> Result<Text, ProductError> {
+        not_asked()
+    }
+}
+
+/// The caller's token is relayed; ours is never needed.
+struct NoCredentials;
+
+#[async_trait(?Send)]
+impl Credentials for NoCredentials {
+    async fn token(&self) -> Result<String, Problem> {
+        Err(Problem::internal("not asked here"))
+    }
+}
+
+fn client(address: String) -> Arc<dyn ProductApi> {
+    let discovery = Arc::new(Fixed(BTreeMap::from([("product".to_string(), address)])));
+    Arc::new(ProductClient(Arc::new(Remote { module: "product", discovery, credentials: Arc::new(NoCredentials), send_twice: false })))
+}
+
+/// Against a running shop, which issues the token, and a copy of its stopped data for a catalogue of our own.
+pub fn measure(shop: &Server, data: &Path) -> Costs {
+    let token = shop.token("alice");
+    actix_web::rt::System::new().block_on(async move {
+        let principal = Principal { subject: "alice".into(), username: "alice".into(), email: None, roles: vec!["customer".into()], token };
+        let deadline = Instant::now() + Duration::from_secs(600);
+        let cx = Cx { caller: Caller::User(Arc::new(principal)), deadline, trace: Trace::start() };
+
+        let constant: Arc<dyn ProductApi> = Arc::new(Constant("19.99".parse().unwrap()));
+        let served = serve(constant.clone(), shop);
+        let mut settings = Settings::default();
+        settings.data.dir = data.into();
+        let settings = Arc::new(settings);
+        let bus = tradepost::wiring::bus(&settings).unwrap();
+        let public_url = "http://127.0.0.1".to_string();
+        let host = Host { settings, public_url, bus, metrics: Registry::new(), draining: CancellationToken::new() };
+        let (own, _) = tradepost::shop::product::build(&host).unwrap();
+        let (near, far) = (client(served), client(format!("http://{}", shop.address)));
+        Costs {
+            constant_here: each(&cx, constant.as_ref(), 1_000_000).await,
+            constant_http: each(&cx, near.as_ref(), 5_000).await,
+            store_here: each(&cx, own.as_ref(), 20_000).await,
+            store_http: each(&cx, far.as_ref(), 5_000).await,
+        }
+    })
+}
+
+/// Serves a catalogue behind the shop's own edge, on a thread of its own; answers where.
+fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
+    let issuer = format!("http://{}/realms/spring-cloud-microservices-realm", shop.address);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let edge = Arc::new(Edge {
+            authenticator: Authenticator::new(&issuer, "tradepost"),
+            body_limit: 1 << 20,
+            timeout: Duration::from_secs(10),
+            origins: Vec::new(),
+        });
+        let endpoints: Arc<[_]> = ProductClient::endpoints(catalogue).into();
+        actix_web::rt::System::new().block_on(async move {
+            let app = move || {
+                let (endpoints, edge) = (endpoints.clone(), edge.clone());
+                App::new().configure(move |app| web::configure(app, &endpoints, &edge))
+            };
+            HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run().await.unwrap();
+        });
+    });
+    address
+}
+
+/// Median of five rounds, one call after the other.
+async fn each(cx: &Cx, product: &dyn ProductApi, calls: u32) -> f64 {
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let started = Instant::now();
+        for n in 0..calls {
+            std::hint::black_box(product.price(cx, super::sku(n as usize % super::SKUS)).await.unwrap());
+        }
+        rounds.push(started.elapsed().as_nanos() as f64 / f64::from(calls));
+    }
+    super::median(&mut rounds)
+}

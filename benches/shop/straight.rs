@@ -1,0 +1,234 @@
+//! The second limit: what an order writes, written straight into SQLite by one thread.
+//!
+//! All of an order's statements over all databases, from the price look-up to the settled reservation
+//! and the customer's inbox, as prepared statements, in the shop's own files and with its own pragmas
+//! (WAL, synchronous=FULL). Orders go in groups; each line below is one transaction of a group.
+//!
+//! | database     | statements per order of n lines                                                |
+//! | ------------ | ------------------------------------------------------------------------------ |
+//! | product      | n x SELECT price (no transaction)                                              |
+//! | order        | INSERT order, n x INSERT line                                                  |
+//! | inventory    | SELECT reservation, n x (SELECT stock, UPDATE stock), INSERT reservation, INSERT outbox |
+//! | order        | UPDATE order, INSERT outbox                                                    |
+//! | bus          | INSERT message (order's), INSERT message (inventory's)                         |
+//! | order, inventory | DELETE the group's outbox rows: one statement each                         |
+//! | notification | 2 x INSERT inbox, INSERT notification; then bus: one upsert of the cursor a group |
+//! | inventory    | SELECT reservation, n x UPDATE stock, UPDATE reservation                       |
+//! | order        | UPDATE order (settled)                                                         |
+//!
+//! Eleven commits a group. What the shop does beyond that (JSON, tokens, events, waiting for each
+//! other) is missing here on purpose.
+
+use rusqlite::{Connection, params};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// The databases of one shop.
+pub struct Straight {
+    order: Connection,
+    inventory: Connection,
+    product: Connection,
+    bus: Connection,
+    notification: Connection,
+}
+
+fn open(data: &Path, name: &str) -> Connection {
+    let conn = Connection::open(data.join(format!("{name}.db"))).unwrap();
+    conn.execute_batch(
+        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000;",
+    )
+    .unwrap();
+    conn.set_prepared_statement_cache_capacity(64);
+    conn
+}
+
+/// What one order leaves behind where it went.
+struct Order {
+    id: i64,
+    number: String,
+    skus: Vec<usize>,
+}
+
+impl Straight {
+    /// On the databases of a stocked shop that does not run.
+    pub fn open(data: &Path) -> Self {
+        let db = |name| open(data, name);
+        Self { order: db("order"), inventory: db("inventory"), product: db("product"), bus: db("bus"), notification: db("notification") }
+    }
+
+    /// Orders a second, and CPU a microsecond an order, in groups of this size.
+    pub fn run(&mut self, group: usize, lines: usize, skus: usize, time: Duration) -> (f64, f64) {
+        let (started, mut orders) = (Instant::now(), 0usize);
+        let cpu = super::process::cpu("/proc/thread-self/stat");
+        while started.elapsed() < time {
+            self.group(group, lines, skus, orders);
+            orders += group;
+        }
+        let cpu = super::process::cpu("/proc/thread-self/stat") - cpu;
+        (orders as f64 / started.elapsed().as_secs_f64(), cpu.as_micros() as f64 / orders as f64)
+    }
+
+    fn group(&mut self, group: usize, lines: usize, skus: usize, from: usize) {
+        let mut orders = Vec::with_capacity(group);
+        for n in from..from + group {
+            let skus: Vec<usize> = (0..lines).map(|line| (n * 7919 + line * 104_729) % skus).collect();
+            for sku in &skus {
+                let mut price = self.product.prepare_cached("SELECT doc FROM products WHERE sku_code = ?").unwrap();
+                let _: String = price.query_row([super::sku(*sku)], |row| row.get(0)).unwrap();
+            }
+            orders.push(Order { id: 0, number: Uuid::now_v7().to_string(), skus });
+        }
+        self.begin(&mut orders);
+        self.reserve(&orders);
+        self.end(&orders);
+        relay(&mut self.inventory, &mut self.bus, "stock");
+        relay(&mut self.order, &mut self.bus, "order");
+        self.notify(&orders);
+        self.settle(&orders);
+    }
+
+    fn begin(&mut self, orders: &mut [Order]) {
+        let tx = self.order.transaction().unwrap();
+        for order in orders {
+            let mut insert = tx
+                .prepare_cached(
+                    "INSERT INTO orders (order_number, customer, customer_name, email, status, total, reason, lease_until, created_at)
+                     VALUES (?, ?, 'alice', 'alice@example.com', 'PENDING', '19.99', NULL, ?, ?) RETURNING id",
+                )
+                .unwrap();
+            order.id =
+                insert.query_row(params![order.number, super::SUBJECT, 1_900_000_000_000i64, 1_900_000_000_000i64], |r| r.get(0)).unwrap();
+            for sku in &order.skus {
+                let sql = "INSERT INTO order_lines (order_id, sku_code, quantity, price) VALUES (?, ?, ?, '19.99') RETURNING id";
+                let _: i64 = tx.prepare_cached(sql).unwrap().query_row(params![order.id, super::sku(*sku), 1], |r| r.get(0)).unwrap();
+            }
+        }
+        tx.commit().unwrap();
+    }
+
+    fn reserve(&mut self, orders: &[Order]) {
+        let tx = self.inventory.transaction().unwrap();
+        let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| assert_eq!(tx.prepare_cached(sql).unwrap().execute(values).unwrap(), 1);
+        for order in orders {
+            let mut find = tx.prepare_cached("SELECT state, lines FROM reservations WHERE order_number = ?").unwrap();
+            assert!(!find.exists([&order.number]).unwrap());
+            for sku in &order.skus {
+                let sku = super::sku(*sku);
+                let mut stock = tx
+                    .prepare_cached("SELECT id, sku_code, quantity, held, sold, received FROM stock WHERE sku_code = ? AND removed = 0")
+                    .unwrap();
+                let _: i64 = stock.query_row([&sku], |row| row.get(2)).unwrap();
+                let sql = "UPDATE stock SET quantity = quantity - ?1, held = held + ?1 WHERE sku_code = ?2 AND quantity >= ?1";
+                run(sql, &[&1, &sku]);
+            }
+            let lines =
+                serde_json::to_string(&order.skus.iter().map(|s| (super::sku(*s), 1)).collect::<std::collections::BTreeMap<_, _>>());
+            let sql = "INSERT INTO reservations (order_number, state, lines, expires_at) VALUES (?, 'HELD', ?, ?)";
+            run(sql, &[&order.number, &lines.unwrap(), &1_900_000_000_000i64]);
+            run("INSERT INTO outbox (body) VALUES (?)", &[&body(&order.number, 350)]);
+        }
+        tx.commit().unwrap();
+    }
+
+    fn end(&mut self, orders: &[Order]) {
+        let tx = self.order.transaction().unwrap();
+        for order in orders {
+            let sql = "UPDATE orders SET status = 'PLACED', settle = 'COMMIT', reason = NULL WHERE id = ? AND status = 'PENDING'";
+            assert_eq!(tx.prepare_cached(sql).unwrap().execute([order.id]).unwrap(), 1);
+            let body = body(&order.number, 430 + 50 * order.skus.len());
+            tx.prepare_cached("INSERT INTO outbox (body) VALUES (?)").unwrap().execute([body]).unwrap();
+        }
+        tx.commit().unwrap();
+    }
+
+    fn notify(&mut self, orders: &[Order]) {
+        let events: Vec<(i64, String)> = {
+            let sql = "SELECT position, body FROM messages WHERE position > coalesce((SELECT position FROM cursors WHERE consumer = ?), 0)
+                       AND topic IN ('order', 'stock', 'product') ORDER BY position";
+            let mut fetch = self.bus.prepare_cached(sql).unwrap();
+            let rows = fetch.query_map(["straight"], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        let tx = self.notification.transaction().unwrap();
+        for _ in &events {
+            let sql = "INSERT OR IGNORE INTO inbox (event_id, applied_at) VALUES (?, ?)";
+            tx.prepare_cached(sql).unwrap().execute(params![Uuid::now_v7().to_string(), 1_900_000_000_000i64]).unwrap();
+        }
+        for order in orders {
+            let sql = "INSERT INTO notifications (event_id, customer, type, order_number, title, message, created_at, read)
+                       VALUES (?, ?, 'order.placed', ?, 'Order placed', ?, ?, 0)";
+            let message = format!("Your order {} is placed: 1 line, 19.99 in all.", order.number);
+            let values = params![Uuid::now_v7().to_string(), super::SUBJECT, order.number, message, 1_900_000_000_000i64];
+            tx.prepare_cached(sql).unwrap().execute(values).unwrap();
+        }
+        tx.commit().unwrap();
+        let last = events.last().unwrap().0;
+        let sql = "INSERT INTO cursors (consumer, position) VALUES (?1, ?2) ON CONFLICT (consumer) DO UPDATE SET position = ?2";
+        self.bus.prepare_cached(sql).unwrap().execute(params!["straight", last]).unwrap();
+    }
+
+    fn settle(&mut self, orders: &[Order]) {
+        let tx = self.inventory.transaction().unwrap();
+        for order in orders {
+            let mut find = tx.prepare_cached("SELECT state, lines FROM reservations WHERE order_number = ?").unwrap();
+            let _: String = find.query_row([&order.number], |row| row.get(1)).unwrap();
+            for sku in &order.skus {
+                let sql = "UPDATE stock SET held = held - ?1, sold = sold + ?1 WHERE sku_code = ?2";
+                tx.prepare_cached(sql).unwrap().execute(params![1, super::sku(*sku)]).unwrap();
+            }
+            tx.prepare_cached("UPDATE reservations SET state = 'COMMITTED' WHERE order_number = ?")
+                .unwrap()
+                .execute([&order.number])
+                .unwrap();
+        }
+        tx.commit().unwrap();
+        let tx = self.order.transaction().unwrap();
+        for order in orders {
+            let sql = "UPDATE orders SET settle = NULL WHERE order_number = ? AND settle = 'COMMIT'";
+            tx.prepare_cached(sql).unwrap().execute([&order.number]).unwrap();
+        }
+        tx.commit().unwrap();
+    }
+}
+
+/// An event's body: as long as the shop's.
+fn body(number: &str, length: usize) -> String {
+    format!("{{\"orderNumber\":\"{number}\",\"data\":\"{:x<1$}\"}}", "", length.saturating_sub(number.len() + 28))
+}
+
+fn relay(from: &mut Connection, bus: &mut Connection, topic: &str) {
+    let rows: Vec<(i64, String)> = {
+        let mut all = from.prepare_cached("SELECT seq, body FROM outbox ORDER BY seq").unwrap();
+        all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    };
+    let tx = bus.transaction().unwrap();
+    for (_, body) in &rows {
+        tx.prepare_cached("INSERT INTO messages (topic, body) VALUES (?, ?)").unwrap().execute(params![topic, body]).unwrap();
+    }
+    tx.commit().unwrap();
+    let (first, last) = (rows.first().unwrap().0, rows.last().unwrap().0);
+    from.prepare_cached("DELETE FROM outbox WHERE seq BETWEEN ? AND ?").unwrap().execute([first, last]).unwrap();
+}
+
+/// What the shop on this folder still has to do: events to carry, events to apply, orders to settle.
+pub fn left_to_do(data: &Path) -> i64 {
+    let count = |name: &str, sql: &str| -> i64 { open(data, name).query_row(sql, [], |row| row.get(0)).unwrap() };
+    count("order", "SELECT count(*) FROM outbox")
+        + count("order", "SELECT count(*) FROM orders WHERE settle IS NOT NULL OR status = 'PENDING'")
+        + count("inventory", "SELECT count(*) FROM outbox")
+        + count(
+            "bus",
+            "SELECT count(*) FROM messages WHERE position > coalesce((SELECT position FROM cursors WHERE consumer = 'notification'), 0)",
+        )
+}
+
+/// Placed orders, and notifications of them.
+pub fn placed_and_told(data: &Path) -> (i64, i64) {
+    let count = |name: &str, sql: &str| -> i64 { open(data, name).query_row(sql, [], |row| row.get(0)).unwrap() };
+    (
+        count("order", "SELECT count(*) FROM orders WHERE status = 'PLACED'"),
+        count("notification", "SELECT count(*) FROM notifications WHERE type = 'order.placed'"),
+    )
+}
