@@ -11,7 +11,7 @@ use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
-use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
 use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
@@ -72,9 +72,13 @@ pub fn bound_method(request: &mut ServiceRequest) {
     if !known.contains(request.method())
         && let Ok(unknown) = Method::from_bytes(b"UNKNOWN")
     {
-        request.head_mut().method = unknown;
+        let sent = std::mem::replace(&mut request.head_mut().method, unknown);
+        request.extensions_mut().insert(SentMethod(sent));
     }
 }
+
+/// What a refusal names, where the request goes on under another method.
+struct SentMethod(Method);
 
 /// The raw payload as an extractor.
 struct RawPayload(Payload);
@@ -92,7 +96,8 @@ impl Edge {
     async fn serve(&self, endpoints: &[Endpoint], request: HttpRequest, payload: Payload) -> HttpResponse {
         let started = Instant::now();
         let trace = Trace::parse(text(&request, TRACE_HEADER));
-        let (method, path) = (request.method().clone(), request.path().to_string());
+        let sent = request.extensions().get::<SentMethod>().map(|sent| sent.0.clone());
+        let (method, path) = (sent.unwrap_or_else(|| request.method().clone()), request.path().to_string());
         let cors = self.cors(&request);
         let outcome = match preflight(endpoints, &request) {
             Some(response) => Ok(response),
