@@ -219,7 +219,9 @@ fn a_breaker_is_set_by_hand() {
         c.post(&c.admin, path, json!({ "updateState": "AJAR" })).await.expect(400);
         c.post(&c.admin, "/actuator/circuitbreakers/nobody", json!({ "updateState": "CLOSE" })).await.expect(404);
         let breaker = system.breaker("inventory").await;
-        assert_eq!((&breaker["state"], &breaker["failureRate"], &breaker["bufferedCalls"]), (&json!("CLOSED"), &json!("-1.0%"), &json!(1)));
+        assert_eq!((&breaker["state"], &breaker["failureRate"]), (&json!("CLOSED"), &json!("-1.0%")));
+        // the reservation, and by now perhaps its commit
+        assert!((1..=2).contains(&breaker["bufferedCalls"].as_u64().unwrap()), "{breaker}");
         assert_eq!(breaker["failureRateThreshold"], "50.0%");
     });
 }
