@@ -60,7 +60,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
-    endpoints.extend(docs::endpoints(&wiring::openapi(&shop.modules, "/")));
+    endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
     endpoints.extend(actuator::endpoints(Actuator { loaded, modules: names.clone(), checks: shop.parts.checks, bus: bus.clone() }));
     let edge = Edge {
         authenticator: shop.authenticator,
@@ -245,6 +245,11 @@ pub async fn told_to_stop() {
         }
         (Err(cause), _) | (_, Err(cause)) => tracing::error!(%cause, "signals cannot be heard"),
     }
+}
+
+/// The gateway is the front door of all: what it shows is the whole contract.
+fn documented(modules: &[Module]) -> Vec<Module> {
+    if modules.contains(&Module::Gateway) { Module::ALL.to_vec() } else { modules.to_vec() }
 }
 
 /// Starts the log by settings.

@@ -125,15 +125,6 @@ fn watch(settings: &Settings, servers: &Arc<Servers>, all: &mut Parts) -> Arc<Vi
     view
 }
 
-#[cfg(any(
-    feature = "identity",
-    feature = "product",
-    feature = "inventory",
-    feature = "order",
-    feature = "notification",
-    feature = "registry",
-    feature = "gateway"
-))]
 fn join(all: &mut Parts, parts: Parts) {
     all.endpoints.extend(parts.endpoints);
     all.workers.extend(parts.workers);

@@ -21,6 +21,7 @@ use tradepost::platform::host::Host;
 use tradepost::platform::money::Money;
 use tradepost::platform::page::{Page, PageNumber, PageSize};
 use tradepost::platform::problem::Problem;
+use tradepost::platform::resilience::{Peers, Resilience};
 use tradepost::platform::web::{self, Edge};
 use tradepost::shop::product::api::{Product, ProductApi, ProductClient, ProductError, ProductInput};
 
@@ -79,7 +80,9 @@ impl Credentials for NoCredentials {
 
 fn client(address: String) -> Arc<dyn ProductApi> {
     let discovery = Arc::new(Fixed(BTreeMap::from([("product".to_string(), address)])));
-    Arc::new(ProductClient(Arc::new(Remote { module: "product", discovery, credentials: Arc::new(NoCredentials), send_twice: false })))
+    let peer = Peers::new(Resilience::default(), &Registry::new()).unwrap().of("product").unwrap();
+    let credentials = Arc::new(NoCredentials);
+    Arc::new(ProductClient(Arc::new(Remote { module: "product", peer, discovery, credentials, send_twice: false })))
 }
 
 /// Against a running shop, which issues the token, and a copy of its stopped data for a catalogue of our own.
@@ -120,6 +123,7 @@ fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
             body_limit: 1 << 20,
             timeout: Duration::from_secs(10),
             origins: Vec::new(),
+            door: None,
         });
         let endpoints: Arc<[_]> = ProductClient::endpoints(catalogue).into();
         actix_web::rt::System::new().block_on(async move {

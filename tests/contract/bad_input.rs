@@ -291,7 +291,7 @@ scenario! {
     }
 }
 
-scenario! {
+scenario! { of one process:
     /// Ids that are none, pages that are none, versions that are none, and answers nobody could read.
     async fn addresses_that_lead_nowhere_are_refused(shop) {
         refuse_all(shop, &shop.client.admin, async |product| {

@@ -42,7 +42,7 @@ fn whole(answer: &[u8]) -> Option<Reply> {
     (body.len() >= length).then(|| Reply { status, headers, text: body.to_string() })
 }
 
-scenario! {
+scenario! { of one process:
     /// A method that a path does not take is told from a path that is not there, and says what is taken.
     async fn wrong_methods_are_told_from_unknown_paths(shop) {
         let c = &shop.client;

@@ -123,17 +123,20 @@ async fn refused_until_open(system: &System, peer: &str) {
     assert!(metrics.contains(&format!(r#"resilience4j_circuitbreaker_state{{name="{peer}",state="open"}} 1"#)), "{metrics}");
 }
 
-/// The peer is back: the order path is itself again within a second after that and the open time.
-async fn itself_again(system: &System, peer: &str) {
+/// The peer is back: the order path is itself again within a second after that and the open time. Answers how
+/// many orders were placed. While the breaker is half-open, a caller may find all its trials taken.
+async fn itself_again(system: &System, peer: &str) -> i64 {
     let (order, back) = (system.at("order"), Instant::now());
-    while order.order(&[("r", 1)]).await.status != 201 {
-        assert!(back.elapsed() < OPEN + PROMPT, "{}", system.breaker(peer).await);
+    let mut placed = 0;
+    while placed == 0 || system.breaker(peer).await["state"] != "CLOSED" {
+        placed += i64::from(order.order(&[("r", 1)]).await.status == 201);
+        assert!(back.elapsed() < OPEN + PROMPT, "{placed} placed, {}", system.breaker(peer).await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for _ in 0..5 {
         order.order(&[("r", 1)]).await.expect(201);
     }
-    assert_eq!(system.breaker(peer).await["state"], "CLOSED");
+    placed + 5
 }
 
 /// Waits until nothing is held, and fails unless so many pieces were sold.
@@ -158,8 +161,8 @@ fn without_the_catalogue_nothing_is_ordered_and_it_comes_back() {
         assert_eq!(system.orders().await, before, "nothing was written");
         assert_sold(&system, 1).await;
         system.bring_up("product");
-        itself_again(&system, "product").await;
-        assert_sold(&system, 7).await;
+        let placed = itself_again(&system, "product").await;
+        assert_sold(&system, 1 + placed).await;
     });
 }
 
@@ -176,8 +179,8 @@ fn without_stock_keeping_no_order_is_half_made_and_it_comes_back() {
         assert_eq!(states.iter().filter(|s| *s == "PLACED").count(), 1, "{states:?}");
         assert!(!states.contains(&"PENDING".to_string()), "{states:?}");
         system.bring_up("inventory");
-        itself_again(&system, "inventory").await;
-        assert_sold(&system, 7).await;
+        let placed = itself_again(&system, "inventory").await;
+        assert_sold(&system, 1 + placed).await;
     });
 }
 
@@ -193,8 +196,8 @@ fn a_peer_that_hangs_is_not_waited_for() {
         refused_until_open(&system, "inventory").await;
         drop(silent);
         system.bring_up("inventory");
-        itself_again(&system, "inventory").await;
-        assert_sold(&system, 6).await;
+        let placed = itself_again(&system, "inventory").await;
+        assert_sold(&system, placed).await;
     });
 }
 
@@ -216,7 +219,9 @@ fn a_breaker_is_set_by_hand() {
         c.post(&c.admin, path, json!({ "updateState": "AJAR" })).await.expect(400);
         c.post(&c.admin, "/actuator/circuitbreakers/nobody", json!({ "updateState": "CLOSE" })).await.expect(404);
         let breaker = system.breaker("inventory").await;
-        assert_eq!((&breaker["state"], &breaker["failureRate"], &breaker["bufferedCalls"]), (&json!("CLOSED"), &json!("-1.0%"), &json!(1)));
+        assert_eq!((&breaker["state"], &breaker["failureRate"]), (&json!("CLOSED"), &json!("-1.0%")));
+        // the reservation, and by now perhaps its commit
+        assert!((1..=2).contains(&breaker["bufferedCalls"].as_u64().unwrap()), "{breaker}");
         assert_eq!(breaker["failureRateThreshold"], "50.0%");
     });
 }

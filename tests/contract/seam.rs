@@ -17,6 +17,7 @@ use tradepost::platform::discovery::Fixed;
 use tradepost::platform::host::{Host, Late};
 use tradepost::platform::page::{PageNumber, PageSize};
 use tradepost::platform::problem::{Problem, TypedError};
+use tradepost::platform::resilience::{Peers, Resilience};
 use tradepost::shop::inventory::api::{Adjustment, InventoryApi, InventoryClient, InventoryError, ReserveInput, SettleInput, StockInput};
 use tradepost::shop::notification::api::{DeliveryState, NotificationApi, NotificationClient, NotificationError};
 use tradepost::shop::order::api::{LineInput, OrderApi, OrderClient, OrderError, OrderInput};
@@ -62,10 +63,12 @@ fn remote(shop: &Shop) -> Side {
     let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
     let issuer = format!("{}{REALM}", shop.client.url);
     let credentials = Arc::new(ClientCredentials::new(&issuer, "tradepost-service", secret.trim()));
-    let peers = tradepost::platform::resilience::Peers::new(Default::default(), &Default::default()).unwrap();
+    let settings = Resilience { call_ms: 30_000, ..Resilience::default() };
+    let peers = Peers::new(settings, &Default::default()).unwrap();
     let to = |module: &'static str| {
+        let peer = peers.of(module).unwrap();
         let discovery = Arc::new(Fixed(BTreeMap::from([(module.to_string(), format!("{}/", shop.client.url))])));
-        Arc::new(Remote { module, peer: peers.of(module).unwrap(), discovery, credentials: credentials.clone(), send_twice: false })
+        Arc::new(Remote { module, peer, discovery, credentials: credentials.clone(), send_twice: false })
     };
     Side {
         product: Arc::new(ProductClient(to("product"))),

@@ -5,7 +5,7 @@ use crate::support::{Shape, Shop, on_system};
 use actix_web::http::Method;
 use serde_json::json;
 
-scenario! {
+scenario! { of one process:
     /// Public pages need no token; the others need an administrator's.
     async fn the_actuator_answers(shop) {
         let c = &shop.client;
@@ -23,7 +23,7 @@ scenario! {
     }
 }
 
-scenario! {
+scenario! { of one process:
     /// Metrics count requests by route, never by what is in the path, and orders by outcome.
     async fn metrics_have_no_ids_in_them(shop) {
         let c = &shop.client;

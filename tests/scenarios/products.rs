@@ -29,7 +29,7 @@ scenario! {
     }
 }
 
-scenario! {
+scenario! { of one process:
     /// What is not there is 404 with the old system's words.
     async fn unknown_products_are_named(shop) {
         let c = &shop.client;

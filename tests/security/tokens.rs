@@ -140,7 +140,7 @@ scenario! {
     }
 }
 
-scenario! {
+scenario! { of one process:
     /// The token travels in one header, once, as RFC 6750 has it; the scheme in any case.
     async fn a_token_is_taken_from_the_one_header_only(shop) {
         let c = &shop.client;
@@ -179,7 +179,7 @@ scenario! {
     }
 }
 
-scenario! {
+scenario! { of one process:
     /// Every call of every contract asks who is there, before it looks at anything else; a path that is not there does too.
     async fn nothing_is_done_without_a_token(shop) {
         let c = &shop.client;

@@ -160,29 +160,43 @@ pub fn on_system<F: Future<Output = ()>>(test: F) {
     actix_web::rt::System::new().block_on(test);
 }
 
-/// Writes a scenario once; it becomes a test in each shape.
+/// Writes a scenario once; it becomes a test in each shape. One that is about a single process, or about
+/// what the gateway refuses before a module sees it, says `of one process`.
 #[macro_export]
 macro_rules! scenario {
     ($(#[doc = $doc:literal])* async fn $name:ident($shop:ident) $body:block) => {
         $(#[doc = $doc])*
         mod $name {
-            #[allow(unused_imports, reason = "not every scenario names something of its file")]
-            use super::*;
-            async fn run($shop: &$crate::support::Shop) $body
-            fn in_shape(shape: $crate::support::Shape) {
-                $crate::support::on_system(async move {
-                    let mut shop = $crate::support::Shop::start(shape, |_| {}).await;
-                    run(&shop).await;
-                    shop.assert_sound().await;
-                    shop.stop().await;
-                });
-            }
+            $crate::scenario!(@run $shop $body);
             #[test]
             fn local() { in_shape($crate::support::Shape::Local); }
             #[test]
             fn loopback() { in_shape($crate::support::Shape::Loopback); }
             #[test]
             fn split() { in_shape($crate::support::Shape::Split); }
+        }
+    };
+    (of one process: $(#[doc = $doc:literal])* async fn $name:ident($shop:ident) $body:block) => {
+        $(#[doc = $doc])*
+        mod $name {
+            $crate::scenario!(@run $shop $body);
+            #[test]
+            fn local() { in_shape($crate::support::Shape::Local); }
+            #[test]
+            fn loopback() { in_shape($crate::support::Shape::Loopback); }
+        }
+    };
+    (@run $shop:ident $body:block) => {
+        #[allow(unused_imports, reason = "not every scenario names something of its file")]
+        use super::*;
+        async fn run($shop: &$crate::support::Shop) $body
+        fn in_shape(shape: $crate::support::Shape) {
+            $crate::support::on_system(async move {
+                let mut shop = $crate::support::Shop::start(shape, |_| {}).await;
+                run(&shop).await;
+                shop.assert_sound().await;
+                shop.stop().await;
+            });
         }
     };
 }

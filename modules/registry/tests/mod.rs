@@ -93,6 +93,7 @@ fn edge() -> Arc<Edge> {
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec![],
+        door: None,
     })
 }
 

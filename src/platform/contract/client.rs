@@ -23,13 +23,10 @@ thread_local! {
 fn client() -> awc::Client {
     #[cfg(feature = "tls")]
     crate::platform::tls::install();
-    awc::Client::builder()
-        // how many calls there may be is each peer's bulkhead's business: one that hangs must not use up
-        // the connections of all
-        .connector(awc::Connector::new().limit(0))
-        .timeout(Duration::from_secs(30))
-        .disable_redirects()
-        .finish()
+    // how many calls there may be is each peer's bulkhead's business: one that hangs must not use up the
+    // connections of all
+    let connector = awc::Connector::new().limit(0);
+    awc::Client::builder().connector(connector).timeout(Duration::from_secs(30)).disable_redirects().finish()
 }
 
 /// This thread's HTTP client.

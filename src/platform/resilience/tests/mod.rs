@@ -1,3 +1,5 @@
+//! The tests of what stands around calls.
+
 mod breaker;
 mod budget;
 mod calls;
