@@ -71,7 +71,7 @@ scenario! { of one process:
             assert_refusal(&reply, 405, method.as_str(), path);
             assert_eq!(sorted(&reply.headers["allow"]), sorted(allow), "{method} {path}");
         }
-        for path in ["/", "/nothing", "/api", "/api/v1", "/api/v1/nothing", "/api/v1/products/", "//api/v1/products", "/api/v1/products/../inventory", "/API/V1/products", "/api/v1/products/a/b/c", "/api/v1/products%2Fx"] {
+        for path in ["/nothing", "/api", "/api/v1", "/api/v1/nothing", "/api/v1/products/", "//api/v1/products", "/api/v1/products/../inventory", "/API/V1/products", "/api/v1/products/a/b/c", "/api/v1/products%2Fx"] {
             for method in [Method::GET, Method::POST, Method::DELETE] {
                 assert_refusal(&c.send(method.clone(), path, &auth, "").await, 404, method.as_str(), path);
             }

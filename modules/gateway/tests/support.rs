@@ -11,23 +11,24 @@ use crate::platform::web::{Edge, configure};
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{StreamExt, stream};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use rsa::RsaPrivateKey;
+use rsa::pkcs1::EncodeRsaPrivateKey;
+use rsa::traits::PublicKeyParts;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-// made for these tests
-const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgOFdzSZP4JCb9Z9eDn1W2Vh9RUNsj5mtV7JZmjJJp7vmhRANCAAQOly37GWIRIljFRDKgyP84jssfrJ+1gApRLNvZg2nvxjBHDeICQhkHqcuN++cK/MRkWpl9tA6MCQanJllD1jOz";
-const X: &str = "Dpct-xliESJYxUQyoMj_OI7LH6yftYAKUSzb2YNp78Y";
-const Y: &str = "MEcN4gJCGQepy4375wr8xGRamX20DowJBqcmWUPWM7M";
+/// Of the issuer that stands for all upstreams here, made anew for each run.
+static KEY: LazyLock<RsaPrivateKey> = LazyLock::new(|| RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap());
 
 /// What an upstream has seen.
 #[derive(Default)]
@@ -76,7 +77,8 @@ impl Upstream {
                     async move { web::Json(json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/certs"), "token_endpoint": format!("{issuer}/token") })) }
                 }))
                 .route("/certs", web::get().to(async || {
-                    web::Json(json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "k", "alg": "ES256", "use": "sig", "x": X, "y": Y }] }))
+                    web::Json(json!({ "keys": [{ "kty": "RSA", "kid": "k", "alg": "RS256", "use": "sig",
+                        "n": URL_SAFE_NO_PAD.encode(KEY.n().to_bytes_be()), "e": URL_SAFE_NO_PAD.encode(KEY.e().to_bytes_be()) }] }))
                 }))
                 .route("/big", web::get().to(async || {
                     let pieces = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024).map(Ok::<_, std::io::Error>);
@@ -137,8 +139,9 @@ impl Upstream {
         let now = now_ms() / 1000;
         let claims = json!({ "iss": self.url, "aud": "tradepost", "sub": subject, "typ": "Bearer", "iat": now, "exp": now + 600,
             "realm_access": { "roles": roles } });
-        let header = Header { kid: Some("k".into()), ..Header::new(Algorithm::ES256) };
-        encode(&header, &claims, &EncodingKey::from_ec_der(&STANDARD.decode(KEY).unwrap())).unwrap()
+        let header = Header { kid: Some("k".into()), ..Header::new(Algorithm::RS256) };
+        crate::platform::auth::install_crypto();
+        encode(&header, &claims, &EncodingKey::from_rsa_der(KEY.to_pkcs1_der().unwrap().as_bytes())).unwrap()
     }
 }
 
