@@ -9,7 +9,7 @@ use crate::platform::contract::client::Remote;
 use crate::platform::contract::openapi;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
-use crate::platform::discovery::{Discovery, FirstOf, Fixed, Loopback, eureka};
+use crate::platform::discovery::{Discovery, Fixed, Loopback, eureka};
 use crate::platform::host::{Host, Late, Parts, StartError};
 use crate::platform::resilience::Peers;
 use crate::platform::web::FrontDoor;
@@ -70,7 +70,7 @@ impl Wiring<'_> {
         addresses.extend(self.chosen.iter().filter(|m| **m != Module::Gateway).map(|m| (m.name().to_string(), self.here.clone())));
         let fixed: Arc<dyn Discovery> = Arc::new(Fixed(addresses));
         match &self.registry {
-            Some(view) => Arc::new(FirstOf(vec![fixed, view.clone()])),
+            Some(view) => Arc::new(crate::platform::discovery::FirstOf(vec![fixed, view.clone()])),
             None => fixed,
         }
     }
