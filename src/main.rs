@@ -224,14 +224,21 @@ fn audit(args: &ServeArgs) -> Result<(), String> {
 #[cfg(feature = "all-in-one")]
 fn up(data: PathBuf, port: u16, registry_port: u16) -> Result<(), String> {
     let binary = std::env::current_exe().map_err(|e| e.to_string())?;
+    let demo = config::load(None, &Vec::new())?.settings.data.demo;
     let plan = tradepost::up::Plan { binary, data, port, registry_port, settings: Vec::new() };
     let mut split = tradepost::up::Split::start(&plan).map_err(|e| e.to_string())?;
-    println!("ready on {}", split.url);
+    let url = split.url.clone();
+    println!("ready on {url}");
+    let run = async {
+        if demo {
+            let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
+            tradepost::demo::cli::welcome(&url, &users).await;
+        }
+        split.until_one_ends().await
+    };
     let ended = actix_web::rt::System::new().block_on(async {
-        let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
-        tradepost::demo::cli::welcome(&split.url, &users).await;
         tokio::select! {
-            ended = split.until_one_ends() => Some(ended),
+            ended = run => Some(ended),
             () = serve::told_to_stop() => None,
         }
     });

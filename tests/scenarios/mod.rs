@@ -9,3 +9,4 @@ mod operations;
 mod orders;
 mod oversell;
 mod products;
+mod up;

@@ -1,0 +1,75 @@
+//! `tradepost up --split`: a process a module for a person; however it ends, none stays behind.
+
+use crate::support::process::tradepost;
+use crate::support::{on_system, share_keys, wait_until};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Process ids of those that serve from this data folder.
+fn members(data: &Path) -> Vec<u32> {
+    let data = data.to_string_lossy().into_owned();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    processes
+        .filter(|pid| {
+            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            command.contains(&data) && command.contains("serve")
+        })
+        .collect()
+}
+
+/// Starts it and waits until its front door answers; what it prints goes on being read.
+fn up(data: &Path) -> Child {
+    share_keys(data);
+    let mut child = tradepost(&["up", "--split", "--port", "0", "--registry-port", "0", "--data", &data.to_string_lossy()])
+        .env("TRADEPOST__DATA__DEMO", "false")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("ready on ")));
+    assert!(ready.is_some(), "it did not get ready");
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
+
+#[test]
+fn sigterm_stops_all_in_order_and_exits_with_0() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let mut child = up(data.path());
+        assert_eq!(members(data.path()).len(), 7);
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(members(data.path()), []);
+    });
+}
+
+#[test]
+fn killed_outright_it_leaves_nobody_behind() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let mut child = up(data.path());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_until("all have ended", || {
+            let left = members(data.path());
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn one_that_dies_is_named_and_ends_the_others() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let mut child = up(data.path());
+        let victim =
+            members(data.path()).into_iter().find(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("order"));
+        Command::new("kill").args(["-KILL", &victim.unwrap().to_string()]).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert_eq!(members(data.path()), []);
+    });
+}
