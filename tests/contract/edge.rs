@@ -71,10 +71,15 @@ scenario! { of one process:
             assert_refusal(&reply, 405, method.as_str(), path);
             assert_eq!(sorted(&reply.headers["allow"]), sorted(allow), "{method} {path}");
         }
-        for path in ["/nothing", "/api", "/api/v1", "/api/v1/nothing", "/api/v1/products/", "//api/v1/products", "/api/v1/products/../inventory", "/API/V1/products", "/api/v1/products/a/b/c", "/api/v1/products%2Fx"] {
+        for path in ["/nothing", "/api", "/api/v1", "/api/v1/nothing", "/api/v1/products/", "/API/V1/products", "/api/v1/products/a/b/c"] {
             for method in [Method::GET, Method::POST, Method::DELETE] {
                 assert_refusal(&c.send(method.clone(), path, &auth, "").await, 404, method.as_str(), path);
             }
+        // what no module has goes through the gateway's hygiene: one form of a path, and no tricks
+        for path in ["/api/v1/products/../inventory", "/api/v1/products%2Fx"] {
+            assert_refusal(&c.send(Method::GET, path, &auth, "").await, 400, "GET", path);
+        }
+        c.send(Method::GET, "//api/v1/products", &auth, "").await.expect(200);
         }
     }
 }

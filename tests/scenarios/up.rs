@@ -42,7 +42,7 @@ fn sigterm_stops_all_in_order_and_exits_with_0() {
         assert_eq!(members(data.path()).len(), 7);
         Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0));
-        assert_eq!(members(data.path()), []);
+        assert!(members(data.path()).is_empty());
     });
 }
 
@@ -70,6 +70,6 @@ fn one_that_dies_is_named_and_ends_the_others() {
             members(data.path()).into_iter().find(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("order"));
         Command::new("kill").args(["-KILL", &victim.unwrap().to_string()]).status().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(1));
-        assert_eq!(members(data.path()), []);
+        assert!(members(data.path()).is_empty());
     });
 }
