@@ -54,6 +54,7 @@ pub struct Split {
 /// What all processes are told, as it becomes known.
 struct Common {
     front: String,
+    dashboard: String,
     registry: String,
     secret: String,
 }
@@ -63,7 +64,8 @@ impl Split {
     pub fn start(plan: &Plan) -> Result<Self, StartError> {
         // the front door's address is part of every token, so it is chosen before anything starts
         let port = if plan.port == 0 { free_port()? } else { plan.port };
-        let mut common = Common { front: format!("http://127.0.0.1:{port}"), registry: String::new(), secret: String::new() };
+        let mut common =
+            Common { front: format!("http://127.0.0.1:{port}"), dashboard: String::new(), registry: String::new(), secret: String::new() };
         let mut split = Self { members: Vec::new(), url: common.front.clone() };
         for module in ORDER {
             let port = match module {
@@ -75,6 +77,7 @@ impl Split {
             match module {
                 Module::Registry => {
                     let password = read_secret(&plan.data.join("registry/password"))?;
+                    common.dashboard = member.url.clone();
                     common.registry = format!("{}/eureka", member.url.replace("http://", &format!("http://tradepost:{password}@")));
                 }
                 Module::Identity => common.secret = read_secret(&plan.data.join("identity/service-secret"))?,
@@ -162,6 +165,10 @@ fn spawn(plan: &Plan, module: Module, port: u16, common: &Common) -> Result<Memb
         command.env("TRADEPOST__SERVER__PUBLIC_URL", &common.front);
     } else {
         command.env("TRADEPOST__IDENTITY__ISSUER", format!("{}/realms/spring-cloud-microservices-realm", common.front));
+    }
+    if module == Module::Gateway {
+        // the registry registers nowhere: this is how its page is found
+        command.env("TRADEPOST__PEERS__REGISTRY", &common.dashboard);
     }
     if !common.registry.is_empty() {
         command.env("TRADEPOST__REGISTRY__URL", &common.registry);

@@ -1,6 +1,7 @@
 //! What the shop does, scenario by scenario.
 
 mod events;
+mod front_door;
 mod idempotency;
 mod invariants;
 mod inventory;
