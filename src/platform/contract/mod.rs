@@ -10,6 +10,7 @@ pub mod client;
 pub mod openapi;
 mod param;
 mod reply;
+mod strict;
 
 pub use param::Param;
 pub use reply::{Empty, Reply, Tagged, Text};
@@ -122,7 +123,7 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // as a whole: members that nobody reads are not looked at below
     let text = std::str::from_utf8(body).map_err(|cause| Problem::new(400, format!("malformed JSON: {cause}")))?;
     let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let value = serde_path_to_error::deserialize(strict::Strict(&mut json)).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
         if cause.is_syntax() || cause.is_eof() || cause.is_io() {
