@@ -1,6 +1,7 @@
 //! The command line. What the commands do is in the library.
 
 use clap::{CommandFactory, Parser, Subcommand};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -182,7 +183,9 @@ fn other(command: Command) -> Result<(), String> {
         Command::Migrate(args) => migrate(&args),
         Command::Openapi => {
             let document = tradepost::wiring::openapi(&compiled(), "http://127.0.0.1:5294");
-            println!("{}", serde_json::to_string_pretty(&document).map_err(|e| e.to_string())?);
+            let text = serde_json::to_string_pretty(&document).map_err(|e| e.to_string())?;
+            // whoever reads may have seen enough: a closed pipe is no error
+            let _ = writeln!(std::io::stdout(), "{text}");
             Ok(())
         }
         Command::Healthcheck { url } => actix_web::rt::System::new().block_on(healthcheck(&url)),
