@@ -87,7 +87,14 @@ impl Shop {
             data: data.path().into(),
             port: 0,
             registry_port: 0,
-            settings: vec![set("LOG__LEVEL", "warn"), set("ORDER__LEASE_SECONDS", &lease), set("SERVER__SHUTDOWN_SECONDS", "5")],
+            settings: vec![
+                set("LOG__LEVEL", "warn"),
+                set("ORDER__LEASE_SECONDS", &lease),
+                set("SERVER__SHUTDOWN_SECONDS", "5"),
+                // a busy machine must not be taken for a peer that is away
+                set("RESILIENCE__CALL_MS", "8000"),
+                set("ORDER__PEERS_MS", "8000"),
+            ],
         };
         let split = Split::start(&plan).unwrap();
         let client = Client::login(&split.url).await;
