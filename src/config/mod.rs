@@ -1,0 +1,223 @@
+//! Typed settings, one struct a concern, in layers: defaults here, then `tradepost.toml`, then
+//! `TRADEPOST__SECTION__KEY`, then flags. The highest layer that names a key wins.
+//!
+//! A key that does not exist or a value that does not fit stops the start, with the key, the layer
+//! it came from and what was expected.
+
+mod edges;
+mod settings;
+
+pub use edges::*;
+pub use settings::*;
+
+use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Settings with where each key came from, for the settings page.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values.
+    pub settings: Settings,
+    /// Key to layer, for every key that a layer above the defaults names.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// What flags set, by key; the highest layer.
+pub type Flags = Vec<(&'static str, String)>;
+
+/// Reads all layers. `file` must exist where given; `tradepost.toml` is read where it is there.
+pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, String> {
+    load_with(file, flags, None)
+}
+
+fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<Loaded, String> {
+    let source = match file {
+        Some(path) => File::from(path).format(FileFormat::Toml).required(true),
+        None => File::new("tradepost.toml", FileFormat::Toml).required(false),
+    };
+    let mut environment =
+        Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").try_parsing(true).source(environment);
+    for list in ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies"] {
+        environment = environment.list_separator(",").with_list_parse_key(list);
+    }
+    let above = Config::builder().add_source(source).add_source(environment);
+    let mut above = above.build().map_err(explain)?;
+    let mut origins = BTreeMap::new();
+    flatten("", &above.cache, &mut |key, value| {
+        origins.insert(key.to_string(), value.origin().unwrap_or("the environment").to_string());
+    });
+    let known = known_keys()?;
+    if let Some((key, origin)) = origins.iter().find(|(key, _)| !is_known(key, &known)) {
+        let near = closest(key, &known).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
+        return Err(format!("unknown setting `{key}` in {origin}{near}"));
+    }
+    if !flags.is_empty() {
+        let mut builder = Config::builder().add_source(above);
+        for (key, value) in flags {
+            let value: Value = match *key {
+                "server.modules" => value.split(',').map(|m| m.trim().to_string()).filter(|m| !m.is_empty()).collect::<Vec<_>>().into(),
+                _ => value.as_str().into(),
+            };
+            builder = builder.set_override(key, value).map_err(explain)?;
+            origins.insert((*key).to_string(), "the command line".into());
+        }
+        above = builder.build().map_err(explain)?;
+    }
+    let defaults = Config::try_from(&Settings::default()).map_err(explain)?;
+    let all = Config::builder().add_source(defaults).add_source(above).build().map_err(explain)?;
+    let settings = all.try_deserialize().map_err(explain)?;
+    Ok(Loaded { settings, origins })
+}
+
+fn explain(error: ConfigError) -> String {
+    format!("settings: {error}")
+}
+
+/// Every key there is: those of the defaults, written out in full.
+fn known_keys() -> Result<BTreeSet<String>, String> {
+    let defaults = serde_json::to_value(Settings::default()).map_err(|e| e.to_string())?;
+    let mut keys = BTreeSet::new();
+    leaves("", &defaults, &mut |key, _| {
+        keys.insert(key.to_string());
+    });
+    Ok(keys)
+}
+
+/// Visits every value that is no table, with its dotted key.
+pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&str, &serde_json::Value)) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (key, inner) in members {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                leaves(&path, inner, visit);
+            }
+        }
+        leaf => visit(prefix, leaf),
+    }
+}
+
+fn is_known(key: &str, known: &BTreeSet<String>) -> bool {
+    let is_module = |name: &str| crate::modules::Module::by_name(name).is_some();
+    // what can be set for one peer is what can be set for all
+    let is_override =
+        |key: &str| key.split_once('.').is_some_and(|(module, k)| is_module(module) && known.contains(&format!("resilience.{k}")));
+    known.contains(key)
+        || key.strip_prefix("peers.").is_some_and(is_module)
+        || key.strip_prefix("resilience.peers.").is_some_and(is_override)
+}
+
+fn closest<'a>(key: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
+    let near = known.iter().map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate));
+    near.filter(|(distance, _)| *distance <= 4).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
+}
+
+fn flatten(prefix: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    match &value.kind {
+        ValueKind::Table(table) => {
+            for (key, inner) in table {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&path, inner, visit);
+            }
+        }
+        _ if prefix.is_empty() => {}
+        _ => visit(prefix, value),
+    }
+}
+
+impl Settings {
+    /// The file behind a module's store, where that is SQLite; what else the URL may name is said in the error.
+    pub fn sqlite_path(&self, module: &str, url: Option<&str>) -> Result<PathBuf, String> {
+        match url {
+            None => Ok(self.data.dir.join(format!("{module}.db"))),
+            Some(url) => match url.strip_prefix("sqlite://") {
+                Some(path) => Ok(PathBuf::from(path.replace("{data.dir}", &self.data.dir.to_string_lossy()))),
+                None => Err(format!(
+                    "{module}.store: `{}` is not among the backends compiled in: sqlite://",
+                    url.split("://").next().unwrap_or_default()
+                )),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Option<config::Map<String, String>> {
+        Some(pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
+    }
+
+    #[test]
+    fn the_highest_layer_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.toml");
+        std::fs::write(&file, "[server]\nport = 1\nhost = \"0.0.0.0\"\n[peers]\nproduct = \"http://p\"\n").unwrap();
+        let loaded = load_with(
+            Some(&file),
+            &vec![("server.port", "3".into())],
+            env(&[("TRADEPOST__SERVER__PORT", "2"), ("TRADEPOST__SERVER__MODULES", "order,product")]),
+        )
+        .unwrap();
+        assert_eq!((loaded.settings.server.port, loaded.settings.server.host.as_str()), (3, "0.0.0.0"));
+        assert_eq!(loaded.settings.server.modules, ["order", "product"]);
+        assert_eq!(loaded.settings.peers["product"], "http://p");
+        assert_eq!(loaded.origins["server.port"], "the command line");
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named_with_its_layer() {
+        let unknown = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PROT", "2")])).unwrap_err();
+        assert!(unknown.contains("server.prot") && unknown.contains("environment") && unknown.contains("server.port"), "{unknown}");
+        let wrong = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PORT", "many")])).unwrap_err();
+        assert!(wrong.contains("server.port") && wrong.contains("environment"), "{wrong}");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.toml");
+        std::fs::write(&file, "[order]\nlease_seconds = \"soon\"\n").unwrap();
+        let wrong = load_with(Some(&file), &vec![], env(&[])).unwrap_err();
+        assert!(wrong.contains("lease_seconds") && wrong.contains("t.toml"), "{wrong}");
+    }
+
+    /// The example file: every key there is, each with its default.
+    #[test]
+    fn the_example_names_every_setting_with_its_default() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("tradepost.example.toml");
+        let loaded = load_with(Some(&example), &vec![], env(&[])).unwrap();
+        let value = |settings: &Settings| serde_json::to_value(settings).unwrap();
+        assert_eq!(value(&loaded.settings), value(&Settings::default()));
+
+        let text = std::fs::read_to_string(&example).unwrap();
+        let mut section = String::new();
+        let mut named = BTreeSet::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_end_matches(']').into();
+            } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ") {
+                named.insert(format!("{section}.{key}"));
+            }
+        }
+        let missing: Vec<_> = known_keys().unwrap().into_iter().filter(|key| !named.contains(key)).collect();
+        assert!(missing.is_empty(), "the example lacks {missing:?}");
+        let unknown: Vec<_> = named.into_iter().filter(|key| !is_known(key, &known_keys().unwrap())).collect();
+        assert!(unknown.is_empty(), "the example names {unknown:?}, which are no settings");
+    }
+
+    #[test]
+    fn what_holds_for_all_peers_can_differ_for_one() {
+        let set = |key: &str| load_with(None, &vec![], env(&[(key, "7")]));
+        let loaded = set("TRADEPOST__RESILIENCE__PEERS__PRODUCT__OPEN_SECONDS").unwrap();
+        let own = |module: &str| loaded.settings.resilience.peers[module].open_seconds;
+        assert_eq!((own("product"), own("inventory"), loaded.settings.resilience.open_seconds), (Some(7), Some(30), 50));
+        assert_eq!(set("TRADEPOST__RESILIENCE__CALL_MS").unwrap().settings.resilience.call_ms, 7);
+        for unknown in ["TRADEPOST__RESILIENCE__PEERS__BASKET__CALL_MS", "TRADEPOST__RESILIENCE__PEERS__ORDER__OPEN_MS"] {
+            assert!(set(unknown).unwrap_err().contains("unknown setting `resilience.peers."), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_secret_shows_nothing() {
+        let secret = Secret::new("whsec_abc");
+        assert_eq!(format!("{secret:?} {}", serde_json::to_string(&secret).unwrap()), "****** \"******\"");
+    }
+}

@@ -1,0 +1,276 @@
+//! What can be set: one struct a concern, with its defaults.
+
+use super::edges::{Gateway, Identity, Registry};
+use crate::platform::resilience::Resilience;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A value that is used and never shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(value: impl Into<String>) -> Self {
+        Secret(value.into())
+    }
+
+    /// The value itself: for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("******")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("******")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Secret)
+    }
+}
+
+/// Whether this is somebody's desk or somebody's shop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The built-in issuer with its demo users may run.
+    #[default]
+    Development,
+    /// It may not, unless forced.
+    Production,
+}
+
+/// How calls between modules of this process travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerMode {
+    /// As function calls, wherever the peer runs here.
+    #[default]
+    InProcess,
+    /// Through the generated client over HTTP, even to this very process.
+    Http,
+}
+
+/// `server.*`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Server {
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 takes any free one and prints it.
+    pub port: u16,
+    /// How clients reach us, where that differs from `http://host:port`.
+    pub public_url: Option<String>,
+    /// HTTP worker threads; 0 means one a core.
+    pub workers: usize,
+    /// Largest request body, in bytes.
+    pub body_limit: usize,
+    /// Longest time for one request, in seconds.
+    pub request_seconds: u64,
+    /// Longest time for finishing what runs at shutdown, in seconds.
+    pub shutdown_seconds: u64,
+    /// Origins that browsers may call from; `*` for any. Tokens travel in a header, never in a cookie.
+    pub origins: Vec<String>,
+    /// Development or production.
+    pub profile: Profile,
+    /// Modules to run, of those compiled in; empty for all.
+    pub modules: Vec<String>,
+    /// In-process or http.
+    pub peers: PeerMode,
+    /// Stop when the standard input closes: a process that somebody started for themselves ends with them.
+    pub until_input_closes: bool,
+    /// Test aid: generated clients send each repeatable call twice.
+    pub send_twice: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 5294,
+            public_url: None,
+            workers: 0,
+            body_limit: 1 << 20,
+            request_seconds: 10,
+            shutdown_seconds: 20,
+            origins: vec!["*".into()],
+            profile: Profile::Development,
+            modules: Vec::new(),
+            peers: PeerMode::InProcess,
+            until_input_closes: false,
+            send_twice: false,
+        }
+    }
+}
+
+/// `data.*`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Data {
+    /// Folder of the embedded stores, the bus and the built-in issuer's keys.
+    pub dir: PathBuf,
+    /// Load the demo catalogue into an empty shop at the first start.
+    pub demo: bool,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: "data".into(), demo: true }
+    }
+}
+
+/// `product.*`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Product {
+    /// URL of its store; by default `sqlite://{data.dir}/product.db`.
+    pub store: Option<String>,
+}
+
+/// `inventory.*`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inventory {
+    /// URL of its store; by default `sqlite://{data.dir}/inventory.db`.
+    pub store: Option<String>,
+    /// A reservation that is neither committed nor released for so long is looked into, in seconds.
+    pub reservation_seconds: u64,
+    /// `stock.low` is told when a quantity falls to this.
+    pub low: i64,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self { store: None, reservation_seconds: 60, low: 5 }
+    }
+}
+
+/// `order.*`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Order {
+    /// URL of its store; by default `sqlite://{data.dir}/order.db`.
+    pub store: Option<String>,
+    /// An order that is PENDING for so long is taken up by the recovery worker, in seconds.
+    pub lease_seconds: u64,
+    /// How long the answer to an `Idempotency-Key` is kept, in hours.
+    pub idempotency_hours: u64,
+    /// Lines in one order at most.
+    pub max_lines: usize,
+    /// How long placing an order waits for its peers, all steps together, in milliseconds.
+    pub peers_ms: u64,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { store: None, lease_seconds: 15, idempotency_hours: 48, max_lines: 1000, peers_ms: 900 }
+    }
+}
+
+/// `notification.*`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notification {
+    /// URL of its store; by default `sqlite://{data.dir}/notification.db`.
+    pub store: Option<String>,
+    /// Mail server, e.g. `smtp://user:password@host:587?tls=required`; none sends no mail.
+    pub smtp: Option<Secret>,
+    /// Sender of mail.
+    pub from: String,
+    /// Receivers of signed webhooks.
+    pub webhooks: Vec<Webhook>,
+    /// Attempts at a delivery before it is a dead letter.
+    pub attempts: u32,
+    /// Pause after the first failed attempt, in milliseconds; it doubles with each further one.
+    pub backoff_ms: u64,
+}
+
+impl Default for Notification {
+    fn default() -> Self {
+        Self { store: None, smtp: None, from: "Tradepost <shop@localhost>".into(), webhooks: Vec::new(), attempts: 8, backoff_ms: 1000 }
+    }
+}
+
+/// One receiver of webhooks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Webhook {
+    /// Where to POST.
+    pub url: String,
+    /// Signing secret in Standard Webhooks form: `whsec_` and base64.
+    pub secret: Secret,
+    /// Event types it wants; empty for all.
+    #[serde(default)]
+    pub events: Vec<String>,
+}
+
+/// `bus.*`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bus {
+    /// `local://`: durable, in `data.dir`.
+    pub url: String,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self { url: "local://".into() }
+    }
+}
+
+/// `log.*`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// Default level and per-target ones: `info,tradepost::order=debug`.
+    pub level: String,
+    /// `auto` (human on a terminal, JSON otherwise), `human` or `json`.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Auto,
+    Human,
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// All settings.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub server: Server,
+    pub data: Data,
+    pub product: Product,
+    pub inventory: Inventory,
+    pub order: Order,
+    pub notification: Notification,
+    pub bus: Bus,
+    pub identity: Identity,
+    pub registry: Registry,
+    pub gateway: Gateway,
+    pub log: Log,
+    pub resilience: Resilience,
+    /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.
+    pub peers: BTreeMap<String, String>,
+}
