@@ -14,10 +14,15 @@ pub struct Report {
     pub looked_at: Vec<String>,
 }
 
-/// Reads the embedded stores of all modules; works on a running shop, too. Each store is read as of
+/// Reads the stores of all modules; works on a running shop, too. Each store is read as of
 /// one moment, but one after the other: an order that is cancelled in between looks wrong once, and
 /// never again. So what is found is looked for a second time, and told where it is still there.
 pub fn run(settings: &Settings) -> Result<Report, String> {
+    // on a thread of its own: reading blocks, and whoever asks may stand in an asynchronous runtime
+    std::thread::scope(|threads| threads.spawn(|| look_twice(settings)).join()).unwrap_or_else(|_| Err("the audit panicked".into()))
+}
+
+fn look_twice(settings: &Settings) -> Result<Report, String> {
     let first = look(settings)?;
     if first.violations.is_empty() {
         return Ok(first);
@@ -28,11 +33,10 @@ pub fn run(settings: &Settings) -> Result<Report, String> {
 }
 
 fn look(settings: &Settings) -> Result<Report, String> {
-    let path = |module: &str, url: &Option<String>| settings.sqlite_path(module, url.as_deref());
     let explain = |error: StoreError| error.to_string();
     let mut report = Report::default();
-    let orders = crate::shop::order::audit::facts(&path("order", &settings.order.store)?).map_err(explain)?;
-    let (stock, reservations) = crate::shop::inventory::audit::facts(&path("inventory", &settings.inventory.store)?).map_err(explain)?;
+    let orders = crate::shop::order::audit::facts(&settings.store("order")?).map_err(explain)?;
+    let (stock, reservations) = crate::shop::inventory::audit::facts(&settings.store("inventory")?).map_err(explain)?;
     let events = events(settings)?;
 
     report.violations.extend(invariants::stock(&stock, &reservations));
@@ -69,10 +73,10 @@ fn sum(stock: &[invariants::StockFact], of: impl Fn(&invariants::StockFact) -> i
 fn events(settings: &Settings) -> Result<EventFacts, String> {
     let explain = |error: StoreError| error.to_string();
     let mut facts = EventFacts::default();
-    let order = settings.sqlite_path("order", settings.order.store.as_deref())?;
+    let order = settings.store("order")?;
     facts.under_way.extend(crate::platform::outbox::waiting_in(&order).map_err(explain)?);
     facts.under_way.extend(crate::platform::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification").map_err(explain)?);
-    let notification = settings.sqlite_path("notification", settings.notification.store.as_deref())?;
+    let notification = settings.store("notification")?;
     facts.applied = crate::shop::notification::audit::applied(&notification).map_err(explain)?;
     Ok(facts)
 }

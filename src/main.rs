@@ -99,7 +99,14 @@ enum Command {
         registry_port: u16,
     },
     /// Bring the schema of every store up to date
-    Migrate(ServeArgs),
+    Migrate {
+        #[command(flatten)]
+        args: ServeArgs,
+        /// Take the last migration of each store on a server back instead; what it added is lost
+        #[cfg(feature = "mysql")]
+        #[arg(long)]
+        down: bool,
+    },
     /// Print the OpenAPI document
     Openapi,
     /// Ask a running shop whether it is ready; exit 1 if not
@@ -180,7 +187,9 @@ fn other(command: Command) -> Result<(), String> {
         Command::Token(target) => tradepost::demo::cli::run_token(&target.url, &target.user, &password(&target)),
         #[cfg(feature = "all-in-one")]
         Command::Up { split: _, data, port, registry_port } => up(data, port, registry_port),
-        Command::Migrate(args) => migrate(&args),
+        #[cfg(feature = "mysql")]
+        Command::Migrate { args, down: true } => take_back(&args),
+        Command::Migrate { args, .. } => migrate(&args),
         Command::Openapi => {
             let document = tradepost::wiring::openapi(&compiled(), "http://127.0.0.1:5294");
             let text = serde_json::to_string_pretty(&document).map_err(|e| e.to_string())?;
@@ -249,7 +258,16 @@ fn up(data: PathBuf, port: u16, registry_port: u16) -> Result<(), String> {
     ended.map_or(Ok(()), |module| Err(format!("{module} ended by itself; all were stopped")))
 }
 
-/// The embedded stores bring themselves up to date when they are opened.
+#[cfg(feature = "mysql")]
+fn take_back(args: &ServeArgs) -> Result<(), String> {
+    let settings = load(args)?.settings;
+    let chosen = tradepost::wiring::select(&settings).map_err(|e| e.to_string())?;
+    let reverted = tradepost::wiring::revert(&settings, &chosen).map_err(|e| e.to_string())?;
+    println!("taken back: {}", if reverted.is_empty() { "nothing".to_string() } else { reverted.join(", ") });
+    Ok(())
+}
+
+/// Opening a store brings it up to date.
 fn migrate(args: &ServeArgs) -> Result<(), String> {
     let loaded = load(args)?;
     actix_web::rt::System::new().block_on(async {

@@ -151,7 +151,9 @@ fn host(settings: Arc<Settings>, public_url: String) -> Result<Host, StartError>
 
 /// Brings every store of the chosen modules up to date without serving; answers the modules' names.
 pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
-    let settings = Arc::new(loaded.settings);
+    let mut settings = loaded.settings;
+    settings.mysql.migrate = true;
+    let settings = Arc::new(settings);
     let chosen = wiring::select(&settings)?;
     let names = chosen.iter().map(|m| m.name()).collect();
     wiring::build(&host(settings, "http://127.0.0.1".into())?, chosen, String::new())?;

@@ -241,6 +241,25 @@ fn build_order(
     Ok(None)
 }
 
+/// Takes back the last migration of every chosen module whose store is on a server; which ones.
+#[cfg(feature = "mysql")]
+pub fn revert(settings: &Settings, chosen: &[Module]) -> Result<Vec<String>, StartError> {
+    let mut reverted = Vec::new();
+    for module in chosen {
+        let version = match module {
+            #[cfg(feature = "inventory")]
+            Module::Inventory => crate::shop::inventory::revert(settings)?,
+            #[cfg(feature = "order")]
+            Module::Order => crate::shop::order::revert(settings)?,
+            #[cfg(feature = "notification")]
+            Module::Notification => crate::shop::notification::revert(settings)?,
+            _ => None,
+        };
+        reverted.extend(version.map(|version| format!("{} {version}", module.name())));
+    }
+    Ok(reverted)
+}
+
 /// The OpenAPI document of these modules' contracts.
 pub fn openapi(modules: &[Module], server: &str) -> Value {
     let mut document = openapi::Document::default();

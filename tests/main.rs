@@ -11,5 +11,7 @@ mod support;
 
 mod chaos;
 mod contract;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod scenarios;
 mod security;

@@ -1,9 +1,8 @@
 //! What the audit command is told of inventory's data.
 
+use crate::config::StoreUrl;
 use crate::invariants::{ReservationFact, StockFact};
-use crate::platform::store::sqlite::Snapshot;
-use crate::platform::store::{StoreError, types};
-use std::path::Path;
+use crate::platform::store::{Snapshot, StoreError, types};
 
 #[derive(diesel::QueryableByName)]
 struct StockRow {
@@ -30,12 +29,12 @@ struct ReservationRow {
 }
 
 /// Stock rows and reservations, of one moment.
-pub fn facts(path: &Path) -> Result<(Vec<StockFact>, Vec<ReservationFact>), StoreError> {
-    let mut snapshot = Snapshot::open(path)?;
+pub fn facts(store: &StoreUrl) -> Result<(Vec<StockFact>, Vec<ReservationFact>), StoreError> {
+    let mut snapshot = Snapshot::open(store)?;
     let rows: Vec<StockRow> = snapshot.rows("SELECT sku_code, quantity, held, sold, received FROM stock")?;
     let stock =
         rows.into_iter().map(|r| StockFact { sku: r.sku_code, quantity: r.quantity, held: r.held, sold: r.sold, received: r.received });
-    let rows: Vec<ReservationRow> = snapshot.rows("SELECT order_number, state, lines FROM reservations")?;
+    let rows: Vec<ReservationRow> = snapshot.rows("SELECT order_number, state, `lines` FROM reservations")?;
     let reservations = rows
         .into_iter()
         .map(|r| Ok(ReservationFact { order: r.order_number, state: r.state, lines: types::from_json(&r.lines)? }))

@@ -14,10 +14,10 @@ const EVERY: Duration = Duration::from_secs(1);
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// Looks for expired reservations until told to stop.
-pub(super) async fn run(store: Arc<StockStore>, order: Late<dyn OrderApi>, stop: CancellationToken) {
+pub(super) async fn run(store: Arc<dyn StockStore>, order: Late<dyn OrderApi>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         if let Some(order) = order.get()
-            && let Err(cause) = round(&store, order.as_ref()).await
+            && let Err(cause) = round(store.as_ref(), order.as_ref()).await
         {
             tracing::warn!(%cause, "expired reservations not looked into; will try again");
         }
@@ -28,14 +28,14 @@ pub(super) async fn run(store: Arc<StockStore>, order: Late<dyn OrderApi>, stop:
     }
 }
 
-async fn round(store: &StockStore, order: &dyn OrderApi) -> Result<(), StoreError> {
+async fn round(store: &dyn StockStore, order: &dyn OrderApi) -> Result<(), StoreError> {
     for number in store.expired().await? {
         end(store, order, number).await?;
     }
     Ok(())
 }
 
-async fn end(store: &StockStore, order: &dyn OrderApi, number: Uuid) -> Result<(), StoreError> {
+async fn end(store: &dyn StockStore, order: &dyn OrderApi, number: Uuid) -> Result<(), StoreError> {
     let cx = Cx::module("inventory", BUDGET);
     match order.status_of(&cx, number).await {
         Ok(OrderStatus::Placed) => {

@@ -19,16 +19,25 @@ mod store;
 
 #[cfg(feature = "inventory")]
 pub use build::build;
+#[cfg(all(feature = "inventory", feature = "mysql"))]
+pub use build::revert;
 
 #[cfg(feature = "inventory")]
 mod build {
     use super::{api, expiry, service, store};
+    #[cfg(feature = "mysql")]
+    use crate::config::Settings;
     use crate::platform::host::{Host, Late, Parts, StartError};
-    use crate::platform::outbox;
     use crate::shop::order::api::OrderApi;
     use crate::shop::product::api::ProductApi;
     use serde_json::json;
     use std::sync::Arc;
+
+    /// Takes the store's last migration back, where it is on a server; its version.
+    #[cfg(feature = "mysql")]
+    pub fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
+        store::revert(settings)
+    }
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(
@@ -36,19 +45,16 @@ mod build {
         product: Arc<dyn ProductApi>,
         order: Late<dyn OrderApi>,
     ) -> Result<(Arc<dyn api::InventoryApi>, Parts), StartError> {
-        let settings = &host.settings.inventory;
-        let path = host.settings.sqlite_path("inventory", settings.store.as_deref())?;
-        let store = Arc::new(store::StockStore::open(&path, settings.low, settings.reservation_seconds)?);
+        let store = store::open(&host.settings)?;
         let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
         let mut parts = Parts { endpoints: api::InventoryClient::endpoints(service.clone()), ..Parts::default() };
-        let (db, bus) = (store.db().clone(), host.bus.clone());
-        parts.worker("inventory-outbox", move |stop| outbox::relay(db, bus, stop));
+        let (carried, bus) = (store.clone(), host.bus.clone());
+        parts.worker("inventory-outbox", move |stop| async move { carried.relay(bus, stop).await });
         let expiring = store.clone();
         parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));
-        let db = store.db().clone();
         parts.check("inventoryStore", move || {
-            let db = db.clone();
-            async move { outbox::waiting(&db).await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
+            let store = store.clone();
+            async move { store.waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
         });
         Ok((service, parts))
     }

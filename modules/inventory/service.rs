@@ -22,13 +22,13 @@ const MAX_LINES: usize = 1000;
 
 /// See [`InventoryApi`].
 pub(super) struct InventoryService {
-    store: Arc<StockStore>,
+    store: Arc<dyn StockStore>,
     product: Arc<dyn ProductApi>,
 }
 
 impl InventoryService {
     /// On this store, with this peer.
-    pub(super) fn new(store: Arc<StockStore>, product: Arc<dyn ProductApi>) -> Self {
+    pub(super) fn new(store: Arc<dyn StockStore>, product: Arc<dyn ProductApi>) -> Self {
         Self { store, product }
     }
 }

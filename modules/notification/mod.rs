@@ -40,11 +40,15 @@ mod tests;
 
 #[cfg(feature = "notification")]
 pub use build::build;
+#[cfg(all(feature = "notification", feature = "mysql"))]
+pub use build::revert;
 
 #[cfg(feature = "notification")]
 mod build {
     use super::{api, delivery, events, http, service, store};
     use crate::config;
+    #[cfg(feature = "mysql")]
+    use crate::config::Settings;
     use crate::platform::host::{Host, Parts, StartError};
     use api::DeliveryState;
     use serde_json::json;
@@ -53,11 +57,16 @@ mod build {
     use store::NotificationStore;
     use tokio_util::sync::CancellationToken;
 
+    /// Takes the store's last migration back, where it is on a server; its version.
+    #[cfg(feature = "mysql")]
+    pub fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
+        store::revert(settings)
+    }
+
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
         let settings = &host.settings.notification;
-        let path = host.settings.sqlite_path("notification", settings.store.as_deref())?;
-        assemble(Arc::new(store::sqlite::SqliteNotifications::open(&path)?), settings, host.draining.clone())
+        assemble(store::open(&host.settings)?, settings, host.draining.clone())
     }
 
     /// On this store.

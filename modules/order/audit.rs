@@ -1,10 +1,9 @@
 //! What the audit command is told of order's data.
 
+use crate::config::StoreUrl;
 use crate::invariants::OrderFact;
-use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::Snapshot;
+use crate::platform::store::{Snapshot, StoreError};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 #[derive(diesel::QueryableByName)]
 struct OrderRow {
@@ -33,11 +32,11 @@ struct LineRow {
 }
 
 /// Every order with its lines summed by SKU, of one moment.
-pub fn facts(path: &Path) -> Result<Vec<OrderFact>, StoreError> {
-    let mut snapshot = Snapshot::open(path)?;
+pub fn facts(store: &StoreUrl) -> Result<Vec<OrderFact>, StoreError> {
+    let mut snapshot = Snapshot::open(store)?;
     let rows: Vec<OrderRow> = snapshot.rows(
         "SELECT id, order_number, status, settle IS NOT NULL AS unsettled, lease_until, \
-         (SELECT count(*) FROM idempotency_keys k WHERE k.order_id = o.id) AS keys FROM orders o",
+         (SELECT count(*) FROM idempotency_keys k WHERE k.order_id = o.id) AS `keys` FROM orders o",
     )?;
     let lines: Vec<LineRow> =
         snapshot.rows("SELECT order_id, sku_code, sum(quantity) AS quantity FROM order_lines GROUP BY order_id, sku_code")?;

@@ -21,17 +21,26 @@ mod store;
 
 #[cfg(feature = "order")]
 pub use build::build;
+#[cfg(all(feature = "order", feature = "mysql"))]
+pub use build::revert;
 
 #[cfg(feature = "order")]
 mod build {
     use super::{api, placing, recovery, service, store};
+    #[cfg(feature = "mysql")]
+    use crate::config::Settings;
     use crate::platform::host::{Host, Parts, StartError};
-    use crate::platform::outbox;
     use crate::shop::inventory::api::InventoryApi;
     use crate::shop::product::api::ProductApi;
     use serde_json::json;
     use std::sync::Arc;
     use std::time::Duration;
+
+    /// Takes the store's last migration back, where it is on a server; its version.
+    #[cfg(feature = "mysql")]
+    pub fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
+        store::revert(settings)
+    }
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(
@@ -40,15 +49,14 @@ mod build {
         inventory: Arc<dyn InventoryApi>,
     ) -> Result<(Arc<dyn api::OrderApi>, Parts), StartError> {
         let settings = &host.settings.order;
-        let path = host.settings.sqlite_path("order", settings.store.as_deref())?;
-        let store = store::OrderStore::open(&path, settings.lease_seconds)?;
+        let store = store::open(&host.settings)?;
         let outcomes = placing::outcomes(&host.metrics).map_err(|e| StartError(e.to_string()))?;
         let patience = Duration::from_millis(settings.peers_ms);
         let path = Arc::new(placing::OrderPath { store, product, inventory, outcomes, patience });
         let service: Arc<dyn api::OrderApi> = Arc::new(service::OrderService::new(path.clone(), settings.max_lines));
         let mut parts = Parts { endpoints: api::OrderClient::endpoints(service.clone()), ..Parts::default() };
-        let (db, bus) = (path.store.db().clone(), host.bus.clone());
-        parts.worker("order-outbox", move |stop| outbox::relay(db, bus, stop));
+        let (carried, bus) = (path.store.clone(), host.bus.clone());
+        parts.worker("order-outbox", move |stop| async move { carried.relay(bus, stop).await });
         let (recovering, hours) = (path.clone(), settings.idempotency_hours);
         parts.worker("order-recovery", move |stop| recovery::run(recovering, hours, stop));
         let settling = path.clone();
@@ -57,7 +65,7 @@ mod build {
             let path = path.clone();
             async move {
                 let (pending, unsettled) = path.store.open_ends().await.map_err(|e| e.to_string())?;
-                let outbox = outbox::waiting(path.store.db()).await.map_err(|e| e.to_string())?;
+                let outbox = path.store.waiting().await.map_err(|e| e.to_string())?;
                 Ok(json!({ "pending": pending, "unsettled": unsettled, "outbox": outbox }))
             }
         });

@@ -25,7 +25,7 @@ use uuid::Uuid;
 /// The order path and what it stands on.
 pub(super) struct OrderPath {
     /// Orders.
-    pub(super) store: OrderStore,
+    pub(super) store: Arc<dyn OrderStore>,
     /// Prices.
     pub(super) product: Arc<dyn ProductApi>,
     /// Stock.

@@ -4,8 +4,7 @@
 use super::placing::OrderPath;
 use super::store::Settle;
 use crate::platform::cx::Cx;
-use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::{GATHER, POLL};
+use crate::platform::store::{GATHER, POLL, StoreError};
 use crate::shop::inventory::api::SettleInput;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +48,7 @@ async fn recover(path: &OrderPath) -> Result<(), StoreError> {
 /// Commits and releases reservations as decided, until told to stop; then once more.
 pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
     loop {
-        let committed = path.store.db().committed();
+        let committed = path.store.committed();
         let (pause, well) = match settle_some(&path).await {
             Ok(0) if stop.is_cancelled() => return,
             Ok(0) => (POLL, true),

@@ -19,6 +19,7 @@ pub use build::build;
 #[cfg(feature = "product")]
 mod build {
     use super::{api, service, store};
+    use crate::config::StoreUrl;
     use crate::platform::host::{Host, Parts, StartError};
     use crate::platform::outbox;
     use serde_json::json;
@@ -26,8 +27,11 @@ mod build {
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(host: &Host) -> Result<(Arc<dyn api::ProductApi>, Parts), StartError> {
-        let path = host.settings.sqlite_path("product", host.settings.product.store.as_deref())?;
-        let store = Arc::new(store::sqlite::SqliteProducts::open(&path)?);
+        let store = match host.settings.store("product")? {
+            StoreUrl::Sqlite(path) => Arc::new(store::sqlite::SqliteProducts::open(&path)?),
+            #[cfg(feature = "mysql")]
+            StoreUrl::MySql(_) => return Err(StartError("product.store: products are kept in sqlite:// only".into())),
+        };
         let service: Arc<dyn api::ProductApi> = Arc::new(service::ProductService::new(store.clone()));
         let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
         let (db, bus) = (store.db().clone(), host.bus.clone());

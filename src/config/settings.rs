@@ -135,15 +135,15 @@ impl Default for Data {
 #[serde(default)]
 pub struct Product {
     /// URL of its store; by default `sqlite://{data.dir}/product.db`.
-    pub store: Option<String>,
+    pub store: Option<Secret>,
 }
 
 /// `inventory.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Inventory {
-    /// URL of its store; by default `sqlite://{data.dir}/inventory.db`.
-    pub store: Option<String>,
+    /// URL of its store; by default `sqlite://{data.dir}/inventory.db`; or `mysql://user:password@host:port/database`.
+    pub store: Option<Secret>,
     /// A reservation that is neither committed nor released for so long is looked into, in seconds.
     pub reservation_seconds: u64,
     /// `stock.low` is told when a quantity falls to this.
@@ -160,8 +160,8 @@ impl Default for Inventory {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Order {
-    /// URL of its store; by default `sqlite://{data.dir}/order.db`.
-    pub store: Option<String>,
+    /// URL of its store; by default `sqlite://{data.dir}/order.db`; or `mysql://user:password@host:port/database`.
+    pub store: Option<Secret>,
     /// An order that is PENDING for so long is taken up by the recovery worker, in seconds.
     pub lease_seconds: u64,
     /// How long the answer to an `Idempotency-Key` is kept, in hours.
@@ -182,8 +182,8 @@ impl Default for Order {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Notification {
-    /// URL of its store; by default `sqlite://{data.dir}/notification.db`.
-    pub store: Option<String>,
+    /// URL of its store; by default `sqlite://{data.dir}/notification.db`; or `mysql://user:password@host:port/database`.
+    pub store: Option<Secret>,
     /// Mail server, e.g. `smtp://user:password@host:587?tls=required`; none sends no mail.
     pub smtp: Option<Secret>,
     /// Sender of mail.
@@ -212,6 +212,40 @@ pub struct Webhook {
     /// Event types it wants; empty for all.
     #[serde(default)]
     pub events: Vec<String>,
+}
+
+/// `mysql.*`: how a module whose store is a `mysql://` URL uses its server, be it MySQL or MariaDB.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MySql {
+    /// Connections of a module at most.
+    pub connections: usize,
+    /// How long connecting may take, in milliseconds.
+    pub connect_ms: u64,
+    /// How long a transaction waits for a free connection, in milliseconds.
+    pub acquire_ms: u64,
+    /// Longest time for one statement and for one wait for a lock, in milliseconds.
+    pub statement_ms: u64,
+    /// Longest time for a transaction with all its repetitions, in milliseconds.
+    pub transaction_ms: u64,
+    /// How long a start waits for a server that is not up yet, in seconds.
+    pub wait_seconds: u64,
+    /// Bring the schema up to date at the start; otherwise one that is behind stops it.
+    pub migrate: bool,
+}
+
+impl Default for MySql {
+    fn default() -> Self {
+        Self {
+            connections: 16,
+            connect_ms: 1000,
+            acquire_ms: 2000,
+            statement_ms: 2000,
+            transaction_ms: 5000,
+            wait_seconds: 30,
+            migrate: false,
+        }
+    }
 }
 
 /// `bus.*`
@@ -265,6 +299,7 @@ pub struct Settings {
     pub inventory: Inventory,
     pub order: Order,
     pub notification: Notification,
+    pub mysql: MySql,
     pub bus: Bus,
     pub identity: Identity,
     pub registry: Registry,

@@ -1,9 +1,9 @@
 //! Inbox: the id of an event is written in the same transaction as its effect, so that an event
 //! delivered twice is applied once.
 
+use super::Conn;
 use crate::platform::event::Event;
 use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::Conn;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 

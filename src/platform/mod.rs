@@ -11,11 +11,7 @@ pub mod docs;
 pub mod event;
 pub mod files;
 pub mod host;
-#[cfg(feature = "sqlite")]
-pub mod inbox;
 pub mod money;
-#[cfg(feature = "sqlite")]
-pub mod outbox;
 pub mod page;
 pub mod problem;
 pub mod resilience;
@@ -25,3 +21,7 @@ pub mod telemetry;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod web;
+
+// of the embedded store; that of MySQL has its own
+#[cfg(feature = "sqlite")]
+pub use store::sqlite::{inbox, outbox};

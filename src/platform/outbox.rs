@@ -1,10 +1,11 @@
 //! Outbox: an event is written in the same transaction as the change it reports, and carried to
 //! the bus afterwards. Either both are there or neither is; what was not carried yet survives a crash.
 
+use super::{Conn, Db};
+use crate::config::StoreUrl;
 use crate::platform::bus::Bus;
 use crate::platform::event::Event;
-use crate::platform::store::sqlite::{Conn, Db, GATHER, POLL, Snapshot};
-use crate::platform::store::{StoreError, types};
+use crate::platform::store::{GATHER, POLL, Snapshot, StoreError, types};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub async fn relay(db: Db, bus: Arc<dyn Bus>, stop: CancellationToken) {
                 }
             }
             Err(cause) => {
-                tracing::warn!(%cause, db = %db.path().display(), "outbox not carried; will try again");
+                tracing::warn!(%cause, store = db.name(), "outbox not carried; will try again");
                 if stop.is_cancelled() {
                     return;
                 }
@@ -71,16 +72,19 @@ async fn carry(db: &Db, bus: &dyn Bus) -> Result<usize, StoreError> {
         })
         .await?;
     let seqs: Vec<i64> = rows.iter().map(|(seq, _)| *seq).collect();
-    let (Some(first), Some(last)) = (seqs.iter().min().copied(), seqs.iter().max().copied()) else { return Ok(0) };
+    let carried = seqs.len();
+    if carried == 0 {
+        return Ok(0);
+    }
     let events = rows.iter().map(|(_, body)| types::from_json(body)).collect::<Result<Vec<Event>, _>>()?;
     bus.publish(events).await?;
     db.write(async move |c| {
-        // rows of one writer are contiguous: a range is one statement whatever their number
-        diesel::delete(outbox::table.filter(outbox::seq.between(first, last))).execute(c).await?;
+        // no range: with several writers a number between these may be committed only now
+        diesel::delete(outbox::table.filter(outbox::seq.eq_any(&seqs))).execute(c).await?;
         Ok::<_, StoreError>(())
     })
     .await?;
-    Ok(seqs.len())
+    Ok(carried)
 }
 
 #[derive(diesel::QueryableByName)]
@@ -90,7 +94,7 @@ struct Body {
 }
 
 /// Type and subject of every event that waits in this database, for the audit.
-pub fn waiting_in(path: &std::path::Path) -> Result<Vec<(String, String)>, StoreError> {
-    let rows: Vec<Body> = Snapshot::open(path)?.rows("SELECT body FROM outbox")?;
+pub fn waiting_in(store: &StoreUrl) -> Result<Vec<(String, String)>, StoreError> {
+    let rows: Vec<Body> = Snapshot::open(store)?.rows("SELECT body FROM outbox")?;
     rows.iter().map(|row| types::from_json::<Event>(&row.body).map(|event| (event.kind, event.subject))).collect()
 }

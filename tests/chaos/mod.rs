@@ -5,5 +5,5 @@ mod audit;
 mod crash_points;
 mod dead_letters;
 mod kill;
-mod ledger;
+pub mod ledger;
 mod sql;

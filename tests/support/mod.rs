@@ -2,10 +2,12 @@
 
 pub mod client;
 pub mod process;
+pub mod stores;
 
 use client::Client;
 use std::path::Path;
 use std::sync::LazyLock;
+use stores::Stores;
 use tempfile::TempDir;
 use tradepost::config::{Loaded, PeerMode, Settings};
 use tradepost::serve::{self, Running};
@@ -25,6 +27,7 @@ pub struct Shop {
     pub data: TempDir,
     pub settings: Settings,
     running: Option<Runs>,
+    stores: Stores,
 }
 
 enum Runs {
@@ -71,18 +74,20 @@ impl Shop {
             settings.server.peers = PeerMode::Http;
             settings.server.send_twice = true;
         }
+        let stores = Stores::of(data.path());
+        stores.apply(&mut settings);
         change(&mut settings);
         match shape {
-            Shape::Split => Self::split(data, settings).await,
-            _ => Self::on(data, settings).await,
+            Shape::Split => Self::split(data, settings, stores).await,
+            _ => Self::on(data, settings, stores).await,
         }
     }
 
     /// One process a module; of the settings only the data folder and the lease reach them.
-    async fn split(data: TempDir, settings: Settings) -> Self {
+    async fn split(data: TempDir, settings: Settings, stores: Stores) -> Self {
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
         let lease = settings.order.lease_seconds.to_string();
-        let plan = Plan {
+        let mut plan = Plan {
             binary: env!("CARGO_BIN_EXE_tradepost").into(),
             data: data.path().into(),
             port: 0,
@@ -96,15 +101,21 @@ impl Shop {
                 set("ORDER__PEERS_MS", "8000"),
             ],
         };
+        plan.settings.extend(stores.environment());
         let split = Split::start(&plan).unwrap();
         let client = Client::login(&split.url).await;
-        Self { client, data, settings, running: Some(Runs::Split(split)) }
+        Self { client, data, settings, running: Some(Runs::Split(split)), stores }
     }
 
-    async fn on(data: TempDir, settings: Settings) -> Self {
+    async fn on(data: TempDir, settings: Settings, stores: Stores) -> Self {
         let running = serve::start(Loaded { settings: settings.clone(), origins: Default::default() }).await.unwrap();
         let client = Client::login(&running.public_url).await;
-        Self { client, data, settings, running: Some(Runs::Here(running)) }
+        Self { client, data, settings, running: Some(Runs::Here(running)), stores }
+    }
+
+    /// Removes what it keeps on a server; its data folder goes by itself.
+    pub fn clear(&self) {
+        self.stores.drop_all();
     }
 
     /// Stops it in order, as SIGTERM does.
@@ -119,7 +130,7 @@ impl Shop {
     /// Stops it and starts it again on the same data.
     pub async fn restart(mut self) -> Self {
         self.stop().await;
-        Self::on(self.data, self.settings).await
+        Self::on(self.data, self.settings, self.stores).await
     }
 
     /// Every invariant holds, and no event is on its way any more.
@@ -203,6 +214,7 @@ macro_rules! scenario {
                 run(&shop).await;
                 shop.assert_sound().await;
                 shop.stop().await;
+                shop.clear();
             });
         }
     };

@@ -1,6 +1,6 @@
 //! The real binary as a process of its own: for what only a process can show, such as dying.
 
-use super::{client::Client, share_keys};
+use super::{client::Client, share_keys, stores::Stores};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -38,6 +38,7 @@ impl Process {
             .env("TRADEPOST__DATA__DEMO", "false")
             .env("TRADEPOST__ORDER__LEASE_SECONDS", "1")
             .env("TRADEPOST__LOG__LEVEL", "warn")
+            .envs(Stores::of(data).environment())
             .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
@@ -67,7 +68,8 @@ impl Process {
 
     /// What `tradepost audit` says of its data: whether it is clean, and its words.
     pub fn audit(&self) -> (bool, String) {
-        let output = tradepost(&["audit", "--data", &self.data.to_string_lossy()]).output().unwrap();
+        let output =
+            tradepost(&["audit", "--data", &self.data.to_string_lossy()]).envs(Stores::of(&self.data).environment()).output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.success(), text)
     }

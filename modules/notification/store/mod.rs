@@ -1,13 +1,59 @@
 //! Where notification keeps inboxes and deliveries.
 
-pub(super) mod sqlite;
+/// Written once, compiled once a backend.
+#[cfg(feature = "sqlite")]
+#[path = "sql"]
+mod sqlite {
+    pub(super) use crate::platform::store::sqlite as backend;
+    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/notification/sqlite");
+    pub(super) mod repo;
+}
+/// The same on MySQL.
+#[cfg(feature = "mysql")]
+#[path = "sql"]
+#[allow(clippy::duplicate_mod, reason = "once a backend")]
+mod mysql {
+    pub(super) use crate::platform::store::mysql as backend;
+    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/notification/mysql");
+    pub(super) mod repo;
+}
 
 use super::api::{Delivery, DeliveryState, Notification};
+use crate::config::{Settings, StoreUrl};
 use crate::platform::event::Event;
+use crate::platform::host::StartError;
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::future::LocalBoxFuture;
+use std::sync::Arc;
+
+/// Opens or creates it, where settings say.
+pub(super) fn open(settings: &Settings) -> Result<Arc<dyn NotificationStore>, StartError> {
+    Ok(match settings.store("notification")? {
+        #[cfg(feature = "sqlite")]
+        StoreUrl::Sqlite(path) => {
+            let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
+            Arc::new(sqlite::repo::Repo::on(db))
+        }
+        #[cfg(feature = "mysql")]
+        StoreUrl::MySql(url) => {
+            let db = mysql::backend::Db::open(&url, "notification", &settings.mysql, mysql::MIGRATIONS)?;
+            Arc::new(mysql::repo::Repo::on(db))
+        }
+    })
+}
+
+/// Takes the last migration back, where it is on a server; its version.
+#[cfg(feature = "mysql")]
+pub(super) fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
+    Ok(match settings.store("notification")? {
+        StoreUrl::MySql(url) => mysql::backend::revert(&url, "notification", &settings.mysql, mysql::MIGRATIONS)?,
+        #[cfg(feature = "sqlite")]
+        StoreUrl::Sqlite(_) => None,
+    })
+}
 
 /// How a delivery travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,8 @@
 
 use super::super::api::NotificationApi;
 use super::super::build::assemble;
-use super::super::store::NotificationStore;
-use super::super::store::sqlite::SqliteNotifications;
-use crate::config::{Notification, Secret, Webhook};
+use super::super::store::{self, NotificationStore};
+use crate::config::{Notification, Secret, Settings, Webhook};
 use crate::platform::bus::{Bus, Consumer, local::LocalBus};
 use crate::platform::contract::Endpoint;
 use crate::platform::cx::{Caller, Cx, Principal, Trace};
@@ -33,7 +32,7 @@ const KEY: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// A module with its workers and its consumer on a bus of its own.
 pub(super) struct Running {
     pub(super) api: Arc<dyn NotificationApi>,
-    pub(super) store: Arc<SqliteNotifications>,
+    pub(super) store: Arc<dyn NotificationStore>,
     pub(super) bus: Arc<LocalBus>,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) consumer: Arc<dyn Consumer>,
@@ -45,7 +44,9 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn start(settings: &Notification) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(SqliteNotifications::open(&dir.path().join("notification.db")).unwrap());
+        let mut place = Settings::default();
+        place.data.dir = dir.path().into();
+        let store = store::open(&place).unwrap();
         let bus = Arc::new(LocalBus::open(&dir.path().join("bus.db")).unwrap());
         let ((api, mut parts), stop) = {
             let stop = CancellationToken::new();

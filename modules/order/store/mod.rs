@@ -1,25 +1,66 @@
-//! Orders in SQL. Each public method is one transaction.
+//! Where order keeps its data.
 
-mod rows;
+/// Written once, compiled once a backend.
+#[cfg(feature = "sqlite")]
+#[path = "sql"]
+mod sqlite {
+    pub(super) use crate::platform::store::sqlite as backend;
+    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/order/sqlite");
+    pub(super) mod repo;
+    mod rows;
+}
+/// The same on MySQL.
+#[cfg(feature = "mysql")]
+#[path = "sql"]
+#[allow(clippy::duplicate_mod, reason = "once a backend")]
+mod mysql {
+    pub(super) use crate::platform::store::mysql as backend;
+    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/order/mysql");
+    pub(super) mod repo;
+    mod rows;
+}
 
 use super::api::{OrderLine, OrderStatus};
-use super::events;
-use crate::platform::clock;
+use crate::config::{Settings, StoreUrl};
+use crate::platform::bus::Bus;
 use crate::platform::cx::Trace;
+use crate::platform::host::StartError;
 use crate::platform::money::Money;
-use crate::platform::outbox;
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::Db;
 use crate::shop::inventory::api::StockCheck;
+use async_trait::async_trait;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-use std::path::Path;
+use futures_util::future::LocalBoxFuture;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/order/sqlite");
+/// Opens or creates it, where settings say.
+pub(super) fn open(settings: &Settings) -> Result<Arc<dyn OrderStore>, StartError> {
+    Ok(match settings.store("order")? {
+        #[cfg(feature = "sqlite")]
+        StoreUrl::Sqlite(path) => {
+            let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
+            Arc::new(sqlite::repo::Repo::on(db, settings.order.lease_seconds))
+        }
+        #[cfg(feature = "mysql")]
+        StoreUrl::MySql(url) => {
+            let db = mysql::backend::Db::open(&url, "order", &settings.mysql, mysql::MIGRATIONS)?;
+            Arc::new(mysql::repo::Repo::on(db, settings.order.lease_seconds))
+        }
+    })
+}
 
-/// Orders recovered at once, and settled at once.
-const BATCH: i64 = 200;
+/// Takes the last migration back, where it is on a server; its version.
+#[cfg(feature = "mysql")]
+pub(super) fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
+    Ok(match settings.store("order")? {
+        StoreUrl::MySql(url) => mysql::backend::revert(&url, "order", &settings.mysql, mysql::MIGRATIONS)?,
+        #[cfg(feature = "sqlite")]
+        StoreUrl::Sqlite(_) => None,
+    })
+}
 
 /// A checked order that is not stored yet.
 #[derive(Debug, Clone)]
@@ -124,151 +165,40 @@ impl OrderStatus {
     }
 }
 
-/// Where order keeps its data.
-pub(super) struct OrderStore {
-    db: Db,
-    lease_ms: i64,
-}
-
-impl OrderStore {
-    /// Opens or creates it; a PENDING order is left alone for the lease.
-    pub(super) fn open(path: &Path, lease_seconds: u64) -> Result<Self, StoreError> {
-        let lease_ms = i64::try_from(lease_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
-        Ok(Self { db: Db::open(path, MIGRATIONS)?, lease_ms })
-    }
-
-    /// The database, for its outbox.
-    pub(super) fn db(&self) -> &Db {
-        &self.db
-    }
-
+/// Orders. Each method is one transaction.
+#[async_trait(?Send)]
+pub(super) trait OrderStore: Send + Sync {
     /// What a key stands for, if it was used.
-    pub(super) async fn known(&self, key: Key) -> Result<Option<Begun>, StoreError> {
-        self.db.read(async move |c| rows::known(c, &key).await).await
-    }
-
+    async fn known(&self, key: Key) -> Result<Option<Begun>, StoreError>;
     /// Stores an order as PENDING, or as REJECTED where the reason is known already.
-    pub(super) async fn begin(&self, new: NewOrder, total: Money, rejected: Option<StockCheck>, trace: Trace) -> Result<Begun, StoreError> {
-        let (now, lease_until) = (clock::now_ms(), clock::now_ms() + self.lease_ms);
-        self.db
-            .write(async move |c| {
-                if let Some(key) = &new.key
-                    && let Some(begun) = rows::known(c, key).await?
-                {
-                    return Ok(begun);
-                }
-                let order = rows::insert(c, &new, total, rejected.clone(), now, lease_until).await?;
-                if let Some(key) = &new.key {
-                    rows::remember(c, key, order.id, now).await?;
-                }
-                if rejected.is_some() {
-                    let event = events::about(&order, events::REJECTED, Some("stock"), trace)?;
-                    outbox::append(c, &event).await?;
-                }
-                Ok(Begun::New(order))
-            })
-            .await
-    }
-
+    async fn begin(&self, new: NewOrder, total: Money, rejected: Option<StockCheck>, trace: Trace) -> Result<Begun, StoreError>;
     /// From PENDING to `order.status`; `false` where it was not PENDING any more. A rejection that is not
     /// about stock answers nothing for good: its key is free again.
-    pub(super) async fn end(&self, order: &StoredOrder, settle: Settle, trace: Trace) -> Result<bool, StoreError> {
-        let order = order.clone();
-        self.db
-            .write(async move |c| {
-                if !rows::end(c, &order, settle).await? {
-                    return Ok(false);
-                }
-                let (kind, reason) = match (order.status, &order.reason) {
-                    (OrderStatus::Placed, _) => (events::PLACED, None),
-                    (_, Some(_)) => (events::REJECTED, Some("stock")),
-                    (_, None) => (events::REJECTED, Some("unavailable")),
-                };
-                if reason == Some("unavailable") {
-                    rows::forget_key_of(c, order.id).await?;
-                }
-                outbox::append(c, &events::about(&order, kind, reason, trace)?).await?;
-                Ok(true)
-            })
-            .await
-    }
-
+    async fn end(&self, order: &StoredOrder, settle: Settle, trace: Trace) -> Result<bool, StoreError>;
     /// From PENDING to REJECTED without a reason of stock.
-    pub(super) async fn give_up(&self, order: &StoredOrder, trace: Trace) -> Result<(), StoreError> {
-        let order = StoredOrder { status: OrderStatus::Rejected, reason: None, ..order.clone() };
-        self.end(&order, Settle::Release, trace).await.map(drop)
-    }
-
+    async fn give_up(&self, order: &StoredOrder, trace: Trace) -> Result<(), StoreError>;
     /// From PLACED to CANCELLED; with `hide`, off the lists as well.
-    pub(super) async fn cancel(&self, id: i64, hide: bool, trace: Trace) -> Result<Cancelled, StoreError> {
-        self.db
-            .write(async move |c| {
-                let Some(order) = rows::by_id(c, id).await? else { return Ok(Cancelled::Not(OrderStatus::Rejected)) };
-                if hide && order.status != OrderStatus::Pending {
-                    rows::hide(c, id).await?;
-                }
-                match order.status {
-                    OrderStatus::Placed => {
-                        rows::cancel(c, id).await?;
-                        let order = StoredOrder { status: OrderStatus::Cancelled, ..order };
-                        outbox::append(c, &events::about(&order, events::CANCELLED, None, trace)?).await?;
-                        Ok(Cancelled::Now)
-                    }
-                    OrderStatus::Cancelled => Ok(Cancelled::Before),
-                    other => Ok(Cancelled::Not(other)),
-                }
-            })
-            .await
-    }
-
+    async fn cancel(&self, id: i64, hide: bool, trace: Trace) -> Result<Cancelled, StoreError>;
     /// One order.
-    pub(super) async fn get(&self, id: i64) -> Result<Option<StoredOrder>, StoreError> {
-        self.db.read(async move |c| rows::by_id(c, id).await).await
-    }
-
+    async fn get(&self, id: i64) -> Result<Option<StoredOrder>, StoreError>;
     /// One order by its number.
-    pub(super) async fn by_number(&self, number: Uuid) -> Result<Option<StoredOrder>, StoreError> {
-        self.db.read(async move |c| rows::by_number(c, number).await).await
-    }
-
+    async fn by_number(&self, number: Uuid) -> Result<Option<StoredOrder>, StoreError>;
     /// A page of placed and cancelled orders by id, of one customer or of all, and how many there are.
-    pub(super) async fn page(&self, request: PageRequest, customer: Option<String>) -> Result<(Vec<StoredOrder>, i64), StoreError> {
-        self.db.read(async move |c| rows::page(c, request, customer.as_deref()).await).await
-    }
-
+    async fn page(&self, request: PageRequest, customer: Option<String>) -> Result<(Vec<StoredOrder>, i64), StoreError>;
     /// PENDING orders whose lease has run out; their lease begins anew.
-    pub(super) async fn abandoned(&self) -> Result<Vec<StoredOrder>, StoreError> {
-        let (now, lease_ms) = (clock::now_ms(), self.lease_ms);
-        if self.db.read(async move |c| rows::abandoned(c, now, 1).await).await?.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.db
-            .write(async move |c| {
-                let orders = rows::abandoned(c, now, BATCH).await?;
-                rows::lease(c, &orders, now + lease_ms).await?;
-                Ok(orders)
-            })
-            .await
-    }
-
+    async fn abandoned(&self) -> Result<Vec<StoredOrder>, StoreError>;
     /// Orders whose reservation is still to be committed or released, oldest first.
-    pub(super) async fn unsettled(&self) -> Result<Vec<(Uuid, Settle)>, StoreError> {
-        self.db.read(async |c| rows::unsettled(c, BATCH).await).await
-    }
-
+    async fn unsettled(&self) -> Result<Vec<(Uuid, Settle)>, StoreError>;
     /// Notes that these were done; what was decided otherwise meanwhile stays to be done.
-    pub(super) async fn settled(&self, done: Vec<(Uuid, Settle)>) -> Result<(), StoreError> {
-        self.db.write(async move |c| rows::settled(c, &done).await).await
-    }
-
+    async fn settled(&self, done: Vec<(Uuid, Settle)>) -> Result<(), StoreError>;
     /// How many orders are PENDING, and how many are unsettled.
-    pub(super) async fn open_ends(&self) -> Result<(i64, i64), StoreError> {
-        self.db.read(async |c| rows::open_ends(c).await).await
-    }
-
+    async fn open_ends(&self) -> Result<(i64, i64), StoreError>;
     /// Forgets keys older than this; the answers to them are not kept for ever.
-    pub(super) async fn forget_keys(&self, hours: u64) -> Result<(), StoreError> {
-        let before = clock::now_ms() - i64::try_from(hours.saturating_mul(3_600_000)).unwrap_or(i64::MAX / 4);
-        self.db.write(async move |c| rows::forget_keys(c, before).await).await
-    }
+    async fn forget_keys(&self, hours: u64) -> Result<(), StoreError>;
+    /// Waits for the next commit of this process. Register before looking at the data.
+    fn committed(&self) -> LocalBoxFuture<'_, ()>;
+    /// How many events wait to be carried to the bus.
+    async fn waiting(&self) -> Result<i64, StoreError>;
+    /// Carries events to the bus until told to stop.
+    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
 }

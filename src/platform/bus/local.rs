@@ -6,8 +6,8 @@
 use super::{ApplyError, Bus, Consumer, DeadLetter};
 use crate::platform::clock;
 use crate::platform::event::Event;
-use crate::platform::store::sqlite::{Conn, Db, GATHER, POLL, Snapshot};
-use crate::platform::store::{StoreError, types};
+use crate::platform::store::sqlite::{Conn, Db, Snapshot};
+use crate::platform::store::{GATHER, POLL, StoreError, types};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -1,11 +1,24 @@
 //! What every store shares, whatever its backend.
 
+#[cfg(feature = "mysql")]
+pub mod mysql;
+mod snapshot;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod types;
 
+pub use snapshot::{Row, Snapshot};
+
 use crate::platform::problem::Problem;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use std::time::Duration;
+
+/// How long what follows a commit waits for more to follow: work of many commits, one commit for it.
+/// Whatever carries on behind the requests waits this long, or it would compete with them for every fsync.
+pub const GATHER: Duration = Duration::from_millis(10);
+
+/// How long a commit of this process is waited for where another process may write, too.
+pub const POLL: Duration = Duration::from_millis(250);
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +30,14 @@ pub enum StoreError {
         store: String,
         /// What it said.
         cause: String,
+    },
+    /// Its schema is behind this build's.
+    #[error("the {store} store's schema is {pending} migrations behind: run `tradepost migrate` first, or set mysql.migrate = true")]
+    Outdated {
+        /// Which one.
+        store: String,
+        /// Migrations to be applied.
+        pending: usize,
     },
     /// A unique key is taken.
     #[error("a unique key is taken: {0}")]

@@ -9,6 +9,12 @@
 //! Repositories are written against diesel-async's traits, so that the same code serves MySQL.
 //! Here those futures never wait: [`Inline`] runs each statement where it is called.
 
+// what is written against a connection is compiled once a backend
+#[path = "../inbox.rs"]
+pub mod inbox;
+#[path = "../outbox.rs"]
+pub mod outbox;
+
 use super::StoreError;
 use diesel::connection::SimpleConnection;
 use diesel::sqlite::{Sqlite, SqliteConnection};
@@ -20,11 +26,42 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 /// The connection that repositories see.
 pub type Conn = SyncConnectionWrapper<SqliteConnection, Inline>;
+/// diesel's name of this backend.
+pub type Backend = Sqlite;
+
+/// The rows of a query, locked until the transaction ends: there is one writer, so they are.
+macro_rules! locked {
+    ($query:expr) => {
+        $query
+    };
+}
+/// The same, without those that another transaction has locked: there is none.
+macro_rules! claimed {
+    ($query:expr) => {
+        $query
+    };
+}
+/// Runs an update of at most one row. `None`: there was no such row. `Some(Some(_))`: what the column is now.
+macro_rules! update_returning {
+    ($conn:expr, $update:expr, $column:expr) => {
+        $update.returning($column).get_result($conn).await.optional()?.map(Some)
+    };
+}
+/// Inserts rows; answers their ids, in their order. There is no insert of several rows here.
+macro_rules! insert_returning_ids {
+    ($conn:expr, $table:expr, $rows:expr, $id:expr) => {{
+        let mut ids: Vec<i64> = Vec::new();
+        for row in $rows {
+            ids.push(diesel::insert_into($table).values(row).returning($id).get_result($conn).await?);
+        }
+        ids
+    }};
+}
+pub(crate) use {claimed, insert_returning_ids, locked, update_returning};
 
 /// diesel-async's hook for where statements run: right here, on the calling thread.
 pub struct Inline;
@@ -129,9 +166,9 @@ impl Db {
         Ok(db)
     }
 
-    /// Where it lies.
-    pub fn path(&self) -> &Path {
-        &self.0.path
+    /// Whose it is.
+    pub fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// Waits for the next commit of this process. Register before looking at the data:
@@ -303,13 +340,6 @@ fn run<T, E: From<StoreError>>(conn: &mut Conn, work: &impl AsyncFn(&mut Conn) -
         Err(_) => Err(E::from(StoreError::Broken("a transaction panicked".into()))),
     }
 }
-
-/// How long what follows a commit waits for more to follow: work of many commits, one commit for it.
-/// Whatever carries on behind the requests waits this long, or it would compete with them for every fsync.
-pub const GATHER: Duration = Duration::from_millis(10);
-
-/// How long [`Db::committed`] is waited for where another process may write, too.
-pub const POLL: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {

@@ -1,20 +1,15 @@
-//! Inboxes and deliveries in SQLite.
+//! Inboxes and deliveries in SQL.
 
-use super::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
+use super::backend::{Backend, Conn, Db, inbox};
+use crate::platform::clock;
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::{Conn, Db};
-use crate::platform::{clock, inbox};
 use crate::shop::notification::api::{Delivery, DeliveryState, Notification};
+use crate::shop::notification::store::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
 use async_trait::async_trait;
 use diesel::prelude::*;
-use diesel::sqlite::Sqlite as Backend;
 use diesel_async::RunQueryDsl;
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::future::LocalBoxFuture;
-use std::path::Path;
-
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/notification/sqlite");
 
 mod tables {
     diesel::table! {
@@ -94,14 +89,14 @@ impl TryFrom<DeliveryRow> for Delivery {
 }
 
 /// See [`NotificationStore`].
-pub(in crate::shop::notification) struct SqliteNotifications {
+pub(in crate::shop::notification::store) struct Repo {
     db: Db,
 }
 
-impl SqliteNotifications {
-    /// Opens or creates it.
-    pub(in crate::shop::notification) fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { db: Db::open(path, MIGRATIONS)? })
+impl Repo {
+    /// On this database.
+    pub(in crate::shop::notification::store) fn on(db: Db) -> Self {
+        Self { db }
     }
 }
 
@@ -140,7 +135,7 @@ async fn take_one(c: &mut Conn, taken: &Taken) -> Result<(), StoreError> {
 }
 
 #[async_trait(?Send)]
-impl NotificationStore for SqliteNotifications {
+impl NotificationStore for Repo {
     async fn take(&self, taken: Vec<Taken>) -> Result<(), StoreError> {
         self.db
             .write(async move |c| {

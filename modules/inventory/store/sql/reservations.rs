@@ -1,19 +1,27 @@
 //! Reservations: held, then committed or released, exactly once.
 
+use super::backend::{Conn, locked, update_returning};
+use super::repo::tables::{reservations, stock};
 use super::stock::{classify, rows, tell_changed, tell_low};
-use super::tables::{reservations, stock};
 use crate::platform::cx::Trace;
-use crate::platform::store::sqlite::Conn;
 use crate::platform::store::{StoreError, types};
-use crate::shop::inventory::api::{InventoryError, Quantities, Reservation, ReservationState, StockCheck};
+use crate::shop::inventory::api::{Quantities, Reservation, ReservationState, StockCheck};
 use crate::shop::inventory::events::Cause;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const HELD: &str = "HELD";
 const COMMITTED: &str = "COMMITTED";
 const RELEASED: &str = "RELEASED";
+
+/// Looks at stock that comes back as soon as it was missed, at most.
+const ATTEMPTS: u32 = 5;
+
+fn number_of(text: &str) -> Result<Uuid, StoreError> {
+    text.parse().map_err(|_| StoreError::Broken(format!("a reservation for order `{text}`")))
+}
 
 fn state_of(text: &str) -> Result<ReservationState, StoreError> {
     match text {
@@ -24,8 +32,9 @@ fn state_of(text: &str) -> Result<ReservationState, StoreError> {
     }
 }
 
+/// Locked: what is decided by it stays so.
 async fn find(c: &mut Conn, order: Uuid) -> Result<Option<(ReservationState, Quantities)>, StoreError> {
-    let row = reservations::table.find(order.to_string()).select((reservations::state, reservations::lines));
+    let row = locked!(reservations::table.find(order.to_string()).select((reservations::state, reservations::lines)));
     let row: Option<(String, String)> = row.first(c).await.optional()?;
     row.map(|(state, lines)| Ok((state_of(&state)?, types::from_json(&lines)?))).transpose()
 }
@@ -46,6 +55,7 @@ async fn insert(c: &mut Conn, order: Uuid, state: &str, lines: &Quantities, expi
     Ok(diesel::insert_or_ignore_into(reservations::table).values(row).execute(c).await? == 1)
 }
 
+/// Holds all lines or none.
 pub(super) async fn reserve(
     c: &mut Conn,
     order: Uuid,
@@ -58,59 +68,90 @@ pub(super) async fn reserve(
         let (state, _) = find(c, order).await?.ok_or_else(|| StoreError::Broken(format!("no reservation for order {order}")))?;
         return Ok(Reservation { state, stock: StockCheck::default() });
     }
-    let mut left = Vec::with_capacity(lines.len());
-    // in SKU order (the map's own): two reservations never wait for each other in a circle
+    for _ in 0..ATTEMPTS {
+        if let Some(left) = hold_all(c, lines).await? {
+            let moved = lines.iter().map(|(sku, n)| (sku.clone(), -n)).collect();
+            tell_changed(c, Cause::Reserved, Some(order), &moved, trace).await?;
+            for (sku, n) in lines {
+                let after = left.get(sku).copied().unwrap_or_default();
+                tell_low(c, sku, after + n, after, low, trace).await?;
+            }
+            let available = lines.keys().cloned().collect();
+            return Ok(Reservation { state: ReservationState::Held, stock: StockCheck { available, ..StockCheck::default() } });
+        }
+        let check = classify(&rows(c, lines).await?, lines);
+        if !check.is_enough() {
+            diesel::delete(reservations::table.find(order.to_string())).execute(c).await?;
+            return Ok(Reservation { state: ReservationState::Refused, stock: check });
+        }
+        // what was missing a moment ago has been given back meanwhile, by another transaction
+    }
+    Err(StoreError::Unavailable { store: "inventory".into(), cause: format!("stock for order {order} comes and goes") })
+}
+
+/// Sets pieces of every SKU aside; answers what is left of each, or `None`, and nothing changed, where one
+/// has too few. In SKU order (the map's own): two reservations never wait for each other in a circle.
+async fn hold_all(c: &mut Conn, lines: &Quantities) -> Result<Option<BTreeMap<String, i64>>, StoreError> {
+    let mut left = BTreeMap::new();
     for (sku, n) in lines {
         match hold(c, sku, *n).await? {
-            Some(quantity) => left.push((sku, n, quantity)),
-            None => return refuse(c, order, lines, &left).await,
-        }
+            Some(quantity) => left.insert(sku.clone(), quantity),
+            None => {
+                put_back(c, lines, &left).await?;
+                return Ok(None);
+            }
+        };
     }
-    let moved = lines.iter().map(|(sku, n)| (sku.clone(), -n)).collect();
-    tell_changed(c, Cause::Reserved, Some(order), &moved, trace).await?;
-    for (sku, n, quantity) in left {
-        tell_low(c, sku, quantity + n, quantity, low, trace).await?;
+    if left.values().all(Option::is_some) {
+        return Ok(Some(left.into_iter().filter_map(|(sku, quantity)| Some((sku, quantity?))).collect()));
     }
-    let available = lines.keys().cloned().collect();
-    Ok(Reservation { state: ReservationState::Held, stock: StockCheck { available, ..StockCheck::default() } })
+    Ok(Some(rows(c, lines).await?.into_iter().map(|(sku, row)| (sku, row.quantity)).collect()))
 }
 
-/// Sets pieces aside if there are enough; answers what is left to be sold.
-async fn hold(c: &mut Conn, sku: &str, n: i64) -> Result<Option<i64>, StoreError> {
+/// Sets pieces aside if there are enough; answers what is left to be sold, where the backend says it.
+async fn hold(c: &mut Conn, sku: &str, n: i64) -> Result<Option<Option<i64>>, StoreError> {
     let enough = stock::table.filter(stock::sku_code.eq(sku).and(stock::quantity.ge(n)).and(stock::removed.eq(false)));
     let change = (stock::quantity.eq(stock::quantity - n), stock::held.eq(stock::held + n));
-    Ok(diesel::update(enough).set(change).returning(stock::quantity).get_result(c).await.optional()?)
+    Ok(update_returning!(c, diesel::update(enough).set(change), stock::quantity))
 }
 
-/// Undoes what was set aside so far, in the same transaction, and says of every SKU what is wrong with it.
-async fn refuse(c: &mut Conn, order: Uuid, lines: &Quantities, held: &[(&String, &i64, i64)]) -> Result<Reservation, StoreError> {
-    diesel::delete(reservations::table.find(order.to_string())).execute(c).await?;
-    for (sku, n, _) in held {
-        let back = (stock::quantity.eq(stock::quantity + *n), stock::held.eq(stock::held - *n));
+/// Undoes what was set aside so far, in the same transaction.
+async fn put_back(c: &mut Conn, lines: &Quantities, held: &BTreeMap<String, Option<i64>>) -> Result<(), StoreError> {
+    for (sku, n) in lines.iter().filter(|(sku, _)| held.contains_key(*sku)) {
+        let back = (stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n));
         diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(back).execute(c).await?;
     }
-    let check = classify(&rows(c, lines).await?, lines);
-    if check.is_enough() {
-        return Err(StoreError::Broken(format!("stock for order {order} moved within a transaction")));
-    }
-    Ok(Reservation { state: ReservationState::Refused, stock: check })
+    Ok(())
 }
 
-pub(super) async fn commit(c: &mut Conn, order: Uuid) -> Result<ReservationState, InventoryError> {
-    let held = reservations::table.filter(reservations::order_number.eq(order.to_string()).and(reservations::state.eq(HELD)));
-    let change = diesel::update(held).set(reservations::state.eq(COMMITTED)).returning(reservations::lines);
-    let Some(lines) = change.get_result::<String>(c).await.optional()? else {
-        return match find(c, order).await? {
-            None => Err(InventoryError::NoReservation { order_number: order }),
-            Some((ReservationState::Committed, _)) => Ok(ReservationState::Committed),
-            Some(_) => Err(InventoryError::AlreadyReleased { order_number: order }),
-        };
-    };
-    for (sku, n) in &types::from_json::<Quantities>(&lines)? {
+/// Held becomes sold, for all of these in a statement a SKU, whatever their number. Answers where the
+/// reservation of each stands then; an order without one is missing.
+pub(super) async fn commit(c: &mut Conn, orders: &[Uuid]) -> Result<BTreeMap<Uuid, ReservationState>, StoreError> {
+    let numbers: Vec<String> = orders.iter().map(Uuid::to_string).collect();
+    let rows = reservations::table.filter(reservations::order_number.eq_any(&numbers)).order(reservations::order_number);
+    let rows = locked!(rows.select((reservations::order_number, reservations::state, reservations::lines)));
+    let rows: Vec<(String, String, String)> = rows.load(c).await?;
+    let (mut found, mut held, mut sold) = (BTreeMap::new(), Vec::new(), Quantities::new());
+    for (number, state, lines) in rows {
+        let (order, mut state) = (number_of(&number)?, state_of(&state)?);
+        if state == ReservationState::Held {
+            for (sku, n) in types::from_json::<Quantities>(&lines)? {
+                *sold.entry(sku).or_default() += n;
+            }
+            held.push(number);
+            state = ReservationState::Committed;
+        }
+        found.insert(order, state);
+    }
+    if !held.is_empty() {
+        let held = reservations::table.filter(reservations::order_number.eq_any(&held));
+        diesel::update(held).set(reservations::state.eq(COMMITTED)).execute(c).await?;
+    }
+    for (sku, n) in &sold {
         let change = (stock::held.eq(stock::held - n), stock::sold.eq(stock::sold + n));
         diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change).execute(c).await?;
     }
-    Ok(ReservationState::Committed)
+    Ok(found)
 }
 
 pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<ReservationState, StoreError> {
@@ -148,7 +189,7 @@ pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<R
 pub(super) async fn expired(c: &mut Conn, now: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     let rows = reservations::table.filter(reservations::state.eq(HELD).and(reservations::expires_at.lt(now)));
     let numbers: Vec<String> = rows.select(reservations::order_number).order(reservations::expires_at).limit(limit).load(c).await?;
-    numbers.iter().map(|n| n.parse().map_err(|_| StoreError::Broken(format!("a reservation for order `{n}`")))).collect()
+    numbers.iter().map(|n| number_of(n)).collect()
 }
 
 pub(super) async fn extend(c: &mut Conn, order: Uuid, until: i64) -> Result<(), StoreError> {

@@ -1,27 +1,20 @@
 //! Movements of stock. Every one keeps INV-1 (quantity + held + sold = received) and INV-2
 //! (quantity >= 0); the table's own checks stand behind that.
 
-use super::tables::stock;
-use super::{Row, Stock};
+use super::backend::{Conn, locked, outbox};
+use super::repo::{Row, tables::stock};
 use crate::platform::cx::Trace;
 use crate::platform::event::Event;
-use crate::platform::outbox;
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::Conn;
-use crate::shop::inventory::api::{InventoryError, Quantities, StockCheck};
+use crate::shop::inventory::api::{InventoryError, Quantities, Stock, StockCheck};
 use crate::shop::inventory::events::{self, Cause};
 use crate::shop::inventory::service::MAX_QUANTITY;
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::RunQueryDsl;
 use std::collections::BTreeMap;
 use uuid::Uuid;
-
-impl From<diesel::result::Error> for InventoryError {
-    fn from(error: diesel::result::Error) -> Self {
-        StoreError::from(error).into()
-    }
-}
 
 pub(super) async fn page(c: &mut Conn, request: PageRequest) -> Result<(Vec<Stock>, i64), StoreError> {
     let kept = || stock::table.filter(stock::removed.eq(false));
@@ -36,10 +29,23 @@ pub(super) async fn find(c: &mut Conn, id: i64) -> Result<Option<Row>, StoreErro
     Ok(row.select(Row::as_select()).first(c).await.optional()?)
 }
 
-/// The rows of these SKUs, by SKU. Read first and decided on: nothing else writes meanwhile.
+/// The same to decide on: nobody else changes it meanwhile.
+async fn find_locked(c: &mut Conn, id: i64) -> Result<Row, InventoryError> {
+    let row = locked!(stock::table.filter(stock::id.eq(id).and(stock::removed.eq(false))).select(Row::as_select()));
+    row.first(c).await.optional()?.ok_or(InventoryError::NotFound { id })
+}
+
+/// The rows of these SKUs, by SKU.
 pub(super) async fn rows(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<String, Row>, StoreError> {
     let rows = stock::table.filter(stock::sku_code.eq_any(wanted.keys()).and(stock::removed.eq(false)));
     let rows: Vec<Row> = rows.select(Row::as_select()).load(c).await?;
+    Ok(rows.into_iter().map(|row| (row.sku_code.clone(), row)).collect())
+}
+
+/// The same to decide on; in SKU order, so that nobody waits for each other in a circle.
+async fn rows_locked(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<String, Row>, StoreError> {
+    let rows = stock::table.filter(stock::sku_code.eq_any(wanted.keys()).and(stock::removed.eq(false)));
+    let rows: Vec<Row> = locked!(rows.order(stock::sku_code).select(Row::as_select())).load(c).await?;
     Ok(rows.into_iter().map(|row| (row.sku_code.clone(), row)).collect())
 }
 
@@ -58,8 +64,8 @@ pub(super) fn classify(rows: &BTreeMap<String, Row>, wanted: &Quantities) -> Sto
 }
 
 pub(super) async fn create(c: &mut Conn, sku: &str, quantity: i64) -> Result<Row, InventoryError> {
-    let known: Option<(i64, bool)> =
-        stock::table.filter(stock::sku_code.eq(sku)).select((stock::id, stock::removed)).first(c).await.optional()?;
+    let known = locked!(stock::table.filter(stock::sku_code.eq(sku)).select((stock::id, stock::removed)));
+    let known: Option<(i64, bool)> = known.first(c).await.optional()?;
     match known {
         Some((_, false)) => return Err(InventoryError::SkuTaken { sku_code: sku.into() }),
         Some((id, true)) => {
@@ -69,14 +75,20 @@ pub(super) async fn create(c: &mut Conn, sku: &str, quantity: i64) -> Result<Row
         None => {
             let row =
                 (stock::sku_code.eq(sku), stock::quantity.eq(quantity), stock::held.eq(0), stock::sold.eq(0), stock::received.eq(quantity));
-            diesel::insert_into(stock::table).values(row).execute(c).await?;
+            match diesel::insert_into(stock::table).values(row).execute(c).await {
+                // by somebody else, since we looked
+                Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+                    return Err(InventoryError::SkuTaken { sku_code: sku.into() });
+                }
+                inserted => inserted?,
+            };
         }
     }
     Ok(stock::table.filter(stock::sku_code.eq(sku)).select(Row::as_select()).first(c).await?)
 }
 
 pub(super) async fn adjust(c: &mut Conn, id: i64, amount: i64) -> Result<Row, InventoryError> {
-    let Some(row) = find(c, id).await? else { return Err(InventoryError::NotFound { id }) };
+    let row = find_locked(c, id).await?;
     if row.quantity + amount < 0 {
         return Err(InventoryError::Negative);
     }
@@ -89,7 +101,7 @@ pub(super) async fn adjust(c: &mut Conn, id: i64, amount: i64) -> Result<Row, In
 }
 
 pub(super) async fn take(c: &mut Conn, sold: &Quantities) -> Result<Vec<Row>, InventoryError> {
-    let rows = rows(c, sold).await?;
+    let rows = rows_locked(c, sold).await?;
     let check = classify(&rows, sold);
     if let Some(sku_code) = check.invalid.into_iter().next() {
         return Err(InventoryError::UnknownSku { sku_code });
@@ -107,7 +119,7 @@ pub(super) async fn take(c: &mut Conn, sold: &Quantities) -> Result<Vec<Row>, In
 }
 
 pub(super) async fn remove(c: &mut Conn, id: i64) -> Result<Row, InventoryError> {
-    let Some(row) = find(c, id).await? else { return Err(InventoryError::NotFound { id }) };
+    let row = find_locked(c, id).await?;
     if row.held > 0 {
         return Err(InventoryError::Held { id, held: row.held });
     }

@@ -1,10 +1,13 @@
-//! The statements behind [`super::OrderStore`].
+//! The statements behind [`super::repo`].
 
-use super::{Begun, Key, NewOrder, OrderLine, OrderStatus, PageRequest, Settle, StockCheck, StoredOrder};
+use super::backend::{Conn, claimed, insert_returning_ids};
 use crate::platform::money::Money;
-use crate::platform::store::sqlite::Conn;
+use crate::platform::page::PageRequest;
 use crate::platform::store::types::MoneyText;
 use crate::platform::store::{StoreError, types};
+use crate::shop::inventory::api::StockCheck;
+use crate::shop::order::api::{OrderLine, OrderStatus};
+use crate::shop::order::store::{Begun, Key, NewLine, NewOrder, Settle, StoredOrder};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::HashMap;
@@ -184,18 +187,20 @@ pub(super) async fn insert(
         orders::lease_until.eq(lease_until),
         orders::created_at.eq(now),
     );
-    let id: i64 = diesel::insert_into(orders::table).values(row).returning(orders::id).get_result(c).await?;
-    let mut lines = Vec::with_capacity(new.lines.len());
-    for line in &new.lines {
-        let row = (
+    let ids = insert_returning_ids!(c, orders::table, vec![row], orders::id);
+    let id = ids.into_iter().next().ok_or_else(|| StoreError::Broken("an order was given no id".into()))?;
+    let row = |line: &NewLine| {
+        (
             order_lines::order_id.eq(id),
-            order_lines::sku_code.eq(&line.sku_code),
+            order_lines::sku_code.eq(line.sku_code.clone()),
             order_lines::quantity.eq(line.quantity),
             order_lines::price.eq(line.price.map(MoneyText::from)),
-        );
-        let line_id = diesel::insert_into(order_lines::table).values(row).returning(order_lines::id).get_result(c).await?;
-        lines.push(OrderLine { id: line_id, sku_code: line.sku_code.clone(), quantity: line.quantity, price: line.price });
-    }
+        )
+    };
+    let rows: Vec<_> = new.lines.iter().map(row).collect();
+    let ids = insert_returning_ids!(c, order_lines::table, rows, order_lines::id);
+    let line = |(line, id): (&NewLine, i64)| OrderLine { id, sku_code: line.sku_code.clone(), quantity: line.quantity, price: line.price };
+    let lines = new.lines.iter().zip(ids).map(line).collect();
     Ok(StoredOrder {
         id,
         number: new.number,
@@ -243,10 +248,11 @@ pub(super) async fn end(c: &mut Conn, order: &StoredOrder, settle: Settle) -> Re
     Ok(diesel::update(pending).set(change).execute(c).await? == 1)
 }
 
-pub(super) async fn cancel(c: &mut Conn, id: i64) -> Result<(), StoreError> {
+/// False where it is not PLACED any more.
+pub(super) async fn cancel(c: &mut Conn, id: i64) -> Result<bool, StoreError> {
+    let placed = orders::table.filter(orders::id.eq(id).and(orders::status.eq(OrderStatus::Placed.text())));
     let change = (orders::status.eq(OrderStatus::Cancelled.text()), orders::settle.eq(settle_text(Settle::Release)));
-    diesel::update(orders::table.find(id)).set(change).execute(c).await?;
-    Ok(())
+    Ok(diesel::update(placed).set(change).execute(c).await? == 1)
 }
 
 pub(super) async fn hide(c: &mut Conn, id: i64) -> Result<(), StoreError> {
@@ -254,9 +260,15 @@ pub(super) async fn hide(c: &mut Conn, id: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+pub(super) async fn is_any_abandoned(c: &mut Conn, now: i64) -> Result<bool, StoreError> {
+    let rows = orders::table.filter(orders::status.eq(PENDING).and(orders::lease_until.lt(now)));
+    Ok(rows.select(orders::id).first::<i64>(c).await.optional()?.is_some())
+}
+
+/// Those that no other process is just taking up.
 pub(super) async fn abandoned(c: &mut Conn, now: i64, limit: i64) -> Result<Vec<StoredOrder>, StoreError> {
     let rows = orders::table.filter(orders::status.eq(PENDING).and(orders::lease_until.lt(now)));
-    let rows = rows.select(Row::as_select()).order(orders::lease_until).limit(limit).load(c).await?;
+    let rows = claimed!(rows.select(Row::as_select()).order(orders::lease_until).limit(limit)).load(c).await?;
     with_lines(c, rows).await
 }
 
@@ -267,10 +279,15 @@ pub(super) async fn lease(c: &mut Conn, orders_: &[StoredOrder], until: i64) -> 
 }
 
 pub(super) async fn unsettled(c: &mut Conn, limit: i64) -> Result<Vec<(Uuid, Settle)>, StoreError> {
-    let rows = orders::table.filter(orders::settle.is_not_null()).select((orders::order_number, orders::settle)).order(orders::id);
-    let rows: Vec<(String, Option<String>)> = rows.limit(limit).load(c).await?;
-    let settle = |text: Option<String>| if text.as_deref() == Some("COMMIT") { Settle::Commit } else { Settle::Release };
-    rows.into_iter().map(|(number, text)| Ok((number_of(&number)?, settle(text)))).collect()
+    let mut open = Vec::new();
+    // one after the other: each is a stretch of an index, oldest first, however many orders there are
+    for settle in [Settle::Commit, Settle::Release] {
+        let rows = orders::table.filter(orders::settle.eq(settle_text(settle))).select(orders::order_number).order(orders::id);
+        for number in rows.limit(limit).load::<String>(c).await? {
+            open.push((number_of(&number)?, settle));
+        }
+    }
+    Ok(open)
 }
 
 pub(super) async fn settled(c: &mut Conn, done: &[(Uuid, Settle)]) -> Result<(), StoreError> {

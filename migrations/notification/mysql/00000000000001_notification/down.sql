@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS inbox; DROP TABLE IF EXISTS deliveries; DROP TABLE IF EXISTS notifications;

@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS outbox; DROP TABLE IF EXISTS idempotency_keys; DROP TABLE IF EXISTS order_lines; DROP TABLE IF EXISTS orders;

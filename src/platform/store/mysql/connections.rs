@@ -1,0 +1,161 @@
+//! Connections: made, lent, and watched for trouble.
+
+use super::{Backend, Conn};
+use crate::config::{MySql, Secret};
+use crate::platform::store::StoreError;
+use diesel::connection::InstrumentationEvent;
+use diesel::result::{ConnectionError, ConnectionResult, Error as DieselError};
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const _: fn() = || {
+    fn speaks<C: AsyncConnectionCore<Backend = Backend>>() {}
+    speaks::<Conn>();
+};
+
+/// What every session is told. Messages in English, because they are all that is left of an error's
+/// number when it reaches us; strict, so that nothing is cut to fit; no gap locks.
+const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+    SET SESSION lc_messages = 'en_US', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
+
+/// Limits for a session that serves requests. MySQL and MariaDB read one of the comments each; MySQL's
+/// limit is for SELECT alone, the wait for locks is limited on both.
+fn limits(settings: &MySql) -> String {
+    let ms = settings.statement_ms.max(1);
+    format!(
+        "{SESSION}, innodb_lock_wait_timeout = {} /*!80000 , max_execution_time = {ms} */ /*M!100100 , max_statement_time = {} */",
+        ms.div_ceil(1000),
+        ms as f64 / 1000.0
+    )
+}
+
+/// A connection for work that may take its time.
+pub(super) async fn establish(url: &Secret, settings: &MySql) -> ConnectionResult<Conn> {
+    connect(url.expose(), SESSION, Duration::from_millis(settings.connect_ms)).await
+}
+
+async fn connect(url: &str, session: &str, patience: Duration) -> ConnectionResult<Conn> {
+    let made = async {
+        let mut conn = Conn::establish(url).await?;
+        conn.batch_execute(session).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(conn)
+    };
+    timeout(patience, made).await.unwrap_or_else(|_| Err(ConnectionError::BadConnection("no connection in time".into())))
+}
+
+/// As many as settings allow, made when they are needed.
+pub(super) fn pool(url: &Secret, settings: &MySql) -> Result<Pool<Conn>, StoreError> {
+    let (session, patience) = (limits(settings), Duration::from_millis(settings.connect_ms));
+    let mut config = ManagerConfig::<Conn>::default();
+    // every transaction begins with a statement: one more to see whether the connection is alive is one too many
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(move |url| {
+        let (url, session) = (url.to_string(), session.clone());
+        Box::pin(async move { connect(&url, &session, patience).await })
+    });
+    let manager = AsyncDieselConnectionManager::new_with_config(url.expose(), config);
+    Pool::builder(manager).max_size(settings.connections.max(1)).build().map_err(|e| StoreError::Broken(e.to_string()))
+}
+
+/// A connection, within this time; otherwise why there is none.
+pub(super) async fn acquire(pool: &Pool<Conn>, patience: Duration) -> Result<Object<Conn>, String> {
+    match timeout(patience, pool.get()).await {
+        Ok(got) => got.map_err(|cause| cause.to_string()),
+        Err(_) => Err(format!("none of {} connections was free in time", pool.status().max_size)),
+    }
+}
+
+/// What a failed statement means for its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Others were in its way: repeat it.
+    Conflict,
+    /// The connection is gone, or of no more use.
+    Lost,
+    /// The server stopped it.
+    Stopped,
+}
+
+impl Trouble {
+    /// By the server's words: diesel-async drops its numbers (deadlock 1213, lock wait 1205, MariaDB's
+    /// 1020), and puts words of its own before what is no answer of the server's.
+    pub(super) fn of(error: &DieselError) -> Option<Self> {
+        let DieselError::DatabaseError(_, info) = error else { return None };
+        let text = info.message();
+        let begins = |all: &[&str]| all.iter().any(|start| text.starts_with(start));
+        if text.contains("try restarting transaction") || begins(&["Record has changed since last read"]) {
+            Some(Trouble::Conflict)
+        } else if begins(&["Input/output error", "Driver error", "Other error", "Server shutdown in progress", "Connection was killed"])
+            || text.contains("--read-only option")
+        {
+            Some(Trouble::Lost)
+        } else if begins(&["Query execution was interrupted"]) {
+            Some(Trouble::Stopped)
+        } else {
+            None
+        }
+    }
+}
+
+/// Why an attempt at a transaction came to nothing.
+pub(super) enum Failure<E> {
+    /// The work said so.
+    Refused(E),
+    /// A statement of ours failed.
+    Sql(DieselError),
+    /// Another attempt makes sense.
+    Again(String),
+    /// None does.
+    Given(String),
+}
+
+/// Sees every statement of a connection fail, even where the error has been made into another one since.
+#[derive(Clone, Default)]
+pub(super) struct Watch(Arc<Mutex<Option<(Trouble, String)>>>);
+
+impl Watch {
+    /// Watches from here on; the last one counts.
+    pub(super) fn over(conn: &mut Conn) -> Self {
+        let watch = Self::default();
+        let seen = watch.clone();
+        conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if let InstrumentationEvent::FinishQuery { error: Some(error), .. } = event {
+                seen.note(error);
+            }
+        });
+        watch
+    }
+
+    fn note(&self, error: &DieselError) {
+        if let Some(trouble) = Trouble::of(error) {
+            let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // the first is the cause, unless what follows is worse
+            if seen.is_none() || trouble == Trouble::Lost {
+                *seen = Some((trouble, error.to_string()));
+            }
+        }
+    }
+
+    /// What has happened, if anything.
+    pub(super) fn seen(&self) -> Option<Trouble> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(trouble, _)| *trouble)
+    }
+
+    /// What has happened, as the reason for an attempt's end.
+    pub(super) fn failure<E>(&self) -> Option<Failure<E>> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().map(|(trouble, cause)| match trouble {
+            Trouble::Conflict | Trouble::Lost => Failure::Again(cause.clone()),
+            Trouble::Stopped => Failure::Given(cause.clone()),
+        })
+    }
+
+    /// The same for this error of a statement of ours.
+    pub(super) fn explain<E>(&self, cause: DieselError) -> Failure<E> {
+        self.failure().unwrap_or(Failure::Sql(cause))
+    }
+}

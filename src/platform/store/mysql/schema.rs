@@ -1,0 +1,121 @@
+//! The schema: checked at every start, applied and taken back under a lock of the server's.
+
+use super::{Backend, Conn, connections};
+use crate::config::{MySql, Secret};
+use crate::platform::store::StoreError;
+use diesel::RunQueryDsl;
+use diesel::migration::MigrationSource;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// diesel's migrations are written for connections that block.
+type Blocking = AsyncConnectionWrapper<Conn>;
+
+/// Between two attempts to reach a server that is not up yet.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long others are waited for that change the same schema, in seconds.
+const LOCK_SECONDS: u32 = 120;
+
+#[derive(diesel::QueryableByName)]
+struct Version {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    version: String,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Lock {
+    #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::BigInt>)]
+    got: Option<i64>,
+}
+
+/// Applies what is pending where settings allow it, and refuses otherwise. What is up to date is only
+/// read: serving needs no right to change a schema.
+pub(super) fn prepare(url: &Secret, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<(), StoreError> {
+    connected(url, name, settings, |conn| {
+        let pending = pending(conn, &migrations)?;
+        if pending.is_empty() {
+            return Ok(());
+        }
+        if !settings.migrate {
+            return Err(StoreError::Outdated { store: name.into(), pending: pending.len() });
+        }
+        lock(conn, name)?;
+        let applied = conn.run_pending_migrations(migrations).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))?;
+        for version in applied {
+            tracing::info!(store = name, %version, "migration applied");
+        }
+        Ok(())
+    })
+}
+
+/// Takes the last migration back; its version, or `None` where there was none.
+pub fn revert(url: &Secret, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Option<String>, StoreError> {
+    connected(url, name, settings, |conn| {
+        lock(conn, name)?;
+        if applied(conn)?.is_empty() {
+            return Ok(None);
+        }
+        let reverted = conn.revert_last_migration(migrations);
+        reverted.map(|version| Some(version.to_string())).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))
+    })
+}
+
+/// Runs `work` with a connection, on a thread where blocking is allowed.
+fn connected<T: Send>(
+    url: &Secret,
+    name: &str,
+    settings: &MySql,
+    work: impl FnOnce(&mut Blocking) -> Result<T, StoreError> + Send,
+) -> Result<T, StoreError> {
+    let blocking = || {
+        // one that drives itself: diesel's blocking calls come in from outside
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(|e| StoreError::Broken(e.to_string()))?;
+        let _inside = runtime.enter();
+        work(&mut Blocking::from(runtime.block_on(reach(url, name, settings))?))
+    };
+    std::thread::scope(|threads| threads.spawn(blocking).join()).unwrap_or_else(|_| Err(StoreError::Broken("a migration panicked".into())))
+}
+
+/// Waits for a server that is not up yet. One that answers and refuses is not asked again.
+async fn reach(url: &Secret, name: &str, settings: &MySql) -> Result<Conn, StoreError> {
+    let since = Instant::now();
+    loop {
+        match connections::establish(url, settings).await {
+            Ok(conn) => return Ok(conn),
+            Err(cause @ diesel::ConnectionError::BadConnection(_)) if since.elapsed().as_secs() < settings.wait_seconds => {
+                tracing::warn!(store = name, %cause, "no connection yet; will try again");
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(cause) => return Err(StoreError::Unavailable { store: name.into(), cause: cause.to_string() }),
+        }
+    }
+}
+
+fn pending(conn: &mut Blocking, migrations: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {
+    let applied = applied(conn)?;
+    let all = MigrationSource::<Backend>::migrations(migrations).map_err(|e| StoreError::Broken(e.to_string()))?;
+    Ok(all.iter().map(|migration| migration.name().version().to_string()).filter(|version| !applied.contains(version)).collect())
+}
+
+fn applied(conn: &mut Blocking) -> Result<BTreeSet<String>, StoreError> {
+    match diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load::<Version>(conn) {
+        Ok(rows) => Ok(rows.into_iter().map(|row| row.version).collect()),
+        Err(diesel::result::Error::DatabaseError(_, info)) if info.message().contains("doesn't exist") => Ok(BTreeSet::new()),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// Of several instances that start at once, one changes the schema and the others find it changed. The
+/// lock ends with the connection, whatever becomes of us.
+fn lock(conn: &mut Blocking, name: &str) -> Result<(), StoreError> {
+    let query = format!("SELECT CAST(GET_LOCK(MD5(CONCAT('tradepost.', DATABASE())), {LOCK_SECONDS}) AS SIGNED) AS got");
+    let Lock { got } = diesel::sql_query(query).get_result(conn)?;
+    if got == Some(1) {
+        return Ok(());
+    }
+    let cause = format!("another process has been changing its schema for {LOCK_SECONDS} s");
+    Err(StoreError::Unavailable { store: name.into(), cause })
+}

@@ -1,0 +1,56 @@
+//! What MySQL and MariaDB ask for beyond the scenarios, which run on them as they are: conflicts between
+//! transactions, the schema, a server that goes away. Each test says so and does nothing where
+//! `TRADEPOST_TEST_MYSQL` names no server.
+
+mod outage;
+mod schema;
+mod transactions;
+
+use crate::support::stores;
+use tradepost::config::{MySql, Secret};
+
+/// A fresh database on the server under test; removed when dropped.
+pub struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    /// `None`, and a word about it, where there is no server.
+    pub fn fresh() -> Option<Self> {
+        let Some(server) = stores::server() else {
+            println!("skipped: TRADEPOST_TEST_MYSQL names no server");
+            return None;
+        };
+        let name = format!("t{}", uuid::Uuid::new_v4().simple());
+        stores::run(&server, &format!("CREATE DATABASE {name}"));
+        Some(Self { server, name })
+    }
+
+    pub fn url(&self) -> Secret {
+        Secret::new(format!("{}/{}", self.server, self.name))
+    }
+
+    pub fn run(&self, sql: &str) {
+        stores::run(self.url().expose(), sql);
+    }
+
+    /// The one value there is.
+    pub fn value(&self, expression: &str, from: &str) -> String {
+        let sql = format!("SELECT CAST({expression} AS CHAR) AS value FROM {from}");
+        stores::column(self.url().expose(), &sql).pop().unwrap()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            stores::run(&self.server, &format!("DROP DATABASE {}", self.name));
+        }
+    }
+}
+
+/// Settings of a process that may change the schema.
+pub fn migrating() -> MySql {
+    MySql { migrate: true, ..MySql::default() }
+}

@@ -1,0 +1,107 @@
+//! A server that is killed, again and again, while customers order: no word that was given is broken.
+//!
+//! `TRADEPOST_TEST_MYSQL_SERVICE` names the script that kills and starts the server under test, such as
+//! `.ci/services/mysql8.sh`, with its environment set.
+
+use crate::chaos::ledger::{Dice, Ledger, Told};
+use crate::support::client::Client;
+use crate::support::{Shape, Shop, on_system, stores, wait_for};
+use actix_web::http::Method;
+use serde_json::Value;
+use std::cell::Cell;
+use std::process::Command;
+use std::time::Duration;
+
+fn service(command: &str) {
+    let script = std::env::var("TRADEPOST_TEST_MYSQL_SERVICE").unwrap();
+    let status = Command::new("bash").args([&script, command]).stdout(std::process::Stdio::null()).status().unwrap();
+    assert!(status.success(), "{script} {command}");
+}
+
+fn placed(ledger: &Ledger) -> usize {
+    ledger.entries().values().filter(|e| matches!(e.told, Told::Placed { .. })).count()
+}
+
+async fn customer(c: &Client, ledger: &Ledger, enough: &Cell<bool>, mut dice: Dice) {
+    while !enough.get() {
+        if dice.roll(1, 6) == 1 {
+            ledger.cancel(c, dice.roll(0, u64::MAX - 1)).await.unwrap();
+        } else {
+            let lines = (0..dice.roll(1, 3)).map(|_| (format!("sku-{}", dice.roll(0, 3)), dice.roll(1, 3) as i64));
+            let lines = lines.collect();
+            ledger.order(c, dice.roll(0, 1) == 1, lines).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(dice.roll(1, 30))).await;
+    }
+}
+
+async fn readiness(c: &Client) -> u16 {
+    c.send(Method::GET, "/actuator/health/readiness", &[], "").await.status
+}
+
+async fn kill_and_start(c: &Client, ledger: &Ledger) {
+    for round in 1..=3 {
+        let before = placed(ledger);
+        wait_for("orders are placed", || async { if placed(ledger) > before + 25 { Ok(()) } else { Err(format!("{}", placed(ledger))) } })
+            .await;
+        service("kill");
+        wait_for("readiness is down", || async { if readiness(c).await == 503 { Ok(()) } else { Err("up".into()) } }).await;
+        let refused = c.order(&[("sku-0", 1)]).await.expect(503);
+        assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+        assert!(!refused.text.contains("mysql"), "{refused:?}");
+        service("start");
+        wait_for("readiness is up by itself", || async { if readiness(c).await == 200 { Ok(()) } else { Err("down".into()) } }).await;
+        println!("round {round}: killed after {} orders, {} sent so far", placed(ledger), ledger.entries().len());
+    }
+}
+
+async fn pages(c: &Client, path: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    for number in 0.. {
+        let page = c.get(&c.alice, &format!("{path}?size=1000&page={number}")).await.expect(200).json();
+        all.extend(page["content"].as_array().unwrap().iter().cloned());
+        if page["last"] == true {
+            break;
+        }
+    }
+    all
+}
+
+#[test]
+fn a_server_killed_three_times_under_load_loses_no_order() {
+    if stores::server().is_none() || std::env::var("TRADEPOST_TEST_MYSQL_SERVICE").is_err() {
+        return println!("skipped: TRADEPOST_TEST_MYSQL or TRADEPOST_TEST_MYSQL_SERVICE is not set");
+    }
+    on_system(async {
+        let mut shop = Shop::start(Shape::Local, |settings| settings.mysql.acquire_ms = 5000).await;
+        let (c, ledger, enough) = (shop.client.clone(), Ledger::default(), Cell::new(false));
+        c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
+        for n in 0..4 {
+            c.stocked(&format!("sku-{n}"), "2.55", 10_000_000).await;
+        }
+        let customers = futures_util::future::join_all((0..8).map(|n| customer(&c, &ledger, &enough, Dice::new(n))));
+        let outages = async {
+            kill_and_start(&c, &ledger).await;
+            enough.set(true);
+        };
+        futures_util::future::join(customers, outages).await;
+
+        ledger.ask_again(&c).await;
+        wait_for("no order is PENDING or unsettled", || async {
+            let health = c.get(&c.admin, "/actuator/health").await.json();
+            let orders = &health["components"]["orderStore"]["details"];
+            if orders["pending"] == 0 && orders["unsettled"] == 0 { Ok(()) } else { Err(health.to_string()) }
+        })
+        .await;
+        ledger.ask_for_the_same(&c, 0).await;
+        // those of kill_and_start are in no ledger: they were refused, or never answered
+        let orders: Vec<Value> = pages(&c, "/api/v1/orders").await;
+        let known = orders.into_iter().filter(|o| o["orderLineItems"].as_array().unwrap().iter().any(|l| l["skuCode"] == "tag"));
+        ledger.check(&known.collect::<Vec<_>>());
+        let silent = ledger.entries().values().filter(|e| e.told == Told::Nothing).count();
+        println!("{} orders sent, {} placed, {silent} never answered for good", ledger.entries().len(), placed(&ledger));
+        shop.assert_sound().await;
+        shop.stop().await;
+        shop.clear();
+    });
+}

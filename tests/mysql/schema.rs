@@ -1,0 +1,100 @@
+//! The schema: applied by whoever is first, taken back, and looked at before serving.
+
+use super::{Database, migrating};
+use crate::support::process::tradepost;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use tradepost::config::MySql;
+use tradepost::platform::store::StoreError;
+use tradepost::platform::store::mysql::{Db, revert};
+
+const INVENTORY: EmbeddedMigrations = embed_migrations!("migrations/inventory/mysql");
+const ORDER: EmbeddedMigrations = embed_migrations!("migrations/order/mysql");
+const NOTIFICATION: EmbeddedMigrations = embed_migrations!("migrations/notification/mysql");
+
+fn tables(database: &Database) -> String {
+    let ours = "information_schema.tables WHERE table_schema = DATABASE() AND table_name NOT LIKE '\\_\\_diesel%'";
+    database.value("coalesce(group_concat(table_name ORDER BY table_name), '')", ours)
+}
+
+/// Up, down, up: what a migration adds it takes away again, all of it.
+#[test]
+fn every_migration_can_be_taken_back_and_applied_again() {
+    let all: [(&str, fn() -> EmbeddedMigrations); 3] =
+        [("inventory", || INVENTORY), ("order", || ORDER), ("notification", || NOTIFICATION)];
+    for (module, migrations) in all {
+        let Some(database) = Database::fresh() else { return };
+        Db::open(&database.url(), module, &migrating(), migrations()).unwrap();
+        let made = tables(&database);
+        assert!(made.contains(if module == "notification" { "inbox" } else { "outbox" }), "{module}: {made}");
+        while revert(&database.url(), module, &migrating(), migrations()).unwrap().is_some() {}
+        assert_eq!(tables(&database), "", "{module}");
+        Db::open(&database.url(), module, &migrating(), migrations()).unwrap();
+        assert_eq!(tables(&database), made, "{module}");
+    }
+}
+
+/// Instances that start at once: one changes the schema, and all of them find it changed.
+#[test]
+fn several_instances_that_start_at_once_do_not_collide() {
+    let Some(database) = Database::fresh() else { return };
+    let start = std::sync::Barrier::new(8);
+    std::thread::scope(|threads| {
+        let all: Vec<_> = (0..8)
+            .map(|_| {
+                threads.spawn(|| {
+                    start.wait();
+                    Db::open(&database.url(), "order", &migrating(), ORDER).map(drop)
+                })
+            })
+            .collect();
+        for one in all {
+            one.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(database.value("count(*)", "__diesel_schema_migrations"), "1");
+}
+
+/// Serving changes no schema unless it is told to, and needs no right to.
+#[test]
+fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
+    let Some(database) = Database::fresh() else { return };
+    let refused = Db::open(&database.url(), "order", &MySql::default(), ORDER).map(drop);
+    assert!(matches!(refused, Err(StoreError::Outdated { pending: 1, .. })), "{refused:?}");
+    assert_eq!(tables(&database), "");
+
+    let data = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = tradepost(&[args, &["--data", &data.path().to_string_lossy(), "--port", "0"]].concat())
+            .env("TRADEPOST__ORDER__STORE", database.url().expose())
+            .output()
+            .unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!said.contains(database.url().expose()), "no URL is repeated, there is a password in it: {said}");
+        (output.status.success(), said)
+    };
+    let (well, said) = run(&["serve"]);
+    assert!(!well && said.contains("order") && said.contains("tradepost migrate"), "{said}");
+    let (well, said) = run(&["migrate"]);
+    assert!(well && said.contains("up to date"), "{said}");
+    let made = tables(&database);
+    assert!(made.contains("idempotency_keys"), "{made}");
+    let (well, said) = run(&["migrate", "--down"]);
+    assert!(well && said.contains("taken back: order"), "{said}");
+    assert_eq!(tables(&database), "");
+    let (well, said) = run(&["migrate"]);
+    assert!(well, "{said}");
+    assert_eq!(tables(&database), made);
+}
+
+/// A server that is not there: told after the configured time, with the module's name and no password.
+#[test]
+fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {
+    if super::stores::server().is_none() {
+        return println!("skipped: TRADEPOST_TEST_MYSQL names no server");
+    }
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = tradepost::config::Secret::new(format!("mysql://root:hidden@127.0.0.1:{nobody}/shop"));
+    let refused = Db::open(&url, "order", &MySql { wait_seconds: 1, ..MySql::default() }, ORDER).map(drop);
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("order") && !said.contains("hidden"), "{said}");
+}

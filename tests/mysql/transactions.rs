@@ -1,0 +1,169 @@
+//! Transactions that meet: undone whole, run again whole, and never left open.
+
+use super::{Database, migrating};
+use crate::support::{on_system, wait_for};
+use diesel::sql_types::BigInt;
+use diesel_async::RunQueryDsl;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tradepost::config::MySql;
+use tradepost::platform::store::StoreError;
+use tradepost::platform::store::mysql::{Conn, Db};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/notification/mysql");
+
+/// A database with two rows that transactions fight for.
+fn fought_for(settings: &MySql) -> Option<(Database, Db)> {
+    let database = Database::fresh()?;
+    let db = Db::open(&database.url(), "test", settings, MIGRATIONS).unwrap();
+    database.run("CREATE TABLE t (id BIGINT PRIMARY KEY, n BIGINT NOT NULL) ENGINE = InnoDB; INSERT INTO t VALUES (1, 0), (2, 0)");
+    Some((database, db))
+}
+
+async fn add_one(c: &mut Conn, id: i64) -> Result<(), StoreError> {
+    diesel::sql_query("UPDATE t SET n = n + 1 WHERE id = ?").bind::<BigInt, _>(id).execute(c).await?;
+    Ok(())
+}
+
+/// The very transactions that make a deadlock: each holds what the other wants. The server ends one of
+/// them, and it is run again, so both succeed.
+#[test]
+fn a_deadlock_is_run_again_and_nobody_hears_of_it() {
+    let Some((database, db)) = fought_for(&migrating()) else { return };
+    on_system(async move {
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let transaction = |first: i64, second: i64| {
+            let (db, attempts) = (db.clone(), attempts.clone());
+            async move {
+                db.write(async move |c: &mut Conn| {
+                    attempts.fetch_add(1, Ordering::SeqCst);
+                    add_one(c, first).await?;
+                    // both hold their first row before either asks for its second
+                    diesel::sql_query("DO SLEEP(0.3)").execute(c).await.map_err(StoreError::from)?;
+                    add_one(c, second).await
+                })
+                .await
+            }
+        };
+        let (one, other) = futures_util::future::join(transaction(1, 2), transaction(2, 1)).await;
+        one.unwrap();
+        other.unwrap();
+        assert!(AtomicUsize::load(&attempts, Ordering::SeqCst) >= 3, "there was no deadlock, so nothing was tested");
+        assert_eq!(database.value("group_concat(n ORDER BY id)", "t"), "2,2", "each counted once");
+    });
+}
+
+/// A row that somebody has locked for longer than one statement may wait: the transaction waits again.
+#[test]
+fn a_lock_that_is_held_for_a_while_is_waited_for_again() {
+    let settings = MySql { statement_ms: 1000, transaction_ms: 20_000, ..migrating() };
+    let Some((database, db)) = fought_for(&settings) else { return };
+    on_system(async move {
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let holder = db.clone();
+        let held = actix_web::rt::spawn(async move {
+            holder
+                .write(async |c: &mut Conn| {
+                    add_one(c, 1).await?;
+                    tokio::time::sleep(Duration::from_millis(2500)).await;
+                    Ok::<_, StoreError>(())
+                })
+                .await
+        });
+        wait_for("the row is locked", || async {
+            let locked = db
+                .read(async |c: &mut Conn| {
+                    let rows = diesel::sql_query("SELECT id FROM t WHERE id = 1 FOR UPDATE SKIP LOCKED").execute(c).await?;
+                    Ok::<_, StoreError>(rows == 0)
+                })
+                .await
+                .unwrap();
+            if locked { Ok(()) } else { Err("not yet".into()) }
+        })
+        .await;
+        let counted = attempts.clone();
+        let added = db.write(async move |c: &mut Conn| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            add_one(c, 1).await
+        });
+        added.await.unwrap();
+        held.await.unwrap().unwrap();
+        assert!(AtomicUsize::load(&attempts, Ordering::SeqCst) >= 2, "it did not wait twice, so nothing was tested");
+        assert_eq!(database.value("n", "t WHERE id = 1"), "2");
+    });
+}
+
+/// What fails is undone whole, and what fails for its own reasons is not run again.
+#[test]
+fn a_transaction_that_refuses_leaves_nothing_and_is_not_repeated() {
+    let Some((database, db)) = fought_for(&migrating()) else { return };
+    on_system(async move {
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let counted = attempts.clone();
+        let refused = db.write(async move |c: &mut Conn| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            add_one(c, 1).await?;
+            diesel::sql_query("INSERT INTO t VALUES (2, 9)").execute(c).await?;
+            Ok::<_, StoreError>(())
+        });
+        assert!(matches!(refused.await, Err(StoreError::Taken(_))));
+        assert_eq!(AtomicUsize::load(&attempts, Ordering::SeqCst), 1);
+        assert_eq!(database.value("group_concat(n ORDER BY id)", "t"), "0,0");
+    });
+}
+
+/// A caller that gives up in the middle, as an HTTP client does that hangs up: the transaction comes to
+/// its end without it, and holds nothing afterwards.
+#[test]
+fn a_caller_that_gives_up_leaves_no_transaction_open() {
+    let Some((database, db)) = fought_for(&MySql { connections: 1, ..migrating() }) else { return };
+    on_system(async move {
+        let given_up = db.write(async |c: &mut Conn| {
+            add_one(c, 1).await?;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            add_one(c, 2).await
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(50), given_up).await.is_err(), "it was too quick to be given up");
+        // the only connection is free again when that is done
+        db.write(async |c: &mut Conn| add_one(c, 1).await).await.unwrap();
+        assert_eq!(database.value("group_concat(n ORDER BY id)", "t"), "2,1");
+    });
+}
+
+/// One that takes too long is ended: its caller hears of it, its locks go, others get a connection.
+#[test]
+fn a_transaction_that_takes_too_long_is_ended_with_its_connection() {
+    let settings = MySql { connections: 1, transaction_ms: 400, ..migrating() };
+    let Some((database, db)) = fought_for(&settings) else { return };
+    on_system(async move {
+        let slow = db.write(async |c: &mut Conn| {
+            add_one(c, 1).await?;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Ok::<_, StoreError>(())
+        });
+        assert!(matches!(slow.await, Err(StoreError::Unavailable { .. })));
+        wait_for("the row is free and a connection is there", || async {
+            db.write(async |c: &mut Conn| add_one(c, 1).await).await.map_err(|e| e.to_string())
+        })
+        .await;
+        assert_eq!(database.value("n", "t WHERE id = 1"), "1", "what took too long is undone");
+    });
+}
+
+/// More at once than there are connections: they wait, and each is done once.
+#[test]
+fn many_transactions_share_few_connections() {
+    let Some((database, db)) = fought_for(&MySql { connections: 3, acquire_ms: 30_000, transaction_ms: 30_000, ..migrating() }) else {
+        return;
+    };
+    on_system(async move {
+        let all = (0..60).map(|i| {
+            let db = db.clone();
+            async move { db.write(async move |c: &mut Conn| add_one(c, 1 + i % 2).await).await.unwrap() }
+        });
+        futures_util::future::join_all(all).await;
+        assert_eq!(database.value("group_concat(n ORDER BY id)", "t"), "30,30");
+    });
+}

@@ -1,0 +1,110 @@
+//! Where the modules of a shop under test keep their data: in files, or, where `TRADEPOST_TEST_MYSQL` names
+//! a server (`mysql://root:password@127.0.0.1:3306`), each in a fresh database there.
+
+use std::path::Path;
+use tradepost::config::{Secret, Settings};
+
+/// Modules whose store may be on a server.
+pub const MODULES: [&str; 3] = ["inventory", "order", "notification"];
+
+/// The server to test against, if there is one.
+pub fn server() -> Option<String> {
+    let url = std::env::var("TRADEPOST_TEST_MYSQL").ok().filter(|url| !url.is_empty())?;
+    assert!(cfg!(feature = "mysql"), "TRADEPOST_TEST_MYSQL needs a build with --features mysql");
+    Some(url.trim_end_matches('/').to_string())
+}
+
+/// The databases of one shop; none where it keeps files.
+#[derive(Clone, Default)]
+pub struct Stores(Vec<(&'static str, String)>);
+
+impl Stores {
+    /// Those of the shop with this data folder: made for the first who asks.
+    pub fn of(data: &Path) -> Self {
+        match server() {
+            Some(server) => Self::on(&server, data),
+            None => Self::default(),
+        }
+    }
+
+    /// The same on a given server.
+    pub fn on(server: &str, data: &Path) -> Self {
+        let note = data.join("databases");
+        let prefix = std::fs::read_to_string(&note).unwrap_or_else(|_| {
+            let prefix = format!("t{}", uuid::Uuid::new_v4().simple());
+            for module in MODULES {
+                run(server, &format!("CREATE DATABASE {prefix}_{module}"));
+            }
+            std::fs::write(&note, &prefix).unwrap();
+            prefix
+        });
+        Self(MODULES.map(|module| (module, format!("{server}/{prefix}_{module}"))).to_vec())
+    }
+
+    /// The URL of a module's.
+    pub fn url(&self, module: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| *name == module).map(|(_, url)| url.as_str())
+    }
+
+    /// As settings of this process.
+    pub fn apply(&self, settings: &mut Settings) {
+        let url = |module| self.url(module).map(Secret::new);
+        (settings.inventory.store, settings.order.store, settings.notification.store) =
+            (url("inventory"), url("order"), url("notification"));
+        settings.mysql.migrate = true;
+    }
+
+    /// As settings of another process, in the environment's spelling.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let mut all: Vec<_> =
+            self.0.iter().map(|(module, url)| (format!("TRADEPOST__{}__STORE", module.to_uppercase()), url.clone())).collect();
+        if !all.is_empty() {
+            all.push(("TRADEPOST__MYSQL__MIGRATE".into(), "true".into()));
+        }
+        all
+    }
+
+    /// Removes them from the server.
+    pub fn drop_all(&self) {
+        for (_, url) in &self.0 {
+            let (server, name) = url.rsplit_once('/').unwrap();
+            run(server, &format!("DROP DATABASE {name}"));
+        }
+    }
+}
+
+/// Runs statements on a server, or in a database of it.
+#[cfg(feature = "mysql")]
+#[track_caller]
+pub fn run(url: &str, sql: &str) {
+    column(url, sql);
+}
+
+/// The first column of every row, as text; it is called `value`.
+#[cfg(feature = "mysql")]
+#[track_caller]
+pub fn column(url: &str, sql: &str) -> Vec<String> {
+    use diesel::{Connection, QueryableByName, RunQueryDsl, connection::SimpleConnection};
+    use diesel_async::{AsyncMysqlConnection, async_connection_wrapper::AsyncConnectionWrapper};
+    #[derive(QueryableByName)]
+    struct Cell {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        value: String,
+    }
+    // apart from the runtime that the caller may stand in
+    let work = || {
+        let mut conn = AsyncConnectionWrapper::<AsyncMysqlConnection>::establish(url).unwrap_or_else(|e| panic!("{url}: {e}"));
+        if !sql.starts_with("SELECT") {
+            conn.batch_execute(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+            return Vec::new();
+        }
+        let rows: Vec<Cell> = diesel::sql_query(sql).load(&mut conn).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        rows.into_iter().map(|row| row.value).collect()
+    };
+    std::thread::scope(|threads| threads.spawn(work).join().unwrap())
+}
+
+#[cfg(not(feature = "mysql"))]
+pub fn run(_: &str, _: &str) {
+    unreachable!("no server without the feature");
+}
