@@ -74,7 +74,7 @@ fn a_lock_that_is_held_for_a_while_is_waited_for_again() {
         });
         wait_for("the row is locked", || async {
             let locked = db
-                .read(async |c: &mut Conn| {
+                .write(async |c: &mut Conn| {
                     let rows = diesel::sql_query("SELECT id FROM t WHERE id = 1 FOR UPDATE SKIP LOCKED").execute(c).await?;
                     Ok::<_, StoreError>(rows == 0)
                 })

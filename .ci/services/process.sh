@@ -1,0 +1,67 @@
+# What the scripts beside this one share: one server process, known by its id and the time it was started,
+# so that nothing else is ever stopped. They set `name`, `state`, `port` and `log`, and define install and start.
+
+pid_file=$state/$name.pid
+
+apt_install() {
+  (($#)) || return 0
+  ((EUID == 0)) || { echo "please install: $*" >&2; return 1; }
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@" >/dev/null 2>&1
+}
+
+# When a process was started: an id that has been given to another one since is not ours.
+started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+alive() {
+  local pid
+  [[ -s $pid_file ]] && pid=$(cat "$pid_file") && kill -0 "$pid" 2>/dev/null && [[ $(started "$pid") == "$(cat "$pid_file.started" 2>/dev/null)" ]]
+}
+
+port_is_free() {
+  if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    echo "$name: port $port is taken by something else; set MYSQL_PORT" >&2
+    return 1
+  fi
+}
+
+launch() {
+  nohup setsid "$@" >>"$log" 2>&1 </dev/null &
+  echo $! >"$pid_file"
+  started $! >"$pid_file.started"
+}
+
+# A server of MySQL's protocol speaks first.
+until_greeted() {
+  for _ in $(seq 480); do
+    alive || break
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port" && timeout 2 head -c 8 <&3 | grep -aq '[0-9]') 2>/dev/null; then
+      echo "$name ready: mysql://root@127.0.0.1:$port"
+      return
+    fi
+    sleep 0.25
+  done
+  echo "$name did not start" >&2
+  tail -20 "$log" >&2
+  return 1
+}
+
+end_with() {
+  alive || { rm -f "$pid_file"; return 0; }
+  local pid
+  pid=$(cat "$pid_file")
+  kill "-$1" "$pid"
+  for _ in $(seq 240); do
+    kill -0 "$pid" 2>/dev/null || { rm -f "$pid_file"; return 0; }
+    sleep 0.1
+  done
+  kill -KILL "$pid"
+  rm -f "$pid_file"
+}
+
+command_install() { install; }
+command_start() { start; }
+command_stop() { end_with TERM; }
+command_kill() { end_with KILL; }
+command_status() { if alive; then echo "running $(cat "$pid_file")"; else echo stopped; return 3; fi; }
+command_usage() { echo "usage: $name.sh install|start|stop|kill|status" >&2; return 2; }

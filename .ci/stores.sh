@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# The same scenarios on the real servers, Oracle MySQL 8 and MariaDB 10.11, and what only a server can show:
+# conflicts, a schema that several instances change at once, a server that is killed under load.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+work=$(mktemp -d)
+service=
+
+clean_up() {
+  local code=$?
+  if [[ -n $service ]]; then bash "$service" stop || true; fi
+  rm -rf "$work"
+  exit "$code"
+}
+trap clean_up EXIT
+
+cargo() {
+  if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi
+}
+
+cargo test --locked --features mysql --test shop --no-run
+for name in ${STORES:-mysql8 mariadb}; do
+  service=.ci/services/$name.sh
+  export STATE_DIR=$work/$name MYSQL_PORT=${PORT:-33080}
+  chmod 755 "$work" # MariaDB's server drops root's rights
+  bash "$service" start
+  export TRADEPOST_TEST_MYSQL=mysql://root@127.0.0.1:$MYSQL_PORT TRADEPOST_TEST_MYSQL_SERVICE=$PWD/$service
+  echo "-- scenarios on $name"
+  cargo test --locked --features mysql --test shop -- scenarios:: --test-threads "${TEST_THREADS:-4}"
+  echo "-- $name itself"
+  # one after the other: among them is the one that kills the server
+  cargo test --locked --features mysql --test shop -- mysql:: --nocapture --test-threads 1 | tee "$work/said"
+  if grep -q '^skipped' "$work/said"; then
+    echo "a test on $name was skipped: nothing was shown" >&2
+    exit 1
+  fi
+  bash "$service" stop
+  service=
+done
