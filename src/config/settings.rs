@@ -239,7 +239,7 @@ impl Default for MySql {
         Self {
             connections: 16,
             connect_ms: 1000,
-            acquire_ms: 2000,
+            acquire_ms: 5000,
             statement_ms: 2000,
             transaction_ms: 5000,
             wait_seconds: 30,

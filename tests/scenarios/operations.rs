@@ -1,6 +1,6 @@
 //! What an operator uses: health, info, settings, log levels, metrics, documents, and the way down.
 
-use crate::support::process::{Process, tradepost};
+use crate::support::process::{Process, audit, tradepost};
 use crate::support::{Shape, Shop, on_system};
 use actix_web::http::Method;
 use serde_json::json;
@@ -117,9 +117,8 @@ fn sigterm_finishes_and_exits_with_0() {
             c.order(&[("t", 1)]).await.expect(201);
         }
         assert_eq!(process.terminate(), Some(0));
-        let audit = tradepost(&["audit", "--data", &data.path().to_string_lossy()]).output().unwrap();
-        let text = String::from_utf8_lossy(&audit.stdout).into_owned();
-        assert!(audit.status.success() && text.contains("20 placed") && text.contains("20 sold"), "{text}");
+        let (clean, text) = audit(data.path());
+        assert!(clean && text.contains("20 placed") && text.contains("20 sold"), "{text}");
     });
 }
 

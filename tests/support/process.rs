@@ -22,6 +22,14 @@ pub fn tradepost(args: &[&str]) -> Command {
     command
 }
 
+/// What `tradepost audit` says of the shop with this data folder: whether it is clean, and its words.
+pub fn audit(data: &Path) -> (bool, String) {
+    let mut command = tradepost(&["audit", "--data", &data.to_string_lossy()]);
+    let output = command.envs(Stores::of(data).environment()).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), text)
+}
+
 impl Process {
     /// Starts it on this data folder and waits until it answers.
     pub fn start(data: &Path, env: &[(&str, &str)]) -> Self {
@@ -68,10 +76,7 @@ impl Process {
 
     /// What `tradepost audit` says of its data: whether it is clean, and its words.
     pub fn audit(&self) -> (bool, String) {
-        let output =
-            tradepost(&["audit", "--data", &self.data.to_string_lossy()]).envs(Stores::of(&self.data).environment()).output().unwrap();
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (output.status.success(), text)
+        audit(&self.data)
     }
 }
 

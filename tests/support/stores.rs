@@ -2,10 +2,13 @@
 //! a server (`mysql://root:password@127.0.0.1:3306`), each in a fresh database there.
 
 use std::path::Path;
-use tradepost::config::{Secret, Settings};
+use tradepost::config::{MySql, Secret, Settings};
 
 /// Modules whose store may be on a server.
 pub const MODULES: [&str; 3] = ["inventory", "order", "notification"];
+
+/// Many tests share few cores: one that is slow for it is not in trouble. In milliseconds.
+const PATIENT: u64 = 30_000;
 
 /// The server to test against, if there is one.
 pub fn server() -> Option<String> {
@@ -51,7 +54,7 @@ impl Stores {
         let url = |module| self.url(module).map(Secret::new);
         (settings.inventory.store, settings.order.store, settings.notification.store) =
             (url("inventory"), url("order"), url("notification"));
-        settings.mysql.migrate = true;
+        settings.mysql = MySql { migrate: true, acquire_ms: PATIENT, statement_ms: PATIENT, transaction_ms: PATIENT, ..MySql::default() };
     }
 
     /// As settings of another process, in the environment's spelling.
@@ -59,7 +62,9 @@ impl Stores {
         let mut all: Vec<_> =
             self.0.iter().map(|(module, url)| (format!("TRADEPOST__{}__STORE", module.to_uppercase()), url.clone())).collect();
         if !all.is_empty() {
-            all.push(("TRADEPOST__MYSQL__MIGRATE".into(), "true".into()));
+            let set = |key: &str, value: String| (format!("TRADEPOST__MYSQL__{key}"), value);
+            all.push(set("MIGRATE", "true".into()));
+            all.extend(["ACQUIRE_MS", "STATEMENT_MS", "TRANSACTION_MS"].map(|key| set(key, PATIENT.to_string())));
         }
         all
     }

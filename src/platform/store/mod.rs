@@ -2,11 +2,13 @@
 
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod snapshot;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod types;
 
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use snapshot::{Row, Snapshot};
 
 use crate::platform::problem::Problem;

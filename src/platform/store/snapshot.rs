@@ -2,19 +2,32 @@
 
 use super::StoreError;
 use crate::config::StoreUrl;
-use diesel::deserialize::QueryableByName;
 
 /// A row that every backend compiled in can fill.
-#[cfg(not(feature = "mysql"))]
-pub trait Row: QueryableByName<diesel::sqlite::Sqlite> + 'static {}
-#[cfg(not(feature = "mysql"))]
-impl<T: QueryableByName<diesel::sqlite::Sqlite> + 'static> Row for T {}
+pub trait Row: sqlite::Row + mysql::Row + 'static {}
+impl<T: sqlite::Row + mysql::Row + 'static> Row for T {}
 
-/// A row that every backend compiled in can fill.
-#[cfg(feature = "mysql")]
-pub trait Row: QueryableByName<diesel::sqlite::Sqlite> + QueryableByName<diesel::mysql::Mysql> + 'static {}
-#[cfg(feature = "mysql")]
-impl<T: QueryableByName<diesel::sqlite::Sqlite> + QueryableByName<diesel::mysql::Mysql> + 'static> Row for T {}
+mod sqlite {
+    #[cfg(feature = "sqlite")]
+    pub trait Row: diesel::deserialize::QueryableByName<diesel::sqlite::Sqlite> {}
+    #[cfg(feature = "sqlite")]
+    impl<T: diesel::deserialize::QueryableByName<diesel::sqlite::Sqlite>> Row for T {}
+    #[cfg(not(feature = "sqlite"))]
+    pub trait Row {}
+    #[cfg(not(feature = "sqlite"))]
+    impl<T> Row for T {}
+}
+
+mod mysql {
+    #[cfg(feature = "mysql")]
+    pub trait Row: diesel::deserialize::QueryableByName<diesel::mysql::Mysql> {}
+    #[cfg(feature = "mysql")]
+    impl<T: diesel::deserialize::QueryableByName<diesel::mysql::Mysql>> Row for T {}
+    #[cfg(not(feature = "mysql"))]
+    pub trait Row {}
+    #[cfg(not(feature = "mysql"))]
+    impl<T> Row for T {}
+}
 
 /// It is never created or changed. Reading blocks: not for use inside an asynchronous runtime.
 pub enum Snapshot {

@@ -37,8 +37,12 @@ async fn find_locked(c: &mut Conn, id: i64) -> Result<Row, InventoryError> {
 
 /// The rows of these SKUs, by SKU.
 pub(super) async fn rows(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<String, Row>, StoreError> {
-    let rows = stock::table.filter(stock::sku_code.eq_any(wanted.keys()).and(stock::removed.eq(false)));
-    let rows: Vec<Row> = rows.select(Row::as_select()).load(c).await?;
+    let kept = stock::table.filter(stock::removed.eq(false)).select(Row::as_select());
+    let rows: Vec<Row> = match wanted.keys().next() {
+        // its statement is always the same, and prepared once
+        Some(sku) if wanted.len() == 1 => kept.filter(stock::sku_code.eq(sku)).load(c).await?,
+        _ => kept.filter(stock::sku_code.eq_any(wanted.keys())).load(c).await?,
+    };
     Ok(rows.into_iter().map(|row| (row.sku_code.clone(), row)).collect())
 }
 
