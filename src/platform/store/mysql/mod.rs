@@ -15,8 +15,10 @@ mod snapshot;
 mod tests;
 
 // what is written against a connection is compiled once a backend
+#[allow(clippy::duplicate_mod, reason = "once a backend")]
 #[path = "../../inbox.rs"]
 pub mod inbox;
+#[allow(clippy::duplicate_mod, reason = "once a backend")]
 #[path = "../../outbox.rs"]
 pub mod outbox;
 
