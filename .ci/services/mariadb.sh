@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # MariaDB 10.11 (Debian's mariadb-server) as a private instance on loopback. Needs apt-get as root to install it.
-# usage: mariadb.sh install|start|stop|kill|status    env: STATE_DIR MYSQL_PORT
+# usage: mariadb.sh install|start|stop|kill|status    env: STATE_DIR MYSQL_PORT FLUSH
+# FLUSH is innodb_flush_log_at_trx_commit: 1, the default, makes each commit durable by an fsync.
 set -euo pipefail
 name=mariadb
 state=${STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/$name}
@@ -27,10 +28,10 @@ start() {
     mariadb-install-db --no-defaults "${user[@]}" --datadir="$state/data" --auth-root-authentication-method=normal --skip-test-db \
       >"$state/init.log" 2>&1
   fi
-  # loopback only, a throw-away: root without a password. Every commit is durable, as in a real shop
+  # loopback only, a throw-away: root without a password
   launch mariadbd --no-defaults "${user[@]}" --datadir="$state/data" --socket="$state/my.sock" --pid-file="$state/own.pid" \
     --bind-address=127.0.0.1 --port="$port" --character-set-server=utf8mb4 --innodb-buffer-pool-size=64M --max-connections=600 \
-    --performance-schema=OFF --innodb-flush-log-at-trx-commit=1
+    --performance-schema=OFF --innodb-flush-log-at-trx-commit="${FLUSH:-1}"
   until_greeted
 }
 

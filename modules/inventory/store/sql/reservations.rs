@@ -32,11 +32,14 @@ fn state_of(text: &str) -> Result<ReservationState, StoreError> {
     }
 }
 
-/// Locked: what is decided by it stays so.
-async fn find(c: &mut Conn, order: Uuid) -> Result<Option<(ReservationState, Quantities)>, StoreError> {
+fn kept((state, lines): (String, String)) -> Result<(ReservationState, Quantities), StoreError> {
+    Ok((state_of(&state)?, types::from_json(&lines)?))
+}
+
+/// To decide on: nobody else changes it meanwhile.
+async fn find_locked(c: &mut Conn, order: Uuid) -> Result<Option<(ReservationState, Quantities)>, StoreError> {
     let row = locked!(reservations::table.find(order.to_string()).select((reservations::state, reservations::lines)));
-    let row: Option<(String, String)> = row.first(c).await.optional()?;
-    row.map(|(state, lines)| Ok((state_of(&state)?, types::from_json(&lines)?))).transpose()
+    row.first(c).await.optional()?.map(kept).transpose()
 }
 
 async fn set_state(c: &mut Conn, order: Uuid, state: &str) -> Result<(), StoreError> {
@@ -65,8 +68,8 @@ pub(super) async fn reserve(
     trace: Trace,
 ) -> Result<Reservation, StoreError> {
     if !insert(c, order, HELD, lines, expires_at).await? {
-        let (state, _) = find(c, order).await?.ok_or_else(|| StoreError::Broken(format!("no reservation for order {order}")))?;
-        return Ok(Reservation { state, stock: StockCheck::default() });
+        let state: String = reservations::table.find(order.to_string()).select(reservations::state).first(c).await?;
+        return Ok(Reservation { state: state_of(&state)?, stock: StockCheck::default() });
     }
     for _ in 0..ATTEMPTS {
         if let Some(left) = hold_all(c, lines).await? {
@@ -155,7 +158,7 @@ pub(super) async fn commit(c: &mut Conn, orders: &[Uuid]) -> Result<BTreeMap<Uui
 }
 
 pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<ReservationState, StoreError> {
-    match find(c, order).await? {
+    match find_locked(c, order).await? {
         // a reservation that is still on its way must not be held when it arrives
         None => {
             insert(c, order, RELEASED, &Quantities::new(), 0).await?;
