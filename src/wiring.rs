@@ -246,7 +246,7 @@ fn build_order(
 pub fn revert(settings: &Settings, chosen: &[Module]) -> Result<Vec<String>, StartError> {
     let mut reverted = Vec::new();
     for module in chosen {
-        let version = match module {
+        let version: Option<String> = match module {
             #[cfg(feature = "inventory")]
             Module::Inventory => crate::shop::inventory::revert(settings)?,
             #[cfg(feature = "order")]

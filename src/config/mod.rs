@@ -12,7 +12,7 @@ pub use settings::*;
 
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Settings with where each key came from, for the settings page.
 #[derive(Debug, Clone)]
@@ -130,7 +130,7 @@ fn flatten(prefix: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
 pub enum StoreUrl {
     /// A file.
     #[cfg(feature = "sqlite")]
-    Sqlite(PathBuf),
+    Sqlite(std::path::PathBuf),
     /// A database on a server, MySQL or MariaDB.
     #[cfg(feature = "mysql")]
     MySql(Secret),
@@ -170,7 +170,7 @@ impl Settings {
 
     #[cfg(feature = "sqlite")]
     fn embedded(&self, _: &str, path: &str) -> Result<StoreUrl, String> {
-        Ok(StoreUrl::Sqlite(PathBuf::from(path.replace("{data.dir}", &self.data.dir.to_string_lossy()))))
+        Ok(StoreUrl::Sqlite(std::path::PathBuf::from(path.replace("{data.dir}", &self.data.dir.to_string_lossy()))))
     }
 
     #[cfg(not(feature = "sqlite"))]

@@ -33,35 +33,41 @@ pub type Conn = SyncConnectionWrapper<SqliteConnection, Inline>;
 /// diesel's name of this backend.
 pub type Backend = Sqlite;
 
-/// The rows of a query, locked until the transaction ends: there is one writer, so they are.
-macro_rules! locked {
-    ($query:expr) => {
-        $query
-    };
+/// Where this backend's SQL differs from the others'.
+#[allow(unused_macros, unused_imports, reason = "which of them are used depends on the modules compiled in")]
+mod sql {
+    /// The rows of a query, locked until the transaction ends: there is one writer, so they are.
+    macro_rules! locked {
+        ($query:expr) => {
+            $query
+        };
+    }
+    /// The same, without those that another transaction has locked: there is none.
+    macro_rules! claimed {
+        ($query:expr) => {
+            $query
+        };
+    }
+    /// Runs an update of at most one row. `None`: there was no such row. `Some(Some(_))`: what the column is now.
+    macro_rules! update_returning {
+        ($conn:expr, $update:expr, $column:expr) => {
+            $update.returning($column).get_result($conn).await.optional()?.map(Some)
+        };
+    }
+    /// Inserts rows; answers their ids, in their order. There is no insert of several rows here.
+    macro_rules! insert_returning_ids {
+        ($conn:expr, $table:expr, $rows:expr, $id:expr) => {{
+            let mut ids: Vec<i64> = Vec::new();
+            for row in $rows {
+                ids.push(diesel::insert_into($table).values(row).returning($id).get_result($conn).await?);
+            }
+            ids
+        }};
+    }
+    pub(crate) use {claimed, insert_returning_ids, locked, update_returning};
 }
-/// The same, without those that another transaction has locked: there is none.
-macro_rules! claimed {
-    ($query:expr) => {
-        $query
-    };
-}
-/// Runs an update of at most one row. `None`: there was no such row. `Some(Some(_))`: what the column is now.
-macro_rules! update_returning {
-    ($conn:expr, $update:expr, $column:expr) => {
-        $update.returning($column).get_result($conn).await.optional()?.map(Some)
-    };
-}
-/// Inserts rows; answers their ids, in their order. There is no insert of several rows here.
-macro_rules! insert_returning_ids {
-    ($conn:expr, $table:expr, $rows:expr, $id:expr) => {{
-        let mut ids: Vec<i64> = Vec::new();
-        for row in $rows {
-            ids.push(diesel::insert_into($table).values(row).returning($id).get_result($conn).await?);
-        }
-        ids
-    }};
-}
-pub(crate) use {claimed, insert_returning_ids, locked, update_returning};
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use sql::*;
 
 /// diesel-async's hook for where statements run: right here, on the calling thread.
 pub struct Inline;
@@ -342,60 +348,5 @@ fn run<T, E: From<StoreError>>(conn: &mut Conn, work: &impl AsyncFn(&mut Conn) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use diesel::sql_types::{BigInt, Text};
-    use diesel_async::RunQueryDsl;
-
-    const NONE: EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/bus/sqlite");
-
-    #[derive(diesel::QueryableByName)]
-    struct Count {
-        #[diesel(sql_type = BigInt)]
-        n: i64,
-    }
-
-    async fn count(db: &Db) -> i64 {
-        db.read(async |c| Ok::<_, StoreError>(diesel::sql_query("SELECT count(*) AS n FROM t").get_result::<Count>(c).await?.n))
-            .await
-            .unwrap()
-    }
-
-    fn open() -> (tempfile::TempDir, Db) {
-        let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&dir.path().join("t.db"), NONE).unwrap();
-        (dir, db)
-    }
-
-    #[tokio::test]
-    async fn a_failed_request_is_undone_alone_among_a_group() {
-        let (_dir, db) = open();
-        db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT PRIMARY KEY)").execute(c).await?)).await.unwrap();
-        let writes = (0..200).map(|i| {
-            let db = db.clone();
-            async move {
-                db.write(async move |c| {
-                    let key = if i % 2 == 0 { i } else { 0 };
-                    diesel::sql_query("INSERT INTO t VALUES (?)").bind::<Text, _>(format!("other-{i}")).execute(c).await?;
-                    diesel::sql_query("INSERT INTO t VALUES (?)").bind::<Text, _>(format!("{key}")).execute(c).await?;
-                    Ok::<_, StoreError>(())
-                })
-                .await
-            }
-        });
-        let results = futures_util::future::join_all(writes).await;
-        let ok = results.iter().filter(|r| r.is_ok()).count();
-        assert_eq!(ok, 100);
-        assert!(results.iter().filter_map(|r| r.as_ref().err()).all(|e| matches!(e, StoreError::Taken(_))));
-        assert_eq!(count(&db).await, 200);
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_a_request_is_its_own_failure() {
-        let (_dir, db) = open();
-        let failed = db.write(async |_| -> Result<(), StoreError> { panic!("on purpose") }).await;
-        assert!(matches!(failed, Err(StoreError::Broken(_))));
-        db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await.unwrap();
-        assert_eq!(count(&db).await, 0);
-    }
-}
+#[path = "sqlite_tests.rs"]
+mod tests;

@@ -43,44 +43,50 @@ pub type Conn = AsyncMysqlConnection;
 /// diesel's name of this backend.
 pub type Backend = diesel::mysql::Mysql;
 
-/// The rows of a query, locked until the transaction ends: nobody else changes what was decided on.
-macro_rules! locked {
-    ($query:expr) => {
-        $query.for_update()
-    };
-}
-/// The same, without those that another transaction has locked.
-macro_rules! claimed {
-    ($query:expr) => {
-        $query.for_update().skip_locked()
-    };
-}
-/// Runs an update of at most one row. `None`: there was no such row. `Some(None)`: it was changed, and
-/// this backend does not say to what.
-macro_rules! update_returning {
-    ($conn:expr, $update:expr, $column:expr) => {{
-        let _ = $column;
-        ($update.execute($conn).await? > 0).then_some(None)
-    }};
-}
-/// Inserts rows; answers their ids, in their order.
-macro_rules! insert_returning_ids {
-    ($conn:expr, $table:expr, $rows:expr, $id:expr) => {{
-        let (_, mut rows) = ($id, $rows);
-        let count = rows.len();
-        match rows.pop() {
-            // alone, its statement is always the same, and prepared once
-            Some(row) if count == 1 => diesel::insert_into($table).values(row).execute($conn).await?,
-            Some(row) => {
-                rows.push(row);
-                diesel::insert_into($table).values(rows).execute($conn).await?
-            }
-            None => 0,
+/// Where this backend's SQL differs from the others'.
+#[allow(unused_macros, unused_imports, reason = "which of them are used depends on the modules compiled in")]
+mod sql {
+    /// The rows of a query, locked until the transaction ends: nobody else changes what was decided on.
+    macro_rules! locked {
+        ($query:expr) => {
+            $query.for_update()
         };
-        $crate::platform::store::mysql::inserted_ids($conn, count).await?
-    }};
+    }
+    /// The same, without those that another transaction has locked.
+    macro_rules! claimed {
+        ($query:expr) => {
+            $query.for_update().skip_locked()
+        };
+    }
+    /// Runs an update of at most one row. `None`: there was no such row. `Some(None)`: it was changed, and
+    /// this backend does not say to what.
+    macro_rules! update_returning {
+        ($conn:expr, $update:expr, $column:expr) => {{
+            let _ = $column;
+            ($update.execute($conn).await? > 0).then_some(None)
+        }};
+    }
+    /// Inserts rows; answers their ids, in their order.
+    macro_rules! insert_returning_ids {
+        ($conn:expr, $table:expr, $rows:expr, $id:expr) => {{
+            let (_, mut rows) = ($id, $rows);
+            let count = rows.len();
+            match rows.pop() {
+                // alone, its statement is always the same, and prepared once
+                Some(row) if count == 1 => diesel::insert_into($table).values(row).execute($conn).await?,
+                Some(row) => {
+                    rows.push(row);
+                    diesel::insert_into($table).values(rows).execute($conn).await?
+                }
+                None => 0,
+            };
+            $crate::platform::store::mysql::inserted_ids($conn, count).await?
+        }};
+    }
+    pub(crate) use {claimed, insert_returning_ids, locked, update_returning};
 }
-pub(crate) use {claimed, insert_returning_ids, locked, update_returning};
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use sql::*;
 
 /// Transactions waiting for the thread at most; beyond that, callers wait to be let in.
 const MAX_QUEUE: usize = 4096;
@@ -289,7 +295,7 @@ struct Step {
 
 /// The ids that this connection's last insert of so many rows was given: InnoDB hands those of one
 /// statement out in a row.
-pub(crate) async fn inserted_ids(conn: &mut Conn, rows: usize) -> diesel::QueryResult<Vec<i64>> {
+pub async fn inserted_ids(conn: &mut Conn, rows: usize) -> diesel::QueryResult<Vec<i64>> {
     use diesel_async::RunQueryDsl;
     let first: i64 = diesel::select(last_insert_id()).get_result(conn).await?;
     if rows == 1 {
