@@ -253,7 +253,10 @@ pub fn revert(settings: &Settings, chosen: &[Module]) -> Result<Vec<String>, Sta
             Module::Order => crate::shop::order::revert(settings)?,
             #[cfg(feature = "notification")]
             Module::Notification => crate::shop::notification::revert(settings)?,
-            _ => None,
+            _ => {
+                let _ = settings;
+                None
+            }
         };
         reverted.extend(version.map(|version| format!("{} {version}", module.name())));
     }
