@@ -224,7 +224,7 @@ pub struct MySql {
     pub connect_ms: u64,
     /// How long a transaction waits for a free connection, in milliseconds.
     pub acquire_ms: u64,
-    /// Longest time for one statement and for one wait for a lock, in milliseconds.
+    /// Longest time for one statement, and beside it for its wait for locks, in milliseconds.
     pub statement_ms: u64,
     /// Longest time for a transaction with all its repetitions, in milliseconds.
     pub transaction_ms: u64,

@@ -23,12 +23,14 @@ const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
     SET SESSION lc_messages = 'en_US', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 
 /// Limits for a session that serves requests. MySQL and MariaDB read one of the comments each; MySQL's
-/// limit is for SELECT alone, the wait for locks is limited on both.
+/// limit is for SELECT alone. Both count the wait for locks, which has a limit of its own and is no reason
+/// to end a statement: what waited in vain is run again.
 fn limits(settings: &MySql) -> String {
-    let ms = settings.statement_ms.max(1);
+    let lock_seconds = settings.statement_ms.div_ceil(1000).max(1);
+    let ms = settings.statement_ms + lock_seconds * 1000;
     format!(
         "{SESSION}, innodb_lock_wait_timeout = {} /*!80000 , max_execution_time = {ms} */ /*M!100100 , max_statement_time = {} */",
-        ms.div_ceil(1000),
+        lock_seconds,
         ms as f64 / 1000.0
     )
 }
