@@ -187,7 +187,7 @@ pub(super) async fn insert(
         orders::lease_until.eq(lease_until),
         orders::created_at.eq(now),
     );
-    let ids = insert_returning_ids!(c, orders::table, vec![row], orders::id);
+    let ids = insert_returning_ids!(c, orders::table, [row], orders::id);
     let id = ids.into_iter().next().ok_or_else(|| StoreError::Broken("an order was given no id".into()))?;
     let row = |line: &NewLine| {
         (

@@ -69,7 +69,7 @@ mod sql {
     /// Inserts rows; answers their ids, in their order.
     macro_rules! insert_returning_ids {
         ($conn:expr, $table:expr, $rows:expr, $id:expr) => {{
-            let (_, mut rows) = ($id, $rows);
+            let (_, mut rows) = ($id, $rows.into_iter().collect::<Vec<_>>());
             let count = rows.len();
             match rows.pop() {
                 // alone, its statement is always the same, and prepared once
