@@ -25,8 +25,8 @@ pub struct Actuator {
     pub modules: Vec<&'static str>,
     /// Health of each part.
     pub checks: Vec<(&'static str, Check)>,
-    /// For dead letters.
-    pub bus: Arc<dyn Bus>,
+    /// For dead letters; none where no module of this process has events.
+    pub bus: Option<Arc<dyn Bus>>,
 }
 
 const LINKS: [&str; 8] = ["health", "info", "prometheus", "env", "loggers", "deadletters", "circuitbreakers", "health/liveness"];
@@ -56,10 +56,10 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
     let replay =
         Endpoint::raw("actuator", "replay", Method::POST, "/actuator/deadletters/{id}/replay", Access::Admin, move |_, request, _| {
             let bus = bus.clone();
-            async move { replay(bus.as_ref(), &request).await }
+            async move { replay(some(bus.as_ref())?, &request).await }
         });
     vec![
-        get("links", "/actuator", Access::Public, |_, request| Box::pin(async move { links(&request) })),
+        get("links", "/actuator", Access::Public, |a, request| Box::pin(async move { links(&a, &request) })),
         get("health", "/actuator/health", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
         get("readiness", "/actuator/health/readiness", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
         get("liveness", "/actuator/health/liveness", Access::Public, |_, _| {
@@ -77,11 +77,11 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
 
 type Answer = futures_util::future::LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
 
-fn links(request: &HttpRequest) -> Result<HttpResponse, Problem> {
+fn links(actuator: &Actuator, request: &HttpRequest) -> Result<HttpResponse, Problem> {
     let info = request.connection_info();
     let base = format!("{}://{}/actuator", info.scheme(), info.host());
     let mut links = Map::from_iter([("self".to_string(), json!({ "href": base, "templated": false }))]);
-    for name in LINKS {
+    for name in LINKS.into_iter().filter(|name| *name != "deadletters" || actuator.bus.is_some()) {
         links.insert(name.replace('/', "-"), json!({ "href": format!("{base}/{name}"), "templated": false }));
     }
     Ok(HttpResponse::Ok().json(json!({ "_links": links })))
@@ -160,8 +160,14 @@ fn set_logger(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// The bus, or who to ask instead: answered after the role was checked, as everywhere.
+fn some(bus: Option<&Arc<dyn Bus>>) -> Result<&dyn Bus, Problem> {
+    let none = || Problem::new(404, "no module with events runs in this process; ask that of product, inventory, order or notification");
+    bus.map(Arc::as_ref).ok_or_else(none)
+}
+
 async fn dead_letters(actuator: &Actuator) -> Result<HttpResponse, Problem> {
-    let letters = actuator.bus.dead_letters(1000).await?;
+    let letters = some(actuator.bus.as_ref())?.dead_letters(1000).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(serde_json::to_vec(&letters).map_err(Problem::internal)?))
 }
 

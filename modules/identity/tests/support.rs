@@ -3,7 +3,6 @@
 use super::super::{Built, build, keys};
 use crate::config::{Settings, User};
 use crate::platform::auth::Authenticator;
-use crate::platform::bus::local::LocalBus;
 use crate::platform::files::Folder;
 use crate::platform::host::{Host, StartError};
 use crate::platform::web::{Edge, configure};
@@ -53,7 +52,7 @@ impl Desk {
         build(&Host {
             settings: Arc::new(self.settings.clone()),
             public_url: self.url.clone(),
-            bus: Arc::new(LocalBus::open(&self.dir.path().join("bus.db")).unwrap()),
+            bus: None,
             metrics: prometheus::Registry::new(),
             draining: Default::default(),
         })
