@@ -68,8 +68,8 @@ impl Module {
         }
     }
 
-    /// Whether it keeps data in a store, and so has events on a bus.
-    pub fn keeps_data(self) -> bool {
+    /// Whether it tells or hears events, and so needs a bus: whoever owns data does.
+    pub fn has_events(self) -> bool {
         match self {
             Module::Registry | Module::Gateway | Module::Identity => false,
             Module::Product | Module::Inventory | Module::Order | Module::Notification => true,

@@ -103,9 +103,9 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     })
 }
 
-/// Registers the modules of a process that was told which to run; one that runs all is looked for by nobody.
+/// Registers the modules of a process that is a part; one that runs all, untold, is looked for by nobody.
 fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], address: SocketAddr) -> Option<Registrations> {
-    if settings.server.modules.is_empty() {
+    if settings.server.modules.is_empty() && chosen.len() == Module::ALL.len() {
         return None;
     }
     let registry = &settings.registry;
@@ -144,8 +144,10 @@ fn towards(servers: &Servers) -> Option<std::net::IpAddr> {
 }
 
 fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Result<Host, StartError> {
-    make_private(&settings.data.dir)?;
-    let bus = wiring::bus(&settings, chosen)?;
+    if chosen.iter().any(|module| keeps_files(*module, &settings)) {
+        make_private(&settings.data.dir)?;
+    }
+    let bus = if chosen.iter().any(|module| module.has_events()) { Some(wiring::bus(&settings)?) } else { None };
     Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })
 }
 
@@ -260,6 +262,15 @@ pub fn start_log(loaded: &Loaded) -> Result<(), StartError> {
         LogFormat::Json => Some(true),
     };
     telemetry::start(&loaded.settings.log.level, json).map_err(StartError)
+}
+
+/// Whether it keeps anything in the data folder: who does not also runs where nothing can be written.
+fn keeps_files(module: Module, settings: &Settings) -> bool {
+    match module {
+        Module::Gateway => false,
+        Module::Registry => settings.registry.password.is_none(),
+        _ => true,
+    }
 }
 
 /// The data folder is the shop's alone: it holds customers' data and the issuer's keys.

@@ -258,14 +258,11 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
 
 const BUSES: &str = if cfg!(feature = "sqlite") { "local://" } else { "none; build with --features sqlite" };
 
-/// Opens the bus that settings name, where one of these modules has events.
-pub fn bus(settings: &Settings, chosen: &[Module]) -> Result<Option<Arc<dyn Bus>>, StartError> {
-    if !chosen.iter().any(|module| module.keeps_data()) {
-        return Ok(None);
-    }
+/// Opens the bus that settings name.
+pub fn bus(settings: &Settings) -> Result<Arc<dyn Bus>, StartError> {
     match settings.bus.url.as_str() {
         #[cfg(feature = "sqlite")]
-        "local://" => Ok(Some(Arc::new(crate::platform::bus::local::LocalBus::open(&settings.data.dir.join("bus.db"))?))),
+        "local://" => Ok(Arc::new(crate::platform::bus::local::LocalBus::open(&settings.data.dir.join("bus.db"))?)),
         other => Err(StartError(format!("bus.url: `{other}` is not among the buses compiled in: {BUSES}"))),
     }
 }

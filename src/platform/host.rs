@@ -28,7 +28,7 @@ pub struct Host {
 impl Host {
     /// The bus, for a module that cannot do without.
     pub fn bus(&self) -> Result<Arc<dyn Bus>, StartError> {
-        self.bus.clone().ok_or_else(|| StartError("this process has no bus; one is opened where a module keeps data".into()))
+        self.bus.clone().ok_or_else(|| StartError("this process has no bus: none of its modules is known to have events".into()))
     }
 }
 
