@@ -30,7 +30,7 @@ static KEY: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(super) struct Desk {
-    pub(super) dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     pub(super) settings: Settings,
     pub(super) url: String,
 }
@@ -40,7 +40,7 @@ impl Desk {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.data.dir = dir.path().join("data");
-        Self { dir, settings, url: "http://127.0.0.1:5294".into() }
+        Self { _dir: dir, settings, url: "http://127.0.0.1:5294".into() }
     }
 
     pub(super) fn with_key(self) -> Self {

@@ -108,7 +108,8 @@ impl JwtVerifier for Rsa {
     }
 }
 
-#[cfg(all(test, feature = "identity"))]
+#[cfg(feature = "identity")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use jsonwebtoken::{EncodingKey, Header, Validation, decode, encode};
