@@ -5,12 +5,12 @@ use crate::support::client::REALM;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// The realm's keys are the same for all tests: they take turns.
-static TURN: Mutex<()> = Mutex::new(());
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Where the Keycloak is, as `.ci/keycloak.sh` tells.
 fn base() -> String {
@@ -50,7 +50,7 @@ impl Realm {
 
     /// By this address, which becomes part of its tokens.
     pub async fn at(base: &str) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = TURN.lock().await;
         let password = std::env::var("KC_ADMIN_PASSWORD").unwrap();
         let form = [("grant_type", "password"), ("client_id", "admin-cli"), ("username", "admin"), ("password", password.as_str())];
         let token = grant(&format!("{base}/realms/master"), &form).await.unwrap();

@@ -49,12 +49,17 @@ impl Client {
 
     /// With tokens of this issuer.
     pub async fn login_at(issuer: &str, url: &str) -> Self {
-        let connector = awc::Connector::new().limit(512);
-        let http = awc::Client::builder().connector(connector).timeout(std::time::Duration::from_secs(60)).disable_redirects().finish();
-        let mut client = Self { url: url.into(), admin: String::new(), alice: String::new(), issuer: issuer.into(), http };
+        let mut client = Self::with_tokens(issuer, url, Default::default());
         client.admin = client.token("admin").await;
         client.alice = client.token("alice").await;
         client
+    }
+
+    /// With these tokens, admin's and alice's.
+    pub fn with_tokens(issuer: &str, url: &str, [admin, alice]: [String; 2]) -> Self {
+        let connector = awc::Connector::new().limit(512);
+        let http = awc::Client::builder().connector(connector).timeout(std::time::Duration::from_secs(60)).disable_redirects().finish();
+        Self { url: url.into(), admin, alice, issuer: issuer.into(), http }
     }
 
     /// An access token of a demo user, by the password grant.

@@ -6,7 +6,9 @@ pub mod process;
 use client::Client;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 use tradepost::config::{Identity, Loaded, PeerMode, Secret, Settings};
 use tradepost::modules::Module;
 use tradepost::serve::{self, Running};
@@ -159,11 +161,19 @@ impl Shop {
     }
 }
 
+/// With the issuer's tokens. Those of a real one serve many tests: it takes its time to check a password,
+/// and refuses logins of one user side by side.
 async fn login(settings: &Settings, url: &str) -> Client {
-    match &settings.identity.issuer {
-        Some(issuer) => Client::login_at(issuer, url).await,
-        None => Client::login(url).await,
+    static TOKENS: Mutex<Option<(Instant, String, [String; 2])>> = Mutex::const_new(None);
+    const FRESH: Duration = Duration::from_secs(60);
+    let Some(issuer) = &settings.identity.issuer else { return Client::login(url).await };
+    let mut kept = TOKENS.lock().await;
+    if let Some((_, _, tokens)) = kept.as_ref().filter(|(since, whose, _)| since.elapsed() < FRESH && whose == issuer) {
+        return Client::with_tokens(issuer, url, tokens.clone());
     }
+    let client = Client::login_at(issuer, url).await;
+    *kept = Some((Instant::now(), issuer.clone(), [client.admin.clone(), client.alice.clone()]));
+    client
 }
 
 /// Waits for a condition; fails with what it last said.
