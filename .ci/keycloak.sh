@@ -23,4 +23,4 @@ run() {
   grep -qE '^test result: ok\. [1-9]' "$STATE_DIR/tests"
 }
 run security::keycloak -- --ignored --nocapture
-TRADEPOST_TEST_ISSUER=$TRADEPOST_TEST_KEYCLOAK/realms/spring-cloud-microservices-realm run split -- scenarios
+TRADEPOST_TEST_ISSUER=$TRADEPOST_TEST_KEYCLOAK/realms/spring-cloud-microservices-realm run scenarios -- --skip ::local --skip ::loopback
