@@ -52,13 +52,7 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
             set_logger(request.match_info().get("name").unwrap_or_default(), &body)
         },
     );
-    let bus = actuator.bus.clone();
-    let replay =
-        Endpoint::raw("actuator", "replay", Method::POST, "/actuator/deadletters/{id}/replay", Access::Admin, move |_, request, _| {
-            let bus = bus.clone();
-            async move { replay(some(bus.as_ref())?, &request).await }
-        });
-    vec![
+    let mut endpoints = vec![
         get("links", "/actuator", Access::Public, |a, request| Box::pin(async move { links(&a, &request) })),
         get("health", "/actuator/health", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
         get("readiness", "/actuator/health/readiness", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
@@ -69,10 +63,25 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
         get("env", "/actuator/env", Access::Admin, |a, _| Box::pin(async move { env(&a) })),
         get("loggers", "/actuator/loggers", Access::Admin, |_, _| Box::pin(async { Ok(loggers_all()) })),
         get("logger", "/actuator/loggers/{name}", Access::Admin, |_, request| Box::pin(async move { Ok(logger(&request)) })),
-        get("deadletters", "/actuator/deadletters", Access::Admin, |a, _| Box::pin(async move { dead_letters(&a).await })),
         loggers,
-        replay,
-    ]
+    ];
+    endpoints.extend(actuator.bus.as_ref().into_iter().flat_map(letters));
+    endpoints
+}
+
+/// Dead letters, where there is a bus.
+fn letters(bus: &Arc<dyn Bus>) -> [Endpoint; 2] {
+    let (listed, replayed) = (bus.clone(), bus.clone());
+    let list = Endpoint::raw("actuator", "deadletters", Method::GET, "/actuator/deadletters", Access::Admin, move |_, _, _| {
+        let bus = listed.clone();
+        async move { dead_letters(bus.as_ref()).await }
+    });
+    let path = "/actuator/deadletters/{id}/replay";
+    let replay = Endpoint::raw("actuator", "replay", Method::POST, path, Access::Admin, move |_, request, _| {
+        let bus = replayed.clone();
+        async move { replay(bus.as_ref(), &request).await }
+    });
+    [list, replay]
 }
 
 type Answer = futures_util::future::LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
@@ -160,14 +169,8 @@ fn set_logger(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The bus, or who to ask instead: answered after the role was checked, as everywhere.
-fn some(bus: Option<&Arc<dyn Bus>>) -> Result<&dyn Bus, Problem> {
-    let none = || Problem::new(404, "no module with events runs in this process; ask that of product, inventory, order or notification");
-    bus.map(Arc::as_ref).ok_or_else(none)
-}
-
-async fn dead_letters(actuator: &Actuator) -> Result<HttpResponse, Problem> {
-    let letters = some(actuator.bus.as_ref())?.dead_letters(1000).await?;
+async fn dead_letters(bus: &dyn Bus) -> Result<HttpResponse, Problem> {
+    let letters = bus.dead_letters(1000).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(serde_json::to_vec(&letters).map_err(Problem::internal)?))
 }
 
