@@ -1,6 +1,9 @@
 package shop.interop;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
@@ -21,9 +24,9 @@ public class ServerInterop {
 
     private static void check(Checks checks) throws Exception {
         Path data = Files.createTempDirectory(Path.of(System.getProperty("work")), "server");
-        ConfigurableApplicationContext server = start(0);
-        int port = Integer.parseInt(server.getEnvironment().getProperty("local.server.port", "0"));
-        Run run = new Run(checks, data, "http://127.0.0.1:" + port + "/eureka", new LinkedHashMap<>(), new HashMap<>());
+        int port = freePort();
+        ConfigurableApplicationContext server = start(port);
+        Run run = new Run(checks, data, registry(port), new LinkedHashMap<>(), new HashMap<>());
         run.startAll();
         run.registrations();
         run.orders();
@@ -36,13 +39,24 @@ public class ServerInterop {
         run.departures();
     }
 
-    /** With caches off and quick evictions, so that what is seen is what is. */
+    /** Chosen beforehand: the server must know that it is its own only peer, and comes back at the same address. */
+    private static int freePort() throws IOException {
+        try (ServerSocket socket = new ServerSocket(0, 0, InetAddress.getLoopbackAddress())) {
+            return socket.getLocalPort();
+        }
+    }
+
+    private static String registry(int port) {
+        return "http://127.0.0.1:" + port + "/eureka";
+    }
+
+    /** With short caches and quick evictions, so that what is seen is what is. */
     private static ConfigurableApplicationContext start(int port) {
         return new SpringApplicationBuilder(ServerInterop.class).run(
             "--server.port=" + port, "--server.address=127.0.0.1", "--spring.main.banner-mode=off", "--logging.level.root=WARN",
             "--spring.application.name=eureka", "--eureka.instance.hostname=127.0.0.1",
-            "--eureka.client.register-with-eureka=false", "--eureka.client.fetch-registry=false",
-            "--eureka.server.use-read-only-response-cache=false", "--eureka.server.enable-self-preservation=false",
+            "--eureka.client.service-url.defaultZone=" + registry(port), "--eureka.client.register-with-eureka=false", "--eureka.client.fetch-registry=false",
+            "--eureka.server.response-cache-auto-expiration-in-seconds=1", "--eureka.server.use-read-only-response-cache=false", "--eureka.server.enable-self-preservation=false",
             "--eureka.server.eviction-interval-timer-in-ms=1000", "--eureka.server.wait-time-in-ms-when-sync-empty=0");
     }
 
