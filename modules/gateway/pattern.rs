@@ -66,7 +66,7 @@ impl Pattern {
         let Some(found) = self.regex.captures(text) else { return false };
         for (index, name) in self.names.iter().enumerate() {
             if let Some(value) = found.name(&format!("v{index}")) {
-                variables.insert(name.clone(), value.as_str().trim_start_matches('/').to_string());
+                variables.insert(name.clone(), value.as_str().to_string());
             }
         }
         true
