@@ -184,7 +184,8 @@ impl Filter {
             "RequestSize" => Self::Size(size(&args.one(0, &["maxSize"], true).unwrap_or_else(|| "5MB".into()))?),
             "Retry" => Self::Retry(retry(args)?),
             "CircuitBreaker" => {
-                let fallback = args.one(1, &["fallbackUri"], true).map(|uri| {
+                // as in Spring, the shortcut has a name only
+                let fallback = args.one(usize::MAX, &["fallbackUri"], true).map(|uri| {
                     let path = uri.strip_prefix("forward:").filter(|path| path.starts_with('/')).map(str::to_string);
                     path.ok_or_else(|| format!("fallbackUri `{uri}`: expected forward:/path"))
                 });

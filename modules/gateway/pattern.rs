@@ -7,7 +7,6 @@ use std::net::IpAddr;
 /// A pattern that names parts of what it matches.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
-    pub(super) text: String,
     regex: Regex,
     names: Vec<String>,
 }
@@ -53,7 +52,7 @@ impl Pattern {
 
     fn build(text: &str, regex: &str, names: Vec<String>) -> Result<Self, String> {
         let regex = Regex::new(regex).map_err(|e| format!("pattern `{text}`: {e}"))?;
-        Ok(Self { text: text.into(), regex, names })
+        Ok(Self { regex, names })
     }
 
     /// Whether it matches.

@@ -7,7 +7,6 @@ use actix_web::HttpRequest;
 use actix_web::http::Method;
 use regex::Regex;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -27,8 +26,8 @@ pub(super) enum Predicate {
     Method(Vec<Method>),
     Path(Vec<Pattern>),
     Query(String, Option<Regex>),
+    /// Where the client is: the other end of the connection, or whom a trusted proxy there names.
     RemoteAddr(Vec<Range>),
-    ForwardedAddr(Vec<Range>),
     /// Group and weight; the table draws once a request and group.
     Weight(String, u32),
 }
@@ -84,8 +83,8 @@ impl Predicate {
                 }
                 Self::Path(some(patterns, "patterns")?.iter().map(|p| Pattern::path(p, slash)).collect::<Result<_, _>>()?)
             }
-            "RemoteAddr" => Self::RemoteAddr(ranges()?),
-            "XForwardedRemoteAddr" => Self::ForwardedAddr(ranges()?),
+            // Spring's server, too, takes a trusted proxy's word for the address, so both say the same
+            "RemoteAddr" | "XForwardedRemoteAddr" => Self::RemoteAddr(ranges()?),
             "Weight" => {
                 let weight = one(1, "weight")?;
                 let weight = weight.parse().map_err(|_| format!("weight `{weight}` is no whole number"))?;
@@ -122,8 +121,7 @@ impl Predicate {
                 let query = actix_web::web::Query::<Vec<(String, String)>>::from_query(incoming.request.query_string());
                 query.is_ok_and(|pairs| pairs.iter().any(|(n, v)| n == name && regex.as_ref().is_none_or(|r| r.is_match(v))))
             }
-            Self::RemoteAddr(ranges) => within(ranges, incoming.origin.peer),
-            Self::ForwardedAddr(ranges) => within(ranges, incoming.origin.client),
+            Self::RemoteAddr(ranges) => incoming.origin.client.is_some_and(|client| ranges.iter().any(|range| range.contains(client))),
             Self::Weight(group, _) => drawn(group),
         }
     }
@@ -137,10 +135,6 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
         c == ',' && !quoted
     });
     parts.map(|part| part.trim().trim_matches('"')).filter(|part| !part.is_empty())
-}
-
-fn within(ranges: &[Range], address: Option<IpAddr>) -> bool {
-    address.is_some_and(|address| ranges.iter().any(|range| range.contains(address)))
 }
 
 fn some(list: Vec<String>, name: &str) -> Result<Vec<String>, String> {

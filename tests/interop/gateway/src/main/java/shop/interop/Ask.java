@@ -26,6 +26,8 @@ final class Ask {
     final List<String> headers = new ArrayList<>();
     final Map<String, Difference> differences = new HashMap<>();
     String body;
+    /** Why we refuse (400) what Spring sends on; null where we do not. */
+    String refused;
     /** What both must answer; null where being the same is all there is to say. */
     Integer status;
 
@@ -55,6 +57,11 @@ final class Ask {
 
     Ask is(int status) {
         this.status = status;
+        return this;
+    }
+
+    Ask refused(String why) {
+        refused = why;
         return this;
     }
 

@@ -63,7 +63,7 @@ public final class Tradepost implements AutoCloseable {
                 }
             }
         } catch (IOException cause) {
-            System.out.println(log + ": " + cause);
+            // closed because the process was killed
         } finally {
             ready.countDown();
         }
@@ -83,11 +83,6 @@ public final class Tradepost implements AutoCloseable {
         return java.net.URI.create(url()).getPort();
     }
 
-    /** What it has said so far. */
-    public String words() throws IOException {
-        return Files.readString(log);
-    }
-
     /** Ends it without a word of warning. */
     public void kill() throws InterruptedException {
         process.destroyForcibly().waitFor();
@@ -95,16 +90,12 @@ public final class Tradepost implements AutoCloseable {
 
     /** Asks it to stop and waits; answers its exit code. */
     public int stop() throws InterruptedException {
-        process.destroy();
+        // the signal alone: destroying the Process would close its standard input, too
+        process.toHandle().destroy();
         if (!process.waitFor(60, TimeUnit.SECONDS)) {
             process.destroyForcibly();
         }
         return process.waitFor();
-    }
-
-    /** Asks it to stop, and goes on. */
-    public void tell() {
-        process.destroy();
     }
 
     @Override
