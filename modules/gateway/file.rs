@@ -162,15 +162,24 @@ impl Definition {
 }
 
 /// All that is read of a file.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Document {
     pub(super) routes: Vec<Definition>,
     pub(super) default_filters: Vec<Part>,
     pub(super) connect: Option<Duration>,
     pub(super) response: Option<Duration>,
     pub(super) locator: bool,
+    /// Whether `Host` patterns match the port, too.
+    pub(super) host_with_port: bool,
     /// Resilience4j's settings of each instance, `default` for the others.
     pub(super) windows: BTreeMap<String, Window>,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        let (routes, default_filters, windows) = Default::default();
+        Self { routes, default_filters, connect: None, response: None, locator: false, host_with_port: true, windows }
+    }
 }
 
 /// Reads a file; the error says what is wrong and where.
@@ -194,6 +203,7 @@ pub(super) fn parse(yaml: &str) -> Result<Document, String> {
                     *slot = Some(duration(&text(found)).map_err(|e| format!("httpclient.{key}: {e}"))?);
                 }
             }
+            document.host_with_port &= at("predicate.host.include-port").is_none_or(|on| text(on) != "false");
             document.locator |= at("discovery.locator.enabled").is_some_and(|on| text(on) == "true");
             if at("globalcors").is_some() {
                 tracing::warn!("globalcors of the route file is not read: set server.origins");

@@ -162,7 +162,6 @@ impl Gateway {
             query: trip.request.query_string().to_string(),
             headers: hygiene::request_headers(trip.request.headers()),
             preserve_host: false,
-            stripped: None,
         };
         let (mut limits, mut retry, mut circuit, mut size) = (Vec::new(), None, None, self.body_limit);
         for filter in &route.filters {
@@ -179,7 +178,8 @@ impl Gateway {
                 Filter::Circuit(settings) => circuit = Some(settings),
                 other => {
                     if let Some(answer) = other.before(&mut out, variables) {
-                        return Ok(with(finish(route, variables, answer), limits));
+                        // as in Spring, what the route does to answers is for its service's
+                        return Ok(with(answer, limits));
                     }
                 }
             }
@@ -189,7 +189,7 @@ impl Gateway {
         let cleaned = clean_path(&out.path)?;
         registry_is_read_only(trip.request.method(), &cleaned)?;
         out.path = cleaned.raw;
-        self.sign(trip, &mut out);
+        self.sign(trip, &path.raw, &mut out);
         if websocket::wanted(trip.request) {
             return self.open(trip, route, variables, &out, body).await;
         }
@@ -215,10 +215,11 @@ impl Gateway {
         Ok(with(finish(route, variables, response), limits))
     }
 
-    /// Adds what we ourselves say of a request.
-    fn sign(&self, trip: &Trip, out: &mut Outgoing) {
+    /// Adds what we ourselves say of a request that came in at this path.
+    fn sign(&self, trip: &Trip, asked: &str, out: &mut Outgoing) {
         let incoming = trip.request.headers();
-        trip.origin.forward(incoming, &mut out.headers, out.stripped.as_deref());
+        let prefix = asked.trim_end_matches('/').strip_suffix(out.path.trim_end_matches('/')).filter(|prefix| !prefix.is_empty());
+        trip.origin.forward(incoming, &mut out.headers, prefix);
         let mut set = |name: HeaderName, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
                 out.headers.append(name, value);

@@ -196,10 +196,15 @@ impl Origin {
         let peer = self.peer.map(|p| p.to_string()).unwrap_or_default();
         let chain = before("x-forwarded-for");
         set("x-forwarded-for", &if chain.is_empty() { peer } else { format!("{chain}, {peer}") });
-        set("x-forwarded-proto", &or(before("x-forwarded-proto"), "http"));
-        set("x-forwarded-host", &or(before("x-forwarded-host"), &self.host));
-        let port = self.host.rsplit_once(':').map_or("80", |(_, port)| port);
-        set("x-forwarded-port", &or(before("x-forwarded-port"), port));
+        let proto = or(before("x-forwarded-proto"), "http");
+        let host = or(before("x-forwarded-host"), &self.host);
+        set("x-forwarded-proto", &proto);
+        set("x-forwarded-host", &host);
+        // the port of the address that the client asked for, of which services build links
+        let named = host.split(',').next().and_then(|first| first.trim().rsplit_once(':')).map(|(_, port)| port);
+        let named = named.filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        let usual = if proto.starts_with("https") { "443" } else { "80" };
+        set("x-forwarded-port", &or(before("x-forwarded-port"), named.unwrap_or(usual)));
         if let Some(prefix) = prefix {
             set("x-forwarded-prefix", prefix);
         }

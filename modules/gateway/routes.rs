@@ -47,7 +47,7 @@ impl Route {
         let named = |part: &Part, cause: String| if cause.starts_with("there is no") { cause } else { format!("{}: {cause}", part.name) };
         let mut predicates = Vec::new();
         for part in &definition.predicates {
-            predicates.extend(Predicate::read(part).map_err(|cause| named(part, cause))?);
+            predicates.extend(Predicate::read(part, document.host_with_port).map_err(|cause| named(part, cause))?);
         }
         let parts = document.default_filters.iter().chain(&definition.filters);
         let filters = parts.map(|part| Filter::read(part).map_err(|cause| named(part, cause))).collect::<Result<_, _>>()?;

@@ -2,7 +2,7 @@
 
 use crate::platform::discovery::{Outcome, Picked};
 use actix_web::HttpRequest;
-use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, SizedStream};
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody, SizedStream};
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
@@ -205,7 +205,8 @@ impl Answer {
                 picked.done(Outcome::Answered);
             }
             let nothing = stream::empty::<Result<Bytes, PayloadError>>();
-            return self.length.map_or_else(|| BoxBody::new(()), |length| BoxBody::new(SizedStream::new(length, nothing)));
+            // where the instance says no length, neither do we: `()` would say that it is 0
+            return self.length.map_or_else(|| BoxBody::new(NoBody::new()), |length| BoxBody::new(SizedStream::new(length, nothing)));
         }
         if self.length == Some(0) || self.status == StatusCode::NO_CONTENT || self.status == StatusCode::NOT_MODIFIED {
             if let Some(picked) = self.picked {
@@ -252,7 +253,8 @@ pub(super) async fn send(
     limit: Duration,
     picked: Option<Picked>,
 ) -> Result<Answer, Failure> {
-    let mut request = client(connect).request(method.clone(), url);
+    // the body goes on as it comes: awc must neither decode it nor ask for an encoding of its own
+    let mut request = client(connect).request(method.clone(), url).no_decompress();
     for (name, value) in headers {
         request = request.append_header((name.clone(), value.clone()));
     }

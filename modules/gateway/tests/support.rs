@@ -79,7 +79,7 @@ impl Upstream {
                     web::Json(json!({ "keys": [{ "kty": "RSA", "kid": "k", "alg": "RS256", "use": "sig",
                         "n": URL_SAFE_NO_PAD.encode(KEY.n().to_bytes_be()), "e": URL_SAFE_NO_PAD.encode(KEY.e().to_bytes_be()) }] }))
                 }))
-                .route("/big", web::get().to(async || {
+                .route("/big", web::to(async || {
                     let pieces = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024).map(Ok::<_, std::io::Error>);
                     HttpResponse::Ok().streaming(pieces)
                 }))
