@@ -108,7 +108,8 @@ pub struct Registry {
     /// Registry module: part of the expected renewals at or below which too many are missing; and the
     /// part of all instances that stays through one sweep.
     pub renewal_threshold: f64,
-    /// Registry module: other registries that hear what this one hears, in the form of `registry.url`.
+    /// Registry module: other registries that hear what this one hears, in the form of `registry.url`;
+    /// without credentials there, our own are sent.
     pub peers: Option<Secret>,
 }
 

@@ -1,11 +1,12 @@
 //! A host, an issuer on a folder of its own, and a client that speaks forms.
 
-use super::super::{Built, build, keys};
+use super::super::{Built, MIGRATIONS, build, keys};
 use crate::config::{Settings, User};
 use crate::platform::auth::Authenticator;
 use crate::platform::bus::local::LocalBus;
 use crate::platform::files::Folder;
 use crate::platform::host::{Host, StartError};
+use crate::platform::store::sqlite::Db;
 use crate::platform::web::{Edge, configure};
 
 use actix_web::body::to_bytes;
@@ -30,6 +31,11 @@ static KEY: LazyLock<String> = LazyLock::new(|| {
     std::fs::read_to_string(dir.path().join("k/key.pem")).unwrap()
 });
 
+/// The issuer's store in this folder, as one more process opens it.
+pub(in crate::shop::identity) fn store(dir: &tempfile::TempDir) -> Db {
+    Db::open(&dir.path().join("identity.db"), MIGRATIONS).unwrap()
+}
+
 pub(super) struct Desk {
     pub(super) dir: tempfile::TempDir,
     pub(super) settings: Settings,
@@ -45,7 +51,7 @@ impl Desk {
     }
 
     pub(super) fn with_key(self) -> Self {
-        Folder::open(self.settings.data.dir.join("identity")).unwrap().write("key.pem", &KEY).unwrap();
+        Folder::open(self.settings.data.dir.join("identity")).unwrap().get_or_make("key.pem", || Ok(KEY.clone())).unwrap();
         self
     }
 

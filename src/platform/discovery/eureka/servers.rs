@@ -51,6 +51,14 @@ impl Servers {
         Ok(Self { servers, current: AtomicUsize::new(0) })
     }
 
+    /// With these credentials where the URLs name none.
+    pub fn or_as(mut self, user: &str, password: &str) -> Self {
+        for server in &mut self.servers {
+            server.credentials.get_or_insert_with(|| (user.into(), password.into()));
+        }
+        self
+    }
+
     /// The addresses, without credentials.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         self.servers.iter().map(|server| server.base.as_str())
