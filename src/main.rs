@@ -97,6 +97,12 @@ enum Command {
         /// Port of the registry; 0 takes any free one
         #[arg(long, default_value_t = 8761)]
         registry_port: u16,
+        /// Processes a module; with more than one, whichever dies is started again while the others go on
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+        instances: u8,
+        /// Settings file, instead of ./tradepost.toml
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Bring the schema of every store up to date
     Migrate(ServeArgs),
@@ -179,7 +185,10 @@ fn other(command: Command) -> Result<(), String> {
         #[cfg(feature = "demo")]
         Command::Token(target) => tradepost::demo::cli::run_token(&target.url, &target.user, &password(&target)),
         #[cfg(feature = "all-in-one")]
-        Command::Up { split: _, data, port, registry_port } => up(data, port, registry_port),
+        Command::Up { split: _, data, port, registry_port, instances, config } => {
+            let instances = usize::from(instances);
+            up(|binary| tradepost::up::Plan { binary, data, port, registry_port, instances, config, settings: Vec::new() })
+        }
         Command::Migrate(args) => migrate(&args),
         Command::Openapi => {
             let document = tradepost::wiring::openapi(&compiled(), "http://127.0.0.1:5294");
@@ -225,13 +234,14 @@ fn audit(args: &ServeArgs) -> Result<(), String> {
 }
 
 #[cfg(feature = "all-in-one")]
-fn up(data: PathBuf, port: u16, registry_port: u16) -> Result<(), String> {
-    let binary = std::env::current_exe().map_err(|e| e.to_string())?;
-    let demo = config::load(None, &Vec::new())?.settings.data.demo;
-    let plan = tradepost::up::Plan { binary, data, port, registry_port, settings: Vec::new() };
+fn up(plan: impl FnOnce(PathBuf) -> tradepost::up::Plan) -> Result<(), String> {
+    let plan = plan(std::env::current_exe().map_err(|e| e.to_string())?);
+    let demo = config::load(plan.config.as_deref(), &Vec::new())?.settings.data.demo;
     let mut split = tradepost::up::Split::start(&plan).map_err(|e| e.to_string())?;
-    let url = split.url.clone();
+    let Some((url, others)) = split.urls.split_first() else { return Err("there is no gateway".into()) };
+    let url = url.clone();
     println!("ready on {url}");
+    others.iter().for_each(|other| println!("and on {other}"));
     let run = async {
         if demo {
             let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];

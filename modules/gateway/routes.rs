@@ -4,6 +4,7 @@ use super::breaker::Window;
 use super::file::{Definition, Document, Part};
 use super::filters::Filter;
 use super::predicates::{Incoming, Predicate};
+use serde_json::json;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -163,7 +164,14 @@ pub(super) fn builtin(dashboard: &str) -> Result<Document, String> {
     let rest = dashboard.split_once("://").map_or(dashboard, |(_, rest)| rest);
     let page = rest.split_once('/').map_or_else(|| "/".to_string(), |(_, path)| format!("/{path}"));
     let service = |name: &str, path: &str| route(name, path, Vec::new(), &format!("lb://{name}"));
+    // a key makes an order the same however often it is sent: one whose answer was lost may be sent again.
+    // What the service answers stands, whatever it is
+    let args = json!({ "retries": 2, "methods": "POST", "series": [], "statuses": "BAD_GATEWAY", "backoff": { "firstBackoff": "20ms" } });
+    let again = Part::read(&json!({ "name": "Retry", "args": args }))?;
+    let mut keyed = route("order-service-with-key", "/api/v1/orders", vec![again], "lb://order-service");
+    keyed.predicates.extend([Part::shortcut("Method=POST"), Part::shortcut("Header=Idempotency-Key")]);
     let routes = vec![
+        keyed,
         service("product-service", "/api/v1/products/**"),
         service("inventory-service", "/api/v1/inventory/**"),
         service("order-service", "/api/v1/orders/**"),

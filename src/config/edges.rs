@@ -10,6 +10,9 @@ use std::path::PathBuf;
 pub struct Identity {
     /// Issuer of access tokens, e.g. a Keycloak realm's URL; none means the built-in one.
     pub issuer: Option<String>,
+    /// Where services reach the issuer for keys and tokens, where that is not its URL: the same in the place
+    /// of `issuer`, several by comma of which each can stand in for the others.
+    pub backchannel: Option<String>,
     /// What tokens must name in `aud`.
     pub audience: String,
     /// Our own client, for calls between services.
@@ -32,6 +35,7 @@ impl Default for Identity {
     fn default() -> Self {
         Self {
             issuer: None,
+            backchannel: None,
             audience: "tradepost".into(),
             client_id: "tradepost-service".into(),
             client_secret: None,

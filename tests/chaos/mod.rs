@@ -6,4 +6,5 @@ mod crash_points;
 mod dead_letters;
 mod kill;
 mod ledger;
+mod pairs;
 mod sql;

@@ -1,6 +1,7 @@
 //! What every test stands on: a shop of its own on a free port, and a client for it.
 
 pub mod client;
+pub mod hooks;
 pub mod process;
 
 use client::Client;
@@ -87,6 +88,8 @@ impl Shop {
             data: data.path().into(),
             port: 0,
             registry_port: 0,
+            instances: 1,
+            config: None,
             settings: vec![
                 set("LOG__LEVEL", "warn"),
                 set("ORDER__LEASE_SECONDS", &lease),
@@ -97,7 +100,7 @@ impl Shop {
             ],
         };
         let split = Split::start(&plan).unwrap();
-        let client = Client::login(&split.url).await;
+        let client = Client::login(&split.urls[0]).await;
         Self { client, data, settings, running: Some(Runs::Split(split)) }
     }
 

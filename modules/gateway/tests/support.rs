@@ -3,6 +3,7 @@
 use super::super::{Built, build};
 use crate::config::Settings;
 use crate::platform::auth::Authenticator;
+use crate::platform::auth::reach::Reach;
 use crate::platform::bus::local::LocalBus;
 use crate::platform::clock::now_ms;
 use crate::platform::discovery::{Discovery, Fixed, Picked};
@@ -189,7 +190,7 @@ pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: 
     });
     let Built { parts, door } = build(&host, Arc::new(Known(Fixed(services.into())))).unwrap();
     let edge = Arc::new(Edge {
-        authenticator: Authenticator::new(&upstream.url, "tradepost"),
+        authenticator: Authenticator::new(Arc::new(Reach::new(&upstream.url, None)), "tradepost"),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec!["*".into()],

@@ -3,6 +3,7 @@
 use super::super::{Built, MIGRATIONS, build, keys};
 use crate::config::{Settings, User};
 use crate::platform::auth::Authenticator;
+use crate::platform::auth::reach::Reach;
 use crate::platform::bus::local::LocalBus;
 use crate::platform::files::Folder;
 use crate::platform::host::{Host, StartError};
@@ -72,7 +73,7 @@ impl Desk {
 
 pub(super) fn edge(built: &Built) -> Arc<Edge> {
     Arc::new(Edge {
-        authenticator: Authenticator::new(&built.issuer, "tradepost"),
+        authenticator: Authenticator::new(Arc::new(Reach::new(&built.issuer, None)), "tradepost"),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec![],
