@@ -64,7 +64,7 @@ pub async fn no_order_is_left_open(c: &Client) {
     .await;
 }
 
-fn audit_is_clean(process: &Process) -> impl FnMut() -> Result<(), String> {
+pub fn audit_is_clean(process: &Process) -> impl FnMut() -> Result<(), String> {
     || {
         let (clean, words) = process.audit();
         if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }

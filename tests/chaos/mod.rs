@@ -7,4 +7,5 @@ mod dead_letters;
 mod kill;
 mod ledger;
 mod pairs;
+mod paused;
 mod sql;

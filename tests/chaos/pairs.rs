@@ -190,7 +190,7 @@ fn two_of_each_module_of_which_one_is_always_being_killed() {
             c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
         }
         c.stocked("few", "10.00", 20).await;
-        let doors: Vec<Client> = split.urls.iter().map(|url| Client { url: url.clone(), ..c.clone() }).collect();
+        let doors: Vec<Client> = split.urls.iter().map(|url| c.at(url)).collect();
 
         let (callers, mut dice) = (Callers::default(), Dice::new(seed));
         let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&doors, Dice::new(dice.roll(0, u64::MAX - 1)))).collect();
@@ -198,16 +198,17 @@ fn two_of_each_module_of_which_one_is_always_being_killed() {
             futures_util::future::join(futures_util::future::join_all(customers), kill_in_turn(&mut split, &callers, total)).await;
 
         let at = |name: &str| split.members().into_iter().find(|(member, ..)| member == name).unwrap().1;
-        let order = Client { url: at("order-1"), ..c.clone() };
+        let order = c.at(&at("order-1"));
         no_order_is_left_open(&order).await;
         let orders = pages(&order, "/api/v1/orders").await;
         callers.ledger.check(&orders);
         assert!(callers.ledger.entries().values().all(|entry| entry.told != Told::Nothing), "an order was never answered");
         wait_until("the audit is clean and nothing is under way", || audit(data.path())).await;
-        told_once_each(&orders, &pages(&Client { url: at("notification-2"), ..c.clone() }, "/api/v1/notifications").await);
+        told_once_each(&orders, &pages(&c.at(&at("notification-2")), "/api/v1/notifications").await);
         wait_for("every event has reached the webhook", || async {
-            let left = Sql::open(data.path(), "notification").value("count(*)", "deliveries WHERE state <> 'DELIVERED'");
-            if left == "0" { Ok(()) } else { Err(format!("{left} deliveries are left")) }
+            let left = "SELECT state || ': ' || attempts || ' ' || coalesce(last_error, '') AS value FROM deliveries WHERE state <> 'delivered'";
+            let left = Sql::open(data.path(), "notification").column(left);
+            if left.is_empty() { Ok(()) } else { Err(format!("{} of {} are left, such as {:?}", left.len(), hooks.events(), left.first())) }
         })
         .await;
         let made_out = Sql::open(data.path(), "notification").value("count(*)", "deliveries");

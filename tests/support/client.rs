@@ -50,6 +50,11 @@ impl Client {
         client
     }
 
+    /// The same client, talking to another address.
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.into(), ..self.clone() }
+    }
+
     /// An access token of a demo user, by the password grant.
     pub async fn token(&self, user: &str) -> String {
         let form = [("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", user), ("password", user)];

@@ -170,6 +170,21 @@ impl Discovery for Known {
 /// A gateway with these routes, `URL` in them standing for the upstream's; every path is public where
 /// `public` is empty.
 pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: impl FnOnce(&mut Settings)) -> Front {
+    let services = ["product", "billing", "registry", "gone"].map(|name| {
+        let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
+        (name.to_string(), url)
+    });
+    front_on(upstream, routes, public, change, Arc::new(Known(Fixed(services.into()))))
+}
+
+/// The same where instances are found like this.
+pub(super) fn front_on(
+    upstream: &Upstream,
+    routes: &str,
+    public: &[&str],
+    change: impl FnOnce(&mut Settings),
+    discovery: Arc<dyn Discovery>,
+) -> Front {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("routes.yml");
     std::fs::write(&file, routes.replace("URL", &upstream.url)).unwrap();
@@ -184,11 +199,7 @@ pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: 
         metrics: prometheus::Registry::new(),
         draining: Default::default(),
     };
-    let services = ["product", "billing", "registry", "gone"].map(|name| {
-        let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
-        (name.to_string(), url)
-    });
-    let Built { parts, door } = build(&host, Arc::new(Known(Fixed(services.into())))).unwrap();
+    let Built { parts, door } = build(&host, discovery).unwrap();
     let edge = Arc::new(Edge {
         authenticator: Authenticator::new(Arc::new(Reach::new(&upstream.url, None)), "tradepost"),
         body_limit: 1 << 20,
