@@ -57,7 +57,13 @@ impl Issuer {
             }
         };
         let session = self.start(code.session, code.started, code.scope).await?;
-        Ok(Grant { account: Arc::new(code.account), client: client.id.clone(), scope: code.scope, session: Some(session), nonce: code.nonce })
+        Ok(Grant {
+            account: Arc::new(code.account),
+            client: client.id.clone(),
+            scope: code.scope,
+            session: Some(session),
+            nonce: code.nonce,
+        })
     }
 
     async fn by_refresh_token(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {

@@ -206,7 +206,8 @@ fn two_of_each_module_of_which_one_is_always_being_killed() {
         wait_until("the audit is clean and nothing is under way", || audit(data.path())).await;
         told_once_each(&orders, &pages(&c.at(&at("notification-2")), "/api/v1/notifications").await);
         wait_for("every event has reached the webhook", || async {
-            let left = "SELECT state || ': ' || attempts || ' ' || coalesce(last_error, '') AS value FROM deliveries WHERE state <> 'delivered'";
+            let left =
+                "SELECT state || ': ' || attempts || ' ' || coalesce(last_error, '') AS value FROM deliveries WHERE state <> 'delivered'";
             let left = Sql::open(data.path(), "notification").column(left);
             if left.is_empty() { Ok(()) } else { Err(format!("{} of {} are left, such as {:?}", left.len(), hooks.events(), left.first())) }
         })
@@ -222,7 +223,12 @@ fn two_of_each_module_of_which_one_is_always_being_killed() {
             println!("  {times} x {what}");
         }
         println!("{} connections taken to the other door, {} answers of 409 while under way", callers.moved.get(), callers.waited.get());
-        println!("{} kills; {} orders there; {events} events at the webhook, {} of them doubled", killed.len(), orders.len(), posts - events);
+        println!(
+            "{} kills; {} orders there; {events} events at the webhook, {} of them doubled",
+            killed.len(),
+            orders.len(),
+            posts - events
+        );
         assert!(!killed.is_empty() && !orders.is_empty(), "nothing was tested");
         assert!(percent < 1.0, "{percent:.3} % of the callers' requests failed");
         split.stop();

@@ -1,7 +1,7 @@
 //! Two processes on one data folder, of which one is paused (SIGSTOP) and comes back believing that it
 //! still holds what it held: the other goes on meanwhile, and nothing is done twice.
 
-use super::kill::{audit_is_clean, pages, told_once_each};
+use super::kill::{audit_is_clean, no_order_is_left_open, pages, told_once_each};
 use crate::support::client::Client;
 use crate::support::process::Process;
 use crate::support::{on_system, share_keys, wait_for, wait_until};
@@ -58,6 +58,9 @@ fn a_process_that_was_paused_does_no_harm() {
             // it has work, so it may hold any lease; then it is gone, and the other carries on alone
             order(&clients[victim], &next()).await;
             all_told(&clients[awake], count.get()).await;
+            // not in the midst of a transaction: nobody else could write
+            no_order_is_left_open(&clients[awake]).await;
+            wait_until("nothing is under way", audit_is_clean(&processes[awake])).await;
             paused.signal("STOP");
             for _ in 0..5 {
                 order(&clients[awake], &next()).await;

@@ -80,7 +80,6 @@ impl Reach {
     }
 }
 
-
 async fn get<T: DeserializeOwned>(url: &str) -> Result<T, String> {
     let answer = http().get(url).timeout(TIMEOUT).send().await.map_err(|e| format!("{url}: {e}"))?;
     read(url, answer).await
@@ -96,4 +95,40 @@ where
     }
     let body = answer.body().limit(MAX_ANSWER).await.map_err(|e| format!("{url}: {e}"))?;
     serde_json::from_slice(&body).map_err(|e| format!("{url}: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::{App, HttpResponse, HttpServer, web};
+    use serde_json::{Value, json};
+
+    const ISSUER: &str = "https://id.example/realms/r";
+
+    /// An issuer that names its public URL in its document, and is not reached there.
+    fn behind() -> String {
+        let document = json!({ "jwks_uri": format!("{ISSUER}/certs"), "token_endpoint": format!("{ISSUER}/token") });
+        let server = HttpServer::new(move || {
+            let document = document.clone();
+            let discovery = web::get().to(move || std::future::ready(HttpResponse::Ok().json(document.clone())));
+            App::new()
+                .route("/realms/r/.well-known/openid-configuration", discovery)
+                .route("/realms/r/certs", web::get().to(|| std::future::ready(HttpResponse::Ok().json(json!({ "keys": [] })))))
+                .route("/realms/r/token", web::post().to(|form: String| std::future::ready(HttpResponse::Ok().json(form))))
+        });
+        let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+        let address = server.addrs()[0];
+        actix_web::rt::spawn(server.run());
+        format!("http://{address}/realms/r")
+    }
+
+    #[actix_web::test]
+    async fn the_issuer_is_asked_where_it_is_reached_and_named_as_it_is_called() {
+        let reach = Reach::new(&format!("{ISSUER}/"), Some(&format!("http://127.0.0.1:1/realms/r, {}/", behind())));
+        assert_eq!(reach.issuer(), ISSUER);
+        assert_eq!(reach.keys::<Value>().await.unwrap(), json!({ "keys": [] }), "one that is away is stood in for");
+        assert_eq!(reach.grant::<String>(&[("grant_type", "x")]).await.unwrap(), "grant_type=x");
+        let nobody = Reach::new("http://127.0.0.1:1/realms/r", None).keys::<Value>().await.unwrap_err();
+        assert!(nobody.contains("http://127.0.0.1:1/realms/r"), "{nobody}");
+    }
 }

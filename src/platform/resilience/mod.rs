@@ -178,7 +178,8 @@ impl Peer {
                 Err(Failure::Peer { problem, instance, again, unsent }) => (problem, instance, again, unsent),
             };
             let pause = self.pause(retries);
-            let may = again && (repeatable || unsent) && retries < self.limits.retries && Instant::now() + pause < until && permit.is_current();
+            let may =
+                again && (repeatable || unsent) && retries < self.limits.retries && Instant::now() + pause < until && permit.is_current();
             if !may || !self.grant() {
                 if fair {
                     permit.done(false);

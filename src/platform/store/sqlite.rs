@@ -234,10 +234,8 @@ fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
     let mut conn = SqliteConnection::establish(&path.to_string_lossy()).map_err(|e| unavailable(e.to_string()))?;
     // SQLite waits for no lock where two make a file WAL at once
     patiently(|| conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL;")).map_err(|e| unavailable(e.to_string()))?;
-    conn.batch_execute(
-        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000;",
-    )
-    .map_err(|e| unavailable(e.to_string()))?;
+    conn.batch_execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000;")
+        .map_err(|e| unavailable(e.to_string()))?;
     Ok(conn)
 }
 
@@ -267,6 +265,9 @@ fn begin(conn: &mut Conn) -> QueryResult<()> {
 
 /// Lets another process in: where one writes, too, whoever has always more to do rests now and then for
 /// longer than the other takes to look.
+///
+/// Measured with two writers that never rest, 6 s: with SQLite's own waiting 769 and 108 transactions, the
+/// longest wait more than 5 s, and a refusal; looking often, 1.2 s; with turns 1200 and 996, 0.17 s.
 struct Turns {
     version: i64,
     /// Another has written here: how long that is believed without seeing it again.

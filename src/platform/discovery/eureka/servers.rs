@@ -142,6 +142,13 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_our_own_are_for_those_without() {
+        let servers = Servers::parse("http://a:1/eureka,http://u:p@b:1/eureka").unwrap().or_as("us", "pw");
+        let sent: Vec<_> = servers.servers.iter().flat_map(|server| server.credentials.clone()).collect();
+        assert_eq!(sent, [("us".into(), "pw".into()), ("u".to_string(), "p".to_string())]);
+    }
+
+    #[test]
     fn what_is_wrong_is_said_without_the_password() {
         for wrong in ["", "user:topsecret@host", "ftp://user:topsecret@host", "http://user:topsecret@/x", "http://u:topsecret%zz@h"] {
             let said = Servers::parse(wrong).err().unwrap();

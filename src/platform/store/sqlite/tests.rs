@@ -13,9 +13,7 @@ struct Count {
 }
 
 async fn count(db: &Db) -> i64 {
-    db.read(async |c| Ok::<_, StoreError>(diesel::sql_query("SELECT count(*) AS n FROM t").get_result::<Count>(c).await?.n))
-        .await
-        .unwrap()
+    db.read(async |c| Ok::<_, StoreError>(diesel::sql_query("SELECT count(*) AS n FROM t").get_result::<Count>(c).await?.n)).await.unwrap()
 }
 
 fn open() -> (tempfile::TempDir, Db) {
