@@ -85,10 +85,10 @@ impl Lease {
                 let now = clock::now_ms();
                 let mine = (leases::holder.eq(&holder), leases::expires_at.eq(now + TERM.as_millis() as i64));
                 let row = || leases::table.filter(leases::name.eq(name));
-                if diesel::update(row().filter(leases::holder.eq(&holder))).set(mine.clone()).execute(c).await? == 1 {
+                if diesel::update(row().filter(leases::holder.eq(&holder))).set(mine).execute(c).await? == 1 {
                     return Ok(Held::Still);
                 }
-                let taken = diesel::update(row().filter(leases::expires_at.lt(now))).set(mine.clone()).execute(c).await? == 1
+                let taken = diesel::update(row().filter(leases::expires_at.lt(now))).set(mine).execute(c).await? == 1
                     || diesel::insert_or_ignore_into(leases::table).values((leases::name.eq(name), mine)).execute(c).await? == 1;
                 Ok(if taken { Held::Anew } else { Held::Elsewhere })
             })

@@ -61,8 +61,9 @@ impl Callers {
     /// a connection that is refused or breaks goes to the other door, a 5xx is counted and asked again,
     /// and so is what is still under way.
     async fn ask(&self, doors: &[Client], dice: &mut Dice, question: impl AsyncFn(&Client) -> Result<Reply, String>) -> Reply {
-        let first = dice.roll(0, 1) as usize;
+        let (first, since) = (dice.roll(0, 1) as usize, Instant::now());
         for attempt in 0.. {
+            assert!(since.elapsed() < Duration::from_secs(60), "no final answer within a minute: {:?}", self.failures.borrow());
             let reply = match question(&doors[(first + attempt) % doors.len()]).await {
                 Ok(reply) => reply,
                 Err(_) => {
@@ -136,9 +137,8 @@ impl Callers {
 async fn kill_in_turn(split: &mut Split, callers: &Callers, total: Duration) -> Vec<String> {
     let count = split.members().len();
     let turns = (0..count).step_by(2).chain((1..count).step_by(2)).cycle();
-    let (until, mut killed) = (Instant::now() + total, Vec::new());
+    let (until, mut next, mut killed) = (Instant::now() + total, Instant::now() + EVERY, Vec::new());
     for turn in turns {
-        let next = Instant::now() + EVERY;
         while Instant::now() < next {
             split.tend();
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -150,6 +150,7 @@ async fn kill_in_turn(split: &mut Split, callers: &Callers, total: Duration) -> 
         Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap();
         let before = (callers.requests.get(), callers.failed());
         let gone = Instant::now();
+        next = gone + EVERY;
         // of a pair one is there at any moment: the next is not killed before this one is back
         while split.members()[turn].2 == process || !answers(&url).await {
             split.tend();

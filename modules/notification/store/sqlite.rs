@@ -106,8 +106,10 @@ impl SqliteNotifications {
     }
 }
 
+type IsPending = And<Eq<deliveries::id, i64>, Eq<deliveries::state, &'static str>>;
+
 /// A delivery, while it is pending.
-fn pending(id: i64) -> Filter<deliveries::table, And<Eq<deliveries::id, i64>, Eq<deliveries::state, &'static str>>> {
+fn pending(id: i64) -> Filter<deliveries::table, IsPending> {
     deliveries::table.filter(deliveries::id.eq(id).and(deliveries::state.eq(DeliveryState::Pending.name())))
 }
 
