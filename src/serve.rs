@@ -5,7 +5,8 @@ use crate::modules::Module;
 use crate::platform::actuator::{self, Actuator};
 use crate::platform::clock;
 use crate::platform::discovery::eureka::servers::Servers;
-use crate::platform::discovery::eureka::{Offer, Registrations};
+use crate::platform::discovery::eureka::view::View;
+use crate::platform::discovery::eureka::{self, Offer, Registrations};
 use crate::platform::docs;
 use crate::platform::host::{Host, StartError};
 use crate::platform::telemetry;
@@ -41,6 +42,8 @@ pub struct Running {
 
 /// Saying goodbye to the registry takes milliseconds; one that is away is not waited for longer.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// So is asking it who is there.
+const MEET: Duration = Duration::from_secs(2);
 
 /// Reserves the address, builds the modules and starts to answer.
 ///
@@ -70,6 +73,9 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         door: shop.door,
     };
     let limit = Duration::from_secs(server.shutdown_seconds);
+    if let Some((servers, view)) = &shop.registries {
+        meet(servers, view).await;
+    }
     let http2 = edge.door.is_some() && settings.gateway.http2;
     let http = listen(listener, http2, endpoints, Arc::new(edge), metrics, server.workers, limit)?;
     let handle = http.handle();
@@ -86,7 +92,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         workers.push((name, actix_web::rt::spawn(async move { bus.consume(consumer, stop).await })));
     }
     // last of all: who is found there is called at once
-    let registrations = shop.registries.and_then(|servers| register(&settings, servers, &chosen, address));
+    let registrations = shop.registries.and_then(|(servers, _)| register(&settings, servers, &chosen, address));
     tracing::info!(modules = names.join(","), %address, "ready");
     Ok(Running {
         address,
@@ -101,6 +107,16 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         limit,
         until_input_closes: server.until_input_closes,
     })
+}
+
+/// Looks up who is there before anybody is let in: a first request would find its way to nobody. A registry
+/// that is away holds nothing up for long.
+async fn meet(servers: &Servers, view: &View) {
+    match tokio::time::timeout(MEET, eureka::fetch(servers, view, true)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(cause)) => tracing::warn!(cause, "the registry is away at the start; it is asked again"),
+        Err(_) => tracing::warn!("the registry does not answer at the start; it is asked again"),
+    }
 }
 
 /// Registers the modules of a process that is a part; one that runs all, untold, is looked for by nobody.
@@ -198,9 +214,9 @@ fn listen(
 }
 
 impl Running {
-    /// Runs until SIGTERM or SIGINT, then stops in order.
-    pub async fn until_told(self) {
-        tokio::select! { () = told_to_stop() => {} () = self.input_closed() => {} }
+    /// Runs until [`told_to_stop`] ends, then stops in order.
+    pub async fn until(self, told: impl Future<Output = ()>) {
+        tokio::select! { () = told => {} () = self.input_closed() => {} }
         self.stop().await;
     }
 
@@ -238,14 +254,18 @@ impl Running {
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub async fn told_to_stop() {
+/// Ends with SIGTERM or SIGINT. They are heard from the call on, not from the first poll: one that comes
+/// while the process starts stops it in order, too.
+pub fn told_to_stop() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            }
+            (Err(cause), _) | (_, Err(cause)) => tracing::error!(%cause, "signals cannot be heard"),
         }
-        (Err(cause), _) | (_, Err(cause)) => tracing::error!(%cause, "signals cannot be heard"),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::{PeerMode, Secret, Settings};
 use crate::modules::{self, Module};
 use crate::platform::auth::credentials::ClientCredentials;
+use crate::platform::auth::reach::Reach;
 use crate::platform::auth::{Authenticator, Credentials};
 use crate::platform::bus::Bus;
 use crate::platform::contract::client::Remote;
@@ -33,8 +34,8 @@ pub struct Shop {
     pub authenticator: Authenticator,
     /// Users of the built-in issuer that are announced, with their roles.
     pub demo_users: Vec<(String, String)>,
-    /// The registries of `registry.url`, where to register what runs here.
-    pub registries: Option<Arc<Servers>>,
+    /// The registries of `registry.url`, where to register what runs here, and what is known from them.
+    pub registries: Option<(Arc<Servers>, Arc<View>)>,
 }
 
 /// The modules to run by these settings; see [`modules::select`].
@@ -137,11 +138,12 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let identity = &host.settings.identity;
     let mut all = Parts::default();
     let Issuer { url, client_secret, demo_users } = issuer(host, &mut all)?;
-    let credentials = Arc::new(ClientCredentials::new(&url, &identity.client_id, client_secret.expose()));
+    let reach = Arc::new(Reach::new(&url, identity.backchannel.as_deref()));
+    let credentials = Arc::new(ClientCredentials::new(reach.clone(), &identity.client_id, client_secret.expose()));
     let registries = registries(&host.settings)?;
     let registry = registries.as_ref().map(|servers| watch(&host.settings, servers, &mut all));
     let peers = Peers::new(host.settings.resilience.clone(), &host.metrics)?;
-    let wiring = Wiring { host, chosen: &chosen, here, credentials, registry, peers };
+    let wiring = Wiring { host, chosen: &chosen, here, credentials, registry: registry.clone(), peers };
 
     let product = build_product(&wiring, &mut all)?;
     let product = wiring.peer(Module::Product, product.as_ref(), |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>)?;
@@ -172,8 +174,8 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     if !parties.is_empty() {
         parties.push(identity.client_id.clone());
     }
-    let authenticator = Authenticator::new(&url, &identity.audience).for_parties(parties);
-    Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries })
+    let authenticator = Authenticator::new(reach, &identity.audience).for_parties(parties);
+    Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries: registries.zip(registry) })
 }
 
 /// Whose tokens count, and our own secret there.

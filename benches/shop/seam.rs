@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tradepost::config::Settings;
+use tradepost::platform::auth::reach::Reach;
 use tradepost::platform::auth::{Authenticator, Credentials};
 use tradepost::platform::contract::client::Remote;
 use tradepost::platform::contract::{Empty, Tagged, Text};
@@ -119,7 +120,7 @@ fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         let edge = Arc::new(Edge {
-            authenticator: Authenticator::new(&issuer, "tradepost"),
+            authenticator: Authenticator::new(Arc::new(Reach::new(&issuer, None)), "tradepost"),
             body_limit: 1 << 20,
             timeout: Duration::from_secs(10),
             origins: Vec::new(),

@@ -47,6 +47,8 @@ impl Args {
     fn insert(&mut self, key: &str, value: &Value) {
         match value {
             Value::Object(members) => members.iter().for_each(|(inner, value)| self.insert(&format!("{key}.{inner}"), value)),
+            // none at all, which is not the same as nothing said
+            Value::Array(items) if items.is_empty() => _ = self.named.insert(plain(key), String::new()),
             Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| self.insert(&format!("{key}.{index}"), value)),
             // what Spring's own definitions call the positions of a shortcut
             leaf if key.starts_with("_genkey_") => self.positional.push(text(leaf)),
@@ -85,7 +87,8 @@ impl Part {
         Self { name: name.trim().into(), args: Args { positional, named: BTreeMap::new() } }
     }
 
-    fn read(value: &Value) -> Result<Self, String> {
+    /// From its shortcut, or from `{name, args}`.
+    pub(super) fn read(value: &Value) -> Result<Self, String> {
         match value {
             Value::String(text) => Ok(Self::shortcut(text)),
             Value::Object(members) => {

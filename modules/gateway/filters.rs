@@ -367,7 +367,7 @@ fn retry(args: &Args) -> Result<Retry, String> {
     Ok(Retry {
         retries: number(args, 0, "retries", Some(3))?,
         statuses: statuses.iter().map(|s| status(s)).collect::<Result<_, _>>()?,
-        series: if named_series.is_empty() { vec![5] } else { named_series },
+        series: if named_series.is_empty() && args.one(usize::MAX, &["series"], false).is_none() { vec![5] } else { named_series },
         methods: if methods.is_empty() {
             vec![Method::GET]
         } else {

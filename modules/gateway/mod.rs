@@ -13,8 +13,9 @@
 //!
 //! It does not promise:
 //! - The same limit over several gateways: buckets and breakers are each process's own.
-//! - A retry of what has a body, unless a route's `Retry` names the method and the body is small. A
-//!   request that was never sent, and a GET whose connection broke, do go to another instance.
+//! - A retry of what has a body, unless a route's `Retry` names the method and the body is small (the
+//!   built-in routes have one for orders with an `Idempotency-Key`, and for cancelling). A request that was never sent, and a
+//!   GET whose connection broke, do go to another instance.
 //!
 //! Where modules run in this very process their endpoints answer first, without a hop; of all filters
 //! the common rate limit (`gateway.rate`) applies to them, beside what the edge does for everybody:

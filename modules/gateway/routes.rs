@@ -4,6 +4,7 @@ use super::breaker::Window;
 use super::file::{Definition, Document, Part};
 use super::filters::Filter;
 use super::predicates::{Incoming, Predicate};
+use serde_json::json;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -163,7 +164,18 @@ pub(super) fn builtin(dashboard: &str) -> Result<Document, String> {
     let rest = dashboard.split_once("://").map_or(dashboard, |(_, rest)| rest);
     let page = rest.split_once('/').map_or_else(|| "/".to_string(), |(_, path)| format!("/{path}"));
     let service = |name: &str, path: &str| route(name, path, Vec::new(), &format!("lb://{name}"));
+    // a key makes an order the same however often it is sent, and so is cancelling one: what was cut off may
+    // be sent again. What the service answers stands, whatever it is
+    let args = json!({ "retries": 2, "methods": "POST", "series": [], "statuses": "BAD_GATEWAY", "backoff": { "firstBackoff": "20ms" } });
+    let again = Part::read(&json!({ "name": "Retry", "args": args }))?;
+    let repeatable = |id: &str, path: &str, further: &[&str]| {
+        let mut repeatable = route(id, path, vec![again.clone()], "lb://order-service");
+        repeatable.predicates.extend(further.iter().map(|part| Part::shortcut(part)));
+        repeatable
+    };
     let routes = vec![
+        repeatable("order-with-key", "/api/v1/orders", &["Method=POST", "Header=Idempotency-Key"]),
+        repeatable("order-cancellation", "/api/v1/orders/{id}/cancel", &["Method=POST"]),
         service("product-service", "/api/v1/products/**"),
         service("inventory-service", "/api/v1/inventory/**"),
         service("order-service", "/api/v1/orders/**"),

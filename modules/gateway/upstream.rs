@@ -1,5 +1,6 @@
 //! One request to one instance: streamed out, streamed back.
 
+use crate::platform::contract::client::unsent;
 use crate::platform::discovery::{Outcome, Picked};
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody, SizedStream};
@@ -296,11 +297,5 @@ fn report(picked: Option<Picked>, outcome: Outcome) {
 }
 
 fn classify(cause: &awc::error::SendRequestError, body: &Body) -> Failure {
-    use awc::error::{ConnectError, SendRequestError};
-    match cause {
-        // awc says so, too, of a connection that ended before the answer: that request may have been served
-        SendRequestError::Connect(ConnectError::Disconnected) => body.blame("disconnected".into()),
-        SendRequestError::Connect(cause) => Failure::Unreached(cause.to_string()),
-        other => body.blame(other.to_string()),
-    }
+    if unsent(cause) { Failure::Unreached(cause.to_string()) } else { body.blame(cause.to_string()) }
 }

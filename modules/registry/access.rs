@@ -20,14 +20,14 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// By settings; a password that they do not have is made, and kept in `{data}/registry`.
-    pub(super) fn new(settings: &Registry, data: &Path) -> Result<Self, String> {
+    /// By settings; also the password. One that they do not have is made, and kept in `{data}/registry`.
+    pub(super) fn new(settings: &Registry, data: &Path) -> Result<(Self, String), String> {
         let password = match &settings.password {
             Some(password) if password.expose().is_empty() => return Err("registry.password is empty".into()),
             Some(password) => password.expose().to_string(),
             None => kept(&data.join("registry"))?,
         };
-        Ok(Self { user: digest(&settings.user), password: digest(&password), open_reads: settings.open_reads })
+        Ok((Self { user: digest(&settings.user), password: digest(&password), open_reads: settings.open_reads }, password))
     }
 
     /// For reading.
@@ -69,20 +69,15 @@ fn digest(text: &str) -> [u8; 32] {
 
 /// The password of the first start.
 fn kept(dir: &Path) -> Result<String, String> {
-    let folder = Folder::open(dir.to_path_buf())?;
-    if let Some(kept) = folder.read(FILE)? {
-        let kept = kept.trim();
-        return if kept.is_empty() {
-            Err(format!("{} is empty; remove it and a new one is made", dir.join(FILE).display()))
-        } else {
-            Ok(kept.into())
-        };
+    let kept = Folder::open(dir.to_path_buf())?.get_or_make(FILE, || {
+        tracing::info!(file = %dir.join(FILE).display(), "making a password for the registry's clients");
+        // 244 bits from the system's generator; letters and digits, so that it goes into a URL as it is
+        Ok(format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()))
+    })?;
+    match kept.trim() {
+        "" => Err(format!("{} is empty; remove it and a new one is made", dir.join(FILE).display())),
+        kept => Ok(kept.into()),
     }
-    // 244 bits from the system's generator; letters and digits, so that it goes into a URL as it is
-    let made = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-    folder.write(FILE, &made)?;
-    tracing::info!(file = %dir.join(FILE).display(), "made a password for the registry's clients");
-    Ok(made)
 }
 
 #[cfg(test)]
@@ -99,7 +94,7 @@ mod tests {
     fn the_right_credentials_only() {
         let dir = tempfile::tempdir().unwrap();
         let settings = Registry { password: Some(Secret::new("p:w")), ..Registry::default() };
-        let access = Access::new(&settings, dir.path()).unwrap();
+        let (access, _) = Access::new(&settings, dir.path()).unwrap();
         assert!(access.write(&basic("tradepost:p:w")).is_ok());
         for wrong in ["tradepost:p", "tradepost:", ":p:w", "other:p:w", "tradepost"] {
             assert!(access.write(&basic(wrong)).is_err(), "{wrong}");
@@ -115,11 +110,11 @@ mod tests {
     fn a_password_is_made_once_and_for_its_owner() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let first = Access::new(&Registry::default(), dir.path()).unwrap();
+        let (first, made) = Access::new(&Registry::default(), dir.path()).unwrap();
         let file = dir.path().join("registry/password");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let password = std::fs::read_to_string(file).unwrap();
         assert!(first.write(&basic(&format!("tradepost:{password}"))).is_ok() && password.len() == 64);
-        assert_eq!(Access::new(&Registry::default(), dir.path()).unwrap().password, first.password);
+        assert_eq!((Access::new(&Registry::default(), dir.path()).unwrap().1, password), (made.clone(), made));
     }
 }

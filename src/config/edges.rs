@@ -10,6 +10,9 @@ use std::path::PathBuf;
 pub struct Identity {
     /// Issuer of access tokens, e.g. a Keycloak realm's URL; none means the built-in one.
     pub issuer: Option<String>,
+    /// Where services reach the issuer for keys and tokens, where that is not its URL: the same in the place
+    /// of `issuer`, several by comma of which each can stand in for the others.
+    pub backchannel: Option<String>,
     /// What tokens must name in `aud`.
     pub audience: String,
     /// Clients whose tokens are taken (`azp`), beside our own; none means every client whose tokens name the audience.
@@ -34,6 +37,7 @@ impl Default for Identity {
     fn default() -> Self {
         Self {
             issuer: None,
+            backchannel: None,
             audience: "tradepost".into(),
             authorized_parties: Vec::new(),
             client_id: "tradepost-service".into(),
@@ -111,7 +115,8 @@ pub struct Registry {
     /// Registry module: part of the expected renewals at or below which too many are missing; and the
     /// part of all instances that stays through one sweep.
     pub renewal_threshold: f64,
-    /// Registry module: other registries that hear what this one hears, in the form of `registry.url`.
+    /// Registry module: other registries that hear what this one hears, in the form of `registry.url`;
+    /// without credentials there, our own are sent.
     pub peers: Option<Secret>,
 }
 

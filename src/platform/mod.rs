@@ -13,6 +13,8 @@ pub mod files;
 pub mod host;
 #[cfg(feature = "sqlite")]
 pub mod inbox;
+#[cfg(feature = "sqlite")]
+pub mod lease;
 pub mod money;
 #[cfg(feature = "sqlite")]
 pub mod outbox;

@@ -62,6 +62,11 @@ impl Client {
         Self { url: url.into(), admin, alice, issuer: issuer.into(), http }
     }
 
+    /// The same client, talking to another address.
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.into(), ..self.clone() }
+    }
+
     /// An access token of a demo user, by the password grant.
     pub async fn token(&self, user: &str) -> String {
         self.granted(&[("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", user), ("password", user)]).await

@@ -1,6 +1,7 @@
 //! What every test stands on: a shop of its own on a free port, and a client for it.
 
 pub mod client;
+pub mod hooks;
 pub mod process;
 
 use client::Client;
@@ -94,6 +95,8 @@ impl Shop {
             data: data.path().into(),
             port: 0,
             registry_port: 0,
+            instances: 1,
+            config: None,
             settings: vec![
                 set("LOG__LEVEL", "warn"),
                 set("ORDER__LEASE_SECONDS", &lease),
@@ -104,10 +107,10 @@ impl Shop {
             ],
         };
         let Identity { issuer, client_secret, .. } = &settings.identity;
-        plan.settings.extend(issuer.iter().map(|url| set("IDENTITY__ISSUER", url)));
+        plan.settings.extend(issuer.iter().flat_map(|url| [set("IDENTITY__ISSUER", url), set("IDENTITY__BACKCHANNEL", "")]));
         plan.settings.extend(client_secret.iter().map(|secret| set("IDENTITY__CLIENT_SECRET", secret.expose())));
         let split = Split::start(&plan).unwrap();
-        let client = login(&settings, &split.url).await;
+        let client = login(&settings, &split.urls[0]).await;
         Self { client, data, settings, running: Some(Runs::Split(split)) }
     }
 
@@ -127,7 +130,7 @@ impl Shop {
     }
 
     /// Address of the process of this module, in the split shape.
-    pub fn member(&self, module: Module) -> &str {
+    pub fn member(&self, module: Module) -> String {
         match &self.running {
             Some(Runs::Split(split)) => split.member(module).unwrap().0,
             _ => panic!("not split"),

@@ -59,9 +59,14 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Any signal, by its name.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap().success());
+    }
+
     /// SIGTERM, and the exit code.
     pub fn terminate(mut self) -> Option<i32> {
-        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("TERM");
         self.child.wait().unwrap().code()
     }
 

@@ -179,7 +179,7 @@ fn a_bucket_fills_again() {
 #[test]
 fn the_shops_own_routes_are_good() {
     let table = table(&builtin("lb://registry/").unwrap()).unwrap();
-    assert_eq!(table.routes.len(), 6);
+    assert_eq!(table.routes.len(), 8);
     assert_eq!(duration("PT5S").unwrap(), Duration::from_secs(5));
     assert!(Args::default().need(0, &["x"], false).is_err());
 }

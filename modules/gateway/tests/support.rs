@@ -3,6 +3,7 @@
 use super::super::{Built, build};
 use crate::config::Settings;
 use crate::platform::auth::Authenticator;
+use crate::platform::auth::reach::Reach;
 use crate::platform::clock::now_ms;
 use crate::platform::discovery::{Discovery, Fixed, Picked};
 use crate::platform::host::Host;
@@ -168,6 +169,21 @@ impl Discovery for Known {
 /// A gateway with these routes, `URL` in them standing for the upstream's; every path is public where
 /// `public` is empty.
 pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: impl FnOnce(&mut Settings)) -> Front {
+    let services = ["product", "billing", "registry", "gone"].map(|name| {
+        let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
+        (name.to_string(), url)
+    });
+    front_on(upstream, routes, public, change, Arc::new(Known(Fixed(services.into()))))
+}
+
+/// The same where instances are found like this.
+pub(super) fn front_on(
+    upstream: &Upstream,
+    routes: &str,
+    public: &[&str],
+    change: impl FnOnce(&mut Settings),
+    discovery: Arc<dyn Discovery>,
+) -> Front {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("routes.yml");
     std::fs::write(&file, routes.replace("URL", &upstream.url)).unwrap();
@@ -182,13 +198,9 @@ pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: 
         metrics: prometheus::Registry::new(),
         draining: Default::default(),
     };
-    let services = ["product", "billing", "registry", "gone"].map(|name| {
-        let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
-        (name.to_string(), url)
-    });
-    let Built { parts, door } = build(&host, Arc::new(Known(Fixed(services.into())))).unwrap();
+    let Built { parts, door } = build(&host, discovery).unwrap();
     let edge = Arc::new(Edge {
-        authenticator: Authenticator::new(&upstream.url, "tradepost"),
+        authenticator: Authenticator::new(Arc::new(Reach::new(&upstream.url, None)), "tradepost"),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec!["*".into()],

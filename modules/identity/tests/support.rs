@@ -1,10 +1,12 @@
 //! A host, an issuer on a folder of its own, and a client that speaks forms.
 
-use super::super::{Built, build, keys};
+use super::super::{Built, MIGRATIONS, build, keys};
 use crate::config::{Settings, User};
 use crate::platform::auth::Authenticator;
+use crate::platform::auth::reach::Reach;
 use crate::platform::files::Folder;
 use crate::platform::host::{Host, StartError};
+use crate::platform::store::sqlite::Db;
 use crate::platform::web::{Edge, configure};
 
 use actix_web::body::to_bytes;
@@ -29,6 +31,11 @@ static KEY: LazyLock<String> = LazyLock::new(|| {
     std::fs::read_to_string(dir.path().join("k/key.pem")).unwrap()
 });
 
+/// The issuer's store in this folder, as one more process opens it.
+pub(in crate::shop::identity) fn store(dir: &tempfile::TempDir) -> Db {
+    Db::open(&dir.path().join("identity.db"), MIGRATIONS).unwrap()
+}
+
 pub(super) struct Desk {
     _dir: tempfile::TempDir,
     pub(super) settings: Settings,
@@ -44,7 +51,7 @@ impl Desk {
     }
 
     pub(super) fn with_key(self) -> Self {
-        Folder::open(self.settings.data.dir.join("identity")).unwrap().write("key.pem", &KEY).unwrap();
+        Folder::open(self.settings.data.dir.join("identity")).unwrap().get_or_make("key.pem", || Ok(KEY.clone())).unwrap();
         self
     }
 
@@ -65,7 +72,7 @@ impl Desk {
 
 pub(super) fn edge(built: &Built) -> Arc<Edge> {
     Arc::new(Edge {
-        authenticator: Authenticator::new(&built.issuer, "tradepost"),
+        authenticator: Authenticator::new(Arc::new(Reach::new(&built.issuer, None)), "tradepost"),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec![],

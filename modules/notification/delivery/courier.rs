@@ -7,7 +7,7 @@ use crate::shop::notification::store::{Attempted, Busy, Channel, Due, Notificati
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Under way at once.
@@ -16,9 +16,15 @@ const MAX_IN_FLIGHT: usize = 8;
 pub(super) const MAX_PER_LANE: usize = 3;
 /// No pause is longer, whether we double it or the receiver asks for it.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
+/// How long a delivery is ours once we took it: after that it is due again, and of whichever process.
+const CLAIM: Duration = Duration::from_secs(5);
+/// While a delivery is under way, our claim is renewed so often.
+const KEEP: Duration = Duration::from_secs(2);
+/// How often we look for what another process made out, or left behind.
+const LOOK: Duration = Duration::from_secs(1);
 /// After the store failed us.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// How long what is under way may take to finish at shutdown. What does not is sent again at the next start.
+/// How long what is under way may take to finish at shutdown. What does not is sent again when its claim ends.
 const GRACE: Duration = Duration::from_secs(3);
 /// Characters of an error that are kept.
 const MAX_ERROR: usize = 500;
@@ -42,12 +48,25 @@ impl Courier {
         Self { store, receivers, attempts: i64::from(attempts), backoff }
     }
 
-    /// Until told to stop. It sleeps until a commit, the next due time, or the end of an attempt.
+    /// Until told to stop. It sleeps until a commit, the next due time, the end of an attempt, or the next look.
+    ///
+    /// Several processes share the work: each sends what it has claimed. One that dies with a delivery under
+    /// way leaves a claim that ends; one that was paused may find that another has sent it, too.
     pub(in crate::shop::notification) async fn run(self, stop: CancellationToken) {
         let mut under_way = FuturesUnordered::new();
         let mut lanes: Vec<(i64, Lane)> = Vec::new();
+        let mut kept = Instant::now();
         while !stop.is_cancelled() {
             let committed = self.store.committed();
+            if kept.elapsed() >= KEEP {
+                kept = Instant::now();
+                let under_way: Vec<i64> = lanes.iter().map(|(id, _)| *id).collect();
+                if !under_way.is_empty()
+                    && let Err(cause) = self.store.keep(under_way, claim()).await
+                {
+                    tracing::warn!(%cause, "deliveries under way not kept ours; another process may send them, too");
+                }
+            }
             let pause = match self.take(&mut lanes).await {
                 Ok((taken, pause)) => {
                     under_way.extend(taken.into_iter().map(|due| self.attempt(due)));
@@ -78,21 +97,28 @@ impl Courier {
             let free = MAX_IN_FLIGHT - lanes.len();
             let due = self.store.due(now, busy(lanes), free as i64).await?;
             let (found, before) = (due.len(), taken.len());
+            let mut wanted: Vec<Due> = Vec::new();
             for one in due {
                 let lane = Lane::of(&one);
-                if lanes.iter().filter(|(_, other)| *other == lane).count() < MAX_PER_LANE {
-                    lanes.push((one.id, lane));
-                    taken.push(one);
+                let ours = wanted.iter().filter(|other| Lane::of(other) == lane).count();
+                if lanes.iter().filter(|(_, other)| *other == lane).count() + ours < MAX_PER_LANE {
+                    wanted.push(one);
                 }
             }
+            if wanted.is_empty() {
+                break;
+            }
+            let claimed = self.store.claim(wanted, now, claim()).await?;
+            lanes.extend(claimed.iter().map(|one| (one.id, Lane::of(one))));
+            taken.extend(claimed);
             // a full answer may have hidden what is due in other lanes
             if found < free || taken.len() == before {
                 break;
             }
         }
         let next = self.store.next_due(now).await?;
-        let pause = next.map_or(MAX_PAUSE, |at| Duration::from_millis((at - clock::now_ms()).max(1) as u64));
-        Ok((taken, pause.min(MAX_PAUSE)))
+        let pause = next.map_or(LOOK, |at| Duration::from_millis((at - clock::now_ms()).max(1) as u64));
+        Ok((taken, pause.min(LOOK)))
     }
 
     /// One attempt, and its entry in the store; answers the delivery's id.
@@ -123,6 +149,11 @@ impl Courier {
         }
         id
     }
+}
+
+/// When a claim of now ends.
+fn claim() -> i64 {
+    clock::now_ms() + CLAIM.as_millis() as i64
 }
 
 /// What a slow receiver can hold up: itself.

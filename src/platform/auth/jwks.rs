@@ -1,9 +1,9 @@
-//! The issuer's keys: found through its discovery document, cached, and fetched again when a token
+//! The issuer's keys: cached, and fetched again when a token
 //! names one that is not there; never more often than a floor, so that made-up key ids cannot make
 //! us call the issuer. A token of a key that is new at the issuer waits for the next fetch, so that
 //! none is refused while keys change. Old keys stay in use while a fetch fails.
 
-use crate::platform::contract::client::http;
+use super::reach::Reach;
 use crate::platform::problem::Problem;
 use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use serde::Deserialize;
@@ -14,16 +14,6 @@ use std::time::{Duration, Instant};
 /// Between two fetches, and so the longest that a token of an unknown key waits for one.
 const FLOOR: Duration = Duration::from_secs(1);
 const REFRESH: Duration = Duration::from_secs(600);
-const TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The parts of OpenID Connect Discovery that we use.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Discovered {
-    /// Where the keys are.
-    pub jwks_uri: String,
-    /// Where tokens are issued.
-    pub token_endpoint: String,
-}
 
 #[derive(Clone)]
 struct Key {
@@ -40,15 +30,15 @@ struct Cached {
 
 /// Keys of one issuer.
 pub struct Jwks {
-    issuer: String,
+    issuer: Arc<Reach>,
     cached: RwLock<Cached>,
     fetching: tokio::sync::Mutex<()>,
 }
 
 impl Jwks {
     /// For this issuer; nothing is fetched before the first token.
-    pub fn new(issuer: &str) -> Self {
-        Self { issuer: issuer.into(), cached: RwLock::default(), fetching: tokio::sync::Mutex::new(()) }
+    pub fn new(issuer: Arc<Reach>) -> Self {
+        Self { issuer, cached: RwLock::default(), fetching: tokio::sync::Mutex::new(()) }
     }
 
     /// The key of this id, if the issuer has it and it fits the algorithm.
@@ -109,7 +99,7 @@ impl Jwks {
                 cached.keys = keys;
                 cached.fetched = Some(Instant::now());
             }
-            Err(cause) => tracing::error!(issuer = self.issuer, cause, "the issuer's keys could not be fetched"),
+            Err(cause) => tracing::error!(issuer = self.issuer.issuer(), cause, "the issuer's keys could not be fetched"),
         }
     }
 
@@ -122,8 +112,7 @@ impl Jwks {
         struct Set {
             keys: Vec<serde_json::Value>,
         }
-        let discovered = discover(&self.issuer).await?;
-        let set: Set = get(&discovered.jwks_uri).await?;
+        let set: Set = self.issuer.keys().await?;
         // keys we cannot read (other uses, new algorithms) must not hide those we can
         let readable = set.keys.into_iter().filter_map(|value| serde_json::from_value::<Jwk>(value).ok());
         let keys = readable.filter_map(|jwk| {
@@ -133,20 +122,6 @@ impl Jwks {
         });
         Ok(keys.collect())
     }
-}
-
-/// Reads the issuer's discovery document.
-pub async fn discover(issuer: &str) -> Result<Discovered, String> {
-    get(&format!("{issuer}/.well-known/openid-configuration")).await
-}
-
-async fn get<T: serde::de::DeserializeOwned>(url: &str) -> Result<T, String> {
-    let mut answer = http().get(url).timeout(TIMEOUT).send().await.map_err(|e| format!("{url}: {e}"))?;
-    if !answer.status().is_success() {
-        return Err(format!("{url}: answered {}", answer.status()));
-    }
-    let body = answer.body().limit(1 << 20).await.map_err(|e| format!("{url}: {e}"))?;
-    serde_json::from_slice(&body).map_err(|e| format!("{url}: {e}"))
 }
 
 /// A key is used for what it says it is for, and for nothing else.

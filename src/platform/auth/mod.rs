@@ -7,6 +7,7 @@ pub mod credentials;
 #[cfg(not(feature = "jwt-ec"))]
 mod crypto;
 pub mod jwks;
+pub mod reach;
 
 pub use credentials::Credentials;
 
@@ -67,7 +68,7 @@ struct Roles {
 
 /// Checks access tokens of one issuer.
 pub struct Authenticator {
-    issuer: String,
+    issuer: Arc<reach::Reach>,
     audience: String,
     parties: Vec<String>,
     keys: Arc<jwks::Jwks>,
@@ -76,11 +77,10 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// For tokens of this issuer that are meant for this audience.
-    pub fn new(issuer: &str, audience: &str) -> Self {
+    pub fn new(issuer: Arc<reach::Reach>, audience: &str) -> Self {
         install_crypto();
-        let issuer = issuer.trim_end_matches('/').to_string();
         Self {
-            keys: Arc::new(jwks::Jwks::new(&issuer)),
+            keys: Arc::new(jwks::Jwks::new(issuer.clone())),
             issuer,
             audience: audience.into(),
             parties: Vec::new(),
@@ -110,7 +110,7 @@ impl Authenticator {
         let mut validation = Validation::new(header.alg);
         validation.leeway = LEEWAY;
         validation.validate_nbf = true;
-        validation.set_issuer(&[&self.issuer]);
+        validation.set_issuer(&[self.issuer.issuer()]);
         validation.set_audience(&[&self.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let claims = decode::<Claims>(token, &key, &validation).map_err(|e| refuse(reason(e.kind())))?.claims;

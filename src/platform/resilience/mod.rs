@@ -5,8 +5,8 @@
 //! 2. **circuit breaker** ([`breaker`]): a peer that fails is left alone for a while. It judges calls, not
 //!    attempts: with two instances of which one is dead, calls succeed at the second attempt, and the peer
 //!    is well. Single instances are the business of [`super::discovery`];
-//! 3. **retry** within its [`budget`], with full jitter, for what the contract marks repeatable and nothing
-//!    else, at another instance where there is one, and only while the breaker stays as it was;
+//! 3. **retry** within its [`budget`], with full jitter, for what the contract marks repeatable or what was
+//!    never sent, and nothing else, at another instance where there is one, and only while the breaker stays as it was;
 //! 4. **time-out**: the peer's own limit or the caller's deadline, whichever is earlier, over all attempts.
 //!
 //! There is one [`Peer`] a peer module and process; all threads share it.
@@ -112,6 +112,8 @@ pub enum Failure {
         instance: Option<String>,
         /// Whether another attempt may do better.
         again: bool,
+        /// Whether nothing was sent: then another attempt is the first, whatever the call is.
+        unsent: bool,
     },
     /// Our own fault; nothing is known of the peer.
     Ours(Problem),
@@ -161,7 +163,7 @@ impl Peer {
         let mut retries = 0;
         loop {
             let outcome = attempt(Attempt { until, avoid: avoid.as_deref(), fair }).await;
-            let (problem, instance, again) = match outcome {
+            let (problem, instance, again, unsent) = match outcome {
                 Ok(answer) => {
                     permit.done(true);
                     self.counters.answered(true, retries > 0);
@@ -173,10 +175,11 @@ impl Peer {
                     return Err(problem);
                 }
                 Err(Failure::Ours(problem)) => return Err(problem),
-                Err(Failure::Peer { problem, instance, again }) => (problem, instance, again),
+                Err(Failure::Peer { problem, instance, again, unsent }) => (problem, instance, again, unsent),
             };
             let pause = self.pause(retries);
-            let may = again && repeatable && retries < self.limits.retries && Instant::now() + pause < until && permit.is_current();
+            let may =
+                again && (repeatable || unsent) && retries < self.limits.retries && Instant::now() + pause < until && permit.is_current();
             if !may || !self.grant() {
                 if fair {
                     permit.done(false);

@@ -51,6 +51,14 @@ impl Servers {
         Ok(Self { servers, current: AtomicUsize::new(0) })
     }
 
+    /// With these credentials where the URLs name none.
+    pub fn or_as(mut self, user: &str, password: &str) -> Self {
+        for server in &mut self.servers {
+            server.credentials.get_or_insert_with(|| (user.into(), password.into()));
+        }
+        self
+    }
+
     /// The addresses, without credentials.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         self.servers.iter().map(|server| server.base.as_str())
@@ -131,6 +139,13 @@ mod tests {
         let servers = Servers::parse("http://us%40er:p%3Aw@a:1/eureka/, https://b/eureka/v2").unwrap();
         assert_eq!(servers.addresses().collect::<Vec<_>>(), ["http://a:1/eureka", "https://b/eureka/v2"]);
         assert_eq!(servers.servers[0].credentials, Some(("us@er".into(), "p:w".into())));
+    }
+
+    #[test]
+    fn credentials_of_our_own_are_for_those_without() {
+        let servers = Servers::parse("http://a:1/eureka,http://u:p@b:1/eureka").unwrap().or_as("us", "pw");
+        let sent: Vec<_> = servers.servers.iter().flat_map(|server| server.credentials.clone()).collect();
+        assert_eq!(sent, [("us".into(), "pw".into()), ("u".to_string(), "p".to_string())]);
     }
 
     #[test]

@@ -140,6 +140,14 @@ async fn the_next_attempt_goes_to_another_instance_and_the_peer_is_well() {
 }
 
 #[actix_web::test]
+async fn what_was_never_sent_goes_to_another_instance_whatever_it_is() {
+    let (dead, server) = (nobody(), Server::start(vec![Act::Answer(200, "42")]));
+    let rig = rig(quick(), &[&dead, &server.url]);
+    assert_eq!(rig.client.tell(&Cx::module("order", Duration::from_secs(10))).await, Ok(42));
+    assert_eq!((server.seen(), rig.failed()), (1, 0));
+}
+
+#[actix_web::test]
 async fn a_refusal_is_an_answer_and_keeps_its_type() {
     let body = r#"{"type":"urn:tradepost:problem:inventory:no","status":409,"message":"no"}"#;
     let server = Server::start(vec![Act::Answer(409, body)]);
