@@ -176,7 +176,7 @@ final class Asks {
             get("/broken-by-status/x").with("X-Echo-Status", "403").is(403),
             get("/broken-alone/x").is(500).differs("status", "500", "503", AWAY).differs("error status", "500", "503", AWAY),
             get("/dead/x").is(500).differs("status", "500", "503", AWAY).differs("error status", "500", "503", AWAY),
-            get("/slow/x").with("X-Echo-Pause", "2000").is(504),
+            get("/slow/x").with("X-Echo-Pause", "8000").is(504),
             get("/slow/x").is(200),
             // services
             get("/balanced/x").is(200),
