@@ -231,7 +231,8 @@ fn two_of_each_module_of_which_one_is_always_being_killed() {
             posts - events
         );
         assert!(!killed.is_empty() && !orders.is_empty(), "nothing was tested");
-        assert!(percent < 1.0, "{percent:.3} % of the callers' requests failed");
+        // one in a thousand; of a short run's few requests, a handful
+        assert!(failed <= (requests / 1000).max(3), "{percent:.3} % of the callers' requests failed");
         split.stop();
     });
 }

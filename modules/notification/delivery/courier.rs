@@ -16,6 +16,8 @@ const MAX_IN_FLIGHT: usize = 8;
 pub(super) const MAX_PER_LANE: usize = 3;
 /// No pause is longer, whether we double it or the receiver asks for it.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
+/// Claimed at once: a claim is a commit, and one for each delivery would halve what we can send.
+const AHEAD: i64 = 32;
 /// How long a delivery is ours once we took it: after that it is due again, and of whichever process.
 const CLAIM: Duration = Duration::from_secs(5);
 /// While a delivery is under way, our claim is renewed so often.
@@ -54,71 +56,66 @@ impl Courier {
     /// way leaves a claim that ends; one that was paused may find that another has sent it, too.
     pub(in crate::shop::notification) async fn run(self, stop: CancellationToken) {
         let mut under_way = FuturesUnordered::new();
-        let mut lanes: Vec<(i64, Lane)> = Vec::new();
+        let mut hand = Hand::default();
         let mut kept = Instant::now();
         while !stop.is_cancelled() {
             let committed = self.store.committed();
+            if kept.elapsed() >= CLAIM {
+                // we were paused: what was not begun may be another's by now
+                hand.waiting.clear();
+            }
             if kept.elapsed() >= KEEP {
                 kept = Instant::now();
-                let under_way: Vec<i64> = lanes.iter().map(|(id, _)| *id).collect();
-                if !under_way.is_empty()
-                    && let Err(cause) = self.store.keep(under_way, claim()).await
-                {
-                    tracing::warn!(%cause, "deliveries under way not kept ours; another process may send them, too");
-                }
+                self.keep(hand.ids(), claim()).await;
             }
-            let pause = match self.take(&mut lanes).await {
-                Ok((taken, pause)) => {
-                    under_way.extend(taken.into_iter().map(|due| self.attempt(due)));
-                    pause
-                }
-                Err(cause) => {
-                    tracing::warn!(%cause, "deliveries not read; will try again");
-                    STORE_PAUSE
-                }
-            };
+            let pause = self.take(&mut hand).await.unwrap_or_else(|cause| {
+                tracing::warn!(%cause, "deliveries not read; will try again");
+                STORE_PAUSE
+            });
+            under_way.extend(hand.begun.drain(..).map(|due| self.attempt(due)));
             tokio::select! {
-                Some(id) = under_way.next() => lanes.retain(|(other, _)| *other != id),
+                Some(id) = under_way.next() => hand.lanes.retain(|(other, _)| *other != id),
                 () = committed => {}
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
             }
         }
+        // what was not begun is anybody's
+        self.keep(hand.waiting.iter().map(|due| due.id).collect(), clock::now_ms()).await;
         let finish = async { while under_way.next().await.is_some() {} };
         if tokio::time::timeout(GRACE, finish).await.is_err() {
-            tracing::info!(deliveries = under_way.len(), "deliveries cut short; they are sent again at the next start");
+            tracing::info!(deliveries = under_way.len(), "deliveries cut short; they are sent again when their claims end");
         }
     }
 
-    /// What to send now, entered into `lanes`, and how long to sleep where nothing else happens.
-    async fn take(&self, lanes: &mut Vec<(i64, Lane)>) -> Result<(Vec<Due>, Duration), StoreError> {
-        let (mut taken, now) = (Vec::new(), clock::now_ms());
-        while lanes.len() < MAX_IN_FLIGHT {
-            let free = MAX_IN_FLIGHT - lanes.len();
-            let due = self.store.due(now, busy(lanes), free as i64).await?;
-            let (found, before) = (due.len(), taken.len());
-            let mut wanted: Vec<Due> = Vec::new();
-            for one in due {
-                let lane = Lane::of(&one);
-                let ours = wanted.iter().filter(|other| Lane::of(other) == lane).count();
-                if lanes.iter().filter(|(_, other)| *other == lane).count() + ours < MAX_PER_LANE {
-                    wanted.push(one);
-                }
-            }
-            if wanted.is_empty() {
+    /// Our claims end then.
+    async fn keep(&self, ids: Vec<i64>, until: i64) {
+        if !ids.is_empty()
+            && let Err(cause) = self.store.keep(ids, until).await
+        {
+            tracing::warn!(%cause, "claims on deliveries not changed; another process may send them, too");
+        }
+    }
+
+    /// Begins what there is room for; answers how long to sleep where nothing else happens.
+    async fn take(&self, hand: &mut Hand) -> Result<Duration, StoreError> {
+        let now = clock::now_ms();
+        hand.begin();
+        while hand.lanes.len() < MAX_IN_FLIGHT {
+            let due = self.store.due(now, hand.busy(), AHEAD).await?;
+            if due.is_empty() {
                 break;
             }
-            let claimed = self.store.claim(wanted, now, claim()).await?;
-            lanes.extend(claimed.iter().map(|one| (one.id, Lane::of(one))));
-            taken.extend(claimed);
-            // a full answer may have hidden what is due in other lanes
-            if found < free || taken.len() == before {
+            let claimed = self.store.claim(due, now, claim()).await?;
+            hand.waiting.extend(claimed);
+            // none where all of it is another's by now: the next look will show
+            if !hand.begin() {
                 break;
             }
         }
         let next = self.store.next_due(now).await?;
         let pause = next.map_or(LOOK, |at| Duration::from_millis((at - clock::now_ms()).max(1) as u64));
-        Ok((taken, pause.min(LOOK)))
+        Ok(pause.min(LOOK))
     }
 
     /// One attempt, and its entry in the store; answers the delivery's id.
@@ -172,17 +169,52 @@ impl Lane {
     }
 }
 
-fn busy(lanes: &[(i64, Lane)]) -> Busy {
-    let mut busy = Busy { ids: lanes.iter().map(|(id, _)| *id).collect(), ..Busy::default() };
-    for (_, lane) in lanes {
-        if lanes.iter().filter(|(_, other)| other == lane).count() >= MAX_PER_LANE {
+/// The deliveries that are ours now.
+#[derive(Default)]
+struct Hand {
+    /// Under way, or about to be.
+    lanes: Vec<(i64, Lane)>,
+    /// Of those, the ones that have not been sent yet.
+    begun: Vec<Due>,
+    /// Claimed, and waiting for room in their lane.
+    waiting: Vec<Due>,
+}
+
+impl Hand {
+    fn ids(&self) -> Vec<i64> {
+        self.lanes.iter().map(|(id, _)| *id).chain(self.waiting.iter().map(|due| due.id)).collect()
+    }
+
+    fn is_full(&self, lane: &Lane) -> bool {
+        self.lanes.iter().filter(|(_, other)| other == lane).count() >= MAX_PER_LANE
+    }
+
+    /// Enters those into their lanes for which there is room; false where there is none for any.
+    fn begin(&mut self) -> bool {
+        let before = self.begun.len();
+        for due in std::mem::take(&mut self.waiting) {
+            let lane = Lane::of(&due);
+            if self.lanes.len() < MAX_IN_FLIGHT && !self.is_full(&lane) {
+                self.lanes.push((due.id, lane));
+                self.begun.push(due);
+            } else {
+                self.waiting.push(due);
+            }
+        }
+        self.begun.len() > before
+    }
+
+    /// What is not to be claimed as well.
+    fn busy(&self) -> Busy {
+        let mut busy = Busy { ids: self.ids(), ..Busy::default() };
+        for (_, lane) in self.lanes.iter().filter(|(_, lane)| self.is_full(lane)) {
             match lane {
                 Lane::Mail => busy.email = true,
                 Lane::Webhook(target) => busy.webhooks.push(target.clone()),
             }
         }
+        busy
     }
-    busy
 }
 
 /// Doubles with each attempt, a quarter more or less so that receivers are not met by waves, and
@@ -216,9 +248,14 @@ mod tests {
     #[test]
     fn a_full_lane_is_passed_over() {
         let hook = |id| (id, Lane::Webhook("http://h/".into()));
-        let lanes = [hook(1), hook(2), (3, Lane::Mail), hook(4)];
-        let busy = busy(&lanes);
-        assert_eq!(busy.ids, [1, 2, 3, 4]);
+        let due = |id, channel| Due { id, event_id: String::new(), channel, target: "http://h/".into(), body: String::new(), attempts: 0 };
+        let waiting = vec![due(5, Channel::Webhook), due(6, Channel::Email)];
+        let mut hand = Hand { lanes: vec![hook(1), hook(2), (3, Lane::Mail), hook(4)], waiting, ..Hand::default() };
+        let busy = hand.busy();
+        assert_eq!(busy.ids, [1, 2, 3, 4, 5, 6]);
         assert!(!busy.email && busy.webhooks.iter().all(|target| target == "http://h/") && !busy.webhooks.is_empty());
+        assert!(hand.begin() && hand.begun.len() == 1 && hand.begun[0].id == 6);
+        hand.lanes.retain(|(id, _)| *id != 2);
+        assert!(hand.begin() && hand.begun[1].id == 5, "as soon as there is room");
     }
 }
