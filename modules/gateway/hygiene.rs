@@ -3,9 +3,11 @@
 
 use super::pattern::Range;
 use crate::platform::contract::percent_decode;
+use crate::platform::cx::TIMEOUT_HEADER;
 use crate::platform::problem::Problem;
+use crate::platform::web::INSIDE_HEADER;
 use actix_web::HttpRequest;
-use actix_web::http::Version;
+use actix_web::http::{Method, Version};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
 
@@ -90,7 +92,7 @@ pub(super) fn check_headers(request: &HttpRequest) -> Result<(), Problem> {
         return Err(malformed("Connection names a header that is not for one hop"));
     }
     if headers.get_all(header::AUTHORIZATION).count() > 1 {
-        return Err(malformed("more than one Authorization header"));
+        return Err(Problem::unauthorized(Some("there is more than one Authorization header")));
     }
     Ok(())
 }
@@ -123,7 +125,8 @@ fn speaks_for_us(name: &HeaderName) -> bool {
         "x-method-override",
         "x-cluster-client-ip",
         "true-client-ip",
-        "x-request-timeout-ms",
+        TIMEOUT_HEADER,
+        INSIDE_HEADER,
     ];
     prefixes.iter().any(|prefix| name.starts_with(prefix)) || exact.contains(&name)
 }
@@ -140,6 +143,27 @@ pub(super) fn request_headers(headers: &HeaderMap) -> HeaderMap {
             && ![header::HOST, header::CONTENT_LENGTH, header::EXPECT].contains(name)
     };
     headers.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Takes out of a request for this very process what a client may not say. How long it waits, it may.
+pub(super) fn strip_claims(headers: &mut HeaderMap) {
+    let named = named_by_connection(headers);
+    let claims = |name: &HeaderName| {
+        (speaks_for_us(name) && name.as_str() != TIMEOUT_HEADER)
+            || name.as_str().contains('_')
+            || (named.contains(name) && !for_one_hop(name))
+    };
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| claims(name)).cloned().collect();
+    gone.into_iter().for_each(|name| drop(headers.remove(name)));
+}
+
+/// Whoever may register an instance gets other people's requests, tokens included.
+pub(super) fn registry_is_read_only(method: &Method, path: &CleanPath) -> Result<(), Problem> {
+    let registry = path.plain.to_ascii_lowercase();
+    if (registry == "/eureka" || registry.starts_with("/eureka/")) && !method.is_safe() {
+        return Err(Problem::forbidden("the registry takes no writes through the front door"));
+    }
+    Ok(())
 }
 
 /// The headers of an answer that go on.

@@ -134,6 +134,19 @@ impl Body {
         }
     }
 
+    /// For a handler of this process: the same bytes, within the limit.
+    pub(super) fn as_payload(&self) -> Payload {
+        if self.0.size.is_some() || !self.0.present {
+            return self.clone().into_payload();
+        }
+        Payload::Stream { payload: Box::pin(Pieces(self.clone())) }
+    }
+
+    /// Whether more has come than the limit lets in.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.seen.get() > self.0.limit.get()
+    }
+
     fn message(&self) -> Option<BoxBody> {
         if !self.0.present {
             return None;
@@ -150,7 +163,7 @@ impl Body {
 
     /// Whose fault it is that sending failed.
     fn blame(&self, cause: String) -> Failure {
-        if self.0.seen.get() > self.0.limit.get() {
+        if self.is_over() {
             Failure::TooLarge(self.0.limit.get())
         } else if self.0.broke.get() {
             Failure::ClientGone
