@@ -78,10 +78,11 @@ impl Shop {
         }
     }
 
-    /// One process a module; of the settings only the data folder and the lease reach them.
+    /// One process a module; of the settings only the data folder, the lease and the route file reach them.
     async fn split(data: TempDir, settings: Settings) -> Self {
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
         let lease = settings.order.lease_seconds.to_string();
+        let routes = settings.gateway.routes.as_ref().map(|file| set("GATEWAY__ROUTES", &file.to_string_lossy()));
         let plan = Plan {
             binary: env!("CARGO_BIN_EXE_tradepost").into(),
             data: data.path().into(),
@@ -94,7 +95,10 @@ impl Shop {
                 // a busy machine must not be taken for a peer that is away
                 set("RESILIENCE__CALL_MS", "8000"),
                 set("ORDER__PEERS_MS", "8000"),
-            ],
+            ]
+            .into_iter()
+            .chain(routes)
+            .collect(),
         };
         let split = Split::start(&plan).unwrap();
         let client = Client::login(&split.url).await;
@@ -105,6 +109,14 @@ impl Shop {
         let running = serve::start(Loaded { settings: settings.clone(), origins: Default::default() }).await.unwrap();
         let client = Client::login(&running.public_url).await;
         Self { client, data, settings, running: Some(Runs::Here(running)) }
+    }
+
+    /// Where a module's own process answers; none where all is one process.
+    pub fn member(&self, module: tradepost::modules::Module) -> Option<&str> {
+        match &self.running {
+            Some(Runs::Split(split)) => split.member(module).map(|(url, _)| url),
+            _ => None,
+        }
     }
 
     /// Stops it in order, as SIGTERM does.
