@@ -31,6 +31,18 @@ impl Server {
         Self::start(command, address)
     }
 
+    /// One module of it as a process of its own, with these settings.
+    pub fn module(binary: &Path, data: &Path, module: &str, settings: &[(&str, String)]) -> Self {
+        let address = free_port();
+        let mut command = Command::new(binary);
+        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
+            command.env_remove(key);
+        }
+        command.args(["serve", "--modules", module, "--port", &address.port().to_string(), "--data"]).arg(data);
+        command.env("TRADEPOST__LOG__LEVEL", "warn").envs(settings.iter().map(|(key, value)| (*key, value.as_str())));
+        Self::start(command, address)
+    }
+
     /// This very binary as the bare actix server; see `bare`.
     pub fn bare(answer: &str) -> Self {
         let address = free_port();

@@ -6,8 +6,9 @@ use super::routes::{Route, Target};
 use super::upstream::{Answer, Body, Failure, send};
 use crate::platform::cx::TIMEOUT_HEADER;
 use crate::platform::discovery::Picked;
+use crate::platform::door::{INSIDE_HEADER, inside};
 use crate::platform::problem::Problem;
-use crate::platform::web::{INSIDE_HEADER, inside};
+use crate::platform::web::late_body;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ impl Gateway {
     ) -> (Result<T, Failure>, bool) {
         let Some((circuit, guard)) = circuit.and_then(|c| Some((c, trip.table.guards.get(&c.name)?))) else {
             let result = call.await;
-            let failed = result.is_err();
+            let failed = result.as_ref().is_err_and(|failure| !failure.is_clients());
             return (result, failed);
         };
         let permit = match guard.acquire() {
@@ -53,7 +54,7 @@ impl Gateway {
             None => call.await,
         };
         let failed = match &result {
-            Err(Failure::TooLarge(_) | Failure::ClientGone) => return (result, false),
+            Err(failure) if failure.is_clients() => return (result, false),
             Err(_) => true,
             Ok(answer) => circuit.statuses.contains(&status(answer)),
         };
@@ -159,6 +160,7 @@ pub(super) fn refusal(route: &Route, failure: Failure) -> Problem {
     match failure {
         Failure::TooLarge(limit) => Problem::new(413, format!("the body is larger than {limit} bytes")),
         Failure::ClientGone => Problem::new(400, "the body broke off"),
+        Failure::ClientLate => late_body(),
         Failure::Open(wait) => {
             let mut problem = Problem::unavailable(format!("{name} is not available"));
             problem.retry_after = Some(wait.as_secs_f32().ceil().max(1.0) as u32);

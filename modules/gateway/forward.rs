@@ -16,10 +16,11 @@ use super::websocket;
 use crate::platform::contract::Access;
 use crate::platform::cx::{Caller, Cx, TRACE_HEADER};
 use crate::platform::discovery::{Discovery, Outcome};
+use crate::platform::door::{FrontDoor, Way, Work};
 use crate::platform::host::{Host, StartError};
 use crate::platform::problem::Problem;
 use crate::platform::resilience::registry::Breakers;
-use crate::platform::web::{FrontDoor, Way, Work};
+use crate::platform::web::{sent_method, sent_path};
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -68,12 +69,7 @@ type RateHeaders = Vec<(HeaderName, HeaderValue)>;
 
 impl Gateway {
     /// By settings.
-    pub(super) fn new(
-        host: &Host,
-        discovery: Arc<dyn Discovery>,
-        here: &[&'static str],
-        breakers: Breakers,
-    ) -> Result<Self, StartError> {
+    pub(super) fn new(host: &Host, discovery: Arc<dyn Discovery>, here: &[&'static str], breakers: Breakers) -> Result<Self, StartError> {
         let settings = &host.settings.gateway;
         let public = settings.public.iter().map(|p| Pattern::path(p, true)).collect::<Result<_, _>>();
         let proxies = settings.trusted_proxies.iter().map(|r| Range::parse(r)).collect::<Result<_, _>>();
@@ -339,7 +335,7 @@ fn limited() -> Problem {
 }
 
 pub(super) fn too_many(cx: &Cx, request: &HttpRequest, headers: &[(HeaderName, HeaderValue)]) -> HttpResponse {
-    with(limited().respond(request.method().as_str(), request.path(), &cx.trace.id()), headers.to_vec())
+    with(limited().respond(sent_method(request).as_str(), &sent_path(request), &cx.trace.id()), headers.to_vec())
 }
 
 pub(super) fn with(mut response: HttpResponse, headers: Vec<(HeaderName, HeaderValue)>) -> HttpResponse {

@@ -4,11 +4,11 @@
 use super::pattern::Range;
 use crate::platform::contract::percent_decode;
 use crate::platform::cx::TIMEOUT_HEADER;
+use crate::platform::door::INSIDE_HEADER;
 use crate::platform::problem::Problem;
-use crate::platform::web::INSIDE_HEADER;
 use actix_web::HttpRequest;
-use actix_web::http::{Method, Version};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, Version};
 use std::net::IpAddr;
 
 /// A path after it was looked at: what is authorised is what is forwarded.
@@ -82,6 +82,9 @@ pub(super) fn check_headers(request: &HttpRequest) -> Result<(), Problem> {
         && !host.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b".-_:[]%".contains(b))
     {
         return Err(malformed("the Host header is no host"));
+    }
+    if request.uri().authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(malformed("a user in front of the host"));
     }
     let has_body = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
     if headers.contains_key(header::UPGRADE) && has_body {

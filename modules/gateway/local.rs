@@ -13,8 +13,9 @@ use super::routes::{Route, Table, Target};
 use super::upstream::{Body, Failure};
 use crate::platform::contract::Access;
 use crate::platform::cx::Cx;
+use crate::platform::door::{SentPath, Work, is_inside};
 use crate::platform::problem::Problem;
-use crate::platform::web::{SentPath, Work, is_inside};
+use crate::platform::web::sent_method;
 use actix_web::HttpMessage;
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::{Method, StatusCode, Uri};
@@ -152,7 +153,7 @@ impl Gateway {
 
 /// What the client is told, refusals included: filters treat them like any answer.
 fn told(answer: Result<HttpResponse, Problem>, cx: &Cx, request: &HttpRequest) -> HttpResponse {
-    answer.unwrap_or_else(|problem| problem.respond(request.method().as_str(), request.path(), &cx.trace.id()))
+    answer.unwrap_or_else(|problem| problem.respond(sent_method(request).as_str(), request.path(), &cx.trace.id()))
 }
 
 /// Lets the filters change the request, and names the endpoint that it is for.

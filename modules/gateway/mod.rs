@@ -40,9 +40,9 @@ mod upstream;
 mod websocket;
 
 use crate::platform::discovery::Discovery;
+use crate::platform::door::FrontDoor;
 use crate::platform::host::{Host, Parts, StartError};
 use crate::platform::resilience::registry::Breakers;
-use crate::platform::web::FrontDoor;
 use std::sync::Arc;
 
 /// What building it yields.

@@ -53,7 +53,8 @@ impl Route {
             predicates.extend(Predicate::read(part).map_err(|cause| named(part, cause))?);
         }
         let parts = document.default_filters.iter().chain(&definition.filters);
-        let filters = parts.map(|part| Filter::read(part, &document.circuits).map_err(|cause| named(part, cause))).collect::<Result<_, _>>()?;
+        let filters =
+            parts.map(|part| Filter::read(part, &document.circuits).map_err(|cause| named(part, cause))).collect::<Result<_, _>>()?;
         let limit = |ms: i64| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis);
         Ok(Self {
             target: target(&definition.uri)?,

@@ -10,8 +10,8 @@ mod settings;
 pub use edges::*;
 pub use settings::*;
 
-use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
 use crate::modules::Module;
+use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -6,17 +6,19 @@
 use crate::platform::auth::Authenticator;
 use crate::platform::contract::{Access, Call, Endpoint, Serve};
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER, Trace};
+use crate::platform::door::{FrontDoor, SentPath, Way};
 use crate::platform::problem::Problem;
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest};
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
 use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
-use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
+use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What the edge enforces.
@@ -31,59 +33,6 @@ pub struct Edge {
     pub origins: Vec<String>,
     /// Who answers what is no endpoint's; where nobody does, 404.
     pub door: Option<Arc<dyn FrontDoor>>,
-}
-
-/// What stands before a process's endpoints and answers for what they do not: the gateway, where it runs here.
-pub trait FrontDoor: Send + Sync {
-    /// Looks at a request before an endpoint is looked for, and may change which one that is.
-    fn look(&self, request: &mut ServiceRequest);
-
-    /// Who answers a request that was looked at; `endpoint` says whether this process has one for its
-    /// path. Refuses what is malformed.
-    fn way(&self, request: &HttpRequest, endpoint: bool) -> Result<Way, Problem>;
-
-    /// Answers a request itself. It keeps its time itself: an answer may go on for longer than a request may take.
-    fn serve(self: Arc<Self>, cx: Cx, request: HttpRequest, payload: Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
-
-    /// Stands around an endpoint of this process, which answers by `work`.
-    fn around<'a>(
-        &'a self,
-        cx: Cx,
-        request: &'a HttpRequest,
-        payload: Payload,
-        work: Work<'a>,
-    ) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>>;
-}
-
-/// Who answers, and what the front door asks of the sender beside what an endpoint asks.
-pub enum Way {
-    /// An endpoint of this process.
-    Endpoint(Access),
-    /// The front door itself.
-    Door(Access),
-}
-
-/// What an endpoint does with a request.
-pub type Work<'a> = Box<dyn FnOnce(Cx, Payload) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>> + 'a>;
-
-/// The path that a client asked for, where the front door has put another in its place.
-pub struct SentPath(pub String);
-
-/// On calls of this process to itself: they have come in by the front door already, or never left.
-pub const INSIDE_HEADER: &str = "x-tradepost-inside";
-
-/// Its value, which nobody else knows.
-pub fn inside() -> &'static HeaderValue {
-    static INSIDE: LazyLock<HeaderValue> = LazyLock::new(|| {
-        let secret = uuid::Uuid::new_v4().simple().to_string();
-        HeaderValue::from_str(&secret).unwrap_or_else(|_| HeaderValue::from_static(""))
-    });
-    &INSIDE
-}
-
-/// Whether this process sent it to itself.
-pub fn is_inside(headers: &HeaderMap) -> bool {
-    headers.get(INSIDE_HEADER).is_some_and(|value| value == inside())
 }
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -160,8 +109,7 @@ impl Edge {
     async fn serve(&self, endpoints: &[Endpoint], request: HttpRequest, payload: Payload) -> HttpResponse {
         let started = Instant::now();
         let trace = Trace::parse(text(&request, TRACE_HEADER));
-        let sent = request.extensions().get::<SentMethod>().map(|sent| sent.0.clone());
-        let (method, path) = (sent.unwrap_or_else(|| request.method().clone()), sent_path(&request));
+        let (method, path) = (sent_method(&request), sent_path(&request));
         let cors = self.cors(&request);
         let smuggled = two_lengths(&request);
         let outcome = match preflight(endpoints, self.door.is_some(), &request) {
@@ -173,6 +121,9 @@ impl Edge {
         if smuggled {
             // whoever sent it may see the rest of this connection in another way than we do
             response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        if method == Method::HEAD {
+            response = without_bytes(response);
         }
         let status = response.status();
         let headers = response.headers_mut();
@@ -236,7 +187,8 @@ impl Edge {
                 Serve::Raw(handler) => handler(cx, request.clone(), payload).await,
                 Serve::Contract(handler) => {
                     acceptable(request)?;
-                    let body = self.read(request, payload).await?;
+                    let reading = tokio::time::timeout_at(deadline.into(), self.read(request, payload));
+                    let body = reading.await.map_err(|_| late_body())??;
                     handler(Call { cx, request: request.clone(), body }).await
                 }
             }
@@ -301,6 +253,11 @@ fn authorize(access: Access, cx: &Cx) -> Result<(), Problem> {
     Err(Problem::forbidden(format!("this needs the role {}", roles.join(" or "))))
 }
 
+/// 408: the body did not come in time.
+pub fn late_body() -> Problem {
+    Problem::new(408, "the body did not come in time")
+}
+
 /// The whole body, up to a limit; beyond it, 413.
 pub async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(413, format!("the body is larger than {limit} bytes"));
@@ -324,7 +281,14 @@ fn two_lengths(request: &HttpRequest) -> bool {
     [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().all(|name| request.headers().contains_key(name))
 }
 
-fn sent_path(request: &HttpRequest) -> String {
+/// The method as the client wrote it.
+pub fn sent_method(request: &HttpRequest) -> Method {
+    let sent = request.extensions().get::<SentMethod>().map(|sent| sent.0.clone());
+    sent.unwrap_or_else(|| request.method().clone())
+}
+
+/// The path as the client wrote it.
+pub fn sent_path(request: &HttpRequest) -> String {
     let sent = request.extensions().get::<SentPath>().map(|sent| sent.0.clone());
     sent.unwrap_or_else(|| request.path().to_string())
 }
@@ -358,6 +322,16 @@ fn allow(endpoints: &[Endpoint]) -> String {
     methods.push("OPTIONS");
     methods.dedup();
     methods.join(", ")
+}
+
+/// The same length and no bytes. actix-http does this itself, but forgets that it was a HEAD when another
+/// request comes close behind on the same connection.
+fn without_bytes(mut response: HttpResponse) -> HttpResponse {
+    let BodySize::Sized(length) = response.body().size() else { return response.set_body(BoxBody::new(())) };
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    // a stream whose length is in its header: nothing is counted, and nothing is added
+    response.head_mut().no_chunking(true);
+    response.set_body(BoxBody::new(BodyStream::new(stream::empty::<Result<Bytes, std::io::Error>>())))
 }
 
 /// OPTIONS is answered without a token: it says nothing that the contract does not.
