@@ -44,10 +44,10 @@ impl Nginx {
         std::fs::write(dir.join("nginx.conf"), configuration).unwrap();
         let mut command = Command::new(PROGRAM);
         command.arg("-p").arg(&dir).arg("-e").arg(dir.join("error.log")).arg("-c").arg(dir.join("nginx.conf"));
-        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        let nginx = Self { child: command.stdout(Stdio::null()).spawn().unwrap(), address };
         for _ in 0..500 {
             if TcpStream::connect(address).is_ok() {
-                return Self { child, address };
+                return nginx;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
