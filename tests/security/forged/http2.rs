@@ -159,7 +159,7 @@ async fn send(address: &str, case: &Case) -> Seen {
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat();
     let _ = stream.write_all(&[preface, case.frames.clone(), follows].concat()).await;
     let mut seen = Seen::default();
-    while !(seen.ended.contains_key(&LAST) && seen.ended.contains_key(&1)) && !seen.gone {
+    while !(seen.gone || seen.ended.contains_key(&LAST) && seen.ended.contains_key(&1)) {
         let mut head = [0; 9];
         let read = tokio::time::timeout(LONG, stream.read_exact(&mut head)).await;
         let Ok(_) = read.unwrap_or_else(|_| panic!("{}: neither answered nor ended", case.name)) else {
