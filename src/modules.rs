@@ -50,6 +50,14 @@ impl Module {
         }
     }
 
+    /// The port where its clients look for it when it has a process to itself, if not that of the shop.
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Module::Registry => Some(8761),
+            _ => None,
+        }
+    }
+
     /// The module of this name.
     pub fn by_name(name: &str) -> Option<Module> {
         Module::ALL.into_iter().find(|module| module.name() == name)

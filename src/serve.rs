@@ -193,11 +193,11 @@ fn listen(
         .map_err(|e| StartError(format!("metrics: {e}")))?;
     let endpoints: Arc<[_]> = endpoints.into();
     let mut server = HttpServer::new(move || {
-        let (endpoints, edge) = (endpoints.clone(), edge.clone());
+        let (endpoints, edge, first) = (endpoints.clone(), edge.clone(), edge.clone());
         App::new()
             .wrap(requests.clone())
-            .wrap_fn(|mut request, next| {
-                web::bound_method(&mut request);
+            .wrap_fn(move |mut request, next| {
+                web::before(&mut request, &first);
                 next.call(request)
             })
             .configure(move |app| web::configure(app, &endpoints, &edge))

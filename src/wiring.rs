@@ -11,9 +11,9 @@ use crate::platform::contract::openapi;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::{Discovery, Fixed, Loopback, eureka};
+use crate::platform::door::FrontDoor;
 use crate::platform::host::{Host, Late, Parts, StartError};
 use crate::platform::resilience::Peers;
-use crate::platform::web::FrontDoor;
 use crate::shop::inventory::api::{InventoryApi, InventoryClient};
 use crate::shop::notification::api::NotificationClient;
 use crate::shop::order::api::{OrderApi, OrderClient};
@@ -67,19 +67,22 @@ impl Wiring<'_> {
     /// Every module's instances for the gateway: those that run here are behind this process's own front door.
     #[cfg(feature = "gateway")]
     fn discovery(&self) -> Arc<dyn Discovery> {
-        let mut addresses = self.host.settings.peers.clone();
-        addresses.extend(self.chosen.iter().filter(|m| **m != Module::Gateway).map(|m| (m.name().to_string(), self.here.clone())));
-        let fixed: Arc<dyn Discovery> = Arc::new(Fixed(addresses));
-        match &self.registry {
-            Some(view) => Arc::new(crate::platform::discovery::FirstOf(vec![fixed, view.clone()])),
-            None => fixed,
-        }
+        let here = Loopback { url: self.here.clone(), modules: self.names() };
+        let mut known: Vec<Arc<dyn Discovery>> = vec![Arc::new(here), Arc::new(Fixed(self.host.settings.peers.clone()))];
+        known.extend(self.registry.as_ref().map(|view| view.clone() as Arc<dyn Discovery>));
+        Arc::new(crate::platform::discovery::FirstOf(known))
+    }
+
+    /// What the gateway leads to without leaving this process.
+    #[cfg(feature = "gateway")]
+    fn names(&self) -> Vec<&'static str> {
+        self.chosen.iter().filter(|module| **module != Module::Gateway).map(|module| module.name()).collect()
     }
 
     fn remote(&self, module: Module) -> Result<Arc<Remote>, StartError> {
         let settings = &self.host.settings;
         let discovery: Arc<dyn Discovery> = match &self.registry {
-            _ if self.runs(module) => Arc::new(Loopback(self.here.clone())),
+            _ if self.runs(module) => Arc::new(Loopback { url: self.here.clone(), modules: vec![module.name()] }),
             Some(view) if !settings.peers.contains_key(module.name()) => view.clone(),
             _ => Arc::new(Fixed(settings.peers.clone())),
         };
@@ -165,7 +168,7 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let mut door: Option<Arc<dyn FrontDoor>> = None;
     #[cfg(feature = "gateway")]
     if wiring.runs(Module::Gateway) {
-        let built = crate::shop::gateway::build(host, wiring.discovery())?;
+        let built = crate::shop::gateway::build(host, wiring.discovery(), &wiring.names(), wiring.peers.breakers.clone())?;
         join(&mut all, built.parts);
         door = Some(built.door);
     }

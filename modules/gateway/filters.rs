@@ -1,5 +1,6 @@
 //! What a route does to a request on its way out, and to the answer on its way back.
 
+use super::circuit;
 use super::file::{Args, Part, duration};
 use super::limit::Rate;
 use actix_web::HttpResponse;
@@ -85,6 +86,7 @@ pub(super) struct Circuit {
     /// Path to answer from instead, with variables in braces.
     pub(super) fallback: Option<String>,
     pub(super) statuses: Vec<StatusCode>,
+    pub(super) settings: circuit::Settings,
 }
 
 /// One step.
@@ -128,8 +130,8 @@ pub(super) struct Outgoing {
 type Variables = BTreeMap<String, String>;
 
 impl Filter {
-    /// Reads one.
-    pub(super) fn read(part: &Part) -> Result<Self, String> {
+    /// Reads one; a breaker goes by these settings.
+    pub(super) fn read(part: &Part, circuits: &circuit::Circuits) -> Result<Self, String> {
         let args = &part.args;
         let header = |names: &[&str]| {
             let name = args.need(0, names, false)?;
@@ -190,7 +192,8 @@ impl Filter {
                     path.ok_or_else(|| format!("fallbackUri `{uri}`: expected forward:/path"))
                 });
                 let statuses = args.list(usize::MAX, "statusCodes").iter().map(|s| status(s)).collect::<Result<_, _>>()?;
-                Self::Circuit(Circuit { name: args.need(0, &["name"], false)?, fallback: fallback.transpose()?, statuses })
+                let name = args.need(0, &["name"], false)?;
+                Self::Circuit(Circuit { settings: circuits.of(&name), name, fallback: fallback.transpose()?, statuses })
             }
             other => return Err(format!("there is no filter `{other}`; known: {}", KNOWN.join(", "))),
         })

@@ -3,6 +3,7 @@
 use super::file::{self, Definition, Document};
 use super::routes::{Table, builtin};
 use crate::config;
+use crate::platform::resilience::registry::Breakers;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -20,17 +21,19 @@ struct Sources {
 /// The routes in use.
 pub(super) struct Routes {
     file: Option<PathBuf>,
-    dashboard: String,
+    dashboard: Option<String>,
+    breakers: Breakers,
     sources: Mutex<Sources>,
     table: RwLock<Arc<Table>>,
 }
 
 impl Routes {
-    /// As settings say; a bad file is told at once.
-    pub(super) fn new(settings: &config::Gateway) -> Result<Self, String> {
+    /// As settings say; a bad file is told at once. The registry's page is routed to where it is not shown here.
+    pub(super) fn new(settings: &config::Gateway, shown_here: bool, breakers: Breakers) -> Result<Self, String> {
         let routes = Self {
             file: settings.routes.clone(),
-            dashboard: settings.dashboard.clone(),
+            dashboard: (!shown_here).then(|| settings.dashboard.clone()),
+            breakers,
             sources: Mutex::new(Sources { document: Document::default(), added: BTreeMap::new() }),
             table: RwLock::default(),
         };
@@ -51,7 +54,7 @@ impl Routes {
     /// Reads the routes again. Where they are not good, those in use stay.
     pub(super) fn reload(&self) -> Result<usize, String> {
         let document = match &self.file {
-            None => builtin(&self.dashboard)?,
+            None => builtin(self.dashboard.as_deref())?,
             Some(path) => {
                 let named = |cause: String| format!("gateway.routes: {}: {cause}", path.display());
                 let text = std::fs::read_to_string(path).map_err(|e| named(e.to_string()))?;
@@ -83,7 +86,8 @@ impl Routes {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Sources { document: sources.document.clone(), added: sources.added.clone() };
         change(&mut next)?;
-        let table = Table::build(&next.document, &next.added)?;
+        let mut table = Table::build(&next.document, &next.added)?;
+        table.guards = self.breakers.routed(&table.breakers());
         let count = table.routes.len();
         *sources = next;
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);

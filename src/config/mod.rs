@@ -10,6 +10,7 @@ mod settings;
 pub use edges::*;
 pub use settings::*;
 
+use crate::modules::Module;
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -66,8 +67,20 @@ fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map
     }
     let defaults = Config::try_from(&Settings::default()).map_err(explain)?;
     let all = Config::builder().add_source(defaults).add_source(above).build().map_err(explain)?;
-    let settings = all.try_deserialize().map_err(explain)?;
+    let mut settings: Settings = all.try_deserialize().map_err(explain)?;
+    if !origins.contains_key("server.port")
+        && let Some(port) = alone(&settings.server.modules).and_then(Module::port)
+    {
+        settings.server.port = port;
+        origins.insert("server.port".into(), format!("the default of {}", settings.server.modules.join(",")));
+    }
     Ok(Loaded { settings, origins })
+}
+
+/// The module that has a process to itself, where one has.
+fn alone(wanted: &[String]) -> Option<Module> {
+    let mut here = Module::ALL.into_iter().filter(|m| if wanted.is_empty() { m.compiled() } else { wanted.iter().any(|w| w == m.name()) });
+    here.next().filter(|_| here.next().is_none())
 }
 
 fn explain(error: ConfigError) -> String {
@@ -98,7 +111,7 @@ pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&s
 }
 
 fn is_known(key: &str, known: &BTreeSet<String>) -> bool {
-    let is_module = |name: &str| crate::modules::Module::by_name(name).is_some();
+    let is_module = |name: &str| Module::by_name(name).is_some();
     // what can be set for one peer is what can be set for all
     let is_override =
         |key: &str| key.split_once('.').is_some_and(|(module, k)| is_module(module) && known.contains(&format!("resilience.{k}")));
@@ -177,6 +190,19 @@ mod tests {
         std::fs::write(&file, "[order]\nlease_seconds = \"soon\"\n").unwrap();
         let wrong = load_with(Some(&file), &vec![], env(&[])).unwrap_err();
         assert!(wrong.contains("lease_seconds") && wrong.contains("t.toml"), "{wrong}");
+    }
+
+    #[test]
+    fn a_registry_of_its_own_is_where_its_clients_look_for_it() {
+        let port = |pairs: &[(&str, &str)]| load_with(None, &vec![], env(pairs)).unwrap().settings.server.port;
+        assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", "registry")]), 8761);
+        assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", "registry"), ("TRADEPOST__SERVER__PORT", "5294")]), 5294);
+        for others in ["gateway", "order", "registry,gateway"] {
+            assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", others)]), 5294, "{others}");
+        }
+        let loaded = load_with(None, &vec![("server.modules", "registry".into())], env(&[])).unwrap();
+        assert_eq!((loaded.settings.server.port, loaded.origins["server.port"].as_str()), (8761, "the default of registry"));
+        assert_eq!(load_with(None, &vec![], env(&[])).unwrap().settings.server.port, 5294);
     }
 
     /// The example file: every key there is, each with its default.

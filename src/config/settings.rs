@@ -68,7 +68,8 @@ pub enum PeerMode {
 pub struct Server {
     /// Address to listen on.
     pub host: String,
-    /// Port to listen on; 0 takes any free one and prints it.
+    /// Port to listen on; 0 takes any free one and prints it. A registry with a process to itself listens
+    /// on 8761 where nothing is set.
     pub port: u16,
     /// How clients reach us, where that differs from `http://host:port`.
     pub public_url: Option<String>,

@@ -8,6 +8,7 @@ pub mod contract;
 pub mod cx;
 pub mod discovery;
 pub mod docs;
+pub mod door;
 pub mod event;
 pub mod files;
 pub mod host;

@@ -47,7 +47,7 @@ fn its_tokens_open_the_gateway_and_every_service() {
             (Module::Notification, "/api/v1/notifications"),
         ] {
             let mut direct = c.clone();
-            direct.url = shop.member(module);
+            direct.url = shop.member(module).unwrap();
             for at in [c, &direct] {
                 at.get(&c.admin, path).await.expect(200);
                 at.get(&c.alice, path).await.expect(200);
@@ -86,7 +86,7 @@ fn forged_and_foreign_tokens_are_refused_at_the_gateway_and_behind_it() {
         bad.push(("another realm's administrator".into(), realm.administrator().into()));
         assert!(bad.len() >= 40, "{}", bad.len());
         let mut behind = c.clone();
-        behind.url = shop.member(Module::Product);
+        behind.url = shop.member(Module::Product).unwrap();
         for at in [c, &behind] {
             at.get(&key.key.token(&good), PATH).await.expect(200);
             for (what, token) in &bad {

@@ -1,5 +1,6 @@
 //! Who gets in, and who does not.
 
+mod forged;
 mod issuer;
 mod keycloak;
 mod realm;

@@ -86,10 +86,11 @@ impl Shop {
         }
     }
 
-    /// One process a module; of the settings only the data folder, the lease and the issuer reach them.
+    /// One process a module; of the settings only the data folder, the lease, the issuer and the route file reach them.
     async fn split(data: TempDir, settings: Settings) -> Self {
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
         let lease = settings.order.lease_seconds.to_string();
+        let routes = settings.gateway.routes.as_ref().map(|file| set("GATEWAY__ROUTES", &file.to_string_lossy()));
         let mut plan = Plan {
             binary: env!("CARGO_BIN_EXE_tradepost").into(),
             data: data.path().into(),
@@ -104,7 +105,10 @@ impl Shop {
                 // a busy machine must not be taken for a peer that is away
                 set("RESILIENCE__CALL_MS", "8000"),
                 set("ORDER__PEERS_MS", "8000"),
-            ],
+            ]
+            .into_iter()
+            .chain(routes)
+            .collect(),
         };
         let Identity { issuer, client_secret, .. } = &settings.identity;
         plan.settings.extend(issuer.iter().flat_map(|url| [set("IDENTITY__ISSUER", url), set("IDENTITY__BACKCHANNEL", "")]));
@@ -129,11 +133,11 @@ impl Shop {
         self.client.service_token(&secret).await
     }
 
-    /// Address of the process of this module, in the split shape.
-    pub fn member(&self, module: Module) -> String {
+    /// Where a module's own process answers; none where all is one process.
+    pub fn member(&self, module: Module) -> Option<String> {
         match &self.running {
-            Some(Runs::Split(split)) => split.member(module).unwrap().0,
-            _ => panic!("not split"),
+            Some(Runs::Split(split)) => split.member(module).map(|(url, _)| url),
+            _ => None,
         }
     }
 

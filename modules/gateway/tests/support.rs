@@ -7,7 +7,9 @@ use crate::platform::auth::reach::Reach;
 use crate::platform::clock::now_ms;
 use crate::platform::discovery::{Discovery, Fixed, Picked};
 use crate::platform::host::Host;
-use crate::platform::web::{Edge, configure};
+use crate::platform::resilience::Peers;
+use crate::platform::web::{Edge, before, configure};
+use actix_web::dev::Service;
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use base64::Engine;
@@ -198,7 +200,8 @@ pub(super) fn front_on(
         metrics: prometheus::Registry::new(),
         draining: Default::default(),
     };
-    let Built { parts, door } = build(&host, discovery).unwrap();
+    let peers = Peers::new(Default::default(), &host.metrics).unwrap();
+    let Built { mut parts, door } = build(&host, discovery, &[], peers.breakers.clone()).unwrap();
     let edge = Arc::new(Edge {
         authenticator: Authenticator::new(Arc::new(Reach::new(&upstream.url, None)), "tradepost"),
         body_limit: 1 << 20,
@@ -208,10 +211,15 @@ pub(super) fn front_on(
     });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    parts.endpoints.extend(peers.parts().endpoints);
     let endpoints: Arc<[_]> = parts.endpoints.into();
     let server = HttpServer::new(move || {
-        let (endpoints, edge) = (endpoints.clone(), edge.clone());
-        App::new().configure(move |app| configure(app, &endpoints, &edge))
+        let (endpoints, edge, first) = (endpoints.clone(), edge.clone(), edge.clone());
+        let app = App::new().wrap_fn(move |mut request, next| {
+            before(&mut request, &first);
+            next.call(request)
+        });
+        app.configure(move |app| configure(app, &endpoints, &edge))
     })
     .workers(1)
     .disable_signals()

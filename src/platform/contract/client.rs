@@ -4,6 +4,7 @@ use super::{Access, Operation, Param, Reply};
 use crate::platform::auth::Credentials;
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER};
 use crate::platform::discovery::{Discovery, Outcome};
+use crate::platform::door::{INSIDE_HEADER, inside};
 use crate::platform::problem::{Problem, TypedError};
 use crate::platform::resilience::{Attempt, Failure, Peer};
 use actix_web::http::{Method, header};
@@ -159,7 +160,10 @@ impl Remote {
         };
         // whole milliseconds, as the peer is told: it has given up when we do
         let left = Duration::from_millis(attempt.until.saturating_duration_since(Instant::now()).as_millis() as u64);
-        let request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Ours)?;
+        let mut request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Ours)?;
+        if picked.inside {
+            request = request.insert_header((INSIDE_HEADER, inside().clone()));
+        }
         let exchange = async {
             let mut answer = match body {
                 Some(bytes) => request.content_type("application/json").send_body(bytes).await,

@@ -86,11 +86,11 @@ impl Rig {
     }
 
     fn state(&self) -> State {
-        self.client.0.peer.breaker.snapshot().state
+        self.client.0.peer.guard.breaker.snapshot().state
     }
 
     fn failed(&self) -> usize {
-        self.client.0.peer.breaker.snapshot().failed
+        self.client.0.peer.guard.breaker.snapshot().failed
     }
 
     fn metric(&self, line: &str) -> bool {
