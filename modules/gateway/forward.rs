@@ -5,7 +5,7 @@ use super::file::{Definition, Part};
 use super::filters::{Circuit, Outgoing, escaped};
 use super::hygiene::{self, CleanPath, Origin, clean_path, registry_is_read_only};
 use super::limit::{Limiter, Rate, Verdict};
-use super::local::{Ahead, ahead, status};
+use super::local::{Ahead, ahead, is_unclean, status};
 use super::metrics::Metrics;
 use super::pattern::{Pattern, Range};
 use super::predicates::Incoming;
@@ -292,6 +292,9 @@ impl FrontDoor for Gateway {
     }
 
     fn way(&self, request: &HttpRequest, endpoint: bool) -> Result<Way, Problem> {
+        if endpoint && is_unclean(request) {
+            return Ok(Way::Endpoint(Access::Public));
+        }
         let kept = ahead(request);
         let ahead = kept.as_deref().map(Result::as_ref).transpose().map_err(Problem::clone)?;
         let access = ahead.map_or(Access::Any, |ahead| ahead.access);
@@ -317,7 +320,7 @@ impl FrontDoor for Gateway {
         payload: Payload,
         work: Work<'a>,
     ) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>> {
-        let Some(kept) = ahead(request) else { return work(cx, payload) };
+        let Some(kept) = ahead(request).filter(|_| !is_unclean(request)) else { return work(cx, payload) };
         Box::pin(async move {
             let ahead = kept.as_ref().as_ref().map_err(Problem::clone)?;
             self.inwards(ahead, cx, request, payload, work).await

@@ -39,6 +39,14 @@ pub(super) struct Ahead {
     pub(super) access: Access,
 }
 
+/// A path that has no one form, where all else is as it should be.
+struct Unclean;
+
+/// Whether only its path is at fault.
+pub(super) fn is_unclean(request: &HttpRequest) -> bool {
+    request.extensions().contains::<Unclean>()
+}
+
 /// As it is kept with the request.
 type Kept = Rc<Result<Ahead, Problem>>;
 
@@ -53,7 +61,10 @@ impl Gateway {
         if is_inside(request.headers()) {
             return;
         }
-        let mut ahead = self.judge(request.request());
+        // an endpoint of this process may take an unclean path: services ask for what is named `a/b`
+        let path = hygiene::check_headers(request.request()).map(|()| clean_path(request.uri().path()));
+        let path = path.and_then(|path| path.inspect_err(|_| drop(request.extensions_mut().insert(Unclean))));
+        let mut ahead = path.and_then(|path| self.judge(request.request(), path));
         if let Ok(Ahead { local: true, route: Some((route, variables)), path, .. }) = &ahead
             && let Err(problem) = redirect(request, route, variables, path)
         {
@@ -62,9 +73,7 @@ impl Gateway {
         request.extensions_mut().insert::<Kept>(Rc::new(ahead));
     }
 
-    fn judge(&self, request: &HttpRequest) -> Result<Ahead, Problem> {
-        hygiene::check_headers(request)?;
-        let path = clean_path(request.uri().path())?;
+    fn judge(&self, request: &HttpRequest, path: CleanPath) -> Result<Ahead, Problem> {
         let origin = Origin::of(request, &self.proxies);
         let table = self.routes.table();
         let own = OWN.iter().any(|own| path.plain.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));

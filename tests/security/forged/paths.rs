@@ -62,7 +62,7 @@ const PATHS: &[(&str, &str, Expect)] = &[
     ("one dot, escaped", "/realms/%2e", Refused(400)),
     ("a dot and a way up", "/realms/./../api", Refused(400)),
     ("a way up above the root", "/../../api/v1/orders", Refused(400)),
-    ("a way up at the end", "/api/v1/orders/..", Refused(400)),
+    ("a way up at the end", "/realms/..", Refused(400)),
     ("health and a way up", "/actuator/health/../../api/v1/orders", Refused(400)),
     ("dots and blanks", "/realms/..%20/api/v1/orders", Refused(400)),
     ("a fragment", "/realms/x#/api/v1/orders", Asked),
