@@ -41,7 +41,13 @@ impl Server {
         command.args(["up", "--split", "--registry-port", "0", "--port", &address.port().to_string(), "--data"]).arg(data);
         // a shared machine must not be taken for a peer that is away
         command.env("TRADEPOST__RESILIENCE__CALL_MS", "8000").env("TRADEPOST__ORDER__PEERS_MS", "8000");
-        Self::start(command.env("TRADEPOST__LOG__LEVEL", "warn"), address)
+        let server = Self::start(command.env("TRADEPOST__LOG__LEVEL", "warn"), address);
+        while !server.answers("/realms/spring-cloud-microservices-realm/protocol/openid-connect/certs") {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // by now the issuer is known; the others are with the next look into the registry
+        std::thread::sleep(Duration::from_secs(5));
+        server
     }
 
     /// One module of it as a process of its own, with these settings.
@@ -77,9 +83,13 @@ impl Server {
     }
 
     fn healthy(&self) -> bool {
+        self.answers("/actuator/health/readiness")
+    }
+
+    fn answers(&self, path: &str) -> bool {
         use std::io::{Read, Write};
         let Ok(mut stream) = TcpStream::connect(self.address) else { return false };
-        stream.write_all(b"GET /actuator/health/readiness HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
     }

@@ -63,7 +63,11 @@ impl Gateway {
         }
         // an endpoint of this process may take an unclean path: services ask for what is named `a/b`
         let path = hygiene::check_headers(request.request()).map(|()| clean_path(request.uri().path()));
-        let path = path.and_then(|path| path.inspect_err(|_| drop(request.extensions_mut().insert(Unclean))));
+        let path = path.and_then(|path| {
+            path.inspect_err(|_| {
+                request.extensions_mut().insert(Unclean);
+            })
+        });
         let mut ahead = path.and_then(|path| self.judge(request.request(), path));
         if let Ok(Ahead { local: true, route: Some((route, variables)), path, .. }) = &ahead
             && let Err(problem) = redirect(request, route, variables, path)
