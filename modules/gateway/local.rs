@@ -81,6 +81,8 @@ impl Gateway {
         let origin = Origin::of(request, &self.proxies);
         let table = self.routes.table();
         let own = OWN.iter().any(|own| path.plain.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        // dead letters are shown where the events are taken
+        let own = own && (self.here.contains(&"notification") || !path.plain.starts_with("/actuator/deadletters"));
         let route = if own { None } else { self.find(&table, request, &origin, &path.plain) };
         let route = route.or_else(|| self.located(&path));
         let leads_to = |judge: &dyn Fn(&str) -> bool| {

@@ -8,7 +8,7 @@ use crate::platform::contract::{Access, Call, Endpoint, Serve};
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER, Trace};
 use crate::platform::door::{FrontDoor, SentPath, Way};
 use crate::platform::problem::Problem;
-use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
@@ -324,10 +324,10 @@ fn allow(endpoints: &[Endpoint]) -> String {
     methods.join(", ")
 }
 
-/// The same length and no bytes. actix-http does this itself, but forgets that it was a HEAD when another
+/// The same length, where there is one, and no bytes. actix-http does this itself, but forgets that it was a HEAD when another
 /// request comes close behind on the same connection.
 fn without_bytes(mut response: HttpResponse) -> HttpResponse {
-    let BodySize::Sized(length) = response.body().size() else { return response.set_body(BoxBody::new(())) };
+    let BodySize::Sized(length) = response.body().size() else { return response.set_body(BoxBody::new(NoBody::new())) };
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     // a stream whose length is in its header: nothing is counted, and nothing is added
     response.head_mut().no_chunking(true);

@@ -138,7 +138,7 @@ fn a_route_file_means_the_same_in_every_shape() {
         }
         let one = |name: &str| local.iter().find(|(n, _)| n == name).unwrap().1.clone();
         assert_eq!(one("read, one a page")["size"], 1);
-        assert!(one("what the module refuses")["headers"].to_string().contains("x-rest: products"), "{local:#?}");
+        assert!(one("what the module refuses")["headers"].to_string().contains("x-rest: /products"), "{local:#?}");
         assert!(one("strict")["headers"].to_string().contains("x-shop: all"));
         for shape in [Shape::Loopback, Shape::Split] {
             for (there, here) in transcript(shape, &routes).await.iter().zip(&local) {
