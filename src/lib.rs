@@ -15,5 +15,8 @@ pub mod serve;
 pub mod up;
 pub mod wiring;
 
+#[cfg(all(feature = "store", not(feature = "sqlite")))]
+compile_error!("modules that own data (product, inventory, order, notification) need a backend beside them: add --features sqlite");
+
 #[path = "../modules/mod.rs"]
 pub mod shop;

@@ -68,6 +68,14 @@ impl Module {
         }
     }
 
+    /// Whether it tells or hears events, and so needs a bus: whoever owns data does.
+    pub fn has_events(self) -> bool {
+        match self {
+            Module::Registry | Module::Gateway | Module::Identity => false,
+            Module::Product | Module::Inventory | Module::Order | Module::Notification => true,
+        }
+    }
+
     /// Peers whose contracts it calls to do its work. They start first and stop last.
     pub fn needs(self) -> &'static [Module] {
         match self {
@@ -98,7 +106,7 @@ pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result
         let module = Module::by_name(name).ok_or_else(|| format!("there is no module `{name}`; this build has: {}", names(&compiled)))?;
         if !module.compiled() {
             return Err(format!(
-                "module `{name}` is not compiled into this build, which has: {}; build with --features {name}",
+                "module `{name}` is not compiled into this build, which has: {}; build with --features svc-{name}",
                 names(&compiled)
             ));
         }

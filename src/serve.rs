@@ -54,14 +54,14 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         .map_err(|e| StartError(format!("cannot listen on {}:{}: {e}; choose another with --port", server.host, server.port)))?;
     let address = listener.local_addr().map_err(|e| StartError(e.to_string()))?;
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("http://{}", named(&server.host, address)));
-    let host = host(settings.clone(), public_url.clone())?;
-    let (bus, metrics, draining) = (host.bus.clone(), host.metrics.clone(), host.draining.clone());
+    let host = host(settings.clone(), public_url.clone(), &chosen)?;
+    let (metrics, draining) = (host.metrics.clone(), host.draining.clone());
     let shop = wiring::build(&host, chosen.clone(), format!("http://{}", reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
-    endpoints.extend(actuator::endpoints(Actuator { loaded, modules: names.clone(), checks: shop.parts.checks, bus: bus.clone() }));
+    endpoints.extend(actuator::endpoints(Actuator { loaded, modules: names.clone(), checks: shop.parts.checks, bus: host.bus.clone() }));
     let edge = Edge {
         authenticator: shop.authenticator,
         body_limit: server.body_limit,
@@ -81,7 +81,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         workers.push((name, actix_web::rt::spawn(worker(stop.clone()))));
     }
     for consumer in shop.parts.consumers {
-        let (bus, stop) = (bus.clone(), stop.clone());
+        let (bus, stop) = (host.bus()?, stop.clone());
         let name = consumer.group();
         workers.push((name, actix_web::rt::spawn(async move { bus.consume(consumer, stop).await })));
     }
@@ -103,9 +103,9 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     })
 }
 
-/// Registers the modules of a process that was told which to run; one that runs all is looked for by nobody.
+/// Registers the modules of a process that is a part; one that runs all, untold, is looked for by nobody.
 fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], address: SocketAddr) -> Option<Registrations> {
-    if settings.server.modules.is_empty() {
+    if settings.server.modules.is_empty() && chosen.len() == Module::ALL.len() {
         return None;
     }
     let registry = &settings.registry;
@@ -143,9 +143,11 @@ fn towards(servers: &Servers) -> Option<std::net::IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-fn host(settings: Arc<Settings>, public_url: String) -> Result<Host, StartError> {
-    make_private(&settings.data.dir)?;
-    let bus = wiring::bus(&settings)?;
+fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Result<Host, StartError> {
+    if chosen.iter().any(|module| keeps_files(*module, &settings)) {
+        make_private(&settings.data.dir)?;
+    }
+    let bus = if chosen.iter().any(|module| module.has_events()) { Some(wiring::bus(&settings)?) } else { None };
     Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })
 }
 
@@ -154,7 +156,7 @@ pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
     let settings = Arc::new(loaded.settings);
     let chosen = wiring::select(&settings)?;
     let names = chosen.iter().map(|m| m.name()).collect();
-    wiring::build(&host(settings, "http://127.0.0.1".into())?, chosen, String::new())?;
+    wiring::build(&host(settings, "http://127.0.0.1".into(), &chosen)?, chosen, String::new())?;
     Ok(names)
 }
 
@@ -260,6 +262,15 @@ pub fn start_log(loaded: &Loaded) -> Result<(), StartError> {
         LogFormat::Json => Some(true),
     };
     telemetry::start(&loaded.settings.log.level, json).map_err(StartError)
+}
+
+/// Whether it keeps anything in the data folder: who does not also runs where nothing can be written.
+fn keeps_files(module: Module, settings: &Settings) -> bool {
+    match module {
+        Module::Gateway => false,
+        Module::Registry => settings.registry.password.is_none(),
+        _ => true,
+    }
 }
 
 /// The data folder is the shop's alone: it holds customers' data and the issuer's keys.

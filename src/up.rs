@@ -6,6 +6,7 @@
 use crate::modules::Module;
 use crate::platform::host::StartError;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -63,7 +64,8 @@ impl Split {
     /// Starts every process in order, each when those it needs answer.
     pub fn start(plan: &Plan) -> Result<Self, StartError> {
         // the front door's address is part of every token, so it is chosen before anything starts
-        let port = if plan.port == 0 { free_port()? } else { plan.port };
+        let mut held = (plan.port == 0).then(hold_a_port).transpose()?;
+        let port = held.as_ref().map_or(plan.port, |(port, _)| *port);
         let mut common =
             Common { front: format!("http://127.0.0.1:{port}"), dashboard: String::new(), registry: String::new(), secret: String::new() };
         let mut split = Self { members: Vec::new(), url: common.front.clone() };
@@ -73,6 +75,9 @@ impl Split {
                 Module::Registry => plan.registry_port,
                 _ => 0,
             };
+            if module == Module::Gateway {
+                drop(held.take());
+            }
             let member = spawn(plan, module, port, &common)?;
             match module {
                 Module::Registry => {
@@ -232,9 +237,10 @@ fn terminate(child: &mut Child) {
     let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
 }
 
-fn free_port() -> Result<u16, StartError> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
-    listener.map(|address| address.port()).map_err(|e| StartError(format!("no free port: {e}")))
+/// A free port, held so that none of the processes that start meanwhile is given the same.
+fn hold_a_port() -> Result<(u16, TcpListener), StartError> {
+    let listener = TcpListener::bind("127.0.0.1:0").and_then(|held| Ok((held.local_addr()?.port(), held)));
+    listener.map_err(|e| StartError(format!("no free port: {e}")))
 }
 
 fn read_secret(path: &Path) -> Result<String, StartError> {

@@ -168,7 +168,11 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
         door = Some(built.door);
     }
     join(&mut all, wiring.peers.parts());
-    let authenticator = Authenticator::new(&url, &identity.audience);
+    let mut parties = identity.authorized_parties.clone();
+    if !parties.is_empty() {
+        parties.push(identity.client_id.clone());
+    }
+    let authenticator = Authenticator::new(&url, &identity.audience).for_parties(parties);
     Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries })
 }
 

@@ -100,7 +100,7 @@ pub fn measure(shop: &Server, data: &Path) -> Costs {
         let settings = Arc::new(settings);
         let bus = tradepost::wiring::bus(&settings).unwrap();
         let public_url = "http://127.0.0.1".to_string();
-        let host = Host { settings, public_url, bus, metrics: Registry::new(), draining: CancellationToken::new() };
+        let host = Host { settings, public_url, bus: Some(bus), metrics: Registry::new(), draining: CancellationToken::new() };
         let (own, _) = tradepost::shop::product::build(&host).unwrap();
         let (near, far) = (client(served), client(format!("http://{}", shop.address)));
         Costs {

@@ -169,6 +169,8 @@ pub(super) fn builtin(dashboard: &str) -> Result<Document, String> {
         service("order-service", "/api/v1/orders/**"),
         service("notification-service", "/api/v1/notifications/**"),
         service("identity-service", "/realms/**"),
+        // the only module that takes events has all the dead letters there are
+        route("dead-letters", "/actuator/deadletters/**", Vec::new(), "lb://notification-service"),
         route("discovery-server", "/eureka/web", vec![Part::shortcut(&format!("SetPath={page}"))], dashboard),
     ];
     Ok(Document { routes, ..Document::default() })

@@ -41,7 +41,7 @@ mod build {
         let store = Arc::new(store::StockStore::open(&path, settings.low, settings.reservation_seconds)?);
         let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
         let mut parts = Parts { endpoints: api::InventoryClient::endpoints(service.clone()), ..Parts::default() };
-        let (db, bus) = (store.db().clone(), host.bus.clone());
+        let (db, bus) = (store.db().clone(), host.bus()?);
         parts.worker("inventory-outbox", move |stop| outbox::relay(db, bus, stop));
         let expiring = store.clone();
         parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));

@@ -12,6 +12,8 @@ pub struct Identity {
     pub issuer: Option<String>,
     /// What tokens must name in `aud`.
     pub audience: String,
+    /// Clients whose tokens are taken (`azp`), beside our own; none means every client whose tokens name the audience.
+    pub authorized_parties: Vec<String>,
     /// Our own client, for calls between services.
     pub client_id: String,
     /// Its secret; with the built-in issuer one is made at first start.
@@ -33,6 +35,7 @@ impl Default for Identity {
         Self {
             issuer: None,
             audience: "tradepost".into(),
+            authorized_parties: Vec::new(),
             client_id: "tradepost-service".into(),
             client_secret: None,
             force: false,

@@ -25,8 +25,8 @@ pub struct Actuator {
     pub modules: Vec<&'static str>,
     /// Health of each part.
     pub checks: Vec<(&'static str, Check)>,
-    /// For dead letters.
-    pub bus: Arc<dyn Bus>,
+    /// For dead letters; none where no module of this process has events.
+    pub bus: Option<Arc<dyn Bus>>,
 }
 
 const LINKS: [&str; 8] = ["health", "info", "prometheus", "env", "loggers", "deadletters", "circuitbreakers", "health/liveness"];
@@ -52,14 +52,8 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
             set_logger(request.match_info().get("name").unwrap_or_default(), &body)
         },
     );
-    let bus = actuator.bus.clone();
-    let replay =
-        Endpoint::raw("actuator", "replay", Method::POST, "/actuator/deadletters/{id}/replay", Access::Admin, move |_, request, _| {
-            let bus = bus.clone();
-            async move { replay(bus.as_ref(), &request).await }
-        });
-    vec![
-        get("links", "/actuator", Access::Public, |_, request| Box::pin(async move { links(&request) })),
+    let mut endpoints = vec![
+        get("links", "/actuator", Access::Public, |a, request| Box::pin(async move { links(&a, &request) })),
         get("health", "/actuator/health", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
         get("readiness", "/actuator/health/readiness", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
         get("liveness", "/actuator/health/liveness", Access::Public, |_, _| {
@@ -69,19 +63,34 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
         get("env", "/actuator/env", Access::Admin, |a, _| Box::pin(async move { env(&a) })),
         get("loggers", "/actuator/loggers", Access::Admin, |_, _| Box::pin(async { Ok(loggers_all()) })),
         get("logger", "/actuator/loggers/{name}", Access::Admin, |_, request| Box::pin(async move { Ok(logger(&request)) })),
-        get("deadletters", "/actuator/deadletters", Access::Admin, |a, _| Box::pin(async move { dead_letters(&a).await })),
         loggers,
-        replay,
-    ]
+    ];
+    endpoints.extend(actuator.bus.as_ref().into_iter().flat_map(letters));
+    endpoints
+}
+
+/// Dead letters, where there is a bus.
+fn letters(bus: &Arc<dyn Bus>) -> [Endpoint; 2] {
+    let (listed, replayed) = (bus.clone(), bus.clone());
+    let list = Endpoint::raw("actuator", "deadletters", Method::GET, "/actuator/deadletters", Access::Admin, move |_, _, _| {
+        let bus = listed.clone();
+        async move { dead_letters(bus.as_ref()).await }
+    });
+    let path = "/actuator/deadletters/{id}/replay";
+    let replay = Endpoint::raw("actuator", "replay", Method::POST, path, Access::Admin, move |_, request, _| {
+        let bus = replayed.clone();
+        async move { replay(bus.as_ref(), &request).await }
+    });
+    [list, replay]
 }
 
 type Answer = futures_util::future::LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
 
-fn links(request: &HttpRequest) -> Result<HttpResponse, Problem> {
+fn links(actuator: &Actuator, request: &HttpRequest) -> Result<HttpResponse, Problem> {
     let info = request.connection_info();
     let base = format!("{}://{}/actuator", info.scheme(), info.host());
     let mut links = Map::from_iter([("self".to_string(), json!({ "href": base, "templated": false }))]);
-    for name in LINKS {
+    for name in LINKS.into_iter().filter(|name| *name != "deadletters" || actuator.bus.is_some()) {
         links.insert(name.replace('/', "-"), json!({ "href": format!("{base}/{name}"), "templated": false }));
     }
     Ok(HttpResponse::Ok().json(json!({ "_links": links })))
@@ -160,8 +169,8 @@ fn set_logger(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn dead_letters(actuator: &Actuator) -> Result<HttpResponse, Problem> {
-    let letters = actuator.bus.dead_letters(1000).await?;
+async fn dead_letters(bus: &dyn Bus) -> Result<HttpResponse, Problem> {
+    let letters = bus.dead_letters(1000).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(serde_json::to_vec(&letters).map_err(Problem::internal)?))
 }
 

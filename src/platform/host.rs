@@ -16,13 +16,20 @@ pub struct Host {
     pub settings: Arc<Settings>,
     /// How clients reach this process.
     pub public_url: String,
-    /// Where events go.
-    pub bus: Arc<dyn Bus>,
+    /// Where events go; none where no module of this process has any.
+    pub bus: Option<Arc<dyn Bus>>,
     /// Where metrics are kept.
     pub metrics: prometheus::Registry,
     /// Cancelled when the process begins to stop, before it waits for requests under way: streams
     /// that would never end by themselves end on it.
     pub draining: CancellationToken,
+}
+
+impl Host {
+    /// The bus, for a module that cannot do without.
+    pub fn bus(&self) -> Result<Arc<dyn Bus>, StartError> {
+        self.bus.clone().ok_or_else(|| StartError("this process has no bus: none of its modules is known to have events".into()))
+    }
 }
 
 /// Runs beside the requests until the token is cancelled, then finishes soon.

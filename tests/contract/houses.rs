@@ -122,8 +122,7 @@ scenario! {
     /// Whatever a contract declares is answered by its handler: neither the path nor the method is unknown.
     async fn every_operation_is_served(shop) {
         let c = &shop.client;
-        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
-        let service = c.service_token(secret.trim()).await;
+        let service = shop.service_token().await;
         assert_eq!(operations().len(), 8 + 11 + 7 + 4);
         for operation in operations() {
             let token = if operation.access == Access::Service { &service } else { &c.admin };

@@ -47,7 +47,7 @@ fn local(dir: &std::path::Path) -> Side {
     let host = Host {
         settings: Arc::new(settings),
         public_url: "http://127.0.0.1".into(),
-        bus,
+        bus: Some(bus),
         metrics: Default::default(),
         draining: Default::default(),
     };

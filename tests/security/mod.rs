@@ -1,5 +1,7 @@
 //! Who gets in, and who does not.
 
 mod issuer;
+mod keycloak;
+mod realm;
 mod rotation;
 mod tokens;

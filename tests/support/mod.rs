@@ -6,8 +6,11 @@ pub mod process;
 use client::Client;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tradepost::config::{Loaded, PeerMode, Settings};
+use tokio::sync::Mutex;
+use tradepost::config::{Identity, Loaded, PeerMode, Secret, Settings};
+use tradepost::modules::Module;
 use tradepost::serve::{self, Running};
 use tradepost::up::{Plan, Split};
 
@@ -71,6 +74,10 @@ impl Shop {
             settings.server.peers = PeerMode::Http;
             settings.server.send_twice = true;
         }
+        if let Ok(issuer) = std::env::var("TRADEPOST_TEST_ISSUER") {
+            settings.identity.issuer = Some(issuer);
+            settings.identity.client_secret = Some(Secret::new(std::env::var("TRADEPOST_SERVICE_SECRET").unwrap()));
+        }
         change(&mut settings);
         match shape {
             Shape::Split => Self::split(data, settings).await,
@@ -78,11 +85,11 @@ impl Shop {
         }
     }
 
-    /// One process a module; of the settings only the data folder and the lease reach them.
+    /// One process a module; of the settings only the data folder, the lease and the issuer reach them.
     async fn split(data: TempDir, settings: Settings) -> Self {
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
         let lease = settings.order.lease_seconds.to_string();
-        let plan = Plan {
+        let mut plan = Plan {
             binary: env!("CARGO_BIN_EXE_tradepost").into(),
             data: data.path().into(),
             port: 0,
@@ -96,15 +103,35 @@ impl Shop {
                 set("ORDER__PEERS_MS", "8000"),
             ],
         };
+        let Identity { issuer, client_secret, .. } = &settings.identity;
+        plan.settings.extend(issuer.iter().map(|url| set("IDENTITY__ISSUER", url)));
+        plan.settings.extend(client_secret.iter().map(|secret| set("IDENTITY__CLIENT_SECRET", secret.expose())));
         let split = Split::start(&plan).unwrap();
-        let client = Client::login(&split.url).await;
+        let client = login(&settings, &split.url).await;
         Self { client, data, settings, running: Some(Runs::Split(split)) }
     }
 
     async fn on(data: TempDir, settings: Settings) -> Self {
         let running = serve::start(Loaded { settings: settings.clone(), origins: Default::default() }).await.unwrap();
-        let client = Client::login(&running.public_url).await;
+        let client = login(&settings, &running.public_url).await;
         Self { client, data, settings, running: Some(Runs::Here(running)) }
+    }
+
+    /// A token of the service client.
+    pub async fn service_token(&self) -> String {
+        let secret = match &self.settings.identity.client_secret {
+            Some(secret) => secret.expose().to_string(),
+            None => std::fs::read_to_string(self.data.path().join("identity/service-secret")).unwrap().trim().to_string(),
+        };
+        self.client.service_token(&secret).await
+    }
+
+    /// Address of the process of this module, in the split shape.
+    pub fn member(&self, module: Module) -> &str {
+        match &self.running {
+            Some(Runs::Split(split)) => split.member(module).unwrap().0,
+            _ => panic!("not split"),
+        }
     }
 
     /// Stops it in order, as SIGTERM does.
@@ -132,6 +159,21 @@ impl Shop {
         })
         .await;
     }
+}
+
+/// With the issuer's tokens. Those of a real one serve many tests: it takes its time to check a password,
+/// and refuses logins of one user side by side.
+async fn login(settings: &Settings, url: &str) -> Client {
+    static TOKENS: Mutex<Option<(Instant, String, [String; 2])>> = Mutex::const_new(None);
+    const FRESH: Duration = Duration::from_secs(60);
+    let Some(issuer) = &settings.identity.issuer else { return Client::login(url).await };
+    let mut kept = TOKENS.lock().await;
+    if let Some((_, _, tokens)) = kept.as_ref().filter(|(since, whose, _)| since.elapsed() < FRESH && whose == issuer) {
+        return Client::with_tokens(issuer, url, tokens.clone());
+    }
+    let client = Client::login_at(issuer, url).await;
+    *kept = Some((Instant::now(), issuer.clone(), [client.admin.clone(), client.alice.clone()]));
+    client
 }
 
 /// Waits for a condition; fails with what it last said.

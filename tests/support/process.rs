@@ -30,7 +30,7 @@ impl Process {
 
     /// The same on a given port: for one that comes back where it was.
     pub fn start_on(port: u16, data: &Path, env: &[(&str, &str)]) -> Self {
-        if !data.join("identity").exists() {
+        if data.is_dir() && !data.join("identity").exists() {
             share_keys(data);
         }
         let dir = data.to_string_lossy().into_owned();

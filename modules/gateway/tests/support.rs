@@ -3,7 +3,6 @@
 use super::super::{Built, build};
 use crate::config::Settings;
 use crate::platform::auth::Authenticator;
-use crate::platform::bus::local::LocalBus;
 use crate::platform::clock::now_ms;
 use crate::platform::discovery::{Discovery, Fixed, Picked};
 use crate::platform::host::Host;
@@ -179,7 +178,7 @@ pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: 
     let host = Host {
         settings: Arc::new(settings),
         public_url: String::new(),
-        bus: Arc::new(LocalBus::open(&dir.path().join("bus.db")).unwrap()),
+        bus: None,
         metrics: prometheus::Registry::new(),
         draining: Default::default(),
     };

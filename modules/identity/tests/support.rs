@@ -3,7 +3,6 @@
 use super::super::{Built, build, keys};
 use crate::config::{Settings, User};
 use crate::platform::auth::Authenticator;
-use crate::platform::bus::local::LocalBus;
 use crate::platform::files::Folder;
 use crate::platform::host::{Host, StartError};
 use crate::platform::web::{Edge, configure};
@@ -31,7 +30,7 @@ static KEY: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(super) struct Desk {
-    pub(super) dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     pub(super) settings: Settings,
     pub(super) url: String,
 }
@@ -41,7 +40,7 @@ impl Desk {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.data.dir = dir.path().join("data");
-        Self { dir, settings, url: "http://127.0.0.1:5294".into() }
+        Self { _dir: dir, settings, url: "http://127.0.0.1:5294".into() }
     }
 
     pub(super) fn with_key(self) -> Self {
@@ -53,7 +52,7 @@ impl Desk {
         build(&Host {
             settings: Arc::new(self.settings.clone()),
             public_url: self.url.clone(),
-            bus: Arc::new(LocalBus::open(&self.dir.path().join("bus.db")).unwrap()),
+            bus: None,
             metrics: prometheus::Registry::new(),
             draining: Default::default(),
         })

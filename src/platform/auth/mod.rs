@@ -50,6 +50,7 @@ struct Claims {
     sub: Option<String>,
     exp: i64,
     typ: Option<String>,
+    azp: Option<String>,
     preferred_username: Option<String>,
     email: Option<String>,
     #[serde(default)]
@@ -68,6 +69,7 @@ struct Roles {
 pub struct Authenticator {
     issuer: String,
     audience: String,
+    parties: Vec<String>,
     keys: Arc<jwks::Jwks>,
     known: Mutex<HashMap<String, (Arc<Principal>, Instant)>>,
 }
@@ -77,7 +79,18 @@ impl Authenticator {
     pub fn new(issuer: &str, audience: &str) -> Self {
         install_crypto();
         let issuer = issuer.trim_end_matches('/').to_string();
-        Self { keys: Arc::new(jwks::Jwks::new(&issuer)), issuer, audience: audience.into(), known: Mutex::new(HashMap::new()) }
+        Self {
+            keys: Arc::new(jwks::Jwks::new(&issuer)),
+            issuer,
+            audience: audience.into(),
+            parties: Vec::new(),
+            known: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Takes tokens of these clients only (`azp`, OpenID Connect Core 2); of every client where there are none.
+    pub fn for_parties(self, parties: Vec<String>) -> Self {
+        Self { parties, ..self }
     }
 
     /// The bearer of this token; 401 says what is wrong with it, 503 that the issuer's keys cannot be had.
@@ -105,6 +118,9 @@ impl Authenticator {
             claims.typ.as_deref() == Some("Bearer") || header.typ.as_deref().is_some_and(|t| t.eq_ignore_ascii_case("at+jwt"));
         if !access_token {
             return Err(refuse("the token is not an access token"));
+        }
+        if !self.parties.is_empty() && !claims.azp.as_ref().is_some_and(|azp| self.parties.contains(azp)) {
+            return Err(refuse("the token was issued to another client"));
         }
         let lifetime = u64::try_from(claims.exp - crate::platform::clock::now_ms() / 1000).unwrap_or(0);
         let principal = Arc::new(self.principal(claims, token)?);

@@ -2,9 +2,11 @@
 
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "store")]
 pub mod types;
 
 use crate::platform::problem::Problem;
+#[cfg(feature = "store")]
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 /// Why a store could not do what it was asked.
@@ -26,6 +28,7 @@ pub enum StoreError {
     Broken(String),
 }
 
+#[cfg(feature = "store")]
 impl From<DieselError> for StoreError {
     fn from(error: DieselError) -> Self {
         match error {
