@@ -8,7 +8,7 @@ use super::cipher::Cipher;
 use super::document::{self, Flat, plain};
 use crate::config::placeholders;
 use crate::platform::problem::Problem;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
 /// Weakest first: properties win over YAML beside them.

@@ -4,7 +4,7 @@ use super::file::{self, Definition, Document};
 use super::routes::{Table, builtin};
 use crate::config;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ struct Sources {
 
 /// The routes in use.
 pub(super) struct Routes {
-    file: Option<PathBuf>,
+    file: Mutex<Option<PathBuf>>,
     dashboard: String,
     sources: Mutex<Sources>,
     table: RwLock<Arc<Table>>,
@@ -29,7 +29,7 @@ impl Routes {
     /// As settings say; a bad file is told at once.
     pub(super) fn new(settings: &config::Gateway) -> Result<Self, String> {
         let routes = Self {
-            file: settings.routes.clone(),
+            file: Mutex::new(settings.routes.clone()),
             dashboard: settings.dashboard.clone(),
             sources: Mutex::new(Sources { document: Document::default(), added: BTreeMap::new() }),
             table: RwLock::default(),
@@ -48,9 +48,24 @@ impl Routes {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).document.locator
     }
 
+    fn file(&self) -> Option<PathBuf> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the routes from another file, or from none; where that is not good, all stays as it was.
+    pub(super) fn use_file(&self, file: Option<PathBuf>) -> Result<(), String> {
+        self.read(file.as_deref())?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        Ok(())
+    }
+
     /// Reads the routes again. Where they are not good, those in use stay.
     pub(super) fn reload(&self) -> Result<usize, String> {
-        let document = match &self.file {
+        self.read(self.file().as_deref())
+    }
+
+    fn read(&self, file: Option<&Path>) -> Result<usize, String> {
+        let document = match file {
             None => builtin(&self.dashboard)?,
             Some(path) => {
                 let named = |cause: String| format!("gateway.routes: {}: {cause}", path.display());
@@ -90,11 +105,15 @@ impl Routes {
         Ok(count)
     }
 
-    /// Reads the file again whenever it has changed.
+    /// Reads the file again whenever it has changed, whichever it is.
     pub(super) async fn watch(&self, stop: CancellationToken) {
-        let Some(path) = &self.file else { return stop.cancelled().await };
-        let look = || std::fs::metadata(path).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
-        let mut seen: Option<(SystemTime, u64)> = look();
+        let look = || {
+            let file = self.file();
+            let changed: Option<(SystemTime, u64)> =
+                file.as_ref().and_then(|path| std::fs::metadata(path).ok()).and_then(|m| Some((m.modified().ok()?, m.len())));
+            (file, changed)
+        };
+        let mut seen = look();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}

@@ -3,6 +3,7 @@
 //! Rules: RFC 7519 and RFC 9068 for claims, Keycloak's for roles. Nothing here knows which issuer
 //! it is; the built-in one is reached over HTTP like any other.
 
+pub mod basic;
 pub mod credentials;
 #[cfg(not(feature = "jwt-ec"))]
 mod crypto;
@@ -65,13 +66,14 @@ struct Roles {
     roles: Vec<String>,
 }
 
-/// Checks access tokens of one issuer.
+/// Checks access tokens of one issuer. Clones share what they know.
+#[derive(Clone)]
 pub struct Authenticator {
     issuer: String,
     audience: String,
     parties: Vec<String>,
     keys: Arc<jwks::Jwks>,
-    known: Mutex<HashMap<String, (Arc<Principal>, Instant)>>,
+    known: Arc<Mutex<HashMap<String, (Arc<Principal>, Instant)>>>,
 }
 
 impl Authenticator {
@@ -84,7 +86,7 @@ impl Authenticator {
             issuer,
             audience: audience.into(),
             parties: Vec::new(),
-            known: Mutex::new(HashMap::new()),
+            known: Arc::default(),
         }
     }
 
