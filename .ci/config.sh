@@ -146,7 +146,7 @@ boots() {
   local name=$1 server=$2 port url token env i
   port=$(free_port) url=http://127.0.0.1:$port
   start "$name" env "TRADEPOST__CONFIG__SERVER=http://tradepost:not-a-secret@127.0.0.1:$server" TRADEPOST__CONFIG__NAME=product-service \
-    TRADEPOST__CONFIG__PROFILE=prod TRADEPOST__RESILIENCE__ATTEMPTS=2 "$binary" serve --modules identity,product,gateway --port "$port" --data "$work/$name"
+    TRADEPOST__CONFIG__PROFILE=prod "$binary" serve --modules identity,product,gateway --port "$port" --data "$work/$name"
   answers "$name" "$url/actuator/health"
   token=$("$binary" token --user admin --url "$url")
   env=$(curl -fsS -H "Authorization: Bearer $token" "$url/actuator/env")

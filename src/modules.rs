@@ -23,8 +23,16 @@ pub enum Module {
 
 impl Module {
     /// Every module there is.
-    pub const ALL: [Module; 8] =
-        [Module::Registry, Module::ConfigServer, Module::Gateway, Module::Identity, Module::Product, Module::Inventory, Module::Order, Module::Notification];
+    pub const ALL: [Module; 8] = [
+        Module::Registry,
+        Module::ConfigServer,
+        Module::Gateway,
+        Module::Identity,
+        Module::Product,
+        Module::Inventory,
+        Module::Order,
+        Module::Notification,
+    ];
 
     /// Its name: in settings, in `--modules`, and its Cargo feature.
     pub fn name(self) -> &'static str {
@@ -84,12 +92,7 @@ impl Module {
     /// Peers whose contracts it calls to do its work. They start first and stop last.
     pub fn needs(self) -> &'static [Module] {
         match self {
-            Module::Registry
-            | Module::ConfigServer
-            | Module::Gateway
-            | Module::Identity
-            | Module::Product
-            | Module::Notification => &[],
+            Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity | Module::Product | Module::Notification => &[],
             Module::Inventory => &[Module::Product],
             Module::Order => &[Module::Product, Module::Inventory],
         }

@@ -69,7 +69,16 @@ fn scalar(value: yaml::Value) -> Value {
         yaml::Value::Number(number) => {
             let json = number.as_i64().map(Value::from).or_else(|| number.as_u64().map(Value::from));
             let json = json.or_else(|| number.as_f64().and_then(serde_json::Number::from_f64).map(Value::Number));
-            json.unwrap_or_else(|| if number.is_nan() { "NaN" } else if number.as_f64() > Some(0.0) { "Infinity" } else { "-Infinity" }.into())
+            json.unwrap_or_else(|| {
+                if number.is_nan() {
+                    "NaN"
+                } else if number.as_f64() > Some(0.0) {
+                    "Infinity"
+                } else {
+                    "-Infinity"
+                }
+                .into()
+            })
         }
         _ => "".into(),
     }

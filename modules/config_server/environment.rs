@@ -138,8 +138,8 @@ impl Environment {
             }
         }
         sources.reverse();
-        let (profiles, label) = (wanted.profiles.clone(), wanted.label.clone());
-        // as the real server's back ends answer
+        // as the real server answers: all profiles in one text, and a state of git's only
+        let (profiles, label) = (vec![wanted.profiles.join(",")], wanted.label.clone());
         let shown = state.commit.is_some().then_some("");
         Ok(Self { name: wanted.name.clone(), profiles, label, version: state.commit.clone(), state: shown, property_sources: sources })
     }
@@ -177,8 +177,11 @@ pub(super) fn without_prefix(text: &str) -> &str {
     if let Some((_, rest)) = text.split_once("{plain}") {
         return rest;
     }
-    match text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-        Some((pair, rest)) if pair.contains(':') => without_prefix(rest),
-        _ => text,
+    let mut rest = text;
+    while let Some((pair, after)) = rest.strip_prefix('{').and_then(|inner| inner.split_once('}'))
+        && pair.contains(':')
+    {
+        rest = after;
     }
+    rest
 }

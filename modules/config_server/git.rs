@@ -72,6 +72,11 @@ impl Git {
     pub(super) async fn commit(&self, label: Option<&str>) -> Result<String, Problem> {
         self.refresh(false).await?;
         let name = label.unwrap_or(&self.label);
+        let unknown = || Problem::new(404, format!("there is no label `{name}`"));
+        if name.contains(['~', '^', '[', ' ']) {
+            // a name, not an expression over the history
+            return Err(unknown());
+        }
         let mut asked = vec![format!("refs/heads/{name}^{{commit}}"), format!("refs/tags/{name}^{{commit}}")];
         if name.len() >= 7 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
             asked.push(format!("{name}^{{commit}}"));
@@ -83,7 +88,7 @@ impl Git {
         let answer = run(&self.dir, &[], &["cat-file", "--batch-check=%(objectname)"], &lines(&asked), READ).await;
         let answer = answer.map_err(Problem::unavailable)?;
         let found = String::from_utf8_lossy(&answer).lines().find(|line| !line.contains(' ')).map(str::to_string);
-        found.ok_or_else(|| Problem::new(404, format!("there is no label `{name}`")))
+        found.ok_or_else(unknown)
     }
 
     /// Files of a commit; none for one that is not there.
@@ -139,7 +144,8 @@ impl Upstream {
         if !now && fetched.is_some_and(|at| at.elapsed() < self.every) {
             return Ok(());
         }
-        let all = ["fetch", "--quiet", "--prune", "--no-write-fetch-head", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        let all =
+            ["fetch", "--quiet", "--prune", "--no-write-fetch-head", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
         match run(&self.dir, &self.settings, &all, b"", FETCH).await {
             Ok(_) => *fetched = Some(Instant::now()),
             Err(cause) if fetched.is_some() => tracing::warn!(cause, "repository not fetched: what is here stays in use"),

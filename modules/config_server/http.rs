@@ -126,14 +126,7 @@ async fn file(server: Arc<ConfigServer>, request: HttpRequest, _: Payload) -> An
 }
 
 /// A file as it is, or its variant for a profile: `logback-prod.xml` before `logback.xml`.
-async fn plain_file(
-    server: &ConfigServer,
-    request: &HttpRequest,
-    name: &str,
-    profiles: &str,
-    label: Option<&str>,
-    path: &str,
-) -> Answer {
+async fn plain_file(server: &ConfigServer, request: &HttpRequest, name: &str, profiles: &str, label: Option<&str>, path: &str) -> Answer {
     fits("path", path)?;
     let wanted = Wanted::new(name, profiles, label)?;
     let resolve = resolves(request)?;

@@ -49,17 +49,18 @@ impl Parser<'_> {
     }
 
     fn one(&mut self) -> Option<bool> {
-        if self.take('!') {
-            return self.one().map(|holds| !holds);
+        let mut negated = false;
+        while self.take('!') {
+            negated = !negated;
         }
         if self.take('(') {
             let holds = self.all()?;
-            return self.take(')').then_some(holds);
+            return self.take(')').then_some(holds != negated);
         }
         let end = self.rest.find(['&', '|', '!', '(', ')']).unwrap_or(self.rest.len());
         let (name, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest;
         let name = name.trim();
-        (!name.is_empty()).then(|| self.active.iter().any(|profile| profile == name))
+        (!name.is_empty()).then(|| self.active.iter().any(|profile| profile == name) != negated)
     }
 }

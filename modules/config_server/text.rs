@@ -87,6 +87,9 @@ fn put<'a, V: Default>(all: &'a mut Vec<(String, V)>, key: &str) -> &'a mut V {
     &mut all[at].1
 }
 
+/// No honest key has more parts; each is a level of the tree.
+const DEEPEST: usize = 64;
+
 /// One step of a key.
 #[derive(Debug, Clone)]
 enum Step {
@@ -110,7 +113,7 @@ fn steps(key: &str) -> Vec<Step> {
             }
         }
     }
-    steps
+    if steps.len() > DEEPEST { vec![Step::Name(key.into())] } else { steps }
 }
 
 fn tree(flat: Flat) -> yaml::Value {

@@ -78,8 +78,7 @@ fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map
         Some(path) => File::from(path).format(FileFormat::Toml).required(true),
         None => File::new("tradepost.toml", FileFormat::Toml).required(false),
     };
-    let mut variables =
-        Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").try_parsing(true).source(environment);
+    let mut variables = Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").try_parsing(true).source(environment);
     for list in LISTS {
         variables = variables.list_separator(",").with_list_parse_key(list);
     }
@@ -121,8 +120,7 @@ fn merge(layers: &[&Config]) -> Result<Loaded, String> {
     });
     let known = known_keys()?;
     if let Some((key, origin)) = origins.iter().find(|(key, _)| !is_known(key, &known)) {
-        let near = closest(key, &known).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
-        return Err(format!("unknown setting `{key}` in {origin}{near}"));
+        return Err(unknown(key, origin, &known));
     }
     let defaults = Config::try_from(&Settings::default()).map_err(explain)?;
     let all = Config::builder().add_source(defaults).add_source(above).build().map_err(explain)?;
@@ -143,6 +141,11 @@ fn mark(value: &Value) -> u64 {
 
 fn explain(error: ConfigError) -> String {
     format!("settings: {error}")
+}
+
+fn unknown(key: &str, origin: &str, known: &BTreeSet<String>) -> String {
+    let near = closest(key, known).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
+    format!("unknown setting `{key}` in {origin}{near}")
 }
 
 /// Every key there is: those of the defaults, written out in full.

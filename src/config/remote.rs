@@ -5,7 +5,7 @@
 //!
 //! Source: spring-cloud-config `ConfigServerConfigDataLoader`.
 
-use super::{ConfigClient, Settings, explain, is_known, known_keys, placeholders};
+use super::{ConfigClient, Settings, explain, is_known, known_keys, placeholders, unknown};
 use crate::modules::Module;
 use crate::platform::contract::client::escape;
 use crate::platform::discovery::eureka::servers::Servers;
@@ -14,7 +14,7 @@ use actix_web::http::Method;
 use config::{Config, Value as Setting, ValueKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const PREFIX: &str = "tradepost.";
@@ -39,7 +39,8 @@ pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, String> {
     let client = &settings.config;
     let Some(url) = &client.server else { return Ok(None) };
     let servers = Servers::parse(url.expose()).map_err(|cause| format!("config.server: {cause}"))?;
-    let (path, patience, address) = (path(settings), Duration::from_secs(client.retry_seconds), servers.addresses().collect::<Vec<_>>().join(", "));
+    let (path, patience, address) =
+        (path(settings), Duration::from_secs(client.retry_seconds), servers.addresses().collect::<Vec<_>>().join(", "));
     // settings are read before the process has a runtime, or beside one: this one is its own
     let asked = std::thread::spawn(move || actix_web::rt::System::new().block_on(fetch(&servers, &path, patience)));
     match asked.join().map_err(|_| "the config server's answer could not be read".to_string())? {
@@ -110,7 +111,7 @@ fn build(answer: &Answer, address: &str) -> Result<Config, String> {
                 return Err(format!("`{failed}` in {origin}: the config server could not decrypt it"));
             }
             let Some(ours) = key.strip_prefix(PREFIX) else { continue };
-            let (setting, rest) = names.find(ours);
+            let Some((setting, rest)) = names.find(ours) else { return Err(unknown(ours, &origin, &names.keys)) };
             // the strongest source that names a setting has all of it, as for Spring's lists
             if *taken.entry(setting.clone()).or_insert(index) != index {
                 continue;
@@ -118,9 +119,9 @@ fn build(answer: &Answer, address: &str) -> Result<Config, String> {
             let value = resolved(value, &look_up).map_err(|cause| format!("`{key}` in {origin}: {cause}"))?;
             let list = names.lists.contains(&setting) && rest.is_empty();
             let kind = match value {
-                Value::String(text) if list => {
-                    ValueKind::Array(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| Setting::new(Some(&origin), part)).collect())
-                }
+                Value::String(text) if list => ValueKind::Array(
+                    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| Setting::new(Some(&origin), part)).collect(),
+                ),
                 Value::String(text) => ValueKind::String(text),
                 Value::Bool(value) => ValueKind::Boolean(value),
                 Value::Number(number) => match (number.as_i64(), number.as_f64()) {
@@ -131,9 +132,7 @@ fn build(answer: &Answer, address: &str) -> Result<Config, String> {
                 _ => continue,
             };
             let place = format!("{setting}{rest}");
-            builder = builder
-                .set_override(&place, Setting::new(Some(&origin), kind))
-                .map_err(|_| format!("unknown setting `{place}` in {origin}"))?;
+            builder = builder.set_override(&place, Setting::new(Some(&origin), kind)).map_err(|_| unknown(&place, &origin, &names.keys))?;
         }
     }
     builder.build().map_err(explain)
@@ -154,6 +153,7 @@ fn plain(value: &Value) -> String {
 /// Our settings by the form in which Spring compares names.
 struct Names {
     known: BTreeMap<String, String>,
+    keys: BTreeSet<String>,
     lists: Vec<String>,
 }
 
@@ -172,17 +172,13 @@ impl Names {
             }
         });
         let known = keys.iter().filter(|key| is_known(key, &keys)).map(|key| (uniform(key), key.clone())).collect();
-        Ok(Self { known, lists })
+        Ok(Self { known, keys, lists })
     }
 
-    /// A setting and what of it is meant: `notification.webhooks` and `[0].url`. What is unknown stays as it
-    /// is, and is refused with all other unknown keys.
-    fn find(&self, key: &str) -> (String, String) {
+    /// A setting and what of it is meant: `notification.webhooks` and `[0].url`.
+    fn find(&self, key: &str) -> Option<(String, String)> {
         let (stem, rest) = key.split_at(key.find('[').unwrap_or(key.len()));
-        match self.known.get(&uniform(stem)) {
-            Some(setting) => (setting.clone(), snake(rest)),
-            None => (key.to_string(), String::new()),
-        }
+        self.known.get(&uniform(stem)).map(|setting| (setting.clone(), snake(rest)))
     }
 }
 

@@ -41,7 +41,8 @@ impl InForce {
             properties.insert(key.to_string(), json!({ "value": value, "origin": origin }));
         });
         let profile = state.shown.pointer("/server/profile").cloned().unwrap_or_default();
-        HttpResponse::Ok().json(json!({ "activeProfiles": [profile], "propertySources": [{ "name": "tradepost", "properties": properties }] }))
+        HttpResponse::Ok()
+            .json(json!({ "activeProfiles": [profile], "propertySources": [{ "name": "tradepost", "properties": properties }] }))
     }
 
     /// Reads all layers again and takes up what may change. Settings that are not good change nothing.

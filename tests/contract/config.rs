@@ -27,12 +27,17 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
     crate::support::on_system(async {
         let (files, data, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         write(files.path(), "application.yml", "tradepost:\n  gateway:\n    rate: 900\n  order:\n    maxLines: 3\n    lease-seconds: 99\n");
-        write(files.path(), "tradepost-eu.yml", "tradepost.server.request-seconds: 55\ntradepost.identity.client-secret: ${unset:topsecret}\n");
+        write(
+            files.path(),
+            "tradepost-eu.yml",
+            "tradepost.server.request-seconds: 55\ntradepost.identity.client-secret: ${unset:topsecret}\n",
+        );
         let (_server, url) = config_server(files.path(), data.path());
         let env = [("TRADEPOST__CONFIG__SERVER", url.as_str()), ("TRADEPOST__CONFIG__PROFILE", "eu")];
         let shop = Process::start(own.path(), &env);
         let client = shop.client().await;
-        let settings = async || client.get(&client.admin, "/actuator/env").await.expect(200).json()["propertySources"][0]["properties"].clone();
+        let settings =
+            async || client.get(&client.admin, "/actuator/env").await.expect(200).json()["propertySources"][0]["properties"].clone();
         let at_start = settings().await;
         let layer = |key: &str| at_start[key]["origin"].as_str().unwrap().to_string();
         assert_eq!(at_start["order.max_lines"]["value"], 3);
@@ -42,15 +47,24 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
         assert_eq!((&at_start["order.lease_seconds"]["value"], layer("order.lease_seconds").as_str()), (&json!(1), "the environment"));
         assert!(!at_start.to_string().contains("topsecret") && !at_start.to_string().contains(&url), "{at_start}");
 
-        write(files.path(), "application.yml", "tradepost:\n  log.level: error\n  gateway:\n    rate: 800\n    burst: 801\n  order:\n    maxLines: 4\n");
-        let refresh = async |token: &str| client.send(Method::POST, "/actuator/refresh", &[("authorization", &format!("Bearer {token}"))], "").await;
+        write(
+            files.path(),
+            "application.yml",
+            "tradepost:\n  log.level: error\n  gateway:\n    rate: 800\n    burst: 801\n  order:\n    maxLines: 4\n",
+        );
+        let refresh =
+            async |token: &str| client.send(Method::POST, "/actuator/refresh", &[("authorization", &format!("Bearer {token}"))], "").await;
         assert_eq!(refresh(&client.alice).await.status, 403);
         // the test's own level, in the environment, stands above
         assert_eq!(refresh(&client.admin).await.expect(200).json(), json!(["gateway.burst", "gateway.rate"]));
         let after = client.get(&client.admin, "/actuator/env").await.expect(200);
         assert_eq!(after.headers["x-ratelimit-burst-capacity"], "801");
         let values = after.json()["propertySources"][0]["properties"].clone();
-        assert_eq!((&values["gateway.rate"]["value"], &values["order.max_lines"]["value"]), (&json!(800), &json!(3)), "in force, not in the file");
+        assert_eq!(
+            (&values["gateway.rate"]["value"], &values["order.max_lines"]["value"]),
+            (&json!(800), &json!(3)),
+            "in force, not in the file"
+        );
         assert_eq!(refresh(&client.admin).await.expect(200).json(), json!([]));
 
         // what is wrong changes nothing
@@ -62,7 +76,11 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
         write(files.path(), "application.yml", "tradepost.gateway: {rate: 700, burst: 801, routes: /nowhere.yml}\n");
         assert!(refresh(&client.admin).await.expect(409).message().contains("/nowhere.yml"));
         let routes = files.path().join("routes.yml");
-        write(files.path(), "routes.yml", "spring.cloud.gateway.routes:\n- id: gone\n  uri: no://op\n  predicates: [Path=/gone]\n  filters: [SetStatus=410]\n");
+        write(
+            files.path(),
+            "routes.yml",
+            "spring.cloud.gateway.routes:\n- id: gone\n  uri: no://op\n  predicates: [Path=/gone]\n  filters: [SetStatus=410]\n",
+        );
         write(files.path(), "application.yml", &format!("tradepost.gateway: {{rate: 700, burst: 801, routes: {}}}\n", routes.display()));
         assert_eq!(refresh(&client.admin).await.expect(200).json(), json!(["gateway.routes"]));
         assert_eq!(client.get(&client.admin, "/gone").await.status, 410);
@@ -95,7 +113,12 @@ fn in_one_process_settings_are_an_admins() {
         write(files.path(), "basket.yml", "password: hidden\n");
         let mut shop = Shop::start(Shape::Local, |settings| settings.config_server.folder = Some(files.path().into())).await;
         let c = &shop.client;
-        let paths = ["/config/basket/default", "/config/basket/default/main", "/config/basket-default.yml", "/config/basket/default/main/basket.yml"];
+        let paths = [
+            "/config/basket/default",
+            "/config/basket/default/main",
+            "/config/basket-default.yml",
+            "/config/basket/default/main/basket.yml",
+        ];
         for path in paths {
             assert!(c.get(&c.admin, path).await.expect(200).text.contains("hidden"));
             assert!(!c.get(&c.alice, path).await.expect(403).text.contains("hidden"));

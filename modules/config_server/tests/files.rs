@@ -74,7 +74,7 @@ fn a_document_counts_for_its_profiles() {
         assert!(profiles::accepts(wrong, &active).is_err(), "{wrong}");
     }
     assert!(profiles::accepts(&"(".repeat(100_000), &active).is_err());
-    assert!(profiles::accepts(&format!("{}prod", "!".repeat(1_000_000)), &active).is_err());
+    assert_eq!(profiles::accepts(&format!("{}prod", "!".repeat(1_000_000)), &active), Ok(true));
     let document = |key: &str, value: &str| vec![(key.to_string(), json!(value))];
     assert!(is_active(&document("spring.config.activate.on-profile", "test,eu"), &active).unwrap());
     assert!(!is_active(&document("spring.config.activate.on-cloud-platform", "kubernetes"), &active).unwrap());

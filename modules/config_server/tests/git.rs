@@ -56,7 +56,8 @@ async fn a_label_is_a_branch_a_tag_or_a_commit() {
     let names = get(&settings, "/basket/default/v1").await.json()["propertySources"].clone();
     assert_eq!(names[0]["name"], format!("file://{}/basket.yml (document #1)", repository.display()));
     for unknown in ["none", "HEAD", "main~1", "v1^", "@{-1}", "deadbeefdeadbeef", "refs(_)heads(_)main"] {
-        let answer = get(&settings, &format!("/basket/default/{}", unknown.replace('{', "%7b").replace('}', "%7d").replace('^', "%5e"))).await;
+        let answer =
+            get(&settings, &format!("/basket/default/{}", unknown.replace('{', "%7b").replace('}', "%7d").replace('^', "%5e"))).await;
         assert!(matches!(answer.status, 400 | 404), "{unknown}: {answer:?}");
     }
     assert_eq!(get(&settings, "/x/default/main/deep/motd.txt").await.text, "hi");

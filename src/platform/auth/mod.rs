@@ -81,13 +81,7 @@ impl Authenticator {
     pub fn new(issuer: &str, audience: &str) -> Self {
         install_crypto();
         let issuer = issuer.trim_end_matches('/').to_string();
-        Self {
-            keys: Arc::new(jwks::Jwks::new(&issuer)),
-            issuer,
-            audience: audience.into(),
-            parties: Vec::new(),
-            known: Arc::default(),
-        }
+        Self { keys: Arc::new(jwks::Jwks::new(&issuer)), issuer, audience: audience.into(), parties: Vec::new(), known: Arc::default() }
     }
 
     /// Takes tokens of these clients only (`azp`, OpenID Connect Core 2); of every client where there are none.
