@@ -43,12 +43,14 @@ struct ConfigServer {
 pub fn build(host: &Host, authenticator: &Authenticator, alone: bool) -> Result<Parts, StartError> {
     let server = Arc::new(ConfigServer::new(&host.settings.config_server, &host.settings.data.dir, authenticator.clone())?);
     let mut parts = Parts { endpoints: http::endpoints(&server, alone), ..Parts::default() };
-    let kind = match &server.backend {
-        Backend::Git(git) => format!("git {}", git.shown),
-        Backend::Folder(Folder { root: Some(root), .. }) => format!("folder {}", root.display()),
-        Backend::Folder(_) => "an empty folder".into(),
+    let (kind, place) = match &server.backend {
+        Backend::Git(git) => ("git", git.shown.clone()),
+        Backend::Folder(Folder { root: Some(root), .. }) => ("folder", root.display().to_string()),
+        Backend::Folder(_) => ("none", "no folder ./config".into()),
     };
-    parts.check("config-server", move || std::future::ready(Ok(json!({ "serves": kind }))));
+    tracing::info!(backend = kind, place, "settings are served");
+    // anybody may ask for health: where the files are is nobody's business
+    parts.check("config-server", move || std::future::ready(Ok(json!({ "backend": kind }))));
     Ok(parts)
 }
 

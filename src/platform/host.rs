@@ -38,13 +38,16 @@ pub type Worker = Box<dyn FnOnce(CancellationToken) -> LocalBoxFuture<'static, (
 /// Answers whether a part is well, with details either way.
 pub type Check = Arc<dyn Fn() -> LocalBoxFuture<'static, Result<Value, String>> + Send + Sync>;
 
+/// Takes settings up, or says what is wrong with them.
+pub type Apply = Arc<dyn Fn(&Settings) -> Result<(), String> + Send + Sync>;
+
 /// Settings that may change while the process runs.
 #[derive(Clone)]
 pub struct Changeable {
     /// Their keys.
     pub keys: &'static [&'static str],
     /// Takes the new settings up; where they are not good, all stays as it was.
-    pub apply: Arc<dyn Fn(&Settings) -> Result<(), String> + Send + Sync>,
+    pub apply: Apply,
 }
 
 /// What a built module adds to its process.

@@ -66,6 +66,9 @@ struct Roles {
     roles: Vec<String>,
 }
 
+/// Tokens that were found good, each until when it is taken at its word.
+type Known = HashMap<String, (Arc<Principal>, Instant)>;
+
 /// Checks access tokens of one issuer. Clones share what they know.
 #[derive(Clone)]
 pub struct Authenticator {
@@ -73,7 +76,7 @@ pub struct Authenticator {
     audience: String,
     parties: Vec<String>,
     keys: Arc<jwks::Jwks>,
-    known: Arc<Mutex<HashMap<String, (Arc<Principal>, Instant)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Authenticator {
