@@ -59,7 +59,7 @@ in_git checkout --quiet main
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# start NAME PORT COMMAND...
+# start NAME COMMAND...: in the background, its words in a log of that name
 start() {
   local name=$1
   shift
