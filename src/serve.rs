@@ -9,6 +9,7 @@ use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::eureka::{self, Offer, Registrations};
 use crate::platform::docs;
 use crate::platform::host::{Host, StartError};
+use crate::platform::refresh::InForce;
 use crate::platform::telemetry;
 use crate::platform::web::{self, Edge};
 use crate::wiring;
@@ -50,8 +51,8 @@ const MEET: Duration = Duration::from_secs(2);
 /// Must run inside an actix system, on which the workers stay. The port is bound before anything is
 /// built, so that a free one can be asked for (port 0) and a taken one is told at once.
 pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
+    let chosen = wiring::select(&loaded.settings)?;
     let settings = Arc::new(loaded.settings.clone());
-    let chosen = wiring::select(&settings)?;
     let server = &settings.server;
     let listener = TcpListener::bind((server.host.as_str(), server.port))
         .map_err(|e| StartError(format!("cannot listen on {}:{}: {e}; choose another with --port", server.host, server.port)))?;
@@ -64,7 +65,9 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
-    endpoints.extend(actuator::endpoints(Actuator { loaded, modules: names.clone(), checks: shop.parts.checks, bus: host.bus.clone() }));
+    let in_force = InForce::new(loaded, shop.parts.changeable)?;
+    let checks = shop.parts.checks;
+    endpoints.extend(actuator::endpoints(Actuator { settings: in_force, modules: names.clone(), checks, bus: host.bus.clone() }));
     let edge = Edge {
         authenticator: shop.authenticator,
         body_limit: server.body_limit,

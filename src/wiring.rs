@@ -134,6 +134,7 @@ fn join(all: &mut Parts, parts: Parts) {
     all.workers.extend(parts.workers);
     all.consumers.extend(parts.consumers);
     all.checks.extend(parts.checks);
+    all.changeable.extend(parts.changeable);
 }
 
 /// Builds the chosen modules, dependencies first. `here` is this process's own address.
@@ -145,6 +146,11 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let credentials = Arc::new(ClientCredentials::new(reach.clone(), &identity.client_id, client_secret.expose()));
     let registries = registries(&host.settings)?;
     let registry = registries.as_ref().map(|servers| watch(&host.settings, servers, &mut all));
+    let mut parties = identity.authorized_parties.clone();
+    if !parties.is_empty() {
+        parties.push(identity.client_id.clone());
+    }
+    let authenticator = Authenticator::new(reach, &identity.audience).for_parties(parties);
     let peers = Peers::new(host.settings.resilience.clone(), &host.metrics)?;
     let wiring = Wiring { host, chosen: &chosen, here, credentials, registry: registry.clone(), peers };
 
@@ -164,6 +170,10 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     if wiring.runs(Module::Registry) {
         join(&mut all, crate::shop::registry::build(host)?);
     }
+    #[cfg(feature = "config-server")]
+    if wiring.runs(Module::ConfigServer) {
+        join(&mut all, crate::shop::config_server::build(host, &authenticator, chosen.len() == 1)?);
+    }
     #[cfg_attr(not(feature = "gateway"), expect(unused_mut))]
     let mut door: Option<Arc<dyn FrontDoor>> = None;
     #[cfg(feature = "gateway")]
@@ -173,11 +183,6 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
         door = Some(built.door);
     }
     join(&mut all, wiring.peers.parts());
-    let mut parties = identity.authorized_parties.clone();
-    if !parties.is_empty() {
-        parties.push(identity.client_id.clone());
-    }
-    let authenticator = Authenticator::new(reach, &identity.audience).for_parties(parties);
     Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries: registries.zip(registry) })
 }
 
@@ -255,7 +260,7 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
     let mut document = openapi::Document::default();
     for module in modules {
         match module {
-            Module::Registry | Module::Gateway | Module::Identity => {}
+            Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity => {}
             Module::Product => ProductClient::describe(&mut document),
             Module::Inventory => InventoryClient::describe(&mut document),
             Module::Order => OrderClient::describe(&mut document),

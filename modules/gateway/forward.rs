@@ -13,6 +13,7 @@ use super::routes::{Dice, Route, Table, Target, locator};
 use super::table::Routes;
 use super::upstream::{Answer, Body};
 use super::websocket;
+use crate::config;
 use crate::platform::contract::Access;
 use crate::platform::cx::{Caller, Cx, TRACE_HEADER};
 use crate::platform::discovery::{Discovery, Outcome};
@@ -28,7 +29,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +47,7 @@ pub(super) struct Gateway {
     metrics: Metrics,
     pub(super) public: Vec<Pattern>,
     pub(super) proxies: Vec<Range>,
-    pub(super) rate: Option<Rate>,
+    rate: RwLock<Option<Rate>>,
     locator: bool,
     pub(super) body_limit: u64,
     pub(super) connect: Duration,
@@ -54,6 +55,12 @@ pub(super) struct Gateway {
     via: String,
     dice: Dice,
     draining: CancellationToken,
+}
+
+/// `gateway.rate` and `gateway.burst`.
+fn common_rate(settings: &config::Gateway) -> Option<Rate> {
+    let burst = if settings.burst == 0 { settings.rate.saturating_mul(2) } else { settings.burst };
+    (settings.rate > 0).then_some(Rate { replenish: settings.rate, burst, requested: 1 })
 }
 
 /// One request on its way.
@@ -73,7 +80,6 @@ impl Gateway {
         let settings = &host.settings.gateway;
         let public = settings.public.iter().map(|p| Pattern::path(p, true)).collect::<Result<_, _>>();
         let proxies = settings.trusted_proxies.iter().map(|r| Range::parse(r)).collect::<Result<_, _>>();
-        let burst = if settings.burst == 0 { settings.rate.saturating_mul(2) } else { settings.burst };
         let id = uuid::Uuid::new_v4();
         Ok(Self {
             routes: Routes::new(settings, here.contains(&REGISTRY), breakers)?,
@@ -84,7 +90,7 @@ impl Gateway {
             metrics: Metrics::new(&host.metrics)?,
             public: public.map_err(|e| format!("gateway.public: {e}"))?,
             proxies: proxies.map_err(|e| format!("gateway.trusted_proxies: {e}"))?,
-            rate: (settings.rate > 0).then_some(Rate { replenish: settings.rate, burst, requested: 1 }),
+            rate: RwLock::new(common_rate(settings)),
             locator: settings.locator,
             body_limit: settings.body_limit.unwrap_or(host.settings.server.body_limit as u64),
             connect: Duration::from_millis(settings.connect_ms),
@@ -92,6 +98,15 @@ impl Gateway {
             dice: Dice::new(id.as_u64_pair().0),
             draining: host.draining.clone(),
         })
+    }
+
+    /// The common limit, from now on as these settings say.
+    pub(super) fn set_rate(&self, settings: &config::Gateway) {
+        *self.rate.write().unwrap_or_else(PoisonError::into_inner) = common_rate(settings);
+    }
+
+    pub(super) fn rate(&self) -> Option<Rate> {
+        *self.rate.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn limit(&self, whose: &str, cx: &Cx, origin: &Origin, rate: Rate) -> Verdict {
@@ -127,7 +142,7 @@ impl Gateway {
             return Err(nothing_here());
         }
         registry_is_read_only(request.method(), &ahead.path)?;
-        let verdict = self.rate.map(|rate| self.limit("", cx, &ahead.origin, rate));
+        let verdict = self.rate().map(|rate| self.limit("", cx, &ahead.origin, rate));
         if let Some(verdict) = verdict.as_ref().filter(|v| !v.allowed) {
             return Ok(too_many(cx, request, &verdict.headers));
         }

@@ -115,7 +115,7 @@ impl Gateway {
         work: Work<'a>,
     ) -> Result<HttpResponse, Problem> {
         // peers call each other as often as they need to
-        let rate = self.rate.filter(|_| !cx.has_role("service"));
+        let rate = self.rate().filter(|_| !cx.has_role("service"));
         let verdict = rate.map(|rate| self.limit("", &cx, &ahead.origin, rate));
         if let Some(verdict) = verdict.as_ref().filter(|v| !v.allowed) {
             return Ok(too_many(&cx, request, &verdict.headers));

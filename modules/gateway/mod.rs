@@ -62,6 +62,13 @@ pub fn build(host: &Host, discovery: Arc<dyn Discovery>, here: &[&'static str], 
     if host.settings.gateway.actuator {
         parts.endpoints = actuator::endpoints(&gateway);
     }
+    let limited = gateway.clone();
+    parts.changeable(&["gateway.rate", "gateway.burst"], move |settings| {
+        limited.set_rate(&settings.gateway);
+        Ok(())
+    });
+    let routed = gateway.clone();
+    parts.changeable(&["gateway.routes"], move |settings| routed.routes.use_file(settings.gateway.routes.clone()));
     let watched = gateway.clone();
     parts.worker("gateway-routes", move |stop| async move { watched.routes.watch(stop).await });
     Ok(Built { parts, door: gateway })

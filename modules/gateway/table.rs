@@ -5,7 +5,7 @@ use super::routes::{Table, builtin};
 use crate::config;
 use crate::platform::resilience::registry::Breakers;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ struct Sources {
 
 /// The routes in use.
 pub(super) struct Routes {
-    file: Option<PathBuf>,
+    file: Mutex<Option<PathBuf>>,
     dashboard: Option<String>,
     breakers: Breakers,
     sources: Mutex<Sources>,
@@ -31,7 +31,7 @@ impl Routes {
     /// As settings say; a bad file is told at once. The registry's page is routed to where it is not shown here.
     pub(super) fn new(settings: &config::Gateway, shown_here: bool, breakers: Breakers) -> Result<Self, String> {
         let routes = Self {
-            file: settings.routes.clone(),
+            file: Mutex::new(settings.routes.clone()),
             dashboard: (!shown_here).then(|| settings.dashboard.clone()),
             breakers,
             sources: Mutex::new(Sources { document: Document::default(), added: BTreeMap::new() }),
@@ -51,9 +51,24 @@ impl Routes {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).document.locator
     }
 
+    fn file(&self) -> Option<PathBuf> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the routes from another file, or from none; where that is not good, all stays as it was.
+    pub(super) fn use_file(&self, file: Option<PathBuf>) -> Result<(), String> {
+        self.read(file.as_deref())?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        Ok(())
+    }
+
     /// Reads the routes again. Where they are not good, those in use stay.
     pub(super) fn reload(&self) -> Result<usize, String> {
-        let document = match &self.file {
+        self.read(self.file().as_deref())
+    }
+
+    fn read(&self, file: Option<&Path>) -> Result<usize, String> {
+        let document = match file {
             None => builtin(self.dashboard.as_deref())?,
             Some(path) => {
                 let named = |cause: String| format!("gateway.routes: {}: {cause}", path.display());
@@ -94,11 +109,15 @@ impl Routes {
         Ok(count)
     }
 
-    /// Reads the file again whenever it has changed.
+    /// Reads the file again whenever it has changed, whichever it is.
     pub(super) async fn watch(&self, stop: CancellationToken) {
-        let Some(path) = &self.file else { return stop.cancelled().await };
-        let look = || std::fs::metadata(path).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
-        let mut seen: Option<(SystemTime, u64)> = look();
+        let look = || {
+            let file = self.file();
+            let changed: Option<(SystemTime, u64)> =
+                file.as_ref().and_then(|path| std::fs::metadata(path).ok()).and_then(|m| Some((m.modified().ok()?, m.len())));
+            (file, changed)
+        };
+        let mut seen = look();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}

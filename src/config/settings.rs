@@ -1,6 +1,6 @@
 //! What can be set: one struct a concern, with its defaults.
 
-use super::edges::{Gateway, Identity, Registry};
+use super::edges::{ConfigClient, ConfigServer, Gateway, Identity, Registry};
 use crate::platform::resilience::Resilience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -270,6 +270,8 @@ pub struct Settings {
     pub identity: Identity,
     pub registry: Registry,
     pub gateway: Gateway,
+    pub config: ConfigClient,
+    pub config_server: ConfigServer,
     pub log: Log,
     pub resilience: Resilience,
     /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.

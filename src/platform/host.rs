@@ -38,6 +38,18 @@ pub type Worker = Box<dyn FnOnce(CancellationToken) -> LocalBoxFuture<'static, (
 /// Answers whether a part is well, with details either way.
 pub type Check = Arc<dyn Fn() -> LocalBoxFuture<'static, Result<Value, String>> + Send + Sync>;
 
+/// Takes settings up, or says what is wrong with them.
+pub type Apply = Arc<dyn Fn(&Settings) -> Result<(), String> + Send + Sync>;
+
+/// Settings that may change while the process runs.
+#[derive(Clone)]
+pub struct Changeable {
+    /// Their keys.
+    pub keys: &'static [&'static str],
+    /// Takes the new settings up; where they are not good, all stays as it was.
+    pub apply: Apply,
+}
+
 /// What a built module adds to its process.
 #[derive(Default)]
 pub struct Parts {
@@ -49,6 +61,8 @@ pub struct Parts {
     pub consumers: Vec<Arc<dyn Consumer>>,
     /// How it is.
     pub checks: Vec<(&'static str, Check)>,
+    /// What it takes up while it runs.
+    pub changeable: Vec<Changeable>,
 }
 
 impl Parts {
@@ -59,6 +73,11 @@ impl Parts {
         Fut: Future<Output = ()> + 'static,
     {
         self.workers.push((name, Box::new(move |stop| Box::pin(work(stop)))));
+    }
+
+    /// Settings that are taken up again on `POST /actuator/refresh`.
+    pub fn changeable(&mut self, keys: &'static [&'static str], apply: impl Fn(&Settings) -> Result<(), String> + Send + Sync + 'static) {
+        self.changeable.push(Changeable { keys, apply: Arc::new(apply) });
     }
 
     /// Adds a health check.

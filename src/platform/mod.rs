@@ -21,6 +21,7 @@ pub mod money;
 pub mod outbox;
 pub mod page;
 pub mod problem;
+pub mod refresh;
 pub mod resilience;
 pub mod sku;
 pub mod store;

@@ -298,7 +298,7 @@ fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
 }
 
 /// The one token in the one `Authorization` header; the scheme is taken in any case (RFC 9110 11.1).
-fn bearer(request: &HttpRequest) -> Result<String, Problem> {
+pub fn bearer(request: &HttpRequest) -> Result<String, Problem> {
     let mut sent = request.headers().get_all(header::AUTHORIZATION);
     let Some(value) = sent.next() else { return Err(Problem::unauthorized(None)) };
     if sent.next().is_some() {

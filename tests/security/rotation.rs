@@ -26,7 +26,7 @@ async fn shop_of(issuer: &Issuer) -> (Running, Client, TempDir) {
     settings.server.shutdown_seconds = 5;
     settings.identity.issuer = Some(issuer.url());
     settings.identity.client_secret = Some(Secret::new("secret"));
-    let running = serve::start(Loaded { settings, origins: Default::default() }).await.unwrap();
+    let running = serve::start(Loaded::from(settings)).await.unwrap();
     let mut client = Client::login(issuer.base()).await;
     client.url = running.public_url.clone();
     (running, client, data)

@@ -41,7 +41,7 @@ static KEYS: LazyLock<TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = Settings::default();
     settings.data.dir = dir.path().into();
-    serve::prepare(Loaded { settings, origins: Default::default() }).unwrap();
+    serve::prepare(Loaded::from(settings)).unwrap();
     dir
 });
 
@@ -119,7 +119,7 @@ impl Shop {
     }
 
     async fn on(data: TempDir, settings: Settings) -> Self {
-        let running = serve::start(Loaded { settings: settings.clone(), origins: Default::default() }).await.unwrap();
+        let running = serve::start(Loaded::from(settings.clone())).await.unwrap();
         let client = login(&settings, &running.public_url).await;
         Self { client, data, settings, running: Some(Runs::Here(running)) }
     }

@@ -3,6 +3,7 @@
 //! Rules: RFC 7519 and RFC 9068 for claims, Keycloak's for roles. Nothing here knows which issuer
 //! it is; the built-in one is reached over HTTP like any other.
 
+pub mod basic;
 pub mod credentials;
 #[cfg(not(feature = "jwt-ec"))]
 mod crypto;
@@ -66,26 +67,25 @@ struct Roles {
     roles: Vec<String>,
 }
 
-/// Checks access tokens of one issuer.
+/// Tokens that were found good, each until when it is taken at its word.
+type Known = HashMap<String, (Arc<Principal>, Instant)>;
+
+/// Checks access tokens of one issuer. Clones share what they know.
+#[derive(Clone)]
 pub struct Authenticator {
     issuer: Arc<reach::Reach>,
     audience: String,
     parties: Vec<String>,
     keys: Arc<jwks::Jwks>,
-    known: Mutex<HashMap<String, (Arc<Principal>, Instant)>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Authenticator {
     /// For tokens of this issuer that are meant for this audience.
     pub fn new(issuer: Arc<reach::Reach>, audience: &str) -> Self {
         install_crypto();
-        Self {
-            keys: Arc::new(jwks::Jwks::new(issuer.clone())),
-            issuer,
-            audience: audience.into(),
-            parties: Vec::new(),
-            known: Mutex::new(HashMap::new()),
-        }
+        let keys = Arc::new(jwks::Jwks::new(issuer.clone()));
+        Self { keys, issuer, audience: audience.into(), parties: Vec::new(), known: Arc::default() }
     }
 
     /// Takes tokens of these clients only (`azp`, OpenID Connect Core 2); of every client where there are none.

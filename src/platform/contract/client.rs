@@ -79,7 +79,8 @@ impl Outgoing {
     }
 }
 
-fn escape(segment: &str) -> String {
+/// A path segment with all escaped that could be taken for something else.
+pub fn escape(segment: &str) -> String {
     let mut escaped = String::with_capacity(segment.len());
     for byte in segment.bytes() {
         match byte {

@@ -46,7 +46,7 @@ impl Servers {
     pub fn parse(urls: &str) -> Result<Self, String> {
         let servers = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(Server::parse).collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
-            return Err("expected an address such as http://127.0.0.1:8761/eureka".into());
+            return Err("expected an address such as http://127.0.0.1:8761/eureka, or several by comma".into());
         }
         Ok(Self { servers, current: AtomicUsize::new(0) })
     }
@@ -85,7 +85,7 @@ impl Servers {
 
 impl Server {
     fn parse(url: &str) -> Result<Self, String> {
-        let wrong = || "expected http://[user:password@]host:port/eureka, several by comma".to_string();
+        let wrong = || "expected http://[user:password@]host:port/path, several by comma".to_string();
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
         let authority = rest.split('/').next().unwrap_or_default();
         let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
