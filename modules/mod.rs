@@ -10,6 +10,8 @@ pub mod product;
 #[cfg(feature = "identity")]
 pub mod identity;
 
+#[cfg(feature = "config-server")]
+pub mod config_server;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 #[cfg(feature = "registry")]

@@ -15,5 +15,8 @@ pub mod serve;
 pub mod up;
 pub mod wiring;
 
+#[cfg(all(feature = "store", not(any(feature = "sqlite", feature = "mysql"))))]
+compile_error!("modules that own data (product, inventory, order, notification) need a backend beside them: add --features sqlite");
+
 #[path = "../modules/mod.rs"]
 pub mod shop;

@@ -3,6 +3,7 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 use tradepost::config::{self, Flags, Loaded, PeerMode};
@@ -97,6 +98,12 @@ enum Command {
         /// Port of the registry; 0 takes any free one
         #[arg(long, default_value_t = 8761)]
         registry_port: u16,
+        /// Processes a module; with more than one, whichever dies is started again while the others go on
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+        instances: u8,
+        /// Settings file, instead of ./tradepost.toml
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Bring the schema of every store up to date
     Migrate {
@@ -153,11 +160,14 @@ fn run(args: &ServeArgs) -> Result<(), String> {
     let loaded = load(args)?;
     serve::start_log(&loaded).map_err(|e| e.to_string())?;
     actix_web::rt::System::new().block_on(async {
+        let mut told = pin!(serve::told_to_stop());
         let demo = loaded.settings.data.demo;
         let running = serve::start(loaded).await.map_err(|e| e.to_string())?;
         println!("ready on {}", running.public_url);
-        greet(&running, demo).await;
-        running.until_told().await;
+        tokio::select! {
+            () = greet(&running, demo) => running.until(told).await,
+            () = &mut told => running.stop().await,
+        }
         Ok(())
     })
 }
@@ -186,7 +196,10 @@ fn other(command: Command) -> Result<(), String> {
         #[cfg(feature = "demo")]
         Command::Token(target) => tradepost::demo::cli::run_token(&target.url, &target.user, &password(&target)),
         #[cfg(feature = "all-in-one")]
-        Command::Up { split: _, data, port, registry_port } => up(data, port, registry_port),
+        Command::Up { split: _, data, port, registry_port, instances, config } => {
+            let instances = usize::from(instances);
+            up(|binary| tradepost::up::Plan { binary, data, port, registry_port, instances, config, settings: Vec::new() })
+        }
         #[cfg(feature = "mysql")]
         Command::Migrate { args, down: true } => take_back(&args),
         Command::Migrate { args, .. } => migrate(&args),
@@ -234,28 +247,27 @@ fn audit(args: &ServeArgs) -> Result<(), String> {
 }
 
 #[cfg(feature = "all-in-one")]
-fn up(data: PathBuf, port: u16, registry_port: u16) -> Result<(), String> {
-    let binary = std::env::current_exe().map_err(|e| e.to_string())?;
-    let demo = config::load(None, &Vec::new())?.settings.data.demo;
-    let plan = tradepost::up::Plan { binary, data, port, registry_port, settings: Vec::new() };
-    let mut split = tradepost::up::Split::start(&plan).map_err(|e| e.to_string())?;
-    let url = split.url.clone();
-    println!("ready on {url}");
-    let run = async {
-        if demo {
-            let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
-            tradepost::demo::cli::welcome(&url, &users).await;
-        }
-        split.until_one_ends().await
-    };
-    let ended = actix_web::rt::System::new().block_on(async {
-        tokio::select! {
-            ended = run => Some(ended),
-            () = serve::told_to_stop() => None,
-        }
-    });
-    split.stop();
-    ended.map_or(Ok(()), |module| Err(format!("{module} ended by itself; all were stopped")))
+fn up(plan: impl FnOnce(PathBuf) -> tradepost::up::Plan) -> Result<(), String> {
+    let plan = plan(std::env::current_exe().map_err(|e| e.to_string())?);
+    let demo = config::load(plan.config.as_deref(), &Vec::new())?.settings.data.demo;
+    actix_web::rt::System::new().block_on(async {
+        let told = serve::told_to_stop();
+        let mut split = tradepost::up::Split::start(&plan).map_err(|e| e.to_string())?;
+        let Some((url, others)) = split.urls.split_first() else { return Err("there is no gateway".into()) };
+        let url = url.clone();
+        println!("ready on {url}");
+        others.iter().for_each(|other| println!("and on {other}"));
+        let run = async {
+            if demo {
+                let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
+                tradepost::demo::cli::welcome(&url, &users).await;
+            }
+            split.until_one_ends().await
+        };
+        let ended = tokio::select! { ended = run => Some(ended), () = told => None };
+        split.stop();
+        ended.map_or(Ok(()), |module| Err(format!("{module} ended by itself; all were stopped")))
+    })
 }
 
 #[cfg(feature = "mysql")]

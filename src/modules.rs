@@ -5,6 +5,8 @@
 pub enum Module {
     /// Where instances register and are found: a Eureka server.
     Registry,
+    /// Where applications find their settings: a Spring Cloud Config server.
+    ConfigServer,
     /// The front door: routes, limits, tokens.
     Gateway,
     /// Issuer of access tokens, for development.
@@ -21,13 +23,22 @@ pub enum Module {
 
 impl Module {
     /// Every module there is.
-    pub const ALL: [Module; 7] =
-        [Module::Registry, Module::Gateway, Module::Identity, Module::Product, Module::Inventory, Module::Order, Module::Notification];
+    pub const ALL: [Module; 8] = [
+        Module::Registry,
+        Module::ConfigServer,
+        Module::Gateway,
+        Module::Identity,
+        Module::Product,
+        Module::Inventory,
+        Module::Order,
+        Module::Notification,
+    ];
 
     /// Its name: in settings, in `--modules`, and its Cargo feature.
     pub fn name(self) -> &'static str {
         match self {
             Module::Registry => "registry",
+            Module::ConfigServer => "config-server",
             Module::Gateway => "gateway",
             Module::Identity => "identity",
             Module::Product => "product",
@@ -41,12 +52,22 @@ impl Module {
     pub fn application(self) -> &'static str {
         match self {
             Module::Registry => "EUREKA-SERVER",
+            Module::ConfigServer => "CONFIG-SERVER",
             Module::Gateway => "API-GATEWAY",
             Module::Identity => "IDENTITY-SERVICE",
             Module::Product => "PRODUCT-SERVICE",
             Module::Inventory => "INVENTORY-SERVICE",
             Module::Order => "ORDER-SERVICE",
             Module::Notification => "NOTIFICATION-SERVICE",
+        }
+    }
+
+    /// The port where its clients look for it when it has a process to itself, if not that of the shop.
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Module::Registry => Some(8761),
+            Module::ConfigServer => Some(8888),
+            _ => None,
         }
     }
 
@@ -59,6 +80,7 @@ impl Module {
     pub fn compiled(self) -> bool {
         match self {
             Module::Registry => cfg!(feature = "registry"),
+            Module::ConfigServer => cfg!(feature = "config-server"),
             Module::Gateway => cfg!(feature = "gateway"),
             Module::Identity => cfg!(feature = "identity"),
             Module::Product => cfg!(feature = "product"),
@@ -68,10 +90,18 @@ impl Module {
         }
     }
 
+    /// Whether it tells or hears events, and so needs a bus: whoever owns data does.
+    pub fn has_events(self) -> bool {
+        match self {
+            Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity => false,
+            Module::Product | Module::Inventory | Module::Order | Module::Notification => true,
+        }
+    }
+
     /// Peers whose contracts it calls to do its work. They start first and stop last.
     pub fn needs(self) -> &'static [Module] {
         match self {
-            Module::Registry | Module::Gateway | Module::Identity | Module::Product | Module::Notification => &[],
+            Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity | Module::Product | Module::Notification => &[],
             Module::Inventory => &[Module::Product],
             Module::Order => &[Module::Product, Module::Inventory],
         }
@@ -98,7 +128,7 @@ pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result
         let module = Module::by_name(name).ok_or_else(|| format!("there is no module `{name}`; this build has: {}", names(&compiled)))?;
         if !module.compiled() {
             return Err(format!(
-                "module `{name}` is not compiled into this build, which has: {}; build with --features {name}",
+                "module `{name}` is not compiled into this build, which has: {}; build with --features svc-{name}",
                 names(&compiled)
             ));
         }

@@ -5,9 +5,11 @@ use crate::modules::Module;
 use crate::platform::actuator::{self, Actuator};
 use crate::platform::clock;
 use crate::platform::discovery::eureka::servers::Servers;
-use crate::platform::discovery::eureka::{Offer, Registrations};
+use crate::platform::discovery::eureka::view::View;
+use crate::platform::discovery::eureka::{self, Offer, Registrations};
 use crate::platform::docs;
 use crate::platform::host::{Host, StartError};
+use crate::platform::refresh::InForce;
 use crate::platform::telemetry;
 use crate::platform::web::{self, Edge};
 use crate::wiring;
@@ -41,27 +43,31 @@ pub struct Running {
 
 /// Saying goodbye to the registry takes milliseconds; one that is away is not waited for longer.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// So is asking it who is there.
+const MEET: Duration = Duration::from_secs(2);
 
 /// Reserves the address, builds the modules and starts to answer.
 ///
 /// Must run inside an actix system, on which the workers stay. The port is bound before anything is
 /// built, so that a free one can be asked for (port 0) and a taken one is told at once.
 pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
+    let chosen = wiring::select(&loaded.settings)?;
     let settings = Arc::new(loaded.settings.clone());
-    let chosen = wiring::select(&settings)?;
     let server = &settings.server;
     let listener = TcpListener::bind((server.host.as_str(), server.port))
         .map_err(|e| StartError(format!("cannot listen on {}:{}: {e}; choose another with --port", server.host, server.port)))?;
     let address = listener.local_addr().map_err(|e| StartError(e.to_string()))?;
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("http://{}", named(&server.host, address)));
-    let host = host(settings.clone(), public_url.clone())?;
-    let (bus, metrics, draining) = (host.bus.clone(), host.metrics.clone(), host.draining.clone());
+    let host = host(settings.clone(), public_url.clone(), &chosen)?;
+    let (metrics, draining) = (host.metrics.clone(), host.draining.clone());
     let shop = wiring::build(&host, chosen.clone(), format!("http://{}", reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
-    endpoints.extend(actuator::endpoints(Actuator { loaded, modules: names.clone(), checks: shop.parts.checks, bus: bus.clone() }));
+    let in_force = InForce::new(loaded, shop.parts.changeable)?;
+    let checks = shop.parts.checks;
+    endpoints.extend(actuator::endpoints(Actuator { settings: in_force, modules: names.clone(), checks, bus: host.bus.clone() }));
     let edge = Edge {
         authenticator: shop.authenticator,
         body_limit: server.body_limit,
@@ -70,6 +76,9 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         door: shop.door,
     };
     let limit = Duration::from_secs(server.shutdown_seconds);
+    if let Some((servers, view)) = &shop.registries {
+        meet(servers, view).await;
+    }
     let http2 = edge.door.is_some() && settings.gateway.http2;
     let http = listen(listener, http2, endpoints, Arc::new(edge), metrics, server.workers, limit)?;
     let handle = http.handle();
@@ -81,12 +90,12 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         workers.push((name, actix_web::rt::spawn(worker(stop.clone()))));
     }
     for consumer in shop.parts.consumers {
-        let (bus, stop) = (bus.clone(), stop.clone());
+        let (bus, stop) = (host.bus()?, stop.clone());
         let name = consumer.group();
         workers.push((name, actix_web::rt::spawn(async move { bus.consume(consumer, stop).await })));
     }
     // last of all: who is found there is called at once
-    let registrations = shop.registries.and_then(|servers| register(&settings, servers, &chosen, address));
+    let registrations = shop.registries.and_then(|(servers, _)| register(&settings, servers, &chosen, address));
     tracing::info!(modules = names.join(","), %address, "ready");
     Ok(Running {
         address,
@@ -103,9 +112,19 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     })
 }
 
-/// Registers the modules of a process that was told which to run; one that runs all is looked for by nobody.
+/// Looks up who is there before anybody is let in: a first request would find its way to nobody. A registry
+/// that is away holds nothing up for long.
+async fn meet(servers: &Servers, view: &View) {
+    match tokio::time::timeout(MEET, eureka::fetch(servers, view, true)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(cause)) => tracing::warn!(cause, "the registry is away at the start; it is asked again"),
+        Err(_) => tracing::warn!("the registry does not answer at the start; it is asked again"),
+    }
+}
+
+/// Registers the modules of a process that is a part; one that runs all, untold, is looked for by nobody.
 fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], address: SocketAddr) -> Option<Registrations> {
-    if settings.server.modules.is_empty() {
+    if settings.server.modules.is_empty() && chosen.len() == Module::ALL.len() {
         return None;
     }
     let registry = &settings.registry;
@@ -143,9 +162,11 @@ fn towards(servers: &Servers) -> Option<std::net::IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-fn host(settings: Arc<Settings>, public_url: String) -> Result<Host, StartError> {
-    make_private(&settings.data.dir)?;
-    let bus = wiring::bus(&settings)?;
+fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Result<Host, StartError> {
+    if chosen.iter().any(|module| keeps_files(*module, &settings)) {
+        make_private(&settings.data.dir)?;
+    }
+    let bus = if chosen.iter().any(|module| module.has_events()) { Some(wiring::bus(&settings)?) } else { None };
     Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })
 }
 
@@ -156,7 +177,7 @@ pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
     let settings = Arc::new(settings);
     let chosen = wiring::select(&settings)?;
     let names = chosen.iter().map(|m| m.name()).collect();
-    wiring::build(&host(settings, "http://127.0.0.1".into())?, chosen, String::new())?;
+    wiring::build(&host(settings, "http://127.0.0.1".into(), &chosen)?, chosen, String::new())?;
     Ok(names)
 }
 
@@ -177,11 +198,11 @@ fn listen(
         .map_err(|e| StartError(format!("metrics: {e}")))?;
     let endpoints: Arc<[_]> = endpoints.into();
     let mut server = HttpServer::new(move || {
-        let (endpoints, edge) = (endpoints.clone(), edge.clone());
+        let (endpoints, edge, first) = (endpoints.clone(), edge.clone(), edge.clone());
         App::new()
             .wrap(requests.clone())
-            .wrap_fn(|mut request, next| {
-                web::bound_method(&mut request);
+            .wrap_fn(move |mut request, next| {
+                web::before(&mut request, &first);
                 next.call(request)
             })
             .configure(move |app| web::configure(app, &endpoints, &edge))
@@ -198,9 +219,9 @@ fn listen(
 }
 
 impl Running {
-    /// Runs until SIGTERM or SIGINT, then stops in order.
-    pub async fn until_told(self) {
-        tokio::select! { () = told_to_stop() => {} () = self.input_closed() => {} }
+    /// Runs until [`told_to_stop`] ends, then stops in order.
+    pub async fn until(self, told: impl Future<Output = ()>) {
+        tokio::select! { () = told => {} () = self.input_closed() => {} }
         self.stop().await;
     }
 
@@ -238,14 +259,18 @@ impl Running {
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub async fn told_to_stop() {
+/// Ends with SIGTERM or SIGINT. They are heard from the call on, not from the first poll: one that comes
+/// while the process starts stops it in order, too.
+pub fn told_to_stop() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            }
+            (Err(cause), _) | (_, Err(cause)) => tracing::error!(%cause, "signals cannot be heard"),
         }
-        (Err(cause), _) | (_, Err(cause)) => tracing::error!(%cause, "signals cannot be heard"),
     }
 }
 
@@ -262,6 +287,15 @@ pub fn start_log(loaded: &Loaded) -> Result<(), StartError> {
         LogFormat::Json => Some(true),
     };
     telemetry::start(&loaded.settings.log.level, json).map_err(StartError)
+}
+
+/// Whether it keeps anything in the data folder: who does not also runs where nothing can be written.
+fn keeps_files(module: Module, settings: &Settings) -> bool {
+    match module {
+        Module::Gateway => false,
+        Module::Registry => settings.registry.password.is_none(),
+        _ => true,
+    }
 }
 
 /// The data folder is the shop's alone: it holds customers' data and the issuer's keys.

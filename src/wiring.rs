@@ -3,6 +3,7 @@
 use crate::config::{PeerMode, Secret, Settings};
 use crate::modules::{self, Module};
 use crate::platform::auth::credentials::ClientCredentials;
+use crate::platform::auth::reach::Reach;
 use crate::platform::auth::{Authenticator, Credentials};
 use crate::platform::bus::Bus;
 use crate::platform::contract::client::Remote;
@@ -10,9 +11,9 @@ use crate::platform::contract::openapi;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::{Discovery, Fixed, Loopback, eureka};
+use crate::platform::door::FrontDoor;
 use crate::platform::host::{Host, Late, Parts, StartError};
 use crate::platform::resilience::Peers;
-use crate::platform::web::FrontDoor;
 use crate::shop::inventory::api::{InventoryApi, InventoryClient};
 use crate::shop::notification::api::NotificationClient;
 use crate::shop::order::api::{OrderApi, OrderClient};
@@ -33,8 +34,8 @@ pub struct Shop {
     pub authenticator: Authenticator,
     /// Users of the built-in issuer that are announced, with their roles.
     pub demo_users: Vec<(String, String)>,
-    /// The registries of `registry.url`, where to register what runs here.
-    pub registries: Option<Arc<Servers>>,
+    /// The registries of `registry.url`, where to register what runs here, and what is known from them.
+    pub registries: Option<(Arc<Servers>, Arc<View>)>,
 }
 
 /// The modules to run by these settings; see [`modules::select`].
@@ -66,19 +67,22 @@ impl Wiring<'_> {
     /// Every module's instances for the gateway: those that run here are behind this process's own front door.
     #[cfg(feature = "gateway")]
     fn discovery(&self) -> Arc<dyn Discovery> {
-        let mut addresses = self.host.settings.peers.clone();
-        addresses.extend(self.chosen.iter().filter(|m| **m != Module::Gateway).map(|m| (m.name().to_string(), self.here.clone())));
-        let fixed: Arc<dyn Discovery> = Arc::new(Fixed(addresses));
-        match &self.registry {
-            Some(view) => Arc::new(crate::platform::discovery::FirstOf(vec![fixed, view.clone()])),
-            None => fixed,
-        }
+        let here = Loopback { url: self.here.clone(), modules: self.names() };
+        let mut known: Vec<Arc<dyn Discovery>> = vec![Arc::new(here), Arc::new(Fixed(self.host.settings.peers.clone()))];
+        known.extend(self.registry.as_ref().map(|view| view.clone() as Arc<dyn Discovery>));
+        Arc::new(crate::platform::discovery::FirstOf(known))
+    }
+
+    /// What the gateway leads to without leaving this process.
+    #[cfg(feature = "gateway")]
+    fn names(&self) -> Vec<&'static str> {
+        self.chosen.iter().filter(|module| **module != Module::Gateway).map(|module| module.name()).collect()
     }
 
     fn remote(&self, module: Module) -> Result<Arc<Remote>, StartError> {
         let settings = &self.host.settings;
         let discovery: Arc<dyn Discovery> = match &self.registry {
-            _ if self.runs(module) => Arc::new(Loopback(self.here.clone())),
+            _ if self.runs(module) => Arc::new(Loopback { url: self.here.clone(), modules: vec![module.name()] }),
             Some(view) if !settings.peers.contains_key(module.name()) => view.clone(),
             _ => Arc::new(Fixed(settings.peers.clone())),
         };
@@ -130,6 +134,7 @@ fn join(all: &mut Parts, parts: Parts) {
     all.workers.extend(parts.workers);
     all.consumers.extend(parts.consumers);
     all.checks.extend(parts.checks);
+    all.changeable.extend(parts.changeable);
 }
 
 /// Builds the chosen modules, dependencies first. `here` is this process's own address.
@@ -137,11 +142,17 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let identity = &host.settings.identity;
     let mut all = Parts::default();
     let Issuer { url, client_secret, demo_users } = issuer(host, &mut all)?;
-    let credentials = Arc::new(ClientCredentials::new(&url, &identity.client_id, client_secret.expose()));
+    let reach = Arc::new(Reach::new(&url, identity.backchannel.as_deref()));
+    let credentials = Arc::new(ClientCredentials::new(reach.clone(), &identity.client_id, client_secret.expose()));
     let registries = registries(&host.settings)?;
     let registry = registries.as_ref().map(|servers| watch(&host.settings, servers, &mut all));
+    let mut parties = identity.authorized_parties.clone();
+    if !parties.is_empty() {
+        parties.push(identity.client_id.clone());
+    }
+    let authenticator = Authenticator::new(reach, &identity.audience).for_parties(parties);
     let peers = Peers::new(host.settings.resilience.clone(), &host.metrics)?;
-    let wiring = Wiring { host, chosen: &chosen, here, credentials, registry, peers };
+    let wiring = Wiring { host, chosen: &chosen, here, credentials, registry: registry.clone(), peers };
 
     let product = build_product(&wiring, &mut all)?;
     let product = wiring.peer(Module::Product, product.as_ref(), |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>)?;
@@ -159,17 +170,20 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     if wiring.runs(Module::Registry) {
         join(&mut all, crate::shop::registry::build(host)?);
     }
+    #[cfg(feature = "config-server")]
+    if wiring.runs(Module::ConfigServer) {
+        join(&mut all, crate::shop::config_server::build(host, &authenticator, chosen.len() == 1)?);
+    }
     #[cfg_attr(not(feature = "gateway"), expect(unused_mut))]
     let mut door: Option<Arc<dyn FrontDoor>> = None;
     #[cfg(feature = "gateway")]
     if wiring.runs(Module::Gateway) {
-        let built = crate::shop::gateway::build(host, wiring.discovery())?;
+        let built = crate::shop::gateway::build(host, wiring.discovery(), &wiring.names(), wiring.peers.breakers.clone())?;
         join(&mut all, built.parts);
         door = Some(built.door);
     }
     join(&mut all, wiring.peers.parts());
-    let authenticator = Authenticator::new(&url, &identity.audience);
-    Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries })
+    Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries: registries.zip(registry) })
 }
 
 /// Whose tokens count, and our own secret there.
@@ -268,7 +282,7 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
     let mut document = openapi::Document::default();
     for module in modules {
         match module {
-            Module::Registry | Module::Gateway | Module::Identity => {}
+            Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity => {}
             Module::Product => ProductClient::describe(&mut document),
             Module::Inventory => InventoryClient::describe(&mut document),
             Module::Order => OrderClient::describe(&mut document),

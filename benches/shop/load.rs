@@ -143,7 +143,10 @@ fn head(buffer: &[u8]) -> Option<(u16, usize)> {
     let end = buffer.windows(4).position(|w| w == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&buffer[..end]).ok()?;
     let status = text.get(9..12)?.parse().ok()?;
-    let length = text.lines().find_map(|l| l.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+    let length = text
+        .lines()
+        .find_map(|l| l.split_at_checked(16).filter(|(name, _)| name.eq_ignore_ascii_case("content-length: ")))
+        .map_or(0, |(_, n)| n.parse().unwrap());
     Some((status, end + 4 + length))
 }
 

@@ -11,6 +11,7 @@
 
 mod bare;
 mod load;
+#[allow(dead_code, reason = "the other benches use all of it")]
 mod process;
 mod report;
 mod seam;

@@ -31,6 +31,37 @@ impl Server {
         Self::start(command, address)
     }
 
+    /// The same as one process a module, behind the gateway.
+    pub fn split(binary: &Path, data: &Path) -> Self {
+        let address = free_port();
+        let mut command = Command::new(binary);
+        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
+            command.env_remove(key);
+        }
+        command.args(["up", "--split", "--registry-port", "0", "--port", &address.port().to_string(), "--data"]).arg(data);
+        // a shared machine must not be taken for a peer that is away
+        command.env("TRADEPOST__RESILIENCE__CALL_MS", "8000").env("TRADEPOST__ORDER__PEERS_MS", "8000");
+        let server = Self::start(command.env("TRADEPOST__LOG__LEVEL", "warn"), address);
+        while !server.answers("/realms/spring-cloud-microservices-realm/protocol/openid-connect/certs") {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // by now the issuer is known; the others are with the next look into the registry
+        std::thread::sleep(Duration::from_secs(5));
+        server
+    }
+
+    /// One module of it as a process of its own, with these settings.
+    pub fn module(binary: &Path, data: &Path, module: &str, settings: &[(&str, String)]) -> Self {
+        let address = free_port();
+        let mut command = Command::new(binary);
+        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
+            command.env_remove(key);
+        }
+        command.args(["serve", "--modules", module, "--port", &address.port().to_string(), "--data"]).arg(data);
+        command.env("TRADEPOST__LOG__LEVEL", "warn").envs(settings.iter().map(|(key, value)| (*key, value.as_str())));
+        Self::start(command, address)
+    }
+
     /// This very binary as the bare actix server; see `bare`.
     pub fn bare(answer: &str) -> Self {
         let address = free_port();
@@ -39,7 +70,8 @@ impl Server {
         Self::start(command, address)
     }
 
-    fn start(mut command: Command, address: SocketAddr) -> Self {
+    fn start(mut command: impl std::borrow::BorrowMut<Command>, address: SocketAddr) -> Self {
+        let command = command.borrow_mut();
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         let server = Self { child, address };
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -51,9 +83,13 @@ impl Server {
     }
 
     fn healthy(&self) -> bool {
+        self.answers("/actuator/health/readiness")
+    }
+
+    fn answers(&self, path: &str) -> bool {
         use std::io::{Read, Write};
         let Ok(mut stream) = TcpStream::connect(self.address) else { return false };
-        stream.write_all(b"GET /actuator/health/readiness HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
     }
@@ -78,20 +114,31 @@ impl Server {
         cpu(&format!("/proc/{}/stat", self.pid()))
     }
 
+    /// The same of this process and all that it has started.
+    pub fn cpu_of_all(&self) -> Duration {
+        self.all().iter().map(|pid| cpu(&format!("/proc/{pid}/stat"))).sum()
+    }
+
+    /// Resident memory of this process and all that it has started, in bytes.
+    pub fn resident_of_all(&self) -> u64 {
+        self.all().iter().map(|pid| status(*pid, "VmRSS:")).sum()
+    }
+
+    fn all(&self) -> Vec<u32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let children = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+        let children = children.flat_map(|pids| pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>());
+        children.chain([self.pid()]).collect()
+    }
+
     /// Resident memory now, in bytes.
     pub fn resident(&self) -> u64 {
-        self.status("VmRSS:")
+        status(self.pid(), "VmRSS:")
     }
 
     /// The most it ever was.
     pub fn most_resident(&self) -> u64 {
-        self.status("VmHWM:")
-    }
-
-    fn status(&self, key: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|l| l.strip_prefix(key)).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        status(self.pid(), "VmHWM:")
     }
 
     /// SIGTERM, and waits for its end.
@@ -106,6 +153,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn status(pid: u32, key: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix(key)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 /// CPU time in a `stat` of /proc; its ticks are 10 ms on every Linux.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tradepost::config::Settings;
+use tradepost::platform::auth::reach::Reach;
 use tradepost::platform::auth::{Authenticator, Credentials};
 use tradepost::platform::contract::client::Remote;
 use tradepost::platform::contract::{Empty, Tagged, Text};
@@ -100,7 +101,7 @@ pub fn measure(shop: &Server, data: &Path) -> Costs {
         let settings = Arc::new(settings);
         let bus = tradepost::wiring::bus(&settings).unwrap();
         let public_url = "http://127.0.0.1".to_string();
-        let host = Host { settings, public_url, bus, metrics: Registry::new(), draining: CancellationToken::new() };
+        let host = Host { settings, public_url, bus: Some(bus), metrics: Registry::new(), draining: CancellationToken::new() };
         let (own, _) = tradepost::shop::product::build(&host).unwrap();
         let (near, far) = (client(served), client(format!("http://{}", shop.address)));
         Costs {
@@ -119,7 +120,7 @@ fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         let edge = Arc::new(Edge {
-            authenticator: Authenticator::new(&issuer, "tradepost"),
+            authenticator: Authenticator::new(Arc::new(Reach::new(&issuer, None)), "tradepost"),
             body_limit: 1 << 20,
             timeout: Duration::from_secs(10),
             origins: Vec::new(),

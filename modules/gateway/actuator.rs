@@ -35,7 +35,7 @@ pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
     let (adds, removes, refreshes) = (gateway.clone(), gateway.clone(), gateway.clone());
     vec![
         get("routes", "/actuator/gateway/routes", |gateway, _| {
-            Ok(HttpResponse::Ok().json(gateway.routes.table().routes.iter().map(show).collect::<Vec<_>>()))
+            Ok(HttpResponse::Ok().json(gateway.routes.table().routes.iter().map(|route| show(route)).collect::<Vec<_>>()))
         }),
         get("route", "/actuator/gateway/routes/{id}", |gateway, request| {
             let table = gateway.routes.table();

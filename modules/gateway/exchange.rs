@@ -6,7 +6,10 @@ use super::routes::{Route, Target};
 use super::upstream::{Answer, Body, Failure, send};
 use crate::platform::cx::TIMEOUT_HEADER;
 use crate::platform::discovery::Picked;
+use crate::platform::door::{INSIDE_HEADER, inside};
 use crate::platform::problem::Problem;
+use crate::platform::web::late_body;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use std::time::{Duration, Instant};
 
@@ -28,45 +31,41 @@ const SERVICES: [(&str, &str); 6] = [
 ];
 
 impl Gateway {
-    /// Sends it, unless the breaker is open; also whether the breaker counts the outcome as a failure.
-    pub(super) async fn guarded(
+    /// Makes a call unless its breaker is open; also whether the breaker counts the outcome as a failure.
+    /// A call that fails by the client's fault counts as never made.
+    pub(super) async fn guarded<T>(
         &self,
         trip: &Trip<'_>,
-        route: &Route,
-        out: &Outgoing,
-        body: &Body,
-        retry: Option<&Retry>,
         circuit: Option<&Circuit>,
-    ) -> (Result<Answer, Failure>, bool) {
-        let breaker = circuit.map(|circuit| (self.breakers.get(&circuit.name, &trip.table.windows), circuit));
-        if let Some((breaker, _)) = &breaker
-            && let Err(wait) = breaker.admit(Instant::now())
-        {
-            return (Err(Failure::Open(wait)), true);
-        }
-        let result = self.exchange(trip, route, out, body, retry).await;
-        let failed = match &result {
-            Err(Failure::TooLarge(_) | Failure::ClientGone) => false,
-            Err(_) => true,
-            Ok(answer) => circuit.is_some_and(|circuit| circuit.statuses.contains(&answer.status)),
+        status: impl Fn(&T) -> StatusCode,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> (Result<T, Failure>, bool) {
+        let Some((circuit, guard)) = circuit.and_then(|c| Some((c, trip.table.guards.get(&c.name)?))) else {
+            let result = call.await;
+            let failed = result.as_ref().is_err_and(|failure| !failure.is_clients());
+            return (result, failed);
         };
-        if let Some((breaker, _)) = &breaker {
-            breaker.report(failed, Instant::now());
-        }
+        let permit = match guard.acquire() {
+            Ok(permit) => permit,
+            Err(refused) => return (Err(Failure::Open(refused.wait)), true),
+        };
+        let result = match circuit.settings.limit {
+            Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or(Err(Failure::Late)),
+            None => call.await,
+        };
+        let failed = match &result {
+            Err(failure) if failure.is_clients() => return (result, false),
+            Err(_) => true,
+            Ok(answer) => circuit.statuses.contains(&status(answer)),
+        };
+        guard.settle(permit, !failed);
         (result, failed)
     }
 
     /// Sends it, again where that is right.
-    async fn exchange(
-        &self,
-        trip: &Trip<'_>,
-        route: &Route,
-        out: &Outgoing,
-        body: &Body,
-        retry: Option<&Retry>,
-    ) -> Result<Answer, Failure> {
+    pub(super) async fn exchange(&self, trip: &Trip<'_>, route: &Route, out: &Outgoing, body: &Body) -> Result<Answer, Failure> {
         let method = trip.request.method();
-        let retry = retry.filter(|retry| retry.covers(method));
+        let retry = route.retry().filter(|retry| retry.covers(method));
         if retry.is_some() {
             body.keep(KEPT).await?;
         }
@@ -81,6 +80,9 @@ impl Gateway {
             let limit = route.response.unwrap_or(NEVER).min(left);
             let mut headers = out.headers.clone();
             headers.insert(HeaderName::from_static(TIMEOUT_HEADER), HeaderValue::from(limit.as_millis().max(1) as u64));
+            if picked.as_ref().is_some_and(|picked| picked.inside) {
+                headers.insert(HeaderName::from_static(INSIDE_HEADER), inside().clone());
+            }
             let url = format!("{base}{}", target(out));
             let connect = route.connect.unwrap_or(self.connect).min(left);
             let result = send(method, &url, &headers, body, connect, limit, picked).await;
@@ -158,6 +160,7 @@ pub(super) fn refusal(route: &Route, failure: Failure) -> Problem {
     match failure {
         Failure::TooLarge(limit) => Problem::new(413, format!("the body is larger than {limit} bytes")),
         Failure::ClientGone => Problem::new(400, "the body broke off"),
+        Failure::ClientLate => late_body(),
         Failure::Open(wait) => {
             let mut problem = Problem::unavailable(format!("{name} is not available"));
             problem.retry_after = Some(wait.as_secs_f32().ceil().max(1.0) as u32);

@@ -3,7 +3,7 @@
 //! Both prefixes are read, keys may be dotted or nested, several documents in one file are one, and
 //! `${NAME:default}` is taken from the environment, so that a team's file works as it is.
 
-use super::breaker::Window;
+use super::circuit::Circuits;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -47,6 +47,8 @@ impl Args {
     fn insert(&mut self, key: &str, value: &Value) {
         match value {
             Value::Object(members) => members.iter().for_each(|(inner, value)| self.insert(&format!("{key}.{inner}"), value)),
+            // none at all, which is not the same as nothing said
+            Value::Array(items) if items.is_empty() => _ = self.named.insert(plain(key), String::new()),
             Value::Array(items) => items.iter().enumerate().for_each(|(index, value)| self.insert(&format!("{key}.{index}"), value)),
             // what Spring's own definitions call the positions of a shortcut
             leaf if key.starts_with("_genkey_") => self.positional.push(text(leaf)),
@@ -62,7 +64,8 @@ fn plain(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_ascii_lowercase()
 }
 
-fn text(value: &Value) -> String {
+/// A value as it would be written without quotes.
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
@@ -85,7 +88,8 @@ impl Part {
         Self { name: name.trim().into(), args: Args { positional, named: BTreeMap::new() } }
     }
 
-    fn read(value: &Value) -> Result<Self, String> {
+    /// From its shortcut, or from `{name, args}`.
+    pub(super) fn read(value: &Value) -> Result<Self, String> {
         match value {
             Value::String(text) => Ok(Self::shortcut(text)),
             Value::Object(members) => {
@@ -162,15 +166,24 @@ impl Definition {
 }
 
 /// All that is read of a file.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Document {
     pub(super) routes: Vec<Definition>,
     pub(super) default_filters: Vec<Part>,
     pub(super) connect: Option<Duration>,
     pub(super) response: Option<Duration>,
     pub(super) locator: bool,
-    /// Resilience4j's settings of each instance, `default` for the others.
-    pub(super) windows: BTreeMap<String, Window>,
+    /// Whether `Host` patterns match the port, too.
+    pub(super) host_with_port: bool,
+    /// Resilience4j's settings.
+    pub(super) circuits: Circuits,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        let (routes, default_filters, circuits) = Default::default();
+        Self { routes, default_filters, connect: None, response: None, locator: false, host_with_port: true, circuits }
+    }
 }
 
 /// Reads a file; the error says what is wrong and where.
@@ -194,12 +207,13 @@ pub(super) fn parse(yaml: &str) -> Result<Document, String> {
                     *slot = Some(duration(&text(found)).map_err(|e| format!("httpclient.{key}: {e}"))?);
                 }
             }
+            document.host_with_port &= at("predicate.host.include-port").is_none_or(|on| text(on) != "false");
             document.locator |= at("discovery.locator.enabled").is_some_and(|on| text(on) == "true");
             if at("globalcors").is_some() {
                 tracing::warn!("globalcors of the route file is not read: set server.origins");
             }
         }
-        windows(&value, &mut document.windows)?;
+        document.circuits.read(&value)?;
     }
     Ok(document)
 }
@@ -213,7 +227,7 @@ fn items(value: Option<&Value>) -> Result<&[Value], String> {
 }
 
 /// Looks a dotted key up.
-fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+pub(super) fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     key.split('.').try_fold(value, |value, name| value.get(name))
 }
 
@@ -239,31 +253,6 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
             }
         }
     }
-}
-
-fn windows(value: &Value, into: &mut BTreeMap<String, Window>) -> Result<(), String> {
-    let read = |settings: &Value, mut window: Window| {
-        let at = |names: [&str; 2]| names.iter().find_map(|name| find(settings, name)).map(text);
-        let number = |names: [&str; 2], old: usize| at(names).map_or(Ok(old), |n| n.parse().map_err(|_| format!("{}: `{n}`", names[0])));
-        window.size = number(["sliding-window-size", "slidingWindowSize"], window.size)?.max(1);
-        window.half_open =
-            number(["permitted-number-of-calls-in-half-open-state", "permittedNumberOfCallsInHalfOpenState"], window.half_open)?;
-        if let Some(rate) = at(["failure-rate-threshold", "failureRateThreshold"]) {
-            window.percent = rate.parse().map_err(|_| format!("failure-rate-threshold: `{rate}`"))?;
-        }
-        if let Some(open) = at(["wait-duration-in-open-state", "waitDurationInOpenState"]) {
-            window.open = duration(&open)?;
-        }
-        Ok::<_, String>(window)
-    };
-    let base = find(value, "resilience4j.circuitbreaker.configs.default").map_or(Ok(Window::default()), |s| read(s, Window::default()))?;
-    into.insert("default".into(), base);
-    if let Some(Value::Object(instances)) = find(value, "resilience4j.circuitbreaker.instances") {
-        for (name, settings) in instances {
-            into.insert(name.clone(), read(settings, base).map_err(|e| format!("circuit breaker `{name}`: {e}"))?);
-        }
-    }
-    Ok(())
 }
 
 /// `10ms`, `5s`, `2m`, `PT5S`, or a bare number of milliseconds.

@@ -1,5 +1,6 @@
 //! What a route does to a request on its way out, and to the answer on its way back.
 
+use super::circuit;
 use super::file::{Args, Part, duration};
 use super::limit::Rate;
 use actix_web::HttpResponse;
@@ -85,6 +86,7 @@ pub(super) struct Circuit {
     /// Path to answer from instead, with variables in braces.
     pub(super) fallback: Option<String>,
     pub(super) statuses: Vec<StatusCode>,
+    pub(super) settings: circuit::Settings,
 }
 
 /// One step.
@@ -104,7 +106,8 @@ pub(super) enum Filter {
     RewritePath(Regex, String),
     SetPath(String),
     PreserveHost,
-    RedirectTo(StatusCode, HeaderValue),
+    /// Status, place, and whether the query goes along.
+    RedirectTo(StatusCode, String, bool),
     SetStatus(StatusCode),
     Secure,
     /// The token goes on as it came in any case.
@@ -122,14 +125,13 @@ pub(super) struct Outgoing {
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) preserve_host: bool,
-    pub(super) stripped: Option<String>,
 }
 
 type Variables = BTreeMap<String, String>;
 
 impl Filter {
-    /// Reads one.
-    pub(super) fn read(part: &Part) -> Result<Self, String> {
+    /// Reads one; a breaker goes by these settings.
+    pub(super) fn read(part: &Part, circuits: &circuit::Circuits) -> Result<Self, String> {
         let args = &part.args;
         let header = |names: &[&str]| {
             let name = args.need(0, names, false)?;
@@ -165,11 +167,13 @@ impl Filter {
             "PreserveHostHeader" => Self::PreserveHost,
             "RedirectTo" => {
                 let code = status(&args.need(0, &["status"], false)?)?;
-                let url = args.need(1, &["url"], true)?;
+                let url = args.need(1, &["url"], false)?;
+                let query = args.one(2, &["includeRequestParams"], false).is_some_and(|flag| flag == "true");
                 if !code.is_redirection() {
                     return Err(format!("{code} is no redirection"));
                 }
-                Self::RedirectTo(code, HeaderValue::from_str(&url).map_err(|_| format!("`{url}` is no URL"))?)
+                HeaderValue::from_str(&url).map_err(|_| format!("`{url}` is no URL"))?;
+                Self::RedirectTo(code, url, query)
             }
             "SetStatus" => Self::SetStatus(status(&args.need(0, &["status"], false)?)?),
             "SecureHeaders" => Self::Secure,
@@ -182,12 +186,14 @@ impl Filter {
             "RequestSize" => Self::Size(size(&args.one(0, &["maxSize"], true).unwrap_or_else(|| "5MB".into()))?),
             "Retry" => Self::Retry(retry(args)?),
             "CircuitBreaker" => {
-                let fallback = args.one(1, &["fallbackUri"], true).map(|uri| {
+                // as in Spring, the shortcut has a name only
+                let fallback = args.one(usize::MAX, &["fallbackUri"], true).map(|uri| {
                     let path = uri.strip_prefix("forward:").filter(|path| path.starts_with('/')).map(str::to_string);
                     path.ok_or_else(|| format!("fallbackUri `{uri}`: expected forward:/path"))
                 });
                 let statuses = args.list(usize::MAX, "statusCodes").iter().map(|s| status(s)).collect::<Result<_, _>>()?;
-                Self::Circuit(Circuit { name: args.need(0, &["name"], false)?, fallback: fallback.transpose()?, statuses })
+                let name = args.need(0, &["name"], false)?;
+                Self::Circuit(Circuit { settings: circuits.of(&name), name, fallback: fallback.transpose()?, statuses })
             }
             other => return Err(format!("there is no filter `{other}`; known: {}", KNOWN.join(", "))),
         })
@@ -215,18 +221,17 @@ impl Filter {
                 out.query = kept.join("&");
             }
             Self::StripPrefix(parts) => {
-                let mut rest = out.path.trim_start_matches('/').splitn(parts + 1, '/');
-                let gone: Vec<&str> = rest.by_ref().take(*parts).collect();
-                let path = format!("/{}", rest.next().unwrap_or_default());
-                out.stripped = Some(format!("/{}", gone.join("/")));
-                out.path = path;
+                let rest = out.path.trim_start_matches('/').splitn(parts + 1, '/').nth(*parts);
+                out.path = format!("/{}", rest.unwrap_or_default());
             }
             Self::PrefixPath(prefix) => out.path = format!("{}{}", escaped(prefix, variables), out.path),
             Self::RewritePath(regex, to) => out.path = regex.replace_all(&out.path, to.as_str()).into_owned(),
             Self::SetPath(template) => out.path = escaped(template, variables),
             Self::PreserveHost => out.preserve_host = true,
-            Self::RedirectTo(status, url) => {
-                return Some(HttpResponse::build(*status).insert_header((header::LOCATION, url.clone())).finish());
+            Self::RedirectTo(status, url, query) => {
+                let mark = if url.contains('?') { '&' } else { '?' };
+                let place = if *query && !out.query.is_empty() { format!("{url}{mark}{}", out.query) } else { url.clone() };
+                return Some(HttpResponse::build(*status).insert_header((header::LOCATION, place)).finish());
             }
             _ => {}
         }
@@ -365,7 +370,7 @@ fn retry(args: &Args) -> Result<Retry, String> {
     Ok(Retry {
         retries: number(args, 0, "retries", Some(3))?,
         statuses: statuses.iter().map(|s| status(s)).collect::<Result<_, _>>()?,
-        series: if named_series.is_empty() { vec![5] } else { named_series },
+        series: if named_series.is_empty() && args.one(usize::MAX, &["series"], false).is_none() { vec![5] } else { named_series },
         methods: if methods.is_empty() {
             vec![Method::GET]
         } else {

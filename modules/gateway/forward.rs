@@ -1,50 +1,55 @@
 //! A request's way through: checked, matched, filtered, sent, answered.
 
-use super::breaker::Breakers;
-use super::exchange::{NEVER, module, ours, refusal, target, until};
+use super::exchange::{NEVER, module, refusal, target, until};
 use super::file::{Definition, Part};
-use super::filters::{Filter, Outgoing, escaped};
-use super::hygiene::{self, CleanPath, Origin, clean_path};
+use super::filters::{Circuit, Outgoing, escaped};
+use super::hygiene::{self, CleanPath, Origin, clean_path, registry_is_read_only};
 use super::limit::{Limiter, Rate, Verdict};
+use super::local::{Ahead, ahead, is_unclean, status};
 use super::metrics::Metrics;
 use super::pattern::{Pattern, Range};
 use super::predicates::Incoming;
 use super::routes::{Dice, Route, Table, Target, locator};
 use super::table::Routes;
-use super::upstream::Body;
+use super::upstream::{Answer, Body};
 use super::websocket;
+use crate::config;
 use crate::platform::contract::Access;
 use crate::platform::cx::{Caller, Cx, TRACE_HEADER};
 use crate::platform::discovery::{Discovery, Outcome};
+use crate::platform::door::{FrontDoor, Way, Work};
 use crate::platform::host::{Host, StartError};
 use crate::platform::problem::Problem;
-use crate::platform::web::{Admission, FrontDoor};
+use crate::platform::resilience::registry::Breakers;
+use crate::platform::web::{sent_method, sent_path};
 use actix_web::body::BoxBody;
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 /// A fallback may itself be a route with a fallback, but not for ever.
 const MOST_FALLBACKS: u32 = 3;
+const REGISTRY: &str = "registry";
 /// The front door.
 pub(super) struct Gateway {
     pub(super) routes: Routes,
     pub(super) discovery: Arc<dyn Discovery>,
     limiter: Limiter,
-    pub(super) breakers: Breakers,
+    /// Modules of this process that requests may be led to without a hop.
+    pub(super) here: Vec<&'static str>,
     metrics: Metrics,
-    public: Vec<Pattern>,
-    proxies: Vec<Range>,
-    rate: Option<Rate>,
+    pub(super) public: Vec<Pattern>,
+    pub(super) proxies: Vec<Range>,
+    rate: RwLock<Option<Rate>>,
     locator: bool,
-    body_limit: u64,
+    pub(super) body_limit: u64,
     pub(super) connect: Duration,
     /// Our name in `Via`, by which we know our own requests.
     via: String,
@@ -52,33 +57,40 @@ pub(super) struct Gateway {
     draining: CancellationToken,
 }
 
+/// `gateway.rate` and `gateway.burst`.
+fn common_rate(settings: &config::Gateway) -> Option<Rate> {
+    let burst = if settings.burst == 0 { settings.rate.saturating_mul(2) } else { settings.burst };
+    (settings.rate > 0).then_some(Rate { replenish: settings.rate, burst, requested: 1 })
+}
+
 /// One request on its way.
 pub(super) struct Trip<'a> {
     pub(super) cx: &'a Cx,
     pub(super) request: &'a HttpRequest,
-    origin: &'a Origin,
+    pub(super) origin: &'a Origin,
     pub(super) table: &'a Table,
 }
 
-type Variables = BTreeMap<String, String>;
+pub(super) type Variables = BTreeMap<String, String>;
+type RateHeaders = Vec<(HeaderName, HeaderValue)>;
 
 impl Gateway {
     /// By settings.
-    pub(super) fn new(host: &Host, discovery: Arc<dyn Discovery>) -> Result<Self, StartError> {
+    pub(super) fn new(host: &Host, discovery: Arc<dyn Discovery>, here: &[&'static str], breakers: Breakers) -> Result<Self, StartError> {
         let settings = &host.settings.gateway;
         let public = settings.public.iter().map(|p| Pattern::path(p, true)).collect::<Result<_, _>>();
         let proxies = settings.trusted_proxies.iter().map(|r| Range::parse(r)).collect::<Result<_, _>>();
-        let burst = if settings.burst == 0 { settings.rate.saturating_mul(2) } else { settings.burst };
         let id = uuid::Uuid::new_v4();
         Ok(Self {
-            routes: Routes::new(settings)?,
+            routes: Routes::new(settings, here.contains(&REGISTRY), breakers)?,
+            // alone, its page is at another path than here
+            here: here.iter().copied().filter(|name| *name != REGISTRY).collect(),
             discovery,
             limiter: Limiter::default(),
-            breakers: Breakers::default(),
             metrics: Metrics::new(&host.metrics)?,
             public: public.map_err(|e| format!("gateway.public: {e}"))?,
             proxies: proxies.map_err(|e| format!("gateway.trusted_proxies: {e}"))?,
-            rate: (settings.rate > 0).then_some(Rate { replenish: settings.rate, burst, requested: 1 }),
+            rate: RwLock::new(common_rate(settings)),
             locator: settings.locator,
             body_limit: settings.body_limit.unwrap_or(host.settings.server.body_limit as u64),
             connect: Duration::from_millis(settings.connect_ms),
@@ -88,7 +100,16 @@ impl Gateway {
         })
     }
 
-    fn limit(&self, whose: &str, cx: &Cx, origin: &Origin, rate: Rate) -> Verdict {
+    /// The common limit, from now on as these settings say.
+    pub(super) fn set_rate(&self, settings: &config::Gateway) {
+        *self.rate.write().unwrap_or_else(PoisonError::into_inner) = common_rate(settings);
+    }
+
+    pub(super) fn rate(&self) -> Option<Rate> {
+        *self.rate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn limit(&self, whose: &str, cx: &Cx, origin: &Origin, rate: Rate) -> Verdict {
         let key = match &cx.caller {
             Caller::User(principal) => format!("{whose} user {}", principal.subject),
             _ => format!("{whose} address {}", origin.client.map(|a| a.to_string()).unwrap_or_default()),
@@ -96,13 +117,13 @@ impl Gateway {
         self.limiter.take(&key, rate, Instant::now())
     }
 
-    fn find<'t>(&self, table: &'t Table, request: &HttpRequest, origin: &Origin, path: &str) -> Option<(&'t Route, Variables)> {
+    pub(super) fn find(&self, table: &Table, request: &HttpRequest, origin: &Origin, path: &str) -> Option<(Arc<Route>, Variables)> {
         let incoming = Incoming { request, path, origin, now: OffsetDateTime::now_utc() };
-        table.find(&incoming, || self.dice.roll())
+        table.find(&incoming, || self.dice.roll()).map(|(route, variables)| (route.clone(), variables))
     }
 
     /// A route made up for this request, where services are served under their names.
-    fn located(&self, path: &CleanPath) -> Option<Route> {
+    pub(super) fn located(&self, path: &CleanPath) -> Option<(Arc<Route>, Variables)> {
         if !self.locator && !self.routes.locator() {
             return None;
         }
@@ -111,40 +132,69 @@ impl Gateway {
         let filters = vec![Part::shortcut("StripPrefix=1")];
         let (id, uri) = (format!("DiscoveryClient_{name}"), format!("lb://{name}"));
         let definition = Definition { id, uri, order: 0, predicates: Vec::new(), filters, metadata: BTreeMap::new() };
-        Route::alone(definition).ok()
+        Some((Arc::new(Route::alone(definition).ok()?), Variables::new()))
     }
 
-    async fn enter(&self, cx: &Cx, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
-        let path = clean_path(request.uri().path())?;
+    async fn enter(&self, ahead: &Ahead, cx: &Cx, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
         let by_us = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.contains(&self.via));
         if request.headers().get_all(header::VIA).any(by_us) {
             // we sent it to ourselves: the module that should have it is here and has no such path
             return Err(nothing_here());
         }
-        registry_is_read_only(request.method(), &path)?;
-        let origin = Origin::of(request, &self.proxies);
-        let verdict = self.rate.map(|rate| self.limit("", cx, &origin, rate));
+        registry_is_read_only(request.method(), &ahead.path)?;
+        let verdict = self.rate().map(|rate| self.limit("", cx, &ahead.origin, rate));
         if let Some(verdict) = verdict.as_ref().filter(|v| !v.allowed) {
             return Ok(too_many(cx, request, &verdict.headers));
         }
-        let table = self.routes.table();
-        let made;
-        let (route, variables) = match self.find(&table, request, &origin, &path.plain) {
-            Some(found) => found,
-            None => {
-                made = self.located(&path).ok_or_else(nothing_here)?;
-                (&made, Variables::new())
-            }
-        };
+        let (route, variables) = ahead.route.as_ref().ok_or_else(nothing_here)?;
         let started = Instant::now();
-        let trip = Trip { cx, request, origin: &origin, table: &table };
+        let trip = Trip { cx, request, origin: &ahead.origin, table: &ahead.table };
         let body = Body::new(request, payload, self.body_limit);
-        let answer = self.take(&trip, route, &variables, &path, body, 0).await;
-        let status = answer.as_ref().map_or_else(|p| StatusCode::from_u16(p.status).unwrap_or_default(), HttpResponse::status);
-        let definition = &route.definition;
-        self.metrics.observe(&definition.id, &definition.uri, status, request.method(), started.elapsed());
+        let answer = self.take(&trip, route, variables, &ahead.path, body, 0).await;
+        self.observe(route, request, &answer, started);
         let headers = verdict.map(|v| v.headers).unwrap_or_default();
         answer.map(|response| with(response, headers))
+    }
+
+    /// Counts an answer.
+    pub(super) fn observe(&self, route: &Route, request: &HttpRequest, answer: &Result<HttpResponse, Problem>, started: Instant) {
+        let definition = &route.definition;
+        self.metrics.observe(&definition.id, &definition.uri, status(answer), request.method(), started.elapsed());
+    }
+
+    /// Takes what the route's own limits ask for; the headers tell what is left, or that it was not enough.
+    pub(super) fn limits(&self, route: &Route, cx: &Cx, origin: &Origin) -> Result<RateHeaders, RateHeaders> {
+        let mut headers = Vec::new();
+        for rate in route.rates() {
+            let verdict = self.limit(&route.definition.id, cx, origin, rate);
+            if !verdict.allowed {
+                return Err(verdict.headers);
+            }
+            headers.extend(verdict.headers);
+        }
+        Ok(headers)
+    }
+
+    /// The answer of a breaker's fallback, where it has one that a route takes.
+    pub(super) async fn fall_back(
+        &self,
+        trip: &Trip<'_>,
+        route: &Route,
+        circuit: Option<&Circuit>,
+        variables: &Variables,
+        body: Body,
+        fallbacks: u32,
+    ) -> Option<Result<HttpResponse, Problem>> {
+        let fallback = circuit?.fallback.as_ref().filter(|_| fallbacks < MOST_FALLBACKS)?;
+        let path = match clean_path(&escaped(fallback, variables)) {
+            Ok(path) => path,
+            Err(problem) => return Some(Err(problem)),
+        };
+        let Some((next, variables)) = self.find(trip.table, trip.request, trip.origin, &path.plain) else {
+            tracing::warn!(route = route.definition.id, fallback, "no route takes the fallback");
+            return None;
+        };
+        Some(Box::pin(self.take(trip, &next, &variables, &path, body, fallbacks + 1)).await)
     }
 
     /// Through one route, and on to its fallback where that is needed.
@@ -157,54 +207,42 @@ impl Gateway {
         body: Body,
         fallbacks: u32,
     ) -> Result<HttpResponse, Problem> {
+        let limits = match self.limits(route, trip.cx, trip.origin) {
+            Ok(headers) => headers,
+            Err(headers) => return Ok(too_many(trip.cx, trip.request, &headers)),
+        };
         let mut out = Outgoing {
             path: path.raw.clone(),
             query: trip.request.query_string().to_string(),
             headers: hygiene::request_headers(trip.request.headers()),
             preserve_host: false,
-            stripped: None,
         };
-        let (mut limits, mut retry, mut circuit, mut size) = (Vec::new(), None, None, self.body_limit);
         for filter in &route.filters {
-            match filter {
-                Filter::Limit(rate) => {
-                    let verdict = self.limit(&route.definition.id, trip.cx, trip.origin, *rate);
-                    if !verdict.allowed {
-                        return Ok(too_many(trip.cx, trip.request, &verdict.headers));
-                    }
-                    limits.extend(verdict.headers);
-                }
-                Filter::Size(most) => size = *most,
-                Filter::Retry(settings) => retry = Some(settings),
-                Filter::Circuit(settings) => circuit = Some(settings),
-                other => {
-                    if let Some(answer) = other.before(&mut out, variables) {
-                        return Ok(with(finish(route, variables, answer), limits));
-                    }
-                }
+            if let Some(answer) = filter.before(&mut out, variables) {
+                // as in Spring, what the route does to answers is for its service's
+                return Ok(with(answer, limits));
             }
         }
-        body.limit(size).map_err(|failure| refusal(route, failure))?;
+        body.limit(route.size().unwrap_or(self.body_limit)).map_err(|failure| refusal(route, failure))?;
         // filters may have made what a client may not
         let cleaned = clean_path(&out.path)?;
         registry_is_read_only(trip.request.method(), &cleaned)?;
         out.path = cleaned.raw;
-        self.sign(trip, &mut out);
+        self.sign(trip, &path.raw, &mut out);
         if websocket::wanted(trip.request) {
             return self.open(trip, route, variables, &out, body).await;
         }
         if route.target == Target::Nowhere {
             return Ok(with(finish(route, variables, HttpResponse::Ok().finish()), limits));
         }
-        let (result, failed) = self.guarded(trip, route, &out, &body, retry, circuit).await;
-        let fallback = circuit.and_then(|circuit| circuit.fallback.as_ref()).filter(|_| failed && fallbacks < MOST_FALLBACKS);
-        if let Some(fallback) = fallback {
-            let path = clean_path(&escaped(fallback, variables))?;
-            if let Some((next, variables)) = self.find(trip.table, trip.request, trip.origin, &path.plain) {
-                let body = if body.whole() { body } else { Body::empty() };
-                return Box::pin(self.take(trip, next, &variables, &path, body, fallbacks + 1)).await;
+        let circuit = route.circuit();
+        let calling = self.exchange(trip, route, &out, &body);
+        let (result, failed) = self.guarded(trip, circuit, |answer: &Answer| answer.status, calling).await;
+        if failed {
+            let body = if body.whole() { body } else { Body::empty() };
+            if let Some(answer) = self.fall_back(trip, route, circuit, variables, body, fallbacks).await {
+                return answer;
             }
-            tracing::warn!(route = route.definition.id, fallback, "no route takes the fallback");
         }
         let answer = result.map_err(|failure| refusal(route, failure))?;
         let mut response = HttpResponse::new(answer.status);
@@ -215,10 +253,11 @@ impl Gateway {
         Ok(with(finish(route, variables, response), limits))
     }
 
-    /// Adds what we ourselves say of a request.
-    fn sign(&self, trip: &Trip, out: &mut Outgoing) {
+    /// Adds what we ourselves say of a request that came in at this path.
+    fn sign(&self, trip: &Trip, asked: &str, out: &mut Outgoing) {
         let incoming = trip.request.headers();
-        trip.origin.forward(incoming, &mut out.headers, out.stripped.as_deref());
+        let prefix = asked.trim_end_matches('/').strip_suffix(out.path.trim_end_matches('/')).filter(|prefix| !prefix.is_empty());
+        trip.origin.forward(incoming, &mut out.headers, prefix);
         let mut set = |name: HeaderName, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
                 out.headers.append(name, value);
@@ -263,48 +302,49 @@ impl Gateway {
 }
 
 impl FrontDoor for Gateway {
-    fn access(&self, request: &HttpRequest) -> Result<Access, Problem> {
-        hygiene::check_headers(request)?;
-        let path = clean_path(request.uri().path())?;
-        if self.public.iter().any(|pattern| pattern.matches(&path.plain)) {
-            return Ok(Access::Public);
+    fn look(&self, request: &mut ServiceRequest) {
+        Gateway::look(self, request);
+    }
+
+    fn way(&self, request: &HttpRequest, endpoint: bool) -> Result<Way, Problem> {
+        if endpoint && is_unclean(request) {
+            return Ok(Way::Endpoint(Access::Public));
         }
-        if request.method() == Method::OPTIONS {
-            // our own services answer it without a token and without a handler; of others we do not know
-            let origin = Origin::of(request, &self.proxies);
-            let table = self.routes.table();
-            let found = self.find(&table, request, &origin, &path.plain);
-            if found.is_some_and(|(route, _)| matches!(&route.target, Target::Service(name) if ours(name))) {
-                return Ok(Access::Public);
-            }
+        let kept = ahead(request);
+        let ahead = kept.as_deref().map(Result::as_ref).transpose().map_err(Problem::clone)?;
+        let access = ahead.map_or(Access::Any, |ahead| ahead.access);
+        if Gateway::leads_away(ahead, endpoint) {
+            return Ok(Way::Door(access));
         }
-        Ok(Access::Any)
+        // what no route leads to asks for what it needs itself
+        Ok(Way::Endpoint(if ahead.is_some_and(|ahead| ahead.route.is_some()) { access } else { Access::Public }))
     }
 
     fn serve(self: Arc<Self>, cx: Cx, request: HttpRequest, payload: Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>> {
-        Box::pin(async move { self.enter(&cx, &request, payload).await })
+        Box::pin(async move {
+            let kept = ahead(&request).ok_or_else(nothing_here)?;
+            let ahead = kept.as_ref().as_ref().map_err(Problem::clone)?;
+            self.enter(ahead, &cx, &request, payload).await
+        })
     }
 
-    fn admit(&self, cx: &Cx, request: &HttpRequest) -> Admission {
-        // peers call each other as often as they need to
-        let Some(rate) = self.rate.filter(|_| !cx.has_role("service")) else { return Admission::default() };
-        let verdict = self.limit("", cx, &Origin::of(request, &self.proxies), rate);
-        let refusal = (!verdict.allowed).then(limited);
-        Admission { headers: verdict.headers, refusal }
+    fn around<'a>(
+        &'a self,
+        cx: Cx,
+        request: &'a HttpRequest,
+        payload: Payload,
+        work: Work<'a>,
+    ) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>> {
+        let Some(kept) = ahead(request).filter(|_| !is_unclean(request)) else { return work(cx, payload) };
+        Box::pin(async move {
+            let ahead = kept.as_ref().as_ref().map_err(Problem::clone)?;
+            self.inwards(ahead, cx, request, payload, work).await
+        })
     }
 }
 
 fn nothing_here() -> Problem {
     Problem::new(404, "there is nothing at this path")
-}
-
-/// Whoever may register an instance gets other people's requests, tokens included.
-fn registry_is_read_only(method: &Method, path: &CleanPath) -> Result<(), Problem> {
-    let registry = path.plain.to_ascii_lowercase();
-    if (registry == "/eureka" || registry.starts_with("/eureka/")) && !method.is_safe() {
-        return Err(Problem::forbidden("the registry takes no writes through the front door"));
-    }
-    Ok(())
 }
 
 fn limited() -> Problem {
@@ -313,17 +353,17 @@ fn limited() -> Problem {
     problem
 }
 
-fn too_many(cx: &Cx, request: &HttpRequest, headers: &[(HeaderName, HeaderValue)]) -> HttpResponse {
-    with(limited().respond(request.method().as_str(), request.path(), &cx.trace.id()), headers.to_vec())
+pub(super) fn too_many(cx: &Cx, request: &HttpRequest, headers: &[(HeaderName, HeaderValue)]) -> HttpResponse {
+    with(limited().respond(sent_method(request).as_str(), &sent_path(request), &cx.trace.id()), headers.to_vec())
 }
 
-fn with(mut response: HttpResponse, headers: Vec<(HeaderName, HeaderValue)>) -> HttpResponse {
+pub(super) fn with(mut response: HttpResponse, headers: Vec<(HeaderName, HeaderValue)>) -> HttpResponse {
     headers.into_iter().for_each(|(name, value)| response.headers_mut().append(name, value));
     response
 }
 
 /// The way back through the filters, the last first.
-fn finish(route: &Route, variables: &Variables, mut response: HttpResponse<BoxBody>) -> HttpResponse {
+pub(super) fn finish(route: &Route, variables: &Variables, mut response: HttpResponse<BoxBody>) -> HttpResponse {
     let mut status = response.status();
     let headers: &mut HeaderMap = response.headers_mut();
     route.filters.iter().rev().for_each(|filter| filter.after(&mut status, headers, variables));

@@ -3,10 +3,12 @@
 
 use super::pattern::Range;
 use crate::platform::contract::percent_decode;
+use crate::platform::cx::TIMEOUT_HEADER;
+use crate::platform::door::INSIDE_HEADER;
 use crate::platform::problem::Problem;
 use actix_web::HttpRequest;
-use actix_web::http::Version;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, Version};
 use std::net::IpAddr;
 
 /// A path after it was looked at: what is authorised is what is forwarded.
@@ -81,6 +83,9 @@ pub(super) fn check_headers(request: &HttpRequest) -> Result<(), Problem> {
     {
         return Err(malformed("the Host header is no host"));
     }
+    if request.uri().authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(malformed("a user in front of the host"));
+    }
     let has_body = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
     if headers.contains_key(header::UPGRADE) && has_body {
         return Err(malformed("an upgrade has no body"));
@@ -90,7 +95,7 @@ pub(super) fn check_headers(request: &HttpRequest) -> Result<(), Problem> {
         return Err(malformed("Connection names a header that is not for one hop"));
     }
     if headers.get_all(header::AUTHORIZATION).count() > 1 {
-        return Err(malformed("more than one Authorization header"));
+        return Err(Problem::unauthorized(Some("there is more than one Authorization header")));
     }
     Ok(())
 }
@@ -123,7 +128,8 @@ fn speaks_for_us(name: &HeaderName) -> bool {
         "x-method-override",
         "x-cluster-client-ip",
         "true-client-ip",
-        "x-request-timeout-ms",
+        TIMEOUT_HEADER,
+        INSIDE_HEADER,
     ];
     prefixes.iter().any(|prefix| name.starts_with(prefix)) || exact.contains(&name)
 }
@@ -140,6 +146,27 @@ pub(super) fn request_headers(headers: &HeaderMap) -> HeaderMap {
             && ![header::HOST, header::CONTENT_LENGTH, header::EXPECT].contains(name)
     };
     headers.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Takes out of a request for this very process what a client may not say. How long it waits, it may.
+pub(super) fn strip_claims(headers: &mut HeaderMap) {
+    let named = named_by_connection(headers);
+    let claims = |name: &HeaderName| {
+        (speaks_for_us(name) && name.as_str() != TIMEOUT_HEADER)
+            || name.as_str().contains('_')
+            || (named.contains(name) && !for_one_hop(name))
+    };
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| claims(name)).cloned().collect();
+    gone.into_iter().for_each(|name| drop(headers.remove(name)));
+}
+
+/// Whoever may register an instance gets other people's requests, tokens included.
+pub(super) fn registry_is_read_only(method: &Method, path: &CleanPath) -> Result<(), Problem> {
+    let registry = path.plain.to_ascii_lowercase();
+    if (registry == "/eureka" || registry.starts_with("/eureka/")) && !method.is_safe() {
+        return Err(Problem::forbidden("the registry takes no writes through the front door"));
+    }
+    Ok(())
 }
 
 /// The headers of an answer that go on.
@@ -196,10 +223,15 @@ impl Origin {
         let peer = self.peer.map(|p| p.to_string()).unwrap_or_default();
         let chain = before("x-forwarded-for");
         set("x-forwarded-for", &if chain.is_empty() { peer } else { format!("{chain}, {peer}") });
-        set("x-forwarded-proto", &or(before("x-forwarded-proto"), "http"));
-        set("x-forwarded-host", &or(before("x-forwarded-host"), &self.host));
-        let port = self.host.rsplit_once(':').map_or("80", |(_, port)| port);
-        set("x-forwarded-port", &or(before("x-forwarded-port"), port));
+        let proto = or(before("x-forwarded-proto"), "http");
+        let host = or(before("x-forwarded-host"), &self.host);
+        set("x-forwarded-proto", &proto);
+        set("x-forwarded-host", &host);
+        // the port of the address that the client asked for, of which services build links
+        let named = host.split(',').next().and_then(|first| first.trim().rsplit_once(':')).map(|(_, port)| port);
+        let named = named.filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        let usual = if proto.starts_with("https") { "443" } else { "80" };
+        set("x-forwarded-port", &or(before("x-forwarded-port"), named.unwrap_or(usual)));
         if let Some(prefix) = prefix {
             set("x-forwarded-prefix", prefix);
         }

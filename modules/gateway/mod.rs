@@ -12,22 +12,24 @@
 //! - The registry takes no writes through here, whatever the routes say.
 //!
 //! It does not promise:
-//! - The same limit over several gateways: buckets and breakers are each process's own.
-//! - A retry of what has a body, unless a route's `Retry` names the method and the body is small. A
-//!   request that was never sent, and a GET whose connection broke, do go to another instance.
+//! - The same limit over several gateways: buckets and breakers are each process's own. The breakers are
+//!   those of [`crate::platform::resilience`], and show where the others do.
+//! - A retry of what has a body, unless a route's `Retry` names the method and the body is small (the
+//!   built-in routes have one for orders with an `Idempotency-Key`, and for cancelling). A request that
+//!   was never sent, and a GET whose connection broke, do go to another instance.
 //!
-//! Where modules run in this very process their endpoints answer first, without a hop; of all filters
-//! the common rate limit (`gateway.rate`) applies to them, beside what the edge does for everybody:
-//! token, size, time, CORS.
+//! Where the module that a route leads to runs in this very process, the same filters stand around its
+//! endpoint, and there is no hop (`local`).
 
 mod actuator;
-mod breaker;
+mod circuit;
 mod exchange;
 mod file;
 mod filters;
 mod forward;
 mod hygiene;
 mod limit;
+mod local;
 mod metrics;
 mod pattern;
 mod predicates;
@@ -39,8 +41,9 @@ mod upstream;
 mod websocket;
 
 use crate::platform::discovery::Discovery;
+use crate::platform::door::FrontDoor;
 use crate::platform::host::{Host, Parts, StartError};
-use crate::platform::web::FrontDoor;
+use crate::platform::resilience::registry::Breakers;
 use std::sync::Arc;
 
 /// What building it yields.
@@ -51,13 +54,21 @@ pub struct Built {
     pub door: Arc<dyn FrontDoor>,
 }
 
-/// Reads the routes and builds the module with what runs beside it.
-pub fn build(host: &Host, discovery: Arc<dyn Discovery>) -> Result<Built, StartError> {
-    let gateway = Arc::new(forward::Gateway::new(host, discovery)?);
+/// Reads the routes and builds the module with what runs beside it. `here` names the modules of this
+/// process, `breakers` are where an operator looks for them.
+pub fn build(host: &Host, discovery: Arc<dyn Discovery>, here: &[&'static str], breakers: Breakers) -> Result<Built, StartError> {
+    let gateway = Arc::new(forward::Gateway::new(host, discovery, here, breakers)?);
     let mut parts = Parts::default();
     if host.settings.gateway.actuator {
         parts.endpoints = actuator::endpoints(&gateway);
     }
+    let limited = gateway.clone();
+    parts.changeable(&["gateway.rate", "gateway.burst"], move |settings| {
+        limited.set_rate(&settings.gateway);
+        Ok(())
+    });
+    let routed = gateway.clone();
+    parts.changeable(&["gateway.routes"], move |settings| routed.routes.use_file(settings.gateway.routes.clone()));
     let watched = gateway.clone();
     parts.worker("gateway-routes", move |stop| async move { watched.routes.watch(stop).await });
     Ok(Built { parts, door: gateway })

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 /// A pattern that names parts of what it matches.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
-    pub(super) text: String,
     regex: Regex,
     names: Vec<String>,
 }
@@ -53,7 +52,7 @@ impl Pattern {
 
     fn build(text: &str, regex: &str, names: Vec<String>) -> Result<Self, String> {
         let regex = Regex::new(regex).map_err(|e| format!("pattern `{text}`: {e}"))?;
-        Ok(Self { text: text.into(), regex, names })
+        Ok(Self { regex, names })
     }
 
     /// Whether it matches.
@@ -66,7 +65,7 @@ impl Pattern {
         let Some(found) = self.regex.captures(text) else { return false };
         for (index, name) in self.names.iter().enumerate() {
             if let Some(value) = found.name(&format!("v{index}")) {
-                variables.insert(name.clone(), value.as_str().trim_start_matches('/').to_string());
+                variables.insert(name.clone(), value.as_str().to_string());
             }
         }
         true

@@ -7,7 +7,6 @@ use actix_web::HttpRequest;
 use actix_web::http::Method;
 use regex::Regex;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -22,12 +21,13 @@ pub(super) enum Predicate {
     Before(OffsetDateTime),
     Cookie(String, Regex),
     Header(String, Option<Regex>),
-    Host(Vec<Pattern>),
+    /// Patterns, and whether they are held against the port, too.
+    Host(Vec<Pattern>, bool),
     Method(Vec<Method>),
     Path(Vec<Pattern>),
     Query(String, Option<Regex>),
+    /// Where the client is: the other end of the connection, or whom a trusted proxy there names.
     RemoteAddr(Vec<Range>),
-    ForwardedAddr(Vec<Range>),
     /// Group and weight; the table draws once a request and group.
     Weight(String, u32),
 }
@@ -42,8 +42,8 @@ pub(super) struct Incoming<'a> {
 }
 
 impl Predicate {
-    /// Reads one; `Between` becomes two.
-    pub(super) fn read(part: &Part) -> Result<Vec<Self>, String> {
+    /// Reads one; `Between` becomes two. `with_port`: a host's port is part of what its patterns match.
+    pub(super) fn read(part: &Part, with_port: bool) -> Result<Vec<Self>, String> {
         let args = &part.args;
         let one = |index, name| args.need(index, &[name], true);
         let regex = |index, name| args.one(index, &[name], true).map(|r| whole(&r)).transpose();
@@ -63,7 +63,7 @@ impl Predicate {
             "Query" => Self::Query(args.need(0, &["param"], false)?, regex(1, "regexp")?),
             "Host" => {
                 let patterns = some(args.list(0, "patterns"), "patterns")?;
-                Self::Host(patterns.iter().map(|p| Pattern::host(p)).collect::<Result<_, _>>()?)
+                Self::Host(patterns.iter().map(|p| Pattern::host(p)).collect::<Result<_, _>>()?, with_port)
             }
             "Method" => {
                 let methods = some(args.list(0, "methods"), "methods")?;
@@ -83,8 +83,8 @@ impl Predicate {
                 }
                 Self::Path(some(patterns, "patterns")?.iter().map(|p| Pattern::path(p, slash)).collect::<Result<_, _>>()?)
             }
-            "RemoteAddr" => Self::RemoteAddr(ranges()?),
-            "XForwardedRemoteAddr" => Self::ForwardedAddr(ranges()?),
+            // Spring's server, too, takes a trusted proxy's word for the address, so both say the same
+            "RemoteAddr" | "XForwardedRemoteAddr" => Self::RemoteAddr(ranges()?),
             "Weight" => {
                 let weight = one(1, "weight")?;
                 let weight = weight.parse().map_err(|_| format!("weight `{weight}` is no whole number"))?;
@@ -106,12 +106,14 @@ impl Predicate {
                 cookies.any(|(n, value)| n == name && regex.is_match(value))
             }
             Self::Header(name, regex) => {
-                headers.get_all(name.as_str()).any(|v| regex.as_ref().is_none_or(|r| v.to_str().is_ok_and(|v| r.is_match(v))))
+                let lines = headers.get_all(name.as_str()).filter_map(|v| v.to_str().ok());
+                lines.flat_map(elements).any(|v| regex.as_ref().is_none_or(|r| r.is_match(v)))
             }
-            Self::Host(patterns) => {
+            Self::Host(patterns, with_port) => {
                 let host = incoming.origin.host.as_str();
-                let bare = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() };
-                patterns.iter().any(|p| p.capture(if p.text.contains(':') { host } else { bare }, variables))
+                let port = host.rfind(':').filter(|at| !with_port && host.rfind(']').is_none_or(|end| end < *at));
+                let host = port.and_then(|at| host.get(..at)).unwrap_or(host);
+                patterns.iter().any(|p| p.capture(host, variables))
             }
             Self::Method(methods) => methods.contains(incoming.request.method()),
             Self::Path(patterns) => patterns.iter().any(|p| p.capture(incoming.path, variables)),
@@ -119,15 +121,20 @@ impl Predicate {
                 let query = actix_web::web::Query::<Vec<(String, String)>>::from_query(incoming.request.query_string());
                 query.is_ok_and(|pairs| pairs.iter().any(|(n, v)| n == name && regex.as_ref().is_none_or(|r| r.is_match(v))))
             }
-            Self::RemoteAddr(ranges) => within(ranges, incoming.origin.peer),
-            Self::ForwardedAddr(ranges) => within(ranges, incoming.origin.client),
+            Self::RemoteAddr(ranges) => incoming.origin.client.is_some_and(|client| ranges.iter().any(|range| range.contains(client))),
             Self::Weight(group, _) => drawn(group),
         }
     }
 }
 
-fn within(ranges: &[Range], address: Option<IpAddr>) -> bool {
-    address.is_some_and(|address| ranges.iter().any(|range| range.contains(address)))
+/// What a header line lists, as Spring reads it: by comma outside quotes, the quotes gone, nothing empty.
+fn elements(line: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let parts = line.split(move |c| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    });
+    parts.map(|part| part.trim().trim_matches('"')).filter(|part| !part.is_empty())
 }
 
 fn some(list: Vec<String>, name: &str) -> Result<Vec<String>, String> {

@@ -1,11 +1,15 @@
 //! The table of routes: what a file, the actuator and the shop itself define, ready to be matched.
 
-use super::breaker::Window;
 use super::file::{Definition, Document, Part};
-use super::filters::Filter;
+use super::filters::{Circuit, Filter, Retry};
+use super::limit::Rate;
 use super::predicates::{Incoming, Predicate};
+use crate::platform::resilience::breaker::Rules;
+use crate::platform::resilience::registry::Guard;
+use serde_json::json;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -47,10 +51,11 @@ impl Route {
         let named = |part: &Part, cause: String| if cause.starts_with("there is no") { cause } else { format!("{}: {cause}", part.name) };
         let mut predicates = Vec::new();
         for part in &definition.predicates {
-            predicates.extend(Predicate::read(part).map_err(|cause| named(part, cause))?);
+            predicates.extend(Predicate::read(part, document.host_with_port).map_err(|cause| named(part, cause))?);
         }
         let parts = document.default_filters.iter().chain(&definition.filters);
-        let filters = parts.map(|part| Filter::read(part).map_err(|cause| named(part, cause))).collect::<Result<_, _>>()?;
+        let filters =
+            parts.map(|part| Filter::read(part, &document.circuits).map_err(|cause| named(part, cause))).collect::<Result<_, _>>()?;
         let limit = |ms: i64| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis);
         Ok(Self {
             target: target(&definition.uri)?,
@@ -60,6 +65,33 @@ impl Route {
             predicates,
             filters,
         })
+    }
+}
+
+impl Route {
+    /// Its breaker.
+    pub(super) fn circuit(&self) -> Option<&Circuit> {
+        self.filters.iter().rev().find_map(|filter| if let Filter::Circuit(circuit) = filter { Some(circuit) } else { None })
+    }
+
+    /// When its requests are sent again.
+    pub(super) fn retry(&self) -> Option<&Retry> {
+        self.filters.iter().rev().find_map(|filter| if let Filter::Retry(retry) = filter { Some(retry) } else { None })
+    }
+
+    /// Largest body, where it says so itself.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.filters.iter().rev().find_map(|filter| if let Filter::Size(size) = filter { Some(*size) } else { None })
+    }
+
+    /// Its rate limits.
+    pub(super) fn rates(&self) -> impl Iterator<Item = Rate> {
+        self.filters.iter().filter_map(|filter| if let Filter::Limit(rate) = filter { Some(*rate) } else { None })
+    }
+
+    /// Whether it answers by itself, and nobody is asked.
+    pub(super) fn redirects(&self) -> bool {
+        self.filters.iter().any(|filter| matches!(filter, Filter::RedirectTo(..)))
     }
 }
 
@@ -98,22 +130,23 @@ impl Dice {
 }
 
 /// All routes, in the order in which they are tried.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Table {
-    pub(super) routes: Vec<Route>,
-    pub(super) windows: BTreeMap<String, Window>,
+    pub(super) routes: Vec<Arc<Route>>,
+    /// The breakers that they name; filled in when it is put to use.
+    pub(super) guards: BTreeMap<String, Arc<Guard>>,
     groups: BTreeMap<String, Vec<(String, u32)>>,
 }
 
 impl Table {
     /// Of a document, and of what the actuator has added.
     pub(super) fn build(document: &Document, added: &BTreeMap<String, Definition>) -> Result<Self, String> {
-        let mut table = Self { windows: document.windows.clone(), ..Self::default() };
+        let mut table = Self::default();
         for definition in document.routes.iter().chain(added.values()) {
             if table.routes.iter().any(|route| route.definition.id == definition.id) {
                 return Err(format!("route `{}` is there twice", definition.id));
             }
-            table.routes.push(Route::build(definition.clone(), document)?);
+            table.routes.push(Arc::new(Route::build(definition.clone(), document)?));
         }
         // stable: routes of the same order stay as they are written
         table.routes.sort_by_key(|route| route.definition.order);
@@ -127,9 +160,15 @@ impl Table {
         Ok(table)
     }
 
+    /// The breakers that routes name, with their rules.
+    pub(super) fn breakers(&self) -> BTreeMap<String, Rules> {
+        let circuits = self.routes.iter().filter_map(|route| route.circuit());
+        circuits.map(|circuit| (circuit.name.clone(), circuit.settings.rules)).collect()
+    }
+
     /// The first route that takes this request, with what its patterns name. `random` is asked once at
     /// most, for a number of 0 up to 1.
-    pub(super) fn find(&self, incoming: &Incoming, random: impl Fn() -> f64) -> Option<(&Route, BTreeMap<String, String>)> {
+    pub(super) fn find(&self, incoming: &Incoming, random: impl Fn() -> f64) -> Option<(&Arc<Route>, BTreeMap<String, String>)> {
         let number = OnceCell::new();
         self.routes.iter().find_map(|route| {
             let mut variables = BTreeMap::new();
@@ -150,8 +189,9 @@ impl Table {
     }
 }
 
-/// The shop's own routes, where no file is given. Of the registry only its page is shown.
-pub(super) fn builtin(dashboard: &str) -> Result<Document, String> {
+/// The shop's own routes, where no file is given. Of the registry only its page is shown, where it does
+/// not run in this process and shows it itself.
+pub(super) fn builtin(dashboard: Option<&str>) -> Result<Document, String> {
     let route = |id: &str, path: &str, filters: Vec<Part>, uri: &str| Definition {
         id: id.into(),
         uri: uri.into(),
@@ -160,17 +200,32 @@ pub(super) fn builtin(dashboard: &str) -> Result<Document, String> {
         filters,
         metadata: BTreeMap::new(),
     };
-    let rest = dashboard.split_once("://").map_or(dashboard, |(_, rest)| rest);
-    let page = rest.split_once('/').map_or_else(|| "/".to_string(), |(_, path)| format!("/{path}"));
     let service = |name: &str, path: &str| route(name, path, Vec::new(), &format!("lb://{name}"));
-    let routes = vec![
+    // a key makes an order the same however often it is sent, and so is cancelling one: what was cut off may
+    // be sent again. What the service answers stands, whatever it is
+    let args = json!({ "retries": 2, "methods": "POST", "series": [], "statuses": "BAD_GATEWAY", "backoff": { "firstBackoff": "20ms" } });
+    let again = Part::read(&json!({ "name": "Retry", "args": args }))?;
+    let repeatable = |id: &str, path: &str, further: &[&str]| {
+        let mut repeatable = route(id, path, vec![again.clone()], "lb://order-service");
+        repeatable.predicates.extend(further.iter().map(|part| Part::shortcut(part)));
+        repeatable
+    };
+    let mut routes = vec![
+        repeatable("order-with-key", "/api/v1/orders", &["Method=POST", "Header=Idempotency-Key"]),
+        repeatable("order-cancellation", "/api/v1/orders/{id}/cancel", &["Method=POST"]),
         service("product-service", "/api/v1/products/**"),
         service("inventory-service", "/api/v1/inventory/**"),
         service("order-service", "/api/v1/orders/**"),
         service("notification-service", "/api/v1/notifications/**"),
         service("identity-service", "/realms/**"),
-        route("discovery-server", "/eureka/web", vec![Part::shortcut(&format!("SetPath={page}"))], dashboard),
+        // the only module that takes events has all the dead letters there are
+        route("dead-letters", "/actuator/deadletters/**", Vec::new(), "lb://notification-service"),
     ];
+    if let Some(dashboard) = dashboard {
+        let rest = dashboard.split_once("://").map_or(dashboard, |(_, rest)| rest);
+        let page = rest.split_once('/').map_or_else(|| "/".to_string(), |(_, path)| format!("/{path}"));
+        routes.push(route("discovery-server", "/eureka/web", vec![Part::shortcut(&format!("SetPath={page}"))], dashboard));
+    }
     Ok(Document { routes, ..Document::default() })
 }
 

@@ -3,8 +3,9 @@
 use super::file::{self, Definition, Document};
 use super::routes::{Table, builtin};
 use crate::config;
+use crate::platform::resilience::registry::Breakers;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
@@ -19,18 +20,20 @@ struct Sources {
 
 /// The routes in use.
 pub(super) struct Routes {
-    file: Option<PathBuf>,
-    dashboard: String,
+    file: Mutex<Option<PathBuf>>,
+    dashboard: Option<String>,
+    breakers: Breakers,
     sources: Mutex<Sources>,
     table: RwLock<Arc<Table>>,
 }
 
 impl Routes {
-    /// As settings say; a bad file is told at once.
-    pub(super) fn new(settings: &config::Gateway) -> Result<Self, String> {
+    /// As settings say; a bad file is told at once. The registry's page is routed to where it is not shown here.
+    pub(super) fn new(settings: &config::Gateway, shown_here: bool, breakers: Breakers) -> Result<Self, String> {
         let routes = Self {
-            file: settings.routes.clone(),
-            dashboard: settings.dashboard.clone(),
+            file: Mutex::new(settings.routes.clone()),
+            dashboard: (!shown_here).then(|| settings.dashboard.clone()),
+            breakers,
             sources: Mutex::new(Sources { document: Document::default(), added: BTreeMap::new() }),
             table: RwLock::default(),
         };
@@ -48,10 +51,25 @@ impl Routes {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).document.locator
     }
 
+    fn file(&self) -> Option<PathBuf> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the routes from another file, or from none; where that is not good, all stays as it was.
+    pub(super) fn use_file(&self, file: Option<PathBuf>) -> Result<(), String> {
+        self.read(file.as_deref())?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        Ok(())
+    }
+
     /// Reads the routes again. Where they are not good, those in use stay.
     pub(super) fn reload(&self) -> Result<usize, String> {
-        let document = match &self.file {
-            None => builtin(&self.dashboard)?,
+        self.read(self.file().as_deref())
+    }
+
+    fn read(&self, file: Option<&Path>) -> Result<usize, String> {
+        let document = match file {
+            None => builtin(self.dashboard.as_deref())?,
             Some(path) => {
                 let named = |cause: String| format!("gateway.routes: {}: {cause}", path.display());
                 let text = std::fs::read_to_string(path).map_err(|e| named(e.to_string()))?;
@@ -83,18 +101,23 @@ impl Routes {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Sources { document: sources.document.clone(), added: sources.added.clone() };
         change(&mut next)?;
-        let table = Table::build(&next.document, &next.added)?;
+        let mut table = Table::build(&next.document, &next.added)?;
+        table.guards = self.breakers.routed(&table.breakers());
         let count = table.routes.len();
         *sources = next;
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
         Ok(count)
     }
 
-    /// Reads the file again whenever it has changed.
+    /// Reads the file again whenever it has changed, whichever it is.
     pub(super) async fn watch(&self, stop: CancellationToken) {
-        let Some(path) = &self.file else { return stop.cancelled().await };
-        let look = || std::fs::metadata(path).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
-        let mut seen: Option<(SystemTime, u64)> = look();
+        let look = || {
+            let file = self.file();
+            let changed: Option<(SystemTime, u64)> =
+                file.as_ref().and_then(|path| std::fs::metadata(path).ok()).and_then(|m| Some((m.modified().ok()?, m.len())));
+            (file, changed)
+        };
+        let mut seen = look();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}

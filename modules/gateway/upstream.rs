@@ -1,8 +1,9 @@
 //! One request to one instance: streamed out, streamed back.
 
+use crate::platform::contract::client::unsent;
 use crate::platform::discovery::{Outcome, Picked};
 use actix_web::HttpRequest;
-use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, SizedStream};
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody, SizedStream};
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
@@ -50,6 +51,9 @@ pub(super) enum Failure {
     /// The client's body broke off.
     #[error("the client's body broke off")]
     ClientGone,
+    /// The client's body did not come in time.
+    #[error("the client's body did not come")]
+    ClientLate,
     /// The breaker is open.
     #[error("the breaker is open")]
     Open(Duration),
@@ -67,6 +71,15 @@ struct Inner {
     seen: Cell<u64>,
     touched: Cell<bool>,
     broke: Cell<bool>,
+    /// Whether the client is waited for.
+    starved: Cell<bool>,
+}
+
+impl Failure {
+    /// Whether nobody but the client is to blame.
+    pub(super) fn is_clients(&self) -> bool {
+        matches!(self, Self::TooLarge(_) | Self::ClientGone | Self::ClientLate)
+    }
 }
 
 enum Source {
@@ -91,14 +104,16 @@ impl Body {
             seen: Cell::new(0),
             touched: Cell::new(false),
             broke: Cell::new(false),
+            starved: Cell::new(false),
         }))
     }
 
     /// None at all: for a fallback, when the client's own has gone out already.
     pub(super) fn empty() -> Self {
         let payload = RefCell::new(Source::Kept(Bytes::new()));
-        let (limit, seen, touched, broke) = (Cell::new(0), Cell::new(0), Cell::new(false), Cell::new(false));
-        Self(Rc::new(Inner { payload, size: Some(0), present: false, limit, seen, touched, broke }))
+        let (limit, seen) = (Cell::new(0), Cell::new(0));
+        let (touched, broke, starved) = (Cell::new(false), Cell::new(false), Cell::new(false));
+        Self(Rc::new(Inner { payload, size: Some(0), present: false, limit, seen, touched, broke, starved }))
     }
 
     /// Lowers or raises the limit: a route's own goes before the common one.
@@ -134,6 +149,19 @@ impl Body {
         }
     }
 
+    /// For a handler of this process: the same bytes, within the limit.
+    pub(super) fn as_payload(&self) -> Payload {
+        if self.0.size.is_some() || !self.0.present {
+            return self.clone().into_payload();
+        }
+        Payload::Stream { payload: Box::pin(Pieces(self.clone())) }
+    }
+
+    /// Whether more has come than the limit lets in.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.seen.get() > self.0.limit.get()
+    }
+
     fn message(&self) -> Option<BoxBody> {
         if !self.0.present {
             return None;
@@ -150,7 +178,7 @@ impl Body {
 
     /// Whose fault it is that sending failed.
     fn blame(&self, cause: String) -> Failure {
-        if self.0.seen.get() > self.0.limit.get() {
+        if self.is_over() {
             Failure::TooLarge(self.0.limit.get())
         } else if self.0.broke.get() {
             Failure::ClientGone
@@ -172,6 +200,7 @@ impl Stream for Pieces {
         let mut source = inner.payload.borrow_mut();
         let Source::Stream(payload) = &mut *source else { return Poll::Ready(None) };
         let polled = Pin::new(payload).poll_next(cx);
+        inner.starved.set(polled.is_pending());
         match &polled {
             Poll::Ready(Some(Ok(piece))) => {
                 inner.seen.set(inner.seen.get() + piece.len() as u64);
@@ -205,7 +234,8 @@ impl Answer {
                 picked.done(Outcome::Answered);
             }
             let nothing = stream::empty::<Result<Bytes, PayloadError>>();
-            return self.length.map_or_else(|| BoxBody::new(()), |length| BoxBody::new(SizedStream::new(length, nothing)));
+            // where the instance says no length, neither do we: `()` would say that it is 0
+            return self.length.map_or_else(|| BoxBody::new(NoBody::new()), |length| BoxBody::new(SizedStream::new(length, nothing)));
         }
         if self.length == Some(0) || self.status == StatusCode::NO_CONTENT || self.status == StatusCode::NOT_MODIFIED {
             if let Some(picked) = self.picked {
@@ -252,7 +282,8 @@ pub(super) async fn send(
     limit: Duration,
     picked: Option<Picked>,
 ) -> Result<Answer, Failure> {
-    let mut request = client(connect).request(method.clone(), url);
+    // the body goes on as it comes: awc must neither decode it nor ask for an encoding of its own
+    let mut request = client(connect).request(method.clone(), url).no_decompress();
     for (name, value) in headers {
         request = request.append_header((name.clone(), value.clone()));
     }
@@ -268,6 +299,7 @@ pub(super) async fn send(
     };
     let sent = match tokio::time::timeout(limit, sending).await {
         Ok(sent) => sent,
+        Err(_) if body.0.starved.get() => return Err(Failure::ClientLate),
         Err(_) => {
             report(picked, Outcome::Failed);
             return Err(Failure::Late);
@@ -277,7 +309,7 @@ pub(super) async fn send(
         Ok(response) => response,
         Err(cause) => {
             let failure = classify(&cause, body);
-            if !matches!(failure, Failure::TooLarge(_) | Failure::ClientGone) {
+            if !failure.is_clients() {
                 report(picked, Outcome::Failed);
             }
             return Err(failure);
@@ -294,11 +326,5 @@ fn report(picked: Option<Picked>, outcome: Outcome) {
 }
 
 fn classify(cause: &awc::error::SendRequestError, body: &Body) -> Failure {
-    use awc::error::{ConnectError, SendRequestError};
-    match cause {
-        // awc says so, too, of a connection that ended before the answer: that request may have been served
-        SendRequestError::Connect(ConnectError::Disconnected) => body.blame("disconnected".into()),
-        SendRequestError::Connect(cause) => Failure::Unreached(cause.to_string()),
-        other => body.blame(other.to_string()),
-    }
+    if unsent(cause) { Failure::Unreached(cause.to_string()) } else { body.blame(cause.to_string()) }
 }

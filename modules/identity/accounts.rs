@@ -3,6 +3,7 @@
 //! The demo users are for a desk, not for a shop: `admin` and `alice`, each with its name as password.
 
 use crate::config::User;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 pub(super) const SERVICE_PREFIX: &str = "service-account-";
 
 /// Somebody whom a token can name.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Account {
     /// `sub`: always the same for the same name.
     pub(super) subject: String,

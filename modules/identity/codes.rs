@@ -1,22 +1,37 @@
-//! Authorization codes: good once, for a minute, for the client and redirect URI they were made for.
+//! Authorization codes: good once, for a minute, for the client and redirect URI they were made for, in
+//! whichever process of the issuer they are redeemed.
 
 use super::accounts::Account;
 use super::tokens::Scope;
+use crate::platform::store::sqlite::Db;
+use crate::platform::store::{StoreError, types};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 const LIFE: i64 = 60;
 /// A spent code is remembered for so long, to notice when it comes again.
 const REMEMBER: i64 = 600;
-const MOST: usize = 10_000;
+
+mod tables {
+    diesel::table! {
+        codes (digest) {
+            digest -> Text,
+            granted -> Text,
+            spent -> Bool,
+            keep_to -> BigInt,
+        }
+    }
+}
+use tables::codes;
 
 /// What a login granted.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Code {
     /// Who logged in.
-    pub(super) account: Arc<Account>,
+    pub(super) account: Account,
     /// For which client.
     pub(super) client: String,
     /// Where the code was sent.
@@ -34,45 +49,69 @@ pub(super) struct Code {
 }
 
 /// Why a code is not good.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Bad {
     /// Unknown or too old, or not for this client, redirect URI or verifier.
     Refused(&'static str),
     /// It was used before: somebody else has it too, so what it granted is to be ended.
     Replayed { session: String },
+    /// It cannot be looked up.
+    Store(StoreError),
 }
 
 /// The codes of the last minutes.
-#[derive(Default)]
-pub(super) struct Codes(Mutex<HashMap<String, (Code, bool)>>);
+pub(super) struct Codes(Db);
+
+/// Who reads the store learns no code.
+fn digest(name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(name))
+}
 
 impl Codes {
+    /// In this store.
+    pub(super) fn new(db: Db) -> Self {
+        Self(db)
+    }
+
     /// A new code for this login.
-    pub(super) fn issue(&self, code: Code) -> String {
-        let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if codes.len() >= MOST {
-            let now = code.started;
-            codes.retain(|_, (code, _)| now - code.started < REMEMBER);
-            if codes.len() >= MOST {
-                // more logins in ten minutes than any desk sees: those who are on their way log in again
-                codes.clear();
-            }
-        }
-        let name = super::random();
-        codes.insert(name.clone(), (code, false));
-        name
+    pub(super) async fn issue(&self, code: Code) -> Result<String, StoreError> {
+        let (name, now) = (super::random(), code.started);
+        let (digest, granted) = (digest(&name), types::to_json(&code)?);
+        let issued = self.0.write(async move |c| {
+            diesel::delete(codes::table.filter(codes::keep_to.le(now))).execute(c).await?;
+            let row = (codes::digest.eq(&digest), codes::granted.eq(&granted), codes::spent.eq(false), codes::keep_to.eq(now + REMEMBER));
+            diesel::insert_into(codes::table).values(row).execute(c).await?;
+            Ok::<_, StoreError>(())
+        });
+        issued.await?;
+        Ok(name)
+    }
+
+    /// The login behind a code, and whether it was spent before; it is now.
+    async fn spend(&self, name: &str) -> Result<Option<(Code, bool)>, StoreError> {
+        let digest = digest(name);
+        let spent = self.0.write(async move |c| {
+            let fresh = codes::table.filter(codes::digest.eq(&digest).and(codes::spent.eq(false)));
+            let now = diesel::update(fresh).set(codes::spent.eq(true)).execute(c).await? == 1;
+            let granted: Option<String> = codes::table.find(&digest).select(codes::granted).first(c).await.optional()?;
+            Ok::<_, StoreError>(granted.map(|granted| (granted, !now)))
+        });
+        spent.await?.map(|(granted, before)| Ok((types::from_json(&granted)?, before))).transpose()
     }
 
     /// Spends a code. It is spent by the first try, good or not: nobody gets a second guess.
-    pub(super) fn redeem(&self, name: &str, client: &str, redirect: Option<&str>, verifier: Option<&str>, now: i64) -> Result<Code, Bad> {
-        let code = {
-            let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some((code, spent)) = codes.get_mut(name) else { return Err(Bad::Refused("the code is not valid")) };
-            if *spent {
-                return Err(Bad::Replayed { session: code.session.clone() });
-            }
-            *spent = true;
-            code.clone()
+    pub(super) async fn redeem(
+        &self,
+        name: &str,
+        client: &str,
+        redirect: Option<&str>,
+        verifier: Option<&str>,
+        now: i64,
+    ) -> Result<Code, Bad> {
+        let code: Code = match self.spend(name).await.map_err(Bad::Store)? {
+            None => return Err(Bad::Refused("the code is not valid")),
+            Some((code, true)) => return Err(Bad::Replayed { session: code.session }),
+            Some((code, false)) => code,
         };
         if now - code.started >= LIFE {
             return Err(Bad::Refused("the code has expired"));
@@ -106,6 +145,7 @@ fn proves(verifier: &str, challenge: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shop::identity::tests::support::store;
 
     const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -113,7 +153,7 @@ mod tests {
 
     fn code(challenge: Option<&str>) -> Code {
         Code {
-            account: Arc::new(Account::new("alice", None, vec![])),
+            account: Account::new("alice", None, vec![]),
             client: "app".into(),
             redirect_uri: URI.into(),
             challenge: challenge.map(String::from),
@@ -124,21 +164,24 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_code_is_good_once_and_for_a_minute() {
-        let codes = Codes::default();
-        let name = codes.issue(code(Some(CHALLENGE)));
-        assert!(codes.redeem(&name, "app", Some(URI), Some(VERIFIER), 1059).is_ok());
-        let again = codes.redeem(&name, "app", Some(URI), Some(VERIFIER), 1059).err();
-        assert_eq!(again, Some(Bad::Replayed { session: "s1".into() }));
-        let late = codes.issue(code(Some(CHALLENGE)));
-        assert_eq!(codes.redeem(&late, "app", Some(URI), Some(VERIFIER), 1060).err(), Some(Bad::Refused("the code has expired")));
-        assert!(codes.redeem("made-up", "app", Some(URI), None, 1000).is_err());
+    #[tokio::test]
+    async fn a_code_is_good_once_and_for_a_minute_in_whichever_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let (codes, other) = (Codes::new(store(&dir)), Codes::new(store(&dir)));
+        let name = codes.issue(code(Some(CHALLENGE))).await.unwrap();
+        assert!(other.redeem(&name, "app", Some(URI), Some(VERIFIER), 1059).await.is_ok());
+        let again = codes.redeem(&name, "app", Some(URI), Some(VERIFIER), 1059).await.err();
+        assert!(matches!(again, Some(Bad::Replayed { session }) if session == "s1"));
+        let late = codes.issue(code(Some(CHALLENGE))).await.unwrap();
+        let late = codes.redeem(&late, "app", Some(URI), Some(VERIFIER), 1060).await.err();
+        assert!(matches!(late, Some(Bad::Refused("the code has expired"))), "{late:?}");
+        assert!(codes.redeem("made-up", "app", Some(URI), None, 1000).await.is_err());
     }
 
-    #[test]
-    fn a_code_is_bound_to_client_redirect_and_verifier() {
-        let codes = Codes::default();
+    #[tokio::test]
+    async fn a_code_is_bound_to_client_redirect_and_verifier() {
+        let dir = tempfile::tempdir().unwrap();
+        let codes = Codes::new(store(&dir));
         let tries = [
             ("other", Some(URI), Some(VERIFIER)),
             ("app", Some("http://127.0.0.1/cc"), Some(VERIFIER)),
@@ -148,21 +191,13 @@ mod tests {
             ("app", Some(URI), Some("short")),
         ];
         for (client, redirect, verifier) in tries {
-            let name = codes.issue(code(Some(CHALLENGE)));
-            assert!(matches!(codes.redeem(&name, client, redirect, verifier, 1001), Err(Bad::Refused(_))), "{client} {redirect:?}");
+            let name = codes.issue(code(Some(CHALLENGE))).await.unwrap();
+            let refused = codes.redeem(&name, client, redirect, verifier, 1001).await;
+            assert!(matches!(refused, Err(Bad::Refused(_))), "{client} {redirect:?}");
         }
-        let plain = codes.issue(code(None));
-        assert!(codes.redeem(&plain, "app", Some(URI), Some(VERIFIER), 1001).is_err(), "a verifier without a challenge");
-        let plain = codes.issue(code(None));
-        assert!(codes.redeem(&plain, "app", Some(URI), None, 1001).is_ok());
-    }
-
-    #[test]
-    fn codes_do_not_pile_up() {
-        let codes = Codes::default();
-        for _ in 0..MOST + 5 {
-            codes.issue(code(None));
-        }
-        assert!(codes.0.lock().unwrap().len() <= MOST);
+        let plain = codes.issue(code(None)).await.unwrap();
+        assert!(codes.redeem(&plain, "app", Some(URI), Some(VERIFIER), 1001).await.is_err(), "a verifier without a challenge");
+        let plain = codes.issue(code(None)).await.unwrap();
+        assert!(codes.redeem(&plain, "app", Some(URI), None, 1001).await.is_ok());
     }
 }

@@ -16,10 +16,10 @@ pub(super) async fn token(issuer: Arc<Issuer>, request: HttpRequest, payload: Pa
     let form = Form::read(&request, payload).await?;
     let client = issuer.clients.authenticate(&request, &form)?;
     let grant = match form.required("grant_type")? {
-        "password" => issuer.by_password(&client, &form),
+        "password" => issuer.by_password(&client, &form).await,
         "client_credentials" => by_client(&client, &form),
-        "refresh_token" => issuer.by_refresh_token(&client, &form),
-        "authorization_code" => issuer.by_code(&client, &form),
+        "refresh_token" => issuer.by_refresh_token(&client, &form).await,
+        "authorization_code" => issuer.by_code(&client, &form).await,
         _ => Err(Refusal::new("unsupported_grant_type", "grants: authorization_code, refresh_token, password, client_credentials")),
     }?;
     Ok(oauth::json(&issuer.mint(grant).await?))
@@ -33,33 +33,40 @@ fn by_client(client: &Client, form: &Form) -> Result<Grant, Refusal> {
 }
 
 impl Issuer {
-    fn by_password(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
+    async fn by_password(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
         if !client.password_grant {
             return Err(Refusal::new("unauthorized_client", "this client may not send passwords; use authorization_code with PKCE"));
         }
         let scope = Scope::parse(form.get("scope"))?;
-        let account = self.check_password(form.required("username")?, form.required("password")?)?;
+        let account = self.check_password(form.required("username")?, form.required("password")?).await?;
         let account = account.ok_or_else(|| Refusal::grant("wrong username or password"))?;
-        let session = self.start(uuid::Uuid::new_v4().to_string(), super::now(), scope);
+        let session = self.start(uuid::Uuid::new_v4().to_string(), super::now(), scope).await?;
         Ok(Grant { account, client: client.id.clone(), scope, session: Some(session), nonce: None })
     }
 
-    fn by_code(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
+    async fn by_code(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
         let (name, redirect, verifier) = (form.required("code")?, form.get("redirect_uri"), form.get("code_verifier"));
-        let code = match self.codes.redeem(name, &client.id, redirect, verifier, super::now()) {
+        let code = match self.codes.redeem(name, &client.id, redirect, verifier, super::now()).await {
             Ok(code) => code,
             Err(Bad::Refused(why)) => return Err(Refusal::grant(why)),
+            Err(Bad::Store(cause)) => return Err(cause.into()),
             Err(Bad::Replayed { session }) => {
                 tracing::warn!(client = client.id, session, "an authorization code came twice: its session is ended");
-                self.sessions.end(&session, super::now())?;
+                self.sessions.end(&session, super::now()).await?;
                 return Err(Refusal::grant("the code was used before; what it granted is withdrawn"));
             }
         };
-        let session = self.start(code.session, code.started, code.scope);
-        Ok(Grant { account: code.account, client: client.id.clone(), scope: code.scope, session: Some(session), nonce: code.nonce })
+        let session = self.start(code.session, code.started, code.scope).await?;
+        Ok(Grant {
+            account: Arc::new(code.account),
+            client: client.id.clone(),
+            scope: code.scope,
+            session: Some(session),
+            nonce: code.nonce,
+        })
     }
 
-    fn by_refresh_token(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
+    async fn by_refresh_token(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
         let bad = || Refusal::grant("the refresh token is not valid");
         let claims = self.read(form.required("refresh_token")?, Kind::Refresh, false).ok_or_else(bad)?;
         if claims.azp != client.id {
@@ -71,15 +78,15 @@ impl Issuer {
             return Err(Refusal::new("invalid_scope", "the refresh token was not granted this scope"));
         }
         let over = || Refusal::grant("the session is over");
-        let account = self.bearer(&claims).ok_or_else(over)?;
+        let account = self.bearer(&claims)?.ok_or_else(over)?;
         let (Some(id), Some(started)) = (claims.sid, claims.auth_time) else { return Err(bad()) };
         let refresh = uuid::Uuid::new_v4().to_string();
-        match self.sessions.rotate(&id, started, &claims.jti, &refresh, super::now()) {
+        match self.sessions.rotate(&id, &claims.jti, &refresh, super::now()).await? {
             Rotated::Yes => {}
             Rotated::Over => return Err(over()),
             Rotated::Replayed => {
                 tracing::warn!(client = client.id, session = id, "a replaced refresh token came again: its session is ended");
-                self.sessions.end(&id, super::now())?;
+                self.sessions.end(&id, super::now()).await?;
                 return Err(Refusal::grant("the refresh token was used before; its session is ended"));
             }
         }
@@ -88,15 +95,18 @@ impl Issuer {
     }
 
     /// Who has this name and password; nobody may guess for long.
-    pub(super) fn check_password(&self, username: &str, password: &str) -> Result<Option<Arc<Account>>, Refusal> {
+    pub(super) async fn check_password(&self, username: &str, password: &str) -> Result<Option<Arc<Account>>, Refusal> {
         let username = username.to_lowercase();
-        let checked = self.limiter.guard(&username, super::now(), || self.users.check(&username, password));
-        checked.map_err(|closed| Refusal::closed(closed.0))
+        let found = self.users.check(&username, password);
+        match self.limiter.count(&username, found.is_some(), super::now()).await? {
+            Ok(()) => Ok(found),
+            Err(closed) => Err(Refusal::closed(closed.0)),
+        }
     }
 
-    fn start(&self, id: String, started: i64, scope: Scope) -> Session {
+    async fn start(&self, id: String, started: i64, scope: Scope) -> Result<Session, Refusal> {
         let refresh = uuid::Uuid::new_v4().to_string();
-        self.sessions.start(&id, &refresh, super::now());
-        Session { id, started, refresh, scope }
+        self.sessions.start(&id, &refresh, super::now()).await?;
+        Ok(Session { id, started, refresh, scope })
     }
 }

@@ -28,16 +28,13 @@ impl Keys {
     /// Reads the key, or makes one at the first start.
     pub(super) fn open(folder: &Folder) -> Result<Self, String> {
         install_crypto();
-        let key = match folder.read(FILE)? {
-            Some(pem) => rsa::RsaPrivateKey::from_pkcs8_pem(&pem)
-                .map_err(|e| format!("identity/{FILE} is not an RSA key in PKCS#8 PEM ({e}); remove it and a new one is made"))?,
-            None => {
-                let key = rsa::RsaPrivateKey::new(&mut rand::rngs::OsRng, BITS).map_err(|e| format!("no key could be made: {e}"))?;
-                let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| format!("the new key could not be written: {e}"))?;
-                folder.write(FILE, &pem)?;
-                key
-            }
-        };
+        let pem = folder.get_or_make(FILE, || {
+            let key = rsa::RsaPrivateKey::new(&mut rand::rngs::OsRng, BITS).map_err(|e| format!("no key could be made: {e}"))?;
+            let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| format!("the new key could not be written: {e}"))?;
+            Ok(pem.to_string())
+        })?;
+        let key = rsa::RsaPrivateKey::from_pkcs8_pem(&pem)
+            .map_err(|e| format!("identity/{FILE} is not an RSA key in PKCS#8 PEM ({e}); remove it and a new one is made"))?;
         if key.size() * 8 < BITS {
             return Err(format!("identity/{FILE} has fewer than {BITS} bits; remove it and a new one is made"));
         }

@@ -4,6 +4,7 @@
 //! without knowing it, and `prompt=none` always ends in `login_required`.
 
 use super::Issuer;
+use super::accounts::Account;
 use super::clients::Client;
 use super::codes::{Code, is_challenge};
 use super::html;
@@ -21,13 +22,13 @@ const CARRIED: [&str; 9] =
 /// `GET auth`
 pub(super) async fn show(issuer: Arc<Issuer>, request: HttpRequest, _: Payload) -> Result<HttpResponse, Refusal> {
     let form = Form::parse(request.query_string()).map_err(Refusal::for_person)?;
-    issuer.authorize(&form, None)
+    issuer.authorize(&form, None).await
 }
 
 /// `POST auth`: an authorization request too, or with `username` what the page sends.
 pub(super) async fn submit(issuer: Arc<Issuer>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
     let form = Form::read(&request, payload).await.map_err(Refusal::for_person)?;
-    issuer.authorize(&form, form.get("username"))
+    issuer.authorize(&form, form.get("username")).await
 }
 
 /// Where the answer goes, once that is known to be a place of the client's.
@@ -39,14 +40,14 @@ struct Back<'a> {
 }
 
 impl Issuer {
-    fn authorize(&self, form: &Form, username: Option<&str>) -> Result<HttpResponse, Refusal> {
+    async fn authorize(&self, form: &Form, username: Option<&str>) -> Result<HttpResponse, Refusal> {
         let back = self.back(form)?;
         let (scope, challenge) = match checked(form, back.client) {
             Ok(checked) => checked,
             Err((error, description)) => return self.answer(&back, &[("error", error), ("error_description", description)]),
         };
         let Some(username) = username else { return Ok(self.page(200, form, &back, form.get("login_hint"), None)) };
-        let account = match self.check_password(username, form.get("password").unwrap_or_default()) {
+        let account = match self.check_password(username, form.get("password").unwrap_or_default()).await {
             Ok(Some(account)) => account,
             Ok(None) => return Ok(self.page(401, form, &back, Some(username), Some("wrong username or password"))),
             Err(Refusal::Client { status, description, .. }) => {
@@ -55,8 +56,8 @@ impl Issuer {
             Err(other) => return Err(other),
         };
         let session = uuid::Uuid::new_v4().to_string();
-        let code = self.codes.issue(Code {
-            account,
+        let code = Code {
+            account: Account::clone(&account),
             client: back.client.id.clone(),
             redirect_uri: back.redirect_uri.into(),
             challenge: challenge.map(String::from),
@@ -64,7 +65,8 @@ impl Issuer {
             nonce: form.get("nonce").map(String::from),
             session: session.clone(),
             started: super::now(),
-        });
+        };
+        let code = self.codes.issue(code).await?;
         self.answer(&back, &[("code", &code), ("session_state", &session)])
     }
 

@@ -12,24 +12,24 @@ use std::sync::Arc;
 /// `GET logout`
 pub(super) async fn visit(issuer: Arc<Issuer>, request: HttpRequest, _: Payload) -> Result<HttpResponse, Refusal> {
     let form = Form::parse(request.query_string()).map_err(Refusal::for_person)?;
-    issuer.leave(&form)
+    issuer.leave(&form).await
 }
 
 /// `POST logout`
 pub(super) async fn submit(issuer: Arc<Issuer>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
     let form = Form::read(&request, payload).await?;
-    let Some(token) = form.get("refresh_token") else { return issuer.leave(&form) };
+    let Some(token) = form.get("refresh_token") else { return issuer.leave(&form).await };
     let client = issuer.clients.authenticate(&request, &form)?;
     // a token that was replaced before, or whose session is over, still names the session to end
     let claims = issuer.read(token, Kind::Refresh, false).filter(|claims| claims.azp == client.id);
     let session = claims.and_then(|claims| claims.sid).ok_or_else(|| Refusal::grant("the refresh token is not valid"))?;
-    issuer.sessions.end(&session, super::now())?;
+    issuer.sessions.end(&session, super::now()).await?;
     Ok(oauth::nothing())
 }
 
 impl Issuer {
     /// Ends the session of the ID token, if there is one, and goes back to where the client registered.
-    fn leave(&self, form: &Form) -> Result<HttpResponse, Refusal> {
+    async fn leave(&self, form: &Form) -> Result<HttpResponse, Refusal> {
         let hint = match form.get("id_token_hint") {
             // the hint may be long past: a person logs out when they like
             Some(token) => {
@@ -50,7 +50,7 @@ impl Issuer {
             }
         }
         if let Some(session) = hint.and_then(|claims| claims.sid) {
-            self.sessions.end(&session, super::now())?;
+            self.sessions.end(&session, super::now()).await?;
         }
         let Some(target) = target else {
             return Ok(oauth::page(200, html::message("Signed out", "you can close this page"), None));

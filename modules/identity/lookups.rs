@@ -58,7 +58,7 @@ pub(super) async fn userinfo(issuer: Arc<Issuer>, request: HttpRequest, _: Paylo
     let (kind, token) = header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(bad)?;
     let claims = Some(token.trim()).filter(|_| kind.eq_ignore_ascii_case("bearer"));
     let claims = claims.and_then(|token| issuer.read(token, Kind::Access, false)).ok_or_else(bad)?;
-    let account = issuer.bearer(&claims).ok_or_else(bad)?;
+    let account = issuer.bearer(&claims)?.ok_or_else(bad)?;
     if !claims.scope().openid {
         return Err(Refusal::bearer(403, "insufficient_scope", "the access token lacks the scope openid"));
     }
@@ -75,19 +75,24 @@ pub(super) async fn introspect(issuer: Arc<Issuer>, request: HttpRequest, payloa
         return Err(Refusal::client());
     }
     let token = form.required("token")?;
-    Ok(oauth::json(&issuer.introspected(token).unwrap_or_else(|| json!({ "active": false }))))
+    Ok(oauth::json(&issuer.introspected(token)?.unwrap_or_else(|| json!({ "active": false }))))
 }
 
 impl Issuer {
-    fn introspected(&self, token: &str) -> Option<Value> {
-        let claims = self.read(token, Kind::Access, false).or_else(|| self.read(token, Kind::Refresh, false))?;
-        let account = self.bearer(&claims)?;
-        let spent = claims.typ == "Refresh" && !self.sessions.is_current(claims.sid.as_deref()?, &claims.jti);
-        let Value::Object(mut answer) = serde_json::to_value(&claims).ok()? else { return None };
-        answer.insert("active".into(), true.into());
-        answer.insert("client_id".into(), claims.azp.into());
-        answer.insert("username".into(), account.username.as_str().into());
-        answer.insert("token_type".into(), claims.typ.into());
-        (!spent).then_some(Value::Object(answer))
+    fn introspected(&self, token: &str) -> Result<Option<Value>, Refusal> {
+        let claims = self.read(token, Kind::Access, false).or_else(|| self.read(token, Kind::Refresh, false));
+        let Some(claims) = claims else { return Ok(None) };
+        let Some(account) = self.bearer(&claims)? else { return Ok(None) };
+        if claims.typ == "Refresh" && !self.sessions.is_current(claims.sid.as_deref().unwrap_or_default(), &claims.jti)? {
+            return Ok(None);
+        }
+        let mut answer = serde_json::to_value(&claims).map_err(|e| e.to_string())?;
+        if let Value::Object(answer) = &mut answer {
+            answer.insert("active".into(), true.into());
+            answer.insert("client_id".into(), claims.azp.into());
+            answer.insert("username".into(), account.username.as_str().into());
+            answer.insert("token_type".into(), claims.typ.into());
+        }
+        Ok(Some(answer))
     }
 }

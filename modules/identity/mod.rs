@@ -5,7 +5,8 @@
 //! It promises tokens that a client made for Keycloak takes as Keycloak's: RS256, `realm_access.roles`,
 //! rotating refresh tokens, codes with PKCE. It depends on no peer, and no peer calls it by contract (they
 //! know an issuer by its URL, as any other), so there is no `api.rs`. What it keeps is in
-//! `{data.dir}/identity`: the key, the service client's secret, and the sessions that are over.
+//! `{data.dir}/identity` (the key and the service client's secret) and in `{data.dir}/identity.db`
+//! (sessions, codes, failed logins), so that several processes on them are one issuer.
 
 mod accounts;
 mod clients;
@@ -30,10 +31,12 @@ use crate::platform::clock;
 use crate::platform::contract::{Access, Endpoint};
 use crate::platform::files;
 use crate::platform::host::{Host, Parts, StartError};
+use crate::platform::store::sqlite::Db;
 use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use rand::RngCore;
 use serde_json::json;
 use std::sync::Arc;
@@ -53,6 +56,7 @@ macro_rules! at {
 /// The realm's name, the one that the Spring system has in Keycloak.
 pub const REALM: &str = realm!();
 
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/identity/sqlite");
 const SECRET_FILE: &str = "service-secret";
 /// Ten years: more is a slip of the finger, and would overflow somewhere.
 const LONGEST: u64 = 315_360_000;
@@ -103,6 +107,7 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
     clients::Clients::new(&settings.client_id, "not known yet", &settings.clients)?;
     let folder = || files::Folder::open(host.settings.data.dir.join("identity"));
     let client_secret = service_secret(settings.client_secret.as_ref(), &folder()?)?;
+    let db = Db::open(&host.settings.data.dir.join("identity.db"), MIGRATIONS)?;
     let issuer = Arc::new(Issuer {
         url: issuer_url(&host.public_url),
         audience: settings.audience.clone(),
@@ -111,9 +116,9 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
         keys: keys::Keys::open(&folder()?)?,
         clients: clients::Clients::new(&settings.client_id, client_secret.expose(), &settings.clients)?,
         users,
-        sessions: sessions::Sessions::open(folder()?, access_seconds.max(refresh_seconds), now())?,
-        codes: codes::Codes::default(),
-        limiter: limiter::Limiter::new(),
+        sessions: sessions::Sessions::new(db.clone(), access_seconds.max(refresh_seconds)),
+        codes: codes::Codes::new(db.clone()),
+        limiter: limiter::Limiter::new(db, client_secret.expose()),
     });
     tracing::info!(issuer = issuer.url, kid = issuer.keys.kid(), "the built-in issuer is for development");
     let mut parts = Parts { endpoints: endpoints(&issuer), ..Parts::default() };
@@ -188,16 +193,11 @@ fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result
     if let Some(secret) = configured {
         return Ok(secret.clone());
     }
-    if let Some(kept) = folder.read(SECRET_FILE)? {
-        let kept = kept.trim();
-        if kept.is_empty() {
-            return Err(format!("identity/{SECRET_FILE} is empty; remove it and a new one is made"));
-        }
-        return Ok(Secret::new(kept));
+    let kept = folder.get_or_make(SECRET_FILE, || Ok(random()))?;
+    match kept.trim() {
+        "" => Err(format!("identity/{SECRET_FILE} is empty; remove it and a new one is made")),
+        kept => Ok(Secret::new(kept)),
     }
-    let made = random();
-    folder.write(SECRET_FILE, &made)?;
-    Ok(Secret::new(made))
 }
 
 /// 256 bits that nobody guesses, fit for a URL.

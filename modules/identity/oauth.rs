@@ -2,6 +2,7 @@
 
 use super::html;
 use crate::platform::problem::Problem;
+use crate::platform::store::StoreError;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -97,6 +98,12 @@ impl Refusal {
                 Ok(response.json(json!({ "error": error, "error_description": description })))
             }
         }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(cause: StoreError) -> Self {
+        Refusal::Ours(Box::new(cause.into()))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Issuer;
 use super::accounts::Account;
 use super::oauth::Refusal;
+use crate::platform::store::StoreError;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, Validation};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ const KNOWN: [&str; 10] =
     ["openid", "profile", "email", "roles", "offline_access", "microprofile-jwt", "web-origins", "acr", "address", "phone"];
 
 /// What a token may be used for: `email profile` always, `openid` where it was asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Scope {
     /// An ID token, and the userinfo endpoint.
     pub(super) openid: bool,
@@ -206,12 +207,12 @@ impl Issuer {
     }
 
     /// Whom a token names, while its session goes on and the settings still have that account and client.
-    pub(super) fn bearer(&self, claims: &Claims) -> Option<Arc<Account>> {
-        let over = claims.sid.as_ref().is_some_and(|sid| self.sessions.is_over(sid, claims.auth_time.unwrap_or_default()));
+    pub(super) fn bearer(&self, claims: &Claims) -> Result<Option<Arc<Account>>, StoreError> {
+        let over = claims.sid.as_ref().map_or(Ok(false), |sid| self.sessions.is_over(sid))?;
         if over || self.clients.get(&claims.azp).is_none() {
-            return None;
+            return Ok(None);
         }
-        self.users.by_subject(&claims.sub).or_else(|| self.clients.by_subject(&claims.sub))
+        Ok(self.users.by_subject(&claims.sub).or_else(|| self.clients.by_subject(&claims.sub)))
     }
 }
 

@@ -48,7 +48,7 @@ mod build {
         let store = store::open(&host.settings)?;
         let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
         let mut parts = Parts { endpoints: api::InventoryClient::endpoints(service.clone()), ..Parts::default() };
-        let (carried, bus) = (store.clone(), host.bus.clone());
+        let (carried, bus) = (store.clone(), host.bus()?);
         parts.worker("inventory-outbox", move |stop| async move { carried.relay(bus, stop).await });
         let expiring = store.clone();
         parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));

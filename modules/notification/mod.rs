@@ -10,10 +10,12 @@
 //!
 //! It does not promise:
 //! - Once, towards the outside. A crash between a mail server's 250, or a webhook's 2xx, and our commit
-//!   sends again. The doubles are alike where it counts, in `Message-ID` and `webhook-id`: receivers
-//!   drop them by that.
+//!   sends again, and so does a process that was paused with a delivery under way. The doubles are alike
+//!   where it counts, in `Message-ID` and `webhook-id`: receivers drop them by that.
 //! - Order. Deliveries run side by side, and one that failed is overtaken, even at the same receiver.
-//! - More than one process a store: two would both send.
+//!
+//! Several processes on one store share the work: one at a time takes events off the bus, each sends the
+//! deliveries that it has claimed, and streams show what any of them wrote.
 //!
 //! A mail server that answers 550, 551 or 553 (no such mailbox) and a webhook that answers 410 (Gone)
 //! make a dead letter at once. Two webhooks may not differ in credentials or query alone: deliveries know

@@ -55,7 +55,7 @@ mod build {
         let path = Arc::new(placing::OrderPath { store, product, inventory, outcomes, patience });
         let service: Arc<dyn api::OrderApi> = Arc::new(service::OrderService::new(path.clone(), settings.max_lines));
         let mut parts = Parts { endpoints: api::OrderClient::endpoints(service.clone()), ..Parts::default() };
-        let (carried, bus) = (path.store.clone(), host.bus.clone());
+        let (carried, bus) = (path.store.clone(), host.bus()?);
         parts.worker("order-outbox", move |stop| async move { carried.relay(bus, stop).await });
         let (recovering, hours) = (path.clone(), settings.idempotency_hours);
         parts.worker("order-recovery", move |stop| recovery::run(recovering, hours, stop));

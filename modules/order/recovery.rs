@@ -4,7 +4,7 @@
 use super::placing::OrderPath;
 use super::store::Settle;
 use crate::platform::cx::Cx;
-use crate::platform::store::{GATHER, POLL, StoreError};
+use crate::platform::store::{GATHER, Held, POLL, StoreError, Turn};
 use crate::shop::inventory::api::SettleInput;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,15 +45,19 @@ async fn recover(path: &OrderPath) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Commits and releases reservations as decided, until told to stop; then once more.
+/// Commits and releases reservations as decided, until told to stop; then once more. Settling twice changes
+/// nothing, but under load it would be all of inventory's work again for each further process of ours: one
+/// at a time does it. (Recovery needs no such lease: each order has its own.)
 pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
+    let mut lease = path.store.lease("settlement");
     loop {
         let committed = path.store.committed();
-        let (pause, well) = match settle_some(&path).await {
-            Ok(0) if stop.is_cancelled() => return,
-            Ok(0) => (POLL, true),
-            Ok(_) => continue,
-            Err(_) if stop.is_cancelled() => return,
+        let (pause, ours) = match settle_some(&path, lease.as_mut()).await {
+            Ok(Settled::Some) => continue,
+            Ok(_) if stop.is_cancelled() => break,
+            Ok(Settled::All) => (POLL, true),
+            Ok(Settled::ByAnother) => (POLL, false),
+            Err(_) if stop.is_cancelled() => break,
             Err(cause) => {
                 tracing::warn!(cause, "reservations not settled; will try again");
                 (Duration::from_secs(1), false)
@@ -61,17 +65,30 @@ pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
         };
         tokio::select! {
             // while inventory is away, more orders are no reason to ask it more often
-            () = async { committed.await; tokio::time::sleep(GATHER).await }, if well => {}
+            () = async { committed.await; tokio::time::sleep(GATHER).await }, if ours => {}
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
     }
+    lease.release().await;
 }
 
-async fn settle_some(path: &OrderPath) -> Result<usize, String> {
+/// What a look at the notes came to.
+enum Settled {
+    All,
+    Some,
+    ByAnother,
+}
+
+async fn settle_some(path: &OrderPath, lease: &mut dyn Turn) -> Result<Settled, String> {
     let open = path.store.unsettled().await.map_err(|e| e.to_string())?;
     if open.is_empty() {
-        return Ok(0);
+        return Ok(Settled::All);
+    }
+    match lease.hold().await.map_err(|e| e.to_string())? {
+        Held::Still => {}
+        Held::Anew => return Ok(Settled::Some),
+        Held::Elsewhere => return Ok(Settled::ByAnother),
     }
     let with = |wanted: Settle| open.iter().filter(|(_, settle)| *settle == wanted).map(|(number, _)| *number).collect();
     let input = SettleInput { commit: with(Settle::Commit), release: with(Settle::Release) };
@@ -80,5 +97,5 @@ async fn settle_some(path: &OrderPath) -> Result<usize, String> {
     let done: Vec<_> = open.into_iter().filter(|(number, _)| settled.contains(number)).collect();
     let count = done.len();
     path.store.settled(done).await.map_err(|e| e.to_string())?;
-    if count == 0 { Err("inventory settled none of them".into()) } else { Ok(count) }
+    if count == 0 { Err("inventory settled none of them".into()) } else { Ok(Settled::Some) }
 }

@@ -34,7 +34,7 @@ mod build {
         };
         let service: Arc<dyn api::ProductApi> = Arc::new(service::ProductService::new(store.clone()));
         let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
-        let (db, bus) = (store.db().clone(), host.bus.clone());
+        let (db, bus) = (store.db().clone(), host.bus()?);
         parts.worker("product-outbox", move |stop| outbox::relay(db, bus, stop));
         let db = store.db().clone();
         parts.check("productStore", move || {

@@ -84,20 +84,19 @@ fn delta(registry: &Registry, request: &HttpRequest) -> Answer {
 
 fn application(registry: &Registry, request: &HttpRequest) -> Answer {
     let name = app(request)?;
-    let found = registry.leases().applications(|instance| instance.app == name).application.pop();
-    let found: Application = found.ok_or_else(|| Problem::new(404, format!("there is no application {name}")))?;
-    body::answer(request, "application", &found)
+    let found: Option<Application> = registry.leases().applications(|instance| instance.app == name).application.pop();
+    found.map_or_else(absent, |found| body::answer(request, "application", &found))
 }
 
 fn instance(registry: &Registry, request: &HttpRequest) -> Answer {
     let found = registry.leases().get(&app(request)?, &part(request, "id")?);
-    body::answer(request, "instance", &*found.ok_or_else(unknown)?)
+    found.map_or_else(absent, |found| body::answer(request, "instance", &*found))
 }
 
 fn by_id(registry: &Registry, request: &HttpRequest) -> Answer {
     let id = part(request, "id")?;
     let found = registry.leases().entries().find(|entry| entry.instance.instance_id == id).map(|entry| entry.instance.clone());
-    body::answer(request, "instance", &*found.ok_or_else(unknown)?)
+    found.map_or_else(absent, |found| body::answer(request, "instance", &*found))
 }
 
 fn by_address(registry: &Registry, request: &HttpRequest, of: fn(&Instance) -> &Option<String>) -> Answer {
@@ -105,7 +104,7 @@ fn by_address(registry: &Registry, request: &HttpRequest, of: fn(&Instance) -> &
     let has = |instance: &Instance| of(instance).iter().flat_map(|all| all.split(',')).any(|vip| vip.trim().eq_ignore_ascii_case(&wanted));
     let found = registry.leases().applications(has);
     if found.application.is_empty() {
-        return Err(Problem::new(404, format!("there is no instance at {wanted}")));
+        return absent();
     }
     body::applications(request, &found)
 }
@@ -143,7 +142,7 @@ async fn renew(registry: Arc<Registry>, request: HttpRequest, _: Payload) -> Ans
     match registry.renew(&app(&request)?, &part(&request, "id")?, dirty(&request)?, over, replica(&request)) {
         Renewed::Yes => Ok(HttpResponse::Ok().finish()),
         Renewed::Ours(ours) => body::answer(&request, "instance", &ours),
-        Renewed::No => Err(Problem::new(404, "register again")),
+        Renewed::No => absent(),
     }
 }
 
@@ -175,11 +174,13 @@ async fn batch(registry: Arc<Registry>, request: HttpRequest, payload: Payload) 
 }
 
 fn found(there: bool) -> Answer {
-    if there { Ok(HttpResponse::Ok().finish()) } else { Err(unknown()) }
+    if there { Ok(HttpResponse::Ok().finish()) } else { absent() }
 }
 
-fn unknown() -> Problem {
-    Problem::new(404, "there is no such instance")
+/// No such instance. Without a body, as Eureka says it: Spring's client takes any body of an answer to
+/// its renewal for an instance, fails over what is none, and so would never register again.
+fn absent() -> Answer {
+    Ok(HttpResponse::NotFound().finish())
 }
 
 fn app(request: &HttpRequest) -> Result<String, Problem> {

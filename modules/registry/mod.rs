@@ -81,11 +81,12 @@ impl Registry {
             self_preservation: settings.self_preservation,
             threshold: settings.renewal_threshold,
         };
+        let (access, password) = access::Access::new(settings, data)?;
         let mut peers = Vec::new();
         for url in settings.peers.iter().flat_map(|urls| urls.expose().split(',')).filter(|url| !url.trim().is_empty()) {
-            peers.push(Arc::new(Peer::new(Servers::parse(url).map_err(|cause| format!("registry.peers: {cause}"))?)));
+            let servers = Servers::parse(url).map_err(|cause| format!("registry.peers: {cause}"))?;
+            peers.push(Arc::new(Peer::new(servers.or_as(&settings.user, &password))));
         }
-        let access = access::Access::new(settings, data)?;
         Ok(Self { leases: Mutex::new(Leases::new(rules)), started: clock(), clock, access, peers, body_limit })
     }
 

@@ -1,4 +1,4 @@
-//! What can be set of the modules at the shop's edges: the issuer, the registry, the gateway.
+//! What can be set of the modules at the shop's edges: the issuer, the registry, the gateway, config servers.
 
 use super::settings::Secret;
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,13 @@ use std::path::PathBuf;
 pub struct Identity {
     /// Issuer of access tokens, e.g. a Keycloak realm's URL; none means the built-in one.
     pub issuer: Option<String>,
+    /// Where services reach the issuer for keys and tokens, where that is not its URL: the same in the place
+    /// of `issuer`, several by comma of which each can stand in for the others.
+    pub backchannel: Option<String>,
     /// What tokens must name in `aud`.
     pub audience: String,
+    /// Clients whose tokens are taken (`azp`), beside our own; none means every client whose tokens name the audience.
+    pub authorized_parties: Vec<String>,
     /// Our own client, for calls between services.
     pub client_id: String,
     /// Its secret; with the built-in issuer one is made at first start.
@@ -32,7 +37,9 @@ impl Default for Identity {
     fn default() -> Self {
         Self {
             issuer: None,
+            backchannel: None,
             audience: "tradepost".into(),
+            authorized_parties: Vec::new(),
             client_id: "tradepost-service".into(),
             client_secret: None,
             force: false,
@@ -108,7 +115,8 @@ pub struct Registry {
     /// Registry module: part of the expected renewals at or below which too many are missing; and the
     /// part of all instances that stays through one sweep.
     pub renewal_threshold: f64,
-    /// Registry module: other registries that hear what this one hears, in the form of `registry.url`.
+    /// Registry module: other registries that hear what this one hears, in the form of `registry.url`;
+    /// without credentials there, our own are sent.
     pub peers: Option<Secret>,
 }
 
@@ -176,6 +184,71 @@ impl Default for Gateway {
             rate: 0,
             burst: 0,
             http2: true,
+        }
+    }
+}
+
+/// `config.*`: the config server that gives this process its settings, ours or Spring's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConfigClient {
+    /// Its address, e.g. `http://user:password@127.0.0.1:8888`; several by comma. None: no config server is asked.
+    pub server: Option<Secret>,
+    /// Whose settings to ask for; by default the module's application, such as `order-service`, and
+    /// `tradepost` where several modules run here.
+    pub name: Option<String>,
+    /// Profiles, by comma; the last one wins.
+    pub profile: String,
+    /// Label: a branch, a tag or a commit; none means the server's default.
+    pub label: Option<String>,
+    /// Refuse to start without it; else start with what else there is, and say so.
+    pub fail_fast: bool,
+    /// How long a config server that is away is waited for, in seconds.
+    pub retry_seconds: u64,
+}
+
+impl Default for ConfigClient {
+    fn default() -> Self {
+        Self { server: None, name: None, profile: "default".into(), label: None, fail_fast: true, retry_seconds: 10 }
+    }
+}
+
+/// `config_server.*`: what the config-server module hands out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConfigServer {
+    /// Folder of settings files; by default `./config`, where it is there.
+    pub folder: Option<PathBuf>,
+    /// Git repository instead of a folder: a path, or an address, with `user:password@` where it asks for them.
+    pub git: Option<Secret>,
+    /// Branch, tag or commit for clients that name none; where there is no `main`, `master` stands in.
+    pub label: String,
+    /// Folders within that are looked into, too; `{application}`, `{profile}` and `{label}` are filled in.
+    pub search_paths: Vec<String>,
+    /// A repository elsewhere is fetched when its copy is older, in seconds.
+    pub refresh_seconds: u64,
+    /// User of its clients.
+    pub user: String,
+    /// Their password; without one, that of the first start, in `{data.dir}/config-server/password`.
+    pub password: Option<Secret>,
+    /// Key for `{cipher}` values: what Spring's server has as `encrypt.key`. Needs the feature `config-cipher`.
+    pub encrypt_key: Option<Secret>,
+    /// Its salt in hexadecimal: Spring's `encrypt.salt`.
+    pub encrypt_salt: String,
+}
+
+impl Default for ConfigServer {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            git: None,
+            label: "main".into(),
+            search_paths: Vec::new(),
+            refresh_seconds: 5,
+            user: "tradepost".into(),
+            password: None,
+            encrypt_key: None,
+            encrypt_salt: "deadbeef".into(),
         }
     }
 }

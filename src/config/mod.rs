@@ -1,18 +1,22 @@
-//! Typed settings, one struct a concern, in layers: defaults here, then `tradepost.toml`, then
-//! `TRADEPOST__SECTION__KEY`, then flags. The highest layer that names a key wins.
+//! Typed settings, one struct a concern, in layers: defaults here, then `tradepost.toml`, then a config
+//! server, then `TRADEPOST__SECTION__KEY`, then flags. The highest layer that names a key wins.
 //!
 //! A key that does not exist or a value that does not fit stops the start, with the key, the layer
 //! it came from and what was expected.
 
 mod edges;
+pub mod placeholders;
+mod remote;
 mod settings;
 
 pub use edges::*;
 pub use settings::*;
 
+use crate::modules::Module;
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
 
 /// Settings with where each key came from, for the settings page.
 #[derive(Debug, Clone)]
@@ -21,6 +25,42 @@ pub struct Loaded {
     pub settings: Settings,
     /// Key to layer, for every key that a layer above the defaults names.
     pub origins: BTreeMap<String, String>,
+    /// A mark of each value: values may be secrets, and a change must be seen nevertheless.
+    marks: BTreeMap<String, u64>,
+    layers: Option<(Option<PathBuf>, Flags)>,
+}
+
+impl From<Settings> for Loaded {
+    /// Settings from no layer at all, which cannot be read again.
+    fn from(settings: Settings) -> Self {
+        Self { settings, origins: BTreeMap::new(), marks: BTreeMap::new(), layers: None }
+    }
+}
+
+impl Loaded {
+    /// Reads the same layers as they are now.
+    pub fn again(&self) -> Result<Self, String> {
+        let (file, flags) = self.layers.as_ref().ok_or("these settings came from no file")?;
+        load(file.as_deref(), flags)
+    }
+
+    /// Keys whose value is another one there.
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        let keys: BTreeSet<&String> = self.marks.keys().chain(other.marks.keys()).collect();
+        keys.into_iter().filter(|key| self.marks.get(*key) != other.marks.get(*key)).cloned().collect()
+    }
+
+    /// Takes note that this key's value is the other one's from now on.
+    pub fn adopt(&mut self, key: &str, other: &Self) {
+        fn copy<V: Clone>(to: &mut BTreeMap<String, V>, key: &str, from: &BTreeMap<String, V>) {
+            match from.get(key) {
+                Some(value) => to.insert(key.to_string(), value.clone()),
+                None => to.remove(key),
+            };
+        }
+        copy(&mut self.marks, key, &other.marks);
+        copy(&mut self.origins, key, &other.origins);
+    }
 }
 
 /// What flags set, by key; the highest layer.
@@ -31,47 +71,94 @@ pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, String> {
     load_with(file, flags, None)
 }
 
+/// Settings that a comma makes a list of, where they come as one text.
+const LISTS: [&str; 4] = ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies"];
+
 fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<Loaded, String> {
     let source = match file {
         Some(path) => File::from(path).format(FileFormat::Toml).required(true),
         None => File::new("tradepost.toml", FileFormat::Toml).required(false),
     };
-    let mut environment =
-        Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").try_parsing(true).source(environment);
-    for list in ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies"] {
-        environment = environment.list_separator(",").with_list_parse_key(list);
+    let mut variables = Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").try_parsing(true).source(environment);
+    for list in LISTS {
+        variables = variables.list_separator(",").with_list_parse_key(list);
     }
-    let above = Config::builder().add_source(source).add_source(environment);
-    let mut above = above.build().map_err(explain)?;
+    let below = Config::builder().add_source(source).build().map_err(explain)?;
+    let above = flagged(Config::builder().add_source(variables).build().map_err(explain)?, flags)?;
+    let mut loaded = merge(&[&below, &above])?;
+    if let Some(remote) = remote::layer(&loaded.settings)? {
+        loaded = merge(&[&below, &remote, &above])?;
+    }
+    for (key, _) in flags {
+        loaded.origins.insert((*key).to_string(), "the command line".into());
+    }
+    loaded.layers = Some((file.map(Path::to_path_buf), flags.clone()));
+    Ok(loaded)
+}
+
+fn flagged(environment: Config, flags: &Flags) -> Result<Config, String> {
+    let mut builder = Config::builder().add_source(environment);
+    for (key, value) in flags {
+        let value: Value = match *key {
+            "server.modules" => value.split(',').map(|m| m.trim().to_string()).filter(|m| !m.is_empty()).collect::<Vec<_>>().into(),
+            _ => value.as_str().into(),
+        };
+        builder = builder.set_override(key, value).map_err(explain)?;
+    }
+    builder.build().map_err(explain)
+}
+
+/// The layers, the weakest first, on the defaults.
+fn merge(layers: &[&Config]) -> Result<Loaded, String> {
+    let mut above = Config::builder();
+    for layer in layers {
+        above = above.add_source((*layer).clone());
+    }
+    let above = above.build().map_err(explain)?;
     let mut origins = BTreeMap::new();
     flatten("", &above.cache, &mut |key, value| {
         origins.insert(key.to_string(), value.origin().unwrap_or("the environment").to_string());
     });
     let known = known_keys()?;
     if let Some((key, origin)) = origins.iter().find(|(key, _)| !is_known(key, &known)) {
-        let near = closest(key, &known).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
-        return Err(format!("unknown setting `{key}` in {origin}{near}"));
-    }
-    if !flags.is_empty() {
-        let mut builder = Config::builder().add_source(above);
-        for (key, value) in flags {
-            let value: Value = match *key {
-                "server.modules" => value.split(',').map(|m| m.trim().to_string()).filter(|m| !m.is_empty()).collect::<Vec<_>>().into(),
-                _ => value.as_str().into(),
-            };
-            builder = builder.set_override(key, value).map_err(explain)?;
-            origins.insert((*key).to_string(), "the command line".into());
-        }
-        above = builder.build().map_err(explain)?;
+        return Err(unknown(key, origin, &known));
     }
     let defaults = Config::try_from(&Settings::default()).map_err(explain)?;
     let all = Config::builder().add_source(defaults).add_source(above).build().map_err(explain)?;
-    let settings = all.try_deserialize().map_err(explain)?;
-    Ok(Loaded { settings, origins })
+    let mut marks = BTreeMap::new();
+    flatten("", &all.cache, &mut |key, value| {
+        marks.insert(key.to_string(), mark(value));
+    });
+    let mut settings: Settings = all.try_deserialize().map_err(explain)?;
+    if !origins.contains_key("server.port")
+        && let Some(port) = alone(&settings.server.modules).and_then(Module::port)
+    {
+        settings.server.port = port;
+        origins.insert("server.port".into(), format!("the default of {}", settings.server.modules.join(",")));
+    }
+    Ok(Loaded { settings, origins, marks, layers: None })
+}
+
+/// The same for `7` and `"7"`: layers spell values in their own ways.
+fn mark(value: &Value) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    value.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The module that has a process to itself, where one has.
+fn alone(wanted: &[String]) -> Option<Module> {
+    let mut here = Module::ALL.into_iter().filter(|m| if wanted.is_empty() { m.compiled() } else { wanted.iter().any(|w| w == m.name()) });
+    here.next().filter(|_| here.next().is_none())
 }
 
 fn explain(error: ConfigError) -> String {
     format!("settings: {error}")
+}
+
+fn unknown(key: &str, origin: &str, known: &BTreeSet<String>) -> String {
+    let near = closest(key, known).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
+    format!("unknown setting `{key}` in {origin}{near}")
 }
 
 /// Every key there is: those of the defaults, written out in full.
@@ -98,7 +185,7 @@ pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&s
 }
 
 fn is_known(key: &str, known: &BTreeSet<String>) -> bool {
-    let is_module = |name: &str| crate::modules::Module::by_name(name).is_some();
+    let is_module = |name: &str| Module::by_name(name).is_some();
     // what can be set for one peer is what can be set for all
     let is_override =
         |key: &str| key.split_once('.').is_some_and(|(module, k)| is_module(module) && known.contains(&format!("resilience.{k}")));
@@ -215,6 +302,19 @@ mod tests {
         std::fs::write(&file, "[order]\nlease_seconds = \"soon\"\n").unwrap();
         let wrong = load_with(Some(&file), &vec![], env(&[])).unwrap_err();
         assert!(wrong.contains("lease_seconds") && wrong.contains("t.toml"), "{wrong}");
+    }
+
+    #[test]
+    fn a_registry_of_its_own_is_where_its_clients_look_for_it() {
+        let port = |pairs: &[(&str, &str)]| load_with(None, &vec![], env(pairs)).unwrap().settings.server.port;
+        assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", "registry")]), 8761);
+        assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", "registry"), ("TRADEPOST__SERVER__PORT", "5294")]), 5294);
+        for others in ["gateway", "order", "registry,gateway"] {
+            assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", others)]), 5294, "{others}");
+        }
+        let loaded = load_with(None, &vec![("server.modules", "registry".into())], env(&[])).unwrap();
+        assert_eq!((loaded.settings.server.port, loaded.origins["server.port"].as_str()), (8761, "the default of registry"));
+        assert_eq!(load_with(None, &vec![], env(&[])).unwrap().settings.server.port, 5294);
     }
 
     /// The example file: every key there is, each with its default.

@@ -1,6 +1,6 @@
 //! What can be set: one struct a concern, with its defaults.
 
-use super::edges::{Gateway, Identity, Registry};
+use super::edges::{ConfigClient, ConfigServer, Gateway, Identity, Registry};
 use crate::platform::resilience::Resilience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -68,7 +68,8 @@ pub enum PeerMode {
 pub struct Server {
     /// Address to listen on.
     pub host: String,
-    /// Port to listen on; 0 takes any free one and prints it.
+    /// Port to listen on; 0 takes any free one and prints it. A registry with a process to itself listens
+    /// on 8761 where nothing is set.
     pub port: u16,
     /// How clients reach us, where that differs from `http://host:port`.
     pub public_url: Option<String>,
@@ -304,6 +305,8 @@ pub struct Settings {
     pub identity: Identity,
     pub registry: Registry,
     pub gateway: Gateway,
+    pub config: ConfigClient,
+    pub config_server: ConfigServer,
     pub log: Log,
     pub resilience: Resilience,
     /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.

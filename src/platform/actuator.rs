@@ -3,11 +3,11 @@
 //! Health and info are public, metrics are served by actix-web-prom's middleware; settings, log levels
 //! and dead letters are for administrators.
 
-use crate::config::{self, Loaded};
 use crate::platform::bus::Bus;
 use crate::platform::contract::{Access, Endpoint};
 use crate::platform::host::Check;
 use crate::platform::problem::Problem;
+use crate::platform::refresh::InForce;
 use crate::platform::telemetry;
 use crate::platform::web::read_body;
 use actix_web::http::{Method, StatusCode};
@@ -20,16 +20,16 @@ use tracing_subscriber::filter::LevelFilter;
 /// Everything the actuator shows.
 pub struct Actuator {
     /// Settings and where they came from.
-    pub loaded: Loaded,
+    pub settings: InForce,
     /// Names of the modules that run here.
     pub modules: Vec<&'static str>,
     /// Health of each part.
     pub checks: Vec<(&'static str, Check)>,
-    /// For dead letters.
-    pub bus: Arc<dyn Bus>,
+    /// For dead letters; none where no module of this process has events.
+    pub bus: Option<Arc<dyn Bus>>,
 }
 
-const LINKS: [&str; 8] = ["health", "info", "prometheus", "env", "loggers", "deadletters", "circuitbreakers", "health/liveness"];
+const LINKS: [&str; 9] = ["health", "info", "prometheus", "env", "refresh", "loggers", "deadletters", "circuitbreakers", "health/liveness"];
 /// A check that does not answer counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_BODY: usize = 4096;
@@ -52,36 +52,51 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
             set_logger(request.match_info().get("name").unwrap_or_default(), &body)
         },
     );
-    let bus = actuator.bus.clone();
-    let replay =
-        Endpoint::raw("actuator", "replay", Method::POST, "/actuator/deadletters/{id}/replay", Access::Admin, move |_, request, _| {
-            let bus = bus.clone();
-            async move { replay(bus.as_ref(), &request).await }
-        });
-    vec![
-        get("links", "/actuator", Access::Public, |_, request| Box::pin(async move { links(&request) })),
+    let refreshed = actuator.clone();
+    let refresh = Endpoint::raw("actuator", "refresh", Method::POST, "/actuator/refresh", Access::Admin, move |_, _, _| {
+        let actuator = refreshed.clone();
+        async move { actuator.settings.refresh().await }
+    });
+    let mut endpoints = vec![
+        get("links", "/actuator", Access::Public, |a, request| Box::pin(async move { links(&a, &request) })),
         get("health", "/actuator/health", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
         get("readiness", "/actuator/health/readiness", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
         get("liveness", "/actuator/health/liveness", Access::Public, |_, _| {
             Box::pin(async { Ok(HttpResponse::Ok().json(json!({ "status": "UP" }))) })
         }),
         get("info", "/actuator/info", Access::Public, |a, _| Box::pin(async move { Ok(info(&a)) })),
-        get("env", "/actuator/env", Access::Admin, |a, _| Box::pin(async move { env(&a) })),
+        get("env", "/actuator/env", Access::Admin, |a, _| Box::pin(async move { Ok(a.settings.show().await) })),
         get("loggers", "/actuator/loggers", Access::Admin, |_, _| Box::pin(async { Ok(loggers_all()) })),
         get("logger", "/actuator/loggers/{name}", Access::Admin, |_, request| Box::pin(async move { Ok(logger(&request)) })),
-        get("deadletters", "/actuator/deadletters", Access::Admin, |a, _| Box::pin(async move { dead_letters(&a).await })),
         loggers,
-        replay,
-    ]
+        refresh,
+    ];
+    endpoints.extend(actuator.bus.as_ref().into_iter().flat_map(letters));
+    endpoints
+}
+
+/// Dead letters, where there is a bus.
+fn letters(bus: &Arc<dyn Bus>) -> [Endpoint; 2] {
+    let (listed, replayed) = (bus.clone(), bus.clone());
+    let list = Endpoint::raw("actuator", "deadletters", Method::GET, "/actuator/deadletters", Access::Admin, move |_, _, _| {
+        let bus = listed.clone();
+        async move { dead_letters(bus.as_ref()).await }
+    });
+    let path = "/actuator/deadletters/{id}/replay";
+    let replay = Endpoint::raw("actuator", "replay", Method::POST, path, Access::Admin, move |_, request, _| {
+        let bus = replayed.clone();
+        async move { replay(bus.as_ref(), &request).await }
+    });
+    [list, replay]
 }
 
 type Answer = futures_util::future::LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
 
-fn links(request: &HttpRequest) -> Result<HttpResponse, Problem> {
+fn links(actuator: &Actuator, request: &HttpRequest) -> Result<HttpResponse, Problem> {
     let info = request.connection_info();
     let base = format!("{}://{}/actuator", info.scheme(), info.host());
     let mut links = Map::from_iter([("self".to_string(), json!({ "href": base, "templated": false }))]);
-    for name in LINKS {
+    for name in LINKS.into_iter().filter(|name| *name != "deadletters" || actuator.bus.is_some()) {
         links.insert(name.replace('/', "-"), json!({ "href": format!("{base}/{name}"), "templated": false }));
     }
     Ok(HttpResponse::Ok().json(json!({ "_links": links })))
@@ -111,18 +126,6 @@ fn info(actuator: &Actuator) -> HttpResponse {
         "build": { "artifact": "tradepost", "name": "tradepost", "version": env!("CARGO_PKG_VERSION") },
         "modules": actuator.modules,
     }))
-}
-
-fn env(actuator: &Actuator) -> Result<HttpResponse, Problem> {
-    let values = serde_json::to_value(&actuator.loaded.settings).map_err(Problem::internal)?;
-    let mut properties = Map::new();
-    config::leaves("", &values, &mut |key, value| {
-        let origin = actuator.loaded.origins.get(key).map_or("defaults", String::as_str);
-        properties.insert(key.to_string(), json!({ "value": value, "origin": origin }));
-    });
-    let profile = values.pointer("/server/profile").cloned().unwrap_or_default();
-    Ok(HttpResponse::Ok()
-        .json(json!({ "activeProfiles": [profile], "propertySources": [{ "name": "tradepost", "properties": properties }] })))
 }
 
 fn level_name(level: LevelFilter) -> String {
@@ -160,8 +163,8 @@ fn set_logger(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn dead_letters(actuator: &Actuator) -> Result<HttpResponse, Problem> {
-    let letters = actuator.bus.dead_letters(1000).await?;
+async fn dead_letters(bus: &dyn Bus) -> Result<HttpResponse, Problem> {
+    let letters = bus.dead_letters(1000).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(serde_json::to_vec(&letters).map_err(Problem::internal)?))
 }
 

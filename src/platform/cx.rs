@@ -4,6 +4,7 @@
 //! generated client writes it into headers and the edge reads it back.
 
 use crate::platform::problem::Problem;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,17 @@ impl Cx {
     }
 }
 
+/// A number for ids that must differ and need not be secret: SplitMix64, with a start of its own in each
+/// thread. The system's random numbers would cost a call of it for each.
+fn random() -> u64 {
+    thread_local!(static STATE: Cell<u64> = Cell::new(uuid::Uuid::new_v4().as_u64_pair().0));
+    let state = STATE.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+    STATE.set(state);
+    let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)).max(1)
+}
+
 /// Ids of W3C Trace Context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
@@ -100,12 +112,12 @@ pub struct Trace {
 impl Trace {
     /// A new trace with random ids.
     pub fn start() -> Self {
-        Self { trace_id: uuid::Uuid::new_v4().as_u128(), span_id: Self::random_span() }
+        Self { trace_id: u128::from(random()) << 64 | u128::from(random()), span_id: random() }
     }
 
     /// The next step of the same trace.
     pub fn child(self) -> Self {
-        Self { span_id: Self::random_span(), ..self }
+        Self { span_id: random(), ..self }
     }
 
     /// Reads `traceparent`; anything malformed starts a new trace, as the standard asks.
@@ -132,10 +144,6 @@ impl Trace {
     /// 32 hex digits, as logs and error bodies show it.
     pub fn id(self) -> String {
         format!("{:032x}", self.trace_id)
-    }
-
-    fn random_span() -> u64 {
-        (uuid::Uuid::new_v4().as_u128() as u64).max(1)
     }
 }
 

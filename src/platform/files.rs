@@ -41,21 +41,28 @@ impl Folder {
         }
     }
 
-    /// Puts a file there whole or not at all: written beside, then renamed.
-    pub fn write(&self, name: &str, text: &str) -> Result<(), String> {
-        let path = self.0.join(name);
+    /// A file's text; where there is no such file, `make`'s, kept from now on. Processes that come at the
+    /// same time get the same: the first to put its own there wins, whole or not at all.
+    pub fn get_or_make(&self, name: &str, make: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+        if let Some(kept) = self.read(name)? {
+            return Ok(kept);
+        }
+        let (path, text) = (self.0.join(name), make()?);
         let beside = self.0.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
         let written = create(&beside)
             .and_then(|mut file| {
                 file.write_all(text.as_bytes())?;
                 file.sync_all()
             })
-            .and_then(|()| fs::rename(&beside, &path));
-        written.map_err(|e| {
-            // what cannot be removed either is in nobody's way: its name is never used again
-            let _ = fs::remove_file(&beside);
-            format!("{}: {e}", path.display())
-        })
+            // unlike renaming, linking takes nobody's place
+            .and_then(|()| fs::hard_link(&beside, &path));
+        // what cannot be removed is in nobody's way: its name is never used again
+        let _ = fs::remove_file(&beside);
+        match written {
+            Ok(()) => Ok(text),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => self.read(name)?.ok_or_else(|| format!("{}: {e}", path.display())),
+            Err(e) => Err(format!("{}: {e}", path.display())),
+        }
     }
 }
 
@@ -84,4 +91,26 @@ fn keep_out(path: &Path, others: u32, what: &str, wanted: &str) -> Result<(), St
 #[cfg(not(unix))]
 fn keep_out(_: &Path, _: u32, _: &str, _: &str) -> Result<(), String> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_make_at_once_is_one_for_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets");
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let one = |n: usize| {
+                let path = path.clone();
+                move || Folder::open(path)?.get_or_make("key", || Ok(format!("made by {n}")))
+            };
+            let all: Vec<_> = (0..8).map(|n| scope.spawn(one(n))).collect();
+            all.into_iter().map(|one| one.join().unwrap().unwrap()).collect()
+        });
+        let kept = Folder::open(path.clone()).unwrap().read("key").unwrap().unwrap();
+        assert!(made.iter().all(|text| *text == kept), "{made:?}");
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "nothing is left beside it");
+    }
 }

@@ -16,8 +16,8 @@ pub struct Host {
     pub settings: Arc<Settings>,
     /// How clients reach this process.
     pub public_url: String,
-    /// Where events go.
-    pub bus: Arc<dyn Bus>,
+    /// Where events go; none where no module of this process has any.
+    pub bus: Option<Arc<dyn Bus>>,
     /// Where metrics are kept.
     pub metrics: prometheus::Registry,
     /// Cancelled when the process begins to stop, before it waits for requests under way: streams
@@ -25,11 +25,30 @@ pub struct Host {
     pub draining: CancellationToken,
 }
 
+impl Host {
+    /// The bus, for a module that cannot do without.
+    pub fn bus(&self) -> Result<Arc<dyn Bus>, StartError> {
+        self.bus.clone().ok_or_else(|| StartError("this process has no bus: none of its modules is known to have events".into()))
+    }
+}
+
 /// Runs beside the requests until the token is cancelled, then finishes soon.
 pub type Worker = Box<dyn FnOnce(CancellationToken) -> LocalBoxFuture<'static, ()>>;
 
 /// Answers whether a part is well, with details either way.
 pub type Check = Arc<dyn Fn() -> LocalBoxFuture<'static, Result<Value, String>> + Send + Sync>;
+
+/// Takes settings up, or says what is wrong with them.
+pub type Apply = Arc<dyn Fn(&Settings) -> Result<(), String> + Send + Sync>;
+
+/// Settings that may change while the process runs.
+#[derive(Clone)]
+pub struct Changeable {
+    /// Their keys.
+    pub keys: &'static [&'static str],
+    /// Takes the new settings up; where they are not good, all stays as it was.
+    pub apply: Apply,
+}
 
 /// What a built module adds to its process.
 #[derive(Default)]
@@ -42,6 +61,8 @@ pub struct Parts {
     pub consumers: Vec<Arc<dyn Consumer>>,
     /// How it is.
     pub checks: Vec<(&'static str, Check)>,
+    /// What it takes up while it runs.
+    pub changeable: Vec<Changeable>,
 }
 
 impl Parts {
@@ -52,6 +73,11 @@ impl Parts {
         Fut: Future<Output = ()> + 'static,
     {
         self.workers.push((name, Box::new(move |stop| Box::pin(work(stop)))));
+    }
+
+    /// Settings that are taken up again on `POST /actuator/refresh`.
+    pub fn changeable(&mut self, keys: &'static [&'static str], apply: impl Fn(&Settings) -> Result<(), String> + Send + Sync + 'static) {
+        self.changeable.push(Changeable { keys, apply: Arc::new(apply) });
     }
 
     /// Adds a health check.

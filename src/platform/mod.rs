@@ -8,12 +8,14 @@ pub mod contract;
 pub mod cx;
 pub mod discovery;
 pub mod docs;
+pub mod door;
 pub mod event;
 pub mod files;
 pub mod host;
 pub mod money;
 pub mod page;
 pub mod problem;
+pub mod refresh;
 pub mod resilience;
 pub mod sku;
 pub mod store;
@@ -24,4 +26,4 @@ pub mod web;
 
 // of the embedded store; that of MySQL has its own
 #[cfg(feature = "sqlite")]
-pub use store::sqlite::{inbox, outbox};
+pub use store::sqlite::{inbox, lease, outbox};

@@ -1,11 +1,12 @@
 //! Outbox: an event is written in the same transaction as the change it reports, and carried to
 //! the bus afterwards. Either both are there or neither is; what was not carried yet survives a crash.
 
+use super::lease::Lease;
 use super::{Conn, Db};
 use crate::config::StoreUrl;
 use crate::platform::bus::Bus;
 use crate::platform::event::Event;
-use crate::platform::store::{GATHER, POLL, Snapshot, StoreError, types};
+use crate::platform::store::{GATHER, Held, POLL, Snapshot, StoreError, Turn, types};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::sync::Arc;
@@ -37,45 +38,61 @@ pub async fn waiting(db: &Db) -> Result<i64, StoreError> {
 }
 
 /// Carries one database's outbox to the bus, in order, until told to stop; then empties it once more.
+/// Of several processes on the database one at a time does it.
 pub async fn relay(db: Db, bus: Arc<dyn Bus>, stop: CancellationToken) {
+    let mut lease = Lease::new(db.clone(), "outbox");
     loop {
         let committed = db.committed();
-        match carry(&db, bus.as_ref()).await {
-            Ok(carried) if carried as i64 == BATCH => continue,
-            Ok(_) if stop.is_cancelled() => return,
-            Ok(_) => {
-                tokio::select! {
-                    () = async { committed.await; tokio::time::sleep(GATHER).await } => {}
-                    () = tokio::time::sleep(POLL) => {}
-                    () = stop.cancelled() => {}
-                }
-            }
+        let (pause, ours) = match carry(&db, bus.as_ref(), &mut lease).await {
+            Ok(Carried::More) => continue,
+            Ok(_) if stop.is_cancelled() => break,
+            Ok(Carried::All) => (POLL, true),
+            Ok(Carried::ByAnother) => (POLL, false),
             Err(cause) => {
                 tracing::warn!(%cause, store = db.name(), "outbox not carried; will try again");
                 if stop.is_cancelled() {
-                    return;
+                    break;
                 }
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                    () = stop.cancelled() => {}
-                }
+                (Duration::from_secs(1), false)
             }
+        };
+        tokio::select! {
+            () = async { committed.await; tokio::time::sleep(GATHER).await }, if ours => {}
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
         }
     }
+    Box::new(lease).release().await;
 }
 
-/// One batch. A crash between publishing and forgetting repeats it: delivery is at least once.
-async fn carry(db: &Db, bus: &dyn Bus) -> Result<usize, StoreError> {
+/// What a look at the outbox came to.
+enum Carried {
+    /// All that there was.
+    All,
+    /// A batch, and there may be more.
+    More,
+    /// Nothing: another process does it.
+    ByAnother,
+}
+
+/// One batch. A crash between publishing and forgetting repeats it, and so does a process that was paused
+/// there: delivery is at least once.
+async fn carry(db: &Db, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, StoreError> {
     let rows: Vec<(i64, String)> = db
         .read(async |c| {
             Ok::<_, StoreError>(outbox::table.select((outbox::seq, outbox::body)).order(outbox::seq).limit(BATCH).load(c).await?)
         })
         .await?;
     let seqs: Vec<i64> = rows.iter().map(|(seq, _)| *seq).collect();
-    let carried = seqs.len();
-    if carried == 0 {
-        return Ok(0);
+    if seqs.is_empty() {
+        return Ok(Carried::All);
     }
+    match lease.hold().await? {
+        Held::Still => {}
+        Held::Anew => return Ok(Carried::More),
+        Held::Elsewhere => return Ok(Carried::ByAnother),
+    }
+    let carried = seqs.len();
     let events = rows.iter().map(|(_, body)| types::from_json(body)).collect::<Result<Vec<Event>, _>>()?;
     bus.publish(events).await?;
     db.write(async move |c| {
@@ -84,7 +101,7 @@ async fn carry(db: &Db, bus: &dyn Bus) -> Result<usize, StoreError> {
         Ok::<_, StoreError>(())
     })
     .await?;
-    Ok(carried)
+    Ok(if carried as i64 == BATCH { Carried::More } else { Carried::All })
 }
 
 #[derive(diesel::QueryableByName)]

@@ -16,7 +16,7 @@ static LEVELS: OnceLock<Levels> = OnceLock::new();
 /// Starts logging to standard error. `json` decides the form, `None` by whether it is a terminal.
 /// Only the first call of a process counts.
 pub fn start(level: &str, json: Option<bool>) -> Result<(), String> {
-    let targets: Targets = level.parse().map_err(|e| format!("log.level: `{level}` is not understood: {e}"))?;
+    let targets = parse(level)?;
     let (filter, handle) = reload::Layer::new(targets.clone());
     let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
     let lines = fmt::layer().with_writer(std::io::stderr);
@@ -45,6 +45,20 @@ pub fn effective(target: &str) -> LevelFilter {
         .filter(|(t, _)| t == "ROOT" || target.starts_with(t.as_str()))
         .max_by_key(|(t, _)| if t == "ROOT" { 0 } else { t.len() });
     best.map_or(LevelFilter::OFF, |(_, level)| *level)
+}
+
+/// Sets all levels anew, in the form of `log.level`.
+pub fn set_levels(level: &str) -> Result<(), String> {
+    let targets = parse(level)?;
+    let Some(levels) = LEVELS.get() else { return Err("logging was not started".into()) };
+    let mut current = levels.current.lock().unwrap_or_else(PoisonError::into_inner);
+    levels.handle.reload(targets.clone()).map_err(|e| e.to_string())?;
+    *current = targets;
+    Ok(())
+}
+
+fn parse(level: &str) -> Result<Targets, String> {
+    level.parse().map_err(|e| format!("log.level: `{level}` is not understood: {e}"))
 }
 
 /// Sets the level of a target, or of all others by `ROOT`; `None` takes a target's own level away.

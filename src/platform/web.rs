@@ -6,15 +6,17 @@
 use crate::platform::auth::Authenticator;
 use crate::platform::contract::{Access, Call, Endpoint, Serve};
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER, Trace};
+use crate::platform::door::{FrontDoor, SentPath, Way};
 use crate::platform::problem::Problem;
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
 use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
-use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
+use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,27 +33,6 @@ pub struct Edge {
     pub origins: Vec<String>,
     /// Who answers what is no endpoint's; where nobody does, 404.
     pub door: Option<Arc<dyn FrontDoor>>,
-}
-
-/// What stands before a process's endpoints and answers for what they do not: the gateway, where it runs here.
-pub trait FrontDoor: Send + Sync {
-    /// What a request needs whose path is no endpoint's; refuses what is malformed.
-    fn access(&self, request: &HttpRequest) -> Result<Access, Problem>;
-
-    /// Answers such a request. It keeps its time itself: an answer may go on for longer than a request may take.
-    fn serve(self: Arc<Self>, cx: Cx, request: HttpRequest, payload: Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
-
-    /// Lets a request in to an endpoint of this process, or refuses it.
-    fn admit(&self, cx: &Cx, request: &HttpRequest) -> Admission;
-}
-
-/// What the front door says of a request.
-#[derive(Default)]
-pub struct Admission {
-    /// Headers for the answer, whichever it is.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Why it is not let in.
-    pub refusal: Option<Problem>,
 }
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -79,9 +60,17 @@ pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edg
     }));
 }
 
+/// What is done with every request before an endpoint is looked for.
+pub fn before(request: &mut ServiceRequest, edge: &Edge) {
+    bound_method(request);
+    if let Some(door) = &edge.door {
+        door.look(request);
+    }
+}
+
 /// Anybody can make methods up, and each would become a label of its own in the metrics: those that
 /// HTTP does not define become one.
-pub fn bound_method(request: &mut ServiceRequest) {
+fn bound_method(request: &mut ServiceRequest) {
     let known = [
         Method::GET,
         Method::HEAD,
@@ -120,8 +109,7 @@ impl Edge {
     async fn serve(&self, endpoints: &[Endpoint], request: HttpRequest, payload: Payload) -> HttpResponse {
         let started = Instant::now();
         let trace = Trace::parse(text(&request, TRACE_HEADER));
-        let sent = request.extensions().get::<SentMethod>().map(|sent| sent.0.clone());
-        let (method, path) = (sent.unwrap_or_else(|| request.method().clone()), request.path().to_string());
+        let (method, path) = (sent_method(&request), sent_path(&request));
         let cors = self.cors(&request);
         let smuggled = two_lengths(&request);
         let outcome = match preflight(endpoints, self.door.is_some(), &request) {
@@ -133,6 +121,9 @@ impl Edge {
         if smuggled {
             // whoever sent it may see the rest of this connection in another way than we do
             response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        if method == Method::HEAD {
+            response = without_bytes(response);
         }
         let status = response.status();
         let headers = response.headers_mut();
@@ -162,26 +153,31 @@ impl Edge {
         let wanted = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
         let found = endpoints.iter().find(|e| e.operation.method == wanted);
         let public = !endpoints.is_empty() && endpoints.iter().all(|e| e.operation.access == Access::Public);
-        let access = found.map_or(if public { Access::Public } else { Access::Any }, |e| e.operation.access);
-        if endpoints.is_empty()
-            && let Some(door) = &self.door
-        {
-            let cx = self.identify(door.access(request)?, request, trace, started).await?;
-            return door.clone().serve(cx, request.clone(), payload).await;
-        }
-        let cx = self.identify(access, request, trace, started).await?;
-        let Some(endpoint) = found else { return Err(unknown(endpoints)) };
-        let admission = self.door.as_ref().map(|door| door.admit(&cx, request)).unwrap_or_default();
-        let answer = match admission.refusal {
-            Some(problem) => Err(problem),
-            None => self.handle(endpoint, cx, request, payload).await,
+        let own = found.map_or(if public { Access::Public } else { Access::Any }, |e| e.operation.access);
+        let door = self.door.as_ref();
+        let access = match door.map(|door| door.way(request, !endpoints.is_empty())).transpose()? {
+            Some(Way::Door(access)) => {
+                let cx = self.identify(access, request, trace, started).await?;
+                return match door {
+                    Some(door) => door.clone().serve(cx, request.clone(), payload).await,
+                    None => Err(unknown(endpoints)),
+                };
+            }
+            Some(Way::Endpoint(wall)) if own == Access::Public => wall,
+            _ => own,
         };
-        if admission.headers.is_empty() {
-            return answer;
+        let cx = self.identify(access, request, trace, started).await?;
+        let work = move |cx: Cx, payload| -> LocalBoxFuture<'_, Result<HttpResponse, Problem>> {
+            Box::pin(async move {
+                authorize(own, &cx)?;
+                let Some(endpoint) = found else { return Err(unknown(endpoints)) };
+                self.handle(endpoint, cx, request, payload).await
+            })
+        };
+        match door {
+            Some(door) => door.around(cx, request, payload, Box::new(work)).await,
+            None => work(cx, payload).await,
         }
-        let mut response = answer.unwrap_or_else(|problem| problem.respond(request.method().as_str(), request.path(), &trace.id()));
-        admission.headers.into_iter().for_each(|(name, value)| response.headers_mut().append(name, value));
-        Ok(response)
     }
 
     async fn handle(&self, endpoint: &Endpoint, cx: Cx, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
@@ -191,7 +187,8 @@ impl Edge {
                 Serve::Raw(handler) => handler(cx, request.clone(), payload).await,
                 Serve::Contract(handler) => {
                     acceptable(request)?;
-                    let body = self.read(request, payload).await?;
+                    let reading = tokio::time::timeout_at(deadline.into(), self.read(request, payload));
+                    let body = reading.await.map_err(|_| late_body())??;
                     handler(Call { cx, request: request.clone(), body }).await
                 }
             }
@@ -210,12 +207,7 @@ impl Edge {
         } else {
             Caller::User(self.authenticator.authenticate(&bearer(request)?).await?)
         };
-        let cx = Cx { caller, deadline, trace };
-        let roles = access.roles();
-        if roles.is_empty() || roles.iter().any(|role| cx.has_role(role)) {
-            return Ok(cx);
-        }
-        Err(Problem::forbidden(format!("this needs the role {}", roles.join(" or "))))
+        Ok(Cx { caller, deadline, trace })
     }
 
     async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
@@ -253,6 +245,19 @@ impl Edge {
     }
 }
 
+fn authorize(access: Access, cx: &Cx) -> Result<(), Problem> {
+    let roles = access.roles();
+    if roles.is_empty() || roles.iter().any(|role| cx.has_role(role)) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(format!("this needs the role {}", roles.join(" or "))))
+}
+
+/// 408: the body did not come in time.
+pub fn late_body() -> Problem {
+    Problem::new(408, "the body did not come in time")
+}
+
 /// The whole body, up to a limit; beyond it, 413.
 pub async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(413, format!("the body is larger than {limit} bytes"));
@@ -276,12 +281,24 @@ fn two_lengths(request: &HttpRequest) -> bool {
     [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().all(|name| request.headers().contains_key(name))
 }
 
+/// The method as the client wrote it.
+pub fn sent_method(request: &HttpRequest) -> Method {
+    let sent = request.extensions().get::<SentMethod>().map(|sent| sent.0.clone());
+    sent.unwrap_or_else(|| request.method().clone())
+}
+
+/// The path as the client wrote it.
+pub fn sent_path(request: &HttpRequest) -> String {
+    let sent = request.extensions().get::<SentPath>().map(|sent| sent.0.clone());
+    sent.unwrap_or_else(|| request.path().to_string())
+}
+
 fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The one token in the one `Authorization` header; the scheme is taken in any case (RFC 9110 11.1).
-fn bearer(request: &HttpRequest) -> Result<String, Problem> {
+pub fn bearer(request: &HttpRequest) -> Result<String, Problem> {
     let mut sent = request.headers().get_all(header::AUTHORIZATION);
     let Some(value) = sent.next() else { return Err(Problem::unauthorized(None)) };
     if sent.next().is_some() {
@@ -305,6 +322,16 @@ fn allow(endpoints: &[Endpoint]) -> String {
     methods.push("OPTIONS");
     methods.dedup();
     methods.join(", ")
+}
+
+/// The same length, where there is one, and no bytes. actix-http does this itself, but forgets that it was a HEAD when another
+/// request comes close behind on the same connection.
+fn without_bytes(mut response: HttpResponse) -> HttpResponse {
+    let BodySize::Sized(length) = response.body().size() else { return response.set_body(BoxBody::new(NoBody::new())) };
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    // a stream whose length is in its header: nothing is counted, and nothing is added
+    response.head_mut().no_chunking(true);
+    response.set_body(BoxBody::new(BodyStream::new(stream::empty::<Result<Bytes, std::io::Error>>())))
 }
 
 /// OPTIONS is answered without a token: it says nothing that the contract does not.

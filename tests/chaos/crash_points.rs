@@ -274,8 +274,7 @@ crash_point! {
         })
         .await;
         let c = &shop.client;
-        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
-        let service = c.service_token(secret.trim()).await;
+        let service = shop.service_token().await;
         let late = json!({ "orderNumber": order.number, "lines": { "s": PIECES } });
         assert_eq!(c.post(&service, "/api/v1/inventory/reservations", late).await.expect(200).json()["state"], "RELEASED");
         order.ends_as(&shop, "REJECTED", 10, 0).await;

@@ -17,7 +17,7 @@ fn runs() -> u64 {
 }
 
 /// A new one each time, printed; set TRADEPOST_CHAOS_SEED to have a run's dice again.
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let given = std::env::var("TRADEPOST_CHAOS_SEED").ok().map(|seed| seed.parse().expect("TRADEPOST_CHAOS_SEED: a number"));
     given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0)
 }
@@ -43,7 +43,7 @@ async fn customer(c: &Client, ledger: &Ledger, mut dice: Dice) {
     }
 }
 
-async fn pages(c: &Client, path: &str) -> Vec<Value> {
+pub async fn pages(c: &Client, path: &str) -> Vec<Value> {
     let mut all = Vec::new();
     for number in 0.. {
         let page = c.get(&c.alice, &format!("{path}?size=1000&page={number}")).await.expect(200).json();
@@ -55,7 +55,7 @@ async fn pages(c: &Client, path: &str) -> Vec<Value> {
     all
 }
 
-async fn no_order_is_left_open(c: &Client) {
+pub async fn no_order_is_left_open(c: &Client) {
     wait_for("no order is PENDING or unsettled", || async {
         let health = c.get(&c.admin, "/actuator/health").await.json();
         let orders = &health["components"]["orderStore"]["details"];
@@ -64,7 +64,7 @@ async fn no_order_is_left_open(c: &Client) {
     .await;
 }
 
-fn audit_is_clean(process: &Process) -> impl FnMut() -> Result<(), String> {
+pub fn audit_is_clean(process: &Process) -> impl FnMut() -> Result<(), String> {
     || {
         let (clean, words) = process.audit();
         if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
@@ -76,7 +76,7 @@ fn cancelled(ledger: &Ledger) -> usize {
 }
 
 /// In the inbox: each placed order once, and each cancelled one twice, by type.
-fn told_once_each(orders: &[Value], inbox: &[Value]) {
+pub fn told_once_each(orders: &[Value], inbox: &[Value]) {
     let mut told: BTreeMap<(String, String), usize> = BTreeMap::new();
     for one in inbox {
         *told.entry((one["type"].as_str().unwrap().into(), one["orderNumber"].as_str().unwrap().into())).or_default() += 1;

@@ -61,7 +61,7 @@ pub struct Entry {
 pub struct Ledger(RefCell<BTreeMap<i64, Entry>>);
 
 impl Ledger {
-    fn begin(&self, key: bool, mut lines: Vec<(String, i64)>) -> (i64, Entry) {
+    pub fn begin(&self, key: bool, mut lines: Vec<(String, i64)>) -> (i64, Entry) {
         let mut entries = self.0.borrow_mut();
         let serial = entries.len() as i64 + 1;
         lines.push(("tag".into(), serial));
@@ -70,7 +70,7 @@ impl Ledger {
         (serial, entry)
     }
 
-    fn tell(&self, serial: i64, told: Told) {
+    pub fn tell(&self, serial: i64, told: Told) {
         self.0.borrow_mut().get_mut(&serial).unwrap().told = told;
     }
 
@@ -91,13 +91,21 @@ impl Ledger {
         Ok(())
     }
 
+    /// Serial number, id and number of an order that was placed and is to be cancelled now, picked by this number.
+    pub fn to_cancel(&self, pick: u64) -> Option<(i64, i64, String)> {
+        let entries = self.0.borrow();
+        let placed = || entries.iter().filter(|(_, e)| matches!(e.told, Told::Placed { cancel: Cancel::NotAsked, .. }));
+        let (serial, entry) = placed().nth(pick as usize % placed().count().max(1))?;
+        let serial = *serial;
+        let Told::Placed { id, number, .. } = entry.told.clone() else { unreachable!() };
+        drop(entries);
+        self.tell(serial, Told::Placed { id, number: number.clone(), cancel: Cancel::Asked });
+        Some((serial, id, number))
+    }
+
     /// Cancels an order that was placed, picked by this number, and notes the answer, if one comes.
     pub async fn cancel(&self, c: &Client, pick: u64) -> Result<(), String> {
-        let placed: Vec<_> =
-            self.entries().into_iter().filter(|(_, e)| matches!(e.told, Told::Placed { cancel: Cancel::NotAsked, .. })).collect();
-        let Some((serial, entry)) = placed.get(pick as usize % placed.len().max(1)) else { return Ok(()) };
-        let Told::Placed { id, number, .. } = entry.told.clone() else { unreachable!() };
-        self.tell(*serial, Told::Placed { id, number: number.clone(), cancel: Cancel::Asked });
+        let Some((serial, id, number)) = self.to_cancel(pick) else { return Ok(()) };
         let bearer = format!("Bearer {}", c.alice);
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
         let reply = c.try_send(Method::POST, &format!("/api/v1/orders/{id}/cancel"), &headers, "{}").await?;
@@ -106,7 +114,7 @@ impl Ledger {
         }
         let reply = reply.expect(200);
         assert_eq!(reply.json()["status"], "CANCELLED");
-        self.tell(*serial, Told::Placed { id, number, cancel: Cancel::Done });
+        self.tell(serial, Told::Placed { id, number, cancel: Cancel::Done });
         Ok(())
     }
 
@@ -173,7 +181,7 @@ impl Ledger {
     }
 }
 
-async fn send(c: &Client, entry: &Entry) -> Result<Reply, String> {
+pub async fn send(c: &Client, entry: &Entry) -> Result<Reply, String> {
     let lines: Vec<_> = entry.lines.iter().map(|(sku, n)| (sku.as_str(), *n)).collect();
     let bearer = format!("Bearer {}", c.alice);
     let mut headers = vec![("authorization", bearer.as_str()), ("content-type", "application/json")];
@@ -181,7 +189,7 @@ async fn send(c: &Client, entry: &Entry) -> Result<Reply, String> {
     c.try_send(Method::POST, "/api/v1/orders", &headers, order(&lines).to_string()).await
 }
 
-fn told(reply: &Reply) -> Option<Told> {
+pub fn told(reply: &Reply) -> Option<Told> {
     match reply.status {
         201 => {
             let order = reply.json();

@@ -6,4 +6,6 @@ mod crash_points;
 mod dead_letters;
 mod kill;
 pub mod ledger;
+mod pairs;
+mod paused;
 mod sql;

@@ -364,8 +364,7 @@ fn reserve(member: &str, raw: Option<&str>, says: Says) -> Row {
 scenario! {
     /// What only peers may send is looked at as closely.
     async fn peers_are_not_believed_either(shop) {
-        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
-        let service = shop.client.service_token(secret.trim()).await;
+        let service = shop.service_token().await;
         refuse_all(shop, &service, async |_| {
             let mut rows = vec![
                 reserve("orderNumber", Some("\"abc\""), field("orderNumber")),

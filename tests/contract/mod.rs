@@ -1,6 +1,7 @@
 //! The contract from outside: what is refused and how, that both sides of the seam are one, and the house rules.
 
 mod bad_input;
+mod config;
 mod edge;
 pub mod envelope;
 pub mod houses;

@@ -5,8 +5,11 @@ use crate::support::on_system;
 use crate::support::process::Process;
 use serde_json::{Value, json};
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
 
 /// How long a breaker stays open here.
 const OPEN: Duration = Duration::from_secs(2);
@@ -198,6 +201,81 @@ fn a_peer_that_hangs_is_not_waited_for() {
         system.bring_up("inventory");
         let placed = itself_again(&system, "inventory").await;
         assert_sold(&system, placed).await;
+    });
+}
+
+/// Stands before a peer: notes how long each caller says it waits, lets it wait, and hands on to the peer
+/// where there is one.
+fn stand_before(port: u16, delay: Duration, peer: Option<String>) -> (Arc<Mutex<Vec<u64>>>, JoinHandle<()>) {
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let listener = tokio::net::TcpListener::from_std({
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener
+    });
+    let (listener, noted) = (listener.unwrap(), waits.clone());
+    let accept = async move {
+        while let Ok((mut caller, _)) = listener.accept().await {
+            let (noted, peer) = (noted.clone(), peer.clone());
+            let serve = async move {
+                let mut head = Vec::new();
+                while !head.windows(4).any(|w| w == b"\r\n\r\n") && caller.read_buf(&mut head).await.unwrap_or(0) > 0 {}
+                let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
+                let wait: Option<u64> = text.lines().find_map(|line| line.strip_prefix("x-request-timeout-ms: ")?.parse().ok());
+                noted.lock().unwrap().extend(wait);
+                let Some(peer) = peer else { return std::future::pending().await };
+                tokio::time::sleep(delay).await;
+                let mut to = tokio::net::TcpStream::connect(peer.strip_prefix("http://").unwrap()).await.unwrap();
+                to.write_all(&head).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut caller, &mut to).await;
+            };
+            actix_web::rt::spawn(serve);
+        }
+    };
+    (waits, actix_web::rt::spawn(accept))
+}
+
+/// Both at once: the catalogue takes its time, and stock keeping says nothing at all. What the one has used
+/// up the other does not get: all steps together have `order.peers_ms`, which is below a second.
+#[test]
+fn a_slow_catalogue_and_a_stock_keeping_that_hangs_share_one_time() {
+    on_system(async {
+        let mut system = System::start().await;
+        system.stocked("r", 100).await;
+        let port = |url: &str| url.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+        let (known, hanging) = (port(system.url("product")), port(system.url("inventory")));
+        system.kill("product");
+        system.kill("inventory");
+        system.urls[0].1 = free();
+        system.bring_up("product");
+        let delay = Duration::from_millis(400);
+        let (asked, _) = stand_before(known, delay, Some(system.url("product").to_string()));
+        let (hung, listening) = stand_before(hanging, delay, None);
+
+        let (order, started) = (system.at("order"), Instant::now());
+        let refused = order.order_with_key("both", &[("r", 1)]).await.expect(503);
+        assert_eq!(refused.message(), "inventory is not available");
+        assert!(refused.headers["retry-after"].parse::<u64>().is_ok_and(|seconds| seconds >= 1), "{refused:?}");
+        // generous, for a busy machine; what bounds the time is what each peer was told
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        let budget = tradepost::config::Settings::default().order.peers_ms;
+        let (asked, hung) = (asked.lock().unwrap().clone(), hung.lock().unwrap().clone());
+        assert!(budget < 1000 && !asked.is_empty() && asked.iter().all(|ms| *ms <= budget), "{asked:?} of {budget}");
+        let left = budget - delay.as_millis() as u64;
+        assert!(!hung.is_empty() && hung.iter().all(|ms| *ms <= left), "{hung:?}, and {left} were left");
+
+        // nothing is half-made: no order is on its way or placed, and the key is free
+        assert_eq!(system.orders().await, Vec::<Value>::new());
+        listening.abort();
+        assert!(listening.await.unwrap_err().is_cancelled(), "its port is free again");
+        system.bring_up("inventory");
+        assert_sold(&system, 0).await;
+        crate::support::wait_for("the order path is itself again", || async {
+            let reply = order.order_with_key("both", &[("r", 1)]).await;
+            if reply.status == 201 { Ok(()) } else { Err(format!("{reply:?}")) }
+        })
+        .await;
+        assert_sold(&system, 1).await;
     });
 }
 

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use tradepost::config::Settings;
 use tradepost::platform::auth::credentials::ClientCredentials;
+use tradepost::platform::auth::reach::Reach;
 use tradepost::platform::contract::client::Remote;
 use tradepost::platform::cx::{Caller, Cx, Principal};
 use tradepost::platform::discovery::Fixed;
@@ -47,7 +48,7 @@ fn local(dir: &std::path::Path) -> Side {
     let host = Host {
         settings: Arc::new(settings),
         public_url: "http://127.0.0.1".into(),
-        bus,
+        bus: Some(bus),
         metrics: Default::default(),
         draining: Default::default(),
     };
@@ -62,7 +63,7 @@ fn local(dir: &std::path::Path) -> Side {
 fn remote(shop: &Shop) -> Side {
     let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
     let issuer = format!("{}{REALM}", shop.client.url);
-    let credentials = Arc::new(ClientCredentials::new(&issuer, "tradepost-service", secret.trim()));
+    let credentials = Arc::new(ClientCredentials::new(Arc::new(Reach::new(&issuer, None)), "tradepost-service", secret.trim()));
     let settings = Resilience { call_ms: 30_000, ..Resilience::default() };
     let peers = Peers::new(settings, &Default::default()).unwrap();
     let to = |module: &'static str| {

@@ -69,8 +69,7 @@ scenario! {
     async fn reservations_are_idempotent_by_order_number(shop) {
         let c = &shop.client;
         c.stocked("r", "1", 10).await;
-        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
-        let service = c.service_token(secret.trim()).await;
+        let service = shop.service_token().await;
         let reserve = |order: &str, n: i64| c.post(&service, "/api/v1/inventory/reservations", json!({ "orderNumber": order, "lines": { "r": n } }));
         let end = |order: &'static str, how: &'static str| c.post(&service, Box::leak(format!("/api/v1/inventory/reservations/{order}/{how}").into_boxed_str()), json!({}));
         let (a, b, late) = ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222", "33333333-3333-4333-8333-333333333333");
@@ -106,8 +105,7 @@ fn a_reservation_without_an_order_expires() {
         let mut shop = crate::support::Shop::start(crate::support::Shape::Loopback, |s| s.inventory.reservation_seconds = 1).await;
         let c = &shop.client;
         c.stocked("e", "1", 3).await;
-        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
-        let service = c.service_token(secret.trim()).await;
+        let service = shop.service_token().await;
         let body = json!({ "orderNumber": "44444444-4444-4444-8444-444444444444", "lines": { "e": 3 } });
         c.post(&service, "/api/v1/inventory/reservations", body).await.expect(200);
         assert_eq!(c.quantity("e").await, 0);

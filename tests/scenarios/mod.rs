@@ -2,6 +2,7 @@
 
 mod events;
 mod front_door;
+mod http2;
 mod idempotency;
 mod invariants;
 mod inventory;
@@ -10,4 +11,5 @@ mod operations;
 mod orders;
 mod oversell;
 mod products;
+mod routes;
 mod up;

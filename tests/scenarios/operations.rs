@@ -142,11 +142,37 @@ fn a_start_that_cannot_work_is_refused_with_a_reason() {
     assert!(text.contains("server.prot") && text.contains("did you mean `server.port`"), "{text}");
     let text = refused(&["serve", "--port", "0", "--data", &dir], &[("TRADEPOST__SERVER__PROFILE", "production")]);
     assert!(text.contains("identity"), "{text}");
+    let bus = ("TRADEPOST__BUS__URL", "pigeons://loft");
+    let text = refused(&["serve", "--port", "0", "--data", &dir], &[bus]);
+    assert!(text.contains("bus.url") && text.contains("pigeons://loft") && text.contains("local://"), "{text}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let text = refused(&["serve", "--data", &dir, "--port", &taken.local_addr().unwrap().port().to_string()], &[]);
     assert!(text.contains("cannot listen") && text.contains("--port"), "{text}");
     let text = refused(&["serve", "--data", "/proc/nowhere"], &[]);
     assert!(text.contains("data.dir"), "{text}");
+}
+
+/// A gateway keeps nothing and tells no events: it starts where nothing can be written, whatever bus the others have.
+#[test]
+fn a_gateway_alone_needs_neither_folder_nor_bus() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let shop = Process::start(data.path(), &[]);
+        let mut c = shop.client().await;
+        let issuer = format!("{}{}", shop.url, crate::support::client::REALM);
+        let settings = [
+            ("TRADEPOST__BUS__URL", "pigeons://loft"),
+            ("TRADEPOST__SERVER__MODULES", "gateway"),
+            ("TRADEPOST__IDENTITY__ISSUER", &issuer),
+        ];
+        let gateway = Process::start(std::path::Path::new("/proc/nowhere"), &settings);
+        c.url = gateway.url.clone();
+        c.send(Method::GET, "/actuator/health", &[], "").await.expect(200);
+        let links = c.send(Method::GET, "/actuator", &[], "").await.expect(200);
+        assert!(!links.text.contains("deadletters"), "{links:?}");
+        // they are notification's to show, which is nowhere
+        c.get(&c.admin, "/actuator/deadletters").await.expect(503);
+    });
 }
 
 /// A part runs where its peers have addresses: here, order in one process and the rest in another.

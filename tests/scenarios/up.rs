@@ -20,8 +20,15 @@ fn members(data: &Path) -> Vec<u32> {
 
 /// Starts it and waits until its front door answers; what it prints goes on being read.
 fn up(data: &Path) -> Child {
+    up_with(data, 1)
+}
+
+/// The same with so many processes a module.
+fn up_with(data: &Path, instances: usize) -> Child {
     share_keys(data);
-    let mut child = tradepost(&["up", "--split", "--port", "0", "--registry-port", "0", "--data", &data.to_string_lossy()])
+    let several = instances.to_string();
+    let data = data.to_string_lossy();
+    let mut child = tradepost(&["up", "--split", "--port", "0", "--registry-port", "0", "--data", &data, "--instances", &several])
         .env("TRADEPOST__DATA__DEMO", "false")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -70,6 +77,25 @@ fn one_that_dies_is_named_and_ends_the_others() {
             members(data.path()).into_iter().find(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("order"));
         Command::new("kill").args(["-KILL", &victim.unwrap().to_string()]).status().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert!(members(data.path()).is_empty());
+    });
+}
+
+#[test]
+fn of_two_a_module_one_that_dies_is_started_again() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let mut child = up_with(data.path(), 2);
+        let before = members(data.path());
+        assert_eq!(before.len(), 14);
+        Command::new("kill").args(["-KILL", &before[3].to_string()]).status().unwrap();
+        wait_until("there is another in its place", || {
+            let now = members(data.path());
+            if now.len() == 14 && !now.contains(&before[3]) { Ok(()) } else { Err(format!("{before:?}, now {now:?}")) }
+        })
+        .await;
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
         assert!(members(data.path()).is_empty());
     });
 }

@@ -1,5 +1,8 @@
 //! Who gets in, and who does not.
 
+mod forged;
 mod issuer;
+mod keycloak;
+mod realm;
 mod rotation;
 mod tokens;

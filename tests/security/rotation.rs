@@ -14,7 +14,7 @@ use tradepost::serve::{self, Running};
 
 const PATH: &str = "/api/v1/products";
 /// No two fetches of an issuer's keys are closer.
-const FLOOR_SECONDS: u64 = 5;
+const FLOOR_SECONDS: u64 = 1;
 
 /// A shop with this issuer in the place of its own, and a client with that issuer's tokens.
 async fn shop_of(issuer: &Issuer) -> (Running, Client, TempDir) {
@@ -26,7 +26,7 @@ async fn shop_of(issuer: &Issuer) -> (Running, Client, TempDir) {
     settings.server.shutdown_seconds = 5;
     settings.identity.issuer = Some(issuer.url());
     settings.identity.client_secret = Some(Secret::new("secret"));
-    let running = serve::start(Loaded { settings, origins: Default::default() }).await.unwrap();
+    let running = serve::start(Loaded::from(settings)).await.unwrap();
     let mut client = Client::login(issuer.base()).await;
     client.url = running.public_url.clone();
     (running, client, data)
@@ -48,8 +48,8 @@ fn made_up_key_ids_cannot_make_us_call_the_issuer() {
         let made_up = |i: usize| {
             foreign.token_with(&json!({ "alg": "RS256", "kid": format!("made-up-{i}") }), &claims(&issuer.url(), "eve", "admin"))
         };
-        for round in 0..20 {
-            let all = (0..10).map(|i| made_up(round * 10 + i)).collect::<Vec<_>>();
+        for round in 0..4 {
+            let all = (0..50).map(|i| made_up(round * 50 + i)).collect::<Vec<_>>();
             for reply in futures_util::future::join_all(all.iter().map(|token| c.get(token, PATH))).await {
                 assert_refusal(&reply, 401, "GET", PATH);
             }

@@ -51,7 +51,7 @@ fn but(good: &Value, claim: &str, value: Value) -> Value {
 }
 
 /// Every way to be a token and not a good one.
-fn bad_tokens(c: &Client, key: &Key, good: &Value) -> Vec<(String, String)> {
+pub(super) fn bad_tokens(c: &Client, key: &Key, good: &Value) -> Vec<(String, String)> {
     let header = json!({ "alg": "RS256", "typ": "JWT", "kid": key.kid });
     let honest = key.token(good);
     let parts: Vec<&str> = honest.split('.').collect();
@@ -207,8 +207,7 @@ scenario! {
     /// A call is for the roles that its contract names: customers change no stock, and administrators are no peers.
     async fn roles_open_what_the_contract_says_and_nothing_else(shop) {
         let c = &shop.client;
-        let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
-        let service = c.service_token(secret.trim()).await;
+        let service = shop.service_token().await;
         let key = Key::of_shop(shop.data.path(), &c.admin);
         let stranger = key.token(&claims(&format!("{}{REALM}", c.url), "nobody", "offline_access"));
         let mut refused = 0;

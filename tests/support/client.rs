@@ -37,31 +37,48 @@ pub struct Client {
     pub url: String,
     pub admin: String,
     pub alice: String,
+    /// Who issues its tokens: the shop itself, or a Keycloak.
+    issuer: String,
     http: awc::Client,
 }
 
 impl Client {
     pub async fn login(url: &str) -> Self {
-        let connector = awc::Connector::new().limit(512);
-        let http = awc::Client::builder().connector(connector).timeout(std::time::Duration::from_secs(60)).disable_redirects().finish();
-        let mut client = Self { url: url.into(), admin: String::new(), alice: String::new(), http };
+        Self::login_at(&format!("{url}{REALM}"), url).await
+    }
+
+    /// With tokens of this issuer.
+    pub async fn login_at(issuer: &str, url: &str) -> Self {
+        let mut client = Self::with_tokens(issuer, url, Default::default());
         client.admin = client.token("admin").await;
         client.alice = client.token("alice").await;
         client
     }
 
+    /// With these tokens, admin's and alice's.
+    pub fn with_tokens(issuer: &str, url: &str, [admin, alice]: [String; 2]) -> Self {
+        let connector = awc::Connector::new().limit(512);
+        let http = awc::Client::builder().connector(connector).timeout(std::time::Duration::from_secs(60)).disable_redirects().finish();
+        Self { url: url.into(), admin, alice, issuer: issuer.into(), http }
+    }
+
+    /// The same client, talking to another address.
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.into(), ..self.clone() }
+    }
+
     /// An access token of a demo user, by the password grant.
     pub async fn token(&self, user: &str) -> String {
-        let form = [("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", user), ("password", user)];
-        let mut answer = self.http.post(format!("{}{REALM}/protocol/openid-connect/token", self.url)).send_form(&form).await.unwrap();
-        let body: Value = answer.json().await.unwrap();
-        body["access_token"].as_str().unwrap_or_else(|| panic!("no token: {body}")).to_string()
+        self.granted(&[("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", user), ("password", user)]).await
     }
 
     /// A token of the service client, by client credentials.
     pub async fn service_token(&self, secret: &str) -> String {
-        let form = [("grant_type", "client_credentials"), ("client_id", "tradepost-service"), ("client_secret", secret)];
-        let mut answer = self.http.post(format!("{}{REALM}/protocol/openid-connect/token", self.url)).send_form(&form).await.unwrap();
+        self.granted(&[("grant_type", "client_credentials"), ("client_id", "tradepost-service"), ("client_secret", secret)]).await
+    }
+
+    async fn granted(&self, form: &[(&str, &str)]) -> String {
+        let mut answer = self.http.post(format!("{}/protocol/openid-connect/token", self.issuer)).send_form(&form).await.unwrap();
         let body: Value = answer.json().await.unwrap();
         body["access_token"].as_str().unwrap_or_else(|| panic!("no token: {body}")).to_string()
     }

@@ -1,15 +1,19 @@
 //! What every test stands on: a shop of its own on a free port, and a client for it.
 
 pub mod client;
+pub mod hooks;
 pub mod process;
 pub mod stores;
 
 use client::Client;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 use stores::Stores;
 use tempfile::TempDir;
-use tradepost::config::{Loaded, PeerMode, Settings};
+use tokio::sync::Mutex;
+use tradepost::config::{Identity, Loaded, PeerMode, Secret, Settings};
+use tradepost::modules::Module;
 use tradepost::serve::{self, Running};
 use tradepost::up::{Plan, Split};
 
@@ -40,7 +44,7 @@ static KEYS: LazyLock<TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = Settings::default();
     settings.data.dir = dir.path().into();
-    serve::prepare(Loaded { settings, origins: Default::default() }).unwrap();
+    serve::prepare(Loaded::from(settings)).unwrap();
     dir
 });
 
@@ -76,6 +80,10 @@ impl Shop {
         }
         let stores = Stores::of(data.path());
         stores.apply(&mut settings);
+        if let Ok(issuer) = std::env::var("TRADEPOST_TEST_ISSUER") {
+            settings.identity.issuer = Some(issuer);
+            settings.identity.client_secret = Some(Secret::new(std::env::var("TRADEPOST_SERVICE_SECRET").unwrap()));
+        }
         change(&mut settings);
         match shape {
             Shape::Split => Self::split(data, settings, stores).await,
@@ -83,15 +91,18 @@ impl Shop {
         }
     }
 
-    /// One process a module; of the settings only the data folder and the lease reach them.
+    /// One process a module; of the settings only the data folder, the lease, the issuer and the route file reach them.
     async fn split(data: TempDir, settings: Settings, stores: Stores) -> Self {
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
         let lease = settings.order.lease_seconds.to_string();
+        let routes = settings.gateway.routes.as_ref().map(|file| set("GATEWAY__ROUTES", &file.to_string_lossy()));
         let mut plan = Plan {
             binary: env!("CARGO_BIN_EXE_tradepost").into(),
             data: data.path().into(),
             port: 0,
             registry_port: 0,
+            instances: 1,
+            config: None,
             settings: vec![
                 set("LOG__LEVEL", "warn"),
                 set("ORDER__LEASE_SECONDS", &lease),
@@ -99,23 +110,46 @@ impl Shop {
                 // a busy machine must not be taken for a peer that is away
                 set("RESILIENCE__CALL_MS", "8000"),
                 set("ORDER__PEERS_MS", "8000"),
-            ],
+            ]
+            .into_iter()
+            .chain(routes)
+            .collect(),
         };
+        let Identity { issuer, client_secret, .. } = &settings.identity;
+        plan.settings.extend(issuer.iter().flat_map(|url| [set("IDENTITY__ISSUER", url), set("IDENTITY__BACKCHANNEL", "")]));
+        plan.settings.extend(client_secret.iter().map(|secret| set("IDENTITY__CLIENT_SECRET", secret.expose())));
         plan.settings.extend(stores.environment());
         let split = Split::start(&plan).unwrap();
-        let client = Client::login(&split.url).await;
+        let client = login(&settings, &split.urls[0]).await;
         Self { client, data, settings, running: Some(Runs::Split(split)), stores }
     }
 
     async fn on(data: TempDir, settings: Settings, stores: Stores) -> Self {
-        let running = serve::start(Loaded { settings: settings.clone(), origins: Default::default() }).await.unwrap();
-        let client = Client::login(&running.public_url).await;
+        let running = serve::start(Loaded::from(settings.clone())).await.unwrap();
+        let client = login(&settings, &running.public_url).await;
         Self { client, data, settings, running: Some(Runs::Here(running)), stores }
     }
 
     /// Removes what it keeps on a server; its data folder goes by itself.
     pub fn clear(&self) {
         self.stores.drop_all();
+    }
+
+    /// A token of the service client.
+    pub async fn service_token(&self) -> String {
+        let secret = match &self.settings.identity.client_secret {
+            Some(secret) => secret.expose().to_string(),
+            None => std::fs::read_to_string(self.data.path().join("identity/service-secret")).unwrap().trim().to_string(),
+        };
+        self.client.service_token(&secret).await
+    }
+
+    /// Where a module's own process answers; none where all is one process.
+    pub fn member(&self, module: Module) -> Option<String> {
+        match &self.running {
+            Some(Runs::Split(split)) => split.member(module).map(|(url, _)| url),
+            _ => None,
+        }
     }
 
     /// Stops it in order, as SIGTERM does.
@@ -143,6 +177,21 @@ impl Shop {
         })
         .await;
     }
+}
+
+/// With the issuer's tokens. Those of a real one serve many tests: it takes its time to check a password,
+/// and refuses logins of one user side by side.
+async fn login(settings: &Settings, url: &str) -> Client {
+    static TOKENS: Mutex<Option<(Instant, String, [String; 2])>> = Mutex::const_new(None);
+    const FRESH: Duration = Duration::from_secs(60);
+    let Some(issuer) = &settings.identity.issuer else { return Client::login(url).await };
+    let mut kept = TOKENS.lock().await;
+    if let Some((_, _, tokens)) = kept.as_ref().filter(|(since, whose, _)| since.elapsed() < FRESH && whose == issuer) {
+        return Client::with_tokens(issuer, url, tokens.clone());
+    }
+    let client = Client::login_at(issuer, url).await;
+    *kept = Some((Instant::now(), issuer.clone(), [client.admin.clone(), client.alice.clone()]));
+    client
 }
 
 /// Waits for a condition; fails with what it last said.

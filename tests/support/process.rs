@@ -38,7 +38,7 @@ impl Process {
 
     /// The same on a given port: for one that comes back where it was.
     pub fn start_on(port: u16, data: &Path, env: &[(&str, &str)]) -> Self {
-        if !data.join("identity").exists() {
+        if data.is_dir() && !data.join("identity").exists() {
             share_keys(data);
         }
         let dir = data.to_string_lossy().into_owned();
@@ -68,9 +68,14 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Any signal, by its name.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap().success());
+    }
+
     /// SIGTERM, and the exit code.
     pub fn terminate(mut self) -> Option<i32> {
-        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("TERM");
         self.child.wait().unwrap().code()
     }
 

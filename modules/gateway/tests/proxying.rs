@@ -138,6 +138,21 @@ spring.cloud.gateway.routes:
         assert!(door.get("/flaky").await.status >= 500);
     }
     assert_eq!(upstream.calls() - before, 5, "then it is not called any more");
+    // they are shown and set beside those of the peers, by the names that the routes give them
+    let admin = upstream.token("root", &["admin"]);
+    let asked = async |method: &str, path: &str, body: &'static str| {
+        let request = door.request(method, path).bearer_auth(&admin);
+        got(request.send_body(body).await.unwrap()).await.json()
+    };
+    let shown = asked("GET", "/actuator/circuitbreakers", "").await["circuitBreakers"].clone();
+    let states: Vec<_> = ["bare", "cb", "s"].iter().map(|name| shown[name]["state"].clone()).collect();
+    assert_eq!(states, ["OPEN", "OPEN", "OPEN"], "{shown}");
+    assert_eq!((&shown["s"]["failedCalls"], &shown["s"]["notPermittedCalls"]), (&json!(5), &json!(3)));
+    asked("POST", "/actuator/circuitbreakers/s", r#"{"updateState": "CLOSE"}"#).await;
+    assert_eq!(door.get("/flaky").await.status, 500, "closed by hand");
+    let text = prometheus::TextEncoder::new().encode_to_string(&door.metrics.gather()).unwrap();
+    assert!(text.contains(r#"resilience4j_circuitbreaker_state{name="bare",state="open"} 1"#), "{text}");
+    assert!(text.contains(r#"resilience4j_circuitbreaker_calls_total{kind="not_permitted",name="s"} 3"#), "{text}");
 }
 
 #[actix_web::test]
@@ -162,4 +177,23 @@ async fn what_was_not_sent_goes_to_another_instance() {
     assert_eq!(door.get("/x").await.status, 200);
     let posted = got(door.request("POST", "/x").send_body("body").await.unwrap()).await;
     assert_eq!(posted.json()["body"], 4, "a body that nobody has read goes, too");
+}
+
+#[actix_web::test]
+async fn a_breaker_keeps_the_time_and_outlives_a_reload() {
+    let upstream = Upstream::start("a");
+    let file = |limit: &str| {
+        format!(
+            "spring.cloud.gateway.routes:\n- {{id: s, uri: '{}', predicates: [Path=/slow], filters: [CircuitBreaker=t]}}\n\
+             resilience4j: {{timelimiter.instances.t.timeout-duration: {limit}, circuitbreaker.instances.t.sliding-window-size: 2}}\n",
+            upstream.url
+        )
+    };
+    let door = front(&upstream, &file("50ms"), &[], |s| s.gateway.actuator = true);
+    assert_eq!((door.get("/slow").await.status, door.get("/slow").await.status), (504, 504));
+    assert_eq!(door.get("/slow").await.status, 503, "open after two");
+    std::fs::write(&door.file, file("60ms")).unwrap();
+    let admin = upstream.token("root", &["admin"]);
+    let refreshed = door.send(door.request("POST", "/actuator/gateway/refresh").bearer_auth(&admin)).await;
+    assert_eq!((refreshed.status, door.get("/slow").await.status), (200, 503), "the same rules, the same breaker");
 }

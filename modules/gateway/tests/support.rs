@@ -3,11 +3,13 @@
 use super::super::{Built, build};
 use crate::config::Settings;
 use crate::platform::auth::Authenticator;
-use crate::platform::bus::local::LocalBus;
+use crate::platform::auth::reach::Reach;
 use crate::platform::clock::now_ms;
 use crate::platform::discovery::{Discovery, Fixed, Picked};
 use crate::platform::host::Host;
-use crate::platform::web::{Edge, configure};
+use crate::platform::resilience::Peers;
+use crate::platform::web::{Edge, before, configure};
+use actix_web::dev::Service;
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use base64::Engine;
@@ -80,7 +82,7 @@ impl Upstream {
                     web::Json(json!({ "keys": [{ "kty": "RSA", "kid": "k", "alg": "RS256", "use": "sig",
                         "n": URL_SAFE_NO_PAD.encode(KEY.n().to_bytes_be()), "e": URL_SAFE_NO_PAD.encode(KEY.e().to_bytes_be()) }] }))
                 }))
-                .route("/big", web::get().to(async || {
+                .route("/big", web::to(async || {
                     let pieces = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024).map(Ok::<_, std::io::Error>);
                     HttpResponse::Ok().streaming(pieces)
                 }))
@@ -169,6 +171,21 @@ impl Discovery for Known {
 /// A gateway with these routes, `URL` in them standing for the upstream's; every path is public where
 /// `public` is empty.
 pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: impl FnOnce(&mut Settings)) -> Front {
+    let services = ["product", "billing", "registry", "gone"].map(|name| {
+        let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
+        (name.to_string(), url)
+    });
+    front_on(upstream, routes, public, change, Arc::new(Known(Fixed(services.into()))))
+}
+
+/// The same where instances are found like this.
+pub(super) fn front_on(
+    upstream: &Upstream,
+    routes: &str,
+    public: &[&str],
+    change: impl FnOnce(&mut Settings),
+    discovery: Arc<dyn Discovery>,
+) -> Front {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("routes.yml");
     std::fs::write(&file, routes.replace("URL", &upstream.url)).unwrap();
@@ -179,17 +196,14 @@ pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: 
     let host = Host {
         settings: Arc::new(settings),
         public_url: String::new(),
-        bus: Arc::new(LocalBus::open(&dir.path().join("bus.db")).unwrap()),
+        bus: None,
         metrics: prometheus::Registry::new(),
         draining: Default::default(),
     };
-    let services = ["product", "billing", "registry", "gone"].map(|name| {
-        let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
-        (name.to_string(), url)
-    });
-    let Built { parts, door } = build(&host, Arc::new(Known(Fixed(services.into())))).unwrap();
+    let peers = Peers::new(Default::default(), &host.metrics).unwrap();
+    let Built { mut parts, door } = build(&host, discovery, &[], peers.breakers.clone()).unwrap();
     let edge = Arc::new(Edge {
-        authenticator: Authenticator::new(&upstream.url, "tradepost"),
+        authenticator: Authenticator::new(Arc::new(Reach::new(&upstream.url, None)), "tradepost"),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec!["*".into()],
@@ -197,10 +211,15 @@ pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: 
     });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    parts.endpoints.extend(peers.parts().endpoints);
     let endpoints: Arc<[_]> = parts.endpoints.into();
     let server = HttpServer::new(move || {
-        let (endpoints, edge) = (endpoints.clone(), edge.clone());
-        App::new().configure(move |app| configure(app, &endpoints, &edge))
+        let (endpoints, edge, first) = (endpoints.clone(), edge.clone(), edge.clone());
+        let app = App::new().wrap_fn(move |mut request, next| {
+            before(&mut request, &first);
+            next.call(request)
+        });
+        app.configure(move |app| configure(app, &endpoints, &edge))
     })
     .workers(1)
     .disable_signals()

@@ -3,10 +3,12 @@
 use super::support::{Answer, BASE, DEMO, Desk, app, claims, edge, get, post, send};
 use crate::config::Secret;
 use crate::platform::auth::credentials::{ClientCredentials, Credentials};
+use crate::platform::auth::reach::Reach;
 use crate::platform::web::configure;
 use actix_web::test::TestRequest;
 use actix_web::{App, HttpServer};
 use serde_json::json;
+use std::sync::Arc;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const ASK: &str = "client_id=tradepost-demo&redirect_uri=http%3A%2F%2F127.0.0.1%3A7777%2Fcb&response_type=code&scope=openid&state=a%26b&nonce=n1&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256";
@@ -320,7 +322,7 @@ async fn the_shop_takes_its_tokens() {
     for other in ["id_token", "refresh_token"] {
         assert!(edge_of.authenticator.authenticate(&tokens.member(other)).await.is_err(), "{other} is no access token");
     }
-    let worker = ClientCredentials::new(&built.issuer, "tradepost-service", built.client_secret.expose());
+    let worker = ClientCredentials::new(Arc::new(Reach::new(&built.issuer, None)), "tradepost-service", built.client_secret.expose());
     let service = edge_of.authenticator.authenticate(&worker.token().await.unwrap()).await.unwrap();
     assert_eq!((service.username.as_str(), service.roles.as_slice()), ("service-account-tradepost-service", &["service".to_string()][..]));
     handle.stop(false).await;

@@ -2,4 +2,4 @@
 
 mod flows;
 mod start;
-mod support;
+pub(super) mod support;

@@ -1,11 +1,12 @@
 //! A host, an issuer on a folder of its own, and a client that speaks forms.
 
-use super::super::{Built, build, keys};
+use super::super::{Built, MIGRATIONS, build, keys};
 use crate::config::{Settings, User};
 use crate::platform::auth::Authenticator;
-use crate::platform::bus::local::LocalBus;
+use crate::platform::auth::reach::Reach;
 use crate::platform::files::Folder;
 use crate::platform::host::{Host, StartError};
+use crate::platform::store::sqlite::Db;
 use crate::platform::web::{Edge, configure};
 
 use actix_web::body::to_bytes;
@@ -30,8 +31,13 @@ static KEY: LazyLock<String> = LazyLock::new(|| {
     std::fs::read_to_string(dir.path().join("k/key.pem")).unwrap()
 });
 
+/// The issuer's store in this folder, as one more process opens it.
+pub(in crate::shop::identity) fn store(dir: &tempfile::TempDir) -> Db {
+    Db::open(&dir.path().join("identity.db"), MIGRATIONS).unwrap()
+}
+
 pub(super) struct Desk {
-    pub(super) dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     pub(super) settings: Settings,
     pub(super) url: String,
 }
@@ -41,11 +47,11 @@ impl Desk {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.data.dir = dir.path().join("data");
-        Self { dir, settings, url: "http://127.0.0.1:5294".into() }
+        Self { _dir: dir, settings, url: "http://127.0.0.1:5294".into() }
     }
 
     pub(super) fn with_key(self) -> Self {
-        Folder::open(self.settings.data.dir.join("identity")).unwrap().write("key.pem", &KEY).unwrap();
+        Folder::open(self.settings.data.dir.join("identity")).unwrap().get_or_make("key.pem", || Ok(KEY.clone())).unwrap();
         self
     }
 
@@ -53,7 +59,7 @@ impl Desk {
         build(&Host {
             settings: Arc::new(self.settings.clone()),
             public_url: self.url.clone(),
-            bus: Arc::new(LocalBus::open(&self.dir.path().join("bus.db")).unwrap()),
+            bus: None,
             metrics: prometheus::Registry::new(),
             draining: Default::default(),
         })
@@ -66,7 +72,7 @@ impl Desk {
 
 pub(super) fn edge(built: &Built) -> Arc<Edge> {
     Arc::new(Edge {
-        authenticator: Authenticator::new(&built.issuer, "tradepost"),
+        authenticator: Authenticator::new(Arc::new(Reach::new(&built.issuer, None)), "tradepost"),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec![],

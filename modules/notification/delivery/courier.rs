@@ -7,7 +7,7 @@ use crate::shop::notification::store::{Attempted, Busy, Channel, Due, Notificati
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Under way at once.
@@ -16,9 +16,17 @@ const MAX_IN_FLIGHT: usize = 8;
 pub(super) const MAX_PER_LANE: usize = 3;
 /// No pause is longer, whether we double it or the receiver asks for it.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
+/// Claimed at once: a claim is a commit, and one for each delivery would halve what we can send.
+const AHEAD: i64 = 32;
+/// How long a delivery is ours once we took it: after that it is due again, and of whichever process.
+const CLAIM: Duration = Duration::from_secs(5);
+/// While a delivery is under way, our claim is renewed so often.
+const KEEP: Duration = Duration::from_secs(2);
+/// How often we look for what another process made out, or left behind.
+const LOOK: Duration = Duration::from_secs(1);
 /// After the store failed us.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// How long what is under way may take to finish at shutdown. What does not is sent again at the next start.
+/// How long what is under way may take to finish at shutdown. What does not is sent again when its claim ends.
 const GRACE: Duration = Duration::from_secs(3);
 /// Characters of an error that are kept.
 const MAX_ERROR: usize = 500;
@@ -42,57 +50,72 @@ impl Courier {
         Self { store, receivers, attempts: i64::from(attempts), backoff }
     }
 
-    /// Until told to stop. It sleeps until a commit, the next due time, or the end of an attempt.
+    /// Until told to stop. It sleeps until a commit, the next due time, the end of an attempt, or the next look.
+    ///
+    /// Several processes share the work: each sends what it has claimed. One that dies with a delivery under
+    /// way leaves a claim that ends; one that was paused may find that another has sent it, too.
     pub(in crate::shop::notification) async fn run(self, stop: CancellationToken) {
         let mut under_way = FuturesUnordered::new();
-        let mut lanes: Vec<(i64, Lane)> = Vec::new();
+        let mut hand = Hand::default();
+        let mut kept = Instant::now();
         while !stop.is_cancelled() {
             let committed = self.store.committed();
-            let pause = match self.take(&mut lanes).await {
-                Ok((taken, pause)) => {
-                    under_way.extend(taken.into_iter().map(|due| self.attempt(due)));
-                    pause
-                }
-                Err(cause) => {
-                    tracing::warn!(%cause, "deliveries not read; will try again");
-                    STORE_PAUSE
-                }
-            };
+            if kept.elapsed() >= CLAIM {
+                // we were paused: what was not begun may be another's by now
+                hand.waiting.clear();
+            }
+            if kept.elapsed() >= KEEP {
+                kept = Instant::now();
+                self.keep(hand.ids(), claim()).await;
+            }
+            let pause = self.take(&mut hand).await.unwrap_or_else(|cause| {
+                tracing::warn!(%cause, "deliveries not read; will try again");
+                STORE_PAUSE
+            });
+            under_way.extend(hand.begun.drain(..).map(|due| self.attempt(due)));
             tokio::select! {
-                Some(id) = under_way.next() => lanes.retain(|(other, _)| *other != id),
+                Some(id) = under_way.next() => hand.lanes.retain(|(other, _)| *other != id),
                 () = committed => {}
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
             }
         }
+        // what was not begun is anybody's
+        self.keep(hand.waiting.iter().map(|due| due.id).collect(), clock::now_ms()).await;
         let finish = async { while under_way.next().await.is_some() {} };
         if tokio::time::timeout(GRACE, finish).await.is_err() {
-            tracing::info!(deliveries = under_way.len(), "deliveries cut short; they are sent again at the next start");
+            tracing::info!(deliveries = under_way.len(), "deliveries cut short; they are sent again when their claims end");
         }
     }
 
-    /// What to send now, entered into `lanes`, and how long to sleep where nothing else happens.
-    async fn take(&self, lanes: &mut Vec<(i64, Lane)>) -> Result<(Vec<Due>, Duration), StoreError> {
-        let (mut taken, now) = (Vec::new(), clock::now_ms());
-        while lanes.len() < MAX_IN_FLIGHT {
-            let free = MAX_IN_FLIGHT - lanes.len();
-            let due = self.store.due(now, busy(lanes), free as i64).await?;
-            let (found, before) = (due.len(), taken.len());
-            for one in due {
-                let lane = Lane::of(&one);
-                if lanes.iter().filter(|(_, other)| *other == lane).count() < MAX_PER_LANE {
-                    lanes.push((one.id, lane));
-                    taken.push(one);
-                }
+    /// Our claims end then.
+    async fn keep(&self, ids: Vec<i64>, until: i64) {
+        if !ids.is_empty()
+            && let Err(cause) = self.store.keep(ids, until).await
+        {
+            tracing::warn!(%cause, "claims on deliveries not changed; another process may send them, too");
+        }
+    }
+
+    /// Begins what there is room for; answers how long to sleep where nothing else happens.
+    async fn take(&self, hand: &mut Hand) -> Result<Duration, StoreError> {
+        let now = clock::now_ms();
+        hand.begin();
+        while hand.lanes.len() < MAX_IN_FLIGHT {
+            let due = self.store.due(now, hand.busy(), AHEAD).await?;
+            if due.is_empty() {
+                break;
             }
-            // a full answer may have hidden what is due in other lanes
-            if found < free || taken.len() == before {
+            let claimed = self.store.claim(due, now, claim()).await?;
+            hand.waiting.extend(claimed);
+            // none where all of it is another's by now: the next look will show
+            if !hand.begin() {
                 break;
             }
         }
         let next = self.store.next_due(now).await?;
-        let pause = next.map_or(MAX_PAUSE, |at| Duration::from_millis((at - clock::now_ms()).max(1) as u64));
-        Ok((taken, pause.min(MAX_PAUSE)))
+        let pause = next.map_or(LOOK, |at| Duration::from_millis((at - clock::now_ms()).max(1) as u64));
+        Ok(pause.min(LOOK))
     }
 
     /// One attempt, and its entry in the store; answers the delivery's id.
@@ -125,6 +148,11 @@ impl Courier {
     }
 }
 
+/// When a claim of now ends.
+fn claim() -> i64 {
+    clock::now_ms() + CLAIM.as_millis() as i64
+}
+
 /// What a slow receiver can hold up: itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Lane {
@@ -141,17 +169,52 @@ impl Lane {
     }
 }
 
-fn busy(lanes: &[(i64, Lane)]) -> Busy {
-    let mut busy = Busy { ids: lanes.iter().map(|(id, _)| *id).collect(), ..Busy::default() };
-    for (_, lane) in lanes {
-        if lanes.iter().filter(|(_, other)| other == lane).count() >= MAX_PER_LANE {
+/// The deliveries that are ours now.
+#[derive(Default)]
+struct Hand {
+    /// Under way, or about to be.
+    lanes: Vec<(i64, Lane)>,
+    /// Of those, the ones that have not been sent yet.
+    begun: Vec<Due>,
+    /// Claimed, and waiting for room in their lane.
+    waiting: Vec<Due>,
+}
+
+impl Hand {
+    fn ids(&self) -> Vec<i64> {
+        self.lanes.iter().map(|(id, _)| *id).chain(self.waiting.iter().map(|due| due.id)).collect()
+    }
+
+    fn is_full(&self, lane: &Lane) -> bool {
+        self.lanes.iter().filter(|(_, other)| other == lane).count() >= MAX_PER_LANE
+    }
+
+    /// Enters those into their lanes for which there is room; false where there is none for any.
+    fn begin(&mut self) -> bool {
+        let before = self.begun.len();
+        for due in std::mem::take(&mut self.waiting) {
+            let lane = Lane::of(&due);
+            if self.lanes.len() < MAX_IN_FLIGHT && !self.is_full(&lane) {
+                self.lanes.push((due.id, lane));
+                self.begun.push(due);
+            } else {
+                self.waiting.push(due);
+            }
+        }
+        self.begun.len() > before
+    }
+
+    /// What is not to be claimed as well.
+    fn busy(&self) -> Busy {
+        let mut busy = Busy { ids: self.ids(), ..Busy::default() };
+        for (_, lane) in self.lanes.iter().filter(|(_, lane)| self.is_full(lane)) {
             match lane {
                 Lane::Mail => busy.email = true,
                 Lane::Webhook(target) => busy.webhooks.push(target.clone()),
             }
         }
+        busy
     }
-    busy
 }
 
 /// Doubles with each attempt, a quarter more or less so that receivers are not met by waves, and
@@ -185,9 +248,14 @@ mod tests {
     #[test]
     fn a_full_lane_is_passed_over() {
         let hook = |id| (id, Lane::Webhook("http://h/".into()));
-        let lanes = [hook(1), hook(2), (3, Lane::Mail), hook(4)];
-        let busy = busy(&lanes);
-        assert_eq!(busy.ids, [1, 2, 3, 4]);
+        let due = |id, channel| Due { id, event_id: String::new(), channel, target: "http://h/".into(), body: String::new(), attempts: 0 };
+        let waiting = vec![due(5, Channel::Webhook), due(6, Channel::Email)];
+        let mut hand = Hand { lanes: vec![hook(1), hook(2), (3, Lane::Mail), hook(4)], waiting, ..Hand::default() };
+        let busy = hand.busy();
+        assert_eq!(busy.ids, [1, 2, 3, 4, 5, 6]);
         assert!(!busy.email && busy.webhooks.iter().all(|target| target == "http://h/") && !busy.webhooks.is_empty());
+        assert!(hand.begin() && hand.begun.len() == 1 && hand.begun[0].id == 6);
+        hand.lanes.retain(|(id, _)| *id != 2);
+        assert!(hand.begin() && hand.begun[1].id == 5, "as soon as there is room");
     }
 }

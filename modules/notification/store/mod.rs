@@ -157,9 +157,14 @@ pub(super) trait NotificationStore: Send + Sync {
     async fn replay(&self, id: i64, now: i64) -> Result<bool, StoreError>;
     /// Pending deliveries whose time has come, the longest due first.
     async fn due(&self, now: i64, busy: Busy, limit: i64) -> Result<Vec<Due>, StoreError>;
+    /// Makes these ours until `until`: those of them that are still due and that nobody else has claimed.
+    async fn claim(&self, due: Vec<Due>, now: i64, until: i64) -> Result<Vec<Due>, StoreError>;
+    /// Keeps claims until `until`.
+    async fn keep(&self, ids: Vec<i64>, until: i64) -> Result<(), StoreError>;
     /// When the next pending delivery after `now` is due.
     async fn next_due(&self, now: i64) -> Result<Option<i64>, StoreError>;
-    /// Writes down how an attempt ended.
+    /// Writes down how an attempt ended. That the receiver has it counts in any case; a failure only while
+    /// no later attempt was written down.
     async fn record(&self, id: i64, attempts: i64, outcome: Attempted) -> Result<(), StoreError>;
     /// How many deliveries are in this state.
     async fn count(&self, state: DeliveryState) -> Result<i64, StoreError>;

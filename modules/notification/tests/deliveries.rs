@@ -2,11 +2,14 @@
 
 use super::super::api::{Delivery, DeliveryState, NotificationError};
 use super::super::build::assemble;
+use super::super::store::{Attempted, Busy, Channel, NewDelivery, NotificationStore, Taken};
 use super::support::*;
 use crate::config::Secret;
+use crate::platform::clock::rfc3339;
 use crate::platform::event::Event;
 use crate::platform::page::{PageNumber, PageSize};
 use serde_json::json;
+use std::sync::Arc;
 
 async fn listed(running: &Running, state: Option<DeliveryState>) -> Vec<Delivery> {
     running.api.deliveries(&cx("admin"), PageNumber(0), PageSize(100), state).await.unwrap().content
@@ -140,6 +143,38 @@ async fn wrong_settings_are_refused_by_their_place() {
     let text = refused(eager(1, vec![hook.settings(&[]), other]));
     assert!(text.contains("webhooks[1]") && text.contains("webhooks[0]") && !text.contains("hidden"), "{text}");
     assert!(refused(eager(0, vec![])).contains("notification.attempts"));
+    running.stop().await;
+    hook.stop().await;
+}
+
+/// Two processes on one store: what one has claimed the other leaves alone, until the claim ends.
+#[actix_web::test]
+async fn a_delivery_is_claimed_by_one_and_free_again_when_the_claim_ends() {
+    let hook = Receiver::start(&[]);
+    let running = Running::start(&eager(1, vec![]));
+    let store: Arc<dyn NotificationStore> = running.store.clone();
+    let event = placed("jane");
+    let delivery = NewDelivery { channel: Channel::Webhook, target: hook.url.clone(), body: "{}".into() };
+    store.take(vec![Taken { event: event.clone(), notification: None, deliveries: vec![delivery] }]).await.unwrap();
+    // the courier here has no such webhook, and makes a dead letter of it: replayed, it is ours
+    let dead = once(&running, DeliveryState::Dead).await;
+    running.stop.cancel();
+    store.replay(dead.id, 0).await.unwrap();
+    let due = store.due(10, Busy::default(), 8).await.unwrap();
+    assert_eq!(store.claim(due.clone(), 10, 100).await.unwrap().len(), 1);
+    assert!(store.claim(due.clone(), 11, 100).await.unwrap().is_empty(), "claimed already");
+    assert!(store.due(99, Busy::default(), 8).await.unwrap().is_empty());
+    store.keep(vec![dead.id], 200).await.unwrap();
+    assert!(store.due(150, Busy::default(), 8).await.unwrap().is_empty(), "kept");
+    let late = store.due(200, Busy::default(), 8).await.unwrap();
+    assert_eq!(store.claim(late, 200, 300).await.unwrap().len(), 1, "its claim has ended");
+    let failed = |at| Attempted::Again { error: "late".into(), at };
+    store.record(dead.id, 1, failed(400)).await.unwrap();
+    store.record(dead.id, 1, failed(999)).await.unwrap();
+    let after = store.delivery(dead.id).await.unwrap().unwrap();
+    assert_eq!((after.attempts, after.next_attempt_at), (1, Some(rfc3339(400))), "the first word on an attempt counts");
+    store.record(dead.id, 1, Attempted::Delivered).await.unwrap();
+    assert_eq!(store.delivery(dead.id).await.unwrap().unwrap().state, DeliveryState::Delivered, "what has arrived has arrived");
     running.stop().await;
     hook.stop().await;
 }

@@ -27,7 +27,7 @@ use crate::platform::cx::Trace;
 use crate::platform::host::StartError;
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
-use crate::platform::store::StoreError;
+use crate::platform::store::{StoreError, Turn};
 use crate::shop::inventory::api::StockCheck;
 use async_trait::async_trait;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
@@ -197,6 +197,8 @@ pub(super) trait OrderStore: Send + Sync {
     async fn forget_keys(&self, hours: u64) -> Result<(), StoreError>;
     /// Waits for the next commit of this process. Register before looking at the data.
     fn committed(&self) -> LocalBoxFuture<'_, ()>;
+    /// Our side of a lease of this name.
+    fn lease(&self, name: &'static str) -> Box<dyn Turn>;
     /// How many events wait to be carried to the bus.
     async fn waiting(&self) -> Result<i64, StoreError>;
     /// Carries events to the bus until told to stop.

@@ -8,6 +8,7 @@ mod replication;
 use super::{Registry, http};
 use crate::config::{Registry as Settings, Secret};
 use crate::platform::auth::Authenticator;
+use crate::platform::auth::reach::Reach;
 use crate::platform::web::{Edge, configure};
 use actix_web::body::to_bytes;
 use actix_web::dev::{Server, ServerHandle, Service};
@@ -89,7 +90,7 @@ impl Desk {
 
 fn edge() -> Arc<Edge> {
     Arc::new(Edge {
-        authenticator: Authenticator::new("http://127.0.0.1:9", "tradepost"),
+        authenticator: Authenticator::new(Arc::new(Reach::new("http://127.0.0.1:9", None)), "tradepost"),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec![],

@@ -1,10 +1,10 @@
 //! Our own identity towards peers: OAuth 2.0 client credentials, kept until shortly before they expire.
 
-use super::jwks;
-use crate::platform::contract::client::http;
+use super::reach::Reach;
 use crate::platform::problem::Problem;
 use async_trait::async_trait;
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -17,7 +17,7 @@ pub trait Credentials: Send + Sync {
 
 /// The client credentials grant at the issuer's token endpoint.
 pub struct ClientCredentials {
-    issuer: String,
+    issuer: Arc<Reach>,
     id: String,
     secret: String,
     kept: Mutex<Option<(String, Instant)>>,
@@ -31,20 +31,13 @@ struct Granted {
 
 impl ClientCredentials {
     /// For a confidential client of this issuer.
-    pub fn new(issuer: &str, id: &str, secret: &str) -> Self {
-        Self { issuer: issuer.trim_end_matches('/').into(), id: id.into(), secret: secret.into(), kept: Mutex::new(None) }
+    pub fn new(issuer: Arc<Reach>, id: &str, secret: &str) -> Self {
+        Self { issuer, id: id.into(), secret: secret.into(), kept: Mutex::new(None) }
     }
 
     async fn grant(&self) -> Result<Granted, String> {
-        let endpoint = jwks::discover(&self.issuer).await?.token_endpoint;
         let form = [("grant_type", "client_credentials"), ("client_id", &self.id), ("client_secret", &self.secret)];
-        let mut answer =
-            http().post(&endpoint).timeout(Duration::from_secs(3)).send_form(&form).await.map_err(|e| format!("{endpoint}: {e}"))?;
-        let body = answer.body().await.map_err(|e| format!("{endpoint}: {e}"))?;
-        if !answer.status().is_success() {
-            return Err(format!("{endpoint}: answered {} to client {}", answer.status(), self.id));
-        }
-        serde_json::from_slice(&body).map_err(|e| format!("{endpoint}: {e}"))
+        self.issuer.grant(&form).await.map_err(|cause| format!("client {}: {cause}", self.id))
     }
 }
 

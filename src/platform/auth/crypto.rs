@@ -4,27 +4,19 @@
 //! default (RS256) never runs. Which algorithms are accepted is decided in [`super`], not here; the feature
 //! `jwt-ec` takes jsonwebtoken's provider in place of this one.
 
-use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
+use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey};
-use rsa::pkcs1::{DecodeRsaPrivateKey, DecodeRsaPublicKey};
-use rsa::signature::{Error, Signer, Verifier};
-use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPrivateKey, RsaPublicKey};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
+use rsa::pkcs1::DecodeRsaPublicKey;
+use rsa::signature::{Error, Verifier};
+use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPublicKey};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 /// Makes this the process's provider; one that was chosen before stays.
 pub fn install() {
     static RSA: CryptoProvider =
-        CryptoProvider { signer_factory: signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
+        CryptoProvider { signer_factory: signing::signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
     let _ = RSA.install_default();
-}
-
-fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
-    if *algorithm != Algorithm::RS256 || key.family() != AlgorithmFamily::Rsa {
-        return Err(ErrorKind::InvalidAlgorithm.into());
-    }
-    let key = RsaPrivateKey::from_pkcs1_der(key.as_bytes()).map_err(|e| ErrorKind::InvalidRsaKey(e.to_string()))?;
-    Ok(Box::new(Rs256(key)))
 }
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
@@ -44,20 +36,48 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     Ok(Box::new(Rsa { algorithm: *algorithm, key: key.map_err(ErrorKind::InvalidRsaKey)? }))
 }
 
-/// Signs as the built-in issuer does.
-struct Rs256(RsaPrivateKey);
+/// Signing is the issuer's alone.
+#[cfg(feature = "identity")]
+mod signing {
+    use super::{Algorithm, AlgorithmFamily, Digest, Error, ErrorKind, Pkcs1v15Sign, Result, Sha256};
+    use jsonwebtoken::EncodingKey;
+    use jsonwebtoken::crypto::JwtSigner;
+    use rsa::RsaPrivateKey;
+    use rsa::pkcs1::DecodeRsaPrivateKey;
+    use rsa::signature::Signer;
 
-impl Signer<Vec<u8>> for Rs256 {
-    fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, Error> {
-        // blinded: how long it takes says nothing about the key
-        let signed = self.0.sign_with_rng(&mut rsa::rand_core::OsRng, Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(message));
-        signed.map_err(Error::from_source)
+    pub(super) fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
+        if *algorithm != Algorithm::RS256 || key.family() != AlgorithmFamily::Rsa {
+            return Err(ErrorKind::InvalidAlgorithm.into());
+        }
+        let key = RsaPrivateKey::from_pkcs1_der(key.as_bytes()).map_err(|e| ErrorKind::InvalidRsaKey(e.to_string()))?;
+        Ok(Box::new(Rs256(key)))
+    }
+
+    /// Signs as the built-in issuer does.
+    struct Rs256(RsaPrivateKey);
+
+    impl Signer<Vec<u8>> for Rs256 {
+        fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, Error> {
+            // blinded: how long it takes says nothing about the key
+            let signed = self.0.sign_with_rng(&mut rsa::rand_core::OsRng, Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(message));
+            signed.map_err(Error::from_source)
+        }
+    }
+
+    impl JwtSigner for Rs256 {
+        fn algorithm(&self) -> Algorithm {
+            Algorithm::RS256
+        }
     }
 }
 
-impl JwtSigner for Rs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::RS256
+#[cfg(not(feature = "identity"))]
+mod signing {
+    use super::{Algorithm, ErrorKind, Result};
+
+    pub(super) fn signer(_: &Algorithm, _: &jsonwebtoken::EncodingKey) -> Result<Box<dyn jsonwebtoken::crypto::JwtSigner>> {
+        Err(ErrorKind::InvalidAlgorithm.into())
     }
 }
 
@@ -88,10 +108,12 @@ impl JwtVerifier for Rsa {
     }
 }
 
+#[cfg(feature = "identity")]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jsonwebtoken::{Header, Validation, decode, encode};
+    use jsonwebtoken::{EncodingKey, Header, Validation, decode, encode};
+    use rsa::RsaPrivateKey;
     use rsa::pkcs1::EncodeRsaPrivateKey;
     use rsa::pkcs1v15::SigningKey;
     use rsa::pss::BlindedSigningKey;

@@ -1,8 +1,9 @@
-//! The issuer's keys: found through its discovery document, cached, and fetched again when a token
+//! The issuer's keys: cached, and fetched again when a token
 //! names one that is not there; never more often than a floor, so that made-up key ids cannot make
-//! us call the issuer. Old keys stay in use while a fetch fails.
+//! us call the issuer. A token of a key that is new at the issuer waits for the next fetch, so that
+//! none is refused while keys change. Old keys stay in use while a fetch fails.
 
-use crate::platform::contract::client::http;
+use super::reach::Reach;
 use crate::platform::problem::Problem;
 use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use serde::Deserialize;
@@ -10,18 +11,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-const FLOOR: Duration = Duration::from_secs(5);
+/// Between two fetches, and so the longest that a token of an unknown key waits for one.
+const FLOOR: Duration = Duration::from_secs(1);
 const REFRESH: Duration = Duration::from_secs(600);
-const TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The parts of OpenID Connect Discovery that we use.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Discovered {
-    /// Where the keys are.
-    pub jwks_uri: String,
-    /// Where tokens are issued.
-    pub token_endpoint: String,
-}
 
 #[derive(Clone)]
 struct Key {
@@ -38,32 +30,37 @@ struct Cached {
 
 /// Keys of one issuer.
 pub struct Jwks {
-    issuer: String,
+    issuer: Arc<Reach>,
     cached: RwLock<Cached>,
     fetching: tokio::sync::Mutex<()>,
 }
 
 impl Jwks {
     /// For this issuer; nothing is fetched before the first token.
-    pub fn new(issuer: &str) -> Self {
-        Self { issuer: issuer.into(), cached: RwLock::default(), fetching: tokio::sync::Mutex::new(()) }
+    pub fn new(issuer: Arc<Reach>) -> Self {
+        Self { issuer, cached: RwLock::default(), fetching: tokio::sync::Mutex::new(()) }
     }
 
     /// The key of this id, if the issuer has it and it fits the algorithm.
     pub async fn find(self: &Arc<Self>, kid: &str, algorithm: Algorithm) -> Result<Option<Arc<DecodingKey>>, Problem> {
-        let (key, stale) = self.look(kid);
-        if key.is_none() || stale {
-            let (keys, wanted) = (self.clone(), kid.to_string());
-            // a task of its own: a caller that hangs up does not break off what all others wait for
-            let failed = actix_web::rt::spawn(async move { keys.refresh(&wanted).await }).await.map_err(Problem::internal)?;
-            let (again, _) = self.look(kid);
-            return match (again, failed) {
-                (Some(key), _) => Ok(fitting(key, algorithm)),
-                (None, Some(problem)) if self.empty() => Err(problem),
-                (None, _) => Ok(None),
-            };
+        let (keys, wanted, arrived) = (self.clone(), kid.to_string(), Instant::now());
+        // a task of its own: a caller that hangs up does not break off what all others wait for
+        let refresh = async move { keys.refresh(&wanted, arrived).await };
+        match self.look(kid) {
+            (Some(key), false) => Ok(fitting(key, algorithm)),
+            (Some(key), true) => {
+                // it was good and is so until we hear otherwise: nobody waits for an issuer that may be away
+                actix_web::rt::spawn(refresh);
+                Ok(fitting(key, algorithm))
+            }
+            (None, _) => {
+                actix_web::rt::spawn(refresh).await.map_err(Problem::internal)?;
+                match self.look(kid).0 {
+                    None if self.empty() => Err(Problem::unavailable("the token issuer's keys cannot be had right now")),
+                    key => Ok(key.and_then(|key| fitting(key, algorithm))),
+                }
+            }
         }
-        Ok(key.and_then(|key| fitting(key, algorithm)))
     }
 
     fn look(&self, kid: &str) -> (Option<Key>, bool) {
@@ -76,34 +73,38 @@ impl Jwks {
         self.cached.read().unwrap_or_else(PoisonError::into_inner).keys.is_empty()
     }
 
-    /// One fetch at a time, none sooner than the floor after the last; answers why it failed.
-    async fn refresh(&self, kid: &str) -> Option<Problem> {
+    /// One fetch at a time, none sooner than the floor after the last.
+    ///
+    /// A fetch that began after the token `arrived` is the answer for all who waited: made-up keys
+    /// share one, however many they are.
+    async fn refresh(&self, kid: &str, arrived: Instant) {
         let _one = self.fetching.lock().await;
         let (found, stale) = self.look(kid);
-        if found.is_some() && !stale {
-            return None;
+        let tried = self.tried();
+        if (found.is_some() && !stale) || tried.is_some_and(|at| at > arrived) {
+            return;
         }
-        {
-            let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
-            // with no key at all every request depends on the next try: do not make them wait
-            let floor = if cached.keys.is_empty() { FLOOR / 10 } else { FLOOR };
-            if cached.tried.is_some_and(|at| at.elapsed() < floor) {
-                return Some(Problem::unavailable("the token issuer's keys cannot be had right now"));
+        let pause = tried.map_or(Duration::ZERO, |at| FLOOR.saturating_sub(at.elapsed()));
+        if !pause.is_zero() {
+            // a known key needs no answer, and with no key at all every request depends on the next try: do not make them wait
+            if found.is_some() || self.empty() {
+                return;
             }
-            cached.tried = Some(Instant::now());
+            tokio::time::sleep(pause).await;
         }
+        self.cached.write().unwrap_or_else(PoisonError::into_inner).tried = Some(Instant::now());
         match self.fetch().await {
             Ok(keys) => {
                 let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
                 cached.keys = keys;
                 cached.fetched = Some(Instant::now());
-                None
             }
-            Err(cause) => {
-                tracing::error!(issuer = self.issuer, cause, "the issuer's keys could not be fetched");
-                Some(Problem::unavailable("the token issuer's keys cannot be had right now"))
-            }
+            Err(cause) => tracing::error!(issuer = self.issuer.issuer(), cause, "the issuer's keys could not be fetched"),
         }
+    }
+
+    fn tried(&self) -> Option<Instant> {
+        self.cached.read().unwrap_or_else(PoisonError::into_inner).tried
     }
 
     async fn fetch(&self) -> Result<HashMap<String, Key>, String> {
@@ -111,8 +112,7 @@ impl Jwks {
         struct Set {
             keys: Vec<serde_json::Value>,
         }
-        let discovered = discover(&self.issuer).await?;
-        let set: Set = get(&discovered.jwks_uri).await?;
+        let set: Set = self.issuer.keys().await?;
         // keys we cannot read (other uses, new algorithms) must not hide those we can
         let readable = set.keys.into_iter().filter_map(|value| serde_json::from_value::<Jwk>(value).ok());
         let keys = readable.filter_map(|jwk| {
@@ -122,20 +122,6 @@ impl Jwks {
         });
         Ok(keys.collect())
     }
-}
-
-/// Reads the issuer's discovery document.
-pub async fn discover(issuer: &str) -> Result<Discovered, String> {
-    get(&format!("{issuer}/.well-known/openid-configuration")).await
-}
-
-async fn get<T: serde::de::DeserializeOwned>(url: &str) -> Result<T, String> {
-    let mut answer = http().get(url).timeout(TIMEOUT).send().await.map_err(|e| format!("{url}: {e}"))?;
-    if !answer.status().is_success() {
-        return Err(format!("{url}: answered {}", answer.status()));
-    }
-    let body = answer.body().limit(1 << 20).await.map_err(|e| format!("{url}: {e}"))?;
-    serde_json::from_slice(&body).map_err(|e| format!("{url}: {e}"))
 }
 
 /// A key is used for what it says it is for, and for nothing else.

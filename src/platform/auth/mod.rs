@@ -3,10 +3,12 @@
 //! Rules: RFC 7519 and RFC 9068 for claims, Keycloak's for roles. Nothing here knows which issuer
 //! it is; the built-in one is reached over HTTP like any other.
 
+pub mod basic;
 pub mod credentials;
 #[cfg(not(feature = "jwt-ec"))]
 mod crypto;
 pub mod jwks;
+pub mod reach;
 
 pub use credentials::Credentials;
 
@@ -50,6 +52,7 @@ struct Claims {
     sub: Option<String>,
     exp: i64,
     typ: Option<String>,
+    azp: Option<String>,
     preferred_username: Option<String>,
     email: Option<String>,
     #[serde(default)]
@@ -64,20 +67,30 @@ struct Roles {
     roles: Vec<String>,
 }
 
-/// Checks access tokens of one issuer.
+/// Tokens that were found good, each until when it is taken at its word.
+type Known = HashMap<String, (Arc<Principal>, Instant)>;
+
+/// Checks access tokens of one issuer. Clones share what they know.
+#[derive(Clone)]
 pub struct Authenticator {
-    issuer: String,
+    issuer: Arc<reach::Reach>,
     audience: String,
+    parties: Vec<String>,
     keys: Arc<jwks::Jwks>,
-    known: Mutex<HashMap<String, (Arc<Principal>, Instant)>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Authenticator {
     /// For tokens of this issuer that are meant for this audience.
-    pub fn new(issuer: &str, audience: &str) -> Self {
+    pub fn new(issuer: Arc<reach::Reach>, audience: &str) -> Self {
         install_crypto();
-        let issuer = issuer.trim_end_matches('/').to_string();
-        Self { keys: Arc::new(jwks::Jwks::new(&issuer)), issuer, audience: audience.into(), known: Mutex::new(HashMap::new()) }
+        let keys = Arc::new(jwks::Jwks::new(issuer.clone()));
+        Self { keys, issuer, audience: audience.into(), parties: Vec::new(), known: Arc::default() }
+    }
+
+    /// Takes tokens of these clients only (`azp`, OpenID Connect Core 2); of every client where there are none.
+    pub fn for_parties(self, parties: Vec<String>) -> Self {
+        Self { parties, ..self }
     }
 
     /// The bearer of this token; 401 says what is wrong with it, 503 that the issuer's keys cannot be had.
@@ -97,7 +110,7 @@ impl Authenticator {
         let mut validation = Validation::new(header.alg);
         validation.leeway = LEEWAY;
         validation.validate_nbf = true;
-        validation.set_issuer(&[&self.issuer]);
+        validation.set_issuer(&[self.issuer.issuer()]);
         validation.set_audience(&[&self.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let claims = decode::<Claims>(token, &key, &validation).map_err(|e| refuse(reason(e.kind())))?.claims;
@@ -105,6 +118,9 @@ impl Authenticator {
             claims.typ.as_deref() == Some("Bearer") || header.typ.as_deref().is_some_and(|t| t.eq_ignore_ascii_case("at+jwt"));
         if !access_token {
             return Err(refuse("the token is not an access token"));
+        }
+        if !self.parties.is_empty() && !claims.azp.as_ref().is_some_and(|azp| self.parties.contains(azp)) {
+            return Err(refuse("the token was issued to another client"));
         }
         let lifetime = u64::try_from(claims.exp - crate::platform::clock::now_ms() / 1000).unwrap_or(0);
         let principal = Arc::new(self.principal(claims, token)?);

@@ -6,8 +6,9 @@
 use super::{ApplyError, Bus, Consumer, DeadLetter};
 use crate::platform::clock;
 use crate::platform::event::Event;
+use crate::platform::store::sqlite::lease::Lease;
 use crate::platform::store::sqlite::{Conn, Db, Snapshot};
-use crate::platform::store::{GATHER, POLL, StoreError, types};
+use crate::platform::store::{GATHER, Held, POLL, StoreError, Turn, types};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -65,63 +66,76 @@ impl LocalBus {
         Ok(Self { db: Db::open(path, MIGRATIONS)? })
     }
 
-    async fn fetch(&self, consumer: &dyn Consumer) -> Result<Vec<(i64, String)>, StoreError> {
+    /// Where a group stands, and what comes next for it.
+    async fn fetch(&self, consumer: &dyn Consumer) -> Result<(i64, Vec<(i64, String)>), StoreError> {
         let (group, topics) = (consumer.group(), consumer.topics());
         self.db
             .read(async move |c| {
                 let from: Option<i64> = cursors::table.find(group).select(cursors::position).first(c).await.optional()?;
-                let query = messages::table.filter(messages::position.gt(from.unwrap_or(0)).and(messages::topic.eq_any(topics)));
-                Ok::<_, StoreError>(
-                    query.select((messages::position, messages::body)).order(messages::position).limit(BATCH).load(c).await?,
-                )
+                let from = from.unwrap_or(0);
+                let query = messages::table.filter(messages::position.gt(from).and(messages::topic.eq_any(topics)));
+                let query = query.select((messages::position, messages::body)).order(messages::position).limit(BATCH);
+                Ok::<_, StoreError>((from, query.load(c).await?))
             })
             .await
     }
 
-    /// Moves a group on, burying what it could not take in the same transaction.
-    async fn advance(&self, group: &'static str, position: i64, buried: Vec<(String, String)>) -> Result<(), StoreError> {
+    /// Moves a group on, burying what it could not take in the same transaction. False, and nothing done,
+    /// where it does not stand at `from` any more: another process has taken these meanwhile.
+    async fn advance(&self, group: &'static str, from: i64, to: i64, buried: Vec<(String, String)>) -> Result<bool, StoreError> {
         self.db
             .write(async move |c| {
+                let first = (cursors::consumer.eq(group), cursors::position.eq(0));
+                diesel::insert_or_ignore_into(cursors::table).values(first).execute(c).await?;
+                let there = cursors::table.filter(cursors::consumer.eq(group).and(cursors::position.eq(from)));
+                if diesel::update(there).set(cursors::position.eq(to)).execute(c).await? == 0 {
+                    return Ok(false);
+                }
                 for (body, error) in &buried {
                     bury(c, group, body, error).await?;
                 }
-                diesel::insert_into(cursors::table)
-                    .values((cursors::consumer.eq(group), cursors::position.eq(position)))
-                    .on_conflict(cursors::consumer)
-                    .do_update()
-                    .set(cursors::position.eq(position))
-                    .execute(c)
-                    .await?;
-                Ok(())
+                Ok(true)
             })
             .await
     }
 
-    async fn round(&self, consumer: &dyn Consumer) -> Result<usize, StoreError> {
-        self.again(consumer).await?;
-        let batch = self.fetch(consumer).await?;
+    /// What there is for a consumer, given to it where that is our business; how many messages it took.
+    async fn round(&self, consumer: &dyn Consumer, lease: &mut Lease) -> Result<usize, StoreError> {
+        let replays = self.wanted(consumer.group()).await?;
+        let (from, batch) = self.fetch(consumer).await?;
+        if (replays.is_empty() && batch.is_empty()) || lease.hold().await? == Held::Elsewhere {
+            return Ok(0);
+        }
+        self.again(consumer, replays).await?;
         let Some((last, _)) = batch.last() else { return Ok(0) };
         let (last, count) = (*last, batch.len());
         let bodies: Vec<String> = batch.into_iter().map(|(_, body)| body).collect();
         let buried = give(consumer, &bodies).await?;
-        self.advance(consumer.group(), last, buried).await?;
+        if !self.advance(consumer.group(), from, last, buried).await? {
+            tracing::info!(group = consumer.group(), "these events were taken by another process as well");
+        }
         Ok(count)
     }
 
     /// Dead letters that someone asked to have replayed.
-    async fn again(&self, consumer: &dyn Consumer) -> Result<(), StoreError> {
-        let group = consumer.group();
+    async fn wanted(&self, group: &'static str) -> Result<Vec<(i64, String)>, StoreError> {
         let query = async move |c: &mut Conn| {
             let wanted = dead_letters::table.filter(dead_letters::consumer.eq(group).and(dead_letters::replay.eq(true)));
-            Ok::<_, StoreError>(
-                wanted.select((dead_letters::id, dead_letters::body)).order(dead_letters::id).load::<(i64, String)>(c).await?,
-            )
+            Ok(wanted.select((dead_letters::id, dead_letters::body)).order(dead_letters::id).load::<(i64, String)>(c).await?)
         };
-        for (id, body) in self.db.read(query).await? {
+        self.db.read(query).await
+    }
+
+    async fn again(&self, consumer: &dyn Consumer, replays: Vec<(i64, String)>) -> Result<(), StoreError> {
+        let group = consumer.group();
+        for (id, body) in replays {
             let failed = give(consumer, &[body]).await?;
             self.db
                 .write(async move |c| {
-                    diesel::delete(dead_letters::table.find(id)).execute(c).await?;
+                    // gone already: another process has replayed it, and buried it again if it had to
+                    if diesel::delete(dead_letters::table.find(id)).execute(c).await? == 0 {
+                        return Ok(());
+                    }
                     for (body, error) in &failed {
                         bury(c, group, body, error).await?;
                     }
@@ -216,9 +230,10 @@ impl Bus for LocalBus {
 
     async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken) {
         let mut rounds: u32 = 0;
+        let mut lease = Lease::new(self.db.clone(), consumer.group());
         while !stop.is_cancelled() {
             let committed = self.db.committed();
-            let pause = match self.round(consumer.as_ref()).await {
+            let pause = match self.round(consumer.as_ref(), &mut lease).await {
                 Ok(taken) if taken as i64 == BATCH => continue,
                 Ok(_) => POLL,
                 Err(cause) => {
@@ -238,6 +253,7 @@ impl Bus for LocalBus {
                 () = stop.cancelled() => {}
             }
         }
+        Box::new(lease).release().await;
     }
 
     async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {

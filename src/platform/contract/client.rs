@@ -4,10 +4,12 @@ use super::{Access, Operation, Param, Reply};
 use crate::platform::auth::Credentials;
 use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER};
 use crate::platform::discovery::{Discovery, Outcome};
+use crate::platform::door::{INSIDE_HEADER, inside};
 use crate::platform::problem::{Problem, TypedError};
 use crate::platform::resilience::{Attempt, Failure, Peer};
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
+use awc::error::{ConnectError, SendRequestError};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +29,12 @@ fn client() -> awc::Client {
     // connections of all
     let connector = awc::Connector::new().limit(0);
     awc::Client::builder().connector(connector).timeout(Duration::from_secs(30)).disable_redirects().finish()
+}
+
+/// Whether a request failed before any of it was sent.
+pub fn unsent(cause: &SendRequestError) -> bool {
+    // awc says `Disconnected`, too, of a connection that ended before the answer: that request may have been served
+    matches!(cause, SendRequestError::Connect(connect) if !matches!(connect, ConnectError::Disconnected))
 }
 
 /// This thread's HTTP client.
@@ -71,7 +79,8 @@ impl Outgoing {
     }
 }
 
-fn escape(segment: &str) -> String {
+/// A path segment with all escaped that could be taken for something else.
+pub fn escape(segment: &str) -> String {
     let mut escaped = String::with_capacity(segment.len());
     for byte in segment.bytes() {
         match byte {
@@ -142,51 +151,54 @@ impl Remote {
         token: Option<&str>,
         attempt: Attempt<'_>,
     ) -> Result<R, Failure> {
-        let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool| {
+        let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool, unsent: bool| {
             let instance = instance.unwrap_or_default();
             tracing::warn!(peer = self.module, instance, operation = operation.name, %cause, trace_id = cx.trace.id(), "call failed");
-            Failure::Peer { problem: self.away(), instance: Some(instance).filter(|i| !i.is_empty()), again }
+            Failure::Peer { problem: self.away(), instance: Some(instance).filter(|i| !i.is_empty()), again, unsent }
         };
         let Some(picked) = self.discovery.pick(self.module, attempt.avoid) else {
-            return Err(failed(&"no instance is known", None, true));
+            return Err(failed(&"no instance is known", None, true, true));
         };
         // whole milliseconds, as the peer is told: it has given up when we do
         let left = Duration::from_millis(attempt.until.saturating_duration_since(Instant::now()).as_millis() as u64);
-        let request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Ours)?;
+        let mut request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Ours)?;
+        if picked.inside {
+            request = request.insert_header((INSIDE_HEADER, inside().clone()));
+        }
         let exchange = async {
             let mut answer = match body {
                 Some(bytes) => request.content_type("application/json").send_body(bytes).await,
                 None => request.send().await,
             }
-            .map_err(|cause| cause.to_string())?;
-            let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| format!("the answer broke off: {cause}"))?;
+            .map_err(|cause| (cause.to_string(), unsent(&cause)))?;
+            let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| (format!("the answer broke off: {cause}"), false))?;
             // awc takes the end of the connection for the end of the body
             let announced = answer.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
             if announced.is_some_and(|length| length != body.len()) {
-                return Err(format!("the answer broke off after {} bytes", body.len()));
+                return Err((format!("the answer broke off after {} bytes", body.len()), false));
             }
-            Ok::<_, String>((answer, body))
+            Ok((answer, body))
         };
         let instance = Some(picked.base_url.clone());
         let (answer, body) = match tokio::time::timeout(left, exchange).await {
             Ok(Ok(answered)) => answered,
-            Ok(Err(cause)) => {
+            Ok(Err((cause, unsent))) => {
                 picked.done(Outcome::Failed);
-                return Err(failed(&cause, instance, true));
+                return Err(failed(&cause, instance, true, unsent));
             }
             Err(_) => {
                 // told of it only where the peer had time enough; else nobody is to blame
                 if attempt.fair {
                     picked.done(Outcome::Failed);
                 }
-                return Err(failed(&"no answer in time", instance, false));
+                return Err(failed(&"no answer in time", instance, false, false));
             }
         };
         picked.done(Outcome::Answered);
         let status = answer.status().as_u16();
         if status == operation.status {
             let etag = answer.headers().get(header::ETAG).and_then(|v| v.to_str().ok());
-            return R::read(etag, &body).map_err(|problem| failed(&problem, instance, false));
+            return R::read(etag, &body).map_err(|problem| failed(&problem, instance, false, false));
         }
         match status {
             // our credentials not being accepted is our fault, never the caller's
@@ -196,7 +208,7 @@ impl Remote {
                 Err(Failure::Refused(self.away()))
             }
             400..=499 => Err(Failure::Refused(Problem::parse(status, &body))),
-            _ => Err(failed(&Problem::parse(status, &body), instance, matches!(status, 502..=504))),
+            _ => Err(failed(&Problem::parse(status, &body), instance, matches!(status, 502..=504), false)),
         }
     }
 

@@ -21,6 +21,8 @@ pub enum Outcome {
 pub struct Picked {
     /// `http://host:port`, without a trailing slash.
     pub base_url: String,
+    /// Whether it is this very process.
+    pub inside: bool,
     /// Called once with the outcome, or `None` where the call was abandoned.
     report: Option<Box<dyn FnOnce(Option<Outcome>) + Send>>,
 }
@@ -28,12 +30,12 @@ pub struct Picked {
 impl Picked {
     /// An instance of which nobody keeps account.
     pub fn plain(base_url: impl Into<String>) -> Self {
-        Self { base_url: base_url.into(), report: None }
+        Self { base_url: base_url.into(), inside: false, report: None }
     }
 
     /// An instance whose account is kept by `report`.
     pub fn tracked(base_url: impl Into<String>, report: impl FnOnce(Option<Outcome>) + Send + 'static) -> Self {
-        Self { base_url: base_url.into(), report: Some(Box::new(report)) }
+        Self { base_url: base_url.into(), inside: false, report: Some(Box::new(report)) }
     }
 
     /// How the call went.
@@ -77,11 +79,16 @@ impl Discovery for FirstOf {
     }
 }
 
-/// This very process: every peer is behind its own front door.
-pub struct Loopback(pub String);
+/// This very process: these modules are behind its own front door.
+pub struct Loopback {
+    /// Its own address.
+    pub url: String,
+    /// What runs here.
+    pub modules: Vec<&'static str>,
+}
 
 impl Discovery for Loopback {
-    fn pick(&self, _: &str, _: Option<&str>) -> Option<Picked> {
-        Some(Picked::plain(self.0.clone()))
+    fn pick(&self, module: &str, _: Option<&str>) -> Option<Picked> {
+        self.modules.contains(&module).then(|| Picked { base_url: self.url.clone(), inside: true, report: None })
     }
 }

@@ -1,7 +1,7 @@
 //! `/actuator/circuitbreakers` and the health component, in Resilience4j's forms.
 
 use super::breaker::{Order, State};
-use super::{Peer, Shared, listed};
+use super::registry::{Breakers, Guard};
 use crate::platform::contract::{Access, Endpoint};
 use crate::platform::problem::Problem;
 use crate::platform::web::read_body;
@@ -12,11 +12,11 @@ use serde_json::{Map, Value, json};
 const MAX_BODY: usize = 4096;
 
 /// One breaker, as `CircuitBreakerEndpoint` shows it: rates in percent, -1 with too few calls.
-fn shown(peer: &Peer) -> (State, Value) {
-    let now = peer.breaker.snapshot();
+fn shown(guard: &Guard) -> (State, Value) {
+    let now = guard.breaker.snapshot();
     let details = json!({
         "failureRate": format!("{:?}%", now.failure_rate.unwrap_or(-1.0)),
-        "failureRateThreshold": format!("{:?}%", peer.breaker.rules().failure_percent as f32),
+        "failureRateThreshold": format!("{:?}%", guard.breaker.rules().failure_percent as f32),
         "bufferedCalls": now.buffered,
         "failedCalls": now.failed,
         "notPermittedCalls": now.not_permitted,
@@ -27,23 +27,23 @@ fn shown(peer: &Peer) -> (State, Value) {
 
 /// The component's details, with the statuses of `CircuitBreakersHealthIndicator`. An open breaker does not
 /// turn this process down: taking it out of service would help nobody.
-pub(super) fn health(all: &Shared) -> Value {
-    let peers = listed(all).into_iter().map(|peer| {
-        let (state, details) = shown(&peer);
+pub(super) fn health(all: &Breakers) -> Value {
+    let guards = all.listed().into_iter().map(|guard| {
+        let (state, details) = shown(&guard);
         let status = match state {
             State::Open | State::ForcedOpen => "CIRCUIT_OPEN",
             State::HalfOpen => "CIRCUIT_HALF_OPEN",
             State::Closed | State::Disabled => "UP",
         };
-        (peer.module.to_string(), json!({ "status": status, "details": details }))
+        (guard.name().to_string(), json!({ "status": status, "details": details }))
     });
-    Value::Object(peers.collect())
+    Value::Object(guards.collect())
 }
 
-pub(super) fn endpoints(all: &Shared) -> Vec<Endpoint> {
+pub(super) fn endpoints(all: &Breakers) -> Vec<Endpoint> {
     let (listing, setting) = (all.clone(), all.clone());
     let list = Endpoint::raw("actuator", "circuitbreakers", Method::GET, "/actuator/circuitbreakers", Access::Admin, move |_, _, _| {
-        let breakers: Map<String, Value> = listed(&listing).into_iter().map(|peer| (peer.module.to_string(), shown(&peer).1)).collect();
+        let breakers: Map<String, Value> = listing.listed().iter().map(|guard| (guard.name().to_string(), shown(guard).1)).collect();
         async move { Ok(HttpResponse::Ok().json(json!({ "circuitBreakers": breakers }))) }
     });
     let set = Endpoint::raw(
@@ -63,9 +63,8 @@ pub(super) fn endpoints(all: &Shared) -> Vec<Endpoint> {
     vec![list, set]
 }
 
-fn set(all: &Shared, name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
-    let peer = listed(all).into_iter().find(|peer| peer.module == name);
-    let peer = peer.ok_or_else(|| Problem::new(404, format!("there is no circuit breaker {name}")))?;
+fn set(all: &Breakers, name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
+    let guard = all.find(name).ok_or_else(|| Problem::new(404, format!("there is no circuit breaker {name}")))?;
     let body: Value = serde_json::from_slice(body).map_err(|e| Problem::new(400, format!("malformed JSON: {e}")))?;
     let order = match body.get("updateState").and_then(Value::as_str) {
         Some("CLOSE") => Order::Close,
@@ -73,10 +72,10 @@ fn set(all: &Shared, name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
         Some("DISABLE") => Order::Disable,
         _ => return Err(Problem::field("updateState", "expected CLOSE, FORCE_OPEN or DISABLE")),
     };
-    peer.breaker.order(order);
+    guard.breaker.order(order);
     Ok(HttpResponse::Ok().json(json!({
         "circuitBreakerName": name,
-        "currentState": peer.breaker.snapshot().state.name(),
+        "currentState": guard.breaker.snapshot().state.name(),
         "message": format!("{name} state has been changed successfully"),
     })))
 }

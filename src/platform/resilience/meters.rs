@@ -1,7 +1,8 @@
-//! Metrics of the calls to peers, named like Resilience4j's Micrometer metrics. Labels are peers' names
-//! and fixed words: there are never more than modules.
+//! Metrics of the calls to peers and of circuit breakers, named like Resilience4j's Micrometer metrics.
+//! Labels are fixed words and names that an operator gave: never a client's.
 
 use super::breaker::State;
+use super::registry::Breakers;
 use super::{Shared, listed};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -9,7 +10,6 @@ use prometheus::{Error, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// The counters of all peers.
 pub(super) struct Meters {
-    calls: IntCounterVec,
     ended: IntCounterVec,
     attempts: IntCounterVec,
     rejected: IntCounterVec,
@@ -17,9 +17,6 @@ pub(super) struct Meters {
 
 /// Those of one peer.
 pub(super) struct Counters {
-    successful: IntCounter,
-    failed: IntCounter,
-    pub(super) not_permitted: IntCounter,
     ended: IntCounterVec,
     name: &'static str,
     pub(super) retried: IntCounter,
@@ -30,27 +27,25 @@ pub(super) struct Counters {
 impl Counters {
     /// A call ended with an outcome that counts.
     pub(super) fn answered(&self, success: bool, retried: bool) {
-        let (calls, kind) = match (success, retried) {
-            (true, false) => (&self.successful, "successful_without_retry"),
-            (true, true) => (&self.successful, "successful_with_retry"),
-            (false, false) => (&self.failed, "failed_without_retry"),
-            (false, true) => (&self.failed, "failed_with_retry"),
+        let kind = match (success, retried) {
+            (true, false) => "successful_without_retry",
+            (true, true) => "successful_with_retry",
+            (false, false) => "failed_without_retry",
+            (false, true) => "failed_with_retry",
         };
-        calls.inc();
         self.ended.with_label_values(&[self.name, kind]).inc();
     }
 }
 
 impl Meters {
-    pub(super) fn register(registry: &Registry, all: Shared) -> Result<Self, Error> {
+    pub(super) fn register(registry: &Registry, all: Shared, breakers: Breakers) -> Result<Self, Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| {
             let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, Error>(counter)
         };
-        registry.register(Box::new(Gauges::new(all)?))?;
+        registry.register(Box::new(Gauges::new(all, breakers)?))?;
         Ok(Self {
-            calls: counter("resilience4j_circuitbreaker_calls_total", "Calls to peers by outcome.", &["name", "kind"])?,
             ended: counter(
                 "resilience4j_retry_calls_total",
                 "Calls to peers by outcome and whether they were retried.",
@@ -63,9 +58,6 @@ impl Meters {
 
     pub(super) fn of(&self, name: &'static str) -> Counters {
         Counters {
-            successful: self.calls.with_label_values(&[name, "successful"]),
-            failed: self.calls.with_label_values(&[name, "failed"]),
-            not_permitted: self.calls.with_label_values(&[name, "not_permitted"]),
             ended: self.ended.clone(),
             name,
             retried: self.attempts.with_label_values(&[name, "sent"]),
@@ -78,15 +70,16 @@ impl Meters {
 /// What is looked up when somebody asks.
 struct Gauges {
     all: Shared,
+    breakers: Breakers,
     state: IntGaugeVec,
     seats: IntGaugeVec,
 }
 
 impl Gauges {
-    fn new(all: Shared) -> Result<Self, Error> {
-        let state = Opts::new("resilience4j_circuitbreaker_state", "1 for the state that a peer's circuit breaker is in.");
+    fn new(all: Shared, breakers: Breakers) -> Result<Self, Error> {
+        let state = Opts::new("resilience4j_circuitbreaker_state", "1 for the state that a circuit breaker is in.");
         let seats = Opts::new("resilience4j_bulkhead_available_concurrent_calls", "Calls that may be begun now.");
-        Ok(Self { all, state: IntGaugeVec::new(state, &["name", "state"])?, seats: IntGaugeVec::new(seats, &["name"])? })
+        Ok(Self { all, breakers, state: IntGaugeVec::new(state, &["name", "state"])?, seats: IntGaugeVec::new(seats, &["name"])? })
     }
 }
 
@@ -96,11 +89,14 @@ impl Collector for Gauges {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        for peer in listed(&self.all) {
-            let now = peer.breaker.snapshot().state;
+        self.state.reset();
+        for guard in self.breakers.listed() {
+            let now = guard.breaker.snapshot().state;
             for state in State::ALL {
-                self.state.with_label_values(&[peer.module, &state.name().to_lowercase()]).set(i64::from(state == now));
+                self.state.with_label_values(&[guard.name(), &state.name().to_lowercase()]).set(i64::from(state == now));
             }
+        }
+        for peer in listed(&self.all) {
             self.seats.with_label_values(&[peer.module]).set(i64::try_from(peer.seats.available_permits()).unwrap_or(i64::MAX));
         }
         [self.state.collect(), self.seats.collect()].concat()

@@ -5,8 +5,8 @@
 //! 2. **circuit breaker** ([`breaker`]): a peer that fails is left alone for a while. It judges calls, not
 //!    attempts: with two instances of which one is dead, calls succeed at the second attempt, and the peer
 //!    is well. Single instances are the business of [`super::discovery`];
-//! 3. **retry** within its [`budget`], with full jitter, for what the contract marks repeatable and nothing
-//!    else, at another instance where there is one, and only while the breaker stays as it was;
+//! 3. **retry** within its [`budget`], with full jitter, for what the contract marks repeatable or what was
+//!    never sent, and nothing else, at another instance where there is one, and only while the breaker stays as it was;
 //! 4. **time-out**: the peer's own limit or the caller's deadline, whichever is earlier, over all attempts.
 //!
 //! There is one [`Peer`] a peer module and process; all threads share it.
@@ -15,6 +15,7 @@ pub mod breaker;
 pub mod budget;
 mod endpoints;
 mod meters;
+pub mod registry;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -23,9 +24,9 @@ pub use settings::{Limits, Overrides, Resilience};
 
 use crate::platform::host::{Parts, StartError};
 use crate::platform::problem::Problem;
-use breaker::Breaker;
 use budget::Budget;
 use meters::{Counters, Meters};
+use registry::{Breakers, Guard};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ use tokio::sync::Semaphore;
 pub struct Peers {
     settings: Resilience,
     meters: Meters,
+    /// The circuit breakers of this process: a peer's, and whoever else needs one.
+    pub breakers: Breakers,
     all: Shared,
 }
 
@@ -54,27 +57,29 @@ impl Peers {
             settings.limits(peer)?;
         }
         let all = Shared::default();
-        let meters = Meters::register(registry, all.clone()).map_err(|e| StartError(format!("metrics: {e}")))?;
-        Ok(Self { settings, meters, all })
+        let failed = |e: prometheus::Error| StartError(format!("metrics: {e}"));
+        let breakers = Breakers::new(registry).map_err(failed)?;
+        let meters = Meters::register(registry, all.clone(), breakers.clone()).map_err(failed)?;
+        Ok(Self { settings, meters, breakers, all })
     }
 
     /// The one state of this peer.
     pub fn of(&self, module: &'static str) -> Result<Arc<Peer>, StartError> {
         let limits = self.settings.limits(module)?;
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(all.entry(module).or_insert_with(|| Arc::new(Peer::new(module, limits, self.meters.of(module)))).clone())
+        let make = || Arc::new(Peer::new(module, limits, self.breakers.fixed(module, limits.breaker), self.meters.of(module)));
+        Ok(all.entry(module).or_insert_with(make).clone())
     }
 
     /// What an operator sees of them.
     pub fn parts(&self) -> Parts {
-        let mut parts = Parts { endpoints: endpoints::endpoints(&self.all), ..Parts::default() };
-        if !listed(&self.all).is_empty() {
-            let all = self.all.clone();
-            parts.check("circuitBreakers", move || {
-                let details = endpoints::health(&all);
-                async move { Ok(details) }
-            });
-        }
+        let mut parts = Parts { endpoints: endpoints::endpoints(&self.breakers), ..Parts::default() };
+        // there may be none yet: routes come and go
+        let all = self.breakers.clone();
+        parts.check("circuitBreakers", move || {
+            let details = endpoints::health(&all);
+            async move { Ok(details) }
+        });
         parts
     }
 }
@@ -83,7 +88,7 @@ impl Peers {
 pub struct Peer {
     module: &'static str,
     limits: Limits,
-    breaker: Arc<Breaker>,
+    guard: Arc<Guard>,
     budget: Budget,
     seats: Semaphore,
     counters: Counters,
@@ -112,16 +117,17 @@ pub enum Failure {
         instance: Option<String>,
         /// Whether another attempt may do better.
         again: bool,
+        /// Whether nothing was sent: then another attempt is the first, whatever the call is.
+        unsent: bool,
     },
     /// Our own fault; nothing is known of the peer.
     Ours(Problem),
 }
 
 impl Peer {
-    fn new(module: &'static str, limits: Limits, counters: Counters) -> Self {
-        let breaker = Breaker::new(module, limits.breaker);
+    fn new(module: &'static str, limits: Limits, guard: Arc<Guard>, counters: Counters) -> Self {
         let seats = Semaphore::new(limits.bulkhead);
-        Self { module, limits, breaker, budget: Budget::new(Instant::now()), seats, counters }
+        Self { module, limits, guard, budget: Budget::new(Instant::now()), seats, counters }
     }
 
     /// 503, to come again after so long.
@@ -148,10 +154,7 @@ impl Peer {
         if left.is_zero() {
             return Err(Problem::unavailable(format!("no time left to call {}", self.module)));
         }
-        let permit = self.breaker.acquire().map_err(|refused| {
-            self.counters.not_permitted.inc();
-            self.away(refused.wait)
-        })?;
+        let permit = self.guard.acquire().map_err(|refused| self.away(refused.wait))?;
         self.budget.call(started);
         let until = deadline.min(started + self.limits.call);
         // a caller in a hurry must not be able to open the breaker for everybody else; a caller of a
@@ -161,25 +164,26 @@ impl Peer {
         let mut retries = 0;
         loop {
             let outcome = attempt(Attempt { until, avoid: avoid.as_deref(), fair }).await;
-            let (problem, instance, again) = match outcome {
+            let (problem, instance, again, unsent) = match outcome {
                 Ok(answer) => {
-                    permit.done(true);
+                    self.guard.settle(permit, true);
                     self.counters.answered(true, retries > 0);
                     return Ok(answer);
                 }
                 Err(Failure::Refused(problem)) => {
-                    permit.done(true);
+                    self.guard.settle(permit, true);
                     self.counters.answered(true, retries > 0);
                     return Err(problem);
                 }
                 Err(Failure::Ours(problem)) => return Err(problem),
-                Err(Failure::Peer { problem, instance, again }) => (problem, instance, again),
+                Err(Failure::Peer { problem, instance, again, unsent }) => (problem, instance, again, unsent),
             };
             let pause = self.pause(retries);
-            let may = again && repeatable && retries < self.limits.retries && Instant::now() + pause < until && permit.is_current();
+            let may =
+                again && (repeatable || unsent) && retries < self.limits.retries && Instant::now() + pause < until && permit.is_current();
             if !may || !self.grant() {
                 if fair {
-                    permit.done(false);
+                    self.guard.settle(permit, false);
                     self.counters.answered(false, retries > 0);
                 }
                 return Err(problem);

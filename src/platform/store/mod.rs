@@ -6,12 +6,15 @@ pub mod mysql;
 mod snapshot;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "store")]
 pub mod types;
 
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use snapshot::{Row, Snapshot};
 
 use crate::platform::problem::Problem;
+use async_trait::async_trait;
+#[cfg(feature = "store")]
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use std::time::Duration;
 
@@ -21,6 +24,26 @@ pub const GATHER: Duration = Duration::from_millis(10);
 
 /// How long a commit of this process is waited for where another process may write, too.
 pub const POLL: Duration = Duration::from_millis(250);
+
+/// Whether the work is ours now; see `platform/lease.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// It was ours and is.
+    Still,
+    /// It is ours from now on: what was read before may have been done by another since.
+    Anew,
+    /// It is another's; ask again after [`POLL`].
+    Elsewhere,
+}
+
+/// One process's side of a lease, whatever its backend.
+#[async_trait(?Send)]
+pub trait Turn {
+    /// Takes or renews it; asked before each round of work.
+    async fn hold(&mut self) -> Result<Held, StoreError>;
+    /// Gives it back, so that another need not wait for its end.
+    async fn release(self: Box<Self>);
+}
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +72,7 @@ pub enum StoreError {
     Broken(String),
 }
 
+#[cfg(feature = "store")]
 impl From<DieselError> for StoreError {
     fn from(error: DieselError) -> Self {
         match error {

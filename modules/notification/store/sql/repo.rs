@@ -7,6 +7,7 @@ use crate::platform::store::StoreError;
 use crate::shop::notification::api::{Delivery, DeliveryState, Notification};
 use crate::shop::notification::store::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
 use async_trait::async_trait;
+use diesel::dsl::{And, Eq, Filter};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use futures_util::future::LocalBoxFuture;
@@ -98,6 +99,13 @@ impl Repo {
     pub(in crate::shop::notification::store) fn on(db: Db) -> Self {
         Self { db }
     }
+}
+
+type IsPending = And<Eq<deliveries::id, i64>, Eq<deliveries::state, &'static str>>;
+
+/// A delivery, while it is pending.
+fn pending(id: i64) -> Filter<deliveries::table, IsPending> {
+    deliveries::table.filter(deliveries::id.eq(id).and(deliveries::state.eq(DeliveryState::Pending.name())))
 }
 
 async fn take_one(c: &mut Conn, taken: &Taken) -> Result<(), StoreError> {
@@ -266,6 +274,32 @@ impl NotificationStore for Repo {
             .await
     }
 
+    async fn claim(&self, due: Vec<Due>, now: i64, until: i64) -> Result<Vec<Due>, StoreError> {
+        self.db
+            .write(async move |c| {
+                let mut claimed = Vec::with_capacity(due.len());
+                for one in &due {
+                    let free = pending(one.id).filter(deliveries::attempts.eq(one.attempts).and(deliveries::next_attempt_at.le(now)));
+                    if diesel::update(free).set(deliveries::next_attempt_at.eq(until)).execute(c).await? == 1 {
+                        claimed.push(one.clone());
+                    }
+                }
+                Ok(claimed)
+            })
+            .await
+    }
+
+    async fn keep(&self, ids: Vec<i64>, until: i64) -> Result<(), StoreError> {
+        self.db
+            .write(async move |c| {
+                for id in &ids {
+                    diesel::update(pending(*id)).set(deliveries::next_attempt_at.eq(until)).execute(c).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
     async fn next_due(&self, now: i64) -> Result<Option<i64>, StoreError> {
         self.db
             .read(async move |c| {
@@ -280,7 +314,6 @@ impl NotificationStore for Repo {
     async fn record(&self, id: i64, attempts: i64, outcome: Attempted) -> Result<(), StoreError> {
         self.db
             .write(async move |c| {
-                let row = deliveries::table.filter(deliveries::id.eq(id).and(deliveries::state.eq(DeliveryState::Pending.name())));
                 let (state, error, at) = match &outcome {
                     Attempted::Delivered => (DeliveryState::Delivered, None, None),
                     Attempted::Again { error, at } => (DeliveryState::Pending, Some(error), Some(*at)),
@@ -292,10 +325,12 @@ impl NotificationStore for Repo {
                     deliveries::last_error.eq(error),
                     deliveries::next_attempt_at.eq(at),
                 );
-                diesel::update(row).set(changes).execute(c).await?;
                 if outcome == Attempted::Delivered {
+                    diesel::update(pending(id)).set(changes).execute(c).await?;
                     // what has arrived is not sent again: who ordered what need not lie here for ever
                     diesel::update(deliveries::table.find(id)).set(deliveries::body.eq("")).execute(c).await?;
+                } else {
+                    diesel::update(pending(id).filter(deliveries::attempts.eq(attempts - 1))).set(changes).execute(c).await?;
                 }
                 Ok(())
             })

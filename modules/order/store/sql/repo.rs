@@ -1,5 +1,6 @@
 //! Orders in SQL.
 
+use super::backend::lease::Lease;
 use super::backend::{Db, outbox};
 use super::rows;
 use crate::platform::bus::Bus;
@@ -7,7 +8,7 @@ use crate::platform::clock;
 use crate::platform::cx::Trace;
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
-use crate::platform::store::StoreError;
+use crate::platform::store::{StoreError, Turn};
 use crate::shop::inventory::api::StockCheck;
 use crate::shop::order::api::OrderStatus;
 use crate::shop::order::events;
@@ -162,6 +163,10 @@ impl OrderStore for Repo {
 
     fn committed(&self) -> LocalBoxFuture<'_, ()> {
         Box::pin(self.db.committed())
+    }
+
+    fn lease(&self, name: &'static str) -> Box<dyn Turn> {
+        Box::new(Lease::new(self.db.clone(), name))
     }
 
     async fn waiting(&self) -> Result<i64, StoreError> {

@@ -46,9 +46,17 @@ impl Servers {
     pub fn parse(urls: &str) -> Result<Self, String> {
         let servers = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(Server::parse).collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
-            return Err("expected an address such as http://127.0.0.1:8761/eureka".into());
+            return Err("expected an address such as http://127.0.0.1:8761/eureka, or several by comma".into());
         }
         Ok(Self { servers, current: AtomicUsize::new(0) })
+    }
+
+    /// With these credentials where the URLs name none.
+    pub fn or_as(mut self, user: &str, password: &str) -> Self {
+        for server in &mut self.servers {
+            server.credentials.get_or_insert_with(|| (user.into(), password.into()));
+        }
+        self
     }
 
     /// The addresses, without credentials.
@@ -77,7 +85,7 @@ impl Servers {
 
 impl Server {
     fn parse(url: &str) -> Result<Self, String> {
-        let wrong = || "expected http://[user:password@]host:port/eureka, several by comma".to_string();
+        let wrong = || "expected http://[user:password@]host:port/path, several by comma".to_string();
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
         let authority = rest.split('/').next().unwrap_or_default();
         let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
@@ -131,6 +139,13 @@ mod tests {
         let servers = Servers::parse("http://us%40er:p%3Aw@a:1/eureka/, https://b/eureka/v2").unwrap();
         assert_eq!(servers.addresses().collect::<Vec<_>>(), ["http://a:1/eureka", "https://b/eureka/v2"]);
         assert_eq!(servers.servers[0].credentials, Some(("us@er".into(), "p:w".into())));
+    }
+
+    #[test]
+    fn credentials_of_our_own_are_for_those_without() {
+        let servers = Servers::parse("http://a:1/eureka,http://u:p@b:1/eureka").unwrap().or_as("us", "pw");
+        let sent: Vec<_> = servers.servers.iter().flat_map(|server| server.credentials.clone()).collect();
+        assert_eq!(sent, [("us".into(), "pw".into()), ("u".to_string(), "p".to_string())]);
     }
 
     #[test]

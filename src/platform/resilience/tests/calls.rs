@@ -86,11 +86,11 @@ impl Rig {
     }
 
     fn state(&self) -> State {
-        self.client.0.peer.breaker.snapshot().state
+        self.client.0.peer.guard.breaker.snapshot().state
     }
 
     fn failed(&self) -> usize {
-        self.client.0.peer.breaker.snapshot().failed
+        self.client.0.peer.guard.breaker.snapshot().failed
     }
 
     fn metric(&self, line: &str) -> bool {
@@ -137,6 +137,14 @@ async fn the_next_attempt_goes_to_another_instance_and_the_peer_is_well() {
     assert_eq!((rig.state(), rig.failed()), (State::Closed, 0));
     assert_eq!(rig.listed.avoided.lock().unwrap()[..2], [None, Some(dead)]);
     assert_eq!(rig.listed.outcomes.lock().unwrap()[..2], [Some(Outcome::Failed), Some(Outcome::Answered)]);
+}
+
+#[actix_web::test]
+async fn what_was_never_sent_goes_to_another_instance_whatever_it_is() {
+    let (dead, server) = (nobody(), Server::start(vec![Act::Answer(200, "42")]));
+    let rig = rig(quick(), &[&dead, &server.url]);
+    assert_eq!(rig.client.tell(&Cx::module("order", Duration::from_secs(10))).await, Ok(42));
+    assert_eq!((server.seen(), rig.failed()), (1, 0));
 }
 
 #[actix_web::test]

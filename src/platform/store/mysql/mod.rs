@@ -19,6 +19,9 @@ mod tests;
 #[path = "../../inbox.rs"]
 pub mod inbox;
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
+#[path = "../../lease.rs"]
+pub mod lease;
+#[allow(clippy::duplicate_mod, reason = "once a backend")]
 #[path = "../../outbox.rs"]
 pub mod outbox;
 

@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Our config server beside the real one, over the same folder and the same git repository: the same
+# requests compared, a Spring client that boots from ours, and our modules that boot from Spring's.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+work=$(mktemp -d)
+here=tests/interop/config
+pids=()
+
+clean_up() {
+  local code=$?
+  ((${#pids[@]} == 0)) || kill "${pids[@]}" 2>/dev/null || true
+  wait
+  if ((code != 0)); then tail -n 20 "$work"/*.log >&2 || true; fi
+  rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 143' INT TERM
+
+fail() {
+  echo "$*" >&2
+  exit 1
+}
+
+missing=()
+command -v javac >/dev/null || missing+=(default-jdk-headless)
+command -v mvn >/dev/null || missing+=(maven)
+command -v git >/dev/null || missing+=(git)
+command -v python3 >/dev/null || missing+=(python3)
+if ((${#missing[@]})); then
+  ((EUID == 0)) || fail "please install: ${missing[*]}"
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+if [[ -z ${TRADEPOST_BINARY:-} ]]; then
+  build=(cargo build --quiet --locked --features config-cipher)
+  if command -v mold >/dev/null; then mold -run "${build[@]}"; else "${build[@]}"; fi
+fi
+binary=${TRADEPOST_BINARY:-$PWD/target/debug/tradepost}
+for part in server client; do
+  # the repository is asked for hundreds of files; one that fails must not fail the build
+  for attempt in 1 2 3; do
+    if mvn --quiet --batch-mode --file "$here/$part/pom.xml" package; then break; fi
+    ((attempt < 3)) || fail "$here/$part does not build"
+  done
+done
+binary=$(realpath "$binary") here=$(realpath "$here")
+
+echo "-- the files: a folder, and a repository with a branch and a tag"
+cp -r "$here/repo" "$work/folder"
+cp -r "$here/repo" "$work/git"
+in_git() { git -C "$work/git" -c user.name=test -c user.email=test@localhost -c commit.gpgsign=false "$@"; }
+in_git init --quiet -b main
+in_git add -A && in_git commit --quiet -m one && in_git tag v1
+in_git checkout --quiet -b team/x && echo 'basket: {limit: 50}' >"$work/git/basket.yml" && in_git commit --quiet -am two
+in_git checkout --quiet main
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# start NAME COMMAND...: in the background, its words in a log of that name
+start() {
+  local name=$1
+  shift
+  "$@" >"$work/$name.log" 2>&1 &
+  pids+=($!)
+}
+# answers NAME URL: waits until it does
+answers() {
+  local i
+  for i in $(seq 600); do
+    if curl -fsS -u tradepost:not-a-secret "$2" >/dev/null 2>&1; then return; fi
+    sleep 0.2
+  done
+  fail "$1 does not answer"
+}
+
+spring_folder=$(free_port) spring_git=$(free_port) our_folder=$(free_port) our_git=$(free_port)
+spring() {
+  local name=$1 port=$2
+  shift 2
+  start "$name" java -Xmx192m -XX:TieredStopAtLevel=1 -jar "$here/server/target/config-server.jar" --server.address=127.0.0.1 "--server.port=$port" \
+    --spring.security.user.name=tradepost --spring.security.user.password=not-a-secret --encrypt.key=not-a-secret-interop "$@"
+}
+ours() {
+  local name=$1 port=$2
+  shift 2
+  start "$name" env "$@" TRADEPOST__IDENTITY__ISSUER=http://127.0.0.1:9/realms/none TRADEPOST__CONFIG_SERVER__PASSWORD=not-a-secret \
+    TRADEPOST__CONFIG_SERVER__ENCRYPT_KEY=not-a-secret-interop "$binary" serve --modules config-server --port "$port" --data "$work/$name"
+}
+spring spring-folder "$spring_folder" --spring.profiles.active=native "--spring.cloud.config.server.native.search-locations=file:$work/folder"
+spring spring-git "$spring_git" "--spring.cloud.config.server.git.uri=file://$work/git"
+ours our-folder "$our_folder" "TRADEPOST__CONFIG_SERVER__FOLDER=$work/folder"
+ours our-git "$our_git" "TRADEPOST__CONFIG_SERVER__GIT=file://$work/git"
+for port in "$our_folder" "$our_git" "$spring_folder" "$spring_git"; do answers "port $port" "http://127.0.0.1:$port/encrypt/status"; done
+
+echo "-- the same requests to both"
+python3 "$here/compare.py" "http://127.0.0.1:$spring_folder" "http://127.0.0.1:$our_folder" folder
+python3 "$here/compare.py" "http://127.0.0.1:$spring_git" "http://127.0.0.1:$our_git" git
+# what one encrypts the other reads
+call() { curl -fsS -u tradepost:not-a-secret -H 'content-type: text/plain' "$@"; }
+crossed() {
+  local sealed
+  sealed=$(call -d 'a secret: ü=' "http://127.0.0.1:$1/encrypt")
+  [[ $(call -d "$sealed" "http://127.0.0.1:$2/decrypt") == 'a secret: ü=' ]] || fail "port $2 cannot read what port $1 encrypted"
+}
+crossed "$spring_git" "$our_git"
+crossed "$our_git" "$spring_git"
+echo "what one encrypts the other decrypts"
+
+echo "-- a Spring client boots from ours"
+# client PORT ARGUMENTS...: what it printed
+client() {
+  local port=$1
+  shift
+  java -Xmx128m -XX:TieredStopAtLevel=1 -jar "$here/client/target/config-client.jar" \
+    "--spring.config.import=configserver:http://tradepost:not-a-secret@127.0.0.1:$port" "$@" 2>"$work/client.log" | tee "$work/printed"
+}
+printed() {
+  local line
+  for line in "$@"; do grep -qxF "$line" "$work/printed" || fail "the client did not print: $line"; done
+}
+for port in "$our_folder" "$our_git"; do
+  client "$port" --spring.application.name=order-service --spring.profiles.active=prod \
+    --print=tradepost.order.lease-seconds,shop.greeting,shop.currency,feature.text,shop.motd,feature.big
+  printed tradepost.order.lease-seconds=33 'shop.greeting=hello from Tradepost in north' shop.currency=USD \
+    'feature.text=from properties' 'shop.motd=from the second document' feature.big=12345678901234567890
+  client "$port" --spring.application.name=vault --print=vault.password,vault.keyed,invalid.vault.broken
+  printed vault.password=geheim vault.keyed=geheim 'invalid.vault.broken=<n/a>'
+done
+client "$our_git" --spring.application.name=basket --spring.cloud.config.label=team/x --print=basket.limit,config.client.version
+printed basket.limit=50 "config.client.version=$(in_git rev-parse team/x)"
+client "$our_git" --spring.application.name=basket --spring.cloud.config.label=v1 --print=basket.limit,basket.owner
+printed basket.limit=5 basket.owner=Tradepost
+client "$our_folder" --spring.application.name=basket --spring.cloud.config.label=team --print=basket.limit
+printed basket.limit=6
+for wrong in --spring.cloud.config.label=none "--spring.cloud.config.password=wrong"; do
+  if client "$our_git" --spring.application.name=basket --print=basket.limit "$wrong" >/dev/null; then fail "the client booted with $wrong"; fi
+  echo "does not boot with $wrong"
+done
+
+echo "-- our modules boot from Spring's server, and from ours"
+# boots NAME PORT: a shop of two modules that takes product-service's settings from there
+boots() {
+  local name=$1 server=$2 port url token env i
+  port=$(free_port) url=http://127.0.0.1:$port
+  start "$name" env "TRADEPOST__CONFIG__SERVER=http://tradepost:not-a-secret@127.0.0.1:$server" TRADEPOST__CONFIG__NAME=product-service \
+    TRADEPOST__CONFIG__PROFILE=prod "$binary" serve --modules identity,product,gateway --port "$port" --data "$work/$name"
+  answers "$name" "$url/actuator/health"
+  token=$("$binary" token --user admin --url "$url")
+  env=$(curl -fsS -H "Authorization: Bearer $token" "$url/actuator/env")
+  for expected in '"gateway.rate":{"origin":"config server http://127.0.0.1:'"$server"' (file' '"resilience.peers.product.call_ms":{"origin":"config server' \
+    '"server.request_seconds":{"origin":"config server' '"value":["http://a.example","http://b.example"]'; do
+    [[ $env == *"$expected"* ]] || fail "$name: /actuator/env lacks $expected: $env"
+  done
+  grep -o '"[a-z_.]*":{"origin":"config server[^}]*}' <<<"$env"
+  sed -i 's/level: .*/level: info,tradepost::gateway=debug/; s/rate: .*/rate: 50/; s/callMs: .*/callMs: 800/' "$work/git/product-service.yml"
+  in_git commit --quiet -am three
+  changed=$(curl -fsS -X POST -H "Authorization: Bearer $token" "$url/actuator/refresh")
+  echo "refreshed: $changed"
+  [[ $changed == '["gateway.rate","log.level"]' || $changed == '["log.level","gateway.rate"]' ]] || fail "$name: refreshed $changed"
+  curl -fsS -H "Authorization: Bearer $token" "$url/actuator/loggers" | grep -q '"tradepost::gateway":{"configuredLevel":"DEBUG"' || fail "$name: the level is not in force"
+  curl -fsSi -H "Authorization: Bearer $token" "$url/actuator/env" | grep -qi '^x-ratelimit-replenish-rate: 50' || fail "$name: the rate is not in force"
+  grep -q 'resilience.peers.product.call_ms' "$work/$name.log" || fail "$name: what needs a restart is not in the log"
+  [[ $(curl -fsS -X POST -H "Authorization: Bearer $token" "$url/actuator/refresh") == '[]' ]] || fail "$name: nothing changed, and yet it refreshed"
+  in_git revert --no-edit HEAD >/dev/null
+}
+boots from-spring "$spring_git"
+boots from-ours "$our_git"
+
+# what cannot work stops the start, and says why
+refuses() {
+  local expected=$1
+  shift
+  if env "$@" "$binary" migrate --modules identity,product --data "$work/refused" >"$work/refused.log" 2>&1; then fail "started with $*"; fi
+  grep -q "$expected" "$work/refused.log" || fail "$(cat "$work/refused.log")"
+  cat "$work/refused.log"
+}
+base=TRADEPOST__CONFIG__SERVER=http://tradepost:not-a-secret@127.0.0.1
+refuses 'good credentials' "TRADEPOST__CONFIG__SERVER=http://tradepost:wrong@127.0.0.1:$our_git" TRADEPOST__CONFIG__RETRY_SECONDS=0
+refuses 'is there such a label' "$base:$spring_git" TRADEPOST__CONFIG__LABEL=none
+refuses 'config.server' "$base:9" TRADEPOST__CONFIG__RETRY_SECONDS=1
+refuses 'unknown setting `order.leese-seconds` in config server .*unknown.yml' "$base:$our_folder" TRADEPOST__CONFIG__NAME=unknown
+echo "config: all passed"

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Tradepost beside the real thing: a Spring Cloud Eureka client, a Eureka server, a Spring Cloud Gateway,
+# built with mvn from tests/interop and run one after the other. See tests/interop/README.md.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+started=$SECONDS
+work=$(mktemp -d)
+part= # process group of the part that runs
+
+clean_up() {
+  local code=$?
+  # its own group: the shops that a part has started go with it, however it ended
+  if [[ -n $part ]]; then kill -KILL -- "-$part" 2>/dev/null || true; fi
+  rm -rf "$work"
+  ((code == 0)) || echo "interop: failed with $code after $((SECONDS - started)) s" >&2
+}
+trap clean_up EXIT
+trap 'exit 143' INT TERM
+
+missing=()
+command -v javac >/dev/null || missing+=(default-jdk-headless)
+command -v mvn >/dev/null || missing+=(maven)
+if ((${#missing[@]})); then
+  ((EUID == 0)) || { echo "please install: ${missing[*]}" >&2; exit 1; }
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+binary=$PWD/target/debug/tradepost
+if command -v mold >/dev/null; then mold -run cargo build --quiet --locked; else cargo build --quiet --locked; fi
+
+# the repository is asked for hundreds of files; one that fails must not fail the build
+for attempt in 1 2 3; do
+  if mvn --quiet --batch-mode --file tests/interop/pom.xml package; then break; fi
+  ((attempt < 3)) || { echo "tests/interop does not build" >&2; exit 1; }
+done
+echo "built in $((SECONDS - started)) s"
+
+passed=0
+set -m
+for name in client server gateway; do
+  since=$SECONDS
+  timeout --foreground 900 java -Xmx256m -Dtradepost="$binary" -Dwork="$work" -Droutes=tests/interop/gateway/routes.yml \
+    -jar "tests/interop/$name/target/$name.jar" </dev/null >"$work/$name.log" 2>&1 &
+  part=$!
+  code=0
+  wait "$part" || code=$?
+  kill -KILL -- "-$part" 2>/dev/null || true
+  part=
+  if ((code != 0)); then
+    cat "$work/$name.log"
+    exit 1
+  fi
+  grep -E "^(ok|$name:) " "$work/$name.log"
+  # what did not run has not passed
+  count=$(sed -n "s/^$name: \([0-9]\+\) checks passed, 0 failed$/\1/p" "$work/$name.log")
+  [[ -n $count ]] || { echo "$name did not say how it went" >&2; exit 1; }
+  passed=$((passed + count))
+  echo "-- $name took $((SECONDS - since)) s"
+done
+echo "interop: $passed checks passed in $((SECONDS - started)) s"

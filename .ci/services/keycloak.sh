@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# A real Keycloak, from Maven's registry, on loopback, with the project's realm in it.
+# usage: keycloak.sh start|stop   (needs mvn, java 17, curl)
+# environment: STATE_DIR (its data), CACHE_DIR (the distribution), KC_PORT, and what the realm file names:
+# TRADEPOST_SERVICE_SECRET, MICROSERVICES_CLIENT_SECRET, DEMO_ADMIN_PASSWORD, DEMO_ALICE_PASSWORD, KC_ADMIN_PASSWORD
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+version=26.7.3
+state=${STATE_DIR:?} cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci} port=${KC_PORT:-8180}
+dist=$cache/keycloak-$version
+pid_file=$state/pid log=$state/log
+
+install() {
+  [[ -f $dist/.complete ]] && return
+  local fetched
+  fetched=$(mktemp -d)
+  mkdir -p "$cache"
+  mvn -q -B dependency:copy -Dartifact=org.keycloak:keycloak-quarkus-dist:$version:tar.gz -DoutputDirectory="$fetched"
+  tar xzf "$fetched"/keycloak-*.tar.gz -C "$cache"
+  rm -rf "$fetched"
+  touch "$dist/.complete"
+}
+
+start() {
+  install
+  mkdir -p "$state"
+  cp -r "$dist" "$state/keycloak"
+  mkdir -p "$state/keycloak/data/import"
+  cp "$here/../../deploy/keycloak/realm.json" "$state/keycloak/data/import/"
+  export KC_BOOTSTRAP_ADMIN_USERNAME=admin KC_BOOTSTRAP_ADMIN_PASSWORD=${KC_ADMIN_PASSWORD:?}
+  export JAVA_OPTS_APPEND="-XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
+  # a session of its own, so that the script and the Java below it end together
+  setsid "$state/keycloak/bin/kc.sh" start-dev --import-realm --cache=local --http-host=127.0.0.1 --http-port="$port" \
+    --log-level=warn >"$log" 2>&1 </dev/null &
+  echo $! >"$pid_file"
+  local issuer=http://127.0.0.1:$port/realms/spring-cloud-microservices-realm
+  for _ in $(seq 1200); do
+    curl -fs -o /dev/null --max-time 2 "$issuer/.well-known/openid-configuration" && { echo "keycloak $version: $issuer"; return; }
+    kill -0 "$(<"$pid_file")" 2>/dev/null || break
+    sleep 0.5
+  done
+  tail -40 "$log" >&2
+  echo "keycloak did not get ready" >&2
+  return 1
+}
+
+stop() {
+  [[ -s $pid_file ]] || return 0
+  local group
+  group=$(<"$pid_file")
+  kill -TERM -- "-$group" 2>/dev/null || return 0
+  for _ in $(seq 80); do
+    kill -0 -- "-$group" 2>/dev/null || return 0
+    sleep 0.25
+  done
+  kill -KILL -- "-$group"
+}
+
+case ${1:-} in start | stop) "$1" ;; *) sed -n 2,5p "${BASH_SOURCE[0]}" && exit 2 ;; esac

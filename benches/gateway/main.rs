@@ -1,0 +1,196 @@
+//! What the gateway costs beside nginx, and what each of its filters costs.
+//!
+//! `cargo bench --bench gateway` proxies the same upstream through nginx (Debian's package) and through
+//! the release binary, in turn, several rounds in one run, and writes `benches/GATEWAY.md`. Both have the
+//! same number of workers, keep-alive connections to the upstream and no access log; JWT check and rate
+//! limit are off but where a row says so.
+//!
+//! - `GATEWAY_BENCH_SECONDS`, `GATEWAY_BENCH_ROUNDS`, `GATEWAY_BENCH_WORKERS`: 3, 5 and 1.
+#![cfg(feature = "all-in-one")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
+
+#[path = "../shop/bare.rs"]
+mod bare;
+#[path = "../shop/load.rs"]
+#[allow(dead_code, reason = "the other bench uses all of it")]
+mod load;
+mod nginx;
+#[path = "../shop/process.rs"]
+#[allow(dead_code, reason = "the other bench uses all of it")]
+mod process;
+
+use load::Until;
+use process::Server;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// First argument that makes this binary the upstream.
+const BARE: &str = "--bare-actix";
+/// As the shop answers a small read.
+const ANSWER: usize = 512;
+
+const ROUTES: &str = "
+spring.cloud.gateway.routes:
+- {id: plain, uri: 'UPSTREAM', predicates: ['Path=/open/plain,/closed/plain']}
+- {id: limited, uri: 'UPSTREAM', predicates: [Path=/open/limited], filters: [{name: RequestRateLimiter, args: {redis-rate-limiter.replenishRate: 1000000, redis-rate-limiter.burstCapacity: 1000000}}]}
+- {id: headers, uri: 'UPSTREAM', predicates: [Path=/open/headers], filters: ['AddRequestHeader=X-A, a', 'SetRequestHeader=X-B, b', 'AddResponseHeader=X-C, c', RemoveResponseHeader=X-D]}
+- {id: secure, uri: 'UPSTREAM', predicates: [Path=/open/secure], filters: [SecureHeaders]}
+- {id: rewritten, uri: 'UPSTREAM', predicates: [Path=/open/rewritten], filters: ['RewritePath=/open/(?<rest>.*), /$\\{rest}']}
+- {id: guarded, uri: 'UPSTREAM', predicates: [Path=/open/guarded], filters: [CircuitBreaker=bench]}
+- {id: retried, uri: 'UPSTREAM', predicates: [Path=/open/retried], filters: [Retry=3]}
+- {id: all, uri: 'UPSTREAM', predicates: [Path=/closed/all], filters: ['AddRequestHeader=X-A, a', 'AddResponseHeader=X-C, c', SecureHeaders, CircuitBreaker=bench, Retry=3, {name: RequestRateLimiter, args: {redis-rate-limiter.replenishRate: 1000000, redis-rate-limiter.burstCapacity: 1000000}}]}
+";
+
+/// What is measured: name, path, whether a token is sent, whether by nginx.
+const ROWS: [(&str, &str, bool); 9] = [
+    ("gateway, plain", "/open/plain", false),
+    ("JWT check", "/closed/plain", true),
+    ("RequestRateLimiter", "/open/limited", false),
+    ("four header filters", "/open/headers", false),
+    ("SecureHeaders", "/open/secure", false),
+    ("RewritePath", "/open/rewritten", false),
+    ("CircuitBreaker", "/open/guarded", false),
+    ("Retry, nothing to retry", "/open/retried", false),
+    ("JWT, headers, SecureHeaders, CircuitBreaker, Retry, RequestRateLimiter", "/closed/all", true),
+];
+
+#[derive(Default)]
+struct Measured {
+    per_second: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    cpu_us: Vec<f64>,
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn number(key: &str, otherwise: u64) -> u64 {
+    std::env::var(key).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
+}
+
+impl Measured {
+    fn run(&mut self, to: SocketAddr, path: &str, token: &str, connections: usize, time: Duration, cpu: impl Fn() -> Duration) {
+        let requests = [load::request("GET", path, token, "")];
+        let before = cpu();
+        let outcome = load::run(to, &requests, connections, Until::Elapsed(time), 201);
+        assert_eq!(outcome.bad, 0, "{path}: {:?}", outcome.first_bad);
+        self.per_second.push(outcome.per_second());
+        self.p50.push(outcome.percentile(0.50));
+        self.p99.push(outcome.percentile(0.99));
+        self.cpu_us.push((cpu() - before).as_micros() as f64 / outcome.good as f64);
+    }
+
+    fn row(&self, name: &str) -> String {
+        let [rate, p50, p99, cpu] = [&self.per_second, &self.p50, &self.p99, &self.cpu_us].map(|v| median(v));
+        let least = self.per_second.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.per_second.iter().copied().fold(0.0, f64::max);
+        format!("| {name} | {rate:.0} ({least:.0} to {most:.0}) | {p50:.2} | {p99:.2} | {cpu:.1} |")
+    }
+}
+
+/// Ratios taken round by round.
+fn ratio(of: &Measured, to: &Measured) -> f64 {
+    median(&of.per_second.iter().zip(&to.per_second).map(|(a, b)| a / b).collect::<Vec<_>>())
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if args.get(1).is_some_and(|arg| arg == BARE) {
+        return bare::serve(&args[2], &args[3]);
+    }
+    if !nginx::is_installed() {
+        println!("nginx is not installed: nothing to stand beside (apt-get install nginx-light)");
+        return;
+    }
+    let (seconds, rounds) = (Duration::from_secs(number("GATEWAY_BENCH_SECONDS", 3)), number("GATEWAY_BENCH_ROUNDS", 5));
+    let workers = number("GATEWAY_BENCH_WORKERS", 1);
+    let binary = Path::new(env!("CARGO_BIN_EXE_tradepost"));
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let upstream = Server::bare(&"x".repeat(ANSWER));
+    let issuer = Server::module(binary, &scratch.path().join("issuer"), "identity", &[]);
+    let token = issuer.token("alice");
+    let routes = scratch.path().join("routes.yml");
+    std::fs::write(&routes, ROUTES.replace("UPSTREAM", &format!("http://{}", upstream.address))).unwrap();
+    let gateway = [
+        ("TRADEPOST__GATEWAY__ROUTES", routes.to_string_lossy().into_owned()),
+        ("TRADEPOST__GATEWAY__PUBLIC", "/open/**,/actuator/health/**".into()),
+        ("TRADEPOST__IDENTITY__ISSUER", format!("http://{}/realms/spring-cloud-microservices-realm", issuer.address)),
+        ("TRADEPOST__SERVER__WORKERS", workers.to_string()),
+    ];
+    let gateway = Server::module(binary, &scratch.path().join("gateway"), "gateway", &gateway);
+    let nginx = nginx::Nginx::start(scratch.path(), upstream.address, workers);
+
+    let mut text = head(rounds, seconds, workers);
+    for connections in [32, 64] {
+        let (mut beside, mut direct) = (Measured::default(), Measured::default());
+        let mut rows: Vec<Measured> = ROWS.iter().map(|_| Measured::default()).collect();
+        for round in 0..=rounds {
+            eprintln!("{connections} connections, round {round} of {rounds}");
+            let time = if round == 0 { Duration::from_millis(500) } else { seconds };
+            if round == 1 {
+                // what came before was to get warm
+                (beside, direct) = (Measured::default(), Measured::default());
+                rows.iter_mut().for_each(|row| *row = Measured::default());
+            }
+            direct.run(upstream.address, "/open/plain", "", connections, time, || upstream.cpu());
+            for ((_, path, with_token), row) in ROWS.iter().zip(&mut rows) {
+                // nginx and the plain gateway stand side by side in every round
+                if *path == "/open/plain" {
+                    beside.run(nginx.address, path, "", connections, time, || nginx.cpu());
+                }
+                row.run(gateway.address, path, if *with_token { &token } else { "" }, connections, time, || gateway.cpu());
+            }
+        }
+        let _ = writeln!(
+            text,
+            "\n## {connections} connections\n\n| through | requests/s | p50 ms | p99 ms | CPU us/request |\n|---|---|---|---|---|"
+        );
+        let _ = writeln!(text, "{}\n{}", direct.row("nothing: the upstream itself"), beside.row("nginx"));
+        for ((name, ..), row) in ROWS.iter().zip(&rows) {
+            let _ = writeln!(text, "{}", row.row(name));
+        }
+        let added = |of: &[f64]| median(of) - if std::ptr::eq(of, &rows[0].p50[..]) { median(&beside.p50) } else { median(&beside.p99) };
+        let _ = writeln!(
+            text,
+            "\n- the plain gateway has {:.2} of nginx's throughput (goal: 0.8), and adds {:.2} ms at p50 and {:.2} ms at p99 to what nginx takes",
+            ratio(&rows[0], &beside),
+            added(&rows[0].p50),
+            added(&rows[0].p99)
+        );
+        for ((name, ..), row) in ROWS.iter().zip(&rows).skip(1) {
+            let cost = median(&row.cpu_us) - median(&rows[0].cpu_us);
+            let _ =
+                writeln!(text, "- {name}: {cost:+.1} us of CPU a request, {:.2} of the plain gateway's throughput", ratio(row, &rows[0]));
+        }
+    }
+    println!("{text}");
+    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/GATEWAY.md"), text).unwrap();
+}
+
+fn head(rounds: u64, seconds: Duration, workers: u64) -> String {
+    let said = |command: &str, args: &[&str]| {
+        let out = std::process::Command::new(command).args(args).output().map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
+        String::from_utf8_lossy(&out).trim().to_string()
+    };
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!(
+        "# What the gateway costs\n\nWritten by `cargo bench --bench gateway`; do not edit. How it is measured: `benches/gateway/main.rs`.\n\n\
+         - commit {}; {}; {}\n- {} cores, Linux {}; load average at the start {}\n\
+         - {rounds} rounds of {} s each, in turn; medians, least and most in brackets; ratios are taken round by round\n\
+         - {workers} worker(s) in nginx and in the gateway each; upstream and load generator share the cores with them, and with whatever else runs there\n\
+         - a GET with an answer of {ANSWER} bytes, keep-alive on both sides, no access log, release build\n",
+        said("git", &["rev-parse", "--short", "HEAD"]),
+        said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        said("/usr/sbin/nginx", &["-v"]),
+        std::thread::available_parallelism().map_or(0, usize::from),
+        said("uname", &["-r"]),
+        load.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+        seconds.as_secs(),
+    )
+}

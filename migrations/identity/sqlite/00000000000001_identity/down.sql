@@ -1,0 +1,3 @@
+DROP TABLE guesses;
+DROP TABLE codes;
+DROP TABLE sessions;

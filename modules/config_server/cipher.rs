@@ -1,0 +1,79 @@
+//! Values encrypted with a symmetric key, as Spring's own server does it, so that a team's repository
+//! goes on as it is.
+//!
+//! Source: spring-cloud-context `EncryptorFactory`, spring-security-crypto `Encryptors.text`,
+//! `AesBytesEncryptor`: AES-256 in CBC with PKCS#7 padding under PBKDF2 (HMAC-SHA-1, 1024 rounds), the
+//! random first block in front, all in hexadecimal. It hides a value and does not prove who wrote it:
+//! who may write to the repository is trusted anyway.
+
+#[cfg(feature = "config-cipher")]
+pub(super) use spring::Cipher;
+
+#[cfg(feature = "config-cipher")]
+mod spring {
+    use aes::Aes256;
+    use cbc::cipher::{BlockDecryptMut, BlockEncryptMut, KeyIvInit, block_padding::Pkcs7};
+    use rand::RngCore;
+
+    const BLOCK: usize = 16;
+    const ROUNDS: u32 = 1024;
+
+    /// Encrypts and decrypts.
+    pub(in super::super) struct Cipher([u8; 32]);
+
+    impl Cipher {
+        /// By a password, and a salt in hexadecimal.
+        pub(in super::super) fn new(key: &str, salt: &str) -> Result<Self, String> {
+            if key.is_empty() || key.contains("PRIVATE KEY") || key.starts_with("ssh-rsa") {
+                return Err("config_server.encrypt_key: expected a symmetric key; RSA keys are not supported".into());
+            }
+            let salt = from_hex(salt).ok_or("config_server.encrypt_salt: expected hexadecimal digits, two a byte")?;
+            let mut derived = [0; 32];
+            pbkdf2::pbkdf2_hmac::<sha1::Sha1>(key.as_bytes(), &salt, ROUNDS, &mut derived);
+            Ok(Self(derived))
+        }
+
+        /// Another text each time.
+        pub(in super::super) fn encrypt(&self, text: &str) -> String {
+            let mut iv = [0; BLOCK];
+            rand::rngs::OsRng.fill_bytes(&mut iv);
+            let sealed = cbc::Encryptor::<Aes256>::new(&self.0.into(), &iv.into()).encrypt_padded_vec_mut::<Pkcs7>(text.as_bytes());
+            iv.iter().chain(&sealed).map(|byte| format!("{byte:02x}")).collect()
+        }
+
+        /// The text, where it was encrypted with this key.
+        pub(in super::super) fn decrypt(&self, hex: &str) -> Option<String> {
+            let bytes = from_hex(hex.trim())?;
+            let (iv, sealed) = bytes.split_first_chunk::<BLOCK>()?;
+            let opened = cbc::Decryptor::<Aes256>::new(&self.0.into(), iv.into()).decrypt_padded_vec_mut::<Pkcs7>(sealed).ok()?;
+            String::from_utf8(opened).ok()
+        }
+    }
+
+    fn from_hex(text: &str) -> Option<Vec<u8>> {
+        let digits = text.chars().map(|c| c.to_digit(16)).collect::<Option<Vec<_>>>()?;
+        if digits.is_empty() || digits.len() % 2 != 0 {
+            return None;
+        }
+        digits.chunks(2).map(|pair| u8::try_from(pair.iter().fold(0, |all, digit| all * 16 + digit)).ok()).collect()
+    }
+}
+
+/// A build without `config-cipher` has none.
+#[cfg(not(feature = "config-cipher"))]
+pub(super) enum Cipher {}
+
+#[cfg(not(feature = "config-cipher"))]
+impl Cipher {
+    pub(super) fn new(_: &str, _: &str) -> Result<Self, String> {
+        Err("config_server.encrypt_key: this build decrypts nothing; build with --features config-cipher".into())
+    }
+
+    pub(super) fn encrypt(&self, _: &str) -> String {
+        match *self {}
+    }
+
+    pub(super) fn decrypt(&self, _: &str) -> Option<String> {
+        match *self {}
+    }
+}

@@ -1,0 +1,109 @@
+//! A settings file: its documents with flat keys, as Spring Boot reads YAML and properties.
+
+use super::{profiles, properties};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_yaml_ng as yaml;
+
+/// Keys with their values, in the order of the file. A value is a text, a number or a boolean.
+pub(super) type Flat = Vec<(String, Value)>;
+
+/// Which profiles a document is for: a key of the document itself.
+const ON_PROFILE: &str = "spring.config.activate.on-profile";
+const ON_CLOUD: &str = "spring.config.activate.on-cloud-platform";
+
+/// The documents of a file, by the ending of its name.
+pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Flat>, String> {
+    if path.ends_with(".properties") {
+        let documents = properties::parse(bytes)?;
+        return Ok(documents.into_iter().map(|pairs| pairs.into_iter().map(|(key, value)| (key, value.into())).collect()).collect());
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_string())?;
+    let mut documents = Vec::new();
+    for document in yaml::Deserializer::from_str(text) {
+        let mut value = yaml::Value::deserialize(document).map_err(|cause| cause.to_string())?;
+        value.apply_merge().map_err(|cause| cause.to_string())?;
+        let mut flat = Vec::new();
+        match value {
+            yaml::Value::Null => continue,
+            yaml::Value::Mapping(_) => flatten(String::new(), value, &mut flat),
+            // Spring's name for what is no mapping
+            other => flatten("document".into(), other, &mut flat),
+        }
+        documents.push(flat);
+    }
+    Ok(documents)
+}
+
+fn flatten(key: String, value: yaml::Value, flat: &mut Flat) {
+    match value {
+        yaml::Value::Mapping(members) => {
+            for (name, inner) in members {
+                flatten(joined(&key, name), inner, flat);
+            }
+        }
+        yaml::Value::Sequence(items) if !items.is_empty() => {
+            for (index, inner) in items.into_iter().enumerate() {
+                flatten(format!("{key}[{index}]"), inner, flat);
+            }
+        }
+        yaml::Value::Tagged(tagged) => flatten(key, tagged.value, flat),
+        leaf => flat.push((key, scalar(leaf))),
+    }
+}
+
+fn joined(prefix: &str, name: yaml::Value) -> String {
+    match name {
+        yaml::Value::String(name) if prefix.is_empty() => name,
+        yaml::Value::String(name) if name.starts_with('[') => format!("{prefix}{name}"),
+        yaml::Value::String(name) => format!("{prefix}.{name}"),
+        other => format!("{prefix}[{}]", plain(&scalar(other))),
+    }
+}
+
+/// Nothing and an empty list are an empty text, as in Spring.
+fn scalar(value: yaml::Value) -> Value {
+    match value {
+        yaml::Value::Bool(value) => value.into(),
+        yaml::Value::String(text) => text.into(),
+        yaml::Value::Number(number) => {
+            let json = number.as_i64().map(Value::from).or_else(|| number.as_u64().map(Value::from));
+            let json = json.or_else(|| number.as_f64().and_then(serde_json::Number::from_f64).map(Value::Number));
+            json.unwrap_or_else(|| {
+                if number.is_nan() {
+                    "NaN"
+                } else if number.as_f64() > Some(0.0) {
+                    "Infinity"
+                } else {
+                    "-Infinity"
+                }
+                .into()
+            })
+        }
+        _ => "".into(),
+    }
+}
+
+/// A value as text.
+pub(super) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+}
+
+/// Whether a document counts for these profiles.
+pub(super) fn is_active(document: &Flat, active: &[String]) -> Result<bool, String> {
+    if document.iter().any(|(key, _)| key == ON_CLOUD) {
+        return Ok(false); // we run on none of the platforms that Spring means
+    }
+    let mut expressions = document.iter().filter(|(key, _)| key == ON_PROFILE || key.starts_with(&format!("{ON_PROFILE}["))).peekable();
+    if expressions.peek().is_none() {
+        return Ok(true);
+    }
+    for (_, value) in expressions {
+        for expression in plain(value).split(',') {
+            if profiles::accepts(expression, active)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,85 @@
+//! Config-server hands applications their settings: Spring Cloud Config's protocol over a folder or a
+//! git repository, for our own modules and for any Spring Cloud Config client.
+//!
+//! It promises that what is in the files is in the next answer (a repository elsewhere: after
+//! `refresh_seconds`), in the order in which the real server has it; that nobody reads without its
+//! credentials or an admin's token; and that no name leads out of the files. It depends on no peer and
+//! keeps nothing but its password and a copy of the repository.
+//!
+//! It does not do what Spring's server leaves to other back ends, or to a bus: XML, `spring.config.import`
+//! and `spring.profiles.include` in its files, RSA keys, and telling applications of a change.
+
+mod access;
+mod backend;
+mod cipher;
+mod document;
+mod environment;
+mod git;
+mod http;
+mod monitor;
+mod profiles;
+mod properties;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use crate::config::ConfigServer as Settings;
+use crate::platform::auth::Authenticator;
+use crate::platform::host::{Host, Parts, StartError};
+use backend::{Backend, Folder};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The server with all that its endpoints share.
+struct ConfigServer {
+    access: access::Access,
+    backend: Backend,
+    cipher: Option<cipher::Cipher>,
+}
+
+/// Builds the module. `alone` in its process it answers at the root, as Spring's does; below `/config` otherwise.
+pub fn build(host: &Host, authenticator: &Authenticator, alone: bool) -> Result<Parts, StartError> {
+    let server = Arc::new(ConfigServer::new(&host.settings.config_server, &host.settings.data.dir, authenticator.clone())?);
+    let mut parts = Parts { endpoints: http::endpoints(&server, alone), ..Parts::default() };
+    let (kind, place) = match &server.backend {
+        Backend::Git(git) => ("git", git.shown.clone()),
+        Backend::Folder(Folder { root: Some(root), .. }) => ("folder", root.display().to_string()),
+        Backend::Folder(_) => ("none", "no folder ./config".into()),
+    };
+    tracing::info!(backend = kind, place, "settings are served");
+    // anybody may ask for health: where the files are is nobody's business
+    parts.check("config-server", move || std::future::ready(Ok(json!({ "backend": kind }))));
+    Ok(parts)
+}
+
+impl ConfigServer {
+    fn new(settings: &Settings, data: &Path, authenticator: Authenticator) -> Result<Self, String> {
+        for search in &settings.search_paths {
+            if search.split('/').any(|part| part == "..") || search.starts_with('/') {
+                return Err(format!("config_server.search_paths: `{search}` is no folder within"));
+            }
+        }
+        let backend = match (&settings.git, &settings.folder) {
+            (Some(_), Some(_)) => return Err("config_server.git and config_server.folder are both set; expected one".into()),
+            (Some(url), None) => {
+                let every = Duration::from_secs(settings.refresh_seconds);
+                let git = git::Git::open(url, &settings.label, &settings.search_paths, every, data);
+                Backend::Git(git.map_err(|cause| format!("config_server.git: {cause}"))?)
+            }
+            (None, folder) => Backend::Folder(Folder { root: root(folder.as_deref())?, search: settings.search_paths.clone() }),
+        };
+        let cipher = settings.encrypt_key.as_ref().map(|key| cipher::Cipher::new(key.expose(), &settings.encrypt_salt)).transpose()?;
+        Ok(Self { access: access::Access::new(settings, data, authenticator)?, backend, cipher })
+    }
+}
+
+/// A folder that is named must be there; `./config` is taken where it is.
+fn root(folder: Option<&Path>) -> Result<Option<PathBuf>, String> {
+    let path = folder.unwrap_or(Path::new("config"));
+    if !path.is_dir() {
+        return if folder.is_some() { Err(format!("config_server.folder: {} is no folder", path.display())) } else { Ok(None) };
+    }
+    std::path::absolute(path).map(Some).map_err(|e| format!("config_server.folder: {}: {e}", path.display()))
+}

@@ -1,0 +1,37 @@
+//! What a forge's webhook says: which files were pushed, so which applications are concerned.
+//!
+//! Source: spring-cloud-config-monitor `PropertyPathEndpoint`, and the push events of GitHub, GitLab,
+//! Gitea and Bitbucket, which agree on `commits[].{added,modified,removed}`.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The applications, `*` for all: from a form's `path` or a push event. `order-service-prod.yml` may be
+/// `order-service`'s for a profile, or an application's of that very name, or `order`'s.
+pub(super) fn applications(body: &[u8]) -> Vec<String> {
+    let found: BTreeSet<String> = paths(body).iter().flat_map(|path| named(path)).collect();
+    found.into_iter().collect()
+}
+
+fn paths(body: &[u8]) -> Vec<String> {
+    let Ok(event) = serde_json::from_slice::<Value>(body) else {
+        let form = std::str::from_utf8(body).ok();
+        let pairs = form.and_then(|form| actix_web::web::Query::<Vec<(String, String)>>::from_query(form).ok());
+        let pairs = pairs.map(|pairs| pairs.into_inner()).unwrap_or_default();
+        return pairs.into_iter().filter(|(key, _)| key == "path").map(|(_, path)| path).collect();
+    };
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let pushed = |commit: &Value| ["added", "modified", "removed"].map(|kind| list(commit, kind)).concat();
+    let files = list(&event, "commits").iter().flat_map(pushed).collect::<Vec<_>>();
+    files.iter().chain(event.get("path")).filter_map(Value::as_str).map(str::to_string).collect()
+}
+
+fn named(path: &str) -> Vec<String> {
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    if stem == "application" || stem.starts_with("application-") {
+        return vec!["*".into()];
+    }
+    let shorter = stem.match_indices('-').filter_map(|(at, _)| stem.get(..at));
+    shorter.chain(Some(stem)).filter(|name| !name.is_empty()).map(str::to_string).collect()
+}

@@ -1,0 +1,89 @@
+//! Java's properties files, as `java.util.Properties` and Spring Boot read them: Latin-1, escapes,
+//! lines that go on after a backslash, and documents cut by `#---`.
+
+/// The documents of a file, each with its keys in order. Fails on a broken `\u` escape.
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Vec<(String, String)>>, String> {
+    // Spring Boot reads Latin-1, whatever the editor wrote: a file must not change its meaning here
+    let text: String = bytes.iter().copied().map(char::from).collect();
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let lines: Vec<&str> = text.split('\n').collect();
+    let mut documents = vec![Vec::new()];
+    let mut rest = lines.iter().enumerate();
+    while let Some((at, line)) = rest.next() {
+        if is_cut(&lines, at) {
+            documents.push(Vec::new());
+            continue;
+        }
+        let line = line.trim_start_matches(blank);
+        if line.is_empty() || is_comment(line) {
+            continue;
+        }
+        let mut logical = line.to_string();
+        while goes_on(&logical) {
+            logical.pop();
+            let Some((_, next)) = rest.next() else { break };
+            logical.push_str(next.trim_start_matches(blank));
+        }
+        let pair = split(&logical).map_err(|cause| format!("line {}: {cause}", at + 1))?;
+        if let Some(document) = documents.last_mut() {
+            document.push(pair);
+        }
+    }
+    documents.retain(|document| !document.is_empty());
+    Ok(documents)
+}
+
+fn blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\u{c}')
+}
+
+fn is_comment(line: &str) -> bool {
+    line.starts_with(['#', '!'])
+}
+
+/// A separator beside another comment is only part of that comment.
+fn is_cut(lines: &[&str], at: usize) -> bool {
+    let beside = |at: Option<usize>| at.and_then(|at| lines.get(at)).is_some_and(|line| is_comment(line));
+    lines.get(at).is_some_and(|line| matches!(line.trim_end(), "#---" | "!---")) && !beside(at.checked_sub(1)) && !beside(Some(at + 1))
+}
+
+fn goes_on(line: &str) -> bool {
+    line.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1
+}
+
+fn split(line: &str) -> Result<(String, String), String> {
+    let mut escaped = false;
+    let end = line.find(|c: char| {
+        let ends = !escaped && (blank(c) || c == '=' || c == ':');
+        escaped = !escaped && c == '\\';
+        ends
+    });
+    let (key, rest) = line.split_at(end.unwrap_or(line.len()));
+    let rest = rest.trim_start_matches(blank);
+    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(blank);
+    Ok((unescape(key)?, unescape(value)?))
+}
+
+fn unescape(text: &str) -> Result<String, String> {
+    // in UTF-16, since a character beyond the first plane is written as two escapes
+    let mut units: Vec<u16> = Vec::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        let c = match if c == '\\' { chars.next() } else { None } {
+            Some('u') => {
+                let digits: String = chars.by_ref().take(4).collect();
+                let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
+                units.push(unit.ok_or_else(|| format!("`\\u{digits}` is no escape: expected four hexadecimal digits"))?);
+                continue;
+            }
+            Some('t') => '\t',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('f') => '\u{c}',
+            Some(other) => other,
+            None => c,
+        };
+        units.extend(c.encode_utf16(&mut [0; 2]).iter());
+    }
+    Ok(String::from_utf16_lossy(&units))
+}

@@ -1,0 +1,200 @@
+//! What clients are answered, from a folder.
+
+use super::{BASIC, folder, get, send, settings};
+use actix_web::test::TestRequest;
+use serde_json::{Value, json};
+
+const SHARED: &str = "shop: {name: Tradepost, sizes: [1, 2], currency: EUR}\nhello: ${shop.name}\n---\n\
+    spring.config.activate.on-profile: prod\nshop.currency: USD\n";
+
+#[actix_web::test]
+async fn sources_come_in_springs_order_under_springs_names() {
+    let dir = folder(&[
+        ("application.yml", SHARED),
+        ("application-prod.yml", "a: 1"),
+        ("application-dev.yml", "a: 2"),
+        ("order-service.yml", "a: 3"),
+        ("order-service.yaml", "a: 4"),
+        ("order-service.properties", "a=5"),
+        ("order-service-prod.yml", "a: 6"),
+        ("team/application.yml", "a: 7"),
+        ("team/application-dev.yml", "a: 8"),
+    ]);
+    let settings = settings(dir.path());
+    let root = dir.path().display();
+    let answer = get(&settings, "/order-service/prod,dev").await;
+    assert_eq!(
+        answer.names(),
+        [
+            "application-dev.yml",
+            "order-service-prod.yml",
+            "application-prod.yml",
+            "order-service.properties",
+            "order-service.yml",
+            "order-service.yaml",
+            "application.yml#1",
+            "application.yml#0"
+        ]
+    );
+    let body = answer.json();
+    assert_eq!((&body["name"], &body["profiles"]), (&json!("order-service"), &json!(["prod,dev"])));
+    assert_eq!((&body["label"], &body["version"], &body["state"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(body["propertySources"][0]["name"], format!("file:{root}/application-dev.yml"));
+    let several = format!("Config resource 'file [{root}/application.yml]' via location 'file:{root}/' (document #0)");
+    assert_eq!(body["propertySources"][7]["name"], several);
+    assert_eq!(body["propertySources"][7]["source"]["hello"], "${shop.name}");
+
+    // a label is a folder within: its files are stronger, for profiles and for none
+    let labelled = get(&settings, "/order-service/dev/team").await;
+    assert_eq!(labelled.json()["label"], "team");
+    assert_eq!(labelled.names()[..2], ["application-dev.yml", "application-dev.yml"]);
+    assert_eq!((labelled.value("a"), &labelled.names()[2]), (json!(8), &"application.yml".to_string()));
+    // one that is unknown has what is shared
+    assert_eq!(get(&settings, "/nobody/default").await.names(), ["application.yml#0"]);
+}
+
+#[actix_web::test]
+async fn the_media_type_is_the_one_that_was_asked_for() {
+    let dir = folder(&[("application.yml", SHARED)]);
+    let v2 = "application/vnd.spring-cloud.config-server.v2+json";
+    let request = TestRequest::get().uri("/x/default").insert_header(BASIC).insert_header(("accept", v2));
+    assert_eq!(send(&settings(dir.path()), request).await.kind, v2);
+    assert_eq!(get(&settings(dir.path()), "/x/default").await.kind, "application/json");
+}
+
+#[actix_web::test]
+async fn texts_have_each_key_once_and_whole_lists() {
+    let dir = folder(&[
+        ("application.yml", SHARED),
+        ("order-service-prod.yml", "shop.sizes: [9]\nquoted: 'a \"${shop.name}\" b'\nkept: '\\${x} ${unknown}'\n"),
+        ("props.properties", "a.b=1\na.b.c=2\nx[0]=p\nx[1].y=q\nx[999999999]=far\n"),
+        ("deep.properties", &format!("{}=1", vec!["a"; 100_000].join("."))),
+        ("circle.yml", "a: ${b}\nb: ${a}\n"),
+    ]);
+    let settings = settings(dir.path());
+    let text = get(&settings, "/order-service-prod.properties").await;
+    assert_eq!(text.kind, "text/plain;charset=UTF-8");
+    let lines: Vec<_> = text.text.lines().collect();
+    for line in ["shop.currency: USD", "hello: Tradepost", "quoted: a \"Tradepost\" b", "kept: ${x} ${unknown}", "shop.sizes[0]: 9"] {
+        assert!(lines.contains(&line), "{line}: {lines:?}");
+    }
+    assert!(!text.text.contains("shop.sizes[1]"));
+    let raw = get(&settings, "/order-service-prod.properties?resolvePlaceholders=false").await.text;
+    assert!(raw.contains("hello: ${shop.name}"));
+    let nested = json!({ "name": "Tradepost", "sizes": [9], "currency": "USD" });
+    let answer = get(&settings, "/order-service-prod.json").await;
+    assert_eq!((answer.kind.as_str(), &answer.json()["shop"]), ("application/json", &nested));
+    assert_eq!(answer.json()["quoted"], "a \"Tradepost\" b");
+    for ending in ["yml", "yaml"] {
+        let yaml = get(&settings, &format!("/order-service-prod.{ending}")).await.text;
+        let read: Value = serde_yaml_ng::from_str(&yaml).unwrap();
+        assert_eq!(read["shop"], nested);
+    }
+    let odd = get(&settings, "/props-default.json").await.json();
+    assert_eq!((&odd["a"], &odd["x"]), (&json!({ "b": "1", "b.c": "2" }), &json!(["p", { "y": "q" }])));
+    assert_eq!(get(&settings, "/deep-default.json").await.status, 200);
+    assert_eq!(get(&settings, "/circle-default.json").await.status, 400);
+    assert_eq!(get(&settings, "/none.txt").await.status, 404);
+}
+
+#[actix_web::test]
+async fn files_are_served_with_their_variant_for_a_profile() {
+    let dir = folder(&[
+        ("application.yml", SHARED),
+        ("etc/motd.txt", "${shop.name} \\${kept} ${unknown}"),
+        ("etc/motd-prod.txt", "in production"),
+        ("team/etc/other", "labelled"),
+    ]);
+    let settings = settings(dir.path());
+    assert_eq!(get(&settings, "/x/default/any/etc/motd.txt").await.text, "Tradepost ${kept} ${unknown}");
+    assert_eq!(get(&settings, "/x/prod/any/etc/motd.txt").await.text, "in production");
+    assert_eq!(get(&settings, "/x/default/team/etc/other").await.text, "labelled");
+    let raw =
+        TestRequest::get().uri("/x/default/any/etc/motd.txt").insert_header(BASIC).insert_header(("accept", "application/octet-stream"));
+    assert_eq!(send(&settings, raw).await.text, "${shop.name} \\${kept} ${unknown}");
+    assert_eq!(get(&settings, "/x/default/any/etc/none.txt").await.status, 404);
+}
+
+#[actix_web::test]
+async fn nobody_reads_without_credentials() {
+    let dir = folder(&[("application.yml", SHARED)]);
+    for path in ["/x/default", "/x/default/main", "/x-default.yml", "/x/default/main/application.yml", "/encrypt/status", "/a/b/c/../../d"]
+    {
+        for sent in ["Basic dHJhZGVwb3N0OndyWong=", "Basic dHJhZGVwb3N0OndyWong", "Bearer x", "", "Basic"] {
+            let answer = send(&settings(dir.path()), TestRequest::get().uri(path).insert_header(("authorization", sent))).await;
+            assert_eq!(answer.status, 401, "{path} {sent}: {answer:?}");
+            assert!(!answer.text.contains("Tradepost"));
+        }
+        assert_eq!(send(&settings(dir.path()), TestRequest::get().uri(path)).await.status, 401, "{path}");
+    }
+    assert_eq!(send(&settings(dir.path()), TestRequest::post().uri("/monitor")).await.status, 401);
+}
+
+#[actix_web::test]
+async fn no_name_leads_out_of_the_folder() {
+    let dir = folder(&[("secret.yml", "a: 1"), ("secret.txt", "deep"), ("in/application.yml", SHARED), ("in/.git/config", "url")]);
+    std::os::unix::fs::symlink(dir.path().join("secret.txt"), dir.path().join("in/link.txt")).unwrap();
+    let settings = settings(&dir.path().join("in"));
+    for path in [
+        "/..%2fsecret/default",
+        "/..(_)secret/default",
+        "/x/..%2fsecret",
+        "/x/default/..",
+        "/x/default/..%2f",
+        "/x/default/%2e%2e",
+        "/x/default/a(_)..(_)..",
+        "/x/default/main/..%2fsecret.txt",
+        "/x/default/main/%2e%2e/secret.txt",
+        "/x/default/../secret.txt",
+        "/x/default/main/a/../../secret.txt",
+        "/x/default/main//etc/passwd",
+        "/x/default/main/.git/config",
+        "/x/default/main/%2fetc%2fpasswd",
+        "/x/default/main/..%5csecret.txt",
+        "/x/default/main/link.txt",
+        "/x/default/main/a%00b",
+        "/%00/default",
+        "/x/a%0ab",
+        "/x/--all/main",
+        "/x/default/--all",
+    ] {
+        let answer = get(&settings, path).await;
+        assert!(matches!(answer.status, 400 | 404), "{path}: {answer:?}");
+        assert!(!answer.text.contains("deep") && !answer.text.contains("\"a\""), "{path}: {answer:?}");
+    }
+    let many = vec!["p"; 21].join(",");
+    assert_eq!(get(&settings, &format!("/x/{many}")).await.status, 400);
+    assert_eq!(get(&settings, &format!("/{}/default", "x".repeat(201))).await.status, 400);
+}
+
+#[actix_web::test]
+async fn a_file_that_cannot_be_understood_is_told_by_its_name() {
+    let dir = folder(&[("broken.yml", "secret: [hidden"), ("large.yml", &format!("a: {}", "x".repeat(2 << 20)))]);
+    let settings = settings(dir.path());
+    for name in ["broken", "large"] {
+        let answer = get(&settings, &format!("/{name}/default")).await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.text.contains(&format!("{name}.yml")) && !answer.text.contains("hidden"), "{answer:?}");
+    }
+    assert_eq!(get(&settings, "/other/default").await.status, 200);
+}
+
+#[test]
+fn what_is_set_wrongly_stops_the_start() {
+    let dir = folder(&[]);
+    let start = |settings: &super::Settings| {
+        let authenticator = super::Authenticator::new(
+            std::sync::Arc::new(crate::platform::auth::reach::Reach::new("http://127.0.0.1:9", None)),
+            "tradepost",
+        );
+        super::ConfigServer::new(settings, dir.path(), authenticator).err().unwrap_or_default()
+    };
+    let good = settings(dir.path());
+    assert_eq!(start(&good), "");
+    assert!(start(&settings(&dir.path().join("none"))).contains("config_server.folder"));
+    assert!(start(&super::Settings { search_paths: vec!["../up".into()], ..good.clone() }).contains("search_paths"));
+    let both = super::Settings { git: Some(super::Secret::new("/x")), ..good.clone() };
+    assert!(start(&both).contains("both set"));
+    let no_git = super::Settings { git: Some(super::Secret::new(dir.path().to_string_lossy())), folder: None, ..good };
+    assert!(start(&no_git).contains("config_server.git"), "{}", start(&no_git));
+}

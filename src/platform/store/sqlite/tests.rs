@@ -1,0 +1,108 @@
+//! One writer and its groups; and two of them on one file, as two processes have.
+
+use super::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::RunQueryDsl;
+
+const NONE: EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/bus/sqlite");
+
+#[derive(diesel::QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+async fn count(db: &Db) -> i64 {
+    db.read(async |c| Ok::<_, StoreError>(diesel::sql_query("SELECT count(*) AS n FROM t").get_result::<Count>(c).await?.n)).await.unwrap()
+}
+
+fn open() -> (tempfile::TempDir, Db) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(&dir.path().join("t.db"), NONE).unwrap();
+    (dir, db)
+}
+
+#[tokio::test]
+async fn a_failed_request_is_undone_alone_among_a_group() {
+    let (_dir, db) = open();
+    db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT PRIMARY KEY)").execute(c).await?)).await.unwrap();
+    let writes = (0..200).map(|i| {
+        let db = db.clone();
+        async move {
+            db.write(async move |c| {
+                let key = if i % 2 == 0 { i } else { 0 };
+                diesel::sql_query("INSERT INTO t VALUES (?)").bind::<Text, _>(format!("other-{i}")).execute(c).await?;
+                diesel::sql_query("INSERT INTO t VALUES (?)").bind::<Text, _>(format!("{key}")).execute(c).await?;
+                Ok::<_, StoreError>(())
+            })
+            .await
+        }
+    });
+    let results = futures_util::future::join_all(writes).await;
+    let ok = results.iter().filter(|r| r.is_ok()).count();
+    assert_eq!(ok, 100);
+    assert!(results.iter().filter_map(|r| r.as_ref().err()).all(|e| matches!(e, StoreError::Taken(_))));
+    assert_eq!(count(&db).await, 200);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_request_is_its_own_failure() {
+    let (_dir, db) = open();
+    let failed = db.write(async |_| -> Result<(), StoreError> { panic!("on purpose") }).await;
+    assert!(matches!(failed, Err(StoreError::Broken(_))));
+    db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await.unwrap();
+    assert_eq!(count(&db).await, 0);
+}
+
+/// Writers on one file, each with more to do than it can at any moment: nobody starves, nothing is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_writers_of_one_file_take_turns() {
+    let (dir, one) = open();
+    let two = Db::open(&dir.path().join("t.db"), NONE).unwrap();
+    one.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT PRIMARY KEY)").execute(c).await?)).await.unwrap();
+    let customers = (0..32).map(|n| {
+        let db = if n % 2 == 0 { one.clone() } else { two.clone() };
+        async move {
+            let mut longest = Duration::ZERO;
+            for i in 0..40 {
+                let since = Instant::now();
+                let insert = async move |c: &mut Conn| {
+                    let query = diesel::sql_query("INSERT INTO t VALUES (?)").bind::<Text, _>(format!("{n}-{i}"));
+                    Ok::<_, StoreError>(query.execute(c).await?)
+                };
+                db.write(insert).await.unwrap();
+                longest = longest.max(since.elapsed());
+            }
+            longest
+        }
+    });
+    let since = Instant::now();
+    let longest = futures_util::future::join_all(customers).await.into_iter().max();
+    println!("1280 writes in {:?}; the longest took {longest:?}", since.elapsed());
+    assert_eq!(count(&one).await, 1280);
+}
+
+/// First starts at the same moment: each finds a database that is ready.
+#[test]
+fn many_open_a_new_database_at_once() {
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.db");
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..6).map(|_| scope.spawn(|| Db::open(&path, NONE).map(drop))).collect();
+            opened.into_iter().for_each(|one| one.join().unwrap().unwrap());
+        });
+    }
+}
+
+/// A transaction of another that does not end is told, and waited for no longer than that.
+#[tokio::test]
+async fn who_cannot_begin_is_told_that_the_store_is_away() {
+    let (dir, db) = open();
+    let mut other = connect(&dir.path().join("t.db")).unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let refused = db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await;
+    assert!(matches!(&refused, Err(StoreError::Unavailable { cause, .. }) if cause.contains("locked")), "{refused:?}");
+    other.batch_execute("ROLLBACK").unwrap();
+    db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await.unwrap();
+}

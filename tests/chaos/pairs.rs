@@ -1,0 +1,238 @@
+//! Two processes a module, of which the next in turn is killed every two seconds under load: nothing
+//! that was acknowledged is lost, nothing stays half-done, and callers hardly notice.
+
+use super::kill::{no_order_is_left_open, pages, seed, told_once_each};
+use super::ledger::{Cancel, Dice, Entry, Ledger, Told, send, told};
+use super::sql::Sql;
+use crate::support::client::{Client, Reply};
+use crate::support::hooks::Hooks;
+use crate::support::process::tradepost;
+use crate::support::{on_system, share_keys, wait_for, wait_until};
+use actix_web::http::Method;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tradepost::up::{Plan, Split};
+
+/// Between two kills.
+const EVERY: Duration = Duration::from_secs(2);
+const CUSTOMERS: usize = 8;
+
+/// How long it goes on: a short while in `cargo test`, a minute in CI.
+fn duration() -> Duration {
+    let seconds = std::env::var("TRADEPOST_CHAOS_SECONDS").ok().map(|text| text.parse().expect("TRADEPOST_CHAOS_SECONDS: a number"));
+    Duration::from_secs(seconds.unwrap_or(10))
+}
+
+/// Two of each module on this folder, telling all events to this receiver.
+fn two_of_each(data: &Path, hooks: &Hooks) -> Split {
+    share_keys(data);
+    let config = data.join("tradepost.toml");
+    std::fs::write(&config, hooks.settings()).unwrap();
+    let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
+    let settings = vec![
+        set("LOG__LEVEL", "error"),
+        set("ORDER__LEASE_SECONDS", "1"),
+        // a busy machine must not be taken for a peer that is away
+        set("RESILIENCE__CALL_MS", "8000"),
+        set("ORDER__PEERS_MS", "8000"),
+    ];
+    let binary = env!("CARGO_BIN_EXE_tradepost").into();
+    let plan = Plan { binary, data: data.into(), port: 0, registry_port: 0, instances: 2, config: Some(config), settings };
+    Split::start(&plan).unwrap()
+}
+
+/// What the callers meet, all of them together.
+#[derive(Default)]
+struct Callers {
+    ledger: Ledger,
+    over: Cell<bool>,
+    requests: Cell<u64>,
+    moved: Cell<u64>,
+    waited: Cell<u64>,
+    /// By status and message.
+    failures: RefCell<BTreeMap<String, u64>>,
+}
+
+impl Callers {
+    /// Asks as behind a TCP load balancer over the front doors, until there is an answer that is final:
+    /// a connection that is refused or breaks goes to the other door, a 5xx is counted and asked again,
+    /// and so is what is still under way.
+    async fn ask(&self, doors: &[Client], dice: &mut Dice, question: impl AsyncFn(&Client) -> Result<Reply, String>) -> Reply {
+        let (first, since) = (dice.roll(0, 1) as usize, Instant::now());
+        for attempt in 0.. {
+            assert!(since.elapsed() < Duration::from_secs(60), "no final answer within a minute: {:?}", self.failures.borrow());
+            let reply = match question(&doors[(first + attempt) % doors.len()]).await {
+                Ok(reply) => reply,
+                Err(_) => {
+                    // no answer to count: as long as nobody answers, it is the same request
+                    self.moved.set(self.moved.get() + 1);
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+            };
+            self.requests.set(self.requests.get() + 1);
+            if reply.status >= 500 {
+                let what = format!("{} {}", reply.status, reply.message());
+                *self.failures.borrow_mut().entry(what).or_default() += 1;
+            } else if reply.status == 409 && reply.message().contains("still under way") {
+                self.waited.set(self.waited.get() + 1);
+            } else {
+                return reply;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        unreachable!()
+    }
+
+    async fn order(&self, doors: &[Client], dice: &mut Dice) {
+        let lines = (0..dice.roll(1, 3)).map(|_| match dice.roll(0, 19) {
+            0 => ("nothing".to_string(), 1),
+            1..=4 => ("few".to_string(), dice.roll(1, 3) as i64),
+            n => (format!("many-{}", n % 3), dice.roll(1, 5) as i64),
+        });
+        let (serial, entry): (i64, Entry) = self.ledger.begin(true, lines.collect());
+        let reply = self.ask(doors, dice, async |c| send(c, &entry).await).await;
+        self.ledger.tell(serial, told(&reply).unwrap_or_else(|| panic!("order {serial}: {reply:?}")));
+    }
+
+    async fn cancel(&self, doors: &[Client], dice: &mut Dice) {
+        let pick = dice.roll(0, u64::MAX - 1);
+        let Some((serial, id, number)) = self.ledger.to_cancel(pick) else { return };
+        let bearer = format!("Bearer {}", doors[0].alice);
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let path = format!("/api/v1/orders/{id}/cancel");
+        let reply = self.ask(doors, dice, async |c| c.try_send(Method::POST, &path, &headers, "{}").await).await.expect(200);
+        assert_eq!(reply.json()["status"], "CANCELLED");
+        self.ledger.tell(serial, Told::Placed { id, number, cancel: Cancel::Done });
+    }
+
+    async fn look(&self, doors: &[Client], dice: &mut Dice) {
+        let bearer = format!("Bearer {}", doors[0].alice);
+        let paths = ["/api/v1/products?size=5", "/api/v1/orders?size=5", "/api/v1/notifications?size=5"];
+        let path = paths[dice.roll(0, 2) as usize];
+        let headers = [("authorization", bearer.as_str())];
+        self.ask(doors, dice, async |c| c.try_send(Method::GET, path, &headers, "").await).await.expect(200);
+    }
+
+    async fn customer(&self, doors: &[Client], mut dice: Dice) {
+        while !self.over.get() {
+            match dice.roll(1, 10) {
+                1..=6 => self.order(doors, &mut dice).await,
+                7 => self.cancel(doors, &mut dice).await,
+                _ => self.look(doors, &mut dice).await,
+            }
+        }
+    }
+
+    fn failed(&self) -> u64 {
+        self.failures.borrow().values().sum()
+    }
+}
+
+/// SIGKILL for one after the other, the first of each module and then the second; each is started again.
+/// Answers who was killed.
+async fn kill_in_turn(split: &mut Split, callers: &Callers, total: Duration) -> Vec<String> {
+    let count = split.members().len();
+    let turns = (0..count).step_by(2).chain((1..count).step_by(2)).cycle();
+    let (until, mut next, mut killed) = (Instant::now() + total, Instant::now() + EVERY, Vec::new());
+    for turn in turns {
+        while Instant::now() < next {
+            split.tend();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if Instant::now() >= until {
+            break;
+        }
+        let (name, url, process) = split.members()[turn].clone();
+        Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap();
+        let before = (callers.requests.get(), callers.failed());
+        let gone = Instant::now();
+        next = gone + EVERY;
+        // of a pair one is there at any moment: the next is not killed before this one is back
+        while split.members()[turn].2 == process || !answers(&url).await {
+            split.tend();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(gone.elapsed() < Duration::from_secs(60), "{name} did not come back");
+        }
+        let (requests, failed) = (callers.requests.get() - before.0, callers.failed() - before.1);
+        println!("{name}: killed, back after {} ms; {requests} requests meanwhile, {failed} of them 5xx", gone.elapsed().as_millis());
+        killed.push(name);
+    }
+    callers.over.set(true);
+    killed
+}
+
+async fn answers(url: &str) -> bool {
+    let health = tradepost::platform::contract::client::http().get(format!("{url}/actuator/health/readiness"));
+    health.timeout(Duration::from_secs(5)).send().await.is_ok_and(|answer| answer.status().is_success())
+}
+
+/// What `tradepost audit` says.
+fn audit(data: &Path) -> Result<(), String> {
+    let output = tradepost(&["audit", "--data", &data.to_string_lossy()]).output().unwrap();
+    let words = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
+}
+
+#[test]
+fn two_of_each_module_of_which_one_is_always_being_killed() {
+    let (total, seed) = (duration(), seed());
+    println!("{} s; TRADEPOST_CHAOS_SEED={seed}", total.as_secs());
+    on_system(async move {
+        let data = tempfile::tempdir().unwrap();
+        let hooks = Hooks::start();
+        let mut split = two_of_each(data.path(), &hooks);
+        let c = Client::login(&split.urls[0]).await;
+        c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
+        for n in 0..3 {
+            c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
+        }
+        c.stocked("few", "10.00", 20).await;
+        let doors: Vec<Client> = split.urls.iter().map(|url| c.at(url)).collect();
+
+        let (callers, mut dice) = (Callers::default(), Dice::new(seed));
+        let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&doors, Dice::new(dice.roll(0, u64::MAX - 1)))).collect();
+        let (_, killed) =
+            futures_util::future::join(futures_util::future::join_all(customers), kill_in_turn(&mut split, &callers, total)).await;
+
+        let at = |name: &str| split.members().into_iter().find(|(member, ..)| member == name).unwrap().1;
+        let order = c.at(&at("order-1"));
+        no_order_is_left_open(&order).await;
+        let orders = pages(&order, "/api/v1/orders").await;
+        callers.ledger.check(&orders);
+        assert!(callers.ledger.entries().values().all(|entry| entry.told != Told::Nothing), "an order was never answered");
+        wait_until("the audit is clean and nothing is under way", || audit(data.path())).await;
+        told_once_each(&orders, &pages(&c.at(&at("notification-2")), "/api/v1/notifications").await);
+        wait_for("every event has reached the webhook", || async {
+            let left =
+                "SELECT state || ': ' || attempts || ' ' || coalesce(last_error, '') AS value FROM deliveries WHERE state <> 'delivered'";
+            let left = Sql::open(data.path(), "notification").column(left);
+            if left.is_empty() { Ok(()) } else { Err(format!("{} of {} are left, such as {:?}", left.len(), hooks.events(), left.first())) }
+        })
+        .await;
+        let made_out = Sql::open(data.path(), "notification").value("count(*)", "deliveries");
+        let (events, posts) = (hooks.events(), hooks.posts());
+        assert_eq!(made_out, events.to_string(), "each delivery arrived, and nothing else");
+
+        let (requests, failed) = (callers.requests.get(), callers.failed());
+        let percent = failed as f64 * 100.0 / requests as f64;
+        println!("{requests} requests, {failed} 5xx ({percent:.3} %)");
+        for (what, times) in callers.failures.borrow().iter() {
+            println!("  {times} x {what}");
+        }
+        println!("{} connections taken to the other door, {} answers of 409 while under way", callers.moved.get(), callers.waited.get());
+        println!(
+            "{} kills; {} orders there; {events} events at the webhook, {} of them doubled",
+            killed.len(),
+            orders.len(),
+            posts - events
+        );
+        assert!(!killed.is_empty() && !orders.is_empty(), "nothing was tested");
+        // one in a thousand; of a short run's few requests, a handful
+        assert!(failed <= (requests / 1000).max(3), "{percent:.3} % of the callers' requests failed");
+        split.stop();
+    });
+}

@@ -1,0 +1,28 @@
+package tradepost;
+
+import org.springframework.boot.SpringApplication;
+import org.springframework.boot.autoconfigure.SpringBootApplication;
+import org.springframework.cloud.config.server.EnableConfigServer;
+import org.springframework.context.annotation.Bean;
+import org.springframework.security.config.Customizer;
+import org.springframework.security.config.annotation.web.builders.HttpSecurity;
+import org.springframework.security.web.SecurityFilterChain;
+
+/** Spring Cloud Config's own server behind Basic credentials, and nothing else. */
+@SpringBootApplication
+@EnableConfigServer
+public class Server {
+
+    public static void main(String[] arguments) {
+        SpringApplication.run(Server.class, arguments);
+    }
+
+    /** Spring Security's default, without the CSRF token that a POST by curl does not have. */
+    @Bean
+    SecurityFilterChain security(HttpSecurity http) throws Exception {
+        return http.csrf(csrf -> csrf.disable())
+            .authorizeHttpRequests(all -> all.anyRequest().authenticated())
+            .httpBasic(Customizer.withDefaults())
+            .build();
+    }
+}

@@ -1,0 +1,127 @@
+//! Headers: those that should get nobody in, those that two servers may read in two ways, and too many.
+
+use super::{Case, Expect, case};
+use Expect::{Asked, Refused};
+
+/// Name, header lines of a `GET` of the protected path beside its `Host`, what must come of it.
+const HEADERS: &[(&str, &str, Expect)] = &[
+    ("a user's name", "X-User: admin", Asked),
+    ("a user's id", "X-User-Id: 1", Asked),
+    ("a user's roles", "X-User-Roles: admin", Asked),
+    ("a header of a proxy that authenticates", "X-Auth-Request-User: admin", Asked),
+    ("a forwarded user", "X-Forwarded-User: admin", Asked),
+    ("a remote user", "X-Remote-User: admin", Asked),
+    ("a remote user as CGI has it", "Remote-User: admin", Asked),
+    ("an authenticated user", "X-Authenticated-User: admin", Asked),
+    ("a client certificate", "X-Client-Cert: x\r\nX-SSL-Client-Verify: SUCCESS", Asked),
+    ("a call from inside", "X-Tradepost-Inside: x", Asked),
+    ("a call from inside, empty", "X-Tradepost-Inside:", Asked),
+    ("X-Original-URL", "X-Original-URL: /realms/x", Asked),
+    ("X-Rewrite-URL", "X-Rewrite-URL: /realms/x", Asked),
+    ("X-Original-URI", "X-Original-URI: /realms/x", Asked),
+    ("X-Forwarded-Prefix", "X-Forwarded-Prefix: /realms", Asked),
+    ("X-Forwarded-Path", "X-Forwarded-Path: /realms/x", Asked),
+    ("X-Forwarded-For: us", "X-Forwarded-For: 127.0.0.1", Asked),
+    ("X-Forwarded-Host", "X-Forwarded-Host: realms", Asked),
+    ("X-Forwarded-Proto", "X-Forwarded-Proto: https", Asked),
+    ("Forwarded", "Forwarded: for=127.0.0.1;host=realms", Asked),
+    ("X-Real-IP", "X-Real-IP: 127.0.0.1", Asked),
+    ("X-HTTP-Method-Override", "X-HTTP-Method-Override: OPTIONS", Asked),
+    ("X-HTTP-Method", "X-HTTP-Method: OPTIONS", Asked),
+    ("X-Method-Override", "X-Method-Override: HEAD", Asked),
+    ("a cookie", "Cookie: Authorization=Bearer x; session=admin", Asked),
+    ("Via: us", "Via: 1.1 tradepost", Asked),
+    ("Connection: authorization", "Connection: authorization", Refused(400)),
+    ("Connection: Authorization among others", "Connection: keep-alive, Authorization", Refused(400)),
+    ("Connection: host", "Connection: close, Host", Refused(400)),
+    ("Connection: content-length", "Connection: Content-Length", Refused(400)),
+    ("Connection: cookie", "Connection: cookie", Refused(400)),
+    ("Connection: x-forwarded-for", "Connection: X-Forwarded-For", Asked),
+    ("Connection: a header of ours", "Connection: x-request-timeout-ms", Asked),
+    ("Connection twice", "Connection: keep-alive\r\nConnection: authorization", Refused(400)),
+    ("Authorization: Basic", "Authorization: Basic YTpi", Asked),
+    ("Authorization without a token", "Authorization: Bearer", Asked),
+    ("Authorization: a token of nobody", "Authorization: Bearer x.y.z", Asked),
+    ("Authorization: alg none", "Authorization: Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.", Asked),
+    ("Authorization twice", "Authorization: Bearer a\r\nAuthorization: Bearer b", Asked),
+    ("Proxy-Authorization", "Proxy-Authorization: Bearer x", Asked),
+    ("a blank before the colon", "Authorization : Bearer x", Refused(400)),
+    ("a tab before the colon", "X-A\t: x", Refused(400)),
+    ("a folded value", "X-Folded: a\r\n b", Refused(400)),
+    ("a folded value with a tab", "X-Folded: a\r\n\tb", Refused(400)),
+    ("a folded Authorization", "Authorization:\r\n Bearer x", Refused(400)),
+    ("a blank before the name", " X-A: b", Refused(400)),
+    ("a NUL in a value", "X-Nul: a\0b", Refused(400)),
+    ("a NUL in a name", "X\0Nul: a", Refused(400)),
+    ("a carriage return in a value", "X-Cr: a\rb", Refused(400)),
+    ("a carriage return in a name", "X\rCr: a", Refused(400)),
+    ("a bell in a value", "X-Bell: a\x07b", Refused(400)),
+    ("a delete in a value", "X-Delete: a\x7fb", Refused(400)),
+    ("bytes above ASCII in a value", "X-High: \u{e4}", Asked),
+    ("bytes above ASCII in a name", "X-\u{e4}: a", Refused(400)),
+    ("a blank in a name", "Bad Name: x", Refused(400)),
+    ("a slash in a name", "Bad/Name: x", Refused(400)),
+    ("brackets in a name", "Bad(Name): x", Refused(400)),
+    ("no name", ": empty", Refused(400)),
+    ("no colon", "X-No-Colon", Refused(400)),
+    ("an underscore for a hyphen", "X_User: admin", Asked),
+    ("bare line feeds", "X-A: b\nX-B: c", Asked),
+    ("a head that bare line feeds end", "X-A: b\n\nGET /api/v1/orders HTTP/1.1\r\nHost: shop", Expect::AskedTwice),
+    ("a second Host", "Host: other", Refused(400)),
+    ("the same Host again", "Host: shop", Refused(400)),
+    ("a blank before Host's colon", "Host : other", Refused(400)),
+    ("Upgrade: websocket without Connection", "Upgrade: websocket", Refused(401)),
+    (
+        "a WebSocket without a token",
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        Refused(401),
+    ),
+    ("Upgrade: h2c", "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__", Asked),
+    ("Upgrade: TLS", "Upgrade: TLS/1.0\r\nConnection: Upgrade", Asked),
+    ("Upgrade: nonsense", "Upgrade: x/1\r\nConnection: Upgrade", Asked),
+    ("Expect: nonsense", "Expect: 200-ok", Asked),
+    ("Range of nothing", "Range: bytes=9-1", Asked),
+    ("Trailer of Authorization", "Trailer: Authorization", Asked),
+    ("TE: trailers", "TE: trailers, chunked", Asked),
+    ("X-Request-Timeout-Ms below nothing", "X-Request-Timeout-Ms: -1", Asked),
+];
+
+/// Name, value of `Host`, what must come of it.
+const HOSTS: &[(&str, &str, Expect)] = &[
+    ("Host with a user", "realms@shop", Refused(400)),
+    ("Host with a path", "shop/realms", Refused(400)),
+    ("Host with a query", "shop?x", Refused(400)),
+    ("Host with a blank", "shop realms", Refused(400)),
+    ("Host with a comma", "shop, realms", Refused(400)),
+    ("Host with a tab", "shop\trealms", Refused(400)),
+    ("Host with a quote", "shop\"", Refused(400)),
+    ("Host with a port that is none", "shop:port", Asked),
+    ("Host that is empty", "", Asked),
+    ("Host in IPv6", "[::1]:80", Asked),
+];
+
+pub fn cases() -> Vec<Case> {
+    let get = |headers: &str| format!("GET /api/v1/orders HTTP/1.1\r\nHost: shop\r\n{headers}\r\n\r\n");
+    let mut all: Vec<_> = HEADERS.iter().map(|(name, lines, expect)| case(name, get(lines), *expect)).collect();
+    all.extend(
+        HOSTS.iter().map(|(name, host, expect)| case(name, format!("GET /api/v1/orders HTTP/1.1\r\nHost: {host}\r\n\r\n"), *expect)),
+    );
+    let line = |start: &str| format!("{start}\r\n\r\n");
+    all.extend([
+        case("no Host", line("GET /api/v1/orders HTTP/1.1"), Refused(400)),
+        case("no Host for an open path", line("GET /realms/x HTTP/1.1"), Refused(400)),
+        case("HTTP/1.0 without Host", line("GET /api/v1/orders HTTP/1.0"), Refused(401)),
+        case("absolute, and no Host", line("GET http://shop/api/v1/orders HTTP/1.1"), Refused(400)),
+        case("Host in absolute form and another", get("").replace("/api", "http://realms/api"), Asked),
+        case("a header of 200 KB", get(&format!("X-Long: {}", "a".repeat(200_000))), Expect::Cut),
+        case("a path of 200 KB", get("").replace("orders", &"o".repeat(200_000)), Expect::Cut),
+        case("a method of 20 KB", get("").replace("GET", &"G".repeat(20_000)), Expect::Asked),
+        case("200 headers", get(&vec!["X-A: b"; 200].join("\r\n")), Refused(431)),
+        case("line feeds only", "GET /api/v1/orders HTTP/1.1\nHost: shop\n\n".into(), Asked),
+        case("carriage returns only", "GET /api/v1/orders HTTP/1.1\rHost: shop\r\r".into(), Refused(400)),
+        case("an empty line in front", format!("\r\n{}", get("X-A: b")), Asked),
+        case("the second of two requests", get("X-A: b").repeat(2), Expect::AskedTwice),
+        case("a request behind one that is refused", format!("{}{}", get("X-A\0: b"), get("X-A: b")), Refused(400)),
+    ]);
+    all
+}

@@ -1,0 +1,169 @@
+//! A real Keycloak's realm: its tokens, its keys, and a door in front of it that can be shut.
+
+use super::issuer::Key;
+use crate::support::client::REALM;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// The realm's keys are the same for all tests: they take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Where the Keycloak is, as `.ci/keycloak.sh` tells.
+fn base() -> String {
+    std::env::var("TRADEPOST_TEST_KEYCLOAK").expect("TRADEPOST_TEST_KEYCLOAK: the address of a Keycloak")
+}
+
+/// Our realm of it, with its administrator's rights.
+pub struct Realm {
+    base: String,
+    administrator: String,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// A key that was added to the realm.
+pub struct Added {
+    pub key: Key,
+    component: String,
+}
+
+async fn grant(issuer: &str, form: &[(&str, &str)]) -> Result<Value, String> {
+    let request = awc::Client::builder().timeout(std::time::Duration::from_secs(60)).finish();
+    let request = request.post(format!("{issuer}/protocol/openid-connect/token"));
+    let mut answer = request.send_form(&form).await.map_err(|e| e.to_string())?;
+    let body: Value = answer.json().await.map_err(|e| e.to_string())?;
+    if body["access_token"].is_string() { Ok(body) } else { Err(body.to_string()) }
+}
+
+/// Id of the key that signed a token.
+pub fn kid(token: &str) -> String {
+    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
+}
+
+impl Realm {
+    pub async fn connect() -> Self {
+        Self::at(&base()).await
+    }
+
+    /// By this address, which becomes part of its tokens.
+    pub async fn at(base: &str) -> Self {
+        let turn = TURN.lock().await;
+        let password = std::env::var("KC_ADMIN_PASSWORD").unwrap();
+        let form = [("grant_type", "password"), ("client_id", "admin-cli"), ("username", "admin"), ("password", password.as_str())];
+        let token = grant(&format!("{base}/realms/master"), &form).await.unwrap();
+        Self { base: base.into(), administrator: token["access_token"].as_str().unwrap().into(), _turn: turn }
+    }
+
+    /// `iss` of its tokens.
+    pub fn issuer(&self) -> String {
+        format!("{}{REALM}", self.base)
+    }
+
+    /// A token of the realm above it.
+    pub fn administrator(&self) -> &str {
+        &self.administrator
+    }
+
+    /// What the token endpoint grants.
+    pub async fn granted(&self, form: &[(&str, &str)]) -> Value {
+        grant(&self.issuer(), form).await.unwrap()
+    }
+
+    /// What it would grant the shop's administrator at the moment, if anything. Keycloak's guard against
+    /// guessed passwords refuses logins of one user side by side: nobody else logs in as this one meanwhile.
+    pub async fn try_login(&self) -> Result<Value, String> {
+        let form = [("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", "admin"), ("password", "admin")];
+        grant(&self.issuer(), &form).await
+    }
+
+    /// Makes this the key that signs; those before it still count.
+    pub async fn add_key(&self, key: Key) -> Added {
+        use rsa::pkcs8::{EncodePrivateKey, LineEnding};
+        let pem = key.rsa.to_pkcs8_pem(LineEnding::LF).unwrap();
+        // above all that are there, those that a failed run left behind included
+        static ADDED: AtomicUsize = AtomicUsize::new(0);
+        let priority = super::issuer::now() % 1_000_000 * 1000 + ADDED.fetch_add(1, Ordering::SeqCst) as i64;
+        let component = json!({
+            "name": format!("test {}", uuid::Uuid::new_v4()), "providerId": "rsa", "providerType": "org.keycloak.keys.KeyProvider",
+            "config": { "priority": [priority.to_string()], "enabled": ["true"], "active": ["true"], "algorithm": ["RS256"], "privateKey": [pem.as_str()] },
+        });
+        let url = format!("{}/admin{REALM}/components", self.base);
+        let answer = awc::Client::default().post(url).bearer_auth(&self.administrator).send_json(&component).await.unwrap();
+        assert_eq!(answer.status(), 201);
+        let component = answer.headers().get("location").unwrap().to_str().unwrap().rsplit('/').next().unwrap().to_string();
+        let token = self.try_login().await.unwrap();
+        let kid = kid(token["access_token"].as_str().unwrap());
+        Added { key: Key { kid, ..key }, component }
+    }
+
+    /// Takes a key out of the realm.
+    pub async fn remove(&self, added: Added) {
+        let url = format!("{}/admin{REALM}/components/{}", self.base, added.component);
+        let answer = awc::Client::default().delete(url).bearer_auth(&self.administrator).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
+    }
+}
+
+/// Stands in front of the Keycloak, counts who asks for its keys, and lets nobody through while it is shut.
+pub struct Door {
+    pub url: String,
+    shut: Arc<AtomicBool>,
+    fetches: Arc<AtomicUsize>,
+}
+
+impl Door {
+    pub async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (shut, fetches) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let door = Self { url, shut: shut.clone(), fetches: fetches.clone() };
+        let behind = base().trim_start_matches("http://").to_string();
+        actix_web::rt::spawn(async move {
+            while let Ok((visitor, _)) = listener.accept().await {
+                let (shut, fetches, behind) = (shut.clone(), fetches.clone(), behind.clone());
+                actix_web::rt::spawn(async move {
+                    if let Ok(inside) = TcpStream::connect(behind).await {
+                        pass(visitor, inside, &shut, &fetches).await;
+                    }
+                });
+            }
+        });
+        door
+    }
+
+    pub fn shut(&self) {
+        self.shut.store(true, Ordering::SeqCst);
+    }
+
+    pub fn unlock(&self) {
+        self.shut.store(false, Ordering::SeqCst);
+    }
+
+    /// How often keys were asked for.
+    pub fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
+    }
+}
+
+/// Carries bytes both ways until somebody hangs up, or speaks while the door is shut.
+async fn pass(mut visitor: TcpStream, mut inside: TcpStream, shut: &AtomicBool, fetches: &AtomicUsize) {
+    let (mut asked, mut answered) = ([0; 16 * 1024], [0; 16 * 1024]);
+    loop {
+        tokio::select! {
+            read = visitor.read(&mut asked) => match read {
+                Ok(n) if n > 0 && !shut.load(Ordering::SeqCst) => {
+                    fetches.fetch_add(asked[..n].windows(7).filter(|w| w == b"/certs ").count(), Ordering::SeqCst);
+                    if inside.write_all(&asked[..n]).await.is_err() { return }
+                }
+                _ => return,
+            },
+            read = inside.read(&mut answered) => match read {
+                Ok(n) if n > 0 => if visitor.write_all(&answered[..n]).await.is_err() { return },
+                _ => return,
+            },
+        }
+    }
+}
