@@ -27,8 +27,9 @@ impl Stores {
     /// Those of the shop with this data folder: made for the first who asks.
     pub fn of(data: &Path) -> Self {
         match server() {
-            Some(server) => Self::on(&server, data),
-            None => Self::default(),
+            // a process without a folder keeps nothing
+            Some(server) if data.is_dir() => Self::on(&server, data),
+            _ => Self::default(),
         }
     }
 
