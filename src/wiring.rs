@@ -173,6 +173,13 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
         door = Some(built.door);
     }
     join(&mut all, wiring.peers.parts());
+    if let Some(bus) = host.bus.clone() {
+        // brokers that are away make nobody ill: events wait in their outboxes
+        all.check("bus", move || {
+            let bus = bus.clone();
+            async move { Ok(json!({ "state": bus.state().await })) }
+        });
+    }
     let mut parties = identity.authorized_parties.clone();
     if !parties.is_empty() {
         parties.push(identity.client_id.clone());
@@ -265,13 +272,20 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
     document.finish(env!("CARGO_PKG_VERSION"), server)
 }
 
-const BUSES: &str = if cfg!(feature = "sqlite") { "local://" } else { "none; build with --features sqlite" };
+const BUSES: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "kafka")) {
+    (true, true) => "local://, kafka://",
+    (true, false) => "local://",
+    (false, true) => "kafka://",
+    (false, false) => "none; build with --features sqlite",
+};
 
 /// Opens the bus that settings name.
 pub fn bus(settings: &Settings) -> Result<Arc<dyn Bus>, StartError> {
     match settings.bus.url.as_str() {
         #[cfg(feature = "sqlite")]
         "local://" => Ok(Arc::new(crate::platform::bus::local::LocalBus::open(&settings.data.dir.join("bus.db"))?)),
+        #[cfg(feature = "kafka")]
+        url if url.starts_with("kafka://") => Ok(Arc::new(crate::platform::bus::kafka::KafkaBus::open(&settings.bus)?)),
         other => Err(StartError(format!("bus.url: `{other}` is not among the buses compiled in: {BUSES}"))),
     }
 }

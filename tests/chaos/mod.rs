@@ -4,6 +4,8 @@
 mod audit;
 mod crash_points;
 mod dead_letters;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kill;
 mod ledger;
 mod pairs;

@@ -2,6 +2,10 @@
 //!
 //! What a consumer cannot take after its attempts becomes a dead letter: kept, shown, replayable.
 
+#[cfg(any(feature = "sqlite", feature = "kafka"))]
+mod give;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "sqlite")]
 pub mod local;
 
@@ -64,4 +68,14 @@ pub trait Bus: Send + Sync {
     async fn replay(&self, id: i64) -> Result<bool, StoreError>;
     /// Events published and not yet taken by a group.
     async fn lag(&self, group: &str) -> Result<i64, StoreError>;
+    /// How it is, in a word for health: `up`, or that it is away and events wait in their outboxes.
+    async fn state(&self) -> &'static str {
+        "up"
+    }
+}
+
+/// A dead letter's event as it was buried, which may be no event, and no JSON either.
+#[cfg(any(feature = "sqlite", feature = "kafka"))]
+fn raw(body: String) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(body.clone()).or_else(|_| serde_json::value::to_raw_value(&body)).map_err(|e| StoreError::Broken(e.to_string()))
 }
