@@ -2,6 +2,7 @@
 
 use crate::config::{PeerMode, Secret, Settings};
 use crate::modules::{self, Module};
+use crate::platform::asyncapi;
 use crate::platform::auth::credentials::ClientCredentials;
 use crate::platform::auth::reach::Reach;
 use crate::platform::auth::{Authenticator, Credentials};
@@ -270,6 +271,21 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
         }
     }
     document.finish(env!("CARGO_PKG_VERSION"), server)
+}
+
+/// The AsyncAPI document of the events of all modules that are compiled in.
+pub fn asyncapi() -> Value {
+    #[allow(unused_mut, reason = "a build may have no module with events")]
+    let mut document = asyncapi::Document::default();
+    #[cfg(feature = "product")]
+    crate::shop::product::describe(&mut document);
+    #[cfg(feature = "inventory")]
+    crate::shop::inventory::describe(&mut document);
+    #[cfg(feature = "order")]
+    crate::shop::order::describe(&mut document);
+    #[cfg(feature = "notification")]
+    crate::shop::notification::describe(&mut document);
+    document.finish(env!("CARGO_PKG_VERSION"))
 }
 
 const BUSES: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "kafka")) {

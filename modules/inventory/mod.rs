@@ -19,6 +19,8 @@ mod store;
 
 #[cfg(feature = "inventory")]
 pub use build::build;
+#[cfg(feature = "inventory")]
+pub use events::describe;
 
 #[cfg(feature = "inventory")]
 mod build {

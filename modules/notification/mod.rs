@@ -42,6 +42,8 @@ mod tests;
 
 #[cfg(feature = "notification")]
 pub use build::build;
+#[cfg(feature = "notification")]
+pub use events::describe;
 
 #[cfg(feature = "notification")]
 mod build {

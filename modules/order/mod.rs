@@ -21,6 +21,8 @@ mod store;
 
 #[cfg(feature = "order")]
 pub use build::build;
+#[cfg(feature = "order")]
+pub use events::describe;
 
 #[cfg(feature = "order")]
 mod build {

@@ -1,5 +1,6 @@
 //! What only a shop on a real Kafka can show. `.ci/kafka.sh` starts one and runs this.
 
+use crate::contract::asyncapi::Document;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
@@ -107,9 +108,12 @@ fn others_read_our_events_as_cloudevents() {
         let seen = tokio::task::spawn_blocking(move || read(&topic, 2)).await.unwrap();
         let kinds: Vec<_> = seen.iter().map(|one| one.headers["ce_type"].as_str()).collect();
         assert_eq!((kinds, seen[0].partition), (vec!["order.placed", "order.cancelled"], seen[1].partition));
+        let document = Document::new();
         for one in &seen {
             assert_eq!((json!(one.key), &one.value["orderNumber"]), (order.clone(), &order));
             let h = &one.headers;
+            document.check(&h["ce_type"], "headers", &json!(h));
+            document.check(&h["ce_type"], "payload", &one.value);
             assert_eq!((h["ce_specversion"].as_str(), h["ce_source"].as_str()), ("1.0", "/tradepost/order"));
             assert_eq!((&h["ce_subject"], h["content-type"].as_str()), (&one.key, "application/json"));
             uuid::Uuid::parse_str(&h["ce_id"]).unwrap();

@@ -10,4 +10,4 @@ mod kill;
 mod ledger;
 mod pairs;
 mod paused;
-mod sql;
+pub mod sql;
