@@ -26,5 +26,7 @@ run() {
   "${test[@]}" 2>&1 | tee "$STATE_DIR/tests"
   grep -qE '^test result: ok\. [1-9]' "$STATE_DIR/tests"
 }
-run chaos::kafka -- --ignored --nocapture --test-threads 2
+run chaos::kafka:: -- --ignored --nocapture --test-threads 2
+# alone: it kills the broker, too
+run chaos::kafka_restarts -- --ignored --nocapture
 run scenarios -- --skip ::local --skip ::loopback

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-fn client() -> ClientConfig {
+pub fn client() -> ClientConfig {
     let brokers = std::env::var("TRADEPOST_TEST_KAFKA").expect("TRADEPOST_TEST_KAFKA names the brokers");
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", "the-test");
     config
 }
 
-fn headers(message: &BorrowedMessage) -> BTreeMap<String, String> {
+pub fn headers(message: &BorrowedMessage) -> BTreeMap<String, String> {
     let all = message.headers().into_iter().flat_map(|headers| headers.iter());
     all.map(|header| (header.key.to_string(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())).collect()
 }

@@ -6,6 +6,8 @@ mod crash_points;
 mod dead_letters;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_restarts;
 mod kill;
 mod ledger;
 mod pairs;
