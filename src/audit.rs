@@ -75,8 +75,16 @@ fn events(settings: &Settings) -> Result<EventFacts, String> {
     let mut facts = EventFacts::default();
     let order = settings.store("order")?;
     facts.under_way.extend(crate::platform::outbox::waiting_in(&order).map_err(explain)?);
-    facts.under_way.extend(crate::platform::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification").map_err(explain)?);
+    facts.under_way.extend(on_the_bus(settings).map_err(explain)?);
     let notification = settings.store("notification")?;
     facts.applied = crate::shop::notification::audit::applied(&notification).map_err(explain)?;
     Ok(facts)
+}
+
+fn on_the_bus(settings: &Settings) -> Result<Vec<(String, String)>, StoreError> {
+    #[cfg(feature = "kafka")]
+    if settings.bus.url.starts_with("kafka://") {
+        return crate::platform::bus::kafka::under_way(&settings.bus, "notification", "order");
+    }
+    crate::platform::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification")
 }

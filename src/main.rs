@@ -116,6 +116,8 @@ enum Command {
     },
     /// Print the OpenAPI document
     Openapi,
+    /// Print the AsyncAPI document of the events
+    Asyncapi,
     /// Ask a running shop whether it is ready; exit 1 if not
     Healthcheck {
         /// Address of the shop
@@ -203,19 +205,21 @@ fn other(command: Command) -> Result<(), String> {
         #[cfg(feature = "mysql")]
         Command::Migrate { args, down: true } => take_back(&args),
         Command::Migrate { args, .. } => migrate(&args),
-        Command::Openapi => {
-            let document = tradepost::wiring::openapi(&compiled(), "http://127.0.0.1:5294");
-            let text = serde_json::to_string_pretty(&document).map_err(|e| e.to_string())?;
-            // whoever reads may have seen enough: a closed pipe is no error
-            let _ = writeln!(std::io::stdout(), "{text}");
-            Ok(())
-        }
+        Command::Openapi => print(&tradepost::wiring::openapi(&compiled(), "http://127.0.0.1:5294")),
+        Command::Asyncapi => print(&tradepost::wiring::asyncapi()),
         Command::Healthcheck { url } => actix_web::rt::System::new().block_on(healthcheck(&url)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tradepost", &mut std::io::stdout());
             Ok(())
         }
     }
+}
+
+fn print(document: &serde_json::Value) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(document).map_err(|e| e.to_string())?;
+    // whoever reads may have seen enough: a closed pipe is no error
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(())
 }
 
 fn compiled() -> Vec<tradepost::modules::Module> {

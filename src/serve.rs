@@ -3,6 +3,7 @@
 use crate::config::{Loaded, LogFormat, Settings};
 use crate::modules::Module;
 use crate::platform::actuator::{self, Actuator};
+use crate::platform::bus;
 use crate::platform::clock;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
@@ -80,6 +81,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         meet(servers, view).await;
     }
     let http2 = edge.door.is_some() && settings.gateway.http2;
+    let lag = bus::lag_gauge(&metrics)?;
     let http = listen(listener, http2, endpoints, Arc::new(edge), metrics, server.workers, limit)?;
     let handle = http.handle();
     actix_web::rt::spawn(http);
@@ -92,6 +94,8 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     for consumer in shop.parts.consumers {
         let (bus, stop) = (host.bus()?, stop.clone());
         let name = consumer.group();
+        let shown = bus::show_lag(bus.clone(), name, lag.with_label_values(&[name]), stop.clone());
+        workers.push(("lag", actix_web::rt::spawn(shown)));
         workers.push((name, actix_web::rt::spawn(async move { bus.consume(consumer, stop).await })));
     }
     // last of all: who is found there is called at once

@@ -2,6 +2,7 @@
 
 use crate::config::{PeerMode, Secret, Settings};
 use crate::modules::{self, Module};
+use crate::platform::asyncapi;
 use crate::platform::auth::credentials::ClientCredentials;
 use crate::platform::auth::reach::Reach;
 use crate::platform::auth::{Authenticator, Credentials};
@@ -183,6 +184,13 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
         door = Some(built.door);
     }
     join(&mut all, wiring.peers.parts());
+    if let Some(bus) = host.bus.clone() {
+        // brokers that are away make nobody ill: events wait in their outboxes
+        all.check("bus", move || {
+            let bus = bus.clone();
+            async move { Ok(json!({ "state": bus.state().await })) }
+        });
+    }
     Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries: registries.zip(registry) })
 }
 
@@ -292,13 +300,35 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
     document.finish(env!("CARGO_PKG_VERSION"), server)
 }
 
-const BUSES: &str = if cfg!(feature = "sqlite") { "local://" } else { "none; build with --features sqlite" };
+/// The AsyncAPI document of the events of all modules that are compiled in.
+pub fn asyncapi() -> Value {
+    #[allow(unused_mut, reason = "a build may have no module with events")]
+    let mut document = asyncapi::Document::default();
+    #[cfg(feature = "product")]
+    crate::shop::product::describe(&mut document);
+    #[cfg(feature = "inventory")]
+    crate::shop::inventory::describe(&mut document);
+    #[cfg(feature = "order")]
+    crate::shop::order::describe(&mut document);
+    #[cfg(feature = "notification")]
+    crate::shop::notification::describe(&mut document);
+    document.finish(env!("CARGO_PKG_VERSION"))
+}
+
+const BUSES: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "kafka")) {
+    (true, true) => "local://, kafka://",
+    (true, false) => "local://",
+    (false, true) => "kafka://",
+    (false, false) => "none; build with --features sqlite",
+};
 
 /// Opens the bus that settings name.
 pub fn bus(settings: &Settings) -> Result<Arc<dyn Bus>, StartError> {
     match settings.bus.url.as_str() {
         #[cfg(feature = "sqlite")]
         "local://" => Ok(Arc::new(crate::platform::bus::local::LocalBus::open(&settings.data.dir.join("bus.db"))?)),
+        #[cfg(feature = "kafka")]
+        url if url.starts_with("kafka://") => Ok(Arc::new(crate::platform::bus::kafka::KafkaBus::open(&settings.bus)?)),
         other => Err(StartError(format!("bus.url: `{other}` is not among the buses compiled in: {BUSES}"))),
     }
 }

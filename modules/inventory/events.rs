@@ -1,6 +1,8 @@
 //! What inventory publishes. It consumes nothing.
 
 use super::api::Quantities;
+use crate::platform::asyncapi::Document;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -10,7 +12,7 @@ pub(super) const CHANGED: &str = "stock.changed";
 pub(super) const LOW: &str = "stock.low";
 
 /// Why a quantity moved.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Cause {
     /// An administrator.
@@ -26,8 +28,9 @@ pub(super) enum Cause {
 }
 
 /// Data of `stock.changed`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "StockChanged")]
 pub(super) struct Changed<'a> {
     /// Why.
     pub(super) cause: Cause,
@@ -38,8 +41,9 @@ pub(super) struct Changed<'a> {
 }
 
 /// Data of `stock.low`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "StockLow")]
 pub(super) struct Low<'a> {
     /// Of which SKU.
     pub(super) sku_code: &'a str,
@@ -47,4 +51,10 @@ pub(super) struct Low<'a> {
     pub(super) quantity: i64,
     /// The threshold it reached.
     pub(super) threshold: i64,
+}
+
+/// What others may expect.
+pub fn describe(document: &mut Document) {
+    document.sends::<Changed>("inventory", CHANGED, "the order, or the SKU where there is none", "quantities moved");
+    document.sends::<Low>("inventory", LOW, "the SKU", "a quantity fell to its threshold");
 }

@@ -21,6 +21,8 @@ mod store;
 pub use build::build;
 #[cfg(all(feature = "inventory", feature = "mysql"))]
 pub use build::revert;
+#[cfg(feature = "inventory")]
+pub use events::describe;
 
 #[cfg(feature = "inventory")]
 mod build {

@@ -2,6 +2,7 @@
 
 use super::delivery::Receivers;
 use super::store::{Channel, NewDelivery, NewNotification, NotificationStore, Taken};
+use crate::platform::asyncapi::Document;
 use crate::platform::bus::{ApplyError, Consumer};
 use crate::platform::event::Event;
 use crate::platform::money::Money;
@@ -133,4 +134,9 @@ impl Consumer for Notifier {
         let taken = events.iter().map(|event| self.take(event)).collect::<Result<Vec<_>, _>>()?;
         Ok(self.store.take(taken).await?)
     }
+}
+
+/// What it takes.
+pub fn describe(document: &mut Document) {
+    document.receives("notification", TOPICS);
 }

@@ -44,6 +44,8 @@ mod tests;
 pub use build::build;
 #[cfg(all(feature = "notification", feature = "mysql"))]
 pub use build::revert;
+#[cfg(feature = "notification")]
+pub use events::describe;
 
 #[cfg(feature = "notification")]
 mod build {

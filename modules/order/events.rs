@@ -1,10 +1,12 @@
 //! What order publishes, keyed by order number. It consumes nothing.
 
 use super::store::StoredOrder;
+use crate::platform::asyncapi::Document;
 use crate::platform::cx::Trace;
 use crate::platform::event::Event;
 use crate::platform::money::Money;
 use crate::platform::store::StoreError;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -16,15 +18,16 @@ pub(super) const REJECTED: &str = "order.rejected";
 pub(super) const CANCELLED: &str = "order.cancelled";
 
 /// Whose order it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Customer<'a> {
     id: &'a str,
     name: &'a str,
     email: Option<&'a str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "EventLine")]
 struct Line<'a> {
     sku_code: &'a str,
     quantity: i64,
@@ -32,8 +35,9 @@ struct Line<'a> {
 }
 
 /// Data of all three events.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "OrderEvent")]
 struct Data<'a> {
     order_number: Uuid,
     customer: Customer<'a>,
@@ -52,4 +56,13 @@ pub(super) fn about(order: &StoredOrder, kind: &str, reason: Option<&str>, trace
         reason,
     };
     Event::new("order", kind, order.number.to_string(), trace, &data)
+}
+
+/// What others may expect.
+pub fn describe(document: &mut Document) {
+    for (kind, when) in
+        [(PLACED, "the order was accepted"), (REJECTED, "it was refused"), (CANCELLED, "it was cancelled after it had been accepted")]
+    {
+        document.sends::<Data>("order", kind, "the order's number", when);
+    }
 }

@@ -23,6 +23,8 @@ mod store;
 pub use build::build;
 #[cfg(all(feature = "order", feature = "mysql"))]
 pub use build::revert;
+#[cfg(feature = "order")]
+pub use events::describe;
 
 #[cfg(feature = "order")]
 mod build {

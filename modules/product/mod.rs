@@ -15,6 +15,8 @@ mod store;
 
 #[cfg(feature = "product")]
 pub use build::build;
+#[cfg(feature = "product")]
+pub use events::describe;
 
 #[cfg(feature = "product")]
 mod build {

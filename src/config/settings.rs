@@ -253,13 +253,22 @@ impl Default for MySql {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Bus {
-    /// `local://`: durable, in `data.dir`.
+    /// `local://`: durable, in `data.dir`; `kafka://host:port[,host:port]` where that is compiled in.
     pub url: String,
+    /// Kafka: stands before the names of all topics and groups, for several shops on one cluster.
+    pub prefix: String,
+    /// Kafka: partitions of the topics that are created.
+    pub partitions: u16,
+    /// Kafka: copies of each partition of the topics that are created; 0 for the brokers' default.
+    pub replication: u16,
+    /// Kafka: name of this instance, the same after a restart, different for each of several: what it reads
+    /// is kept for it while it restarts (static membership). None: others take over at once.
+    pub instance: Option<String>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { url: "local://".into() }
+        Self { url: "local://".into(), prefix: String::new(), partitions: 6, replication: 0, instance: None }
     }
 }
 

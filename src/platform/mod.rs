@@ -1,6 +1,7 @@
 //! What modules stand on. It knows no module.
 
 pub mod actuator;
+pub mod asyncapi;
 pub mod auth;
 pub mod bus;
 pub mod clock;

@@ -4,8 +4,12 @@
 mod audit;
 mod crash_points;
 mod dead_letters;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_restarts;
 mod kill;
 pub mod ledger;
 mod pairs;
 mod paused;
-mod sql;
+pub mod sql;

@@ -3,7 +3,7 @@
 //! Several processes of one machine can share it, since it is a file: a publisher wakes the
 //! consumers of its own process at once, those of others find new events by polling.
 
-use super::{ApplyError, Bus, Consumer, DeadLetter};
+use super::{Bus, Consumer, DeadLetter, raw};
 use crate::platform::clock;
 use crate::platform::event::Event;
 use crate::platform::store::sqlite::lease::Lease;
@@ -13,7 +13,6 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-use serde_json::value::RawValue;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +49,6 @@ use tables::{cursors, dead_letters, messages};
 
 /// Events given to a consumer at once.
 const BATCH: i64 = 200;
-/// Attempts at an event that its consumer calls unfit, before it is buried.
-const ATTEMPTS: u32 = 3;
 /// Messages kept behind the slowest consumer, for a look at what went by.
 const KEEP: i64 = 10_000;
 
@@ -174,44 +171,11 @@ async fn bury(conn: &mut Conn, group: &str, body: &str, error: &str) -> Result<(
     Ok(())
 }
 
-/// Gives a consumer what lies on the bus; answers what to bury: what it cannot take, and what is no event at all.
+/// Gives a consumer what lies on the bus; answers what to bury and why.
 async fn give(consumer: &dyn Consumer, bodies: &[String]) -> Result<Vec<(String, String)>, StoreError> {
-    let (mut events, mut buried) = (Vec::with_capacity(bodies.len()), Vec::new());
-    for body in bodies {
-        match types::from_json(body) {
-            Ok(event) => events.push(event),
-            Err(cause) => buried.push((body.clone(), format!("this is no event: {cause}"))),
-        }
-    }
-    if events.is_empty() {
-        return Ok(buried);
-    }
-    match consumer.apply(&events).await {
-        Ok(()) => {}
-        Err(ApplyError::Store(cause)) => return Err(cause),
-        Err(ApplyError::Unfit(_)) => buried.extend(one_by_one(consumer, &events).await?),
-    }
-    Ok(buried)
-}
-
-/// Applies events singly, so that an unfit one harms no other; answers those to bury.
-async fn one_by_one(consumer: &dyn Consumer, events: &[Event]) -> Result<Vec<(String, String)>, StoreError> {
-    let mut buried = Vec::new();
-    for event in events {
-        let mut attempt = 1;
-        loop {
-            match consumer.apply(std::slice::from_ref(event)).await {
-                Ok(()) => break,
-                Err(ApplyError::Store(cause)) => return Err(cause),
-                Err(ApplyError::Unfit(_)) if attempt < ATTEMPTS => attempt += 1,
-                Err(ApplyError::Unfit(error)) => {
-                    buried.push((types::to_json(event)?, error));
-                    break;
-                }
-            }
-        }
-    }
-    Ok(buried)
+    let events = bodies.iter().map(|body| types::from_json(body).map_err(|cause: StoreError| cause.to_string())).collect();
+    let buried = super::give::give(consumer, events).await?;
+    Ok(buried.into_iter().filter_map(|(place, error)| bodies.get(place).map(|body| (body.clone(), error))).collect())
 }
 
 #[async_trait(?Send)]
@@ -288,11 +252,6 @@ impl Bus for LocalBus {
             })
             .await
     }
-}
-
-/// As it was buried, which may be no event, and no JSON either.
-fn raw(body: String) -> Result<Box<RawValue>, StoreError> {
-    RawValue::from_string(body.clone()).or_else(|_| serde_json::value::to_raw_value(&body)).map_err(|e| StoreError::Broken(e.to_string()))
 }
 
 #[derive(diesel::QueryableByName)]

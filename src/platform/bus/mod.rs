@@ -2,15 +2,22 @@
 //!
 //! What a consumer cannot take after its attempts becomes a dead letter: kept, shown, replayable.
 
+#[cfg(any(feature = "sqlite", feature = "kafka"))]
+mod give;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "sqlite")]
 pub mod local;
 
 use crate::platform::event::Event;
+use crate::platform::host::StartError;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Why a consumer did not take an event.
@@ -64,4 +71,38 @@ pub trait Bus: Send + Sync {
     async fn replay(&self, id: i64) -> Result<bool, StoreError>;
     /// Events published and not yet taken by a group.
     async fn lag(&self, group: &str) -> Result<i64, StoreError>;
+    /// How it is, in a word for health: `up`, or that it is away and events wait in their outboxes.
+    async fn state(&self) -> &'static str {
+        "up"
+    }
+}
+
+/// How often the lag is looked at.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// `tradepost_bus_lag`: events published and not yet taken, by group.
+pub fn lag_gauge(metrics: &Registry) -> Result<IntGaugeVec, StartError> {
+    let gauge = IntGaugeVec::new(Opts::new("tradepost_bus_lag", "Events published and not yet taken by this group."), &["group"]);
+    let gauge = gauge.map_err(|cause| StartError(cause.to_string()))?;
+    metrics.register(Box::new(gauge.clone())).map_err(|cause| StartError(cause.to_string()))?;
+    Ok(gauge)
+}
+
+/// Shows how far a group is behind, until told to stop. While that is not known, the last known counts.
+pub async fn show_lag(bus: Arc<dyn Bus>, group: &'static str, gauge: IntGauge, stop: CancellationToken) {
+    loop {
+        match bus.lag(group).await {
+            Ok(lag) => gauge.set(lag),
+            Err(cause) => tracing::debug!(%cause, group, "the lag is not known"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// A dead letter's event as it was buried, which may be no event, and no JSON either.
+#[cfg(any(feature = "sqlite", feature = "kafka"))]
+fn raw(body: String) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(body.clone()).or_else(|_| serde_json::value::to_raw_value(&body)).map_err(|e| StoreError::Broken(e.to_string()))
 }

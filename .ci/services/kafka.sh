@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# A real Kafka, one broker that is its own controller, from Maven's registry, on loopback.
+# usage: kafka.sh start|stop|kill   (needs mvn, java 17, ss); what it keeps survives until STATE_DIR is removed
+# environment: STATE_DIR (its data), CACHE_DIR (the jars), KAFKA_PORT (and the one after it)
+set -euo pipefail
+version=4.4.0
+state=${STATE_DIR:?} cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci} port=${KAFKA_PORT:-9092}
+controller=$((port + 1))
+jars=$cache/kafka-$version
+pid_file=$state/pid log=$state/log
+
+install() {
+  [[ -f $jars/.complete ]] && return
+  mkdir -p "$state" "$jars"
+  cat >"$state/pom.xml" <<X
+<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>tradepost.ci</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging><dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$version</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies></project>
+X
+  mvn -q -B -f "$state/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$jars"
+  touch "$jars/.complete"
+}
+
+busy() { [[ -n $(ss -ltnH "sport = :$1") ]]; }
+
+start() {
+  install
+  mkdir -p "$state"
+  if busy "$port" || busy "$controller"; then
+    echo "port $port or $controller is in use; set KAFKA_PORT" >&2
+    return 1
+  fi
+  cat >"$state/server.properties" <<X
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+log.dirs=$state/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=5
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+X
+  local java=(java -cp "$jars/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
+  if [[ ! -f $state/data/meta.properties ]]; then
+    # any id will do: 16 bytes in base64url
+    "${java[@]}" kafka.tools.StorageTool format -t dHJhZGVwb3N0LWthZmthMQ -c "$state/server.properties" >"$state/format.log" 2>&1
+  fi
+  setsid "${java[@]}" -Xms128m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
+    kafka.Kafka "$state/server.properties" >>"$log" 2>&1 </dev/null &
+  echo $! >"$pid_file"
+  for _ in $(seq 480); do
+    kill -0 "$(<"$pid_file")" 2>/dev/null || break
+    answers && { echo "kafka $version: 127.0.0.1:$port"; return; }
+    sleep 0.25
+  done
+  tail -40 "$log" >&2
+  echo "kafka did not get ready" >&2
+  return 1
+}
+
+# A request for the versions of its protocol (ApiVersions, key 18) is answered.
+answers() {
+  (
+    exec 3<>"/dev/tcp/127.0.0.1/$port"
+    printf '\0\0\0\013\0\022\0\0\0\0\0\001\0\001x' >&3
+    [[ $(timeout 2 head -c 4 <&3 | wc -c) == 4 ]]
+  ) 2>/dev/null
+}
+
+stop() {
+  [[ -s $pid_file ]] || return 0
+  local pid
+  pid=$(<"$pid_file")
+  rm "$pid_file"
+  kill -TERM "$pid" 2>/dev/null || return 0
+  for _ in $(seq 80); do
+    kill -0 "$pid" 2>/dev/null || return 0
+    sleep 0.25
+  done
+  kill -KILL "$pid"
+}
+
+# As a machine that loses power: nothing is flushed, nobody is told.
+kill_hard() {
+  kill -KILL "$(<"$pid_file")"
+  rm "$pid_file"
+  # its port is free again once it is gone
+  while busy "$port" || busy "$controller"; do sleep 0.1; done
+}
+
+case ${1:-} in start | stop) "$1" ;; kill) kill_hard ;; *) sed -n 2,4p "${BASH_SOURCE[0]}" && exit 2 ;; esac

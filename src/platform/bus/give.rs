@@ -1,0 +1,53 @@
+//! Giving events to a consumer, the same on every bus: together, and singly where one does not fit, so that
+//! it harms no other.
+
+use super::{ApplyError, Consumer};
+use crate::platform::event::Event;
+use crate::platform::store::StoreError;
+
+/// Attempts at an event that its consumer calls unfit, before it is buried.
+const ATTEMPTS: u32 = 3;
+
+/// Gives a consumer what lies on the bus; answers what to bury, by its place among these, and why: what the
+/// consumer cannot take, and what is no event at all. An error means that something is away: nothing was
+/// decided, and all of it is given again.
+pub(super) async fn give(consumer: &dyn Consumer, found: Vec<Result<Event, String>>) -> Result<Vec<(usize, String)>, StoreError> {
+    let (mut places, mut events, mut buried) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()), Vec::new());
+    for (place, one) in found.into_iter().enumerate() {
+        match one {
+            Ok(event) => {
+                places.push(place);
+                events.push(event);
+            }
+            Err(cause) => buried.push((place, format!("this is no event: {cause}"))),
+        }
+    }
+    if events.is_empty() {
+        return Ok(buried);
+    }
+    match consumer.apply(&events).await {
+        Ok(()) => {}
+        Err(ApplyError::Store(cause)) => return Err(cause),
+        Err(ApplyError::Unfit(_)) => {
+            for (place, event) in places.into_iter().zip(&events) {
+                if let Some(error) = singly(consumer, event).await? {
+                    buried.push((place, error));
+                }
+            }
+        }
+    }
+    Ok(buried)
+}
+
+/// Why it cannot be applied, where that is so.
+async fn singly(consumer: &dyn Consumer, event: &Event) -> Result<Option<String>, StoreError> {
+    let mut attempt = 1;
+    loop {
+        match consumer.apply(std::slice::from_ref(event)).await {
+            Ok(()) => return Ok(None),
+            Err(ApplyError::Store(cause)) => return Err(cause),
+            Err(ApplyError::Unfit(_)) if attempt < ATTEMPTS => attempt += 1,
+            Err(ApplyError::Unfit(error)) => return Ok(Some(error)),
+        }
+    }
+}

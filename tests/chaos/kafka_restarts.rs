@@ -1,0 +1,145 @@
+//! 10,000 events through a real Kafka, while the shop that sends and takes them is killed every second and
+//! Kafka itself three times: none is lost, each is applied once, in order for each subject.
+//!
+//! `.ci/kafka.sh` runs this alone: it kills the broker under everybody.
+
+use super::kafka::{client, headers};
+use super::sql::Sql;
+use crate::support::process::Process;
+use crate::support::{on_system, share_keys, wait_until};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const EVENTS: usize = 10_000;
+const SUBJECTS: usize = 200;
+/// Events come in so much at a time, ten times a second: the whole takes longer than what happens meanwhile.
+const AT_ONCE: usize = 20;
+const PARTITIONS: i32 = 6;
+
+fn broker(command: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/services/kafka.sh");
+    assert!(Command::new(script).arg(command).status().unwrap().success(), "kafka.sh {command}");
+}
+
+/// The order of each subject, by its number.
+fn subject(n: usize) -> uuid::Uuid {
+    uuid::Uuid::from_u128(0x4000_8000_0000_0000_0000_u128 + (n % SUBJECTS) as u128)
+}
+
+/// Fills the outbox, as the order module does; the reason tells the events of one subject apart. Now and then
+/// with the same again, as a relay sends it that died between publishing and forgetting: a moment so short
+/// that kills by the clock may miss it.
+fn write(data: &Path) {
+    let mut outbox = Sql::open(data, "order");
+    for first in (0..EVENTS).step_by(AT_ONCE) {
+        let rows: Vec<String> = (first..first + AT_ONCE)
+            .map(|n| {
+                let event = json!({
+                    "specversion": "1.0", "id": uuid::Uuid::now_v7(), "source": "/tradepost/order", "type": "order.rejected",
+                    "subject": subject(n), "time": "2026-11-22T20:18:54.933Z", "datacontenttype": "application/json",
+                    "data": { "orderNumber": subject(n), "customer": { "id": "c", "name": "c", "email": null }, "lines": [], "total": 0, "reason": format!("{n}") },
+                });
+                format!("('{event}')")
+            })
+            .collect();
+        let times = if first % 1000 == 0 { 2 } else { 1 };
+        for _ in 0..times {
+            outbox.run(&format!("INSERT INTO outbox (body) VALUES {}", rows.join(",")));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// How many records the topic has, and the ids of the events in them.
+fn sent(topic: &str) -> (usize, BTreeSet<String>) {
+    let consumer: BaseConsumer = client().set("enable.partition.eof", "true").create().unwrap();
+    let mut from = TopicPartitionList::new();
+    (0..PARTITIONS).for_each(|partition| from.add_partition_offset(topic, partition, Offset::Beginning).unwrap());
+    consumer.assign(&from).unwrap();
+    let (mut ids, mut records, mut ends) = (BTreeSet::new(), 0, BTreeSet::new());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while ends.len() < PARTITIONS as usize {
+        assert!(Instant::now() < deadline, "{topic} cannot be read");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                records += 1;
+                ids.insert(headers(&message)["ce_id"].clone());
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                ends.insert(partition);
+            }
+            _ => {}
+        }
+    }
+    (records, ids)
+}
+
+#[test]
+#[ignore = "needs a Kafka: .ci/kafka.sh"]
+fn nothing_is_lost_while_shop_and_broker_die() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        share_keys(data.path());
+        let prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
+        let url = format!("kafka://{}", std::env::var("TRADEPOST_TEST_KAFKA").unwrap());
+        let partitions = PARTITIONS.to_string();
+        let settings = [
+            ("TRADEPOST__BUS__URL", url.as_str()),
+            ("TRADEPOST__BUS__PREFIX", &prefix),
+            ("TRADEPOST__BUS__PARTITIONS", &partitions),
+            ("TRADEPOST__BUS__INSTANCE", "one"),
+            ("TRADEPOST__LOG__LEVEL", "error,rdkafka=off,librdkafka=off"),
+        ];
+        let mut shop = Process::start(data.path(), &settings);
+        let path = data.path().to_path_buf();
+        let writer = std::thread::spawn(move || write(&path));
+        let breaker = std::thread::spawn(|| {
+            for _ in 0..3 {
+                std::thread::sleep(Duration::from_secs(8));
+                broker("kill");
+                broker("start");
+            }
+        });
+        let mut kills = 0;
+        while !writer.is_finished() || !breaker.is_finished() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            shop.kill();
+            kills += 1;
+            shop = Process::start(data.path(), &settings);
+        }
+        writer.join().unwrap();
+        breaker.join().unwrap();
+
+        let quiet = Instant::now();
+        wait_until("every event is applied", || {
+            let applied = Sql::open(data.path(), "notification").value("count(*)", "inbox");
+            if applied == EVENTS.to_string() { Ok(()) } else { Err(format!("{applied} of {EVENTS}")) }
+        })
+        .await;
+        let caught_up = quiet.elapsed();
+
+        let topic = format!("{prefix}order");
+        let (records, ids) = tokio::task::spawn_blocking(move || sent(&topic)).await.unwrap();
+        println!("{kills} kills, 3 of the broker: {records} records of {} events; all applied {caught_up:?} after the last", ids.len());
+        assert_eq!(ids.len(), EVENTS);
+        assert!(records > EVENTS, "nothing was delivered twice: this run proves nothing");
+
+        let told = Sql::open(data.path(), "notification").column("SELECT message AS value FROM notifications ORDER BY id");
+        let mut by_subject: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for message in &told {
+            let (head, n) = message.rsplit_once(": ").unwrap();
+            by_subject.entry(head.into()).or_default().push(n.parse().unwrap());
+        }
+        assert_eq!((told.len(), by_subject.len()), (EVENTS, SUBJECTS));
+        for (subject, numbers) in by_subject {
+            assert!(numbers.is_sorted(), "{subject} {numbers:?}");
+        }
+        shop.terminate();
+    });
+}

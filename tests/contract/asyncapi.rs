@@ -1,0 +1,90 @@
+//! The AsyncAPI document says what is really sent: every event of a shop that did everything fits its schema,
+//! and every event that the document names was sent.
+
+use crate::chaos::sql::Sql;
+use crate::support::{Shape, Shop, on_system, wait_for};
+use boon::{Compiler, Schemas};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The document, to hold events against.
+pub struct Document(Value);
+
+impl Document {
+    pub fn new() -> Self {
+        Self(tradepost::wiring::asyncapi())
+    }
+
+    /// Types of all events that it names.
+    pub fn kinds(&self) -> BTreeSet<String> {
+        self.0["components"]["messages"].as_object().unwrap().keys().cloned().collect()
+    }
+
+    /// A part of an event (`headers` or `payload`) fits what is said of its type.
+    #[track_caller]
+    pub fn check(&self, kind: &str, part: &str, value: &Value) {
+        let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+        compiler.enable_format_assertions();
+        compiler.add_resource("http://test/asyncapi.json", self.0.clone()).unwrap();
+        let place = format!("http://test/asyncapi.json#/components/messages/{kind}/{part}");
+        let schema = compiler.compile(&place, &mut schemas).unwrap();
+        schemas.validate(value, schema).unwrap_or_else(|cause| panic!("{kind}: {part} {value} does not fit: {cause:#}"));
+    }
+}
+
+#[test]
+fn every_event_is_as_documented_and_every_documented_event_is_sent() {
+    on_system(async {
+        // read off the embedded bus, whose log can be read as a table; what Kafka adds is held against it in chaos::kafka
+        let mut shop = Shop::start(Shape::Local, |settings| settings.bus.url = "local://".into()).await;
+        let c = &shop.client;
+        c.stocked("s", "2.50", 9).await;
+        let gone = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "t", "name": "T", "price": 1 })).await.expect(201).json();
+        let path = format!("/api/v1/products/{}", gone["id"].as_str().unwrap());
+        let changed = json!({ "skuCode": "t", "name": "T2", "description": "new", "price": 2.00 });
+        c.with_body(actix_web::http::Method::PUT, &c.admin, &path, &[("if-match", "*")], &changed).await.expect(200);
+        c.delete(&c.admin, &path).await.expect(200);
+        let placed = c.order(&[("s", 8)]).await.expect(201).json();
+        c.post(&c.alice, &format!("/api/v1/orders/{}/cancel", placed["id"]), json!({})).await.expect(200);
+        c.order(&[("s", 10)]).await.expect(400);
+        c.put(&c.admin, "/api/v1/inventory/updateQuantitiesBySku", json!({ "s": 1 })).await.expect(200);
+        let stock = c.stock("s").await;
+        c.delete(&c.admin, &format!("/api/v1/inventory/{}", stock["id"])).await.expect(200);
+
+        let document = Document::new();
+        let sent = || {
+            let bodies = Sql::open(shop.data.path(), "bus").column("SELECT body AS value FROM messages");
+            bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect::<Vec<Value>>()
+        };
+        let kinds = || sent().iter().map(|event| event["type"].as_str().unwrap().to_string()).collect::<BTreeSet<_>>();
+        wait_for("everything that is documented was sent", || async {
+            if kinds().is_superset(&document.kinds()) { Ok(()) } else { Err(format!("{:?} of {:?}", kinds(), document.kinds())) }
+        })
+        .await;
+        shop.assert_sound().await;
+        assert_eq!(kinds(), document.kinds());
+        let mut causes = BTreeSet::new();
+        for event in sent() {
+            document.check(event["type"].as_str().unwrap(), "payload", &event["data"]);
+            causes.extend(event["data"]["cause"].as_str().map(String::from));
+        }
+        assert_eq!(causes.len(), 5, "stock moved for {causes:?} only");
+        shop.stop().await;
+    });
+}
+
+/// The document would tell: what is missing, of another type or from somebody else does not fit.
+#[test]
+fn the_schemas_refuse_what_is_not_sent() {
+    let document = Document::new();
+    let fits = |kind: &str, part: &str, value: Value| std::panic::catch_unwind(|| document.check(kind, part, &value)).is_ok();
+    let low = json!({ "skuCode": "s", "quantity": 1, "threshold": 5 });
+    assert!(fits("stock.low", "payload", low.clone()));
+    for (member, value) in [("quantity", json!("1")), ("skuCode", Value::Null)] {
+        let mut wrong = low.clone();
+        wrong[member] = value;
+        assert!(!fits("stock.low", "payload", wrong), "{member}");
+    }
+    assert!(!fits("stock.low", "payload", json!({ "skuCode": "s" })));
+    assert!(!fits("order.placed", "headers", json!({ "ce_specversion": "1.0" })));
+}
