@@ -36,6 +36,10 @@ fn every_migration_can_be_taken_back_and_applied_again() {
     }
 }
 
+fn migrations_of_order() -> usize {
+    std::fs::read_dir("migrations/order/mysql").unwrap().count()
+}
+
 /// Instances that start at once: one changes the schema, and all of them find it changed.
 #[test]
 fn several_instances_that_start_at_once_do_not_collide() {
@@ -54,7 +58,7 @@ fn several_instances_that_start_at_once_do_not_collide() {
             one.join().unwrap().unwrap();
         }
     });
-    assert_eq!(database.value("count(*)", "__diesel_schema_migrations"), "1");
+    assert_eq!(database.value("count(*)", "__diesel_schema_migrations"), migrations_of_order().to_string());
 }
 
 /// Serving changes no schema unless it is told to, and needs no right to.
@@ -62,7 +66,7 @@ fn several_instances_that_start_at_once_do_not_collide() {
 fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
     let Some(database) = Database::fresh() else { return };
     let refused = Db::open(&database.url(), "order", &MySql::default(), ORDER).map(drop);
-    assert!(matches!(refused, Err(StoreError::Outdated { pending: 1, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Outdated { pending, .. }) if pending == migrations_of_order()), "{refused:?}");
     assert_eq!(tables(&database), "");
 
     let data = tempfile::tempdir().unwrap();
@@ -83,7 +87,8 @@ fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
     assert!(made.contains("idempotency_keys"), "{made}");
     let (well, said) = run(&["migrate", "--down"]);
     assert!(well && said.contains("taken back: order"), "{said}");
-    assert_eq!(tables(&database), "");
+    let left = tables(&database);
+    assert!(made.contains("leases") && !left.contains("leases") && left.contains("idempotency_keys"), "the last one only: {left}");
     let (well, said) = run(&["migrate"]);
     assert!(well, "{said}");
     assert_eq!(tables(&database), made);

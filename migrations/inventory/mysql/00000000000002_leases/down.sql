@@ -1,1 +1,1 @@
-DROP TABLE leases;
+DROP TABLE IF EXISTS leases;

@@ -1,6 +1,7 @@
 -- Which of several processes does a piece of work; see src/platform/lease.rs.
-CREATE TABLE leases (
+-- IF NOT EXISTS: a change of schema commits by itself, so one that was cut short is run again.
+CREATE TABLE IF NOT EXISTS leases (
     name       VARCHAR(64) NOT NULL PRIMARY KEY,
-    holder     VARCHAR(64) NOT NULL,
+    holder     CHAR(36) NOT NULL,
     expires_at BIGINT NOT NULL
-);
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
