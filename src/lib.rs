@@ -16,7 +16,11 @@ pub mod up;
 pub mod wiring;
 
 #[cfg(all(feature = "store", not(any(feature = "sqlite", feature = "mysql"))))]
-compile_error!("modules that own data (product, inventory, order, notification) need a backend beside them: add --features sqlite");
+compile_error!(
+    "modules that own data (product, inventory, order, notification, identity) need a backend beside them: add --features sqlite"
+);
+#[cfg(all(any(feature = "product", feature = "identity"), not(feature = "sqlite")))]
+compile_error!("product and identity keep their data in the embedded store: add --features sqlite");
 
 #[path = "../modules/mod.rs"]
 pub mod shop;
