@@ -57,6 +57,12 @@ async fn without_a_key_nothing_is_encrypted() {
     let answer = get(&settings(dir.path()), "/encrypt/status").await;
     assert_eq!((answer.status, answer.json()["status"].clone()), (404, json!("NO_KEY")));
     let rsa = Settings { encrypt_key: Some(Secret::new("-----BEGIN RSA PRIVATE KEY-----")), ..settings(dir.path()) };
-    let said = super::ConfigServer::new(&rsa, dir.path(), super::Authenticator::new("http://127.0.0.1:9", "t")).err().unwrap();
+    let said = super::ConfigServer::new(
+        &rsa,
+        dir.path(),
+        super::Authenticator::new(std::sync::Arc::new(crate::platform::auth::reach::Reach::new("http://127.0.0.1:9", None)), "t"),
+    )
+    .err()
+    .unwrap();
     assert!(said.contains("symmetric"), "{said}");
 }
