@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod lease;
 #[path = "../outbox.rs"]
 pub mod outbox;
+mod turns;
 
 use super::StoreError;
 use diesel::connection::SimpleConnection;
@@ -28,8 +29,8 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use turns::{Turns, begin, patiently};
 
 /// The connection that repositories see.
 pub type Conn = SyncConnectionWrapper<SqliteConnection, Inline>;
@@ -283,81 +284,6 @@ fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
     conn.batch_execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000;")
         .map_err(|e| unavailable(e.to_string()))?;
     Ok(conn)
-}
-
-/// How long another process's transaction is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks whether it is over: SQLite's own pauses grow to 100 ms, and a writer that has
-/// always more to do would hardly ever be found between two transactions.
-const LOOK: Duration = Duration::from_micros(500);
-
-/// Tries again while another process has the lock.
-fn patiently(mut attempt: impl FnMut() -> QueryResult<()>) -> QueryResult<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match attempt() {
-            Err(diesel::result::Error::DatabaseError(_, info)) if info.message().contains("locked") && Instant::now() < until => {
-                std::thread::sleep(LOOK);
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Begins a transaction once no other process has one.
-fn begin(conn: &mut Conn) -> QueryResult<()> {
-    patiently(|| execute(conn, "BEGIN IMMEDIATE"))
-}
-
-/// Lets another process in: where one writes, too, whoever has always more to do rests now and then for
-/// longer than the other takes to look.
-///
-/// Measured with two writers that never rest, 6 s: with SQLite's own waiting 769 and 108 transactions, the
-/// longest wait more than 5 s, and a refusal; looking often, 1.2 s; with turns 1200 and 996, 0.17 s.
-struct Turns {
-    version: i64,
-    /// Another has written here: how long that is believed without seeing it again.
-    shared_until: Option<Instant>,
-    since: Instant,
-}
-
-impl Turns {
-    const MINE: Duration = Duration::from_millis(20);
-    const BELIEVED: Duration = Duration::from_secs(60);
-
-    fn new() -> Self {
-        Self { version: 0, shared_until: None, since: Instant::now() }
-    }
-
-    /// After a transaction, with whether there is more to do at once.
-    fn over(&mut self, conn: &mut Conn, more: bool) {
-        let now = Instant::now();
-        let version = data_version(conn).unwrap_or_default();
-        if self.version != 0 && version != self.version {
-            self.shared_until = Some(now + Self::BELIEVED);
-        }
-        self.version = version;
-        let shared = self.shared_until.is_some_and(|until| now < until);
-        if !more || !shared {
-            self.since = now;
-        } else if now - self.since > Self::MINE {
-            std::thread::sleep(LOOK * 3);
-            self.since = Instant::now();
-        }
-    }
-}
-
-#[derive(diesel::QueryableByName)]
-struct DataVersion {
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    data_version: i64,
-}
-
-/// Changes when another connection has committed.
-fn data_version(conn: &mut Conn) -> QueryResult<i64> {
-    let query = |c: &mut SqliteConnection| diesel::RunQueryDsl::get_result::<DataVersion>(diesel::sql_query("PRAGMA data_version"), c);
-    let version = futures_util::FutureExt::now_or_never(conn.spawn_blocking(query));
-    version.unwrap_or(Err(diesel::result::Error::BrokenTransactionManager)).map(|row| row.data_version)
 }
 
 fn write_loop(mut conn: Conn, mut jobs: mpsc::Receiver<Job>, notify: impl Fn()) {

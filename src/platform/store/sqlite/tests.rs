@@ -3,6 +3,7 @@
 use super::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
+use std::time::{Duration, Instant};
 
 const NONE: EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/bus/sqlite");
 
