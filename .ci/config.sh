@@ -160,8 +160,11 @@ boots() {
   changed=$(curl -fsS -X POST -H "Authorization: Bearer $token" "$url/actuator/refresh")
   echo "refreshed: $changed"
   [[ $changed == '["gateway.rate","log.level"]' || $changed == '["log.level","gateway.rate"]' ]] || fail "$name: refreshed $changed"
-  curl -fsS -H "Authorization: Bearer $token" "$url/actuator/loggers" | grep -q '"tradepost::gateway":{"configuredLevel":"DEBUG"' || fail "$name: the level is not in force"
-  curl -fsSi -H "Authorization: Bearer $token" "$url/actuator/env" | grep -qi '^x-ratelimit-replenish-rate: 50' || fail "$name: the rate is not in force"
+  # into a variable first: grep -q leaves before curl has written all, which counts as a failure of curl
+  env=$(curl -fsS -H "Authorization: Bearer $token" "$url/actuator/loggers")
+  grep -q '"tradepost::gateway":{"configuredLevel":"DEBUG"' <<<"$env" || fail "$name: the level is not in force"
+  env=$(curl -fsSi -H "Authorization: Bearer $token" "$url/actuator/env")
+  grep -qi '^x-ratelimit-replenish-rate: 50' <<<"$env" || fail "$name: the rate is not in force"
   grep -q 'resilience.peers.product.call_ms' "$work/$name.log" || fail "$name: what needs a restart is not in the log"
   [[ $(curl -fsS -X POST -H "Authorization: Bearer $token" "$url/actuator/refresh") == '[]' ]] || fail "$name: nothing changed, and yet it refreshed"
   in_git revert --no-edit HEAD >/dev/null
