@@ -69,8 +69,7 @@ fn orders_over_http2(shape: Shape) {
         }
         let (status, body) = send(&connection, "POST", orders, &c.alice, Some(order(&[("nothing", 1)]))).await;
         assert_eq!((status, body["path"].as_str()), (400, Some(orders)), "{body}");
-        let (status, _) =
-            send(&connection, "GET", "/realms/spring-cloud-microservices-realm/protocol/openid-connect/certs", "", None).await;
+        let (status, _) = send(&connection, "GET", "/actuator/health", "", None).await;
         assert_eq!(status, 200);
         assert_eq!(c.quantity("h").await, 85);
         shop.assert_sound().await;
