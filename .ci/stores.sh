@@ -32,11 +32,9 @@ for name in ${STORES:-mysql8 mariadb}; do
   cargo test --locked --features mysql --test shop -- scenarios:: --test-threads "${TEST_THREADS:-4}"
   echo "-- $name itself"
   # one after the other: among them is the one that kills the server
-  cargo test --locked --features mysql --test shop -- mysql:: --nocapture --test-threads 1 | tee "$work/said"
-  if grep -q '^skipped' "$work/said"; then
-    echo "a test on $name was skipped: nothing was shown" >&2
-    exit 1
-  fi
+  cargo test --locked --features mysql --test shop -- mysql:: --ignored --nocapture --test-threads 1 | tee "$work/said"
+  # a filter that no test matches must not pass as green
+  grep -qE '^test result: ok\. [1-9]' "$work/said"
   bash "$service" stop
   service=
 done

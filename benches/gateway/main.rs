@@ -15,11 +15,14 @@ mod bare;
 #[allow(dead_code, reason = "the other bench uses all of it")]
 mod load;
 mod nginx;
+#[path = "../shop/numbers.rs"]
+mod numbers;
 #[path = "../shop/process.rs"]
 #[allow(dead_code, reason = "the other bench uses all of it")]
 mod process;
 
 use load::Until;
+use numbers::{median, number};
 use process::Server;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -62,16 +65,6 @@ struct Measured {
     p50: Vec<f64>,
     p99: Vec<f64>,
     cpu_us: Vec<f64>,
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn number(key: &str, otherwise: u64) -> u64 {
-    std::env::var(key).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
 impl Measured {

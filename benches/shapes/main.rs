@@ -8,11 +8,14 @@
 
 #[path = "../shop/load.rs"]
 mod load;
+#[path = "../shop/numbers.rs"]
+mod numbers;
 #[path = "../shop/process.rs"]
 #[allow(dead_code, reason = "the other benches use all of it")]
 mod process;
 
 use load::Until;
+use numbers::{median, number};
 use process::Server;
 use std::fmt::Write;
 use std::path::Path;
@@ -31,16 +34,6 @@ struct Measured {
     cores: Vec<f64>,
     cpu_us: Vec<f64>,
     memory_mb: Vec<f64>,
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn number(key: &str, otherwise: u64) -> u64 {
-    std::env::var(key).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
 fn round(measured: &mut Measured, shop: Server, time: Duration) {

@@ -11,6 +11,7 @@
 
 mod bare;
 mod load;
+mod numbers;
 #[allow(dead_code, reason = "the other benches use all of it")]
 mod process;
 mod report;
@@ -18,6 +19,7 @@ mod seam;
 mod straight;
 
 use load::Until;
+use numbers::{median, number};
 use process::Server;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,16 +34,6 @@ const ORDERS: &str = "/api/v1/orders";
 
 fn sku(n: usize) -> String {
     format!("SKU-{n:05}")
-}
-
-/// The middle value.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn number(key: &str, otherwise: u64) -> u64 {
-    std::env::var(key).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
 /// One server under load.

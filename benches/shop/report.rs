@@ -30,7 +30,8 @@ fn machine() -> String {
 /// Median, and in brackets the least and the most.
 fn spread(values: &[f64], digits: usize) -> String {
     let mut sorted = values.to_vec();
-    let middle = median(&mut sorted);
+    sorted.sort_by(f64::total_cmp);
+    let middle = median(&sorted);
     match (sorted.first(), sorted.last()) {
         (Some(least), Some(most)) if sorted.len() > 1 => format!("{middle:.digits$} ({least:.digits$} to {most:.digits$})"),
         _ => format!("{middle:.digits$}"),
@@ -39,7 +40,7 @@ fn spread(values: &[f64], digits: usize) -> String {
 
 /// Round by round, then the median: what moved the machine in a round moved both.
 fn ratio(of: &[f64], to: &[f64]) -> f64 {
-    median(&mut of.iter().zip(to).map(|(a, b)| a / b).collect::<Vec<_>>())
+    median(&of.iter().zip(to).map(|(a, b)| a / b).collect::<Vec<_>>())
 }
 
 pub fn text(results: &mut Results, rounds: usize, seconds: Duration) -> String {

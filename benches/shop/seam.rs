@@ -148,5 +148,5 @@ async fn each(cx: &Cx, product: &dyn ProductApi, calls: u32) -> f64 {
         }
         rounds.push(started.elapsed().as_nanos() as f64 / f64::from(calls));
     }
-    super::median(&mut rounds)
+    super::median(&rounds)
 }

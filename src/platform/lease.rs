@@ -87,8 +87,8 @@ impl Turn for Lease {
         Ok(held)
     }
 
-    async fn release(self: Box<Self>) {
-        if !matches!(self.known, Some((Held::Still | Held::Anew, _))) {
+    async fn release(&mut self) {
+        if !matches!(self.known.take(), Some((Held::Still | Held::Anew, _))) {
             return;
         }
         let (name, holder) = (self.name, self.holder.clone());

@@ -62,7 +62,7 @@ pub async fn relay(db: Db, bus: Arc<dyn Bus>, stop: CancellationToken) {
             () = stop.cancelled() => {}
         }
     }
-    Box::new(lease).release().await;
+    lease.release().await;
 }
 
 /// What a look at the outbox came to.

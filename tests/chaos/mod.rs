@@ -8,7 +8,7 @@ mod dead_letters;
 mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_restarts;
-mod kill;
+pub mod kill;
 pub mod ledger;
 mod pairs;
 mod paused;

@@ -1,6 +1,8 @@
 //! What MySQL and MariaDB ask for beyond the scenarios, which run on them as they are: conflicts between
-//! transactions, the schema, a server that goes away. Each test says so and does nothing where
-//! `TRADEPOST_TEST_MYSQL` names no server.
+//! transactions, the schema, a server that goes away.
+//!
+//! Ignored unless asked for: `.ci/stores.sh` starts the servers, names them in `TRADEPOST_TEST_MYSQL`, and
+//! runs these with `--ignored`.
 
 mod outage;
 mod schema;
@@ -16,15 +18,11 @@ pub struct Database {
 }
 
 impl Database {
-    /// `None`, and a word about it, where there is no server.
-    pub fn fresh() -> Option<Self> {
-        let Some(server) = stores::server() else {
-            println!("skipped: TRADEPOST_TEST_MYSQL names no server");
-            return None;
-        };
+    pub fn fresh() -> Self {
+        let server = stores::server().expect("TRADEPOST_TEST_MYSQL: the address of a server");
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         stores::run(&server, &format!("CREATE DATABASE {name}"));
-        Some(Self { server, name })
+        Self { server, name }
     }
 
     pub fn url(&self) -> Secret {

@@ -217,7 +217,7 @@ impl Bus for LocalBus {
                 () = stop.cancelled() => {}
             }
         }
-        Box::new(lease).release().await;
+        lease.release().await;
     }
 
     async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {

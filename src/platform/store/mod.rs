@@ -42,7 +42,7 @@ pub trait Turn {
     /// Takes or renews it; asked before each round of work.
     async fn hold(&mut self) -> Result<Held, StoreError>;
     /// Gives it back, so that another need not wait for its end.
-    async fn release(self: Box<Self>);
+    async fn release(&mut self);
 }
 
 /// Why a store could not do what it was asked.

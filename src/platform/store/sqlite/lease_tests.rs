@@ -33,7 +33,7 @@ async fn one_at_a_time_holds_it_and_gives_it_back() {
     assert_eq!((a.hold().await.unwrap(), b.hold().await.unwrap()), (Held::Still, Held::Elsewhere));
     forget(&mut a);
     assert_eq!(a.hold().await.unwrap(), Held::Still, "renewed");
-    Box::new(a).release().await;
+    a.release().await;
     forget(&mut b);
     assert_eq!(b.hold().await.unwrap(), Held::Anew);
 }
@@ -46,7 +46,7 @@ async fn a_dead_holder_is_replaced_and_a_paused_one_learns_of_it() {
     assert_eq!(b.hold().await.unwrap(), Held::Anew);
     forget(&mut a);
     assert_eq!(a.hold().await.unwrap(), Held::Elsewhere);
-    Box::new(a).release().await;
+    a.release().await;
     forget(&mut b);
     assert_eq!(b.hold().await.unwrap(), Held::Still, "who does not hold it gives nothing back");
 }
