@@ -7,9 +7,11 @@
 mod edges;
 pub mod placeholders;
 mod remote;
+mod servers;
 mod settings;
 
 pub use edges::*;
+pub use servers::*;
 pub use settings::*;
 
 use crate::modules::Module;
