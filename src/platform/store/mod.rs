@@ -3,12 +3,16 @@
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
+mod same;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod snapshot;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(feature = "store")]
 pub mod types;
 
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub use same::{FEW, Same};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use snapshot::{Row, Snapshot};
 

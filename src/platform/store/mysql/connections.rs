@@ -29,7 +29,7 @@ fn limits(settings: &MySql) -> String {
     let lock_seconds = settings.statement_ms.div_ceil(1000).max(1);
     let ms = settings.statement_ms + lock_seconds * 1000;
     format!(
-        "{SESSION}, innodb_lock_wait_timeout = {} /*!80000 , max_execution_time = {ms} */ /*M!100100 , max_statement_time = {} */",
+        "{SESSION}, autocommit = 0, innodb_lock_wait_timeout = {} /*!80000 , max_execution_time = {ms} */ /*M!100100 , max_statement_time = {} */",
         lock_seconds,
         ms as f64 / 1000.0
     )

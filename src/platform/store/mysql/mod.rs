@@ -66,7 +66,7 @@ mod sql {
     macro_rules! update_returning {
         ($conn:expr, $update:expr, $column:expr) => {{
             let _ = $column;
-            ($update.execute($conn).await? > 0).then_some(None)
+            ($crate::platform::store::Same($update).execute($conn).await? > 0).then_some(None)
         }};
     }
     /// Inserts rows; answers their ids, in their order.
@@ -79,7 +79,12 @@ mod sql {
                 Some(row) if count == 1 => diesel::insert_into($table).values(row).execute($conn).await?,
                 Some(row) => {
                     rows.push(row);
-                    diesel::insert_into($table).values(rows).execute($conn).await?
+                    let insert = diesel::insert_into($table).values(rows);
+                    if count <= $crate::platform::store::FEW {
+                        $crate::platform::store::Same(insert).execute($conn).await?
+                    } else {
+                        insert.execute($conn).await?
+                    }
                 }
                 None => 0,
             };
@@ -98,7 +103,8 @@ const ATTEMPTS: u32 = 12;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-const WRITE: &str = "START TRANSACTION";
+/// A session that does not commit by itself begins with the first statement: nothing has to be said.
+const WRITE: &str = "";
 /// Several statements of one read see one moment.
 const READ: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; START TRANSACTION";
 
@@ -257,7 +263,9 @@ async fn attempt_at<T, E>(
     begin: &str,
     work: &impl AsyncFn(&mut Conn) -> Result<T, E>,
 ) -> Result<T, Failure<E>> {
-    conn.batch_execute(begin).await.map_err(|cause| watch.explain(cause))?;
+    if !begin.is_empty() {
+        conn.batch_execute(begin).await.map_err(|cause| watch.explain(cause))?;
+    }
     let done = work(conn).await;
     // a deadlock undoes everything on the server, whatever the work made of it
     if let Some(failure) = watch.failure() {
