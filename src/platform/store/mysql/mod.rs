@@ -28,7 +28,7 @@ pub mod outbox;
 pub use schema::revert;
 pub use snapshot::Snapshot;
 
-use super::StoreError;
+use super::{Same, StoreError};
 use crate::config::{MySql, Secret};
 use connections::{Failure, Trouble, Watch};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
@@ -298,22 +298,15 @@ diesel::define_sql_function! {
     fn last_insert_id() -> BigInt;
 }
 
-#[derive(diesel::QueryableByName)]
-struct Step {
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    step: i64,
-}
-
 /// The ids that this connection's last insert of so many rows was given: InnoDB hands those of one
 /// statement out in a row.
 pub async fn inserted_ids(conn: &mut Conn, rows: usize) -> diesel::QueryResult<Vec<i64>> {
     use diesel_async::RunQueryDsl;
-    let first: i64 = diesel::select(last_insert_id()).get_result(conn).await?;
     if rows == 1 {
-        return Ok(vec![first]);
+        return Ok(vec![diesel::select(last_insert_id()).get_result(conn).await?]);
     }
     // more than one on a cluster whose members hand out ids in turn
-    let query = "SELECT CAST(@@auto_increment_increment AS SIGNED) AS step";
-    let Step { step } = diesel::sql_query(query).get_result(conn).await?;
+    let step = diesel::dsl::sql::<diesel::sql_types::BigInt>("CAST(@@auto_increment_increment AS SIGNED)");
+    let (first, step): (i64, i64) = Same(diesel::select((last_insert_id(), step))).get_result(conn).await?;
     Ok((0..rows as i64).map(|n| first + n * step).collect())
 }
