@@ -1,0 +1,105 @@
+//! The way to a server: the thread that everything runs on, and what is asked of the driver.
+
+use super::explain;
+use crate::config::{MongoDb, Secret, Tls};
+use crate::platform::store::StoreError;
+use ::mongodb::bson::doc;
+use ::mongodb::error::ErrorKind;
+use ::mongodb::options::{Acknowledgment, ClientOptions, ConnectionString, ReadConcern, Tls as DriverTls, WriteConcern};
+use ::mongodb::{Client, Database};
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Between two attempts to reach a server that is not up yet.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A thread with a runtime, until this is dropped.
+pub(super) struct Home {
+    handle: Handle,
+    _lives: oneshot::Sender<Infallible>,
+}
+
+impl Home {
+    pub(super) fn new(name: &str) -> Result<Self, StoreError> {
+        let broken = |cause: std::io::Error| StoreError::Broken(format!("no thread for the connections of {name}: {cause}"));
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(broken)?;
+        let handle = runtime.handle().clone();
+        let (lives, over) = oneshot::channel::<Infallible>();
+        let drive = move || {
+            let _ = runtime.block_on(over);
+        };
+        std::thread::Builder::new().name(format!("{name}-mongodb")).spawn(drive).map_err(broken)?;
+        Ok(Self { handle, _lives: lives })
+    }
+
+    pub(super) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.handle.spawn(work)
+    }
+
+    /// Waits for it on the calling thread: for a start, which does one thing after the other.
+    pub(super) fn block<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
+        let (answer, answered) = std::sync::mpsc::channel();
+        self.spawn(async move {
+            let _ = answer.send(work.await);
+        });
+        answered.recv().map_err(|_| StoreError::Broken("an operation panicked".into()))
+    }
+}
+
+/// Waits for a server that is not up yet. One that answers and refuses is not asked again.
+pub(super) async fn reach(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Result<Database, StoreError> {
+    let options = options(url, name, settings, tls).await?;
+    let client = Client::with_options(options).map_err(|cause| StoreError::Broken(format!("{name}.store: {cause}")))?;
+    let database = client.default_database().ok_or_else(|| {
+        StoreError::Broken(format!("{name}.store: the URL names no database; expected mongodb://user:password@host:port/database"))
+    })?;
+    let since = Instant::now();
+    loop {
+        let Err(cause) = database.run_command(doc! { "ping": 1 }).await else { return Ok(database) };
+        let away =
+            matches!(cause.kind.as_ref(), ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. });
+        if !away || since.elapsed().as_secs() >= settings.wait_seconds {
+            return Err(explain(name, &cause));
+        }
+        tracing::warn!(store = name, %cause, "no connection yet; will try again");
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What the URL says goes before what we ask for.
+async fn options(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Result<ClientOptions, StoreError> {
+    let wrong = |what: &str| StoreError::Broken(format!("{name}.store: {what}"));
+    // the driver's own words may repeat parts of the URL, and there is a password in it
+    let unfit = |_| wrong("this is no URL that MongoDB's driver takes; in a user name or password write : / ? # [ ] @ % as %3A and so on");
+    let parsed = ConnectionString::parse(url.expose()).map_err(unfit)?;
+    let mut options = ClientOptions::parse(parsed).await.map_err(unfit)?;
+    options.app_name.get_or_insert_with(|| "tradepost".into());
+    options.max_pool_size.get_or_insert(settings.connections);
+    options.connect_timeout.get_or_insert(Duration::from_millis(settings.connect_ms));
+    options.server_selection_timeout.get_or_insert(Duration::from_millis(settings.acquire_ms));
+    options.read_concern.get_or_insert(ReadConcern::majority());
+    let durable = options.write_concern.get_or_insert_with(WriteConcern::default);
+    durable.w.get_or_insert(Acknowledgment::Majority);
+    durable.journal.get_or_insert(true);
+    if durable.w == Some(Acknowledgment::Nodes(0)) {
+        return Err(wrong("w=0 would lose changes that were acknowledged; leave it out"));
+    }
+    if let Some(DriverTls::Enabled(own)) = &mut options.tls {
+        if own.ca_file_path.is_none() {
+            own.ca_file_path.clone_from(&tls.ca);
+        }
+        if let (None, Some(cert)) = (&own.cert_key_file_path, &tls.cert) {
+            // the driver reads both from one file
+            let text = std::fs::read_to_string(cert).map_err(|cause| wrong(&format!("tls.cert: {}: {cause}", cert.display())))?;
+            if !text.contains("PRIVATE KEY-----") {
+                let what = "MongoDB's driver reads certificate and key from one file: append the key to that of tls.cert, or name one that has both by tlsCertificateKeyFile=PATH in the URL";
+                return Err(wrong(what));
+            }
+            own.cert_key_file_path = Some(cert.clone());
+        }
+    }
+    Ok(options)
+}
