@@ -103,3 +103,61 @@ async fn options(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Res
     }
     Ok(options)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn asked(url: &str, tls: &Tls) -> Result<ClientOptions, String> {
+        options(&Secret::new(url), "product", &MongoDb::default(), tls).await.map_err(|e| e.to_string())
+    }
+
+    #[tokio::test]
+    async fn durability_is_asked_for_unless_the_url_says_otherwise() {
+        let asked_for = asked("mongodb://h/d", &Tls::default()).await.unwrap();
+        let concern = asked_for.write_concern.unwrap();
+        assert_eq!((concern.w, concern.journal), (Some(Acknowledgment::Majority), Some(true)));
+        assert_eq!(asked_for.read_concern, Some(ReadConcern::majority()));
+        assert_eq!(asked_for.max_pool_size, Some(16));
+        let asked_for = asked("mongodb://h/d?w=2&maxPoolSize=3", &Tls::default()).await.unwrap();
+        let concern = asked_for.write_concern.unwrap();
+        assert_eq!((concern.w, concern.journal, asked_for.max_pool_size), (Some(Acknowledgment::Nodes(2)), Some(true), Some(3)));
+        let refused = asked("mongodb://h/d?w=0", &Tls::default()).await.unwrap_err();
+        assert!(refused.contains("product.store") && refused.contains("w=0"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_url_that_is_none_is_not_repeated() {
+        for wrong in [
+            "mongodb://shop:hid/den@h/d",
+            "mongodb://shop:hidden@h:port/d",
+            "mongodb://shop:hidden@/d",
+            "mongodb://shop:hidden@h/d?tls=what",
+        ] {
+            let refused = asked(wrong, &Tls::default()).await.unwrap_err();
+            assert!(refused.contains("product.store") && !refused.contains("hid") && !refused.contains("den@"), "{wrong}: {refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tls_takes_what_the_settings_say_where_the_url_asks_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            Some(dir.path().join(name))
+        };
+        let certificate = "-----BEGIN CERTIFICATE-----\n";
+        let alone = file("alone.pem", certificate);
+        let both = file("both.pem", &format!("{certificate}-----BEGIN PRIVATE KEY-----\n"));
+        let set = |cert: &Option<std::path::PathBuf>| Tls { ca: Some("ca.pem".into()), cert: cert.clone(), key: Some("key.pem".into()) };
+        let plain = asked("mongodb://h/d", &set(&alone)).await.unwrap();
+        assert!(plain.tls.is_none(), "{:?}", plain.tls);
+        let Some(DriverTls::Enabled(tls)) = asked("mongodb://h/d?tls=true", &set(&both)).await.unwrap().tls else { panic!("no TLS") };
+        assert_eq!((tls.ca_file_path, tls.cert_key_file_path), (Some("ca.pem".into()), both));
+        let refused = asked("mongodb://h/d?tls=true", &set(&alone)).await.unwrap_err();
+        assert!(refused.contains("tls.cert") && refused.contains("tlsCertificateKeyFile"), "{refused}");
+        let own = asked("mongodb://h/d?tls=true&tlsCAFile=a.pem&tlsCertificateKeyFile=b.pem", &set(&alone)).await.unwrap().tls;
+        let Some(DriverTls::Enabled(tls)) = own else { panic!("no TLS") };
+        assert_eq!((tls.ca_file_path, tls.cert_key_file_path), (Some("a.pem".into()), Some("b.pem".into())));
+    }
+}

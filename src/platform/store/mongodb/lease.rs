@@ -24,11 +24,6 @@ impl Lease {
         Self { db, name, holder: uuid::Uuid::new_v4().to_string(), known: Known::default() }
     }
 
-    /// As if so much time had passed for this process alone: it asks again.
-    pub fn forget(&mut self) {
-        self.known = Known::default();
-    }
-
     async fn take(&self) -> Result<Held, StoreError> {
         let leases = self.db.collection(COLLECTION);
         let (name, holder, now) = (self.name, self.holder.clone(), clock::now_ms());
