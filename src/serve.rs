@@ -178,6 +178,7 @@ fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Resul
 pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
     let mut settings = loaded.settings;
     settings.mysql.migrate = true;
+    settings.mongodb.migrate = true;
     let settings = Arc::new(settings);
     let chosen = wiring::select(&settings)?;
     let names = chosen.iter().map(|m| m.name()).collect();

@@ -20,7 +20,7 @@ alive() {
 
 port_is_free() {
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    echo "$name: port $port is taken by something else; set MYSQL_PORT" >&2
+    echo "$name: port $port is taken by something else; choose another" >&2
     return 1
   fi
 }

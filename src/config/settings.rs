@@ -1,7 +1,7 @@
 //! What can be set: one struct a concern, with its defaults.
 
 use super::edges::{ConfigClient, ConfigServer, Gateway, Identity, Registry};
-use super::servers::Tls;
+use super::servers::{MongoDb, Tls};
 use crate::platform::resilience::Resilience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ impl Default for Data {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Product {
-    /// URL of its store; by default `sqlite://{data.dir}/product.db`.
+    /// URL of its store; by default `sqlite://{data.dir}/product.db`; or `mongodb://user:password@host:port/database`.
     pub store: Option<Secret>,
 }
 
@@ -311,6 +311,7 @@ pub struct Settings {
     pub order: Order,
     pub notification: Notification,
     pub mysql: MySql,
+    pub mongodb: MongoDb,
     pub bus: Bus,
     pub identity: Identity,
     pub registry: Registry,

@@ -17,6 +17,8 @@ pub mod money;
 pub mod page;
 pub mod problem;
 pub mod refresh;
+#[cfg(any(feature = "sqlite", feature = "mysql", feature = "mongodb"))]
+pub mod relay;
 pub mod resilience;
 pub mod sku;
 pub mod store;

@@ -6,11 +6,11 @@ use super::{Conn, Db};
 use crate::config::StoreUrl;
 use crate::platform::bus::Bus;
 use crate::platform::event::Event;
-use crate::platform::store::{GATHER, Held, POLL, Snapshot, StoreError, Turn, types};
+use crate::platform::relay::{self, Carried};
+use crate::platform::store::{Held, Snapshot, StoreError, Turn, types};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 mod tables {
@@ -41,38 +41,8 @@ pub async fn waiting(db: &Db) -> Result<i64, StoreError> {
 /// Of several processes on the database one at a time does it.
 pub async fn relay(db: Db, bus: Arc<dyn Bus>, stop: CancellationToken) {
     let mut lease = Lease::new(db.clone(), "outbox");
-    loop {
-        let committed = db.committed();
-        let (pause, ours) = match carry(&db, bus.as_ref(), &mut lease).await {
-            Ok(Carried::More) => continue,
-            Ok(_) if stop.is_cancelled() => break,
-            Ok(Carried::All) => (POLL, true),
-            Ok(Carried::ByAnother) => (POLL, false),
-            Err(cause) => {
-                tracing::warn!(%cause, store = db.name(), "outbox not carried; will try again");
-                if stop.is_cancelled() {
-                    break;
-                }
-                (Duration::from_secs(1), false)
-            }
-        };
-        tokio::select! {
-            () = async { committed.await; tokio::time::sleep(GATHER).await }, if ours => {}
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => {}
-        }
-    }
+    relay::relay(db.name(), || db.committed(), async || carry(&db, bus.as_ref(), &mut lease).await, stop).await;
     lease.release().await;
-}
-
-/// What a look at the outbox came to.
-enum Carried {
-    /// All that there was.
-    All,
-    /// A batch, and there may be more.
-    More,
-    /// Nothing: another process does it.
-    ByAnother,
 }
 
 /// One batch. A crash between publishing and forgetting repeats it, and so does a process that was paused

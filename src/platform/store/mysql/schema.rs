@@ -39,7 +39,7 @@ pub(super) fn prepare(url: &Secret, name: &str, settings: &MySql, migrations: Em
             return Ok(());
         }
         if !settings.migrate {
-            return Err(StoreError::Outdated { store: name.into(), pending: pending.len() });
+            return Err(StoreError::Outdated { store: name.into(), pending: pending.len(), setting: "mysql.migrate" });
         }
         lock(conn, name)?;
         let applied = conn.run_pending_migrations(migrations).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))?;
