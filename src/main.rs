@@ -109,7 +109,7 @@ enum Command {
     Migrate {
         #[command(flatten)]
         args: ServeArgs,
-        /// Take the last migration of each store on a server back instead; what it added is lost
+        /// Take the last migration of each MySQL store back instead; what it added is lost
         #[cfg(feature = "mysql")]
         #[arg(long)]
         down: bool,

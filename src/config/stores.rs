@@ -1,6 +1,7 @@
 //! Where modules keep their data: a URL each, whose scheme says which backend.
 
 use super::{Secret, Settings};
+#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
 /// Where a module keeps its rows.

@@ -104,11 +104,7 @@ fn containing(text: &str) -> String {
 impl ProductStore for MongoProducts {
     async fn page(&self, request: PageRequest, q: Option<String>) -> Result<(Vec<Product>, i64), StoreError> {
         let found = self.find(matching(q.as_deref()), request.offset().unsigned_abs(), request.size.into()).await?;
-        let counted = if q.is_some() {
-            matching(q.as_deref())
-        } else {
-            doc! { "skuCode": { "$gte": "" } }
-        };
+        let counted = if q.is_some() { matching(q.as_deref()) } else { all() };
         let products = self.db.collection(COLLECTION);
         let total = self.db.read(async move { products.count_documents(counted).await }).await?;
         Ok((found, total as i64))
