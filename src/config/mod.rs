@@ -222,7 +222,17 @@ pub enum StoreUrl {
     Sqlite(std::path::PathBuf),
     /// A database on a server, MySQL or MariaDB.
     #[cfg(feature = "mysql")]
-    MySql(Secret),
+    MySql(MySqlUrl),
+}
+
+/// A database on a server, and the way there.
+#[cfg(feature = "mysql")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MySqlUrl {
+    /// `mysql://user:password@host:port/database`.
+    pub url: Secret,
+    /// Whom to trust and who we are, where connections are encrypted.
+    pub tls: Option<Tls>,
 }
 
 /// Schemes that a store's URL may have in this build.
@@ -251,9 +261,18 @@ impl Settings {
         match url.split_once("://") {
             Some(("sqlite", path)) => self.embedded(module, path),
             #[cfg(feature = "mysql")]
-            Some(("mysql", _)) => Ok(StoreUrl::MySql(Secret::new(url))),
+            Some(("mysql", _)) => Ok(StoreUrl::MySql(MySqlUrl { url: Secret::new(url), tls: self.mysql_tls()? })),
             Some((scheme, _)) => Err(format!("{module}.store: `{scheme}://` is not among the stores compiled into this build: {STORES}")),
             None => Err(format!("{module}.store: expected a URL with one of {STORES}")),
+        }
+    }
+
+    #[cfg(feature = "mysql")]
+    fn mysql_tls(&self) -> Result<Option<Tls>, String> {
+        match self.mysql.ssl_mode {
+            SslMode::Disabled => Ok(None),
+            SslMode::VerifyIdentity if cfg!(feature = "tls") => Ok(Some(self.tls.clone())),
+            SslMode::VerifyIdentity => Err("mysql.ssl_mode: TLS is not compiled into this build (--features tls)".into()),
         }
     }
 
@@ -372,6 +391,13 @@ mod tests {
         let mysql = set("mysql://user:hidden@host/db");
         assert_eq!(mysql.is_ok(), cfg!(feature = "mysql"), "{mysql:?}");
         assert!(!format!("{mysql:?}").contains("hidden"));
+        #[cfg(feature = "mysql")]
+        {
+            settings.mysql.ssl_mode = SslMode::VerifyIdentity;
+            let encrypted = settings.store("order");
+            let told = encrypted.as_ref().err().is_some_and(|said| said.contains("mysql.ssl_mode") && said.contains("--features tls"));
+            assert_eq!((encrypted.is_ok(), told), (cfg!(feature = "tls"), !cfg!(feature = "tls")), "{encrypted:?}");
+        }
         settings.inventory.store = settings.order.store.clone();
         assert!(settings.store("order").unwrap_err().contains("inventory.store"), "one outbox for two modules");
     }

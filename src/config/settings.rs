@@ -216,6 +216,19 @@ pub struct Webhook {
     pub events: Vec<String>,
 }
 
+/// Whether connections to MySQL and MariaDB are encrypted, by MySQL's names of its modes. Those between the two
+/// are not here: they encrypt towards whoever answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum SslMode {
+    /// They are not.
+    #[default]
+    Disabled,
+    /// They are, and the server's certificate is from an authority that `tls.ca` or the public list names, and
+    /// for the host of the URL.
+    VerifyIdentity,
+}
+
 /// `mysql.*`: how a module whose store is a `mysql://` URL uses its server, be it MySQL or MariaDB.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -234,6 +247,8 @@ pub struct MySql {
     pub wait_seconds: u64,
     /// Bring the schema up to date at the start; otherwise one that is behind stops it.
     pub migrate: bool,
+    /// Whether connections are encrypted.
+    pub ssl_mode: SslMode,
 }
 
 impl Default for MySql {
@@ -246,8 +261,51 @@ impl Default for MySql {
             transaction_ms: 5000,
             wait_seconds: 30,
             migrate: false,
+            ssl_mode: SslMode::Disabled,
         }
     }
+}
+
+/// How a connection to Kafka is made, by Kafka's names in lower case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Security {
+    /// Neither encrypted nor logged in.
+    #[default]
+    Plaintext,
+    /// Encrypted.
+    Ssl,
+    /// Logged in.
+    SaslPlaintext,
+    /// Both.
+    SaslSsl,
+}
+
+impl Security {
+    /// Whether it is encrypted.
+    pub fn encrypts(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    /// Whether it begins with a name and a password.
+    pub fn logs_in(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+/// How Kafka is told who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum SaslMechanism {
+    /// The password as it is.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// A proof that we know it.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// The same, with the longer hash.
+    #[default]
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
 }
 
 /// `bus.*`
@@ -265,11 +323,30 @@ pub struct Bus {
     /// Kafka: name of this instance, the same after a restart, different for each of several: what it reads
     /// is kept for it while it restarts (static membership). None: others take over at once.
     pub instance: Option<String>,
+    /// Kafka: whether connections are encrypted and logged in. Whom to trust is in `tls.ca`; without it, those
+    /// whom the system trusts.
+    pub security: Security,
+    /// Kafka: how to log in.
+    pub sasl_mechanism: SaslMechanism,
+    /// Kafka: as whom.
+    pub username: Option<String>,
+    /// Kafka: and with which password.
+    pub password: Option<Secret>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { url: "local://".into(), prefix: String::new(), partitions: 6, replication: 0, instance: None }
+        Self {
+            url: "local://".into(),
+            prefix: String::new(),
+            partitions: 6,
+            replication: 0,
+            instance: None,
+            security: Security::Plaintext,
+            sasl_mechanism: SaslMechanism::ScramSha512,
+            username: None,
+            password: None,
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where the modules of a shop under test keep their data: in files, or, where `TRADEPOST_TEST_MYSQL` names
 //! a server (`mysql://root:password@127.0.0.1:3306`), each in a fresh database there.
 
-use std::path::Path;
-use tradepost::config::{MySql, Secret, Settings};
+use std::path::{Path, PathBuf};
+use tradepost::config::{MySql, Secret, Settings, SslMode};
 
 /// Modules whose store may be on a server.
 pub const MODULES: [&str; 3] = ["inventory", "order", "notification"];
@@ -17,6 +17,11 @@ pub fn server() -> Option<String> {
         panic!("TRADEPOST_TEST_MYSQL needs a build with --features mysql");
     }
     Some(url.trim_end_matches('/').to_string())
+}
+
+/// The folder of `.ci/services/certificates.sh` by which servers under test speak TLS, if they do.
+pub fn certificates() -> Option<PathBuf> {
+    std::env::var("TRADEPOST_TEST_CERTIFICATES").ok().filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
 /// The databases of one shop; none where it keeps files.
@@ -64,6 +69,9 @@ impl Stores {
         settings.server.request_seconds = PATIENT / 1000;
         (settings.resilience.call_ms, settings.order.peers_ms) = (PATIENT, PATIENT);
         settings.mysql = MySql { migrate: true, acquire_ms: PATIENT, statement_ms: PATIENT, transaction_ms: PATIENT, ..MySql::default() };
+        if let Some(folder) = certificates() {
+            (settings.mysql.ssl_mode, settings.tls.ca) = (SslMode::VerifyIdentity, Some(folder.join("ca.pem")));
+        }
     }
 
     /// As settings of another process, in the environment's spelling.
@@ -73,6 +81,10 @@ impl Stores {
         if !all.is_empty() {
             let set = |key: &str, value: String| (format!("TRADEPOST__MYSQL__{key}"), value);
             all.push(set("MIGRATE", "true".into()));
+            if let Some(folder) = certificates() {
+                all.push(set("SSL_MODE", "verify_identity".into()));
+                all.push(("TRADEPOST__TLS__CA".into(), folder.join("ca.pem").to_string_lossy().into_owned()));
+            }
             all.extend(["ACQUIRE_MS", "STATEMENT_MS", "TRANSACTION_MS"].map(|key| set(key, PATIENT.to_string())));
         }
         all
@@ -98,24 +110,44 @@ pub fn run(url: &str, sql: &str) {
 #[cfg(feature = "mysql")]
 #[track_caller]
 pub fn column(url: &str, sql: &str) -> Vec<String> {
-    use diesel::{Connection, QueryableByName, RunQueryDsl, connection::SimpleConnection};
-    use diesel_async::{AsyncMysqlConnection, async_connection_wrapper::AsyncConnectionWrapper};
+    use diesel::QueryableByName;
+    use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
     #[derive(QueryableByName)]
     struct Cell {
         #[diesel(sql_type = diesel::sql_types::Text)]
         value: String,
     }
-    // apart from the runtime that the caller may stand in
-    let work = || {
-        let mut conn = AsyncConnectionWrapper::<AsyncMysqlConnection>::establish(url).unwrap_or_else(|e| panic!("{url}: {e}"));
+    let work = async {
+        let mut conn = connect(url).await;
         if !sql.starts_with("SELECT") {
-            conn.batch_execute(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+            conn.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
             return Vec::new();
         }
-        let rows: Vec<Cell> = diesel::sql_query(sql).load(&mut conn).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let rows: Vec<Cell> = diesel::sql_query(sql).load(&mut conn).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         rows.into_iter().map(|row| row.value).collect()
     };
-    std::thread::scope(|threads| threads.spawn(work).join().unwrap())
+    // apart from the runtime that the caller may stand in
+    let alone = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    std::thread::scope(|threads| threads.spawn(alone).join().unwrap())
+}
+
+#[cfg(feature = "mysql")]
+async fn connect(url: &str) -> diesel_async::AsyncMysqlConnection {
+    use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+    let mut opts = OptsBuilder::from_opts(Opts::from_url(url).unwrap());
+    if let Some(folder) = certificates() {
+        tradepost_tls();
+        let trusted = SslOpts::default().with_root_certs(vec![folder.join("ca.pem").into()]);
+        opts = opts.ssl_opts(trusted).prefer_socket(false);
+    }
+    let conn = Conn::new(opts).await.unwrap_or_else(|e| panic!("{url}: {e}"));
+    diesel_async::AsyncMysqlConnection::try_from(conn).await.unwrap()
+}
+
+#[cfg(feature = "mysql")]
+fn tradepost_tls() {
+    #[cfg(feature = "tls")]
+    tradepost::platform::tls::install();
 }
 
 #[cfg(not(feature = "mysql"))]
