@@ -38,6 +38,7 @@ mod build {
         let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
         let (db, bus) = (store.db().clone(), host.bus()?);
         parts.worker("product-outbox", move |stop| outbox::relay(db, bus, stop));
+        parts.refused.push(Arc::new(outbox::Kept(store.db().clone(), "product")));
         let db = store.db().clone();
         parts.check("productStore", move || {
             let db = db.clone();
