@@ -4,12 +4,14 @@
 //! A key that does not exist or a value that does not fit stops the start, with the key, the layer
 //! it came from and what was expected.
 
+mod backends;
 mod edges;
 pub mod placeholders;
 mod remote;
 mod servers;
 mod settings;
 
+pub use backends::*;
 pub use edges::*;
 pub use servers::*;
 pub use settings::*;
@@ -223,16 +225,6 @@ pub enum StoreUrl {
     /// A database on a server, MySQL or MariaDB.
     #[cfg(feature = "mysql")]
     MySql(MySqlUrl),
-}
-
-/// A database on a server, and the way there.
-#[cfg(feature = "mysql")]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MySqlUrl {
-    /// `mysql://user:password@host:port/database`.
-    pub url: Secret,
-    /// Whom to trust and who we are, where connections are encrypted.
-    pub tls: Option<Tls>,
 }
 
 /// Schemes that a store's URL may have in this build.

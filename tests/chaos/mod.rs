@@ -7,6 +7,8 @@ mod dead_letters;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
+mod kafka_cluster;
+#[cfg(feature = "kafka")]
 mod kafka_groups;
 #[cfg(feature = "kafka")]
 mod kafka_large;
