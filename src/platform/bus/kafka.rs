@@ -17,11 +17,11 @@ use crate::config;
 use crate::platform::event::Event;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
-use client::Ear;
 use feed::Feed;
 use producer::Producer;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::message::OwnedMessage;
 use rdkafka::types::RDKafkaErrorCode;
 use read::Reader;
@@ -100,10 +100,9 @@ impl KafkaBus {
             let new = NewTopic::new(topic, partitions.into(), TopicReplication::Fixed(replication)).set("max.message.bytes", &largest);
             properties.iter().fold(new, |new, (key, value)| new.set(key, value))
         });
-        let ear = Ear::default();
-        let admin: AdminClient<Ear> = self.config.create_with_context(ear.clone()).map_err(unavailable)?;
+        let admin: AdminClient<DefaultClientContext> = self.config.create().map_err(unavailable)?;
         let options = AdminOptions::new().request_timeout(Some(CREATE)).operation_timeout(Some(CREATE));
-        for outcome in admin.create_topics(&new.collect::<Vec<_>>(), &options).await.map_err(|cause| ear.explain(cause))? {
+        for outcome in admin.create_topics(&new.collect::<Vec<_>>(), &options).await.map_err(|cause| self.producer.explain(cause))? {
             match outcome {
                 Ok(topic) => tracing::info!(topic, "kafka: topic created"),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}

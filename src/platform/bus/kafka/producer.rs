@@ -79,6 +79,15 @@ impl Producer {
         }
     }
 
+    /// A failure of another client, with what to do about it as far as this one knows: it connects to the same
+    /// brokers, and hears why it cannot.
+    pub(super) fn explain(&self, cause: impl ToString) -> StoreError {
+        match self.current() {
+            Ok(client) => client.ear.explain(cause),
+            Err(error) => error,
+        }
+    }
+
     fn current(&self) -> Result<Arc<Client>, StoreError> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = current.as_ref() {

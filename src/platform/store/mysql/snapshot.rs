@@ -17,7 +17,9 @@ impl Snapshot {
     pub fn open(server: &MySqlUrl) -> Result<Self, StoreError> {
         let way = way::to(server, "mysql").map_err(StoreError::Broken)?;
         let runtime = schema::runtime()?;
-        let made = runtime.block_on(connections::establish(&way, &MySql::default()));
+        // nobody waits for this one as a request does
+        let patient = MySql { connect_ms: 10_000, ..MySql::default() };
+        let made = runtime.block_on(connections::establish(&way, &patient));
         let made = made.map_err(|no| StoreError::Unavailable { store: "mysql".into(), cause: no.cause })?;
         let mut conn = {
             let _inside = runtime.enter();
