@@ -11,6 +11,7 @@ mod kill;
 mod leases;
 mod outage;
 mod proxy;
+mod refused;
 mod schema;
 mod tls;
 
