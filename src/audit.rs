@@ -86,7 +86,7 @@ fn events(settings: &Settings) -> Result<EventFacts, String> {
 fn on_the_bus(settings: &Settings) -> Result<Vec<(String, String)>, StoreError> {
     #[cfg(feature = "kafka")]
     if settings.bus.url.starts_with("kafka://") {
-        return crate::platform::bus::kafka::under_way(&settings.bus, "notification", "order");
+        return crate::platform::bus::kafka::under_way(&settings.bus, &settings.tls, "notification", "order");
     }
     crate::platform::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification")
 }

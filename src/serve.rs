@@ -67,8 +67,8 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let mut endpoints = shop.parts.endpoints;
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
     let in_force = InForce::new(loaded, shop.parts.changeable)?;
-    let checks = shop.parts.checks;
-    endpoints.extend(actuator::endpoints(Actuator { settings: in_force, modules: names.clone(), checks, bus: host.bus.clone() }));
+    let (checks, refused, bus) = (shop.parts.checks, shop.parts.refused, host.bus.clone());
+    endpoints.extend(actuator::endpoints(Actuator { settings: in_force, modules: names.clone(), checks, bus, refused }));
     let edge = Edge {
         authenticator: shop.authenticator,
         body_limit: server.body_limit,

@@ -3,6 +3,12 @@
 
 pid_file=$state/$name.pid
 
+# Where CERTIFICATES names a folder of certificates.sh, a server of MySQL's protocol takes none but TLS.
+encrypted=()
+if [[ -n ${CERTIFICATES:-} ]]; then
+  encrypted=(--ssl-ca="$CERTIFICATES/ca.pem" --ssl-cert="$CERTIFICATES/server.pem" --ssl-key="$CERTIFICATES/server.key" --require-secure-transport=ON)
+fi
+
 apt_install() {
   (($#)) || return 0
   ((EUID == 0)) || { echo "please install: $*" >&2; return 1; }

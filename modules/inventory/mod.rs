@@ -52,6 +52,7 @@ mod build {
         let mut parts = Parts { endpoints: api::InventoryClient::endpoints(service.clone()), ..Parts::default() };
         let (carried, bus) = (store.clone(), host.bus()?);
         parts.worker("inventory-outbox", move |stop| async move { carried.relay(bus, stop).await });
+        parts.refused.push(store.refused());
         let expiring = store.clone();
         parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));
         parts.check("inventoryStore", move || {

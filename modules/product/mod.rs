@@ -34,6 +34,7 @@ mod build {
         let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
         let (carried, bus) = (store.clone(), host.bus()?);
         parts.worker("product-outbox", move |stop| async move { carried.relay(bus, stop).await });
+        parts.refused.push(store.refused());
         parts.check("productStore", move || {
             let store = store.clone();
             async move { store.waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }

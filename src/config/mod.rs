@@ -4,6 +4,7 @@
 //! A key that does not exist or a value that does not fit stops the start, with the key, the layer
 //! it came from and what was expected.
 
+mod backends;
 mod edges;
 pub mod placeholders;
 mod remote;
@@ -11,6 +12,7 @@ mod servers;
 mod settings;
 mod stores;
 
+pub use backends::*;
 pub use edges::*;
 pub use servers::*;
 pub use settings::*;

@@ -1,7 +1,8 @@
 //! What can be set: one struct a concern, with its defaults.
 
+use super::backends::{Bus, MongoDb, MySql};
 use super::edges::{ConfigClient, ConfigServer, Gateway, Identity, Registry};
-use super::servers::{MongoDb, Tls};
+use super::servers::Tls;
 use crate::platform::resilience::Resilience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -214,63 +215,6 @@ pub struct Webhook {
     /// Event types it wants; empty for all.
     #[serde(default)]
     pub events: Vec<String>,
-}
-
-/// `mysql.*`: how a module whose store is a `mysql://` URL uses its server, be it MySQL or MariaDB.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-pub struct MySql {
-    /// Connections of a module at most.
-    pub connections: usize,
-    /// How long connecting may take, in milliseconds.
-    pub connect_ms: u64,
-    /// How long a transaction waits for a free connection, in milliseconds.
-    pub acquire_ms: u64,
-    /// Longest time for one statement, and beside it for its wait for locks, in milliseconds.
-    pub statement_ms: u64,
-    /// Longest time for a transaction with all its repetitions, in milliseconds.
-    pub transaction_ms: u64,
-    /// How long a start waits for a server that is not up yet, in seconds.
-    pub wait_seconds: u64,
-    /// Bring the schema up to date at the start; otherwise one that is behind stops it.
-    pub migrate: bool,
-}
-
-impl Default for MySql {
-    fn default() -> Self {
-        Self {
-            connections: 16,
-            connect_ms: 1000,
-            acquire_ms: 5000,
-            statement_ms: 2000,
-            transaction_ms: 5000,
-            wait_seconds: 30,
-            migrate: false,
-        }
-    }
-}
-
-/// `bus.*`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Bus {
-    /// `local://`: durable, in `data.dir`; `kafka://host:port[,host:port]` where that is compiled in.
-    pub url: String,
-    /// Kafka: stands before the names of all topics and groups, for several shops on one cluster.
-    pub prefix: String,
-    /// Kafka: partitions of the topics that are created.
-    pub partitions: u16,
-    /// Kafka: copies of each partition of the topics that are created; 0 for the brokers' default.
-    pub replication: u16,
-    /// Kafka: name of this instance, the same after a restart, different for each of several: what it reads
-    /// is kept for it while it restarts (static membership). None: others take over at once.
-    pub instance: Option<String>,
-}
-
-impl Default for Bus {
-    fn default() -> Self {
-        Self { url: "local://".into(), prefix: String::new(), partitions: 6, replication: 0, instance: None }
-    }
 }
 
 /// `log.*`

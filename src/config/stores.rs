@@ -1,5 +1,7 @@
 //! Where modules keep their data: a URL each, whose scheme says which backend.
 
+#[cfg(feature = "mysql")]
+use super::{MySqlUrl, SslMode, Tls};
 use super::{Secret, Settings};
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// A database on a server, MySQL or MariaDB.
     #[cfg(feature = "mysql")]
-    MySql(Secret),
+    MySql(MySqlUrl),
 }
 
 /// Where a module keeps its documents.
@@ -49,7 +51,7 @@ impl Settings {
         let url = self.url(module)?;
         #[cfg(feature = "mysql")]
         if url.starts_with("mysql://") {
-            return Ok(StoreUrl::MySql(Secret::new(url)));
+            return Ok(StoreUrl::MySql(MySqlUrl { url: Secret::new(url), tls: self.mysql_tls()? }));
         }
         #[cfg(feature = "sqlite")]
         if let Some(path) = url.strip_prefix("sqlite://") {
@@ -70,6 +72,15 @@ impl Settings {
             return Ok(DocumentsUrl::Sqlite(self.file(path)));
         }
         Err(refused(module, &url, DOCUMENTS))
+    }
+
+    #[cfg(feature = "mysql")]
+    fn mysql_tls(&self) -> Result<Option<Tls>, String> {
+        match self.mysql.ssl_mode {
+            SslMode::Disabled => Ok(None),
+            SslMode::VerifyIdentity if cfg!(feature = "tls") => Ok(Some(self.tls.clone())),
+            SslMode::VerifyIdentity => Err("mysql.ssl_mode: TLS is not compiled into this build (--features tls)".into()),
+        }
     }
 
     /// What is set for this module, and for no other; by default a file.
@@ -127,6 +138,13 @@ mod tests {
         let mysql = set("mysql://user:hidden@host/db");
         assert_eq!(mysql.is_ok(), cfg!(feature = "mysql"), "{mysql:?}");
         assert!(!format!("{mysql:?}").contains("hidden"));
+        #[cfg(feature = "mysql")]
+        {
+            settings.mysql.ssl_mode = SslMode::VerifyIdentity;
+            let encrypted = settings.store("order");
+            let told = encrypted.as_ref().err().is_some_and(|said| said.contains("mysql.ssl_mode") && said.contains("--features tls"));
+            assert_eq!((encrypted.is_ok(), told), (cfg!(feature = "tls"), !cfg!(feature = "tls")), "{encrypted:?}");
+        }
         settings.inventory.store = settings.order.store.clone();
         assert!(settings.store("order").unwrap_err().contains("inventory.store"), "one outbox for two modules");
     }

@@ -2,8 +2,8 @@
 //! a server (`mysql://root:password@127.0.0.1:3306`), rows in fresh databases there, and where
 //! `TRADEPOST_TEST_MONGO` does (`mongodb://127.0.0.1:27017`), documents in one there.
 
-use std::path::Path;
-use tradepost::config::{MongoDb, MySql, Secret, Settings};
+use std::path::{Path, PathBuf};
+use tradepost::config::{MongoDb, MySql, Secret, Settings, SslMode};
 
 /// Modules whose rows may be on a server.
 pub const MODULES: [&str; 3] = ["inventory", "order", "notification"];
@@ -25,6 +25,11 @@ fn named(variable: &str, compiled: bool) -> Option<String> {
     let url = std::env::var(variable).ok().filter(|url| !url.is_empty())?;
     assert!(compiled, "{variable} needs a build with the feature of that server");
     Some(url.trim_end_matches('/').to_string())
+}
+
+/// The folder of `.ci/services/certificates.sh` by which servers under test speak TLS, if they do.
+pub fn certificates() -> Option<PathBuf> {
+    std::env::var("TRADEPOST_TEST_CERTIFICATES").ok().filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
 /// The databases of one shop; none where it keeps files.
@@ -69,6 +74,9 @@ impl Stores {
         (settings.resilience.call_ms, settings.order.peers_ms) = (PATIENT, PATIENT);
         settings.mysql = MySql { migrate: true, acquire_ms: PATIENT, statement_ms: PATIENT, transaction_ms: PATIENT, ..MySql::default() };
         settings.mongodb = MongoDb { migrate: true, acquire_ms: PATIENT, statement_ms: PATIENT, ..MongoDb::default() };
+        if let Some(folder) = certificates() {
+            (settings.mysql.ssl_mode, settings.tls.ca) = (SslMode::VerifyIdentity, Some(folder.join("ca.pem")));
+        }
     }
 
     /// As settings of another process, in the environment's spelling.
@@ -81,6 +89,10 @@ impl Stores {
             {
                 all.push((format!("TRADEPOST__{server}__MIGRATE"), "true".into()));
                 all.extend(limits.iter().map(|key| (format!("TRADEPOST__{server}__{key}"), PATIENT.to_string())));
+            }
+            if let Some(folder) = certificates() {
+                all.push(("TRADEPOST__MYSQL__SSL_MODE".into(), "verify_identity".into()));
+                all.push(("TRADEPOST__TLS__CA".into(), folder.join("ca.pem").to_string_lossy().into_owned()));
             }
         }
         all
@@ -147,24 +159,44 @@ pub fn run(url: &str, sql: &str) {
 #[cfg(feature = "mysql")]
 #[track_caller]
 pub fn column(url: &str, sql: &str) -> Vec<String> {
-    use diesel::{Connection, QueryableByName, RunQueryDsl, connection::SimpleConnection};
-    use diesel_async::{AsyncMysqlConnection, async_connection_wrapper::AsyncConnectionWrapper};
+    use diesel::QueryableByName;
+    use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
     #[derive(QueryableByName)]
     struct Cell {
         #[diesel(sql_type = diesel::sql_types::Text)]
         value: String,
     }
-    // apart from the runtime that the caller may stand in
-    let work = || {
-        let mut conn = AsyncConnectionWrapper::<AsyncMysqlConnection>::establish(url).unwrap_or_else(|e| panic!("{url}: {e}"));
+    let work = async {
+        let mut conn = connect(url).await;
         if !sql.starts_with("SELECT") {
-            conn.batch_execute(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+            conn.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
             return Vec::new();
         }
-        let rows: Vec<Cell> = diesel::sql_query(sql).load(&mut conn).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let rows: Vec<Cell> = diesel::sql_query(sql).load(&mut conn).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         rows.into_iter().map(|row| row.value).collect()
     };
-    std::thread::scope(|threads| threads.spawn(work).join().unwrap())
+    // apart from the runtime that the caller may stand in
+    let alone = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    std::thread::scope(|threads| threads.spawn(alone).join().unwrap())
+}
+
+#[cfg(feature = "mysql")]
+async fn connect(url: &str) -> diesel_async::AsyncMysqlConnection {
+    use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+    let mut opts = OptsBuilder::from_opts(Opts::from_url(url).unwrap());
+    if let Some(folder) = certificates() {
+        tradepost_tls();
+        let trusted = SslOpts::default().with_root_certs(vec![folder.join("ca.pem").into()]);
+        opts = opts.ssl_opts(trusted).prefer_socket(false);
+    }
+    let conn = Conn::new(opts).await.unwrap_or_else(|e| panic!("{url}: {e}"));
+    diesel_async::AsyncMysqlConnection::try_from(conn).await.unwrap()
+}
+
+#[cfg(feature = "mysql")]
+fn tradepost_tls() {
+    #[cfg(feature = "tls")]
+    tradepost::platform::tls::install();
 }
 
 #[cfg(not(feature = "mysql"))]

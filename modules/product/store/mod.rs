@@ -7,7 +7,7 @@ pub(super) mod sqlite;
 
 use super::api::Product;
 use crate::config::{DocumentsUrl, Settings};
-use crate::platform::bus::Bus;
+use crate::platform::bus::{Bus, Refused};
 use crate::platform::clock;
 use crate::platform::event::Event;
 use crate::platform::host::StartError;
@@ -51,6 +51,8 @@ pub(super) trait ProductStore: Send + Sync {
     async fn delete(&self, id: &str, event: Event) -> Result<bool, StoreError>;
     /// How many events wait to be carried to the bus.
     async fn waiting(&self) -> Result<i64, StoreError>;
+    /// Events that the bus could not take.
+    fn refused(&self) -> Arc<dyn Refused>;
     /// Carries events to the bus until told to stop.
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
 }

@@ -1,7 +1,7 @@
 //! Documents in SQLite: a JSON column, with what is looked up by beside it.
 
 use super::ProductStore;
-use crate::platform::bus::Bus;
+use crate::platform::bus::{Bus, Refused};
 use crate::platform::event::Event;
 use crate::platform::money::Money;
 use crate::platform::outbox;
@@ -166,6 +166,10 @@ impl ProductStore for SqliteProducts {
 
     async fn waiting(&self) -> Result<i64, StoreError> {
         outbox::waiting(&self.db).await
+    }
+
+    fn refused(&self) -> Arc<dyn Refused> {
+        Arc::new(outbox::Kept(self.db.clone(), "product"))
     }
 
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {

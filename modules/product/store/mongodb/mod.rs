@@ -5,12 +5,12 @@ mod document;
 
 use super::ProductStore;
 use crate::config::{Secret, Settings};
-use crate::platform::bus::Bus;
+use crate::platform::bus::{Bus, Refused};
 use crate::platform::event::Event;
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
-use crate::platform::store::mongodb::{Db, Index, outbox};
+use crate::platform::store::mongodb::{Db, Index, Kept, outbox};
 use crate::shop::product::api::Product;
 use ::mongodb::bson::oid::ObjectId;
 use ::mongodb::bson::{Document, doc};
@@ -178,6 +178,10 @@ impl ProductStore for MongoProducts {
 
     async fn waiting(&self) -> Result<i64, StoreError> {
         outbox::waiting(&self.db, COLLECTION).await
+    }
+
+    fn refused(&self) -> Arc<dyn Refused> {
+        Arc::new(Kept { db: self.db.clone(), module: "product", collection: COLLECTION })
     }
 
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {

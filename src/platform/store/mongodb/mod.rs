@@ -13,8 +13,10 @@
 mod connect;
 pub mod lease;
 pub mod outbox;
+mod refused;
 mod schema;
 
+pub use refused::Kept;
 pub use schema::Index;
 
 use super::StoreError;

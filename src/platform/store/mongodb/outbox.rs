@@ -16,11 +16,13 @@
 
 use super::Db;
 use super::lease::Lease;
+use super::refused::{self, Aside};
 use crate::platform::bus::Bus;
 use crate::platform::event::Event;
 use crate::platform::relay::{self, Carried};
 use crate::platform::store::{Held, StoreError, Turn};
 use ::mongodb::Database;
+use ::mongodb::bson::oid::ObjectId;
 use ::mongodb::bson::{Bson, DateTime, Document, doc};
 use ::mongodb::error::{Error, Result as MongoResult};
 use futures_util::TryStreamExt;
@@ -99,20 +101,31 @@ async fn carry(db: &Db, collection: &'static str, bus: &dyn Bus, lease: &mut Lea
         Held::Anew => return Ok(Carried::More),
         Held::Elsewhere => return Ok(Carried::ByAnother),
     }
-    let mut events = Vec::with_capacity(found.len());
-    for document in &found {
-        for entry in entries(document) {
-            let body = entry.get_str("body").map_err(|e| StoreError::Broken(e.to_string()))?;
-            events.push(serde_json::from_str::<Event>(body).map_err(|e| StoreError::Broken(format!("a waiting event does not fit: {e}")))?);
+    let (mut sent, mut events, mut refused) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()), Vec::new());
+    for entry in found.iter().flat_map(entries) {
+        match entry.get_str("body").map_err(|e| e.to_string()).and_then(|body| serde_json::from_str(body).map_err(|e| e.to_string())) {
+            Ok(event) => {
+                sent.push(entry);
+                events.push(event);
+            }
+            Err(cause) => refused.push(aside(entry, format!("this is no event: {cause}"))),
         }
     }
     let more = found.len() as i64 == DOCUMENTS || found.iter().any(|document| entries(document).count() as i32 == EVENTS);
     if !events.is_empty() {
-        bus.publish(events).await?;
+        for (place, error) in bus.publish(events).await? {
+            refused.extend(sent.get(place).map(|entry| aside(entry, error)));
+        }
     }
+    refused::keep(db, refused).await?;
     let database = db.database();
     db.read(async move { take_off(&database, collection, &found).await }).await?;
     Ok(if more { Carried::More } else { Carried::All })
+}
+
+fn aside(entry: &Document, error: String) -> Aside {
+    let text = |field| entry.get_str(field).map(str::to_string);
+    Aside { id: text("id").unwrap_or_else(|_| ObjectId::new().to_hex()), body: text("body").unwrap_or_else(|_| entry.to_string()), error }
 }
 
 fn entries(document: &Document) -> impl Iterator<Item = &Document> {

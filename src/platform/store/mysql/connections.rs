@@ -1,13 +1,14 @@
 //! Connections: made, lent, and watched for trouble.
 
-use super::{Backend, Conn};
-use crate::config::{MySql, Secret};
+use super::{Backend, Conn, way};
+use crate::config::MySql;
 use crate::platform::store::StoreError;
 use diesel::connection::InstrumentationEvent;
-use diesel::result::{ConnectionError, ConnectionResult, Error as DieselError};
+use diesel::result::{ConnectionError, Error as DieselError};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
-use diesel_async::{AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, AsyncConnectionCore};
+use mysql_async::{Opts, OptsBuilder};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -35,31 +36,41 @@ fn limits(settings: &MySql) -> String {
     )
 }
 
-/// A connection for work that may take its time.
-pub(super) async fn establish(url: &Secret, settings: &MySql) -> ConnectionResult<Conn> {
-    connect(url.expose(), SESSION, Duration::from_millis(settings.connect_ms)).await
+/// Why there is no connection.
+pub(super) struct NoConnection {
+    /// What was said, and what to do.
+    pub(super) cause: String,
+    /// Whether it may be another time: nobody answered. Who answers and refuses is not asked again.
+    pub(super) later: bool,
 }
 
-async fn connect(url: &str, session: &str, patience: Duration) -> ConnectionResult<Conn> {
+/// A connection for work that may take its time.
+pub(super) async fn establish(way: &Opts, settings: &MySql) -> Result<Conn, NoConnection> {
+    connect(way, SESSION, Duration::from_millis(settings.connect_ms)).await
+}
+
+async fn connect(way: &Opts, session: &str, patience: Duration) -> Result<Conn, NoConnection> {
+    let encrypted = way.ssl_opts().is_some();
+    let way = OptsBuilder::from_opts(way.clone()).init(vec![session]);
     let made = async {
-        let mut conn = Conn::establish(url).await?;
-        conn.batch_execute(session).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-        Ok(conn)
+        let conn = mysql_async::Conn::new(way).await.map_err(|cause| way::refused(&cause, encrypted))?;
+        Conn::try_from(conn).await.map_err(|cause| NoConnection { cause: cause.to_string(), later: true })
     };
-    timeout(patience, made).await.unwrap_or_else(|_| Err(ConnectionError::BadConnection("no connection in time".into())))
+    timeout(patience, made).await.unwrap_or_else(|_| Err(NoConnection { cause: "no connection in time".into(), later: true }))
 }
 
 /// As many as settings allow, made when they are needed.
-pub(super) fn pool(url: &Secret, settings: &MySql) -> Result<Pool<Conn>, StoreError> {
-    let (session, patience) = (limits(settings), Duration::from_millis(settings.connect_ms));
+pub(super) fn pool(way: &Opts, settings: &MySql) -> Result<Pool<Conn>, StoreError> {
+    let (session, patience, way) = (limits(settings), Duration::from_millis(settings.connect_ms), way.clone());
     let mut config = ManagerConfig::<Conn>::default();
     // every transaction begins with a statement: one more to see whether the connection is alive is one too many
     config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(move |url| {
-        let (url, session) = (url.to_string(), session.clone());
-        Box::pin(async move { connect(&url, &session, patience).await })
+    config.custom_setup = Box::new(move |_| {
+        let (way, session) = (way.clone(), session.clone());
+        Box::pin(async move { connect(&way, &session, patience).await.map_err(|no| ConnectionError::BadConnection(no.cause)) })
     });
-    let manager = AsyncDieselConnectionManager::new_with_config(url.expose(), config);
+    // the way there is the setup's
+    let manager = AsyncDieselConnectionManager::new_with_config("", config);
     Pool::builder(manager).max_size(settings.connections.max(1)).build().map_err(|e| StoreError::Broken(e.to_string()))
 }
 

@@ -13,6 +13,7 @@ mod schema;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod way;
 
 // what is written against a connection is compiled once a backend
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
@@ -29,12 +30,13 @@ pub use schema::revert;
 pub use snapshot::Snapshot;
 
 use super::{Same, StoreError};
-use crate::config::{MySql, Secret};
+use crate::config::{MySql, MySqlUrl};
 use connections::{Failure, Trouble, Watch};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use diesel_migrations::EmbeddedMigrations;
 use futures_util::future::LocalBoxFuture;
+use mysql_async::Opts;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,13 +125,13 @@ struct Inner {
 impl Db {
     /// Waits for the server as long as settings say, applies or checks the schema, starts the thread.
     /// `name` is the module's.
-    pub fn open(url: &Secret, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
-        schema::prepare(url, name, settings, migrations)?;
+    pub fn open(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
+        schema::prepare(server, name, settings, migrations)?;
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
-        let (url, limits, owner) = (url.clone(), settings.clone(), name.to_string());
+        let (way, limits, owner) = (way::to(server, name).map_err(StoreError::Broken)?, settings.clone(), name.to_string());
         std::thread::Builder::new()
             .name(format!("{name}-mysql"))
-            .spawn(move || drive(&url, &limits, owner, queue))
+            .spawn(move || drive(&way, &limits, owner, queue))
             .map_err(|e| StoreError::Broken(format!("no thread for the connections of {name}: {e}")))?;
         Ok(Db(Arc::new(Inner { name: name.to_string(), jobs, committed: Notify::new() })))
     }
@@ -188,12 +190,12 @@ impl Db {
 }
 
 /// The thread: every job becomes a task, until nobody can send one any more.
-fn drive(url: &Secret, settings: &MySql, name: String, mut queue: mpsc::Receiver<Job>) {
+fn drive(way: &Opts, settings: &MySql, name: String, mut queue: mpsc::Receiver<Job>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(cause) => return tracing::error!(%cause, store = name, "no runtime for the connections"),
     };
-    let lane = match Lane::new(url, settings, name) {
+    let lane = match Lane::new(way, settings, name) {
         Ok(lane) => Rc::new(lane),
         Err(cause) => return tracing::error!(%cause, "no connection pool"),
     };
@@ -214,10 +216,10 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(url: &Secret, settings: &MySql, name: String) -> Result<Self, StoreError> {
+    fn new(way: &Opts, settings: &MySql, name: String) -> Result<Self, StoreError> {
         Ok(Self {
             name,
-            pool: connections::pool(url, settings)?,
+            pool: connections::pool(way, settings)?,
             acquire: Duration::from_millis(settings.acquire_ms),
             transaction: Duration::from_millis(settings.transaction_ms),
         })
