@@ -69,7 +69,7 @@ impl Db {
         let home = Home::new(name)?;
         let (url, module, limits, tls) = (url.clone(), name.to_string(), settings.mongodb.clone(), settings.tls.clone());
         let database = home.block(async move { connect::reach(&url, &module, &limits, &tls).await })??;
-        let limit = Duration::from_millis(settings.mongodb.acquire_ms + settings.mongodb.statement_ms);
+        let limit = Duration::from_millis(settings.mongodb.acquire_ms.saturating_add(settings.mongodb.statement_ms));
         Ok(Db(Arc::new(Inner { name: name.to_string(), database, home, limit, committed: Notify::new() })))
     }
 
