@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use h2::client::SendRequest;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Sends a request on a stream of its own and reads the whole answer.
@@ -39,14 +40,35 @@ async fn send(connection: &SendRequest<Bytes>, method: &str, path: &str, token: 
     (status, serde_json::from_slice(&text).unwrap_or_default())
 }
 
+/// With prior knowledge; by TLS, HTTP/2 is agreed on.
+async fn connect(url: &str) -> SendRequest<Bytes> {
+    let (scheme, address) = url.split_once("://").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    #[cfg(feature = "tls")]
+    if scheme == "https" {
+        use crate::support::certs::{SHARED, client};
+        let mut config = client(&SHARED.ca(), Some(&(SHARED.path("client.pem"), SHARED.path("client.key"))));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let name = "localhost".try_into().unwrap();
+        let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.unwrap();
+        return begin(stream).await;
+    }
+    assert_eq!(scheme, "http");
+    begin(stream).await
+}
+
+async fn begin(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> SendRequest<Bytes> {
+    let (connection, driver) = h2::client::handshake(stream).await.unwrap();
+    actix_web::rt::spawn(async move { driver.await.unwrap() });
+    connection
+}
+
 fn orders_over_http2(shape: Shape) {
     on_system(async move {
         let mut shop = Shop::start(shape, |_| {}).await;
         let c = &shop.client;
         c.stocked("h", "2.50", 100).await;
-        let stream = TcpStream::connect(c.url.strip_prefix("http://").unwrap()).await.unwrap();
-        let (connection, driver) = h2::client::handshake(stream).await.unwrap();
-        actix_web::rt::spawn(async move { driver.await.unwrap() });
+        let connection = connect(&c.url).await;
 
         // a refusal ends its stream and no other
         let (orders, several) = ("/api/v1/orders", 20);

@@ -3,6 +3,7 @@
 use actix_web::http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub const REALM: &str = "/realms/spring-cloud-microservices-realm";
 
@@ -57,8 +58,8 @@ impl Client {
 
     /// With these tokens, admin's and alice's.
     pub fn with_tokens(issuer: &str, url: &str, [admin, alice]: [String; 2]) -> Self {
-        let connector = awc::Connector::new().limit(512);
-        let http = awc::Client::builder().connector(connector).timeout(std::time::Duration::from_secs(60)).disable_redirects().finish();
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let http = tradepost::platform::contract::client::build(PATIENCE, Some(PATIENCE));
         Self { url: url.into(), admin, alice, issuer: issuer.into(), http }
     }
 
