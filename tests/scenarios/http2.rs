@@ -1,15 +1,13 @@
-//! The shop over HTTP/2, as a client speaks it that knows beforehand (no TLS): whole orders, many streams
+//! The shop over HTTP/2, as a client speaks it that knows beforehand, or agrees on it by TLS: whole orders, many streams
 //! at once on one connection.
 
-use crate::support::client::order;
+use crate::support::client::{connect, order};
 use crate::support::{Shape, Shop, on_system};
 use actix_web::web::Bytes;
 use futures_util::future::join_all;
 use h2::client::SendRequest;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 /// Sends a request on a stream of its own and reads the whole answer.
 async fn send(connection: &SendRequest<Bytes>, method: &str, path: &str, token: &str, body: Option<Value>) -> (u16, Value) {
@@ -40,35 +38,13 @@ async fn send(connection: &SendRequest<Bytes>, method: &str, path: &str, token: 
     (status, serde_json::from_slice(&text).unwrap_or_default())
 }
 
-/// With prior knowledge; by TLS, HTTP/2 is agreed on.
-async fn connect(url: &str) -> SendRequest<Bytes> {
-    let (scheme, address) = url.split_once("://").unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
-    #[cfg(feature = "tls")]
-    if scheme == "https" {
-        use crate::support::certs::{SHARED, client};
-        let mut config = client(&SHARED.ca(), Some(&(SHARED.path("client.pem"), SHARED.path("client.key"))));
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let name = "localhost".try_into().unwrap();
-        let stream = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.unwrap();
-        return begin(stream).await;
-    }
-    assert_eq!(scheme, "http");
-    begin(stream).await
-}
-
-async fn begin(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> SendRequest<Bytes> {
-    let (connection, driver) = h2::client::handshake(stream).await.unwrap();
-    actix_web::rt::spawn(async move { driver.await.unwrap() });
-    connection
-}
-
 fn orders_over_http2(shape: Shape) {
     on_system(async move {
         let mut shop = Shop::start(shape, |_| {}).await;
         let c = &shop.client;
         c.stocked("h", "2.50", 100).await;
-        let connection = connect(&c.url).await;
+        let (connection, driver) = h2::client::handshake(connect(&c.url, "h2").await).await.unwrap();
+        actix_web::rt::spawn(async move { driver.await.unwrap() });
 
         // a refusal ends its stream and no other
         let (orders, several) = ("/api/v1/orders", 20);

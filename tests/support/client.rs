@@ -4,6 +4,8 @@ use actix_web::http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 pub const REALM: &str = "/realms/spring-cloud-microservices-realm";
 
@@ -150,6 +152,28 @@ impl Client {
     pub async fn quantity(&self, sku: &str) -> i64 {
         self.stock(sku).await["quantity"].as_i64().unwrap()
     }
+}
+
+/// A connection to a shop for who writes HTTP himself.
+pub trait Connection: AsyncRead + AsyncWrite + Unpin {}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Connection for C {}
+
+/// To the shop at this address; by TLS, where this protocol is agreed on.
+#[cfg_attr(not(feature = "tls"), expect(unused_variables))]
+pub async fn connect(url: &str, protocol: &str) -> Box<dyn Connection> {
+    let (scheme, address) = url.split_once("://").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    #[cfg(feature = "tls")]
+    if scheme == "https" {
+        use super::certs::{SHARED, client};
+        let mut config = client(&SHARED.ca(), Some(&(SHARED.path("client.pem"), SHARED.path("client.key"))));
+        config.alpn_protocols = vec![protocol.into()];
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        return Box::new(connector.connect("localhost".try_into().unwrap(), stream).await.unwrap());
+    }
+    assert_eq!(scheme, "http");
+    Box::new(stream)
 }
 
 /// The body of an order.
