@@ -1,4 +1,4 @@
-//! Certificates made for one run by the `openssl` program: no private key lies in the project.
+//! Certificates made for one run by `.ci/services/certificates.sh`, which needs `openssl`.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -10,31 +10,22 @@ use tradepost::config::{ClientCertificates, Settings};
 
 /// An authority, with what it has signed beside it.
 pub struct Authority {
-    dir: TempDir,
+    dir: PathBuf,
+    _made: Option<TempDir>,
 }
 
-/// The one whose certificates every shop of a run shows where `TRADEPOST_TEST_TLS` is set.
-pub static SHARED: LazyLock<Authority> = LazyLock::new(|| {
-    let authority = Authority::new();
-    authority.issue("server", "DNS:localhost,IP:127.0.0.1");
-    authority.issue("client", "DNS:client");
-    authority
+/// The one in the folder that `TRADEPOST_TEST_TLS` names: where that is set, every shop under test shows its
+/// certificates and asks for them.
+pub static SHARED: LazyLock<Option<Authority>> = LazyLock::new(|| {
+    let dir = std::env::var_os("TRADEPOST_TEST_TLS").filter(|dir| !dir.is_empty())?;
+    Some(Authority { dir: dir.into(), _made: None })
 });
-
-/// Whether every shop under test is to speak TLS, and to ask for client certificates.
-pub fn everywhere() -> bool {
-    std::env::var("TRADEPOST_TEST_TLS").is_ok_and(|set| !set.is_empty())
-}
 
 impl Authority {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let authority = Self { dir };
-        let usage = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=keyCertSign"];
-        authority.openssl(
-            &[&["req", "-x509", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=authority"], NEW, &usage]
-                .concat(),
-        );
+        let authority = Self { dir: dir.path().into(), _made: Some(dir) };
+        authority.run("authority", &[]);
         authority
     }
 
@@ -45,34 +36,29 @@ impl Authority {
 
     /// A certificate for these names, good for two days, and its key.
     pub fn issue(&self, name: &str, names: &str) -> (PathBuf, PathBuf) {
-        self.issue_for(name, names, "2")
+        self.run("issue", &[name, names, "2"]);
+        self.pair(name)
     }
 
     /// One that has expired when the second is over in which it is made.
     pub fn issue_expired(&self, name: &str, names: &str) -> (PathBuf, PathBuf) {
-        self.issue_for(name, names, "0")
+        self.run("issue", &[name, names, "0"]);
+        self.pair(name)
     }
 
-    fn issue_for(&self, name: &str, names: &str, days: &str) -> (PathBuf, PathBuf) {
-        let file = |ending: &str| format!("{name}.{ending}");
-        let (key, request, extensions, chain) = (file("key"), file("csr"), file("ext"), file("pem"));
-        let subject = format!("/CN={name}");
-        self.openssl(&[&["req", "-nodes", "-keyout", &key, "-out", &request, "-subj", &subject], NEW].concat());
-        let text = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\nbasicConstraints=CA:FALSE\n");
-        std::fs::write(self.path(&extensions), text).unwrap();
-        let signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", days, "-extfile", &extensions];
-        self.openssl(&[&["x509", "-req", "-in", &request, "-out", &chain], &signing[..]].concat());
-        (self.path(&chain), self.path(&key))
+    /// One that was issued before.
+    pub fn pair(&self, name: &str) -> (PathBuf, PathBuf) {
+        (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")))
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
-    fn openssl(&self, args: &[&str]) {
-        let output = Command::new("openssl").args(args).current_dir(self.dir.path()).output();
-        let output = output.expect("these tests need the program openssl");
-        assert!(output.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    fn run(&self, command: &str, args: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/services/certificates.sh");
+        let output = Command::new(script).arg(command).arg(&self.dir).args(args).output().unwrap();
+        assert!(output.status.success(), "{command} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// A shop that shows `server`, lets in whom this authority vouches for, and shows `client` to others.
@@ -85,9 +71,6 @@ impl Authority {
         (tls.ca, tls.cert, tls.key) = (some("ca.pem"), some("client.pem"), some("client.key"));
     }
 }
-
-/// A new key: P-256, which is made in no time.
-const NEW: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 
 /// The TLS of these settings in the environment's spelling.
 pub fn environment(settings: &Settings) -> Vec<(String, String)> {

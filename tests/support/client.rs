@@ -167,7 +167,8 @@ pub async fn connect(url: &str, protocol: &str) -> Box<dyn Connection> {
     #[cfg(feature = "tls")]
     if scheme == "https" {
         use super::certs::{SHARED, client};
-        let mut config = client(&SHARED.ca(), Some(&(SHARED.path("client.pem"), SHARED.path("client.key"))));
+        let authority = SHARED.as_ref().unwrap();
+        let mut config = client(&authority.ca(), Some(&authority.pair("client")));
         config.alpn_protocols = vec![protocol.into()];
         let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
         return Box::new(connector.connect("localhost".try_into().unwrap(), stream).await.unwrap());

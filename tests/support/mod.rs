@@ -92,8 +92,8 @@ impl Shop {
             settings.bus.partitions = 3;
         }
         #[cfg(feature = "tls")]
-        if certs::everywhere() {
-            certs::SHARED.apply(&mut settings);
+        if let Some(authority) = &*certs::SHARED {
+            authority.apply(&mut settings);
         }
         change(&mut settings);
         match shape {
