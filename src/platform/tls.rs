@@ -84,6 +84,15 @@ pub fn start(settings: &Settings) -> Result<Both, String> {
     Ok(Both { inbound, renewals })
 }
 
+/// The same for a process that has yet to ask for some of its settings; where it is past its start, nothing.
+pub fn before_start(settings: &Settings) -> Result<(), String> {
+    #[cfg(feature = "tls")]
+    if outbound::is_installed() {
+        return Ok(());
+    }
+    start(settings).map(drop)
+}
+
 /// Says which setting asks for what is not compiled in.
 #[cfg(not(feature = "tls"))]
 pub fn start(settings: &Settings) -> Result<Both, String> {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// A file that a setting names, as it was read.
+#[derive(PartialEq)]
 pub(super) struct File {
     key: &'static str,
     path: PathBuf,
@@ -42,8 +43,8 @@ pub(super) struct Kept<T: ?Sized> {
     paths: Vec<(&'static str, PathBuf)>,
     make: Make<T>,
     made: RwLock<Arc<T>>,
-    /// What the files held at the last look, or why they could not be read.
-    seen: Mutex<Result<Vec<Vec<u8>>, String>>,
+    /// What the last look saw, or why it saw nothing.
+    seen: Mutex<Result<Vec<File>, String>>,
 }
 
 impl<T: ?Sized> Kept<T> {
@@ -54,8 +55,7 @@ impl<T: ?Sized> Kept<T> {
     ) -> Result<Arc<Self>, String> {
         let files = read(&paths)?;
         let made = RwLock::new(make(&files)?);
-        let seen = Mutex::new(Ok(contents(files)));
-        Ok(Arc::new(Self { paths, make: Box::new(make), made, seen }))
+        Ok(Arc::new(Self { paths, make: Box::new(make), made, seen: Mutex::new(Ok(files)) }))
     }
 
     /// What counts now.
@@ -78,15 +78,12 @@ pub(super) trait Watch {
 
 impl<T: ?Sized> Watch for Kept<T> {
     fn look(&self) {
-        let files = read(&self.paths);
-        let (made, now) = match files {
-            Ok(files) => ((self.make)(&files), Ok(contents(files))),
-            Err(cause) => (Err(cause.clone()), Err(cause)),
-        };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = read(&self.paths);
         if *seen == now {
             return;
         }
+        let made = now.as_ref().map_err(Clone::clone).and_then(|files| (self.make)(files));
         *seen = now;
         match made {
             Ok(made) => {
@@ -100,10 +97,6 @@ impl<T: ?Sized> Watch for Kept<T> {
 
 fn read(paths: &[(&'static str, PathBuf)]) -> Result<Vec<File>, String> {
     paths.iter().map(|(key, path)| File::read(key, path)).collect()
-}
-
-fn contents(files: Vec<File>) -> Vec<Vec<u8>> {
-    files.into_iter().map(|file| file.bytes).collect()
 }
 
 /// A certificate chain and the key to it, of two files.

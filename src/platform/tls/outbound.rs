@@ -27,6 +27,11 @@ pub(super) fn install(tls: &Tls, own: Option<Arc<Kept<CertifiedKey>>>, renewals:
     Ok(())
 }
 
+/// Whether settings have been made those of the clients.
+pub(super) fn is_installed() -> bool {
+    CURRENT.read().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
 /// How every client of this process speaks TLS; before anything is set, as a browser does.
 ///
 /// HTTP/1.1 is all it offers: awc would put every call to an instance on one HTTP/2 connection, and one that
@@ -145,6 +150,7 @@ pub fn blocking(stream: std::net::TcpStream, host: &str) -> io::Result<impl Read
 #[cfg(feature = "notification")]
 pub fn mail(host: &str) -> Result<lettre::transport::smtp::client::TlsParameters, String> {
     use lettre::transport::smtp::client::{Certificate, Identity, TlsParameters};
+    use rustls::pki_types::pem::PemObject;
     let tls = CURRENT.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, tls)| tls.clone()).unwrap_or_default();
     let read =
         |key: &str, path: &std::path::Path| std::fs::read(path).map_err(|cause| format!("{key}: cannot read {}: {cause}", path.display()));
@@ -154,8 +160,10 @@ pub fn mail(host: &str) -> Result<lettre::transport::smtp::client::TlsParameters
         parameters = parameters.add_root_certificate(authorities.map_err(|cause| format!("tls.ca: {cause}"))?);
     }
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
-        let identity = Identity::from_pem(&read("tls.cert", cert)?, &read("tls.key", key)?);
-        parameters = parameters.identify_with(identity.map_err(|cause| format!("tls.cert: {cause}"))?);
+        // lettre 0.11 takes what it calls PEM for the DER of one certificate: those between it and its authority are not sent
+        let chain = CertificateDer::from_pem_slice(&read("tls.cert", cert)?).map_err(|cause| format!("tls.cert: {cause}"))?;
+        let identity = Identity::from_pem(&chain, &read("tls.key", key)?).map_err(|cause| format!("tls.key: {cause}"))?;
+        parameters = parameters.identify_with(identity);
     }
     parameters.build().map_err(|cause| cause.to_string())
 }

@@ -1,8 +1,8 @@
 //! Whom our own clients trust: `healthcheck` has the client that services, the gateway and all others have.
 
-use super::{HERE, registry};
+use super::{HERE, registry, shown};
 use crate::support::certs::Authority;
-use crate::support::process::tradepost;
+use crate::support::process::{Process, tradepost};
 use crate::support::{on_system, wait_until};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::path::Path;
@@ -58,6 +58,31 @@ fn a_health_check_by_the_process_s_own_settings_needs_no_name() {
     let (answered, said) = own(&pair);
     assert!(answered, "{said}");
     assert!(!own(&another).0, "another key is not the process's own");
+}
+
+/// Before there is anything else, settings are fetched: that is by the same trust.
+#[test]
+fn settings_come_from_a_config_server_by_https() {
+    let (authority, other, dir) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());
+    std::fs::write(dir.path().join("application.yml"), "tradepost.no.such: 1\n").unwrap();
+    let pair = authority.issue("server", HERE);
+    let settings = [
+        ("TRADEPOST__SERVER__MODULES", "config-server"),
+        ("TRADEPOST__IDENTITY__ISSUER", "http://127.0.0.1:9/realms/none"),
+        ("TRADEPOST__CONFIG_SERVER__FOLDER", dir.path().to_str().unwrap()),
+        ("TRADEPOST__CONFIG_SERVER__PASSWORD", "pw"),
+    ];
+    let server = Process::start(dir.path(), &[&settings[..], &shown(&pair)].concat());
+    let url = server.url.replace("https://", "https://tradepost:pw@");
+    let serve = |ca: &Path| {
+        let mut command = tradepost(&["serve", "--modules", "registry", "--port", "0", "--data", "/proc/nowhere"]);
+        command.env("TRADEPOST__CONFIG__SERVER", &url).env("TRADEPOST__CONFIG__RETRY_SECONDS", "0").env(CA, ca);
+        String::from_utf8_lossy(&command.output().unwrap().stderr).into_owned()
+    };
+    let read = serve(&authority.ca());
+    assert!(read.contains("unknown setting `no.such` in config server https://127.0.0.1:"), "{read}");
+    let refused = serve(&other.ca());
+    assert!(refused.contains("config.server: https://") && refused.contains("certificate"), "{refused}");
 }
 
 #[test]
