@@ -248,7 +248,9 @@ fn listen(
         Speaks::Plain => server.listen(listener),
         Speaks::PlainOrH2c => server.listen_auto_h2c(listener),
         #[cfg(feature = "tls")]
-        Speaks::Tls(config) => server.tls_handshake_timeout(HANDSHAKE).max_connection_rate(HANDSHAKES).listen_rustls_0_23(listener, config),
+        Speaks::Tls(config) => {
+            server.tls_handshake_timeout(HANDSHAKE).max_connection_rate(HANDSHAKES).listen_rustls_0_23(listener, *config)
+        }
         #[cfg(not(feature = "tls"))]
         Speaks::Tls(never) => match never {},
     };

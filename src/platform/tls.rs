@@ -19,15 +19,17 @@ use crate::config::Settings;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(all(feature = "tls", feature = "notification"))]
+pub use outbound::mail;
 #[cfg(feature = "tls")]
-pub use outbound::{blocking, config, connect, mail};
+pub use outbound::{blocking, config, connect};
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// How a process is asked over TLS.
 #[cfg(feature = "tls")]
-pub type Inbound = rustls::ServerConfig;
+pub type Inbound = Box<rustls::ServerConfig>;
 /// How a process is asked over TLS: in this build, not at all.
 #[cfg(not(feature = "tls"))]
 pub type Inbound = std::convert::Infallible;

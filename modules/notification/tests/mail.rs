@@ -150,7 +150,7 @@ async fn a_mail_server_is_trusted_by_tls_ca_and_shown_our_certificate() {
     server.tls_client = ClientCertificates::Required;
     (settings.tls.ca, settings.tls.cert, settings.tls.key) = (file("ca.pem"), file("client.pem"), file("client.key"));
     let config = crate::platform::tls::start(&settings).unwrap().inbound.unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(*config));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("smtps://{}", listener.local_addr().unwrap());
     let (told, mut mails) = mpsc::unbounded_channel();

@@ -24,7 +24,7 @@ pub(super) fn own(server: &Server) -> Result<Option<Arc<Kept<CertifiedKey>>>, St
 pub(super) fn config(server: &Server, own: Arc<Kept<CertifiedKey>>, renewals: &mut Renewals) -> Result<Inbound, String> {
     let clients = clients(server, renewals)?;
     renewals.0.push(own.clone());
-    Ok(ServerConfig::builder().with_client_cert_verifier(clients).with_cert_resolver(Arc::new(Own(own))))
+    Ok(Box::new(ServerConfig::builder().with_client_cert_verifier(clients).with_cert_resolver(Arc::new(Own(own)))))
 }
 
 fn clients(server: &Server, renewals: &mut Renewals) -> Result<Arc<dyn ClientCertVerifier>, String> {
