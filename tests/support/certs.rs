@@ -107,7 +107,8 @@ pub fn restricted(ca: &Path, version: &'static SupportedProtocolVersion) -> Clie
     ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots).with_no_client_auth()
 }
 
-fn only(ca: &Path) -> RootCertStore {
+/// This authority and no other.
+pub fn only(ca: &Path) -> RootCertStore {
     tradepost::platform::tls::install();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
