@@ -23,7 +23,7 @@ export CERTIFICATES=$STATE_DIR/certificates KAFKA_PASSWORD=a-word-of-the-test
 export TRADEPOST_TEST_CERTIFICATES=$CERTIFICATES TRADEPOST_TEST_KAFKA_PASSWORD=$KAFKA_PASSWORD
 
 trap '.ci/services/kafka.sh stop; rm -rf "$STATE_DIR"' EXIT
-.ci/services/certificates.sh "$CERTIFICATES"
+.ci/services/certificates.sh servers "$CERTIFICATES"
 .ci/services/kafka.sh start
 
 run() {

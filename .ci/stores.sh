@@ -20,7 +20,7 @@ cargo() {
 }
 
 command -v openssl >/dev/null || apt-get -qq install -y --no-install-recommends openssl >/dev/null
-.ci/services/certificates.sh "$work/certificates"
+.ci/services/certificates.sh servers "$work/certificates"
 cargo test --locked --features mysql,tls --test shop --no-run
 for name in ${STORES:-mysql8 mariadb}; do
   service=.ci/services/$name.sh

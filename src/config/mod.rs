@@ -77,10 +77,17 @@ pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, String> {
     load_with(file, flags, None)
 }
 
+/// What file and environment set, for who asks a shop instead of being one: no config server is asked.
+pub fn local(file: Option<&Path>) -> Result<Settings, String> {
+    let (below, above) = layers(file, &Vec::new(), None)?;
+    Ok(merge(&[&below, &above])?.settings)
+}
+
 /// Settings that a comma makes a list of, where they come as one text.
 const LISTS: [&str; 4] = ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies"];
 
-fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<Loaded, String> {
+/// What lies below a config server's settings, and what above.
+fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<(Config, Config), String> {
     let source = match file {
         Some(path) => File::from(path).format(FileFormat::Toml).required(true),
         None => File::new("tradepost.toml", FileFormat::Toml).required(false),
@@ -90,7 +97,11 @@ fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map
         variables = variables.list_separator(",").with_list_parse_key(list);
     }
     let below = Config::builder().add_source(source).build().map_err(explain)?;
-    let above = flagged(Config::builder().add_source(variables).build().map_err(explain)?, flags)?;
+    Ok((below, flagged(Config::builder().add_source(variables).build().map_err(explain)?, flags)?))
+}
+
+fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<Loaded, String> {
+    let (below, above) = layers(file, flags, environment)?;
     let mut loaded = merge(&[&below, &above])?;
     if let Some(remote) = remote::layer(&loaded.settings)? {
         loaded = merge(&[&below, &remote, &above])?;

@@ -64,6 +64,19 @@ pub enum PeerMode {
     Http,
 }
 
+/// Whether clients must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// None is asked for.
+    #[default]
+    None,
+    /// One that is shown must be good.
+    Optional,
+    /// Nobody connects without.
+    Required,
+}
+
 /// `server.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -73,8 +86,16 @@ pub struct Server {
     /// Port to listen on; 0 takes any free one and prints it. A registry with a process to itself listens
     /// on 8761 where nothing is set.
     pub port: u16,
-    /// How clients reach us, where that differs from `http://host:port`.
+    /// How clients reach us, where that differs from `http://host:port`, or `https://host:port` with a certificate.
     pub public_url: Option<String>,
+    /// Certificate chain (PEM) of this process; with it, the port speaks TLS and nothing else.
+    pub tls_cert: Option<PathBuf>,
+    /// The private key (PEM) to it.
+    pub tls_key: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that vouch for clients.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether clients must show a certificate.
+    pub tls_client: ClientCertificates,
     /// HTTP worker threads; 0 means one a core.
     pub workers: usize,
     /// Largest request body, in bytes.
@@ -103,6 +124,10 @@ impl Default for Server {
             host: "127.0.0.1".into(),
             port: 5294,
             public_url: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
+            tls_client: ClientCertificates::None,
             workers: 0,
             body_limit: 1 << 20,
             request_seconds: 10,
@@ -114,6 +139,13 @@ impl Default for Server {
             until_input_closes: false,
             send_twice: false,
         }
+    }
+}
+
+impl Server {
+    /// `https` where the process has a certificate, else `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_cert.is_some() { "https" } else { "http" }
     }
 }
 

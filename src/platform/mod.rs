@@ -23,7 +23,6 @@ pub mod resilience;
 pub mod sku;
 pub mod store;
 pub mod telemetry;
-#[cfg(feature = "tls")]
 pub mod tls;
 pub mod web;
 
