@@ -6,7 +6,7 @@ use crate::config::{ClientCertificates, Server};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
 use std::sync::Arc;
@@ -24,7 +24,13 @@ pub(super) fn own(server: &Server) -> Result<Option<Arc<Kept<CertifiedKey>>>, St
 pub(super) fn config(server: &Server, own: Arc<Kept<CertifiedKey>>, renewals: &mut Renewals) -> Result<Inbound, String> {
     let clients = clients(server, renewals)?;
     renewals.0.push(own.clone());
-    Ok(Box::new(ServerConfig::builder().with_client_cert_verifier(clients).with_cert_resolver(Arc::new(Own(own)))))
+    let mut config = ServerConfig::builder().with_client_cert_verifier(clients).with_cert_resolver(Arc::new(Own(own)));
+    if server.tls_client != ClientCertificates::None {
+        // in a session that is resumed nobody asks whether the client is still vouched for
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    Ok(Box::new(config))
 }
 
 fn clients(server: &Server, renewals: &mut Renewals) -> Result<Arc<dyn ClientCertVerifier>, String> {

@@ -4,7 +4,7 @@ use super::Renewals;
 use super::files::{Kept, add_roots, identity, pair};
 use crate::config::Tls;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, StreamOwned};
@@ -58,6 +58,8 @@ fn make(tls: &Tls, own: Option<Arc<Kept<CertifiedKey>>>, renewals: &mut Renewals
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // whom we no longer trust must not be reached in an old session; connections are kept, so new ones are few
+    config.resumption = Resumption::disabled();
     if tls.ca.is_some() {
         renewals.0.push(roots);
     }

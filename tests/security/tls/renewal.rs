@@ -1,9 +1,9 @@
 //! Certificates that are renewed while a process runs.
 
-use super::{HERE, shown};
+use super::{HERE, registry, shown};
 use crate::support::certs::{Authority, client, http};
 use crate::support::process::tradepost;
-use crate::support::{on_system, wait_until};
+use crate::support::{on_system, wait_for, wait_until};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -100,5 +100,24 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
         futures_util::future::join_all(load).await;
         assert!(done.get() > 0);
         assert_eq!(failed.get(), 0, "of {} requests", done.get());
+    });
+}
+
+/// An authority that is taken off the list: a client of its own could resume its session.
+#[test]
+fn who_is_no_longer_vouched_for_stays_out() {
+    on_system(async {
+        let (authority, next) = (Authority::new(), Authority::new());
+        let (pair, me) = (authority.issue("server", HERE), authority.issue("client", "DNS:client"));
+        let listed = authority.ca().with_file_name("listed.pem");
+        std::fs::copy(authority.ca(), &listed).unwrap();
+        let clients = [("TRADEPOST__SERVER__TLS_CLIENT", "required"), ("TRADEPOST__SERVER__TLS_CLIENT_CA", listed.to_str().unwrap())];
+        let process = registry(&pair, &clients);
+        // it keeps its sessions, whichever connection they are on
+        let config = client(&authority.ca(), Some(&me));
+        let ask = async || http(config.clone()).get(format!("{}/actuator/health/liveness", process.url)).send().await.is_ok();
+        assert!(ask().await && ask().await);
+        std::fs::copy(next.ca(), &listed).unwrap();
+        wait_for("it is refused", || async { if ask().await { Err("it is let in".into()) } else { Ok(()) } }).await;
     });
 }
