@@ -23,6 +23,8 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "vault")]
+pub mod vault;
 pub mod web;
 
 // of the embedded store; that of MySQL has its own
