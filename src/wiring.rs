@@ -136,6 +136,7 @@ fn join(all: &mut Parts, parts: Parts) {
     all.consumers.extend(parts.consumers);
     all.checks.extend(parts.checks);
     all.changeable.extend(parts.changeable);
+    all.refused.extend(parts.refused);
 }
 
 /// Builds the chosen modules, dependencies first. `here` is this process's own address.

@@ -65,11 +65,6 @@ impl Loaded {
         layers.merge(secrets)
     }
 
-    /// From here on the layers are those of the other one.
-    pub fn stand_on(&mut self, other: &Self) {
-        self.layers.clone_from(&other.layers);
-    }
-
     /// Keys whose value is another one there.
     pub fn changed(&self, other: &Self) -> Vec<String> {
         let keys: BTreeSet<&String> = self.marks.keys().chain(other.marks.keys()).collect();

@@ -8,8 +8,11 @@ use diesel::result::{ConnectionError, ConnectionResult, Error as DieselError};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 const _: fn() = || {
@@ -49,26 +52,99 @@ async fn connect(url: &str, session: &str, patience: Duration) -> ConnectionResu
     timeout(patience, made).await.unwrap_or_else(|_| Err(ConnectionError::BadConnection("no connection in time".into())))
 }
 
+/// The address with the credentials in force, which may change while there are connections.
+pub(super) struct Access {
+    current: Mutex<(Secret, Instant)>,
+    changed: Notify,
+    refused: Arc<Notify>,
+    /// Whether somebody gives new credentials when these are refused.
+    renewed: AtomicBool,
+}
+
+impl Access {
+    pub(super) fn new(url: &Secret) -> Self {
+        let current = Mutex::new((url.clone(), Instant::now()));
+        Self { current, changed: Notify::new(), refused: Arc::default(), renewed: AtomicBool::new(false) }
+    }
+
+    /// Who hears that the server refuses the credentials, and gives new ones by [`Access::change`].
+    pub(super) fn renewed_by(&self) -> Arc<Notify> {
+        self.renewed.store(true, Ordering::Relaxed);
+        self.refused.clone()
+    }
+
+    fn url(&self) -> Secret {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Connections made before are those of former credentials.
+    fn since(&self) -> Instant {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// Other credentials for the same database.
+    pub(super) fn change(&self, url: &Secret) -> Result<(), String> {
+        fn place(url: &str) -> &str {
+            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            rest.rsplit_once('@').map_or(rest, |(_, place)| place)
+        }
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if place(current.0.expose()) != place(url.expose()) {
+            return Err("names another database, which needs a restart; credentials alone are taken up at once".into());
+        }
+        *current = (url.clone(), Instant::now());
+        drop(current);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+}
+
 /// As many as settings allow, made when they are needed.
-pub(super) fn pool(url: &Secret, settings: &MySql) -> Result<Pool<Conn>, StoreError> {
+pub(super) fn pool(access: &Arc<Access>, settings: &MySql) -> Result<Pool<Conn>, StoreError> {
     let (session, patience) = (limits(settings), Duration::from_millis(settings.connect_ms));
     let mut config = ManagerConfig::<Conn>::default();
     // every transaction begins with a statement: one more to see whether the connection is alive is one too many
     config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(move |url| {
-        let (url, session) = (url.to_string(), session.clone());
-        Box::pin(async move { connect(&url, &session, patience).await })
+    let access = access.clone();
+    config.custom_setup = Box::new(move |_| {
+        let (url, session) = (access.url(), session.clone());
+        Box::pin(async move { connect(url.expose(), &session, patience).await })
     });
-    let manager = AsyncDieselConnectionManager::new_with_config(url.expose(), config);
+    let manager = AsyncDieselConnectionManager::new_with_config("", config);
     Pool::builder(manager).max_size(settings.connections.max(1)).build().map_err(|e| StoreError::Broken(e.to_string()))
 }
 
-/// A connection, within this time; otherwise why there is none.
-pub(super) async fn acquire(pool: &Pool<Conn>, patience: Duration) -> Result<Object<Conn>, String> {
-    match timeout(patience, pool.get()).await {
-        Ok(got) => got.map_err(|cause| cause.to_string()),
-        Err(_) => Err(format!("none of {} connections was free in time", pool.status().max_size)),
+/// How long those are waited for who look for new credentials.
+const RENEWAL: Duration = Duration::from_secs(3);
+
+/// A connection, within this time; otherwise why there is none. Where the server refuses our credentials,
+/// newer ones are asked for and waited for, once.
+pub(super) async fn acquire(pool: &Pool<Conn>, access: &Access, patience: Duration) -> Result<Object<Conn>, String> {
+    let mut changed = pin!(access.changed.notified());
+    changed.as_mut().enable();
+    match current(pool, access, patience).await {
+        Err(cause) if cause.contains("Access denied for user") && access.renewed.load(Ordering::Relaxed) => {
+            access.refused.notify_one();
+            match timeout(RENEWAL.min(patience), changed).await {
+                Ok(()) => current(pool, access, patience).await,
+                Err(_) => Err(cause),
+            }
+        }
+        got => got,
     }
+}
+
+async fn current(pool: &Pool<Conn>, access: &Access, patience: Duration) -> Result<Object<Conn>, String> {
+    let got = timeout(patience, async {
+        loop {
+            let conn = pool.get().await.map_err(|cause| cause.to_string())?;
+            if Object::metrics(&conn).created >= access.since() {
+                return Ok(conn);
+            }
+            drop(Object::take(conn));
+        }
+    });
+    got.await.unwrap_or_else(|_| Err(format!("none of {} connections was free in time", pool.status().max_size)))
 }
 
 /// What a failed statement means for its transaction.

@@ -29,8 +29,9 @@ pub use schema::revert;
 pub use snapshot::Snapshot;
 
 use super::StoreError;
-use crate::config::{MySql, Secret};
-use connections::{Failure, Trouble, Watch};
+use crate::config::{MySql, Secret, Settings, StoreUrl};
+use crate::platform::host::Parts;
+use connections::{Access, Failure, Trouble, Watch};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use diesel_migrations::EmbeddedMigrations;
@@ -110,6 +111,7 @@ pub struct Db(Arc<Inner>);
 
 struct Inner {
     name: String,
+    access: Arc<Access>,
     jobs: mpsc::Sender<Job>,
     committed: Notify,
 }
@@ -120,12 +122,38 @@ impl Db {
     pub fn open(url: &Secret, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
         schema::prepare(url, name, settings, migrations)?;
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
-        let (url, limits, owner) = (url.clone(), settings.clone(), name.to_string());
+        let access = Arc::new(Access::new(url));
+        let (shared, limits, owner) = (access.clone(), settings.clone(), name.to_string());
         std::thread::Builder::new()
             .name(format!("{name}-mysql"))
-            .spawn(move || drive(&url, &limits, owner, queue))
+            .spawn(move || drive(shared, &limits, owner, queue))
             .map_err(|e| StoreError::Broken(format!("no thread for the connections of {name}: {e}")))?;
-        Ok(Db(Arc::new(Inner { name: name.to_string(), jobs, committed: Notify::new() })))
+        Ok(Db(Arc::new(Inner { name: name.to_string(), access, jobs, committed: Notify::new() })))
+    }
+
+    /// Takes up new credentials in `<module>.store` while it runs, and asks for them when the server refuses
+    /// the old ones and a Vault may have newer.
+    pub fn renewable(&self, keys: &'static [&'static str], settings: &Settings, parts: &mut Parts) {
+        if settings.vault.url.is_some() {
+            parts.refused.push(self.0.access.renewed_by());
+        }
+        let db = self.clone();
+        parts.changeable(keys, move |settings| match settings.store(db.name())? {
+            StoreUrl::MySql(url) => db.change(&url).map_err(|cause| format!("{}.store {cause}", db.name())),
+            #[cfg(feature = "sqlite")]
+            StoreUrl::Sqlite(_) => Err(format!("{}.store names another kind of store, which needs a restart", db.name())),
+        });
+    }
+
+    /// New connections have the new credentials at once. Transactions under way end on their connections,
+    /// which then close: within the longest time that a transaction has.
+    fn change(&self, url: &Secret) -> Result<(), String> {
+        self.0.access.change(url)?;
+        tracing::info!(store = self.name(), "new credentials; connections that were made with others close");
+        let job: Job = Box::new(move |lane| Box::pin(async move { lane.retire().await }));
+        // a full queue: whoever is in it drops the old ones as it meets them
+        let _ = self.0.jobs.try_send(job);
+        Ok(())
     }
 
     /// Whose it is.
@@ -182,12 +210,12 @@ impl Db {
 }
 
 /// The thread: every job becomes a task, until nobody can send one any more.
-fn drive(url: &Secret, settings: &MySql, name: String, mut queue: mpsc::Receiver<Job>) {
+fn drive(access: Arc<Access>, settings: &MySql, name: String, mut queue: mpsc::Receiver<Job>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(cause) => return tracing::error!(%cause, store = name, "no runtime for the connections"),
     };
-    let lane = match Lane::new(url, settings, name) {
+    let lane = match Lane::new(access, settings, name) {
         Ok(lane) => Rc::new(lane),
         Err(cause) => return tracing::error!(%cause, "no connection pool"),
     };
@@ -202,16 +230,18 @@ fn drive(url: &Secret, settings: &MySql, name: String, mut queue: mpsc::Receiver
 /// What the tasks of a database share.
 struct Lane {
     name: String,
+    access: Arc<Access>,
     pool: Pool<Conn>,
     acquire: Duration,
     transaction: Duration,
 }
 
 impl Lane {
-    fn new(url: &Secret, settings: &MySql, name: String) -> Result<Self, StoreError> {
+    fn new(access: Arc<Access>, settings: &MySql, name: String) -> Result<Self, StoreError> {
         Ok(Self {
             name,
-            pool: connections::pool(url, settings)?,
+            pool: connections::pool(&access, settings)?,
+            access,
             acquire: Duration::from_millis(settings.acquire_ms),
             transaction: Duration::from_millis(settings.transaction_ms),
         })
@@ -221,11 +251,19 @@ impl Lane {
         StoreError::Unavailable { store: self.name.clone(), cause: cause.to_string() }
     }
 
+    /// Closes what was connected before now: what lies idle at once, the rest when it is given back.
+    async fn retire(&self) {
+        let now = std::time::Instant::now();
+        self.pool.retain(|_, of| of.created >= now);
+        tokio::time::sleep(self.transaction).await;
+        self.pool.retain(|_, of| of.created >= now);
+    }
+
     /// One transaction, again while others are in its way, within its time.
     async fn transact<T, E: From<StoreError>>(&self, begin: &str, work: &impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
         let deadline = Instant::now() + self.transaction;
         for attempt in 0..ATTEMPTS {
-            let mut conn = connections::acquire(&self.pool, self.acquire).await.map_err(|cause| self.unavailable(cause))?;
+            let mut conn = connections::acquire(&self.pool, &self.access, self.acquire).await.map_err(|cause| self.unavailable(cause))?;
             let watch = Watch::over(&mut conn);
             let ended = timeout_at(deadline, attempt_at(&mut conn, &watch, begin, work)).await;
             if ended.is_err() || watch.seen() == Some(Trouble::Lost) {
