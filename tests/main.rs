@@ -15,3 +15,5 @@ mod contract;
 mod mysql;
 mod scenarios;
 mod security;
+#[cfg(feature = "vault")]
+mod vault;

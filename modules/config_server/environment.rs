@@ -6,7 +6,7 @@
 use super::backend::{Backend, State};
 use super::cipher::Cipher;
 use super::document::{self, Flat, plain};
-use crate::config::placeholders;
+use crate::config::{Secret, placeholders};
 use crate::platform::problem::Problem;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
@@ -22,6 +22,8 @@ pub(super) struct Wanted {
     pub(super) name: String,
     pub(super) profiles: Vec<String>,
     pub(super) label: Option<String>,
+    /// Of a back end that asks for one: the client's own token there.
+    pub(super) token: Option<Secret>,
 }
 
 impl Wanted {
@@ -32,6 +34,7 @@ impl Wanted {
             name: slashed(name),
             profiles: listed(profiles).map(str::to_string).collect(),
             label: label.map(slashed).filter(|label| !label.is_empty()),
+            token: None,
         };
         fits("name", &wanted.name)?;
         fits("profiles", profiles)?;
@@ -45,6 +48,12 @@ impl Wanted {
             }
         }
         Ok(wanted)
+    }
+
+    /// The applications, where there are several by comma.
+    #[cfg(feature = "vault")]
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        listed(&self.name)
     }
 
     /// Every file that may count, the weakest first: what is for a profile wins over what is not, a later
@@ -114,8 +123,20 @@ pub(super) struct Environment {
 impl Environment {
     /// Reads it. A file that cannot be understood is a fault of the repository, not of who asks: 503.
     pub(super) async fn find(backend: &Backend, cipher: Option<&Cipher>, wanted: &Wanted) -> Result<Self, Problem> {
+        #[cfg(feature = "vault")]
+        if let Backend::Vault(keys) = backend {
+            let found = keys.find(wanted).await?.into_iter();
+            let sources = found.map(|(name, source)| Source { name, source: opened(source, cipher) }).collect();
+            return Ok(Self::of(wanted, None, sources));
+        }
         let state = backend.at(wanted).await?;
         Self::at(backend, cipher, wanted, &state).await
+    }
+
+    fn of(wanted: &Wanted, commit: Option<&String>, property_sources: Vec<Source>) -> Self {
+        // as the real server answers: all profiles in one text, and a state of git's only
+        let (profiles, label) = (vec![wanted.profiles.join(",")], wanted.label.clone());
+        Self { name: wanted.name.clone(), profiles, label, version: commit.cloned(), state: commit.map(|_| ""), property_sources }
     }
 
     pub(super) async fn at(backend: &Backend, cipher: Option<&Cipher>, wanted: &Wanted, state: &State) -> Result<Self, Problem> {
@@ -138,10 +159,7 @@ impl Environment {
             }
         }
         sources.reverse();
-        // as the real server answers: all profiles in one text, and a state of git's only
-        let (profiles, label) = (vec![wanted.profiles.join(",")], wanted.label.clone());
-        let shown = state.commit.is_some().then_some("");
-        Ok(Self { name: wanted.name.clone(), profiles, label, version: state.commit.clone(), state: shown, property_sources: sources })
+        Ok(Self::of(wanted, state.commit.as_ref(), sources))
     }
 
     /// The strongest value of a key.

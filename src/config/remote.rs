@@ -164,7 +164,8 @@ impl Sources {
         };
         let place = format!("{setting}{rest}");
         let builder = std::mem::take(&mut self.builder);
-        self.builder = builder.set_override(&place, Setting::new(Some(&origin), kind)).map_err(|_| unknown(&place, &origin, &names.keys))?;
+        self.builder =
+            builder.set_override(&place, Setting::new(Some(&origin), kind)).map_err(|_| unknown(&place, &origin, &names.keys))?;
         Ok(())
     }
 

@@ -112,7 +112,7 @@ mod with_vault {
             self.paths.iter().map(|path| format!("{}/{path}", self.mount)).collect()
         }
 
-        fn build(&self, secrets: &[Option<Secrets>]) -> Result<Config, String> {
+        pub(super) fn build(&self, secrets: &[Option<Secrets>]) -> Result<Config, String> {
             let mut sources = Sources::new()?;
             for (index, (name, found)) in self.names().iter().zip(secrets).enumerate().rev() {
                 let origin = format!("vault {name}");
@@ -136,6 +136,68 @@ mod with_vault {
                 items.try_for_each(|(place, inner)| put(sources, index, origin, &format!("{key}[{place}]"), inner))
             }
             plain => sources.put(index, origin, key, || Ok(plain.clone())),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "vault"))]
+mod tests {
+    use super::{Settings, Source, with_vault::contexts};
+    use crate::config::{Secret, Tls, Vault, merge};
+    use crate::platform::vault;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_application_is_stronger_than_what_all_share_and_a_profile_than_none() {
+        let mut settings = Settings::default();
+        settings.server.modules = vec!["order".into()];
+        assert_eq!(contexts(&settings), ["tradepost", "order-service"]);
+        settings.config.profile = "default, prod,eu".into();
+        assert_eq!(
+            contexts(&settings),
+            ["tradepost", "tradepost/prod", "tradepost/eu", "order-service", "order-service/prod", "order-service/eu"]
+        );
+        settings.server.modules = vec!["order".into(), "product".into()];
+        assert_eq!(contexts(&settings), ["tradepost", "tradepost/prod", "tradepost/eu"]);
+    }
+
+    fn settings(secrets: &[Value]) -> Result<crate::config::Loaded, String> {
+        let token = Vault { token: Some(Secret::new("t")), ..Vault::default() };
+        let vault = vault::Vault::open("http://127.0.0.1:9", &token, &Tls::default())?;
+        let paths = (0..secrets.len()).map(|n| format!("s{n}")).collect();
+        let found: Vec<_> = secrets.iter().map(|secret| secret.as_object().cloned()).collect();
+        Source { vault, mount: "secret".into(), paths }.build(&found).and_then(|layer| merge([], &layer))
+    }
+
+    #[test]
+    fn keys_are_flat_or_nested_with_our_name_before_them_or_without() {
+        let loaded = settings(&[
+            json!({ "order.max_lines": "7", "order.peers_ms": 5, "notification": { "from": "weak", "attempts": 3 } }),
+            json!(null),
+            json!({
+                "tradepost.order.lease-seconds": 33, "tradepost": { "gateway": { "rate": "900" } }, "order.maxLines": 8,
+                "server.modules": "order, product", "gateway.public": ["/a", "/b"],
+                "notification": { "from": "${not} a ${place:holder}", "webhooks": [{ "url": "http://r", "secret": "whsec_x" }] } }),
+        ])
+        .unwrap();
+        let s = &loaded.settings;
+        assert_eq!((s.order.max_lines, s.order.peers_ms, s.order.lease_seconds, s.gateway.rate), (8, 5, 33, 900));
+        assert_eq!((s.notification.from.as_str(), s.notification.attempts), ("${not} a ${place:holder}", 3));
+        assert_eq!(s.notification.webhooks[0].secret.expose(), "whsec_x");
+        assert_eq!((s.server.modules.join(","), s.gateway.public.join(",")), ("order,product".into(), "/a,/b".into()));
+        assert_eq!(loaded.origins["order.max_lines"], "vault secret/s2");
+        assert_eq!(loaded.origins["notification.attempts"], "vault secret/s0");
+    }
+
+    #[test]
+    fn a_key_that_does_not_exist_is_named_with_its_secret_and_without_its_value() {
+        for (secret, expected) in [
+            (json!({ "order.stoer": "topsecret" }), "unknown setting `order.stoer` in vault secret/s0; did you mean `order.store`?"),
+            (json!({ "password": "topsecret" }), "unknown setting `password` in vault secret/s0"),
+            (json!({ "order.lease_seconds": "soon" }), "lease_seconds"),
+        ] {
+            let said = settings(&[secret]).unwrap_err();
+            assert!(said.contains(expected) && said.contains("vault secret/s0") && !said.contains("topsecret"), "{said}");
         }
     }
 }

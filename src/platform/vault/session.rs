@@ -91,10 +91,14 @@ impl Session {
             Err(Answer::Status(403, said)) => said,
             other => return self.explained(other, mount, path).await,
         };
-        let known = token::lookup_self(&self.with(&token)).await.is_ok();
-        if known || !self.method.repeatable() {
-            let cause = if known { String::new() } else { format!(", or has ended: see {}", self.method.keys()) };
-            return Err(self.forbidden(mount, path, &refused, &cause));
+        if token::lookup_self(&self.with(&token)).await.is_ok() {
+            return Err(self.forbidden(mount, path, &refused));
+        }
+        if !self.method.repeatable() {
+            let key = self.method.keys();
+            return Err(Trouble::refused(format!(
+                "{key}: Vault refuses {mount}/{path} ({refused}): the token has ended, or is none of this Vault's; set another one"
+            )));
         }
         tracing::info!("Vault does not know our token any more; logging in anew");
         self.forget(&token).await;
@@ -125,7 +129,7 @@ impl Session {
     async fn explained(&self, found: Result<Option<Secrets>, Answer>, mount: &str, path: &str) -> Result<Option<Secrets>, Trouble> {
         match found {
             Ok(found) => Ok(found),
-            Err(Answer::Status(403, said)) => Err(self.forbidden(mount, path, &said, "")),
+            Err(Answer::Status(403, said)) => Err(self.forbidden(mount, path, &said)),
             Err(Answer::Status(404, said)) => {
                 Err(Trouble::refused(format!("vault.mount: there is no KV engine of version 2 at `{mount}` ({said})")))
             }
@@ -133,10 +137,10 @@ impl Session {
         }
     }
 
-    fn forbidden(&self, mount: &str, path: &str, said: &str, further: &str) -> Trouble {
+    fn forbidden(&self, mount: &str, path: &str, said: &str) -> Trouble {
+        let auth = self.method.name();
         Trouble::refused(format!(
-            "vault {mount}/{path}: Vault refuses it ({said}): the token of the {} login has no policy with `read` on {mount}/data/{path}{further}",
-            self.method.name()
+            "vault {mount}/{path}: Vault refuses it ({said}): with vault.auth = \"{auth}\" this process has no policy with `read` on {mount}/data/{path}"
         ))
     }
 
@@ -164,7 +168,9 @@ impl Session {
             Ok(ServerStatus::SEALED) => format!("vault.url: the Vault at {url} is sealed: unseal it (`vault operator unseal`)"),
             Ok(ServerStatus::UNINITIALIZED) => format!("vault.url: the Vault at {url} is not initialized: `vault operator init` does it"),
             Ok(ServerStatus::STANDBY | ServerStatus::PERFSTANDBY) => {
-                format!("vault.url: the Vault at {url} is a standby and does not reach the active one ({said}); name that, or mend the cluster")
+                format!(
+                    "vault.url: the Vault at {url} is a standby and does not reach the active one ({said}); name that, or mend the cluster"
+                )
             }
             Ok(ServerStatus::RECOVERY) => format!("vault.url: the Vault at {url} is in recovery mode, and serves no secrets"),
             _ => format!("vault.url: the Vault at {url} answered {code} ({said})"),
@@ -208,9 +214,9 @@ impl Session {
         let (name, mount, keys) = (self.method.name(), &self.auth_mount, self.method.keys());
         match answer {
             Answer::Status(404, _) => Trouble::refused(format!("vault.auth_mount: no login method is mounted at auth/{mount}")),
-            Answer::Status(code @ 400..=403, said) => {
-                Trouble::refused(format!("vault.auth: the {name} login at auth/{mount} is refused ({code}: {said}); see {keys}"))
-            }
+            Answer::Status(code @ 400..=403, said) => Trouble::refused(format!(
+                "vault.auth: the {name} login at auth/{mount} is refused ({code}: {said}); see {keys}, and vault.auth_mount"
+            )),
             other => self.trouble(other, &format!("auth/{mount}")).await,
         }
     }

@@ -40,7 +40,7 @@ impl Answer {
     pub(super) fn of(error: &ClientError) -> Self {
         use rustify::errors::ClientError as Sent;
         match error {
-            ClientError::APIError { code, errors } => Answer::Status(*code, errors.join("; ").replace(['\n', '\t'], " ")),
+            ClientError::APIError { code, errors } => Answer::Status(*code, plain(errors)),
             ClientError::RestClientError { source: Sent::ServerResponseError { code, .. } } => Answer::Status(*code, String::new()),
             ClientError::RestClientError { source: Sent::RequestError { source, .. } | Sent::ResponseError { source } } => {
                 Answer::None(source.root_cause().to_string())
@@ -52,4 +52,14 @@ impl Answer {
     pub(super) fn status(&self) -> Option<u16> {
         if let Answer::Status(code, _) = self { Some(*code) } else { None }
     }
+}
+
+/// Vault lists several causes as text of lines and stars.
+fn plain(errors: &[String]) -> String {
+    let causes = errors.iter().flat_map(|error| match error.split_once("occurred:") {
+        Some((_, list)) => list.split('*').collect::<Vec<_>>(),
+        None => vec![error.as_str()],
+    });
+    let causes: Vec<_> = causes.map(|cause| cause.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|c| !c.is_empty()).collect();
+    causes.join("; ")
 }
