@@ -6,7 +6,7 @@
 use super::backend::{Backend, State};
 use super::cipher::Cipher;
 use super::document::{self, Flat, plain};
-use crate::config::{Secret, placeholders};
+use crate::config::placeholders;
 use crate::platform::problem::Problem;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
@@ -22,8 +22,9 @@ pub(super) struct Wanted {
     pub(super) name: String,
     pub(super) profiles: Vec<String>,
     pub(super) label: Option<String>,
-    /// Of a back end that asks for one: the client's own token there.
-    pub(super) token: Option<Secret>,
+    /// The client's own token for Vault.
+    #[cfg(feature = "vault")]
+    pub(super) token: Option<crate::config::Secret>,
 }
 
 impl Wanted {
@@ -34,6 +35,7 @@ impl Wanted {
             name: slashed(name),
             profiles: listed(profiles).map(str::to_string).collect(),
             label: label.map(slashed).filter(|label| !label.is_empty()),
+            #[cfg(feature = "vault")]
             token: None,
         };
         fits("name", &wanted.name)?;

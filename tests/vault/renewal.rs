@@ -23,7 +23,7 @@ fn a_token_is_renewed_for_as_long_as_it_may_be_and_then_replaced() {
         vault.keep("tradepost", json!({ "gateway.rate": 1000 })).await;
         let shop = shop(data.path(), &vault.by_role().await);
         let c = shop.client().await;
-        let first = wait_for_token(&vault, "its token was renewed", |token| token["last_renewal"].is_number()).await;
+        let first = wait_for_token(&vault, "its token was renewed", |token| token["last_renewal_time"].is_number()).await;
         let next = wait_for_token(&vault, "another token has taken its place", |token| token["accessor"] != first["accessor"]).await;
         sees(&vault, &c, 1001).await;
         wait_for_token(&vault, "the next one has followed", |token| {

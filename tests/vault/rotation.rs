@@ -27,7 +27,14 @@ impl Place {
         let stores = Stores::on(&server, data.path());
         let mut env = vault.by_role().await;
         env.retain(|(key, _)| !key.ends_with("REFRESH_SECONDS"));
-        for (key, value) in [("VAULT__REFRESH_SECONDS", refresh_seconds), ("MYSQL__MIGRATE", "true"), ("ORDER__PEERS_MS", "8000")] {
+        // many tests share few cores: one that is slow for it is not in trouble
+        let patient = [
+            ("ORDER__PEERS_MS", "8000"),
+            ("MYSQL__CONNECT_MS", "8000"),
+            ("MYSQL__STATEMENT_MS", "8000"),
+            ("SERVER__REQUEST_SECONDS", "60"),
+        ];
+        for (key, value) in [("VAULT__REFRESH_SECONDS", refresh_seconds), ("MYSQL__MIGRATE", "true")].into_iter().chain(patient) {
             env.push((format!("TRADEPOST__{key}"), value.to_string()));
         }
         Self { server, stores, vault, data, env }

@@ -4,7 +4,6 @@ use super::Secrets;
 use super::login::{Login, Method};
 use super::trouble::{Answer, Trouble};
 use crate::config::{Tls, Vault as Settings};
-use crate::platform::contract::client::escape;
 use serde_json::Value;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -115,8 +114,7 @@ impl Session {
 
     /// None where there is no such secret, or its last version was deleted.
     async fn fetch(&self, token: &str, mount: &str, path: &str) -> Result<Option<Secrets>, Answer> {
-        let segments = |text: &str| text.trim_matches('/').split('/').map(escape).collect::<Vec<_>>().join("/");
-        match kv2::read::<Value>(&self.with(token), &segments(mount), &segments(path)).await {
+        match kv2::read::<Value>(&self.with(token), mount.trim_matches('/'), path.trim_matches('/')).await {
             Ok(Value::Object(secrets)) => Ok(Some(secrets)),
             Ok(_) => Err(Answer::Strange),
             Err(error) => match Answer::of(&error) {
@@ -268,7 +266,8 @@ impl Session {
             match token::renew_self(&self.with(&login.token), None).await {
                 Ok(auth) => next = login.renewed(&auth),
                 Err(error) => match Answer::of(&error) {
-                    answer if matches!(answer.status(), Some(400..=499)) => {}
+                    // "past the max TTL" is a 500 to Vault: what it says is not worth more than another login
+                    Answer::Status(code, _) if !matches!(code, 429 | 503) => {}
                     other => return Err(self.trouble(other, "auth/token/renew-self").await),
                 },
             }

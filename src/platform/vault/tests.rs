@@ -47,17 +47,22 @@ async fn trouble(url: &str, settings: &Settings) -> (bool, String) {
     (cause.away, cause.to_string())
 }
 
+/// What `sys/health` says, and any other path.
+fn state_or(path: &str, state: u16, (other, said): (u16, &str)) -> (u16, Value) {
+    match path {
+        "/v1/sys/health" => (state, json!({ "initialized": true, "version": "1.21.4" })),
+        _ => (other, json!({ "errors": [said] })),
+    }
+}
+
 /// The code of `sys/health` is the state, as Vault's documentation of it has them; all else answers 500 or 503.
 #[actix_web::test]
 async fn a_vault_that_cannot_serve_says_why_and_is_worth_waiting_for() {
     for (server, expected) in [
-        (StandIn::start(|path| (if path.ends_with("health") { 429 } else { 500 }, json!({ "errors": ["no active node"] }))), "standby"),
-        (StandIn::start(|path| (if path.ends_with("health") { 501 } else { 503 }, json!({ "errors": [] }))), "vault operator init"),
-        (StandIn::start(|_| (503, json!({ "errors": ["Vault is sealed"] }))), "vault operator unseal"),
-        (
-            StandIn::start(|path| (if path.ends_with("health") { 200 } else { 500 }, json!({ "errors": ["a broken disk"] }))),
-            "a broken disk",
-        ),
+        (StandIn::start(|path| state_or(path, 429, (500, "no active node"))), "standby"),
+        (StandIn::start(|path| state_or(path, 501, (503, "not now"))), "vault operator init"),
+        (StandIn::start(|path| state_or(path, 503, (503, "Vault is sealed"))), "vault operator unseal"),
+        (StandIn::start(|path| state_or(path, 200, (500, "a broken disk"))), "a broken disk"),
     ] {
         let (away, said) = trouble(&server.url, &by_token()).await;
         assert!(away && said.contains(expected) && said.contains("vault.url") && said.contains(&server.url), "{said}");
@@ -76,6 +81,21 @@ async fn what_is_no_vault_is_told_without_what_it_said() {
         let (away, said) = trouble(&server.url, &by_token()).await;
         assert!(!away && said.contains("vault.url"), "{said}");
     }
+}
+
+/// A name is one name, whatever is in it.
+#[actix_web::test]
+async fn a_path_is_asked_for_as_it_is_written() {
+    let server = StandIn::start(|path| match path {
+        "/v1/auth/token/lookup-self" => (403, json!({ "errors": ["permission denied"] })),
+        _ => (404, json!({ "errors": [] })),
+    });
+    let vault = Vault::open(&server.url, &by_token(), &Tls::default()).unwrap();
+    for path in ["basket,prod", "team/basket", "a b%2f?x=#ü"] {
+        assert!(vault.read("kv/shop", path, None).await.unwrap().is_none());
+    }
+    let asked: Vec<_> = server.asked.lock().unwrap().iter().map(|(path, _)| path.clone()).filter(|path| path.contains("/kv/")).collect();
+    assert_eq!(asked, ["/v1/kv/shop/data/basket,prod", "/v1/kv/shop/data/team/basket", "/v1/kv/shop/data/a%20b%252f%3Fx=%23%C3%BC"]);
 }
 
 /// A deleted version has a body of data, and status 404.

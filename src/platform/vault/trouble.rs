@@ -48,10 +48,6 @@ impl Answer {
             _ => Answer::Strange,
         }
     }
-
-    pub(super) fn status(&self) -> Option<u16> {
-        if let Answer::Status(code, _) = self { Some(*code) } else { None }
-    }
 }
 
 /// Vault lists several causes as text of lines and stars.

@@ -54,7 +54,9 @@ async fn connect(url: &str, session: &str, patience: Duration) -> ConnectionResu
 
 /// The address with the credentials in force, which may change while there are connections.
 pub(super) struct Access {
-    current: Mutex<(Secret, Instant)>,
+    url: Mutex<Secret>,
+    /// What was connected before is of no more use.
+    since: Mutex<Instant>,
     changed: Notify,
     refused: Arc<Notify>,
     /// Whether somebody gives new credentials when these are refused.
@@ -63,8 +65,8 @@ pub(super) struct Access {
 
 impl Access {
     pub(super) fn new(url: &Secret) -> Self {
-        let current = Mutex::new((url.clone(), Instant::now()));
-        Self { current, changed: Notify::new(), refused: Arc::default(), renewed: AtomicBool::new(false) }
+        let (url, since) = (Mutex::new(url.clone()), Mutex::new(Instant::now()));
+        Self { url, since, changed: Notify::new(), refused: Arc::default(), renewed: AtomicBool::new(false) }
     }
 
     /// Who hears that the server refuses the credentials, and gives new ones by [`Access::change`].
@@ -74,12 +76,16 @@ impl Access {
     }
 
     fn url(&self) -> Secret {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+        self.url.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Connections made before are those of former credentials.
     fn since(&self) -> Instant {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).1
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on nobody is lent what was connected before.
+    pub(super) fn cut(&self, now: Instant) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Other credentials for the same database.
@@ -88,11 +94,11 @@ impl Access {
             let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
             rest.rsplit_once('@').map_or(rest, |(_, place)| place)
         }
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if place(current.0.expose()) != place(url.expose()) {
+        let mut current = self.url.lock().unwrap_or_else(PoisonError::into_inner);
+        if place(current.expose()) != place(url.expose()) {
             return Err("names another database, which needs a restart; credentials alone are taken up at once".into());
         }
-        *current = (url.clone(), Instant::now());
+        *current = url.clone();
         drop(current);
         self.changed.notify_waiters();
         Ok(())

@@ -98,6 +98,8 @@ const MAX_QUEUE: usize = 4096;
 const ATTEMPTS: u32 = 12;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// Between two connections that are closed because their credentials are no longer those in force.
+const RETIRE: Duration = Duration::from_millis(50);
 
 const WRITE: &str = "START TRANSACTION";
 /// Several statements of one read see one moment.
@@ -151,8 +153,10 @@ impl Db {
         self.0.access.change(url)?;
         tracing::info!(store = self.name(), "new credentials; connections that were made with others close");
         let job: Job = Box::new(move |lane| Box::pin(async move { lane.retire().await }));
-        // a full queue: whoever is in it drops the old ones as it meets them
-        let _ = self.0.jobs.try_send(job);
+        if self.0.jobs.try_send(job).is_err() {
+            // its queue is full: whoever is in it drops the old ones as they are met
+            self.0.access.cut(std::time::Instant::now());
+        }
         Ok(())
     }
 
@@ -251,10 +255,16 @@ impl Lane {
         StoreError::Unavailable { store: self.name.clone(), cause: cause.to_string() }
     }
 
-    /// Closes what was connected before now: what lies idle at once, the rest when it is given back.
+    /// Closes what was connected with other credentials: what lies idle one after the other, so that not all
+    /// who want one wait for a new one at once; the rest as it is given back.
     async fn retire(&self) {
         let now = std::time::Instant::now();
-        self.pool.retain(|_, of| of.created >= now);
+        for _ in 0..self.pool.status().max_size {
+            let mut one = true;
+            self.pool.retain(|_, of| of.created >= now || !std::mem::take(&mut one));
+            tokio::time::sleep(RETIRE).await;
+        }
+        self.access.cut(now);
         tokio::time::sleep(self.transaction).await;
         self.pool.retain(|_, of| of.created >= now);
     }
