@@ -7,6 +7,9 @@ use crate::support::client::Client;
 use crate::support::process::{Process, tradepost};
 use crate::support::stores::{MODULES, Stores, column, run};
 use crate::support::{on_system, wait_for};
+use diesel::{Connection, connection::SimpleConnection};
+use diesel_async::AsyncMysqlConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use serde_json::{Map, Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -60,6 +63,17 @@ impl Place {
     fn connections(&self, user: &str) -> Vec<String> {
         let sql = format!("SELECT CAST(id AS CHAR) AS value FROM information_schema.processlist WHERE user = '{user}'");
         column(&self.server, &sql)
+    }
+
+    /// One that ends by itself meanwhile need not be killed.
+    fn kill_connections(&self, user: &str) {
+        let ids = self.connections(user);
+        assert!(!ids.is_empty());
+        let kill = || {
+            let mut conn = AsyncConnectionWrapper::<AsyncMysqlConnection>::establish(&self.server).unwrap();
+            ids.iter().for_each(|id| drop(conn.batch_execute(&format!("KILL {id}"))));
+        };
+        std::thread::scope(|threads| threads.spawn(kill).join().unwrap());
     }
 
     async fn keep(&self, user: &str, password: &str) {
@@ -162,10 +176,7 @@ fn a_password_that_is_cut_before_the_secret_changes_is_looked_for_at_once() {
         let answers = under_load(&c, async |answers| {
             further(answers, 50).await;
             place.set_password(&user, "second");
-            for connection in place.connections(&user) {
-                // one that ended meanwhile need not be killed
-                std::panic::catch_unwind(|| run(&place.server, &format!("KILL {connection}"))).ok();
-            }
+            place.kill_connections(&user);
             place.keep(&user, "second").await;
             further(answers, 50).await;
         })
