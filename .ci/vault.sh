@@ -66,8 +66,8 @@ keep() { curl -fsS -o "$work/kept" -H 'X-Vault-Token: root' -d "{\"data\": $2}" 
 keep application '{"shop.currency": "EUR", "shop.motd": "for ${shop.currency}"}'
 keep application,prod '{"shop.currency": "USD"}'
 keep basket '{"limit": "5"}'
-keep basket,prod '{"limit": 7, "ratio": 1.5, "on": true, "none": null, "list": [1, "two", {"x": 3}], "deep": {"er": {"key": "v"}},
-  "dotted.key": "w", "empty": "", "nothing": [], "large": 4611686018427387904, "text": "yes", "uni": "ü€\u0007\"\\", "url": "mysql://u:p@h/d"}'
+keep basket,prod '{"limit": 7, "ratio": 1.5, "enabled": true, "none": null, "list": [1, "two", {"x": 3}], "deep": {"er": {"key": "v"}},
+  "dotted.key": "w", "empty": "", "nothing": [], "large": 4611686018427387904, "uni": "ü€\"\\", "url": "mysql://u:p@h/d"}'
 keep team/basket '{"a": "b"}'
 keep blank '{}'
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }

@@ -78,8 +78,8 @@ start() {
   echo $! >"$pid_file"
   for _ in $(seq 240); do
     kill -0 "$(<"$pid_file")" 2>/dev/null || break
-    if curl -fs -o /dev/null --max-time 2 "http://127.0.0.1:$port/v1/sys/health"; then
-      sed -n 's/^Unseal Key: //p' "$log" >"$state/unseal"
+    sed -n 's/^Unseal Key: //p' "$log" >"$state/unseal"
+    if [[ -s $state/unseal ]] && curl -fs -o /dev/null --max-time 2 "http://127.0.0.1:$port/v1/sys/health"; then
       echo "vault $version: http://127.0.0.1:$port"
       return
     fi
