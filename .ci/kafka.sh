@@ -9,24 +9,53 @@ command -v ss >/dev/null || missing+=(iproute2)
 # librdkafka is compiled from source
 command -v g++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
+# TLS to Kafka, and certificates for it
+command -v openssl >/dev/null || missing+=(openssl)
+[[ -e /usr/include/openssl/ssl.h ]] || missing+=(libssl-dev)
+command -v pkg-config >/dev/null || missing+=(pkg-config)
 if ((${#missing[@]})); then
   apt-get -qq update
   DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} KAFKA_PORT=${KAFKA_PORT:-9092}
 export TRADEPOST_TEST_KAFKA=127.0.0.1:$KAFKA_PORT
+export CERTIFICATES=$STATE_DIR/certificates KAFKA_PASSWORD=a-word-of-the-test
+export TRADEPOST_TEST_CERTIFICATES=$CERTIFICATES TRADEPOST_TEST_KAFKA_PASSWORD=$KAFKA_PASSWORD
 
 trap '.ci/services/kafka.sh stop; rm -rf "$STATE_DIR"' EXIT
+.ci/services/certificates.sh servers "$CERTIFICATES"
 .ci/services/kafka.sh start
 
 run() {
-  local test=(cargo test --locked --features kafka --test shop "$@")
+  local test=(cargo test --locked --features kafka-tls --test shop "$@")
   if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
   # grep's word for it: a filter that no test matches must not pass as green
   "${test[@]}" 2>&1 | tee "$STATE_DIR/tests"
   grep -qE '^test result: ok\. [1-9]' "$STATE_DIR/tests"
 }
 run chaos::kafka:: -- --ignored --nocapture --test-threads 2
+run chaos::kafka_tls:: -- --include-ignored --nocapture --test-threads 2
+run chaos::kafka_large:: -- --ignored --nocapture --test-threads 2
+run chaos::kafka_groups:: -- --ignored --nocapture
 # alone: it kills the broker, too
 run chaos::kafka_restarts -- --ignored --nocapture
 run scenarios -- --skip ::local --skip ::loopback
+.ci/services/kafka.sh stop
+
+echo "-- three brokers"
+node() {
+  KAFKA_NODE=$1 KAFKA_PORT=$((KAFKA_PORT + 10 * $1)) STATE_DIR=$STATE_DIR/node-$1 CERTIFICATES= .ci/services/kafka.sh "$2"
+}
+trap 'for n in 1 2 3; do node $n stop; done; rm -rf "$STATE_DIR"' EXIT
+voters=() brokers=()
+for n in 1 2 3; do
+  voters+=("$n@127.0.0.1:$((KAFKA_PORT + 10 * n + 1))") brokers+=("127.0.0.1:$((KAFKA_PORT + 10 * n))")
+done
+export KAFKA_VOTERS=$(IFS=,; echo "${voters[*]}") TRADEPOST_TEST_KAFKA=$(IFS=,; echo "${brokers[*]}")
+starting=()
+for n in 1 2 3; do
+  node $n start &
+  starting+=($!)
+done
+for one in "${starting[@]}"; do wait "$one"; done
+run chaos::kafka_cluster:: -- --ignored --nocapture

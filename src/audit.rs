@@ -37,6 +37,7 @@ fn look(settings: &Settings) -> Result<Report, String> {
     let mut report = Report::default();
     let orders = crate::shop::order::audit::facts(&settings.store("order")?).map_err(explain)?;
     let (stock, reservations) = crate::shop::inventory::audit::facts(&settings.store("inventory")?).map_err(explain)?;
+    let (products, told) = crate::shop::product::audit::facts(&settings.documents("product")?, settings).map_err(explain)?;
     let events = events(settings)?;
 
     report.violations.extend(invariants::stock(&stock, &reservations));
@@ -60,6 +61,7 @@ fn look(settings: &Settings) -> Result<Report, String> {
             count("CANCELLED"),
             count("PENDING")
         ),
+        format!("{products} products, {told} of their events wait to be published"),
         format!("{} order events applied, {} under way", events.applied.values().sum::<i64>(), events.under_way.len()),
     ];
     Ok(report)
@@ -84,7 +86,7 @@ fn events(settings: &Settings) -> Result<EventFacts, String> {
 fn on_the_bus(settings: &Settings) -> Result<Vec<(String, String)>, StoreError> {
     #[cfg(feature = "kafka")]
     if settings.bus.url.starts_with("kafka://") {
-        return crate::platform::bus::kafka::under_way(&settings.bus, "notification", "order");
+        return crate::platform::bus::kafka::under_way(&settings.bus, &settings.tls, "notification", "order");
     }
     crate::platform::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification")
 }

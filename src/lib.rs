@@ -16,11 +16,11 @@ pub mod up;
 pub mod wiring;
 
 #[cfg(all(feature = "store", not(any(feature = "sqlite", feature = "mysql"))))]
-compile_error!(
-    "modules that own data (product, inventory, order, notification, identity) need a backend beside them: add --features sqlite"
-);
-#[cfg(all(any(feature = "product", feature = "identity"), not(feature = "sqlite")))]
-compile_error!("product and identity keep their data in the embedded store: add --features sqlite");
+compile_error!("modules that own data (inventory, order, notification, identity) need a backend beside them: add --features sqlite");
+#[cfg(all(feature = "identity", not(feature = "sqlite")))]
+compile_error!("identity keeps its data in the embedded store: add --features sqlite");
+#[cfg(all(feature = "product", not(any(feature = "sqlite", feature = "mongodb"))))]
+compile_error!("product needs a backend for its documents: add --features sqlite, or mongodb");
 
 #[path = "../modules/mod.rs"]
 pub mod shop;

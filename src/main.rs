@@ -41,11 +41,21 @@ struct ServeArgs {
     config: Option<PathBuf>,
 }
 
+/// Where a shop is, and how it is reached: by `server.*` and `tls.*` of the same settings that it has.
+#[derive(clap::Args)]
+struct Address {
+    /// Address of the shop; by default that of this machine, by its settings (http://127.0.0.1:5294)
+    #[arg(long)]
+    url: Option<String>,
+    /// Settings file, instead of ./tradepost.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
 #[derive(clap::Args)]
 struct Target {
-    /// Address of the shop
-    #[arg(long, default_value = "http://127.0.0.1:5294")]
-    url: String,
+    #[command(flatten)]
+    shop: Address,
     /// User to log in as
     #[arg(long, default_value = "admin")]
     user: String,
@@ -109,7 +119,7 @@ enum Command {
     Migrate {
         #[command(flatten)]
         args: ServeArgs,
-        /// Take the last migration of each store on a server back instead; what it added is lost
+        /// Take the last migration of each MySQL store back instead; what it added is lost
         #[cfg(feature = "mysql")]
         #[arg(long)]
         down: bool,
@@ -119,11 +129,7 @@ enum Command {
     /// Print the AsyncAPI document of the events
     Asyncapi,
     /// Ask a running shop whether it is ready; exit 1 if not
-    Healthcheck {
-        /// Address of the shop
-        #[arg(long, default_value = "http://127.0.0.1:5294")]
-        url: String,
-    },
+    Healthcheck(Address),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -163,11 +169,11 @@ fn run(args: &ServeArgs) -> Result<(), String> {
     serve::start_log(&loaded).map_err(|e| e.to_string())?;
     actix_web::rt::System::new().block_on(async {
         let mut told = pin!(serve::told_to_stop());
-        let demo = loaded.settings.data.demo;
+        let demo = loaded.settings.data.demo.then(|| loaded.settings.tls.clone());
         let running = serve::start(loaded).await.map_err(|e| e.to_string())?;
         println!("ready on {}", running.public_url);
         tokio::select! {
-            () = greet(&running, demo) => running.until(told).await,
+            () = greet(&running, demo.as_ref()) => running.until(told).await,
             () = &mut told => running.stop().await,
         }
         Ok(())
@@ -175,39 +181,47 @@ fn run(args: &ServeArgs) -> Result<(), String> {
 }
 
 #[cfg(feature = "demo")]
-async fn greet(running: &serve::Running, demo: bool) {
-    if demo && !running.demo_users.is_empty() && running.modules.len() == tradepost::modules::Module::ALL.len() {
-        tradepost::demo::cli::welcome(&running.public_url, &running.demo_users).await;
+async fn greet(running: &serve::Running, demo: Option<&config::Tls>) {
+    let whole = running.modules.len() == tradepost::modules::Module::ALL.len();
+    if let Some(tls) = demo.filter(|_| whole && !running.demo_users.is_empty()) {
+        tradepost::demo::cli::welcome(&running.public_url, tls, &running.demo_users).await;
     }
 }
 
 #[cfg(not(feature = "demo"))]
-async fn greet(_: &serve::Running, _: bool) {}
+async fn greet(_: &serve::Running, _: Option<&config::Tls>) {}
 
 fn other(command: Command) -> Result<(), String> {
     match command {
         Command::Serve(args) => run(&args),
         #[cfg(feature = "demo")]
-        Command::Import { file, target } => tradepost::demo::cli::run_import(&target.url, &target.user, &password(&target), &file),
+        Command::Import { file, target } => tradepost::demo::cli::run_import(&find(&target.shop)?, &target.user, &password(&target), &file),
         #[cfg(feature = "demo")]
         Command::Replay { file, target, clients } => {
-            tradepost::demo::cli::run_replay(&target.url, &target.user, &password(&target), &file, clients)
+            tradepost::demo::cli::run_replay(&find(&target.shop)?, &target.user, &password(&target), &file, clients)
         }
         #[cfg(feature = "all-in-one")]
         Command::Audit(args) => audit(&args),
         #[cfg(feature = "demo")]
-        Command::Token(target) => tradepost::demo::cli::run_token(&target.url, &target.user, &password(&target)),
+        Command::Token(target) => tradepost::demo::cli::run_token(&find(&target.shop)?, &target.user, &password(&target)),
         #[cfg(feature = "all-in-one")]
         Command::Up { split: _, data, port, registry_port, instances, config } => {
-            let instances = usize::from(instances);
-            up(|binary| tradepost::up::Plan { binary, data, port, registry_port, instances, config, settings: Vec::new() })
+            let binary = std::env::current_exe().map_err(|e| e.to_string())?;
+            let settings = config::load(config.as_deref(), &Vec::new())?.settings;
+            tradepost::platform::tls::start(&settings)?;
+            let (instances, scheme) = (usize::from(instances), settings.server.scheme());
+            let plan = tradepost::up::Plan { binary, data, port, registry_port, instances, config, scheme, settings: Vec::new() };
+            up(&plan, settings.data.demo.then_some(&settings.tls))
         }
         #[cfg(feature = "mysql")]
         Command::Migrate { args, down: true } => take_back(&args),
         Command::Migrate { args, .. } => migrate(&args),
         Command::Openapi => print(&tradepost::wiring::openapi(&compiled(), "http://127.0.0.1:5294")),
         Command::Asyncapi => print(&tradepost::wiring::asyncapi()),
-        Command::Healthcheck { url } => actix_web::rt::System::new().block_on(healthcheck(&url)),
+        Command::Healthcheck(shop) => {
+            let url = find(&shop)?;
+            actix_web::rt::System::new().block_on(healthcheck(&url))
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tradepost", &mut std::io::stdout());
             Ok(())
@@ -251,20 +265,18 @@ fn audit(args: &ServeArgs) -> Result<(), String> {
 }
 
 #[cfg(feature = "all-in-one")]
-fn up(plan: impl FnOnce(PathBuf) -> tradepost::up::Plan) -> Result<(), String> {
-    let plan = plan(std::env::current_exe().map_err(|e| e.to_string())?);
-    let demo = config::load(plan.config.as_deref(), &Vec::new())?.settings.data.demo;
+fn up(plan: &tradepost::up::Plan, demo: Option<&config::Tls>) -> Result<(), String> {
     actix_web::rt::System::new().block_on(async {
         let told = serve::told_to_stop();
-        let mut split = tradepost::up::Split::start(&plan).map_err(|e| e.to_string())?;
+        let mut split = tradepost::up::Split::start(plan).map_err(|e| e.to_string())?;
         let Some((url, others)) = split.urls.split_first() else { return Err("there is no gateway".into()) };
         let url = url.clone();
         println!("ready on {url}");
         others.iter().for_each(|other| println!("and on {other}"));
         let run = async {
-            if demo {
+            if let Some(tls) = demo {
                 let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
-                tradepost::demo::cli::welcome(&url, &users).await;
+                tradepost::demo::cli::welcome(&url, tls, &users).await;
             }
             split.until_one_ends().await
         };
@@ -291,6 +303,15 @@ fn migrate(args: &ServeArgs) -> Result<(), String> {
         println!("up to date: {}", running.join(", "));
         Ok(())
     })
+}
+
+/// The shop's address, and this process's clients set up for it.
+fn find(shop: &Address) -> Result<String, String> {
+    let settings = config::local(shop.config.as_deref())?;
+    tradepost::platform::tls::start(&settings)?;
+    let server = &settings.server;
+    let host = if matches!(server.host.as_str(), "0.0.0.0" | "::") { "127.0.0.1" } else { &server.host };
+    Ok(shop.url.clone().unwrap_or_else(|| format!("{}://{host}:{}", server.scheme(), server.port)))
 }
 
 async fn healthcheck(url: &str) -> Result<(), String> {

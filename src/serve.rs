@@ -12,6 +12,7 @@ use crate::platform::docs;
 use crate::platform::host::{Host, StartError};
 use crate::platform::refresh::{self, InForce};
 use crate::platform::telemetry;
+use crate::platform::tls::{self, Inbound};
 use crate::platform::web::{self, Edge};
 use crate::wiring;
 use actix_web::dev::{ServerHandle, Service};
@@ -46,6 +47,12 @@ pub struct Running {
 const GOODBYE: Duration = Duration::from_secs(2);
 /// So is asking it who is there.
 const MEET: Duration = Duration::from_secs(2);
+/// Who connects and then says nothing is let go.
+#[cfg(feature = "tls")]
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// TLS handshakes under way at once in each worker: those that hang must not keep others out before their time is up.
+#[cfg(feature = "tls")]
+const HANDSHAKES: usize = 4096;
 
 /// Reserves the address, builds the modules and starts to answer.
 ///
@@ -55,20 +62,21 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let chosen = wiring::select(&loaded.settings)?;
     let settings = Arc::new(loaded.settings.clone());
     let server = &settings.server;
+    let tls = tls::start(&settings)?;
     let listener = TcpListener::bind((server.host.as_str(), server.port))
         .map_err(|e| StartError(format!("cannot listen on {}:{}: {e}; choose another with --port", server.host, server.port)))?;
     let address = listener.local_addr().map_err(|e| StartError(e.to_string()))?;
-    let public_url = server.public_url.clone().unwrap_or_else(|| format!("http://{}", named(&server.host, address)));
+    let public_url = server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), named(&server.host, address)));
     let host = host(settings.clone(), public_url.clone(), &chosen)?;
     let (metrics, draining) = (host.metrics.clone(), host.draining.clone());
-    let shop = wiring::build(&host, chosen.clone(), format!("http://{}", reachable(address)))?;
+    let shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
     let in_force = Arc::new(InForce::new(loaded, shop.parts.changeable)?);
-    let checks = shop.parts.checks;
-    endpoints.extend(actuator::endpoints(Actuator { settings: in_force.clone(), modules: names.clone(), checks, bus: host.bus.clone() }));
+    let (checks, refused, bus) = (shop.parts.checks, shop.parts.refused, host.bus.clone());
+    endpoints.extend(actuator::endpoints(Actuator { settings: in_force.clone(), modules: names.clone(), checks, bus, refused }));
     let edge = Edge {
         authenticator: shop.authenticator,
         body_limit: server.body_limit,
@@ -80,20 +88,27 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     if let Some((servers, view)) = &shop.registries {
         meet(servers, view).await;
     }
-    let http2 = edge.door.is_some() && settings.gateway.http2;
+    let speaks = match tls.inbound {
+        Some(config) => Speaks::Tls(config),
+        None if edge.door.is_some() && settings.gateway.http2 => Speaks::PlainOrH2c,
+        None => Speaks::Plain,
+    };
     let lag = bus::lag_gauge(&metrics)?;
-    let http = listen(listener, http2, endpoints, Arc::new(edge), metrics, server.workers, limit)?;
+    let http = listen(listener, speaks, endpoints, Arc::new(edge), metrics, server.workers, limit)?;
     let handle = http.handle();
     actix_web::rt::spawn(http);
 
     let stop = CancellationToken::new();
     let mut workers = Vec::new();
+    if !tls.renewals.is_empty() {
+        workers.push(("certificates", actix_web::rt::spawn(tls.renewals.look_after(stop.clone()))));
+    }
     for (name, worker) in shop.parts.workers {
         workers.push((name, actix_web::rt::spawn(worker(stop.clone()))));
     }
     if settings.vault.url.is_some() {
         let every = Duration::from_secs(settings.vault.refresh_seconds);
-        let kept = refresh::keep_secrets(in_force, every, shop.parts.refused, stop.clone());
+        let kept = refresh::keep_secrets(in_force, every, shop.parts.denied, stop.clone());
         workers.push(("secrets", actix_web::rt::spawn(kept)));
     }
     for consumer in shop.parts.consumers {
@@ -148,6 +163,7 @@ fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], addre
         host: &host,
         ip: &ip,
         port: address.port(),
+        scheme: settings.server.scheme(),
         version: env!("CARGO_PKG_VERSION"),
         zone: registry.zone.as_deref(),
         renew_seconds: registry.renew_seconds,
@@ -183,6 +199,7 @@ fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Resul
 pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
     let mut settings = loaded.settings;
     settings.mysql.migrate = true;
+    settings.mongodb.migrate = true;
     let settings = Arc::new(settings);
     let chosen = wiring::select(&settings)?;
     let names = chosen.iter().map(|m| m.name()).collect();
@@ -190,9 +207,19 @@ pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
     Ok(names)
 }
 
+/// What the port understands.
+enum Speaks {
+    /// HTTP/1.1.
+    Plain,
+    /// That, and HTTP/2 from clients that begin with it.
+    PlainOrH2c,
+    /// TLS, with either in it.
+    Tls(Inbound),
+}
+
 fn listen(
     listener: TcpListener,
-    http2: bool,
+    speaks: Speaks,
     endpoints: Vec<crate::platform::contract::Endpoint>,
     edge: Arc<Edge>,
     metrics: prometheus::Registry,
@@ -223,7 +250,16 @@ fn listen(
     if workers > 0 {
         server = server.workers(workers);
     }
-    let listening = if http2 { server.listen_auto_h2c(listener) } else { server.listen(listener) };
+    let listening = match speaks {
+        Speaks::Plain => server.listen(listener),
+        Speaks::PlainOrH2c => server.listen_auto_h2c(listener),
+        #[cfg(feature = "tls")]
+        Speaks::Tls(config) => {
+            server.tls_handshake_timeout(HANDSHAKE).max_connection_rate(HANDSHAKES).listen_rustls_0_23(listener, *config)
+        }
+        #[cfg(not(feature = "tls"))]
+        Speaks::Tls(never) => match never {},
+    };
     Ok(listening.map_err(|e| StartError(format!("cannot listen: {e}")))?.run())
 }
 

@@ -37,6 +37,9 @@ pub struct Plan {
     pub instances: usize,
     /// Settings file of every process, in the place of `./tradepost.toml`.
     pub config: Option<PathBuf>,
+    /// What they speak by these settings: `https` where `server.tls_cert` is among them, else `http`. The caller
+    /// has read the settings and has set up its own clients by them.
+    pub scheme: &'static str,
     /// Further settings for every process, in the environment's spelling.
     pub settings: Vec<(String, String)>,
 }
@@ -63,8 +66,8 @@ impl Split {
             chosen.map(|(n, port)| if n == 0 && first != 0 { first } else { port }).collect()
         };
         let (doors, registries, issuers) = (ports(plan.port), ports(plan.registry_port), ports(0));
-        let urls: Vec<String> = doors.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
-        let common = Common::new(&urls, &registries, &issuers);
+        let urls: Vec<String> = doors.iter().map(|port| format!("{}://127.0.0.1:{port}", plan.scheme)).collect();
+        let common = Common::new(plan.scheme, &urls, &registries, &issuers);
         let mut split = Self { plan: plan.clone(), common, members: Vec::new(), urls };
         for module in ORDER {
             for n in 0..several {

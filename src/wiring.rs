@@ -137,6 +137,7 @@ fn join(all: &mut Parts, parts: Parts) {
     all.checks.extend(parts.checks);
     all.changeable.extend(parts.changeable);
     all.refused.extend(parts.refused);
+    all.denied.extend(parts.denied);
 }
 
 /// Builds the chosen modules, dependencies first. `here` is this process's own address.
@@ -192,13 +193,6 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
         door = Some(built.door);
     }
     join(&mut all, wiring.peers.parts());
-    if let Some(bus) = host.bus.clone() {
-        // brokers that are away make nobody ill: events wait in their outboxes
-        all.check("bus", move || {
-            let bus = bus.clone();
-            async move { Ok(json!({ "state": bus.state().await })) }
-        });
-    }
     Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries: registries.zip(registry) })
 }
 
@@ -336,7 +330,7 @@ pub fn bus(settings: &Settings) -> Result<Arc<dyn Bus>, StartError> {
         #[cfg(feature = "sqlite")]
         "local://" => Ok(Arc::new(crate::platform::bus::local::LocalBus::open(&settings.data.dir.join("bus.db"))?)),
         #[cfg(feature = "kafka")]
-        url if url.starts_with("kafka://") => Ok(Arc::new(crate::platform::bus::kafka::KafkaBus::open(&settings.bus)?)),
+        url if url.starts_with("kafka://") => Ok(Arc::new(crate::platform::bus::kafka::KafkaBus::open(&settings.bus, &settings.tls)?)),
         other => Err(StartError(format!("bus.url: `{other}` is not among the buses compiled in: {BUSES}"))),
     }
 }

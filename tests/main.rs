@@ -11,6 +11,8 @@ mod support;
 
 mod chaos;
 mod contract;
+#[cfg(feature = "mongodb")]
+mod mongo;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod scenarios;

@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
-# A real Kafka, one broker that is its own controller, from Maven's registry, on loopback.
+# A real Kafka from Maven's registry, on loopback: one broker that is its own controller, or one of several.
 # usage: kafka.sh start|stop|kill   (needs mvn, java 17, ss); what it keeps survives until STATE_DIR is removed
 # environment: STATE_DIR (its data), CACHE_DIR (the jars), KAFKA_PORT (and the one after it)
+# With CERTIFICATES, a folder of certificates.sh, there are two listeners more: at the port + 2 TLS that asks for a
+# certificate, at the port + 3 TLS with a login (PLAIN, SCRAM) as `shop` by KAFKA_PASSWORD.
+# With KAFKA_VOTERS (`1@host:port,2@...`, their controllers' ports) this is node KAFKA_NODE of them; all copy everything,
+# and acknowledge what two of them have. They wait for each other, so start them side by side.
 set -euo pipefail
 version=4.4.0
 state=${STATE_DIR:?} cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci} port=${KAFKA_PORT:-9092}
-controller=$((port + 1))
+controller=$((port + 1)) node=${KAFKA_NODE:-1}
+voters=${KAFKA_VOTERS:-$node@127.0.0.1:$controller}
+commas=${voters//[^,]/}
+copies=$((${#commas} + 1))
 jars=$cache/kafka-$version
 pid_file=$state/pid log=$state/log
 
@@ -34,25 +41,29 @@ start() {
   fi
   cat >"$state/server.properties" <<X
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller
+node.id=$node
+controller.quorum.voters=$voters
 listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
 advertised.listeners=PLAINTEXT://127.0.0.1:$port
 controller.listener.names=CONTROLLER
 log.dirs=$state/data
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+default.replication.factor=$copies
+min.insync.replicas=$((copies > 1 ? 2 : 1))
+offsets.topic.replication.factor=$copies
 offsets.topic.num.partitions=5
-transaction.state.log.replication.factor=1
+transaction.state.log.replication.factor=$copies
 transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.replication.factor=$copies
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 X
+  local login=()
+  if [[ -n ${CERTIFICATES:-} ]]; then secure; fi
   local java=(java -cp "$jars/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
   if [[ ! -f $state/data/meta.properties ]]; then
     # any id will do: 16 bytes in base64url
-    "${java[@]}" kafka.tools.StorageTool format -t dHJhZGVwb3N0LWthZmthMQ -c "$state/server.properties" >"$state/format.log" 2>&1
+    "${java[@]}" kafka.tools.StorageTool format -t dHJhZGVwb3N0LWthZmthMQ -c "$state/server.properties" "${login[@]}" >"$state/format.log" 2>&1
   fi
   setsid "${java[@]}" -Xms128m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
     kafka.Kafka "$state/server.properties" >>"$log" 2>&1 </dev/null &
@@ -65,6 +76,28 @@ X
   tail -40 "$log" >&2
   echo "kafka did not get ready" >&2
   return 1
+}
+
+# The two listeners with TLS, and the user's proofs for the first start.
+secure() {
+  local module=org.apache.kafka.common.security at=listener.name.sasl_ssl mechanism
+  cat "$CERTIFICATES/server.key" "$CERTIFICATES/server.pem" >"$state/keystore.pem"
+  local more=SSL://127.0.0.1:$((port + 2)),SASL_SSL://127.0.0.1:$((port + 3))
+  sed -i -E "/^(advertised\.)?listeners=/s|\$|,$more|" "$state/server.properties"
+  cat >>"$state/server.properties" <<X
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location=$state/keystore.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$CERTIFICATES/ca.pem
+listener.name.ssl.ssl.client.auth=required
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+$at.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_shop="${KAFKA_PASSWORD:?}";
+X
+  for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+    echo "$at.${mechanism,,}.sasl.jaas.config=$module.scram.ScramLoginModule required;" >>"$state/server.properties"
+    login+=(--add-scram "$mechanism=[name=shop,password=$KAFKA_PASSWORD]")
+  done
 }
 
 # A request for the versions of its protocol (ApiVersions, key 18) is answered.
@@ -97,4 +130,4 @@ kill_hard() {
   while busy "$port" || busy "$controller"; do sleep 0.1; done
 }
 
-case ${1:-} in start | stop) "$1" ;; kill) kill_hard ;; *) sed -n 2,4p "${BASH_SOURCE[0]}" && exit 2 ;; esac
+case ${1:-} in start | stop) "$1" ;; kill) kill_hard ;; *) sed -n 2,8p "${BASH_SOURCE[0]}" && exit 2 ;; esac

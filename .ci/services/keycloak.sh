@@ -2,7 +2,8 @@
 # A real Keycloak, from Maven's registry, on loopback, with the project's realm in it.
 # usage: keycloak.sh start|stop   (needs mvn, java 17, curl)
 # environment: STATE_DIR (its data), CACHE_DIR (the distribution), KC_PORT, and what the realm file names:
-# TRADEPOST_SERVICE_SECRET, MICROSERVICES_CLIENT_SECRET, DEMO_ADMIN_PASSWORD, DEMO_ALICE_PASSWORD, KC_ADMIN_PASSWORD
+# TRADEPOST_SERVICE_SECRET, MICROSERVICES_CLIENT_SECRET, DEMO_ADMIN_PASSWORD, DEMO_ALICE_PASSWORD, KC_ADMIN_PASSWORD;
+# KC_TLS: a folder with server.pem, server.key and ca.pem, where it is to speak TLS instead
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 version=26.7.3
@@ -29,13 +30,19 @@ start() {
   cp "$here/../../deploy/keycloak/realm.json" "$state/keycloak/data/import/"
   export KC_BOOTSTRAP_ADMIN_USERNAME=admin KC_BOOTSTRAP_ADMIN_PASSWORD=${KC_ADMIN_PASSWORD:?}
   export JAVA_OPTS_APPEND="-XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
+  local scheme=http options=(--http-port="$port") trust=()
+  if [[ -n ${KC_TLS:-} ]]; then
+    scheme=https trust=(--cacert "$KC_TLS/ca.pem")
+    options=(--http-enabled=false --https-port="$port"
+      --https-certificate-file="$KC_TLS/server.pem" --https-certificate-key-file="$KC_TLS/server.key")
+  fi
   # a session of its own, so that the script and the Java below it end together
-  setsid "$state/keycloak/bin/kc.sh" start-dev --import-realm --cache=local --http-host=127.0.0.1 --http-port="$port" \
+  setsid "$state/keycloak/bin/kc.sh" start-dev --import-realm --cache=local --http-host=127.0.0.1 "${options[@]}" \
     --log-level=warn >"$log" 2>&1 </dev/null &
   echo $! >"$pid_file"
-  local issuer=http://127.0.0.1:$port/realms/spring-cloud-microservices-realm
+  local issuer=$scheme://127.0.0.1:$port/realms/spring-cloud-microservices-realm
   for _ in $(seq 1200); do
-    curl -fs -o /dev/null --max-time 2 "$issuer/.well-known/openid-configuration" && { echo "keycloak $version: $issuer"; return; }
+    curl -fs "${trust[@]}" -o /dev/null --max-time 2 "$issuer/.well-known/openid-configuration" && { echo "keycloak $version: $issuer"; return; }
     kill -0 "$(<"$pid_file")" 2>/dev/null || break
     sleep 0.5
   done
@@ -56,4 +63,4 @@ stop() {
   kill -KILL -- "-$group"
 }
 
-case ${1:-} in start | stop) "$1" ;; *) sed -n 2,5p "${BASH_SOURCE[0]}" && exit 2 ;; esac
+case ${1:-} in start | stop) "$1" ;; *) sed -n 2,6p "${BASH_SOURCE[0]}" && exit 2 ;; esac

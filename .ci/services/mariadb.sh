@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # MariaDB 10.11 (Debian's mariadb-server) as a private instance on loopback. Needs apt-get as root to install it.
-# usage: mariadb.sh install|start|stop|kill|status    env: STATE_DIR MYSQL_PORT FLUSH
+# usage: mariadb.sh install|start|stop|kill|status    env: STATE_DIR MYSQL_PORT FLUSH CERTIFICATES
 # FLUSH is innodb_flush_log_at_trx_commit: 1, the default, makes each commit durable by an fsync.
 set -euo pipefail
 name=mariadb
@@ -31,7 +31,7 @@ start() {
   # loopback only, a throw-away: root without a password
   launch mariadbd --no-defaults "${user[@]}" --datadir="$state/data" --socket="$state/my.sock" --pid-file="$state/own.pid" \
     --bind-address=127.0.0.1 --port="$port" --character-set-server=utf8mb4 --innodb-buffer-pool-size=64M --max-connections=600 \
-    --performance-schema=OFF --innodb-flush-log-at-trx-commit="${FLUSH:-1}"
+    --performance-schema=OFF --innodb-flush-log-at-trx-commit="${FLUSH:-1}" "${encrypted[@]}"
   until_greeted
 }
 

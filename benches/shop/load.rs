@@ -4,6 +4,7 @@
 //! prepared bytes, and of an answer no more is read than its status and where it ends; what it costs
 //! stands beside each result. awc would build and parse each of them; wrk would have to be installed.
 
+use super::numbers::percentile;
 use actix_web::rt::net::TcpStream;
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -32,10 +33,7 @@ impl Outcome {
 
     /// Milliseconds below which this share of all answers lies.
     pub fn percentile(&self, share: f64) -> f64 {
-        let mut sorted = self.latencies_us.clone();
-        sorted.sort_unstable();
-        let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
-        sorted.get(at).map_or(f64::NAN, |us| f64::from(*us) / 1000.0)
+        percentile(&self.latencies_us, share)
     }
 }
 

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
 
 mod bare;
+mod goods;
 mod load;
 mod numbers;
 #[allow(dead_code, reason = "the other benches use all of it")]
@@ -18,6 +19,7 @@ mod report;
 mod seam;
 mod straight;
 
+use goods::{SKUS, orders, sku};
 use load::Until;
 use numbers::{median, number};
 use process::Server;
@@ -27,14 +29,8 @@ use straight::Straight;
 
 /// First argument that makes this binary the bare actix server.
 const BARE: &str = "--bare-actix";
-const SKUS: usize = 1000;
 const CONNECTIONS: usize = 32;
 const SUBJECT: &str = "8f14e45f-ceea-467f-a9f1-0d9f0e6c1f00";
-const ORDERS: &str = "/api/v1/orders";
-
-fn sku(n: usize) -> String {
-    format!("SKU-{n:05}")
-}
 
 /// One server under load.
 #[derive(Default)]
@@ -138,30 +134,11 @@ impl Results {
 /// A shop with a thousand products that never sell out; answers what an order's answer looks like.
 fn stock(binary: &Path, data: &Path) -> String {
     let shop = Server::shop(binary, data);
-    let admin = shop.token("admin");
-    let product =
-        |n| format!(r#"{{"skuCode":"{}","name":"product number {n}","description":"a thing to be sold","price":"19.99"}}"#, sku(n));
-    let stock = |n| format!(r#"{{"skuCode":"{}","quantity":2000000000}}"#, sku(n));
-    let products: Vec<_> = (0..SKUS).map(|n| load::request("POST", "/api/v1/products", &admin, &product(n))).collect();
-    let stocks: Vec<_> = (0..SKUS).map(|n| load::request("POST", "/api/v1/inventory", &admin, &stock(n))).collect();
-    for requests in [products, stocks] {
-        let made = load::run(shop.address, &requests, CONNECTIONS, Until::Sent, 201);
-        assert_eq!(made.good, SKUS, "{:?}", made.first_bad);
-    }
-    let order = load::request("POST", ORDERS, &shop.token("alice"), &order(1, 0));
-    let answer = load::once(shop.address, order, 201);
+    goods::stock(&shop);
+    let answer = load::once(shop.address, goods::order(1, 0, &shop.token("alice")), 201);
     wait_until_done(data);
     shop.stop();
     String::from_utf8(answer).unwrap()
-}
-
-fn order(lines: usize, n: usize) -> String {
-    let line = |i| format!(r#"{{"skuCode":"{}","quantity":1}}"#, sku((n * 7919 + i * 104_729) % SKUS));
-    format!(r#"{{"orderLineItems":[{}]}}"#, (0..lines).map(line).collect::<Vec<_>>().join(","))
-}
-
-fn orders(lines: usize, token: &str) -> Vec<Vec<u8>> {
-    (0..SKUS).map(|n| load::request("POST", ORDERS, token, &order(lines, n))).collect()
 }
 
 /// A data folder of its own: every round starts with the same.

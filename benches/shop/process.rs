@@ -21,6 +21,11 @@ fn free_port() -> SocketAddr {
 impl Server {
     /// The shop's binary, all modules in one process, on this data folder.
     pub fn shop(binary: &Path, data: &Path) -> Self {
+        Self::shop_with(binary, data, &[])
+    }
+
+    /// The same with these settings.
+    pub fn shop_with(binary: &Path, data: &Path, settings: &[(&str, String)]) -> Self {
         let address = free_port();
         let mut command = Command::new(binary);
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
@@ -28,6 +33,7 @@ impl Server {
         }
         command.args(["serve", "--port", &address.port().to_string(), "--data"]).arg(data);
         command.env("TRADEPOST__DATA__DEMO", "false").env("TRADEPOST__LOG__LEVEL", "warn");
+        command.envs(settings.iter().map(|(key, value)| (*key, value.as_str())));
         Self::start(command, address)
     }
 

@@ -43,7 +43,7 @@ fn not_asked<T>() -> Result<T, ProductError> {
 
 #[async_trait(?Send)]
 impl ProductApi for Constant {
-    async fn list(&self, _: &Cx, _: PageNumber, _: PageSize, _: Option<String>) -> Result<Page<Product>, ProductError> {
+    async fn list(&self, _: &Cx, _: PageNumber, _: PageSize, _: Option<String>, _: Option<String>) -> Result<Page<Product>, ProductError> {
         not_asked()
     }
     async fn get(&self, _: &Cx, _: String) -> Result<Tagged<Product>, ProductError> {

@@ -185,6 +185,8 @@ pub(super) struct Origin {
     pub(super) client: Option<IpAddr>,
     /// The host that was asked for, with its port where it has one.
     pub(super) host: String,
+    /// Whether the connection is TLS.
+    secure: bool,
     trusted: bool,
 }
 
@@ -208,7 +210,7 @@ impl Origin {
         }
         let named = request.headers().get(header::HOST).and_then(|h| h.to_str().ok());
         let host = request.uri().authority().map(ToString::to_string).or_else(|| named.map(str::to_string)).unwrap_or_default();
-        Self { peer, client, host, trusted }
+        Self { peer, client, host, secure: request.app_config().secure(), trusted }
     }
 
     /// Writes `X-Forwarded-*` anew; what a trusted proxy wrote is kept and continued.
@@ -223,7 +225,7 @@ impl Origin {
         let peer = self.peer.map(|p| p.to_string()).unwrap_or_default();
         let chain = before("x-forwarded-for");
         set("x-forwarded-for", &if chain.is_empty() { peer } else { format!("{chain}, {peer}") });
-        let proto = or(before("x-forwarded-proto"), "http");
+        let proto = or(before("x-forwarded-proto"), if self.secure { "https" } else { "http" });
         let host = or(before("x-forwarded-host"), &self.host);
         set("x-forwarded-proto", &proto);
         set("x-forwarded-host", &host);

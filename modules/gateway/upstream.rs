@@ -1,6 +1,6 @@
 //! One request to one instance: streamed out, streamed back.
 
-use crate::platform::contract::client::unsent;
+use crate::platform::contract::client::{build, unsent};
 use crate::platform::discovery::{Outcome, Picked};
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody, SizedStream};
@@ -23,11 +23,7 @@ thread_local! {
 }
 
 fn client(connect: Duration) -> awc::Client {
-    let make = || {
-        let connector = awc::Connector::new().timeout(connect).limit(0);
-        awc::Client::builder().connector(connector).disable_timeout().disable_redirects().no_default_headers().finish()
-    };
-    CLIENTS.with(|clients| clients.borrow_mut().entry(connect).or_insert_with(make).clone())
+    CLIENTS.with(|clients| clients.borrow_mut().entry(connect).or_insert_with(|| build(connect, None)).clone())
 }
 
 /// Why there is no answer.

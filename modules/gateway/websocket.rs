@@ -10,10 +10,12 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
+
+type Reads = Box<dyn AsyncRead + Unpin>;
+type Writes = Box<dyn AsyncWrite + Unpin>;
 
 const MOST_HEADERS: usize = 64;
 const LARGEST_HEAD: usize = 32 * 1024;
@@ -32,11 +34,11 @@ pub(super) struct Handshake {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     early: Bytes,
-    reads: OwnedReadHalf,
-    writes: OwnedWriteHalf,
+    reads: Reads,
+    writes: Writes,
 }
 
-/// Hands the handshake on, headers as given; `base` is `http://host:port`.
+/// Hands the handshake on, headers as given; `base` is `http://host:port` or `https://host:port`.
 pub(super) async fn handshake(
     base: &str,
     target: &str,
@@ -44,13 +46,15 @@ pub(super) async fn handshake(
     connect: Duration,
     limit: Duration,
 ) -> Result<Handshake, Failure> {
-    let authority = base.strip_prefix("http://").ok_or_else(|| Failure::Unreached("WebSocket goes to http:// upstreams only".into()))?;
-    let has_port = authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
-    let address = if has_port { authority.to_string() } else { format!("{authority}:80") };
-    let stream = tokio::time::timeout(connect, TcpStream::connect(&address)).await;
-    let stream = stream.map_err(|_| Failure::Unreached("took too long".into()))?.map_err(|e| Failure::Unreached(e.to_string()))?;
-    let _ = stream.set_nodelay(true);
-    let (mut reads, mut writes) = stream.into_split();
+    let (scheme, authority) = base.split_once("://").unwrap_or(("http", base));
+    let named = authority.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+    let (host, address) = match named {
+        Some((host, _)) => (host, authority.to_string()),
+        None => (authority, format!("{authority}:{}", if scheme == "https" { 443 } else { 80 })),
+    };
+    let connected = tokio::time::timeout(connect, open(scheme, host, &address)).await;
+    let (mut reads, mut writes) =
+        connected.map_err(|_| Failure::Unreached("took too long".into()))?.map_err(|e| Failure::Unreached(e.to_string()))?;
     let mut head = format!("GET {target} HTTP/1.1\r\n").into_bytes();
     let mut line = |name: &str, value: &[u8]| head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
     if !headers.contains_key(header::HOST) {
@@ -75,6 +79,27 @@ pub(super) async fn handshake(
     };
     let (status, headers, early) = tokio::time::timeout(limit, exchange).await.map_err(|_| Failure::Late)??;
     Ok(Handshake { status, headers, early, reads, writes })
+}
+
+async fn open(scheme: &str, host: &str, address: &str) -> std::io::Result<(Reads, Writes)> {
+    let stream = TcpStream::connect(address).await?;
+    let _ = stream.set_nodelay(true);
+    if scheme == "https" {
+        return secured(stream, host).await;
+    }
+    let (reads, writes) = stream.into_split();
+    Ok((Box::new(reads), Box::new(writes)))
+}
+
+#[cfg(feature = "tls")]
+async fn secured(stream: TcpStream, host: &str) -> std::io::Result<(Reads, Writes)> {
+    let (reads, writes) = tokio::io::split(crate::platform::tls::connect(stream, host).await?);
+    Ok((Box::new(reads), Box::new(writes)))
+}
+
+#[cfg(not(feature = "tls"))]
+async fn secured(_: TcpStream, _: &str) -> std::io::Result<(Reads, Writes)> {
+    Err(std::io::Error::other("this build has no https; build with --features tls"))
 }
 
 fn parse(buffer: &[u8]) -> Result<Option<(StatusCode, HeaderMap, usize)>, Failure> {

@@ -53,6 +53,7 @@ mod build {
         parts.endpoints = api::InventoryClient::endpoints(service.clone());
         let (carried, bus) = (store.clone(), host.bus()?);
         parts.worker("inventory-outbox", move |stop| async move { carried.relay(bus, stop).await });
+        parts.refused.push(store.refused());
         let expiring = store.clone();
         parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));
         parts.check("inventoryStore", move || {

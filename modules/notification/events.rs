@@ -3,6 +3,7 @@
 use super::delivery::Receivers;
 use super::store::{Channel, NewDelivery, NewNotification, NotificationStore, Taken};
 use crate::platform::asyncapi::Document;
+use crate::platform::auth::check_subject;
 use crate::platform::bus::{ApplyError, Consumer};
 use crate::platform::event::Event;
 use crate::platform::money::Money;
@@ -14,6 +15,11 @@ use uuid::Uuid;
 
 /// Topics whose events come in here, and that webhooks can subscribe to.
 pub(super) const TOPICS: &[&str] = &["order", "stock", "product"];
+
+/// Characters of an event's type at most; ours are much shorter, and others may send here, too.
+const MAX_KIND: usize = 64;
+/// Bytes of a mail address at most: what is longer is none (RFC 5321, 4.5.3.1.3).
+const MAX_ADDRESS: usize = 254;
 
 /// An order event of which its customer is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +87,17 @@ impl Notifier {
     }
 
     fn take(&self, event: &Event) -> Result<Taken, ApplyError> {
+        if event.kind.chars().count() > MAX_KIND {
+            return Err(ApplyError::Unfit(format!("its type is longer than {MAX_KIND} characters")));
+        }
         let mut notification = None;
         let mut targets: Vec<(Channel, String)> =
             self.receivers.webhooks_for(&event.kind).map(|target| (Channel::Webhook, target.to_string())).collect();
         if let Some(kind) = OrderEvent::of(&event.kind) {
             let order: OrderData = event.data().map_err(ApplyError::Unfit)?;
-            if let Some(address) = order.customer.email.as_ref().filter(|_| self.receivers.has_mail()) {
+            check_subject(&order.customer.id).map_err(|wrong| ApplyError::Unfit(format!("its customer's id {wrong}")))?;
+            let is_address = |address: &&String| self.receivers.has_mail() && address.len() <= MAX_ADDRESS;
+            if let Some(address) = order.customer.email.as_ref().filter(is_address) {
                 targets.push((Channel::Email, address.clone()));
             }
             notification = Some(tell(kind, order));

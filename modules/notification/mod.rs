@@ -74,7 +74,7 @@ mod build {
         let store = store::open(&host.settings, &mut opened)?;
         let (service, mut parts) = assemble(store, settings, host.draining.clone())?;
         parts.changeable.append(&mut opened.changeable);
-        parts.refused.append(&mut opened.refused);
+        parts.denied.append(&mut opened.denied);
         Ok((service, parts))
     }
 

@@ -60,6 +60,7 @@ mod build {
         parts.endpoints = api::OrderClient::endpoints(service.clone());
         let (carried, bus) = (path.store.clone(), host.bus()?);
         parts.worker("order-outbox", move |stop| async move { carried.relay(bus, stop).await });
+        parts.refused.push(path.store.refused());
         let (recovering, hours) = (path.clone(), settings.idempotency_hours);
         parts.worker("order-recovery", move |stop| recovery::run(recovering, hours, stop));
         let settling = path.clone();

@@ -93,7 +93,8 @@ impl OrderService {
 /// The key with what it was used for.
 fn key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -> Result<Option<Key>, Problem> {
     let Some(key) = header else { return Ok(None) };
-    if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+    // a space at the end is none to some stores, and most who carry a header cut it off
+    if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) || key.trim() != key {
         return Err(Problem::field("Idempotency-Key", format!("expected 1 to {MAX_KEY} printable ASCII characters")));
     }
     let mut hash = Sha256::new();

@@ -56,8 +56,10 @@ crate::errors! {
 crate::contract! {
     /// The catalogue, as its peers and clients call it.
     pub trait ProductApi in "product", error = ProductError, client = ProductClient {
-        /// Lists products by id; with `q`, those whose SKU code or name contains it.
-        fn list(query page: PageNumber, query size: PageSize, query q: Option<String>) -> Page<Product> = GET "/api/v1/products" => 200, Any, repeatable;
+        /// Lists products by id; with `q`, those whose SKU code or name contains it. With `after`, the id of the last
+        /// product seen, those that follow it, however many came before: nothing is counted then, and totals say
+        /// no more than `last` does, whether more follow.
+        fn list(query page: PageNumber, query size: PageSize, query q: Option<String>, query after: Option<String>) -> Page<Product> = GET "/api/v1/products" => 200, Any, repeatable;
 
         /// Reads one product; its ETag is what a change names in If-Match.
         fn get(path id: String) -> Tagged<Product> = GET "/api/v1/products/{id}" => 200, Any, repeatable;

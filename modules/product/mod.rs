@@ -6,6 +6,8 @@
 
 pub mod api;
 
+#[cfg(all(feature = "product", feature = "sqlite"))]
+pub mod audit;
 #[cfg(feature = "product")]
 mod events;
 #[cfg(feature = "product")]
@@ -21,27 +23,21 @@ pub use events::describe;
 #[cfg(feature = "product")]
 mod build {
     use super::{api, service, store};
-    use crate::config::StoreUrl;
     use crate::platform::host::{Host, Parts, StartError};
-    use crate::platform::outbox;
     use serde_json::json;
     use std::sync::Arc;
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(host: &Host) -> Result<(Arc<dyn api::ProductApi>, Parts), StartError> {
-        let store = match host.settings.store("product")? {
-            StoreUrl::Sqlite(path) => Arc::new(store::sqlite::SqliteProducts::open(&path)?),
-            #[cfg(feature = "mysql")]
-            StoreUrl::MySql(_) => return Err(StartError("product.store: products are kept in sqlite:// only".into())),
-        };
+        let store = store::open(&host.settings)?;
         let service: Arc<dyn api::ProductApi> = Arc::new(service::ProductService::new(store.clone()));
         let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
-        let (db, bus) = (store.db().clone(), host.bus()?);
-        parts.worker("product-outbox", move |stop| outbox::relay(db, bus, stop));
-        let db = store.db().clone();
+        let (carried, bus) = (store.clone(), host.bus()?);
+        parts.worker("product-outbox", move |stop| async move { carried.relay(bus, stop).await });
+        parts.refused.push(store.refused());
         parts.check("productStore", move || {
-            let db = db.clone();
-            async move { outbox::waiting(&db).await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
+            let store = store.clone();
+            async move { store.waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
         });
         Ok((service, parts))
     }

@@ -56,10 +56,32 @@ fn checked(id: String, input: ProductInput) -> Result<Product, Problem> {
 
 #[async_trait(?Send)]
 impl ProductApi for ProductService {
-    async fn list(&self, _: &Cx, page: PageNumber, size: PageSize, q: Option<String>) -> Result<Page<Product>, ProductError> {
+    async fn list(
+        &self,
+        _: &Cx,
+        page: PageNumber,
+        size: PageSize,
+        q: Option<String>,
+        after: Option<String>,
+    ) -> Result<Page<Product>, ProductError> {
         let request = PageRequest::of(page, size);
-        let (products, total) = self.store.page(request, q.filter(|q| !q.trim().is_empty())).await?;
-        Ok(Page::new(request, products, total))
+        let q = q.map(|q| q.trim().to_string()).filter(|q| !q.is_empty());
+        let Some(after) = after else {
+            let (products, total) = self.store.page(request, q).await?;
+            return Ok(Page::new(request, products, total));
+        };
+        let id = after.to_ascii_lowercase();
+        if id.len() != 24 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Problem::field("after", "expected the id of a product, 24 hex digits").into());
+        }
+        if request.number > 0 {
+            return Err(Problem::field("page", "expected none beside after, which says where the page begins").into());
+        }
+        // one more than asked for says whether more follow
+        let mut products = self.store.following(&id, request.size + 1, q).await?;
+        let found = products.len() as i64;
+        products.truncate(request.size as usize);
+        Ok(Page::new(request, products, found))
     }
 
     async fn get(&self, _: &Cx, id: String) -> Result<Tagged<Product>, ProductError> {

@@ -165,7 +165,8 @@ pub struct Gateway {
     pub rate: u32,
     /// Requests at once before `rate` counts; 0 means twice the rate.
     pub burst: u32,
-    /// Take HTTP/2 from clients that begin with it (prior knowledge, no TLS).
+    /// Take HTTP/2 from clients that begin with it (prior knowledge); over TLS it is always
+    /// agreed on where the client offers it.
     pub http2: bool,
 }
 

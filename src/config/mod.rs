@@ -4,16 +4,20 @@
 //! A key that does not exist or a value that does not fit stops the start, with the key, the layer
 //! it came from and what was expected.
 
+mod backends;
 mod edges;
 pub mod placeholders;
 mod remote;
 mod secrets;
 mod servers;
 mod settings;
+mod stores;
 
+pub use backends::*;
 pub use edges::*;
 pub use servers::*;
 pub use settings::*;
+pub use stores::*;
 
 use crate::modules::Module;
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
@@ -92,10 +96,17 @@ pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, String> {
     load_with(file, flags, None)
 }
 
+/// What file and environment set, for who asks a shop instead of being one: no config server is asked.
+pub fn local(file: Option<&Path>) -> Result<Settings, String> {
+    let (below, above) = layers(file, &Vec::new(), None)?;
+    Ok(merge([&below], &above)?.settings)
+}
+
 /// Settings that a comma makes a list of, where they come as one text.
 const LISTS: [&str; 4] = ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies"];
 
-fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<Loaded, String> {
+/// What lies below a config server's settings, and what above.
+fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<(Config, Config), String> {
     let source = match file {
         Some(path) => File::from(path).format(FileFormat::Toml).required(true),
         None => File::new("tradepost.toml", FileFormat::Toml).required(false),
@@ -104,8 +115,13 @@ fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map
     for list in LISTS {
         variables = variables.list_separator(",").with_list_parse_key(list);
     }
-    let mut below = vec![Config::builder().add_source(source).build().map_err(explain)?];
-    let above = flagged(Config::builder().add_source(variables).build().map_err(explain)?, flags)?;
+    let below = Config::builder().add_source(source).build().map_err(explain)?;
+    Ok((below, flagged(Config::builder().add_source(variables).build().map_err(explain)?, flags)?))
+}
+
+fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<Loaded, String> {
+    let (below, above) = layers(file, flags, environment)?;
+    let mut below = vec![below];
     let mut loaded = merge(&below, &above)?;
     if let Some(remote) = remote::layer(&loaded.settings)? {
         below.push(remote);
@@ -242,60 +258,6 @@ fn flatten(prefix: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
     }
 }
 
-/// Where a module keeps its data, by backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// A file.
-    #[cfg(feature = "sqlite")]
-    Sqlite(std::path::PathBuf),
-    /// A database on a server, MySQL or MariaDB.
-    #[cfg(feature = "mysql")]
-    MySql(Secret),
-}
-
-/// Schemes that a store's URL may have in this build.
-const STORES: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "mysql")) {
-    (true, true) => "sqlite://, mysql://",
-    (true, false) => "sqlite://",
-    (false, true) => "mysql://",
-    (false, false) => "none",
-};
-
-impl Settings {
-    /// Where a module keeps its data. Of a URL that is refused only the scheme is repeated: there may be a
-    /// password in the rest.
-    pub fn store(&self, module: &str) -> Result<StoreUrl, String> {
-        let all = [
-            ("product", &self.product.store),
-            ("inventory", &self.inventory.store),
-            ("order", &self.order.store),
-            ("notification", &self.notification.store),
-        ];
-        let url = all.iter().find(|(name, _)| *name == module).and_then(|(_, url)| url.as_ref());
-        let Some(url) = url.map(Secret::expose) else { return self.embedded(module, &format!("{{data.dir}}/{module}.db")) };
-        if let Some((other, _)) = all.iter().find(|(name, store)| *name != module && store.as_ref().is_some_and(|s| s.expose() == url)) {
-            return Err(format!("{module}.store and {other}.store name the same database; each module needs one of its own"));
-        }
-        match url.split_once("://") {
-            Some(("sqlite", path)) => self.embedded(module, path),
-            #[cfg(feature = "mysql")]
-            Some(("mysql", _)) => Ok(StoreUrl::MySql(Secret::new(url))),
-            Some((scheme, _)) => Err(format!("{module}.store: `{scheme}://` is not among the stores compiled into this build: {STORES}")),
-            None => Err(format!("{module}.store: expected a URL with one of {STORES}")),
-        }
-    }
-
-    #[cfg(feature = "sqlite")]
-    fn embedded(&self, _: &str, path: &str) -> Result<StoreUrl, String> {
-        Ok(StoreUrl::Sqlite(std::path::PathBuf::from(path.replace("{data.dir}", &self.data.dir.to_string_lossy()))))
-    }
-
-    #[cfg(not(feature = "sqlite"))]
-    fn embedded(&self, module: &str, _: &str) -> Result<StoreUrl, String> {
-        Err(format!("{module}.store: set it to a URL with one of {STORES}; the embedded store is not compiled in (--features sqlite)"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,27 +343,6 @@ mod tests {
         for unknown in ["TRADEPOST__RESILIENCE__PEERS__BASKET__CALL_MS", "TRADEPOST__RESILIENCE__PEERS__ORDER__OPEN_MS"] {
             assert!(set(unknown).unwrap_err().contains("unknown setting `resilience.peers."), "{unknown}");
         }
-    }
-
-    #[test]
-    fn a_store_is_chosen_by_its_urls_scheme_and_a_refused_url_is_not_repeated() {
-        let mut settings = Settings::default();
-        assert_eq!(settings.store("order").unwrap(), StoreUrl::Sqlite("data/order.db".into()));
-        let mut set = |url: &str| {
-            settings.order.store = Some(Secret::new(url));
-            settings.store("order")
-        };
-        assert_eq!(set("sqlite:///var/o.db").unwrap(), StoreUrl::Sqlite("/var/o.db".into()));
-        assert_eq!(set("sqlite://{data.dir}/o.db").unwrap(), StoreUrl::Sqlite("data/o.db".into()));
-        let refused = set("postgres://user:hidden@host/db").unwrap_err();
-        assert!(refused.contains("order.store") && refused.contains("`postgres://`") && refused.contains(STORES), "{refused}");
-        assert!(!refused.contains("hidden"), "{refused}");
-        assert!(set("hidden").unwrap_err().contains("expected a URL"));
-        let mysql = set("mysql://user:hidden@host/db");
-        assert_eq!(mysql.is_ok(), cfg!(feature = "mysql"), "{mysql:?}");
-        assert!(!format!("{mysql:?}").contains("hidden"));
-        settings.inventory.store = settings.order.store.clone();
-        assert!(settings.store("order").unwrap_err().contains("inventory.store"), "one outbox for two modules");
     }
 
     #[test]

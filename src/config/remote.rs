@@ -39,6 +39,8 @@ struct Source {
 pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, String> {
     let client = &settings.config;
     let Some(url) = &client.server else { return Ok(None) };
+    // it may be one that only `tls.ca` vouches for
+    crate::platform::tls::before_start(settings)?;
     let servers = Servers::parse(url.expose()).map_err(|cause| format!("config.server: {cause}"))?;
     let (path, patience, address) =
         (path(settings), Duration::from_secs(client.retry_seconds), servers.addresses().collect::<Vec<_>>().join(", "));

@@ -1,5 +1,6 @@
 //! What can be set: one struct a concern, with its defaults.
 
+use super::backends::{Bus, MongoDb, MySql};
 use super::edges::{ConfigClient, ConfigServer, Gateway, Identity, Registry};
 use super::servers::{Tls, Vault};
 use crate::platform::resilience::Resilience;
@@ -63,6 +64,19 @@ pub enum PeerMode {
     Http,
 }
 
+/// Whether clients must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// None is asked for.
+    #[default]
+    None,
+    /// One that is shown must be good.
+    Optional,
+    /// Nobody connects without.
+    Required,
+}
+
 /// `server.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -72,8 +86,16 @@ pub struct Server {
     /// Port to listen on; 0 takes any free one and prints it. A registry with a process to itself listens
     /// on 8761 where nothing is set.
     pub port: u16,
-    /// How clients reach us, where that differs from `http://host:port`.
+    /// How clients reach us, where that differs from `http://host:port`, or `https://host:port` with a certificate.
     pub public_url: Option<String>,
+    /// Certificate chain (PEM) of this process; with it, the port speaks TLS and nothing else.
+    pub tls_cert: Option<PathBuf>,
+    /// The private key (PEM) to it.
+    pub tls_key: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that vouch for clients.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether clients must show a certificate.
+    pub tls_client: ClientCertificates,
     /// HTTP worker threads; 0 means one a core.
     pub workers: usize,
     /// Largest request body, in bytes.
@@ -102,6 +124,10 @@ impl Default for Server {
             host: "127.0.0.1".into(),
             port: 5294,
             public_url: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
+            tls_client: ClientCertificates::None,
             workers: 0,
             body_limit: 1 << 20,
             request_seconds: 10,
@@ -113,6 +139,13 @@ impl Default for Server {
             until_input_closes: false,
             send_twice: false,
         }
+    }
+}
+
+impl Server {
+    /// `https` where the process has a certificate, else `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_cert.is_some() { "https" } else { "http" }
     }
 }
 
@@ -136,7 +169,7 @@ impl Default for Data {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Product {
-    /// URL of its store; by default `sqlite://{data.dir}/product.db`.
+    /// URL of its store; by default `sqlite://{data.dir}/product.db`; or `mongodb://user:password@host:port/database`.
     pub store: Option<Secret>,
 }
 
@@ -216,63 +249,6 @@ pub struct Webhook {
     pub events: Vec<String>,
 }
 
-/// `mysql.*`: how a module whose store is a `mysql://` URL uses its server, be it MySQL or MariaDB.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-pub struct MySql {
-    /// Connections of a module at most.
-    pub connections: usize,
-    /// How long connecting may take, in milliseconds.
-    pub connect_ms: u64,
-    /// How long a transaction waits for a free connection, in milliseconds.
-    pub acquire_ms: u64,
-    /// Longest time for one statement, and beside it for its wait for locks, in milliseconds.
-    pub statement_ms: u64,
-    /// Longest time for a transaction with all its repetitions, in milliseconds.
-    pub transaction_ms: u64,
-    /// How long a start waits for a server that is not up yet, in seconds.
-    pub wait_seconds: u64,
-    /// Bring the schema up to date at the start; otherwise one that is behind stops it.
-    pub migrate: bool,
-}
-
-impl Default for MySql {
-    fn default() -> Self {
-        Self {
-            connections: 16,
-            connect_ms: 1000,
-            acquire_ms: 5000,
-            statement_ms: 2000,
-            transaction_ms: 5000,
-            wait_seconds: 30,
-            migrate: false,
-        }
-    }
-}
-
-/// `bus.*`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Bus {
-    /// `local://`: durable, in `data.dir`; `kafka://host:port[,host:port]` where that is compiled in.
-    pub url: String,
-    /// Kafka: stands before the names of all topics and groups, for several shops on one cluster.
-    pub prefix: String,
-    /// Kafka: partitions of the topics that are created.
-    pub partitions: u16,
-    /// Kafka: copies of each partition of the topics that are created; 0 for the brokers' default.
-    pub replication: u16,
-    /// Kafka: name of this instance, the same after a restart, different for each of several: what it reads
-    /// is kept for it while it restarts (static membership). None: others take over at once.
-    pub instance: Option<String>,
-}
-
-impl Default for Bus {
-    fn default() -> Self {
-        Self { url: "local://".into(), prefix: String::new(), partitions: 6, replication: 0, instance: None }
-    }
-}
-
 /// `log.*`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -311,6 +287,7 @@ pub struct Settings {
     pub order: Order,
     pub notification: Notification,
     pub mysql: MySql,
+    pub mongodb: MongoDb,
     pub bus: Bus,
     pub identity: Identity,
     pub registry: Registry,

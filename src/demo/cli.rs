@@ -1,5 +1,6 @@
 //! What the command line calls: each on a runtime of its own, its report on standard output.
 
+use crate::config::Tls;
 use crate::demo::{embedded, import, replay, shop};
 use std::path::Path;
 
@@ -38,7 +39,7 @@ pub fn run_token(url: &str, user: &str, password: &str) -> Result<(), String> {
 
 /// The start screen of a shop with demo users. A shop that has nothing to sell yet gets the demo
 /// catalogue first, over its own HTTP API.
-pub async fn welcome(base_url: &str, demo_users: &[(String, String)]) {
+pub async fn welcome(base_url: &str, tls: &Tls, demo_users: &[(String, String)]) {
     let admin = demo_users.iter().find(|(_, roles)| roles.contains("admin"));
     let product = match admin {
         Some((admin, _)) => stock_up(&shop::Shop::new(base_url, admin, admin)).await.unwrap_or_else(|cause| {
@@ -47,7 +48,7 @@ pub async fn welcome(base_url: &str, demo_users: &[(String, String)]) {
         }),
         None => None,
     };
-    println!("{}", greeting(base_url, demo_users, product.as_ref().map(|(sku, stock)| (sku.as_str(), *stock))));
+    println!("{}", greeting(base_url, tls, demo_users, product.as_ref().map(|(sku, stock)| (sku.as_str(), *stock))));
 }
 
 /// Something to buy, and how many there are of it.
@@ -68,9 +69,13 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 
 /// What the start screen says: where the shop is, who may log in, and an order to copy and paste.
 ///
-/// `demo_users` are names with their roles; a demo user's password is the name.
-pub fn greeting(base_url: &str, demo_users: &[(String, String)], product: Option<(&str, i64)>) -> String {
+/// `demo_users` are names with their roles; a demo user's password is the name. `tls` is what the shop's own
+/// clients trust and show: so does `curl`.
+pub fn greeting(base_url: &str, tls: &Tls, demo_users: &[(String, String)], product: Option<(&str, i64)>) -> String {
     let base = base_url.trim_end_matches('/');
+    let options = [("--cacert", &tls.ca), ("--cert", &tls.cert), ("--key", &tls.key)];
+    let options = options.iter().filter_map(|(option, path)| Some(format!(" {option} '{}'", path.as_ref()?.display())));
+    let curl = format!("curl -s{}", if base.starts_with("https://") { options.collect() } else { String::new() });
     let mut text = format!(
         "\nTradepost is open.\n\n  shop API    {base}/api/v1/products\n  Swagger UI  {base}/swagger-ui/\n  health      {base}/actuator/health\n"
     );
@@ -84,7 +89,7 @@ pub fn greeting(base_url: &str, demo_users: &[(String, String)], product: Option
         "
 Get a token:
 
-  TOKEN=$(curl -s {base}{}/protocol/openid-connect/token \\
+  TOKEN=$({curl} {base}{}/protocol/openid-connect/token \\
     -d grant_type=password -d client_id={} -d username={user} -d password={user} \\
     | sed 's/.*\"access_token\" *: *\"\\([^\"]*\\)\".*/\\1/')
 ",
@@ -99,7 +104,7 @@ Get a token:
             "
 Order one {sku} ({stock} in stock):
 
-  curl -s {base}/api/v1/orders -H \"Authorization: Bearer $TOKEN\" \\
+  {curl} {base}/api/v1/orders -H \"Authorization: Bearer $TOKEN\" \\
     -H 'Content-Type: application/json' -d '{order}'
 "
         ));

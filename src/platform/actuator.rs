@@ -3,7 +3,7 @@
 //! Health and info are public, metrics are served by actix-web-prom's middleware; settings, log levels
 //! and dead letters are for administrators.
 
-use crate::platform::bus::Bus;
+use crate::platform::bus::{Bus, DeadLetter, Refused};
 use crate::platform::contract::{Access, Endpoint};
 use crate::platform::host::Check;
 use crate::platform::problem::Problem;
@@ -27,12 +27,23 @@ pub struct Actuator {
     pub checks: Vec<(&'static str, Check)>,
     /// For dead letters; none where no module of this process has events.
     pub bus: Option<Arc<dyn Bus>>,
+    /// What the outboxes of this process could not hand to the bus.
+    pub refused: Vec<Arc<dyn Refused>>,
 }
 
-const LINKS: [&str; 9] = ["health", "info", "prometheus", "env", "refresh", "loggers", "deadletters", "circuitbreakers", "health/liveness"];
+const LINKS: [&str; 10] =
+    ["health", "info", "prometheus", "env", "refresh", "loggers", "deadletters", "outbox", "circuitbreakers", "health/liveness"];
 /// A check that does not answer counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_BODY: usize = 4096;
+/// Dead letters shown at once, the oldest.
+const SHOWN: i64 = 1000;
+
+const UP: &str = "UP";
+const DOWN: &str = "DOWN";
+/// It answers whoever asks, and something behind it does not work. Spring's mapping gives a status that it
+/// does not know 200, too.
+const DEGRADED: &str = "DEGRADED";
 
 /// The endpoints.
 pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
@@ -59,8 +70,8 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
     });
     let mut endpoints = vec![
         get("links", "/actuator", Access::Public, |a, request| Box::pin(async move { links(&a, &request) })),
-        get("health", "/actuator/health", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
-        get("readiness", "/actuator/health/readiness", Access::Public, |a, _| Box::pin(async move { Ok(health(&a).await) })),
+        get("health", "/actuator/health", Access::Public, |a, _| Box::pin(async move { Ok(health(&a, DEGRADED).await) })),
+        get("readiness", "/actuator/health/readiness", Access::Public, |a, _| Box::pin(async move { Ok(health(&a, UP).await) })),
         get("liveness", "/actuator/health/liveness", Access::Public, |_, _| {
             Box::pin(async { Ok(HttpResponse::Ok().json(json!({ "status": "UP" }))) })
         }),
@@ -72,7 +83,40 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
         refresh,
     ];
     endpoints.extend(actuator.bus.as_ref().into_iter().flat_map(letters));
+    if !actuator.refused.is_empty() {
+        endpoints.extend(outbox(&actuator));
+    }
     endpoints
+}
+
+/// What outboxes could not hand to the bus, where there are any.
+fn outbox(actuator: &Arc<Actuator>) -> [Endpoint; 2] {
+    let (listed, replayed) = (actuator.clone(), actuator.clone());
+    let list = Endpoint::raw("actuator", "outbox", Method::GET, "/actuator/outbox", Access::Admin, move |_, _, _| {
+        let actuator = listed.clone();
+        async move {
+            let mut letters = Vec::new();
+            for one in &actuator.refused {
+                letters.extend(one.list(SHOWN).await?);
+            }
+            shown(&letters)
+        }
+    });
+    let path = "/actuator/outbox/{module}/{id}/replay";
+    let again = Endpoint::raw("actuator", "outbox_replay", Method::POST, path, Access::Admin, move |_, request, _| {
+        let actuator = replayed.clone();
+        async move {
+            let (module, id) = (request.match_info().get("module").unwrap_or_default(), number(&request)?);
+            let known = actuator.refused.iter().find(|one| one.store() == module);
+            if let Some(one) = known
+                && one.again(id).await?
+            {
+                return Ok(HttpResponse::Accepted().finish());
+            }
+            Err(Problem::new(404, format!("the outbox of {module} keeps no event {id}")))
+        }
+    });
+    [list, again]
 }
 
 /// Dead letters, where there is a bus.
@@ -96,29 +140,45 @@ fn links(actuator: &Actuator, request: &HttpRequest) -> Result<HttpResponse, Pro
     let info = request.connection_info();
     let base = format!("{}://{}/actuator", info.scheme(), info.host());
     let mut links = Map::from_iter([("self".to_string(), json!({ "href": base, "templated": false }))]);
-    for name in LINKS.into_iter().filter(|name| *name != "deadletters" || actuator.bus.is_some()) {
+    for name in LINKS.into_iter().filter(|name| match *name {
+        "deadletters" => actuator.bus.is_some(),
+        "outbox" => !actuator.refused.is_empty(),
+        _ => true,
+    }) {
         links.insert(name.replace('/', "-"), json!({ "href": format!("{base}/{name}"), "templated": false }));
     }
     Ok(HttpResponse::Ok().json(json!({ "_links": links })))
 }
 
-async fn health(actuator: &Actuator) -> HttpResponse {
+/// Brokers that are away make nobody unready: events wait in their outboxes. `without_bus` is the status then.
+async fn health(actuator: &Actuator, without_bus: &'static str) -> HttpResponse {
     let mut components = Map::new();
-    let mut up = true;
+    let mut status = UP;
+    if let Some(bus) = &actuator.bus {
+        let state = tokio::time::timeout(PATIENCE, bus.state()).await.unwrap_or_else(|_| Err("no answer in time".into()));
+        let (well, state) = match state {
+            Ok(()) => (UP, "up".to_string()),
+            Err(state) => (DOWN, state),
+        };
+        if well == DOWN {
+            status = without_bus;
+        }
+        components.insert("bus".into(), json!({ "status": well, "details": { "state": state } }));
+    }
     for (name, check) in &actuator.checks {
         let outcome = tokio::time::timeout(PATIENCE, check()).await.unwrap_or_else(|_| Err("no answer in time".into()));
-        up &= outcome.is_ok();
         let component = match outcome {
-            Ok(details) => json!({ "status": "UP", "details": details }),
+            Ok(details) => json!({ "status": UP, "details": details }),
             Err(cause) => {
                 tracing::warn!(component = name, cause, "not healthy");
-                json!({ "status": "DOWN" })
+                status = DOWN;
+                json!({ "status": DOWN })
             }
         };
         components.insert((*name).to_string(), component);
     }
-    let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    HttpResponse::build(status).json(json!({ "status": if up { "UP" } else { "DOWN" }, "components": components }))
+    let code = if status == DOWN { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    HttpResponse::build(code).json(json!({ "status": status, "components": components }))
 }
 
 fn info(actuator: &Actuator) -> HttpResponse {
@@ -164,13 +224,19 @@ fn set_logger(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
 }
 
 async fn dead_letters(bus: &dyn Bus) -> Result<HttpResponse, Problem> {
-    let letters = bus.dead_letters(1000).await?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(serde_json::to_vec(&letters).map_err(Problem::internal)?))
+    shown(&bus.dead_letters(SHOWN).await?)
+}
+
+fn shown(letters: &[DeadLetter]) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().content_type("application/json").body(serde_json::to_vec(letters).map_err(Problem::internal)?))
+}
+
+fn number(request: &HttpRequest) -> Result<i64, Problem> {
+    request.match_info().get("id").and_then(|id| id.parse().ok()).ok_or_else(|| Problem::field("id", "expected a whole number"))
 }
 
 async fn replay(bus: &dyn Bus, request: &HttpRequest) -> Result<HttpResponse, Problem> {
-    let id =
-        request.match_info().get("id").and_then(|id| id.parse().ok()).ok_or_else(|| Problem::field("id", "expected a whole number"))?;
+    let id = number(request)?;
     if bus.replay(id).await? {
         Ok(HttpResponse::Accepted().finish())
     } else {

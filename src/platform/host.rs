@@ -1,7 +1,7 @@
 //! What a process gives each module, and what each module gives the process.
 
 use crate::config::Settings;
-use crate::platform::bus::{Bus, Consumer};
+use crate::platform::bus::{Bus, Consumer, Refused};
 use crate::platform::contract::Endpoint;
 use crate::platform::store::StoreError;
 use futures_util::future::LocalBoxFuture;
@@ -62,10 +62,12 @@ pub struct Parts {
     pub consumers: Vec<Arc<dyn Consumer>>,
     /// How it is.
     pub checks: Vec<(&'static str, Check)>,
+    /// What its outbox could not hand to the bus.
+    pub refused: Vec<Arc<dyn Refused>>,
     /// What it takes up while it runs.
     pub changeable: Vec<Changeable>,
     /// Told when a server refuses the credentials in force: there may be newer ones.
-    pub refused: Vec<Arc<Notify>>,
+    pub denied: Vec<Arc<Notify>>,
 }
 
 impl Parts {

@@ -10,11 +10,11 @@
 
 use super::{Conn, Db};
 use crate::platform::clock;
-use crate::platform::store::{Held, POLL, StoreError, Turn};
+use crate::platform::store::{Held, Known, StoreError, TERM, Turn};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 mod tables {
     diesel::table! {
@@ -27,24 +27,18 @@ mod tables {
 }
 use tables::leases;
 
-/// How long a lease holds after its last renewal: who dies is replaced after this at the latest.
-const TERM: Duration = Duration::from_secs(2);
-/// How long the holder takes its own word for it. The rest of the term is for one round of work.
-const RENEW: Duration = Duration::from_millis(700);
-
 /// One process's side of a lease, in the store that the work is about.
 pub struct Lease {
     pub(super) db: Db,
     name: &'static str,
     holder: String,
-    /// Known until then, without asking.
-    pub(super) known: Option<(Held, Instant)>,
+    pub(super) known: Known,
 }
 
 impl Lease {
     /// Not held yet. The store's migrations have the table.
     pub fn new(db: Db, name: &'static str) -> Self {
-        Self { db, name, holder: uuid::Uuid::new_v4().to_string(), known: None }
+        Self { db, name, holder: uuid::Uuid::new_v4().to_string(), known: Known::default() }
     }
 
     async fn take(&self) -> Result<Held, StoreError> {
@@ -68,13 +62,9 @@ impl Lease {
 #[async_trait(?Send)]
 impl Turn for Lease {
     async fn hold(&mut self) -> Result<Held, StoreError> {
-        // both clocks go on while a process is paused
-        if let Some((held, until)) = self.known
-            && Instant::now() < until
-        {
-            return Ok(if held == Held::Anew { Held::Still } else { held });
+        if let Some(held) = self.known.held() {
+            return Ok(held);
         }
-        self.known = None;
         let asked = Instant::now();
         let (name, holder) = (self.name, self.holder.clone());
         let others = async move |c: &mut Conn| {
@@ -83,12 +73,11 @@ impl Turn for Lease {
         };
         // only who may succeed writes
         let held = if self.db.read(others).await? { Held::Elsewhere } else { self.take().await? };
-        self.known = Some((held, asked + if held == Held::Elsewhere { POLL } else { RENEW }));
-        Ok(held)
+        Ok(self.known.learn(held, asked))
     }
 
     async fn release(&mut self) {
-        if !matches!(self.known.take(), Some((Held::Still | Held::Anew, _))) {
+        if !self.known.give_up() {
             return;
         }
         let (name, holder) = (self.name, self.holder.clone());

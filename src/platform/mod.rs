@@ -17,11 +17,12 @@ pub mod money;
 pub mod page;
 pub mod problem;
 pub mod refresh;
+#[cfg(any(feature = "sqlite", feature = "mysql", feature = "mongodb"))]
+pub mod relay;
 pub mod resilience;
 pub mod sku;
 pub mod store;
 pub mod telemetry;
-#[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(feature = "vault")]
 pub mod vault;

@@ -1,16 +1,21 @@
 //! Outbox: an event is written in the same transaction as the change it reports, and carried to
 //! the bus afterwards. Either both are there or neither is; what was not carried yet survives a crash.
+//!
+//! An event that the bus can never take, and a row that is no event, are set aside with the reason: they would
+//! be in the way of all that come after them. An admin sees them, and sends them again.
 
 use super::lease::Lease;
 use super::{Conn, Db};
 use crate::config::StoreUrl;
-use crate::platform::bus::Bus;
+use crate::platform::bus::{self, Bus, DeadLetter, Refused};
+use crate::platform::clock;
 use crate::platform::event::Event;
-use crate::platform::store::{GATHER, Held, POLL, Snapshot, StoreError, Turn, types};
+use crate::platform::relay::{self, Carried};
+use crate::platform::store::{Held, Snapshot, StoreError, Turn, types};
+use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 mod tables {
@@ -20,8 +25,16 @@ mod tables {
             body -> Text,
         }
     }
+    diesel::table! {
+        outbox_refused (id) {
+            id -> BigInt,
+            body -> Text,
+            error -> Text,
+            refused_at -> BigInt,
+        }
+    }
 }
-use tables::outbox;
+use tables::{outbox, outbox_refused};
 
 /// Events carried to the bus at once.
 const BATCH: i64 = 500;
@@ -41,38 +54,8 @@ pub async fn waiting(db: &Db) -> Result<i64, StoreError> {
 /// Of several processes on the database one at a time does it.
 pub async fn relay(db: Db, bus: Arc<dyn Bus>, stop: CancellationToken) {
     let mut lease = Lease::new(db.clone(), "outbox");
-    loop {
-        let committed = db.committed();
-        let (pause, ours) = match carry(&db, bus.as_ref(), &mut lease).await {
-            Ok(Carried::More) => continue,
-            Ok(_) if stop.is_cancelled() => break,
-            Ok(Carried::All) => (POLL, true),
-            Ok(Carried::ByAnother) => (POLL, false),
-            Err(cause) => {
-                tracing::warn!(%cause, store = db.name(), "outbox not carried; will try again");
-                if stop.is_cancelled() {
-                    break;
-                }
-                (Duration::from_secs(1), false)
-            }
-        };
-        tokio::select! {
-            () = async { committed.await; tokio::time::sleep(GATHER).await }, if ours => {}
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => {}
-        }
-    }
+    relay::relay(db.name(), || db.committed(), async || carry(&db, bus.as_ref(), &mut lease).await, stop).await;
     lease.release().await;
-}
-
-/// What a look at the outbox came to.
-enum Carried {
-    /// All that there was.
-    All,
-    /// A batch, and there may be more.
-    More,
-    /// Nothing: another process does it.
-    ByAnother,
 }
 
 /// One batch. A crash between publishing and forgetting repeats it, and so does a process that was paused
@@ -92,10 +75,27 @@ async fn carry(db: &Db, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, Sto
         Held::Anew => return Ok(Carried::More),
         Held::Elsewhere => return Ok(Carried::ByAnother),
     }
+    let (mut sent, mut events, mut refused) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()), Vec::new());
+    for (seq, body) in &rows {
+        match types::from_json::<Event>(body) {
+            Ok(event) => {
+                sent.push((*seq, body));
+                events.push(event);
+            }
+            Err(cause) => refused.push((*seq, body.clone(), format!("this is no event: {cause}"))),
+        }
+    }
+    for (place, error) in bus.publish(events).await? {
+        refused.extend(sent.get(place).map(|(seq, body)| (*seq, (*body).clone(), error)));
+    }
+    for (seq, _, error) in &refused {
+        tracing::error!(store = db.name(), seq, error, "event refused by the bus; it is kept, see /actuator/outbox");
+    }
     let carried = seqs.len();
-    let events = rows.iter().map(|(_, body)| types::from_json(body)).collect::<Result<Vec<Event>, _>>()?;
-    bus.publish(events).await?;
     db.write(async move |c| {
+        for (seq, body, error) in &refused {
+            set_aside(c, *seq, body, error).await?;
+        }
         // no range: with several writers a number between these may be committed only now
         diesel::delete(outbox::table.filter(outbox::seq.eq_any(&seqs))).execute(c).await?;
         Ok::<_, StoreError>(())
@@ -104,14 +104,60 @@ async fn carry(db: &Db, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, Sto
     Ok(if carried as i64 == BATCH { Carried::More } else { Carried::All })
 }
 
+/// Out of the way of those that come after it, and kept.
+async fn set_aside(c: &mut Conn, seq: i64, body: &str, error: &str) -> Result<(), StoreError> {
+    // gone already: another process has done it
+    if diesel::delete(outbox::table.find(seq)).execute(c).await? == 1 {
+        let row = (outbox_refused::body.eq(body), outbox_refused::error.eq(error), outbox_refused::refused_at.eq(clock::now_ms()));
+        diesel::insert_into(outbox_refused::table).values(row).execute(c).await?;
+    }
+    Ok(())
+}
+
+/// What the outbox of a module, of this name, could not hand to the bus.
+pub struct Kept(pub Db, pub &'static str);
+
+#[async_trait(?Send)]
+impl Refused for Kept {
+    fn store(&self) -> &'static str {
+        self.1
+    }
+
+    async fn list(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
+        let oldest = async move |c: &mut Conn| {
+            Ok::<_, StoreError>(outbox_refused::table.order(outbox_refused::id).limit(limit).load::<(i64, String, String, i64)>(c).await?)
+        };
+        let letter = |(id, body, error, at)| {
+            Ok(DeadLetter { id, group: self.store().into(), error, at: clock::rfc3339(at), event: bus::raw(body)? })
+        };
+        self.0.read(oldest).await?.into_iter().map(letter).collect()
+    }
+
+    async fn again(&self, id: i64) -> Result<bool, StoreError> {
+        let back = async move |c: &mut Conn| {
+            let kept = outbox_refused::table.find(id);
+            let body: Option<String> = kept.select(outbox_refused::body).first(c).await.optional()?;
+            let Some(body) = body else { return Ok(false) };
+            // of two who ask at once one finds it gone
+            if diesel::delete(kept).execute(c).await? == 0 {
+                return Ok(false);
+            }
+            diesel::insert_into(outbox::table).values(outbox::body.eq(body)).execute(c).await?;
+            Ok::<_, StoreError>(true)
+        };
+        self.0.write(back).await
+    }
+}
+
 #[derive(diesel::QueryableByName)]
 struct Body {
     #[diesel(sql_type = diesel::sql_types::Text)]
     body: String,
 }
 
-/// Type and subject of every event that waits in this database, for the audit.
+/// Type and subject of every event that waits in this database, or was refused, for the audit.
 pub fn waiting_in(store: &StoreUrl) -> Result<Vec<(String, String)>, StoreError> {
-    let rows: Vec<Body> = Snapshot::open(store)?.rows("SELECT body FROM outbox")?;
-    rows.iter().map(|row| types::from_json::<Event>(&row.body).map(|event| (event.kind, event.subject))).collect()
+    let rows: Vec<Body> = Snapshot::open(store)?.rows("SELECT body FROM outbox UNION ALL SELECT body FROM outbox_refused")?;
+    // what is no event reports no order's step: one that is missed is found by that
+    Ok(rows.iter().filter_map(|row| types::from_json::<Event>(&row.body).ok()).map(|event| (event.kind, event.subject)).collect())
 }

@@ -18,6 +18,7 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// What all processes are told, as it becomes known.
 pub(super) struct Common {
+    scheme: &'static str,
     fronts: Vec<String>,
     issuer: String,
     backchannel: String,
@@ -28,13 +29,14 @@ pub(super) struct Common {
 
 impl Common {
     /// With these front doors, registries and issuers.
-    pub(super) fn new(fronts: &[String], registries: &[u16], issuers: &[u16]) -> Self {
+    pub(super) fn new(scheme: &'static str, fronts: &[String], registries: &[u16], issuers: &[u16]) -> Self {
         const REALM: &str = "realms/spring-cloud-microservices-realm";
         let here = |port: &u16| format!("127.0.0.1:{port}");
         Self {
+            scheme,
             fronts: fronts.to_vec(),
             issuer: format!("{}/{REALM}", fronts.first().map(String::as_str).unwrap_or_default()),
-            backchannel: issuers.iter().map(|port| format!("http://{}/{REALM}", here(port))).collect::<Vec<_>>().join(","),
+            backchannel: issuers.iter().map(|port| format!("{scheme}://{}/{REALM}", here(port))).collect::<Vec<_>>().join(","),
             registries: registries.iter().map(here).collect(),
             registry_password: String::new(),
             client_secret: String::new(),
@@ -43,7 +45,8 @@ impl Common {
 
     /// What this process is told; the registry does not hear of itself.
     fn settings(&self, module: Module, number: Option<usize>) -> Vec<(&'static str, String)> {
-        let base = |address: &String, user: &str| format!("http://{user}{address}/eureka");
+        let scheme = self.scheme;
+        let base = |address: &String, user: &str| format!("{scheme}://{user}{address}/eureka");
         let mut all = vec![
             ("TRADEPOST__SERVER__UNTIL_INPUT_CLOSES", "true".into()),
             ("TRADEPOST__SERVER__WORKERS", "1".into()),
@@ -59,7 +62,7 @@ impl Common {
         if module == Module::Gateway {
             // the registry registers nowhere: this is how its page is found
             let nth = number.map_or(0, |number| number - 1);
-            all.extend(self.registries.get(nth).map(|address| ("TRADEPOST__PEERS__REGISTRY", format!("http://{address}"))));
+            all.extend(self.registries.get(nth).map(|address| ("TRADEPOST__PEERS__REGISTRY", format!("{scheme}://{address}"))));
         }
         if module == Module::Registry {
             let others = self.registries.iter().enumerate().filter(|(n, _)| number.is_some_and(|number| number != n + 1));
@@ -84,6 +87,7 @@ pub(super) struct Member {
     pub(super) module: Module,
     pub(super) name: String,
     number: Option<usize>,
+    scheme: &'static str,
     port: u16,
     child: Child,
     ready: mpsc::Receiver<u16>,
@@ -115,7 +119,8 @@ impl Member {
         let mut child = command.spawn().map_err(|e| StartError(format!("{name}: cannot be started: {e}")))?;
         let leash = child.stdin.take();
         let ready = watch(&mut child, &name);
-        Ok(Self { module, name, number, port, child, ready, _leash: leash, started: Instant::now(), again: None, deaths: 0 })
+        let scheme = common.scheme;
+        Ok(Self { module, name, number, scheme, port, child, ready, _leash: leash, started: Instant::now(), again: None, deaths: 0 })
     }
 
     /// Waits until it answers; where it does not, it is ended.
@@ -136,7 +141,7 @@ impl Member {
 
     /// Where it answers.
     pub(super) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     pub(super) fn process_id(&self) -> u32 {
@@ -187,14 +192,28 @@ impl Member {
     /// How many instances it has found in the registry, by its health.
     pub(super) fn instances_known(&self) -> Option<u64> {
         let address = format!("127.0.0.1:{}", self.port);
-        let mut stream = TcpStream::connect(&address).ok()?;
+        let stream = TcpStream::connect(&address).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-        stream.write_all(format!("GET /actuator/health HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let health: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
-        health.pointer("/components/discovery/details/instances")?.as_u64()
+        let ask = format!("GET /actuator/health HTTP/1.0\r\nhost: {address}\r\n\r\n");
+        #[cfg(feature = "tls")]
+        if self.scheme == "https" {
+            return instances(exchange(crate::platform::tls::blocking(stream, "127.0.0.1").ok()?, &ask)?);
+        }
+        instances(exchange(stream, &ask)?)
     }
+}
+
+fn exchange(mut stream: impl Read + Write, ask: &str) -> Option<String> {
+    stream.write_all(ask.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// Of a whole answer, as health tells it.
+fn instances(answer: String) -> Option<u64> {
+    let health: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+    health.pointer("/components/discovery/details/instances")?.as_u64()
 }
 
 fn said(status: &ExitStatus) -> String {

@@ -98,6 +98,7 @@ fn good_data_is_good() {
     for line in [
         "1 SKUs, 6 pieces to sell, 0 held, 4 sold",
         "3 orders: 1 placed, 1 rejected, 1 cancelled, 0 pending",
+        "1 products, 0 of their events wait to be published",
         "4 order events applied, 0 under way",
     ] {
         assert!(words.contains(line), "{words}");

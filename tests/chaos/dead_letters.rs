@@ -92,3 +92,28 @@ scenario! {
         wait_for_letters(shop, 2).await;
     }
 }
+
+scenario! {
+    of one process:
+    /// A row of an outbox that is no event, for whatever reason: it is shown, those behind it are sent, and once
+    /// it is right it can be sent again.
+    async fn a_damaged_row_of_an_outbox_is_in_nobodys_way(shop) {
+        let c = &shop.client;
+        an_order_is_told(shop, "before").await;
+        Sql::open(shop.data.path(), "order").run("INSERT INTO outbox (body) VALUES ('no event')");
+        an_order_is_told(shop, "after").await;
+        let kept = c.get(&c.admin, "/actuator/outbox").await.expect(200).json();
+        assert_eq!((&kept[0]["group"], &kept[0]["event"], kept.as_array().unwrap().len()), (&json!("order"), &json!("no event"), 1));
+        assert!(kept[0]["error"].as_str().unwrap().starts_with("this is no event"), "{kept}");
+
+        let path = format!("/actuator/outbox/order/{}/replay", kept[0]["id"]);
+        let body = Sql::open(shop.data.path(), "bus").column("SELECT body AS value FROM messages WHERE topic = 'order'").remove(0);
+        Sql::open(shop.data.path(), "order").run(&format!("UPDATE outbox_refused SET body = '{body}'"));
+        c.post(&c.alice, &path, json!({})).await.expect(403);
+        c.post(&c.admin, "/actuator/outbox/basket/1/replay", json!({})).await.expect(404);
+        c.post(&c.admin, "/actuator/outbox/order/x/replay", json!({})).await.expect(400);
+        c.post(&c.admin, &path, json!({})).await.expect(202);
+        c.post(&c.admin, &path, json!({})).await.expect(404);
+        assert_eq!(c.get(&c.admin, "/actuator/outbox").await.expect(200).json(), json!([]));
+    }
+}

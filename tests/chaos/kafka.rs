@@ -81,7 +81,7 @@ async fn told(shop: &Shop) -> Vec<Value> {
     page["content"].as_array().unwrap().iter().map(|one| one["orderNumber"].clone()).collect()
 }
 
-async fn wait_until_told(shop: &Shop, order: &Value, times: usize) {
+pub async fn wait_until_told(shop: &Shop, order: &Value, times: usize) {
     wait_for("the order is told", || async {
         let told = told(shop).await;
         if told.iter().filter(|one| *one == order).count() == times { Ok(()) } else { Err(format!("{told:?}")) }
@@ -200,6 +200,10 @@ fn brokers_that_are_away_hold_up_nobody() {
         let order = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
         let health = c.get(&c.admin, "/actuator/health/readiness").await.expect(200).json();
         assert!(health["components"]["bus"]["details"]["state"].as_str().unwrap().starts_with("away"), "{health}");
+        assert_eq!((&health["status"], &health["components"]["bus"]["status"]), (&json!("UP"), &json!("DOWN")));
+        // it is ready to take orders, and not as well as it should be
+        let health = c.get(&c.admin, "/actuator/health").await.expect(200).json();
+        assert_eq!(health["status"], "DEGRADED", "{health}");
         c.get(&c.admin, "/actuator/deadletters").await.expect(503);
         let stopping = Instant::now();
         shop.stop().await;

@@ -35,9 +35,9 @@ fn subject(n: usize) -> uuid::Uuid {
 /// Fills the outbox, as the order module does; the reason tells the events of one subject apart. Now and then
 /// with the same again, as a relay sends it that died between publishing and forgetting: a moment so short
 /// that kills by the clock may miss it.
-fn write(data: &Path) {
+pub fn write(data: &Path, events: usize) {
     let mut outbox = Sql::open(data, "order");
-    for first in (0..EVENTS).step_by(AT_ONCE) {
+    for first in (0..events).step_by(AT_ONCE) {
         let rows: Vec<String> = (first..first + AT_ONCE)
             .map(|n| {
                 let event = json!({
@@ -80,6 +80,28 @@ fn sent(topic: &str) -> (usize, BTreeSet<String>) {
     (records, ids)
 }
 
+pub async fn applied(data: &Path, events: usize) {
+    wait_until("every event is applied", || {
+        let applied = Sql::open(data, "notification").value("count(*)", "inbox");
+        if applied == events.to_string() { Ok(()) } else { Err(format!("{applied} of {events}")) }
+    })
+    .await;
+}
+
+/// Each of the events that `write` wrote has come to its customer once, in order for each subject.
+pub fn told_once_in_order(data: &Path, events: usize) {
+    let told = Sql::open(data, "notification").column("SELECT message AS value FROM notifications ORDER BY id");
+    let mut by_subject: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for message in &told {
+        let (head, n) = message.rsplit_once(": ").unwrap();
+        by_subject.entry(head.into()).or_default().push(n.parse().unwrap());
+    }
+    assert_eq!((told.len(), by_subject.len()), (events, SUBJECTS));
+    for (subject, numbers) in by_subject {
+        assert!(numbers.is_sorted(), "{subject} {numbers:?}");
+    }
+}
+
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
 fn nothing_is_lost_while_shop_and_broker_die() {
@@ -98,7 +120,7 @@ fn nothing_is_lost_while_shop_and_broker_die() {
         ];
         let mut shop = Process::start(data.path(), &settings);
         let path = data.path().to_path_buf();
-        let writer = std::thread::spawn(move || write(&path));
+        let writer = std::thread::spawn(move || write(&path, EVENTS));
         let breaker = std::thread::spawn(|| {
             for _ in 0..3 {
                 std::thread::sleep(Duration::from_secs(8));
@@ -117,11 +139,7 @@ fn nothing_is_lost_while_shop_and_broker_die() {
         breaker.join().unwrap();
 
         let quiet = Instant::now();
-        wait_until("every event is applied", || {
-            let applied = Sql::open(data.path(), "notification").value("count(*)", "inbox");
-            if applied == EVENTS.to_string() { Ok(()) } else { Err(format!("{applied} of {EVENTS}")) }
-        })
-        .await;
+        applied(data.path(), EVENTS).await;
         let caught_up = quiet.elapsed();
 
         let topic = format!("{prefix}order");
@@ -130,16 +148,7 @@ fn nothing_is_lost_while_shop_and_broker_die() {
         assert_eq!(ids.len(), EVENTS);
         assert!(records > EVENTS, "nothing was delivered twice: this run proves nothing");
 
-        let told = Sql::open(data.path(), "notification").column("SELECT message AS value FROM notifications ORDER BY id");
-        let mut by_subject: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for message in &told {
-            let (head, n) = message.rsplit_once(": ").unwrap();
-            by_subject.entry(head.into()).or_default().push(n.parse().unwrap());
-        }
-        assert_eq!((told.len(), by_subject.len()), (EVENTS, SUBJECTS));
-        for (subject, numbers) in by_subject {
-            assert!(numbers.is_sorted(), "{subject} {numbers:?}");
-        }
+        told_once_in_order(data.path(), EVENTS);
         shop.terminate();
     });
 }

@@ -7,7 +7,15 @@ mod dead_letters;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
+mod kafka_cluster;
+#[cfg(feature = "kafka")]
+mod kafka_groups;
+#[cfg(feature = "kafka")]
+mod kafka_large;
+#[cfg(feature = "kafka")]
 mod kafka_restarts;
+#[cfg(feature = "kafka-tls")]
+mod kafka_tls;
 pub mod kill;
 pub mod ledger;
 mod pairs;

@@ -3,15 +3,14 @@
 
 use super::envelope::assert_refusal;
 use crate::support::Shop;
-use crate::support::client::Reply;
+use crate::support::client::{Reply, connect};
 use actix_web::http::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Sends these very bytes on a connection of their own and reads the answer; none where the shop hangs up instead.
 async fn raw(shop: &Shop, request: &[u8]) -> Option<Reply> {
-    let address = shop.client.url.strip_prefix("http://").unwrap();
-    let mut connection = actix_web::rt::net::TcpStream::connect(address).await.unwrap();
+    let mut connection = connect(&shop.client.url, "http/1.1").await;
     connection.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];

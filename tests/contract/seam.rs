@@ -114,7 +114,7 @@ fn product(sku: &str, price: &str) -> ProductInput {
 async fn about_products(side: &Side, said: &mut Transcript) {
     let (api, cx) = (&side.product, &side.cx);
     let page = || (PageNumber::default(), PageSize::default());
-    said.note(api.list(cx, page().0, page().1, None).await);
+    said.note(api.list(cx, page().0, page().1, None, None).await);
     let made = api.create(cx, product("s", "10.00")).await.unwrap();
     said.name(made.id.clone());
     said.note(&made);
@@ -122,8 +122,10 @@ async fn about_products(side: &Side, said: &mut Transcript) {
     said.note(api.create(cx, product("", "-1")).await);
     said.note(api.create(cx, ProductInput::default()).await);
     said.note(api.get(cx, made.id.clone()).await);
-    said.note(api.list(cx, PageNumber(0), PageSize(1), some("S")).await);
-    said.note(api.list(cx, PageNumber(7), PageSize(1000), some("a&b=c d+é%")).await);
+    said.note(api.list(cx, PageNumber(0), PageSize(1), some("S"), None).await);
+    said.note(api.list(cx, PageNumber(7), PageSize(1000), some("a&b=c d+é%"), None).await);
+    said.note(api.list(cx, PageNumber(0), PageSize(1), some("S"), some("0123456789ABCDEF01234567")).await);
+    said.note(api.list(cx, PageNumber(0), PageSize(1), None, some("no id")).await);
     for odd in ["what", "a/b", "a b", "50%", "%2F", "a+b", "ä", "?x=1#y", "..", ".", "\u{1f6d2}"] {
         said.note(api.get(cx, odd.into()).await);
         said.note(api.price(cx, odd.into()).await);

@@ -6,10 +6,12 @@
 
 mod outage;
 mod schema;
+#[cfg(feature = "tls")]
+mod tls;
 mod transactions;
 
 use crate::support::stores;
-use tradepost::config::{MySql, Secret};
+use tradepost::config::{MySql, MySqlUrl, Secret};
 
 /// A fresh database on the server under test; removed when dropped.
 pub struct Database {
@@ -29,6 +31,10 @@ impl Database {
         Secret::new(format!("{}/{}", self.server, self.name))
     }
 
+    pub fn server(&self) -> MySqlUrl {
+        at(self.url().expose())
+    }
+
     pub fn run(&self, sql: &str) {
         stores::run(self.url().expose(), sql);
     }
@@ -46,6 +52,11 @@ impl Drop for Database {
             stores::run(&self.server, &format!("DROP DATABASE {}", self.name));
         }
     }
+}
+
+/// Without TLS.
+pub fn at(url: impl Into<String>) -> MySqlUrl {
+    MySqlUrl { url: Secret::new(url), tls: None }
 }
 
 /// Settings of a process that may change the schema.

@@ -17,7 +17,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/notificatio
 /// A database with two rows that transactions fight for.
 fn fought_for(settings: &MySql) -> (Database, Db) {
     let database = Database::fresh();
-    let db = Db::open(&database.url(), "test", settings, MIGRATIONS).unwrap();
+    let db = Db::open(&database.server(), "test", settings, MIGRATIONS).unwrap();
     database.run("CREATE TABLE t (id BIGINT PRIMARY KEY, n BIGINT NOT NULL) ENGINE = InnoDB; INSERT INTO t VALUES (1, 0), (2, 0)");
     (database, db)
 }

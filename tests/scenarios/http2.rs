@@ -1,14 +1,13 @@
-//! The shop over HTTP/2, as a client speaks it that knows beforehand (no TLS): whole orders, many streams
+//! The shop over HTTP/2, as a client speaks it that knows beforehand, or agrees on it by TLS: whole orders, many streams
 //! at once on one connection.
 
-use crate::support::client::order;
+use crate::support::client::{connect, order};
 use crate::support::{Shape, Shop, on_system};
 use actix_web::web::Bytes;
 use futures_util::future::join_all;
 use h2::client::SendRequest;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tokio::net::TcpStream;
 
 /// Sends a request on a stream of its own and reads the whole answer.
 async fn send(connection: &SendRequest<Bytes>, method: &str, path: &str, token: &str, body: Option<Value>) -> (u16, Value) {
@@ -44,8 +43,7 @@ fn orders_over_http2(shape: Shape) {
         let mut shop = Shop::start(shape, |_| {}).await;
         let c = &shop.client;
         c.stocked("h", "2.50", 100).await;
-        let stream = TcpStream::connect(c.url.strip_prefix("http://").unwrap()).await.unwrap();
-        let (connection, driver) = h2::client::handshake(stream).await.unwrap();
+        let (connection, driver) = h2::client::handshake(connect(&c.url, "h2").await).await.unwrap();
         actix_web::rt::spawn(async move { driver.await.unwrap() });
 
         // a refusal ends its stream and no other

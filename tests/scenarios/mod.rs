@@ -6,6 +6,7 @@ mod http2;
 mod idempotency;
 mod invariants;
 mod inventory;
+mod limits;
 mod model;
 mod operations;
 mod orders;

@@ -103,3 +103,67 @@ scenario! {
         assert_eq!(prices, json!({ "p1": 1, "p2": 1 }));
     }
 }
+
+scenario! {
+    /// Whoever walks the catalogue by `after` sees each product once, in the order of ids, however many come and
+    /// go meanwhile; with q, those that fit.
+    async fn a_walk_by_after_misses_nothing_and_shows_nothing_twice(shop) {
+        let c = &shop.client;
+        let create = |sku: String, name: &'static str| async move {
+            let product = json!({ "skuCode": sku, "name": name, "price": 1 });
+            c.post(&c.admin, "/api/v1/products", product).await.expect(201).json()["id"].as_str().unwrap().to_string()
+        };
+        let mut ids = Vec::new();
+        for i in 0..7 {
+            ids.push(create(format!("w{i}"), if i % 2 == 0 { "Wool" } else { "cotton" }).await);
+        }
+        let page = |query: String| async move { c.get(&c.alice, &format!("/api/v1/products?{query}")).await.expect(200).json() };
+        let of = |page: &serde_json::Value| {
+            page["content"].as_array().unwrap().iter().map(|p| p["id"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+        };
+        let first = page("size=3".into()).await;
+        assert_eq!(of(&first), ids[..3]);
+        // the one that was seen last goes, one before it goes, one comes: what follows is what followed
+        for gone in [&ids[2], &ids[0]] {
+            c.delete(&c.admin, &format!("/api/v1/products/{gone}")).await.expect(200);
+        }
+        let last = create("w7".into(), "Wool").await;
+        let second = page(format!("size=3&after={}", ids[2])).await;
+        assert_eq!(of(&second), ids[3..6]);
+        let told = |page: &serde_json::Value| (page["last"].clone(), page["totalElements"].clone(), page["numberOfElements"].clone());
+        assert_eq!(told(&second), (json!(false), json!(4), json!(3)), "one more than was asked for, and it is not counted further");
+        assert_eq!(second.as_object().unwrap().keys().collect::<Vec<_>>(), first.as_object().unwrap().keys().collect::<Vec<_>>());
+        let third = page(format!("size=3&after={}", ids[5].to_uppercase())).await;
+        assert_eq!(of(&third), [ids[6].clone(), last.clone()]);
+        assert_eq!(told(&third), (json!(true), json!(2), json!(2)));
+        assert_eq!(told(&page(format!("after={last}")).await), (json!(true), json!(0), json!(0)));
+        assert_eq!(of(&page(format!("q=wOOl&after={}", ids[3])).await), [ids[4].clone(), ids[6].clone(), last.clone()]);
+        assert_eq!(of(&page("after=000000000000000000000000".into()).await).len(), 6);
+
+        for (query, field) in [("after=w1", "after"), ("after=", "after"), (&format!("after={last}&page=1"), "page")] {
+            let refused = c.get(&c.alice, &format!("/api/v1/products?{query}")).await.expect(400).json();
+            assert_eq!(refused["errors"][0]["field"], field, "{refused}");
+        }
+    }
+}
+
+scenario! {
+    /// A search means its text, whatever signs are in it, and either case of ASCII letters alone.
+    async fn a_search_means_what_it_says(shop) {
+        let c = &shop.client;
+        let names = ["Straße (blue) [x]", "a.b*c+d?", "under_score", r"back\slash", "É grand", "tab\there"];
+        for (i, name) in names.iter().enumerate() {
+            c.post(&c.admin, "/api/v1/products", json!({ "skuCode": format!("n{i}"), "name": name, "price": 1 })).await.expect(201);
+        }
+        for (q, found) in [
+            ("STRA%C3%9FE", vec![0]), ("%28BLUE%29", vec![0]), ("%5Bx%5D", vec![0]), (".", vec![1]), ("A.B*C%2BD%3F", vec![1]), ("_", vec![2]),
+            ("%5C", vec![3]), ("%C3%89", vec![4]), ("%C3%A9", vec![]), ("%C3%89%20GRAND", vec![4]), ("b%09t", vec![]), ("TAB%09H", vec![5]),
+            ("N3", vec![3]), ("%5E", vec![]), ("%24", vec![]), ("%25", vec![]),
+        ] {
+            let page = c.get(&c.alice, &format!("/api/v1/products?q={q}")).await.expect(200).json();
+            let skus: Vec<_> = page["content"].as_array().unwrap().iter().map(|p| p["skuCode"].as_str().unwrap().to_string()).collect();
+            assert_eq!(skus, found.iter().map(|i| format!("n{i}")).collect::<Vec<_>>(), "{q}");
+            assert_eq!(page["totalElements"], found.len());
+        }
+    }
+}

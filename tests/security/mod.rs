@@ -5,4 +5,6 @@ mod issuer;
 mod keycloak;
 mod realm;
 mod rotation;
+#[cfg(feature = "tls")]
+mod tls;
 mod tokens;

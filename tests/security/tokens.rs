@@ -169,7 +169,7 @@ scenario! {
     async fn id_and_refresh_tokens_are_no_access_tokens(shop) {
         let c = &shop.client;
         let form = [("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", "alice"), ("password", "alice"), ("scope", "openid")];
-        let mut answer = awc::Client::default().post(format!("{}{REALM}/protocol/openid-connect/token", c.url)).send_form(&form).await.unwrap();
+        let mut answer = tradepost::platform::contract::client::http().post(format!("{}{REALM}/protocol/openid-connect/token", c.url)).send_form(&form).await.unwrap();
         let tokens: Value = answer.json().await.unwrap();
         c.get(tokens["access_token"].as_str().unwrap(), PATH).await.expect(200);
         for kind in ["id_token", "refresh_token"] {

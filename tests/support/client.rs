@@ -3,6 +3,9 @@
 use actix_web::http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 pub const REALM: &str = "/realms/spring-cloud-microservices-realm";
 
@@ -57,8 +60,8 @@ impl Client {
 
     /// With these tokens, admin's and alice's.
     pub fn with_tokens(issuer: &str, url: &str, [admin, alice]: [String; 2]) -> Self {
-        let connector = awc::Connector::new().limit(512);
-        let http = awc::Client::builder().connector(connector).timeout(std::time::Duration::from_secs(60)).disable_redirects().finish();
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let http = tradepost::platform::contract::client::build(PATIENCE, Some(PATIENCE));
         Self { url: url.into(), admin, alice, issuer: issuer.into(), http }
     }
 
@@ -149,6 +152,29 @@ impl Client {
     pub async fn quantity(&self, sku: &str) -> i64 {
         self.stock(sku).await["quantity"].as_i64().unwrap()
     }
+}
+
+/// A connection to a shop for who writes HTTP himself.
+pub trait Connection: AsyncRead + AsyncWrite + Unpin {}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Connection for C {}
+
+/// To the shop at this address; by TLS, where this protocol is agreed on.
+#[cfg_attr(not(feature = "tls"), expect(unused_variables))]
+pub async fn connect(url: &str, protocol: &str) -> Box<dyn Connection> {
+    let (scheme, address) = url.split_once("://").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    #[cfg(feature = "tls")]
+    if scheme == "https" {
+        use super::certs::{SHARED, client};
+        let authority = SHARED.as_ref().unwrap();
+        let mut config = client(&authority.ca(), Some(&authority.pair("client")));
+        config.alpn_protocols = vec![protocol.into()];
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        return Box::new(connector.connect("localhost".try_into().unwrap(), stream).await.unwrap());
+    }
+    assert_eq!(scheme, "http");
+    Box::new(stream)
 }
 
 /// The body of an order.

@@ -1,5 +1,7 @@
 //! What every test stands on: a shop of its own on a free port, and a client for it.
 
+#[cfg(feature = "tls")]
+pub mod certs;
 pub mod client;
 pub mod hooks;
 pub mod process;
@@ -89,6 +91,10 @@ impl Shop {
             settings.bus.prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
             settings.bus.partitions = 3;
         }
+        #[cfg(feature = "tls")]
+        if let Some(authority) = &*certs::SHARED {
+            authority.apply(&mut settings);
+        }
         change(&mut settings);
         match shape {
             Shape::Split => Self::split(data, settings, stores).await,
@@ -96,7 +102,7 @@ impl Shop {
         }
     }
 
-    /// One process a module; of the settings only the data folder, the lease, the bus, the issuer and the route file reach them.
+    /// One process a module; of the settings only the data folder, the lease, the bus, the issuer, TLS and the route file reach them.
     async fn split(data: TempDir, settings: Settings, stores: Stores) -> Self {
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
         let lease = settings.order.lease_seconds.to_string();
@@ -108,6 +114,7 @@ impl Shop {
             registry_port: 0,
             instances: 1,
             config: None,
+            scheme: settings.server.scheme(),
             settings: vec![
                 set("LOG__LEVEL", "warn"),
                 set("ORDER__LEASE_SECONDS", &lease),
@@ -127,6 +134,11 @@ impl Shop {
         plan.settings.extend(issuer.iter().flat_map(|url| [set("IDENTITY__ISSUER", url), set("IDENTITY__BACKCHANNEL", "")]));
         plan.settings.extend(client_secret.iter().map(|secret| set("IDENTITY__CLIENT_SECRET", secret.expose())));
         plan.settings.extend(stores.environment());
+        #[cfg(feature = "tls")]
+        {
+            plan.settings.extend(certs::environment(&settings));
+            tradepost::platform::tls::start(&settings).unwrap();
+        }
         let split = Split::start(&plan).unwrap();
         let client = login(&settings, &split.urls[0]).await;
         Self { client, data, settings, running: Some(Runs::Split(split)), stores }

@@ -24,7 +24,7 @@ mod mysql {
 
 use super::api::{InventoryError, Quantities, Reservation, ReservationState, SettleInput, Stock, StockCheck};
 use crate::config::{Settings, StoreUrl};
-use crate::platform::bus::Bus;
+use crate::platform::bus::{Bus, Refused};
 use crate::platform::cx::Trace;
 use crate::platform::host::{Parts, StartError};
 use crate::platform::page::PageRequest;
@@ -101,6 +101,8 @@ pub(super) trait StockStore: Send + Sync {
     async fn extend(&self, order: Uuid) -> Result<(), StoreError>;
     /// How many events wait to be carried to the bus.
     async fn waiting(&self) -> Result<i64, StoreError>;
+    /// Those that the bus would not take.
+    fn refused(&self) -> Arc<dyn Refused>;
     /// Carries events to the bus until told to stop.
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
 }

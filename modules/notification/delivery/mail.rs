@@ -72,7 +72,18 @@ impl Mailer {
 
 #[cfg(feature = "tls")]
 fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, String> {
-    AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|cause| cause.to_string())
+    use lettre::transport::smtp::client::Tls;
+    let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|cause| cause.to_string())?;
+    // lettre has read the URL; whom to trust and what to show it is told here
+    let parsed: actix_web::http::Uri = url.parse().map_err(|_| "expected smtp://user:password@host:port")?;
+    let asked = parsed.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("tls=")));
+    let host = parsed.host().unwrap_or_default();
+    Ok(match (parsed.scheme_str(), asked) {
+        (Some("smtps"), _) => server.tls(Tls::Wrapper(crate::platform::tls::mail(host)?)),
+        (_, Some("required")) => server.tls(Tls::Required(crate::platform::tls::mail(host)?)),
+        (_, Some(_)) => server.tls(Tls::Opportunistic(crate::platform::tls::mail(host)?)),
+        (_, None) => server,
+    })
 }
 
 /// The part of lettre's URLs that works without TLS; lettre itself reads them only with it.

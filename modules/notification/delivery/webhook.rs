@@ -19,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What an answer's body may hold us up: it is read only so that the connection can be used again.
 const DRAIN: Duration = Duration::from_secs(1);
 const MAX_DRAIN: usize = 64 * 1024;
+/// Characters of what is kept of an address at most: as wide as the narrowest store's column.
+const MAX_TARGET: usize = 600;
 /// The standard's bounds for a signing key, in bytes.
 const KEY: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -44,6 +46,9 @@ impl Webhook {
         let (host, credentials) = authority(&url).filter(|(host, _)| !host.is_empty()).ok_or_else(expected)?;
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let target = format!("{scheme}://{host}{}", url.path());
+        if target.chars().count() > MAX_TARGET {
+            return Err(format!("url: longer than {MAX_TARGET} characters, credentials and query aside"));
+        }
         let wrong = |event: &&String| !TOPICS.contains(&event.split('.').next().unwrap_or_default());
         if let Some(event) = settings.events.iter().find(wrong) {
             return Err(format!("events: `{event}` is of none of the topics {}", TOPICS.join(", ")));
@@ -146,6 +151,9 @@ mod tests {
             let error = Webhook::new(&settings(url, SECRET, &[])).err().unwrap();
             assert!(error.starts_with("url: expected") && !error.contains("pw"), "{error}");
         }
+        let long = format!("http://user:pw@h/{}", "p".repeat(MAX_TARGET));
+        let error = Webhook::new(&settings(&long, SECRET, &[])).err().unwrap();
+        assert!(error.starts_with("url: longer than 600") && !error.contains("pw"), "{error}");
         assert!(Webhook::new(&settings("http://h/p", SECRET, &["orders.placed"])).err().unwrap().contains("`orders.placed`"));
         #[cfg(not(feature = "tls"))]
         assert!(Webhook::new(&settings("https://h/p", SECRET, &[])).err().unwrap().contains("--features tls"));

@@ -6,8 +6,8 @@ use crate::config::{Notification, Secret};
 use crate::platform::page::{PageNumber, PageSize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 struct Mail {
@@ -44,8 +44,8 @@ async fn sink(answers: &[&'static str]) -> (String, mpsc::UnboundedReceiver<Mail
     (url, received)
 }
 
-async fn speak(stream: TcpStream, script: Arc<Mutex<VecDeque<&'static str>>>, told: mpsc::UnboundedSender<Mail>) {
-    let (read, mut write) = stream.into_split();
+async fn speak(stream: impl AsyncRead + AsyncWrite, script: Arc<Mutex<VecDeque<&'static str>>>, told: mpsc::UnboundedSender<Mail>) {
+    let (read, mut write) = tokio::io::split(stream);
     let mut lines = BufReader::new(read);
     let (mut from, mut to) = (String::new(), vec![]);
     let mut answer = "220 sink\r\n".to_string();
@@ -130,6 +130,40 @@ async fn a_name_cannot_add_headers_or_recipients() {
     assert!(!mail.message.contains("<b>bold</b></p>") && mail.message.contains("&lt;b&gt;bold"));
     running.stop().await;
     assert!(mails.try_recv().is_err(), "one message became two");
+}
+
+/// `tls.*` holds for mail as for all else, though lettre has a TLS of its own.
+#[cfg(feature = "tls")]
+#[actix_web::test]
+async fn a_mail_server_is_trusted_by_tls_ca_and_shown_our_certificate() {
+    use crate::config::{ClientCertificates, Settings};
+    let dir = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/services/certificates.sh");
+    for args in [&["authority"][..], &["issue", "server", "IP:127.0.0.1", "2"], &["issue", "client", "DNS:client", "2"]] {
+        let output = std::process::Command::new(script).arg(args[0]).arg(dir.path()).args(&args[1..]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let file = |name: &str| Some(dir.path().join(name));
+    let mut settings = Settings::default();
+    let server = &mut settings.server;
+    (server.tls_cert, server.tls_key, server.tls_client_ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    server.tls_client = ClientCertificates::Required;
+    (settings.tls.ca, settings.tls.cert, settings.tls.key) = (file("ca.pem"), file("client.pem"), file("client.key"));
+    let config = crate::platform::tls::start(&settings).unwrap().inbound.unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(*config));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("smtps://{}", listener.local_addr().unwrap());
+    let (told, mut mails) = mpsc::unbounded_channel();
+    actix_web::rt::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let stream = acceptor.accept(stream).await.unwrap();
+            actix_web::rt::spawn(speak(stream, Arc::default(), told.clone()));
+        }
+    });
+    let running = Running::start(&by_mail(url, 1));
+    running.publish(&[&event("order.placed", &order_data("jane", "Jane", Some("jane@example.com")))]).await;
+    assert_eq!(next(&mut mails).await.to, ["<jane@example.com>"]);
+    running.stop().await;
 }
 
 #[actix_web::test]

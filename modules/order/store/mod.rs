@@ -22,7 +22,7 @@ mod mysql {
 
 use super::api::{OrderLine, OrderStatus};
 use crate::config::{Settings, StoreUrl};
-use crate::platform::bus::Bus;
+use crate::platform::bus::{Bus, Refused};
 use crate::platform::cx::Trace;
 use crate::platform::host::{Parts, StartError};
 use crate::platform::money::Money;
@@ -204,6 +204,8 @@ pub(super) trait OrderStore: Send + Sync {
     fn lease(&self, name: &'static str) -> Box<dyn Turn>;
     /// How many events wait to be carried to the bus.
     async fn waiting(&self) -> Result<i64, StoreError>;
+    /// Those that the bus would not take.
+    fn refused(&self) -> Arc<dyn Refused>;
     /// Carries events to the bus until told to stop.
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
 }

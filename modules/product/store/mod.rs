@@ -1,16 +1,34 @@
 //! Where product keeps its documents.
 
+#[cfg(feature = "mongodb")]
+pub(super) mod mongodb;
+#[cfg(feature = "sqlite")]
 pub(super) mod sqlite;
 
 use super::api::Product;
+use crate::config::{DocumentsUrl, Settings};
+use crate::platform::bus::{Bus, Refused};
 use crate::platform::clock;
 use crate::platform::event::Event;
+use crate::platform::host::StartError;
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tokio_util::sync::CancellationToken;
+
+/// Opens or creates it, where settings say.
+pub(super) fn open(settings: &Settings) -> Result<Arc<dyn ProductStore>, StartError> {
+    Ok(match settings.documents("product")? {
+        #[cfg(feature = "sqlite")]
+        DocumentsUrl::Sqlite(path) => Arc::new(sqlite::SqliteProducts::open(&path)?),
+        #[cfg(feature = "mongodb")]
+        DocumentsUrl::MongoDb(url) => Arc::new(mongodb::MongoProducts::open(&url, settings)?),
+    })
+}
 
 /// Documents with a unique SKU code and a version. Every change carries its event and is durable
 /// with it, or not at all.
@@ -18,6 +36,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(super) trait ProductStore: Send + Sync {
     /// A page by id, and how many there are; with `q`, of those whose SKU code or name contains it.
     async fn page(&self, request: PageRequest, q: Option<String>) -> Result<(Vec<Product>, i64), StoreError>;
+    /// So many by id, from behind this one on, be it there or not; with `q`, as above.
+    async fn following(&self, after: &str, count: u32, q: Option<String>) -> Result<Vec<Product>, StoreError>;
     /// One document and its version.
     async fn get(&self, id: &str) -> Result<Option<(Product, i64)>, StoreError>;
     /// Prices by SKU code, of those that exist.
@@ -29,6 +49,12 @@ pub(super) trait ProductStore: Send + Sync {
     async fn replace(&self, product: Product, version: i64, event: Event) -> Result<Option<bool>, StoreError>;
     /// Removes a document; `false` where there is none.
     async fn delete(&self, id: &str, event: Event) -> Result<bool, StoreError>;
+    /// How many events wait to be carried to the bus.
+    async fn waiting(&self) -> Result<i64, StoreError>;
+    /// Events that the bus could not take.
+    fn refused(&self) -> Arc<dyn Refused>;
+    /// Carries events to the bus until told to stop.
+    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
 }
 
 /// Makes ids in the form of MongoDB's ObjectId: 4 bytes of seconds, 5 random ones a process, a counter.

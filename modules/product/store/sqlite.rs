@@ -1,6 +1,7 @@
 //! Documents in SQLite: a JSON column, with what is looked up by beside it.
 
 use super::ProductStore;
+use crate::platform::bus::{Bus, Refused};
 use crate::platform::event::Event;
 use crate::platform::money::Money;
 use crate::platform::outbox;
@@ -10,10 +11,13 @@ use crate::platform::store::{StoreError, types};
 use crate::shop::product::api::Product;
 use async_trait::async_trait;
 use diesel::prelude::*;
+use diesel::sqlite::Sqlite;
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/product/sqlite");
 
@@ -37,11 +41,15 @@ impl SqliteProducts {
     pub(in crate::shop::product) fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { db: Db::open(path, MIGRATIONS)? })
     }
+}
 
-    /// The database, for its outbox.
-    pub(in crate::shop::product) fn db(&self) -> &Db {
-        &self.db
-    }
+type Rows = products::BoxedQuery<'static, Sqlite>;
+
+/// All of them; with a text, those whose SKU code or name contains it.
+fn matching(q: Option<&str>) -> Rows {
+    let all = products::table.into_boxed();
+    let Some(pattern) = q.map(containing) else { return all };
+    all.filter(products::name.like(pattern.clone()).escape('\\').or(products::sku_code.like(pattern).escape('\\')))
 }
 
 /// A pattern for LIKE that means the text itself.
@@ -53,20 +61,23 @@ fn containing(text: &str) -> String {
 #[async_trait(?Send)]
 impl ProductStore for SqliteProducts {
     async fn page(&self, request: PageRequest, q: Option<String>) -> Result<(Vec<Product>, i64), StoreError> {
-        let pattern = q.as_deref().map(|q| containing(q.trim()));
         self.db
             .read(async move |c| {
-                let matching = || {
-                    let mut query = products::table.into_boxed();
-                    if let Some(p) = &pattern {
-                        query = query.filter(products::name.like(p).escape('\\').or(products::sku_code.like(p).escape('\\')));
-                    }
-                    query
-                };
-                let total: i64 = matching().count().get_result(c).await?;
-                let rows = matching().select(products::doc).order(products::id).limit(i64::from(request.size)).offset(request.offset());
-                let docs: Vec<String> = rows.load(c).await?;
+                let total: i64 = matching(q.as_deref()).count().get_result(c).await?;
+                let rows = matching(q.as_deref()).select(products::doc).order(products::id);
+                let docs: Vec<String> = rows.limit(i64::from(request.size)).offset(request.offset()).load(c).await?;
                 Ok((docs.iter().map(|doc| types::from_json(doc)).collect::<Result<_, _>>()?, total))
+            })
+            .await
+    }
+
+    async fn following(&self, after: &str, count: u32, q: Option<String>) -> Result<Vec<Product>, StoreError> {
+        let after = after.to_string();
+        self.db
+            .read(async move |c| {
+                let rows = matching(q.as_deref()).filter(products::id.gt(after.clone())).select(products::doc).order(products::id);
+                let docs: Vec<String> = rows.limit(i64::from(count)).load(c).await?;
+                docs.iter().map(|doc| types::from_json(doc)).collect()
             })
             .await
     }
@@ -151,5 +162,17 @@ impl ProductStore for SqliteProducts {
                 Ok(true)
             })
             .await
+    }
+
+    async fn waiting(&self) -> Result<i64, StoreError> {
+        outbox::waiting(&self.db).await
+    }
+
+    fn refused(&self) -> Arc<dyn Refused> {
+        Arc::new(outbox::Kept(self.db.clone(), "product"))
+    }
+
+    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {
+        outbox::relay(self.db.clone(), bus, stop).await;
     }
 }

@@ -15,10 +15,36 @@ fn servers(ports: &[u16]) -> Arc<Servers> {
     Arc::new(Servers::parse(&urls.join(",")).unwrap())
 }
 
+const OFFER: Offer<'static> = Offer {
+    app: "ORDER-SERVICE",
+    host: "127.0.0.1",
+    ip: "127.0.0.1",
+    port: 1,
+    scheme: "http",
+    version: "1",
+    zone: Some("z"),
+    renew_seconds: 5,
+    lease_seconds: 15,
+};
+
 fn offer(port: u16) -> Instance {
-    let zone = Some("z");
-    Offer { app: "ORDER-SERVICE", host: "127.0.0.1", ip: "127.0.0.1", port, version: "1", zone, renew_seconds: 5, lease_seconds: 15 }
-        .instance(7)
+    Offer { port, ..OFFER }.instance(7)
+}
+
+/// As a Spring service with `secure-port-enabled` and no other port is found.
+#[test]
+fn a_process_with_a_certificate_is_found_at_its_secure_port() {
+    let plain = serde_json::to_value(offer(81)).unwrap();
+    let secure = Offer { scheme: "https", zone: None, ..OFFER }.instance(7);
+    let secure = serde_json::to_value(secure).unwrap();
+    assert_eq!((&plain["port"], &plain["securePort"]), (&json!({"$": 81, "@enabled": "true"}), &json!({"$": 443, "@enabled": "false"})));
+    assert_eq!(secure["securePort"], json!({"$": 1, "@enabled": "true"}));
+    assert_eq!(secure["port"]["@enabled"], "false");
+    assert_eq!(secure["secureVipAddress"], "order-service");
+    for url in ["homePageUrl", "statusPageUrl", "healthCheckUrl", "secureHealthCheckUrl"] {
+        assert!(secure[url].as_str().unwrap().starts_with("https://127.0.0.1:1/"), "{url}: {secure}");
+    }
+    assert!(plain.get("secureHealthCheckUrl").is_none(), "{plain}");
 }
 
 fn view() -> Arc<View> {

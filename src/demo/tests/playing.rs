@@ -2,6 +2,7 @@
 
 use super::fake::{FakeShop, open, open_for_admin};
 use super::file;
+use crate::config::Tls;
 use crate::demo::cli::{greeting, run_import, run_replay, run_token};
 use crate::demo::embedded;
 use crate::demo::import::import;
@@ -129,7 +130,7 @@ fn the_commands_end_well_or_say_what_is_wrong() {
 #[test]
 fn the_start_screen_fits_and_its_order_can_be_pasted() {
     let users = [("admin".to_string(), "admin".to_string()), ("alice".to_string(), "customer".to_string())];
-    let text = greeting("http://127.0.0.1:5294/", &users, Some(("85123A", 40)));
+    let text = greeting("http://127.0.0.1:5294/", &Tls::default(), &users, Some(("85123A", 40)));
     assert!(text.lines().count() <= 25, "{text}");
     for part in [
         "http://127.0.0.1:5294/swagger-ui/",
@@ -140,7 +141,10 @@ fn the_start_screen_fits_and_its_order_can_be_pasted() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    assert!(!greeting("http://h", &users, None).contains("Order one"));
-    assert!(!greeting("http://h", &[], Some(("A", 1))).contains("TOKEN"));
-    assert!(greeting("http://h", &users, Some(("it's", 1))).contains(r"it'\''s"));
+    assert!(!greeting("http://h", &Tls::default(), &users, None).contains("Order one"));
+    assert!(!greeting("http://h", &Tls::default(), &[], Some(("A", 1))).contains("TOKEN"));
+    assert!(greeting("http://h", &Tls::default(), &users, Some(("it's", 1))).contains(r"it'\''s"));
+    let tls = Tls { ca: Some("ca.pem".into()), ..Tls::default() };
+    assert_eq!(greeting("https://h", &tls, &users, Some(("A", 1))).matches("curl -s --cacert 'ca.pem' https://h/").count(), 2);
+    assert!(!greeting("http://h", &tls, &users, None).contains("cacert"));
 }

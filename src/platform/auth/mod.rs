@@ -35,6 +35,8 @@ const ALGORITHMS: &[Algorithm] = &[
 ];
 /// No honest token is longer.
 const MAX_TOKEN: usize = 16 * 1024;
+/// Characters of a token's subject at most.
+const MAX_SUBJECT: usize = 255;
 /// Clocks differ.
 const LEEWAY: u64 = 5;
 /// A verified token is taken at its word for so long: a withdrawn key is noticed after it.
@@ -130,6 +132,7 @@ impl Authenticator {
 
     fn principal(&self, claims: Claims, token: &str) -> Result<Principal, Problem> {
         let subject = claims.sub.filter(|s| !s.is_empty()).ok_or_else(|| refuse("the token has no subject"))?;
+        check_subject(&subject).map_err(|wrong| refuse(&format!("the token's subject {wrong}")))?;
         let mut roles = claims.realm_access.roles;
         // only roles of our own client: `admin` of another one says nothing about this shop
         roles.extend(claims.resource_access.into_iter().filter(|(client, _)| *client == self.audience).flat_map(|(_, r)| r.roles));
@@ -160,6 +163,18 @@ impl Authenticator {
     }
 }
 
+/// Whether every store can keep this subject and tells it from others, or why not. OpenID Connect Core 2 allows
+/// 255 ASCII characters; to a column of MySQL a space at the end is none.
+pub fn check_subject(subject: &str) -> Result<(), &'static str> {
+    if subject.chars().count() > MAX_SUBJECT {
+        Err("is longer than 255 characters")
+    } else if subject.trim() != subject || subject.contains(char::is_control) {
+        Err("has a space at an end or a control character")
+    } else {
+        Ok(())
+    }
+}
+
 fn refuse(reason: &str) -> Problem {
     Problem::unauthorized(Some(reason))
 }
@@ -173,5 +188,21 @@ fn reason(kind: &ErrorKind) -> &'static str {
         ErrorKind::InvalidSignature => "the token's signature is wrong",
         ErrorKind::MissingRequiredClaim(_) => "the token lacks exp, iss or aud",
         _ => "the token is malformed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_one_that_every_store_tells_from_all_others() {
+        for good in ["alice", "auth0|5f7c", "CN=A B", "\u{1d4d0}"] {
+            assert_eq!(check_subject(good), Ok(()), "{good}");
+        }
+        assert!(check_subject(&"\u{1d4d0}".repeat(255)).is_ok());
+        for bad in ["alice ", " alice", "al\nice", &"x".repeat(256)] {
+            assert!(check_subject(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Brokers that are away hold up nobody's request: events wait in their outboxes, consumers wait.
 
+mod client;
 mod feed;
 mod letters;
 mod producer;
@@ -17,7 +18,6 @@ use crate::platform::event::Event;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
 use feed::Feed;
-use futures_util::FutureExt;
 use producer::Producer;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -37,6 +37,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long health waits for a broker.
 const ALIVE: Duration = Duration::from_millis(1500);
 
+/// Largest record in bytes, headers included: the producer's limit, and that of the topics we create, since the
+/// brokers' own is 1 MiB. More is not to be had from most of those who run Kafka for others.
+const LARGEST: usize = 8 << 20;
+/// Largest event in bytes: a dead letter of it says where it came from, and why.
+const LARGEST_EVENT: usize = LARGEST - (64 << 10);
+
 /// See the module.
 pub struct KafkaBus {
     config: ClientConfig,
@@ -52,24 +58,6 @@ fn unavailable(cause: impl ToString) -> StoreError {
     StoreError::Unavailable { store: "kafka".into(), cause: cause.to_string() }
 }
 
-/// What a client needs to reach the brokers of `bus.url`.
-fn client(settings: &config::Bus) -> Result<ClientConfig, StoreError> {
-    let brokers = settings.url.strip_prefix("kafka://").unwrap_or_default().trim_end_matches('/');
-    let named = |broker: &str| {
-        broker.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
-    };
-    if !brokers.split(',').all(named) {
-        return Err(StoreError::Broken(format!("bus.url: `{}`; expected kafka://host:port[,host:port]", settings.url)));
-    }
-    if settings.partitions == 0 {
-        return Err(StoreError::Broken("bus.partitions is 0; expected 1 or more".into()));
-    }
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("client.id", "tradepost").set("socket.timeout.ms", "10000");
-    config.set("reconnect.backoff.max.ms", "2000");
-    Ok(config)
-}
-
 /// Runs what blocks beside the requests.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.map_err(|cause| StoreError::Broken(cause.to_string()))?
@@ -80,10 +68,10 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl KafkaBus {
-    /// By these settings; connects when there is something to do, so brokers may be away.
-    pub fn open(settings: &config::Bus) -> Result<Self, StoreError> {
-        let config = client(settings)?;
-        let producer = Producer::new(config.clone());
+    /// By these settings. Brokers may be away.
+    pub fn open(settings: &config::Bus, tls: &config::Tls) -> Result<Self, StoreError> {
+        let config = client::config(settings, tls).map_err(StoreError::Broken)?;
+        let producer = Producer::new(config.clone())?;
         Ok(Self { config, settings: settings.clone(), producer, there: Mutex::default(), groups: Mutex::default() })
     }
 
@@ -99,20 +87,22 @@ impl KafkaBus {
         self.named(&format!("retry.{group}"))
     }
 
-    /// Creates those of these topics that do not exist, with this number of partitions and these properties.
-    async fn ensure(&self, topics: &[String], partitions: u16, properties: &[(&str, &str)]) -> Result<(), StoreError> {
+    /// Creates those of these topics that do not exist, with this number of partitions, for records of this size
+    /// at most, and with these properties.
+    async fn ensure(&self, topics: &[String], partitions: u16, largest: usize, properties: &[(&str, &str)]) -> Result<(), StoreError> {
         let missing: Vec<String> = topics.iter().filter(|topic| !held(&self.there).contains(*topic)).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
         let replication = if self.settings.replication == 0 { -1 } else { i32::from(self.settings.replication) };
+        let largest = largest.to_string();
         let new = missing.iter().map(|topic| {
-            let new = NewTopic::new(topic, partitions.into(), TopicReplication::Fixed(replication));
+            let new = NewTopic::new(topic, partitions.into(), TopicReplication::Fixed(replication)).set("max.message.bytes", &largest);
             properties.iter().fold(new, |new, (key, value)| new.set(key, value))
         });
         let admin: AdminClient<DefaultClientContext> = self.config.create().map_err(unavailable)?;
         let options = AdminOptions::new().request_timeout(Some(CREATE)).operation_timeout(Some(CREATE));
-        for outcome in admin.create_topics(&new.collect::<Vec<_>>(), &options).await.map_err(unavailable)? {
+        for outcome in admin.create_topics(&new.collect::<Vec<_>>(), &options).await.map_err(|cause| self.producer.explain(cause))? {
             match outcome {
                 Ok(topic) => tracing::info!(topic, "kafka: topic created"),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -124,16 +114,16 @@ impl KafkaBus {
     }
 
     async fn ensure_letters(&self) -> Result<(), StoreError> {
-        self.ensure(&[self.letters()], 1, &[("cleanup.policy", "compact")]).await
+        self.ensure(&[self.letters()], 1, LARGEST, &[("cleanup.policy", "compact")]).await
     }
 
     /// A member's life, until told to stop or until the client has failed for good.
     async fn feed(&self, consumer: &dyn Consumer, stop: &CancellationToken) -> Result<(), StoreError> {
         let group = consumer.group();
         let mut topics: Vec<String> = consumer.topics().iter().map(|topic| self.named(topic)).collect();
-        self.ensure(&topics, self.settings.partitions, &[]).await?;
+        self.ensure(&topics, self.settings.partitions, LARGEST_EVENT, &[]).await?;
         topics.push(self.retry(group));
-        self.ensure(&topics, 1, &[]).await?;
+        self.ensure(&topics, 1, LARGEST, &[]).await?;
         self.ensure_letters().await?;
         held(&self.groups).insert(group.into(), topics.clone());
         let mut feed = Feed::start(&self.member(group), &topics).map_err(unavailable)?;
@@ -174,7 +164,19 @@ impl KafkaBus {
         let failed: HashMap<usize, String> = give(consumer, batch.iter().map(record::event).collect()).await?.into_iter().collect();
         let letters = self.letters();
         let after = |(place, message)| letters::after(&letters, consumer.group(), message, failed.get(&place).map(String::as_str));
-        self.producer.send(batch.iter().enumerate().filter_map(after).collect()).await
+        let mut records: Vec<_> = batch.iter().enumerate().filter_map(after).collect();
+        let refused = self.producer.send(&records).await?;
+        if refused.is_empty() {
+            return Ok(());
+        }
+        // whoever made the topic of dead letters made it too small: the letter says where the event lies
+        for place in refused {
+            records.get_mut(place).map(letters::shorten);
+        }
+        match self.producer.send(&records).await?.is_empty() {
+            true => Ok(()),
+            false => Err(unavailable(format!("max.message.bytes of topic {letters} is too small for any letter"))),
+        }
     }
 
     /// All dead letters that stand.
@@ -196,10 +198,17 @@ fn read_letters(
 
 #[async_trait(?Send)]
 impl Bus for KafkaBus {
-    async fn publish(&self, events: Vec<Event>) -> Result<(), StoreError> {
+    async fn publish(&self, events: Vec<Event>) -> Result<Vec<(usize, String)>, StoreError> {
         let topics: BTreeSet<String> = events.iter().map(|event| self.named(event.topic())).collect();
-        self.ensure(&topics.into_iter().collect::<Vec<_>>(), self.settings.partitions, &[]).await?;
-        self.producer.send(events.iter().map(|event| record::of(self.named(event.topic()), event)).collect()).await
+        self.ensure(&topics.into_iter().collect::<Vec<_>>(), self.settings.partitions, LARGEST_EVENT, &[]).await?;
+        let records: Vec<_> = events.iter().map(|event| record::of(self.named(event.topic()), event)).collect();
+        let refused = self.producer.send(&records).await?;
+        let told = |place: usize| {
+            let record = records.get(place)?;
+            let bytes = record.value.as_ref().map_or(0, Vec::len);
+            Some((place, format!("its {bytes} bytes are more than max.message.bytes of topic {}, or than {LARGEST}", record.topic)))
+        };
+        Ok(refused.into_iter().filter_map(told).collect())
     }
 
     async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken) {
@@ -219,8 +228,11 @@ impl Bus for KafkaBus {
     async fn replay(&self, id: i64) -> Result<bool, StoreError> {
         let Some(letter) = self.standing().await?.remove(&id) else { return Ok(false) };
         let retry = self.retry(letters::group(&letter));
-        self.ensure(std::slice::from_ref(&retry), 1, &[]).await?;
-        self.producer.send(vec![letters::again(retry, &letter)]).await.map(|()| true)
+        self.ensure(std::slice::from_ref(&retry), 1, LARGEST, &[]).await?;
+        match self.producer.send(&[letters::again(retry.clone(), &letter)]).await?.is_empty() {
+            true => Ok(true),
+            false => Err(unavailable(format!("letter {id} is larger than max.message.bytes of topic {retry}"))),
+        }
     }
 
     /// Of a group that has a consumer in this process.
@@ -233,17 +245,24 @@ impl Bus for KafkaBus {
         aside(move || count().map_err(unavailable)).await
     }
 
-    async fn state(&self) -> &'static str {
+    async fn state(&self) -> Result<(), String> {
         let config = self.config.clone();
-        let asked = aside(move || Ok(Reader::new(&config, "health").is_ok_and(|reader| reader.answers(ALIVE))));
-        if asked.map(|answer| answer.unwrap_or_default()).await { "up" } else { "away; events wait in their outboxes" }
+        let asked = aside(move || {
+            let reader = Reader::new(&config, "health").map_err(unavailable)?;
+            if reader.answers(ALIVE) { Ok(Ok(())) } else { Ok(Err(reader.advice())) }
+        });
+        match asked.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Some(advice))) => Err(format!("away: {advice}; events wait in their outboxes")),
+            _ => Err("away; events wait in their outboxes".into()),
+        }
     }
 }
 
 /// Type and subject of every event of a topic that this group has not taken yet, or that is its dead letter,
 /// for the audit. Blocks.
-pub fn under_way(settings: &config::Bus, group: &str, topic: &str) -> Result<Vec<(String, String)>, StoreError> {
-    let config = client(settings)?;
+pub fn under_way(settings: &config::Bus, tls: &config::Tls, group: &str, topic: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let config = client::config(settings, tls).map_err(StoreError::Broken)?;
     let named = |name: &str| format!("{}{name}", settings.prefix);
     let look = || {
         let reader = Reader::new(&config, &named(group))?;

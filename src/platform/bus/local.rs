@@ -180,14 +180,14 @@ async fn give(consumer: &dyn Consumer, bodies: &[String]) -> Result<Vec<(String,
 
 #[async_trait(?Send)]
 impl Bus for LocalBus {
-    async fn publish(&self, events: Vec<Event>) -> Result<(), StoreError> {
+    async fn publish(&self, events: Vec<Event>) -> Result<Vec<(usize, String)>, StoreError> {
         let rows = events.iter().map(|e| Ok((e.topic().to_string(), types::to_json(e)?))).collect::<Result<Vec<_>, StoreError>>()?;
         self.db
             .write(async move |c| {
                 for (topic, body) in &rows {
                     diesel::insert_into(messages::table).values((messages::topic.eq(topic), messages::body.eq(body))).execute(c).await?;
                 }
-                Ok(())
+                Ok(Vec::new())
             })
             .await
     }

@@ -58,11 +58,23 @@ pub struct DeadLetter {
     pub event: Box<RawValue>,
 }
 
+/// What an outbox could never hand to the bus: kept beside it, in the same store.
+#[async_trait(?Send)]
+pub trait Refused: Send + Sync {
+    /// Whose outbox: a module's name.
+    fn store(&self) -> &'static str;
+    /// The oldest of these events; `group` is the module's name.
+    async fn list(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError>;
+    /// Puts one into the outbox again; `false` where there is none of this id.
+    async fn again(&self, id: i64) -> Result<bool, StoreError>;
+}
+
 /// A bus.
 #[async_trait(?Send)]
 pub trait Bus: Send + Sync {
-    /// Makes these durable on the bus, in this order.
-    async fn publish(&self, events: Vec<Event>) -> Result<(), StoreError>;
+    /// Makes these durable on the bus, in this order, but for those that it can never take: answers these, by
+    /// their place, and why.
+    async fn publish(&self, events: Vec<Event>) -> Result<Vec<(usize, String)>, StoreError>;
     /// Feeds a consumer until told to stop.
     async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken);
     /// The oldest dead letters of all groups.
@@ -71,9 +83,9 @@ pub trait Bus: Send + Sync {
     async fn replay(&self, id: i64) -> Result<bool, StoreError>;
     /// Events published and not yet taken by a group.
     async fn lag(&self, group: &str) -> Result<i64, StoreError>;
-    /// How it is, in a word for health: `up`, or that it is away and events wait in their outboxes.
-    async fn state(&self) -> &'static str {
-        "up"
+    /// Whether it can be reached; otherwise what to say of it, to anybody who asks for health.
+    async fn state(&self) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -102,7 +114,7 @@ pub async fn show_lag(bus: Arc<dyn Bus>, group: &'static str, gauge: IntGauge, s
 }
 
 /// A dead letter's event as it was buried, which may be no event, and no JSON either.
-#[cfg(any(feature = "sqlite", feature = "kafka"))]
-fn raw(body: String) -> Result<Box<RawValue>, StoreError> {
+#[cfg(any(feature = "store", feature = "kafka"))]
+pub fn raw(body: String) -> Result<Box<RawValue>, StoreError> {
     RawValue::from_string(body.clone()).or_else(|_| serde_json::value::to_raw_value(&body)).map_err(|e| StoreError::Broken(e.to_string()))
 }

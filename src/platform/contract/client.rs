@@ -23,12 +23,31 @@ thread_local! {
 }
 
 fn client() -> awc::Client {
+    build(Duration::from_secs(5), Some(Duration::from_secs(30)))
+}
+
+/// A client for this thread: so long to connect, and as long again for a TLS handshake; so long until an answer
+/// begins. Without a limit of its own for answers it hands requests on as they are, and adds no headers.
+pub fn build(connect: Duration, answer: Option<Duration>) -> awc::Client {
     #[cfg(feature = "tls")]
     crate::platform::tls::install();
     // how many calls there may be is each peer's bulkhead's business: one that hangs must not use up the
     // connections of all
-    let connector = awc::Connector::new().limit(0);
-    awc::Client::builder().connector(connector).timeout(Duration::from_secs(30)).disable_redirects().finish()
+    let connector = awc::Connector::new().limit(0).timeout(connect).handshake_timeout(connect);
+    #[cfg(feature = "tls")]
+    let connector = match crate::platform::tls::config() {
+        Ok(config) => connector.rustls_0_23(config),
+        Err(cause) => {
+            tracing::error!(cause, "the public authorities are all that is trusted");
+            connector
+        }
+    };
+    let builder = awc::Client::builder().connector(connector).disable_redirects();
+    match answer {
+        Some(limit) => builder.timeout(limit),
+        None => builder.disable_timeout().no_default_headers(),
+    }
+    .finish()
 }
 
 /// Whether a request failed before any of it was sent.

@@ -1,19 +1,26 @@
 //! What every store shares, whatever its backend.
 
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+mod same;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod snapshot;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod turn;
 #[cfg(feature = "store")]
 pub mod types;
 
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub use same::{FEW, Same};
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use snapshot::{Row, Snapshot};
+pub use turn::{Held, Known, TERM, Turn};
 
 use crate::platform::problem::Problem;
-use async_trait::async_trait;
 #[cfg(feature = "store")]
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use std::time::Duration;
@@ -24,26 +31,6 @@ pub const GATHER: Duration = Duration::from_millis(10);
 
 /// How long a commit of this process is waited for where another process may write, too.
 pub const POLL: Duration = Duration::from_millis(250);
-
-/// Whether the work is ours now; see `platform/lease.rs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    /// It was ours and is.
-    Still,
-    /// It is ours from now on: what was read before may have been done by another since.
-    Anew,
-    /// It is another's; ask again after [`POLL`].
-    Elsewhere,
-}
-
-/// One process's side of a lease, whatever its backend.
-#[async_trait(?Send)]
-pub trait Turn {
-    /// Takes or renews it; asked before each round of work.
-    async fn hold(&mut self) -> Result<Held, StoreError>;
-    /// Gives it back, so that another need not wait for its end.
-    async fn release(&mut self);
-}
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +44,14 @@ pub enum StoreError {
         cause: String,
     },
     /// Its schema is behind this build's.
-    #[error("the {store} store's schema is {pending} migrations behind: run `tradepost migrate` first, or set mysql.migrate = true")]
+    #[error("the {store} store's schema is {pending} steps behind: run `tradepost migrate` first, or set {setting} = true")]
     Outdated {
         /// Which one.
         store: String,
-        /// Migrations to be applied.
+        /// Migrations to be applied, or indexes to be created.
         pending: usize,
+        /// What lets a start do so.
+        setting: &'static str,
     },
     /// A unique key is taken.
     #[error("a unique key is taken: {0}")]

@@ -3,7 +3,7 @@
 use super::backend::{Db, outbox};
 use super::{reservations, stock};
 use crate::config;
-use crate::platform::bus::Bus;
+use crate::platform::bus::{Bus, Refused};
 use crate::platform::clock;
 use crate::platform::cx::Trace;
 use crate::platform::page::PageRequest;
@@ -190,6 +190,10 @@ impl StockStore for Repo {
 
     async fn waiting(&self) -> Result<i64, StoreError> {
         outbox::waiting(&self.db).await
+    }
+
+    fn refused(&self) -> Arc<dyn Refused> {
+        Arc::new(outbox::Kept(self.db.clone(), "inventory"))
     }
 
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {

@@ -4,7 +4,7 @@ use super::backend::{Conn, locked, update_returning};
 use super::repo::tables::{reservations, stock};
 use super::stock::{classify, rows, tell_changed, tell_low};
 use crate::platform::cx::Trace;
-use crate::platform::store::{StoreError, types};
+use crate::platform::store::{Same, StoreError, types};
 use crate::shop::inventory::api::{Quantities, Reservation, ReservationState, StockCheck};
 use crate::shop::inventory::events::Cause;
 use diesel::prelude::*;
@@ -43,7 +43,7 @@ async fn find_locked(c: &mut Conn, order: Uuid) -> Result<Option<(ReservationSta
 }
 
 async fn set_state(c: &mut Conn, order: Uuid, state: &str) -> Result<(), StoreError> {
-    diesel::update(reservations::table.find(order.to_string())).set(reservations::state.eq(state)).execute(c).await?;
+    Same(diesel::update(reservations::table.find(order.to_string())).set(reservations::state.eq(state))).execute(c).await?;
     Ok(())
 }
 
@@ -122,7 +122,7 @@ async fn hold(c: &mut Conn, sku: &str, n: i64) -> Result<Option<Option<i64>>, St
 async fn put_back(c: &mut Conn, lines: &Quantities, held: &BTreeMap<String, Option<i64>>) -> Result<(), StoreError> {
     for (sku, n) in lines.iter().filter(|(sku, _)| held.contains_key(*sku)) {
         let back = (stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n));
-        diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(back).execute(c).await?;
+        Same(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(back)).execute(c).await?;
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ pub(super) async fn commit(c: &mut Conn, orders: &[Uuid]) -> Result<BTreeMap<Uui
     }
     for (sku, n) in &sold {
         let change = (stock::held.eq(stock::held - n), stock::sold.eq(stock::sold + n));
-        diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change).execute(c).await?;
+        Same(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change)).execute(c).await?;
     }
     Ok(found)
 }
@@ -169,16 +169,12 @@ pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<R
                 let row = stock::table.filter(stock::sku_code.eq(sku));
                 match from {
                     ReservationState::Held => {
-                        diesel::update(row)
-                            .set((stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n)))
-                            .execute(c)
-                            .await?
+                        let back = (stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n));
+                        Same(diesel::update(row).set(back)).execute(c).await?
                     }
                     _ => {
-                        diesel::update(row)
-                            .set((stock::quantity.eq(stock::quantity + n), stock::sold.eq(stock::sold - n)))
-                            .execute(c)
-                            .await?
+                        let back = (stock::quantity.eq(stock::quantity + n), stock::sold.eq(stock::sold - n));
+                        Same(diesel::update(row).set(back)).execute(c).await?
                     }
                 };
             }

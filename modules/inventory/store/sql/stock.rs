@@ -6,7 +6,7 @@ use super::repo::{Row, tables::stock};
 use crate::platform::cx::Trace;
 use crate::platform::event::Event;
 use crate::platform::page::PageRequest;
-use crate::platform::store::StoreError;
+use crate::platform::store::{FEW, Same, StoreError};
 use crate::shop::inventory::api::{InventoryError, Quantities, Stock, StockCheck};
 use crate::shop::inventory::events::{self, Cause};
 use crate::shop::inventory::service::MAX_QUANTITY;
@@ -41,6 +41,7 @@ pub(super) async fn rows(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<S
     let rows: Vec<Row> = match wanted.keys().next() {
         // its statement is always the same, and prepared once
         Some(sku) if wanted.len() == 1 => kept.filter(stock::sku_code.eq(sku)).load(c).await?,
+        _ if wanted.len() <= FEW => Same(kept.filter(stock::sku_code.eq_any(wanted.keys()))).load(c).await?,
         _ => kept.filter(stock::sku_code.eq_any(wanted.keys())).load(c).await?,
     };
     Ok(rows.into_iter().map(|row| (row.sku_code.clone(), row)).collect())
@@ -116,7 +117,7 @@ pub(super) async fn take(c: &mut Conn, sold: &Quantities) -> Result<Vec<Row>, In
     }
     for (sku, n) in sold {
         let change = (stock::quantity.eq(stock::quantity - n), stock::sold.eq(stock::sold + n));
-        diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change).execute(c).await?;
+        Same(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change)).execute(c).await?;
     }
     let moved = |row: Row, n: i64| Row { quantity: row.quantity - n, sold: row.sold + n, ..row };
     Ok(rows.into_iter().map(|(sku, row)| moved(row, sold.get(&sku).copied().unwrap_or_default())).collect())

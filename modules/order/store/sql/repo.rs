@@ -3,7 +3,7 @@
 use super::backend::lease::Lease;
 use super::backend::{Db, outbox};
 use super::rows;
-use crate::platform::bus::Bus;
+use crate::platform::bus::{Bus, Refused};
 use crate::platform::clock;
 use crate::platform::cx::Trace;
 use crate::platform::money::Money;
@@ -171,6 +171,10 @@ impl OrderStore for Repo {
 
     async fn waiting(&self) -> Result<i64, StoreError> {
         outbox::waiting(&self.db).await
+    }
+
+    fn refused(&self) -> Arc<dyn Refused> {
+        Arc::new(outbox::Kept(self.db.clone(), "order"))
     }
 
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {

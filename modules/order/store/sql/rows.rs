@@ -4,7 +4,7 @@ use super::backend::{Conn, claimed, insert_returning_ids};
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
 use crate::platform::store::types::MoneyText;
-use crate::platform::store::{StoreError, types};
+use crate::platform::store::{Same, StoreError, types};
 use crate::shop::inventory::api::StockCheck;
 use crate::shop::order::api::{OrderLine, OrderStatus};
 use crate::shop::order::store::{Begun, Key, NewLine, NewOrder, Settle, StoredOrder};
@@ -245,14 +245,14 @@ pub(super) async fn end(c: &mut Conn, order: &StoredOrder, settle: Settle) -> Re
         orders::settle.eq(settle_text(settle)),
         orders::reason.eq(order.reason.as_ref().map(types::to_json).transpose()?),
     );
-    Ok(diesel::update(pending).set(change).execute(c).await? == 1)
+    Ok(Same(diesel::update(pending).set(change)).execute(c).await? == 1)
 }
 
 /// False where it is not PLACED any more.
 pub(super) async fn cancel(c: &mut Conn, id: i64) -> Result<bool, StoreError> {
     let placed = orders::table.filter(orders::id.eq(id).and(orders::status.eq(OrderStatus::Placed.text())));
     let change = (orders::status.eq(OrderStatus::Cancelled.text()), orders::settle.eq(settle_text(Settle::Release)));
-    Ok(diesel::update(placed).set(change).execute(c).await? == 1)
+    Ok(Same(diesel::update(placed).set(change)).execute(c).await? == 1)
 }
 
 pub(super) async fn hide(c: &mut Conn, id: i64) -> Result<(), StoreError> {

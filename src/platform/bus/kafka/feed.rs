@@ -5,6 +5,7 @@
 //! reads is paused and it goes on answering. Whatever is taken from it meanwhile is given to another member
 //! from the last committed position, so applied twice at worst, which the inbox drops.
 
+use super::client::Ear;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Message, OwnedMessage};
@@ -30,7 +31,7 @@ pub(super) struct Feed {
 impl Feed {
     /// Joins the group of this configuration.
     pub(super) fn start(config: &ClientConfig, topics: &[String]) -> KafkaResult<Self> {
-        let consumer: BaseConsumer = config.create()?;
+        let consumer: BaseConsumer<Ear> = config.create_with_context(Ear::default())?;
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         let (give, batches) = mpsc::channel(1);
         let (applied, done) = channel();
@@ -64,7 +65,7 @@ impl Feed {
 }
 
 struct Member {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Ear>,
     batches: mpsc::Sender<Vec<OwnedMessage>>,
     done: Receiver<()>,
     /// What came although it was paused: first in the next batch.

@@ -52,6 +52,13 @@ pub(super) fn after(letters: &str, group: &str, message: &OwnedMessage, failed: 
     Some(Record { topic, key, value: Some(message.payload().unwrap_or_default().to_vec()), headers })
 }
 
+/// Leaves out the event, which lies where the letter says for as long as its topic keeps it.
+pub(super) fn shorten(letter: &mut Record) {
+    let bytes = letter.value.replace(Vec::new()).map_or(0, |value| value.len());
+    letter.headers =
+        with(std::mem::take(&mut letter.headers), ERROR, &format!("an event of {bytes} bytes, too large for this topic: {}", letter.key));
+}
+
 fn kept(message: &OwnedMessage, keep: impl Fn(&str) -> bool) -> OwnedHeaders {
     let old = message.headers().into_iter().flat_map(|headers| headers.iter()).filter(|header| keep(header.key));
     old.fold(OwnedHeaders::new(), |all, Header { key, value }| all.insert(Header { key, value }))

@@ -1,5 +1,6 @@
 //! Looking at topics without being a member of a group: from given positions to the end of now. Blocks.
 
+use super::client::Ear;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
@@ -13,11 +14,20 @@ const ANSWER: Duration = Duration::from_secs(5);
 const READ: Duration = Duration::from_secs(20);
 
 /// Asks on behalf of a group that it does not join.
-pub(super) struct Reader(BaseConsumer);
+pub(super) struct Reader(BaseConsumer<Ear>, Ear);
 
 impl Reader {
     pub(super) fn new(config: &ClientConfig, group: &str) -> KafkaResult<Self> {
-        config.clone().set("group.id", group).set("enable.auto.commit", "false").set("enable.partition.eof", "true").create().map(Self)
+        let (mut config, ear) = (config.clone(), Ear::default());
+        config.set("group.id", group).set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+        Ok(Self(config.create_with_context(ear.clone())?, ear))
+    }
+
+    /// What to do where nobody answers, as far as is known.
+    pub(super) fn advice(&self) -> Option<&'static str> {
+        // what it has said is heard when it is asked for more
+        while self.0.poll(Duration::from_millis(20)).is_some() {}
+        self.1.advice()
     }
 
     /// Where this group goes on in every partition of these topics; at the beginning where it never was.

@@ -34,6 +34,8 @@ pub struct Offer<'a> {
     pub ip: &'a str,
     /// The port.
     pub port: u16,
+    /// What it speaks there: `http` or `https`.
+    pub scheme: &'a str,
     /// The build's version: callers of the same one come here first.
     pub version: &'a str,
     /// The zone, where there are any.
@@ -48,7 +50,8 @@ impl Offer<'_> {
     /// What is registered. `now` tells one start of the process from the next.
     pub fn instance(&self, now: i64) -> Instance {
         let shown = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
-        let base = format!("http://{shown}:{}", self.port);
+        let base = format!("{}://{shown}:{}", self.scheme, self.port);
+        let secure = self.scheme == "https";
         let name = self.app.to_ascii_lowercase();
         let mut metadata = std::collections::BTreeMap::from([
             ("version".to_string(), self.version.to_string()),
@@ -62,8 +65,9 @@ impl Offer<'_> {
             app: self.app.into(),
             ip_addr: self.ip.into(),
             status: Status::Up,
-            port: Some(Port { number: self.port, enabled: true }),
-            secure_port: Some(Port { number: 443, enabled: false }),
+            // as a Spring service with `secure-port: ${server.port}` has them
+            port: Some(Port { number: self.port, enabled: !secure }),
+            secure_port: Some(Port { number: if secure { self.port } else { 443 }, enabled: secure }),
             country_id: 1,
             data_center_info: Some(DataCenter::default()),
             lease_info: Lease {
@@ -75,6 +79,7 @@ impl Offer<'_> {
             home_page_url: Some(format!("{base}/")),
             status_page_url: Some(format!("{base}/actuator/info")),
             health_check_url: Some(format!("{base}/actuator/health")),
+            secure_health_check_url: secure.then(|| format!("{base}/actuator/health")),
             vip_address: Some(name.clone()),
             secure_vip_address: Some(name),
             last_updated_timestamp: now,

@@ -143,7 +143,9 @@ fn candidate(instance: &Instance) -> Option<Candidate> {
     let open = |scheme: &str, port: Option<super::instance::Port>| {
         port.filter(|port| port.enabled && port.number > 0).map(|port| format!("{scheme}://{host}:{}", port.number))
     };
-    let base_url = open("http", instance.port).or_else(|| open("https", instance.secure_port))?;
+    // like Spring's clients: by TLS where an instance offers it
+    let (plain, secure) = (open("http", instance.port), open("https", instance.secure_port));
+    let base_url = if cfg!(feature = "tls") { secure.or(plain) } else { plain.or(secure) }?;
     let version = instance.metadata.get("version").cloned();
     Some(Candidate { base_url, version, incarnation: instance.last_dirty_timestamp })
 }
@@ -194,6 +196,17 @@ mod tests {
         (secure.port, secure.secure_port) = (None, Some(Port { number: 443, enabled: true }));
         secure.host_name = "::1".into();
         assert_eq!(candidate(&secure).unwrap().base_url, "https://[::1]:443");
+    }
+
+    /// As Spring's clients choose; a build without TLS takes what it can speak.
+    #[test]
+    fn an_instance_with_a_secure_port_is_called_by_tls() {
+        let mut both = instance("x", Status::Up);
+        both.secure_port = Some(Port { number: 8443, enabled: true });
+        let expected = if cfg!(feature = "tls") { "https://x.test:8443" } else { "http://x.test:80" };
+        assert_eq!(candidate(&both).unwrap().base_url, expected);
+        both.secure_port = Some(Port { number: 8443, enabled: false });
+        assert_eq!(candidate(&both).unwrap().base_url, "http://x.test:80");
     }
 
     #[test]

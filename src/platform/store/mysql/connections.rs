@@ -1,13 +1,14 @@
 //! Connections: made, lent, and watched for trouble.
 
-use super::{Backend, Conn};
-use crate::config::{MySql, Secret};
+use super::{Backend, Conn, way};
+use crate::config::{MySql, MySqlUrl};
 use crate::platform::store::StoreError;
 use diesel::connection::InstrumentationEvent;
-use diesel::result::{ConnectionError, ConnectionResult, Error as DieselError};
+use diesel::result::{ConnectionError, Error as DieselError};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
-use diesel_async::{AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, AsyncConnectionCore};
+use mysql_async::{Opts, OptsBuilder};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,29 +33,38 @@ fn limits(settings: &MySql) -> String {
     let lock_seconds = settings.statement_ms.div_ceil(1000).max(1);
     let ms = settings.statement_ms + lock_seconds * 1000;
     format!(
-        "{SESSION}, innodb_lock_wait_timeout = {} /*!80000 , max_execution_time = {ms} */ /*M!100100 , max_statement_time = {} */",
+        "{SESSION}, autocommit = 0, innodb_lock_wait_timeout = {} /*!80000 , max_execution_time = {ms} */ /*M!100100 , max_statement_time = {} */",
         lock_seconds,
         ms as f64 / 1000.0
     )
 }
 
+/// Why there is no connection.
+pub(super) struct NoConnection {
+    /// What was said, and what to do.
+    pub(super) cause: String,
+    /// Whether it may be another time: nobody answered. Who answers and refuses is not asked again.
+    pub(super) later: bool,
+}
+
 /// A connection for work that may take its time.
-pub(super) async fn establish(url: &Secret, settings: &MySql) -> ConnectionResult<Conn> {
-    connect(url.expose(), SESSION, Duration::from_millis(settings.connect_ms)).await
+pub(super) async fn establish(way: &Opts, settings: &MySql) -> Result<Conn, NoConnection> {
+    connect(way, SESSION, Duration::from_millis(settings.connect_ms)).await
 }
 
-async fn connect(url: &str, session: &str, patience: Duration) -> ConnectionResult<Conn> {
+async fn connect(way: &Opts, session: &str, patience: Duration) -> Result<Conn, NoConnection> {
+    let encrypted = way.ssl_opts().is_some();
+    let way = OptsBuilder::from_opts(way.clone()).init(vec![session]);
     let made = async {
-        let mut conn = Conn::establish(url).await?;
-        conn.batch_execute(session).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-        Ok(conn)
+        let conn = mysql_async::Conn::new(way).await.map_err(|cause| way::refused(&cause, encrypted))?;
+        Conn::try_from(conn).await.map_err(|cause| NoConnection { cause: cause.to_string(), later: true })
     };
-    timeout(patience, made).await.unwrap_or_else(|_| Err(ConnectionError::BadConnection("no connection in time".into())))
+    timeout(patience, made).await.unwrap_or_else(|_| Err(NoConnection { cause: "no connection in time".into(), later: true }))
 }
 
-/// The address with the credentials in force, which may change while there are connections.
+/// The way to the server with the credentials in force, which may change while there are connections.
 pub(super) struct Access {
-    url: Mutex<Secret>,
+    way: Mutex<(MySqlUrl, Opts)>,
     /// What was connected before is of no more use.
     since: Mutex<Instant>,
     changed: Notify,
@@ -64,9 +74,10 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(url: &Secret) -> Self {
-        let (url, since) = (Mutex::new(url.clone()), Mutex::new(Instant::now()));
-        Self { url, since, changed: Notify::new(), refused: Arc::default(), renewed: AtomicBool::new(false) }
+    /// `name` is the module's.
+    pub(super) fn new(server: &MySqlUrl, name: &str) -> Result<Self, String> {
+        let (way, since) = (Mutex::new((server.clone(), way::to(server, name)?)), Mutex::new(Instant::now()));
+        Ok(Self { way, since, changed: Notify::new(), refused: Arc::default(), renewed: AtomicBool::new(false) })
     }
 
     /// Who hears that the server refuses the credentials, and gives new ones by [`Access::change`].
@@ -75,8 +86,8 @@ impl Access {
         self.refused.clone()
     }
 
-    fn url(&self) -> Secret {
-        self.url.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn way(&self) -> Opts {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     fn since(&self) -> Instant {
@@ -89,16 +100,17 @@ impl Access {
     }
 
     /// Other credentials for the same database.
-    pub(super) fn change(&self, url: &Secret) -> Result<(), String> {
-        fn place(url: &str) -> &str {
-            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-            rest.rsplit_once('@').map_or(rest, |(_, place)| place)
+    pub(super) fn change(&self, server: &MySqlUrl, name: &str) -> Result<(), String> {
+        fn place(server: &MySqlUrl) -> &str {
+            let url = server.url.expose();
+            url.rsplit_once('@').map_or(url, |(_, place)| place)
         }
-        let mut current = self.url.lock().unwrap_or_else(PoisonError::into_inner);
-        if place(current.expose()) != place(url.expose()) {
-            return Err("names another database, which needs a restart; credentials alone are taken up at once".into());
+        let next = (server.clone(), way::to(server, name)?);
+        let mut current = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        if place(&current.0) != place(server) || current.0.tls != server.tls {
+            return Err(format!("{name}.store names another database, which needs a restart; credentials alone are taken up at once"));
         }
-        *current = url.clone();
+        *current = next;
         drop(current);
         self.changed.notify_waiters();
         Ok(())
@@ -107,15 +119,15 @@ impl Access {
 
 /// As many as settings allow, made when they are needed.
 pub(super) fn pool(access: &Arc<Access>, settings: &MySql) -> Result<Pool<Conn>, StoreError> {
-    let (session, patience) = (limits(settings), Duration::from_millis(settings.connect_ms));
+    let (session, patience, access) = (limits(settings), Duration::from_millis(settings.connect_ms), access.clone());
     let mut config = ManagerConfig::<Conn>::default();
     // every transaction begins with a statement: one more to see whether the connection is alive is one too many
     config.recycling_method = RecyclingMethod::Fast;
-    let access = access.clone();
     config.custom_setup = Box::new(move |_| {
-        let (url, session) = (access.url(), session.clone());
-        Box::pin(async move { connect(url.expose(), &session, patience).await })
+        let (way, session) = (access.way(), session.clone());
+        Box::pin(async move { connect(&way, &session, patience).await.map_err(|no| ConnectionError::BadConnection(no.cause)) })
     });
+    // the way there is the setup's
     let manager = AsyncDieselConnectionManager::new_with_config("", config);
     Pool::builder(manager).max_size(settings.connections.max(1)).build().map_err(|e| StoreError::Broken(e.to_string()))
 }

@@ -13,6 +13,7 @@ mod schema;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod way;
 
 // what is written against a connection is compiled once a backend
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
@@ -28,8 +29,8 @@ pub mod outbox;
 pub use schema::revert;
 pub use snapshot::Snapshot;
 
-use super::StoreError;
-use crate::config::{MySql, Secret, Settings, StoreUrl};
+use super::{Same, StoreError};
+use crate::config::{MySql, MySqlUrl, Settings, StoreUrl};
 use crate::platform::host::Parts;
 use connections::{Access, Failure, Trouble, Watch};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
@@ -67,7 +68,7 @@ mod sql {
     macro_rules! update_returning {
         ($conn:expr, $update:expr, $column:expr) => {{
             let _ = $column;
-            ($update.execute($conn).await? > 0).then_some(None)
+            ($crate::platform::store::Same($update).execute($conn).await? > 0).then_some(None)
         }};
     }
     /// Inserts rows; answers their ids, in their order.
@@ -80,7 +81,12 @@ mod sql {
                 Some(row) if count == 1 => diesel::insert_into($table).values(row).execute($conn).await?,
                 Some(row) => {
                     rows.push(row);
-                    diesel::insert_into($table).values(rows).execute($conn).await?
+                    let insert = diesel::insert_into($table).values(rows);
+                    if count <= $crate::platform::store::FEW {
+                        $crate::platform::store::Same(insert).execute($conn).await?
+                    } else {
+                        insert.execute($conn).await?
+                    }
                 }
                 None => 0,
             };
@@ -101,7 +107,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// Between two connections that are closed because their credentials are no longer those in force.
 const RETIRE: Duration = Duration::from_millis(50);
 
-const WRITE: &str = "START TRANSACTION";
+/// A session that does not commit by itself begins with the first statement: nothing has to be said.
+const WRITE: &str = "";
 /// Several statements of one read see one moment.
 const READ: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; START TRANSACTION";
 
@@ -121,10 +128,10 @@ struct Inner {
 impl Db {
     /// Waits for the server as long as settings say, applies or checks the schema, starts the thread.
     /// `name` is the module's.
-    pub fn open(url: &Secret, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
-        schema::prepare(url, name, settings, migrations)?;
+    pub fn open(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
+        schema::prepare(server, name, settings, migrations)?;
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
-        let access = Arc::new(Access::new(url));
+        let access = Arc::new(Access::new(server, name).map_err(StoreError::Broken)?);
         let (shared, limits, owner) = (access.clone(), settings.clone(), name.to_string());
         std::thread::Builder::new()
             .name(format!("{name}-mysql"))
@@ -137,11 +144,11 @@ impl Db {
     /// the old ones and a Vault may have newer.
     pub fn renewable(&self, keys: &'static [&'static str], settings: &Settings, parts: &mut Parts) {
         if settings.vault.url.is_some() {
-            parts.refused.push(self.0.access.renewed_by());
+            parts.denied.push(self.0.access.renewed_by());
         }
         let db = self.clone();
         parts.changeable(keys, move |settings| match settings.store(db.name())? {
-            StoreUrl::MySql(url) => db.change(&url).map_err(|cause| format!("{}.store {cause}", db.name())),
+            StoreUrl::MySql(server) => db.change(&server),
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(_) => Err(format!("{}.store names another kind of store, which needs a restart", db.name())),
         });
@@ -149,8 +156,8 @@ impl Db {
 
     /// New connections have the new credentials at once. Transactions under way end on their connections,
     /// which then close: within the longest time that a transaction has.
-    fn change(&self, url: &Secret) -> Result<(), String> {
-        self.0.access.change(url)?;
+    fn change(&self, server: &MySqlUrl) -> Result<(), String> {
+        self.0.access.change(server, self.name())?;
         tracing::info!(store = self.name(), "new credentials; connections that were made with others close");
         let job: Job = Box::new(move |lane| Box::pin(async move { lane.retire().await }));
         if self.0.jobs.try_send(job).is_err() {
@@ -305,7 +312,9 @@ async fn attempt_at<T, E>(
     begin: &str,
     work: &impl AsyncFn(&mut Conn) -> Result<T, E>,
 ) -> Result<T, Failure<E>> {
-    conn.batch_execute(begin).await.map_err(|cause| watch.explain(cause))?;
+    if !begin.is_empty() {
+        conn.batch_execute(begin).await.map_err(|cause| watch.explain(cause))?;
+    }
     let done = work(conn).await;
     // a deadlock undoes everything on the server, whatever the work made of it
     if let Some(failure) = watch.failure() {
@@ -338,22 +347,15 @@ diesel::define_sql_function! {
     fn last_insert_id() -> BigInt;
 }
 
-#[derive(diesel::QueryableByName)]
-struct Step {
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    step: i64,
-}
-
 /// The ids that this connection's last insert of so many rows was given: InnoDB hands those of one
 /// statement out in a row.
 pub async fn inserted_ids(conn: &mut Conn, rows: usize) -> diesel::QueryResult<Vec<i64>> {
     use diesel_async::RunQueryDsl;
-    let first: i64 = diesel::select(last_insert_id()).get_result(conn).await?;
     if rows == 1 {
-        return Ok(vec![first]);
+        return Ok(vec![diesel::select(last_insert_id()).get_result(conn).await?]);
     }
     // more than one on a cluster whose members hand out ids in turn
-    let query = "SELECT CAST(@@auto_increment_increment AS SIGNED) AS step";
-    let Step { step } = diesel::sql_query(query).get_result(conn).await?;
+    let step = diesel::dsl::sql::<diesel::sql_types::BigInt>("CAST(@@auto_increment_increment AS SIGNED)");
+    let (first, step): (i64, i64) = Same(diesel::select((last_insert_id(), step))).get_result(conn).await?;
     Ok((0..rows as i64).map(|n| first + n * step).collect())
 }

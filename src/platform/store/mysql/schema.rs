@@ -1,12 +1,13 @@
 //! The schema: checked at every start, applied and taken back under a lock of the server's.
 
-use super::{Backend, Conn, connections};
-use crate::config::{MySql, Secret};
+use super::{Backend, Conn, connections, way};
+use crate::config::{MySql, MySqlUrl};
 use crate::platform::store::StoreError;
 use diesel::RunQueryDsl;
 use diesel::migration::MigrationSource;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+use mysql_async::Opts;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -32,14 +33,14 @@ struct Lock {
 
 /// Applies what is pending where settings allow it, and refuses otherwise. What is up to date is only
 /// read: serving needs no right to change a schema.
-pub(super) fn prepare(url: &Secret, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<(), StoreError> {
-    connected(url, name, settings, |conn| {
+pub(super) fn prepare(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<(), StoreError> {
+    connected(server, name, settings, |conn| {
         let pending = pending(conn, &migrations)?;
         if pending.is_empty() {
             return Ok(());
         }
         if !settings.migrate {
-            return Err(StoreError::Outdated { store: name.into(), pending: pending.len() });
+            return Err(StoreError::Outdated { store: name.into(), pending: pending.len(), setting: "mysql.migrate" });
         }
         lock(conn, name)?;
         let applied = conn.run_pending_migrations(migrations).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))?;
@@ -51,8 +52,8 @@ pub(super) fn prepare(url: &Secret, name: &str, settings: &MySql, migrations: Em
 }
 
 /// Takes the last migration back; its version, or `None` where there was none.
-pub fn revert(url: &Secret, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Option<String>, StoreError> {
-    connected(url, name, settings, |conn| {
+pub fn revert(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Option<String>, StoreError> {
+    connected(server, name, settings, |conn| {
         lock(conn, name)?;
         if applied(conn)?.is_empty() {
             return Ok(None);
@@ -64,32 +65,37 @@ pub fn revert(url: &Secret, name: &str, settings: &MySql, migrations: EmbeddedMi
 
 /// Runs `work` with a connection, on a thread where blocking is allowed.
 fn connected<T: Send>(
-    url: &Secret,
+    server: &MySqlUrl,
     name: &str,
     settings: &MySql,
     work: impl FnOnce(&mut Blocking) -> Result<T, StoreError> + Send,
 ) -> Result<T, StoreError> {
+    let way = way::to(server, name).map_err(StoreError::Broken)?;
     let blocking = || {
-        // one that drives itself: diesel's blocking calls come in from outside
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(|e| StoreError::Broken(e.to_string()))?;
+        let runtime = runtime()?;
         let _inside = runtime.enter();
-        work(&mut Blocking::from(runtime.block_on(reach(url, name, settings))?))
+        work(&mut Blocking::from(runtime.block_on(reach(&way, name, settings))?))
     };
     std::thread::scope(|threads| threads.spawn(blocking).join()).unwrap_or_else(|_| Err(StoreError::Broken("a migration panicked".into())))
 }
 
+/// One that drives itself: diesel's blocking calls come in from outside.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, StoreError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(|e| StoreError::Broken(e.to_string()))
+}
+
 /// Waits for a server that is not up yet. One that answers and refuses is not asked again.
-async fn reach(url: &Secret, name: &str, settings: &MySql) -> Result<Conn, StoreError> {
+async fn reach(way: &Opts, name: &str, settings: &MySql) -> Result<Conn, StoreError> {
     let since = Instant::now();
     loop {
-        match connections::establish(url, settings).await {
+        match connections::establish(way, settings).await {
             Ok(conn) => return Ok(conn),
-            Err(cause @ diesel::ConnectionError::BadConnection(_)) if since.elapsed().as_secs() < settings.wait_seconds => {
-                tracing::warn!(store = name, %cause, "no connection yet; will try again");
+            Err(no) if no.later && since.elapsed().as_secs() < settings.wait_seconds => {
+                tracing::warn!(store = name, cause = no.cause, "no connection yet; will try again");
                 tokio::time::sleep(RETRY).await;
             }
-            Err(cause) => return Err(StoreError::Unavailable { store: name.into(), cause: cause.to_string() }),
+            Err(no) => return Err(StoreError::Unavailable { store: name.into(), cause: no.cause }),
         }
     }
 }

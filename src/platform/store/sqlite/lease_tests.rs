@@ -2,7 +2,7 @@
 
 use super::lease::Lease;
 use super::{Conn, Db};
-use crate::platform::store::{Held, StoreError, Turn};
+use crate::platform::store::{Held, Known, StoreError, Turn};
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
@@ -18,7 +18,7 @@ fn two() -> (tempfile::TempDir, Lease, Lease) {
 
 /// As if so much time had passed for this process alone, which then asks again.
 fn forget(lease: &mut Lease) {
-    lease.known = None;
+    lease.known = Known::default();
 }
 
 async fn end(lease: &Lease) {

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The shop with its products on a server of MongoDB's protocol, started here and stopped at the end: every scenario
+# in every shape, and what only such a server can show. A real mongod is in no registry that CI may reach; see
+# features.md.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+export MONGO_PORT=${MONGO_PORT:-27217} STATE_DIR=${STATE_DIR:-$(mktemp -d)}
+service=.ci/services/mongojava.sh
+secure=$STATE_DIR/secure
+
+clean_up() {
+  local code=$?
+  bash "$service" stop || true
+  STATE_DIR=$secure bash "$service" stop || true
+  rm -rf "$STATE_DIR"
+  exit "$code"
+}
+trap clean_up EXIT
+
+# A certificate for the second server, and the same again for whom it must not be.
+command -v openssl >/dev/null || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends openssl >/dev/null; }
+mkdir -p "$secure"
+for who in server other; do
+  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
+    -addext basicConstraints=critical,CA:FALSE -keyout "$secure/$who.key" -out "$secure/$who.pem" 2>/dev/null
+done
+
+bash "$service" start
+STATE_DIR=$secure MONGO_PORT=$((MONGO_PORT + 1)) TLS=$secure bash "$service" start
+export TRADEPOST_TEST_MONGO=mongodb://127.0.0.1:$MONGO_PORT
+export TRADEPOST_TEST_MONGO_TLS=mongodb://127.0.0.1:$((MONGO_PORT + 1)) TRADEPOST_TEST_MONGO_CA=$secure
+
+run() {
+  local test=(cargo test --locked --features mongodb --test shop -- "$@")
+  if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
+  # grep's word for it: a filter that no test matches must not pass as green
+  "${test[@]}" 2>&1 | tee "$STATE_DIR/tests"
+  grep -qE '^test result: ok\. [1-9]' "$STATE_DIR/tests"
+}
+run mongo:: --ignored --nocapture --test-threads 1
+run scenarios:: --test-threads "${TEST_THREADS:-4}"

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Every scenario, one process a module, with all the real servers at once: MySQL 8 and MariaDB in turn, MongoDB's
+# protocol, Kafka and Keycloak. Started here and stopped at the end.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+work=$(mktemp -d)
+chmod 755 "$work" # MariaDB's server drops root's rights
+running=()
+
+# start NAME KEY=VALUE...: with a state folder of its own
+start() {
+  local name=$1
+  running+=("$name")
+  env STATE_DIR="$work/$name" "${@:2}" bash ".ci/services/$name.sh" start
+}
+
+stop() {
+  STATE_DIR=$work/$1 bash ".ci/services/$1.sh" stop || true
+}
+
+clean_up() {
+  local code=$? name
+  for name in "${running[@]}"; do stop "$name"; done
+  rm -rf "$work"
+  exit "$code"
+}
+trap clean_up EXIT
+
+random() { head -c 18 /dev/urandom | base64 | tr '+/' '-_'; }
+
+scenarios() {
+  local test=(cargo test --locked --features "${FEATURES:-mysql,mongodb,kafka}" --test shop -- scenarios:: --skip ::local --skip ::loopback)
+  if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
+  # grep's word for it: a filter that no test matches must not pass as green
+  "${test[@]}" --test-threads "${TEST_THREADS:-2}" 2>&1 | tee "$work/tests"
+  grep -qE '^test result: ok\. [1-9]' "$work/tests"
+}
+
+export KC_PORT=${KC_PORT:-8180} KAFKA_PORT=${KAFKA_PORT:-9092} MONGO_PORT=${MONGO_PORT:-27217} MYSQL_PORT=${MYSQL_PORT:-33080}
+export TRADEPOST_SERVICE_SECRET=$(random) MICROSERVICES_CLIENT_SECRET=$(random) KC_ADMIN_PASSWORD=$(random)
+# the tests know the demo users of the built-in issuer
+export DEMO_ADMIN_PASSWORD=admin DEMO_ALICE_PASSWORD=alice
+# it is the modules that are tried here, not the machine's disk: what a server has written the system still has
+export FLUSH=2
+start keycloak
+start kafka
+start mongojava
+export TRADEPOST_TEST_ISSUER=http://127.0.0.1:$KC_PORT/realms/spring-cloud-microservices-realm
+export TRADEPOST_TEST_KAFKA=127.0.0.1:$KAFKA_PORT TRADEPOST_TEST_MONGO=mongodb://127.0.0.1:$MONGO_PORT
+for name in ${STORES:-mysql8 mariadb}; do
+  start "$name"
+  export TRADEPOST_TEST_MYSQL=mysql://root@127.0.0.1:$MYSQL_PORT
+  echo "-- $name, MongoDB's protocol, Kafka and Keycloak together"
+  scenarios
+  stop "$name"
+done

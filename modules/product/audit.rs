@@ -1,0 +1,27 @@
+//! What the audit command is told of product's data.
+
+#[cfg(feature = "mongodb")]
+use super::store::mongodb::MongoProducts;
+use crate::config::{DocumentsUrl, Settings, StoreUrl};
+use crate::platform::store::{Snapshot, StoreError};
+
+#[derive(diesel::QueryableByName)]
+struct Count {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    n: i64,
+}
+
+/// How many products there are, and how many events about them wait to be carried.
+pub fn facts(url: &DocumentsUrl, settings: &Settings) -> Result<(i64, i64), StoreError> {
+    let _ = settings;
+    match url {
+        DocumentsUrl::Sqlite(path) => {
+            let mut snapshot = Snapshot::open(&StoreUrl::Sqlite(path.clone()))?;
+            let mut count = |table: &str| snapshot.rows::<Count>(&format!("SELECT count(*) AS n FROM {table}"));
+            let (products, waiting) = (count("products")?, count("outbox")?);
+            Ok((products.iter().map(|row| row.n).sum(), waiting.iter().map(|row| row.n).sum()))
+        }
+        #[cfg(feature = "mongodb")]
+        DocumentsUrl::MongoDb(url) => MongoProducts::counted(url, settings),
+    }
+}

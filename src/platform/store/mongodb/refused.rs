@@ -1,0 +1,86 @@
+//! Events that the bus can never take, and entries that are no events: set aside in a collection of their own,
+//! with the reason, so that they are in nobody's way. An admin sees them, and sends them again.
+
+use super::Db;
+use super::outbox::SINCE;
+use crate::platform::bus::{self, DeadLetter, Refused};
+use crate::platform::clock;
+use crate::platform::store::StoreError;
+use ::mongodb::bson::oid::ObjectId;
+use ::mongodb::bson::{DateTime, Document, doc};
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+
+const COLLECTION: &str = "outbox_refused";
+
+/// One of them: the id and body of its entry, and why.
+pub(super) struct Aside {
+    pub(super) id: String,
+    pub(super) body: String,
+    pub(super) error: String,
+}
+
+/// Keeps these; one that is there already stays as it is.
+pub(super) async fn keep(db: &Db, aside: Vec<Aside>) -> Result<(), StoreError> {
+    // by the clock, so that those of several processes differ; in JavaScript still an exact number
+    let first = clock::now_ms().saturating_mul(1000);
+    for (at, Aside { id, body, error }) in (0..).zip(aside) {
+        tracing::error!(store = db.name(), event = id, error, "event refused by the bus; it is kept, see /actuator/outbox");
+        let kept = db.collection(COLLECTION);
+        let again = ObjectId::new();
+        let row = doc! { "number": first + at, "body": body, "error": error, "refusedAt": clock::now_ms(), "again": again };
+        db.read(async move { kept.update_one(doc! { "_id": id }, doc! { "$setOnInsert": row }).upsert(true).await }).await?;
+    }
+    Ok(())
+}
+
+/// What the outbox of a module's collection could not hand to the bus.
+pub struct Kept {
+    /// The module's database.
+    pub db: Db,
+    /// The module.
+    pub module: &'static str,
+    /// The collection whose documents have the outbox.
+    pub collection: &'static str,
+}
+
+fn letter(module: &str, row: &Document) -> Result<DeadLetter, StoreError> {
+    let unfit = |cause: ::mongodb::bson::error::Error| StoreError::Broken(format!("a refused event does not fit: {cause}"));
+    Ok(DeadLetter {
+        id: row.get_i64("number").map_err(unfit)?,
+        group: module.into(),
+        error: row.get_str("error").map_err(unfit)?.into(),
+        at: clock::rfc3339(row.get_i64("refusedAt").map_err(unfit)?),
+        event: bus::raw(row.get_str("body").map_err(unfit)?.into())?,
+    })
+}
+
+#[async_trait(?Send)]
+impl Refused for Kept {
+    fn store(&self) -> &'static str {
+        self.module
+    }
+
+    async fn list(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
+        let kept = self.db.collection(COLLECTION);
+        let oldest = async move { kept.find(doc! {}).sort(doc! { "number": 1 }).limit(limit).await?.try_collect::<Vec<_>>().await };
+        self.db.read(oldest).await?.iter().map(|row| letter(self.module, row)).collect()
+    }
+
+    /// The event waits in a document that is nothing but its outbox, and goes with it.
+    async fn again(&self, id: i64) -> Result<bool, StoreError> {
+        let (kept, all) = (self.db.collection(COLLECTION), self.db.collection(self.collection));
+        let found = self.db.read(async move { kept.find_one(doc! { "number": id }).await }).await?;
+        let Some(row) = found else { return Ok(false) };
+        let (name, body, carrier) = (row.get("_id").cloned(), row.get("body").cloned(), row.get("again").cloned());
+        let entry = doc! { "id": name.clone(), "body": body };
+        let carrier = doc! { "_id": carrier, "version": 1_i64, "deleted": true, "outbox": [entry], SINCE: DateTime::now() };
+        match self.db.write(async move { all.insert_one(carrier).await }).await {
+            // it waits already: somebody else has asked for it, too
+            Ok(_) | Err(StoreError::Taken(_)) => {}
+            Err(cause) => return Err(cause),
+        }
+        let kept = self.db.collection(COLLECTION);
+        Ok(self.db.read(async move { kept.delete_one(doc! { "_id": name }).await }).await?.deleted_count == 1)
+    }
+}

@@ -1,0 +1,157 @@
+//! Certificates and keys in files, and what is made of them as long as it lasts.
+
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// A file that a setting names, as it was read.
+#[derive(PartialEq)]
+pub(super) struct File {
+    key: &'static str,
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl File {
+    fn read(key: &'static str, path: &Path) -> Result<Self, String> {
+        let bytes = std::fs::read(path).map_err(|cause| format!("{key}: cannot read {}: {cause}", path.display()))?;
+        Ok(Self { key, path: path.into(), bytes })
+    }
+
+    fn wrong(&self, what: impl std::fmt::Display) -> String {
+        format!("{}: {}: {what}", self.key, self.path.display())
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        match all {
+            Ok(all) if !all.is_empty() => Ok(all),
+            _ => Err(self.wrong("expected certificates in PEM")),
+        }
+    }
+}
+
+type Make<T> = Box<dyn Fn(&[File]) -> Result<Arc<T>, String> + Send + Sync>;
+
+/// What was made of files; made anew when they have changed.
+pub(super) struct Kept<T: ?Sized> {
+    paths: Vec<(&'static str, PathBuf)>,
+    make: Make<T>,
+    made: RwLock<Arc<T>>,
+    /// What the last look saw, or why it saw nothing.
+    seen: Mutex<Result<Vec<File>, String>>,
+}
+
+impl<T: ?Sized> Kept<T> {
+    /// Of the files that these settings name.
+    pub(super) fn new(
+        paths: Vec<(&'static str, PathBuf)>,
+        make: impl Fn(&[File]) -> Result<Arc<T>, String> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, String> {
+        let files = read(&paths)?;
+        let made = RwLock::new(make(&files)?);
+        Ok(Arc::new(Self { paths, make: Box::new(make), made, seen: Mutex::new(Ok(files)) }))
+    }
+
+    /// What counts now.
+    pub(super) fn get(&self) -> Arc<T> {
+        self.made.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl<T: ?Sized> std::fmt::Debug for Kept<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.paths).finish()
+    }
+}
+
+/// Something that files may change.
+pub(super) trait Watch {
+    /// Takes up what has changed.
+    fn look(&self);
+}
+
+impl<T: ?Sized> Watch for Kept<T> {
+    fn look(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = read(&self.paths);
+        if *seen == now {
+            return;
+        }
+        let made = now.as_ref().map_err(Clone::clone).and_then(|files| (self.make)(files));
+        *seen = now;
+        match made {
+            Ok(made) => {
+                *self.made.write().unwrap_or_else(PoisonError::into_inner) = made;
+                tracing::info!(files = ?self.paths, "certificates were read again");
+            }
+            Err(cause) => tracing::warn!(cause, "what has changed is not good; what was read before stays in use"),
+        }
+    }
+}
+
+fn read(paths: &[(&'static str, PathBuf)]) -> Result<Vec<File>, String> {
+    paths.iter().map(|(key, path)| File::read(key, path)).collect()
+}
+
+/// A certificate chain and the key to it, of two files.
+pub(super) fn identity(files: &[File]) -> Result<Arc<CertifiedKey>, String> {
+    let [chain, key] = files else { return Err("expected a certificate and its key".into()) };
+    let certificates = chain.certificates()?;
+    let first = certificates.first().ok_or_else(|| chain.wrong("expected certificates in PEM"))?;
+    in_force(first).map_err(|cause| chain.wrong(cause))?;
+    // not said what is in its place: it might be a key after all
+    let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| key.wrong("expected a private key in PEM, not encrypted"))?;
+    match CertifiedKey::from_der(certificates.clone(), private, &default_provider()) {
+        Ok(pair) => Ok(Arc::new(pair)),
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            Err(key.wrong(format!("does not belong to the certificate in {} ({})", chain.path.display(), chain.key)))
+        }
+        Err(_) => Err(key.wrong("not a key that can be used: expected RSA of 2048 bits or more, ECDSA P-256, P-384 or Ed25519")),
+    }
+}
+
+/// Whether it can be read and its time is now. webpki looks at the time first, and whom it is from after that:
+/// without anybody to trust, that it is unknown is the good answer.
+fn in_force(certificate: &CertificateDer<'_>) -> Result<(), String> {
+    let parsed = ParsedCertificate::try_from(certificate).map_err(|cause| format!("the certificate cannot be read: {cause}"))?;
+    let algorithms = default_provider().signature_verification_algorithms.all;
+    let nobody = RootCertStore::empty();
+    match rustls::client::verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], UnixTime::now(), algorithms) {
+        Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+            Err("the certificate has expired".into())
+        }
+        Err(Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
+            Err("the certificate is not valid yet".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Adds the authorities in these files.
+pub(super) fn add_roots(roots: &mut RootCertStore, files: &[File]) -> Result<(), String> {
+    for file in files {
+        for certificate in file.certificates()? {
+            roots.add(certificate).map_err(|cause| file.wrong(format!("a certificate in it cannot be read: {cause}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// The paths of a certificate and of its key; none where neither is set.
+pub(super) fn pair(
+    cert: (&'static str, &Option<PathBuf>),
+    key: (&'static str, &Option<PathBuf>),
+) -> Result<Option<Vec<(&'static str, PathBuf)>>, String> {
+    match (cert.1, key.1) {
+        (None, None) => Ok(None),
+        (Some(chain), Some(private)) => Ok(Some(vec![(cert.0, chain.clone()), (key.0, private.clone())])),
+        (Some(_), None) => Err(format!("{} is set and {} is not; a certificate is of no use without its key", cert.0, key.0)),
+        (None, Some(_)) => Err(format!("{} is set and {} is not; a key is of no use without its certificate", key.0, cert.0)),
+    }
+}

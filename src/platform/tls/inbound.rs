@@ -1,0 +1,109 @@
+//! Who this process is to those who ask it, and whom of them it lets in.
+
+use super::files::{Kept, add_roots, identity, pair};
+use super::{Inbound, Renewals};
+use crate::config::{ClientCertificates, Server};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
+use std::sync::Arc;
+
+/// The process's own certificate, where it has one.
+pub(super) fn own(server: &Server) -> Result<Option<Arc<Kept<CertifiedKey>>>, String> {
+    let paths = pair(("server.tls_cert", &server.tls_cert), ("server.tls_key", &server.tls_key))?;
+    if paths.is_none() && (server.tls_client != ClientCertificates::None || server.tls_client_ca.is_some()) {
+        return Err("server.tls_cert is not set; clients can show certificates only where the process has one itself".into());
+    }
+    paths.map(|paths| Kept::new(paths, identity)).transpose()
+}
+
+/// TLS 1.2 and 1.3; which of HTTP/2 and HTTP/1.1 is agreed on by ALPN, to which actix-web adds both.
+pub(super) fn config(server: &Server, own: Arc<Kept<CertifiedKey>>, renewals: &mut Renewals) -> Result<Inbound, String> {
+    let clients = clients(server, renewals)?;
+    renewals.0.push(own.clone());
+    Ok(Box::new(ServerConfig::builder().with_client_cert_verifier(clients).with_cert_resolver(Arc::new(Own(own)))))
+}
+
+fn clients(server: &Server, renewals: &mut Renewals) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let required = server.tls_client == ClientCertificates::Required;
+    match (server.tls_client, server.tls_client_ca.clone()) {
+        (ClientCertificates::None, None) => Ok(WebPkiClientVerifier::no_client_auth()),
+        (ClientCertificates::None, Some(_)) => {
+            Err("server.tls_client_ca is set and server.tls_client is \"none\"; set it to \"optional\" or \"required\"".into())
+        }
+        (_, None) => Err("server.tls_client_ca is not set; it says whose certificates clients may show".into()),
+        (_, Some(path)) => {
+            let kept = Kept::new(vec![("server.tls_client_ca", path)], move |files| {
+                let mut roots = RootCertStore::empty();
+                add_roots(&mut roots, files)?;
+                let verifier = WebPkiClientVerifier::builder(roots.into());
+                let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
+                verifier.build().map_err(|cause| format!("server.tls_client_ca: {cause}"))
+            })?;
+            renewals.0.push(kept.clone());
+            Ok(Arc::new(Clients { kept, required }))
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Own(Arc<Kept<CertifiedKey>>);
+
+impl ResolvesServerCert for Own {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.get())
+    }
+}
+
+/// Clients whose certificate one of the authorities has signed.
+#[derive(Debug)]
+struct Clients {
+    kept: Arc<Kept<dyn ClientCertVerifier>>,
+    required: bool,
+}
+
+impl ClientCertVerifier for Clients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.required
+    }
+
+    // whose certificates are taken is no secret, but it changes: clients show what they have
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.kept.get().verify_client_cert(end_entity, intermediates, now);
+        verified.inspect_err(|cause| tracing::debug!(%cause, "a client's certificate was refused"))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.kept.get().verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.kept.get().verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.kept.get().supported_verify_schemes()
+    }
+}

@@ -1,0 +1,70 @@
+//! Three brokers that copy everything, of which one is killed while events come in: none that was acknowledged is
+//! lost, each is applied once, in order for each subject. `.ci/kafka.sh` starts them.
+
+use super::kafka::client;
+use super::kafka_restarts::{applied, told_once_in_order, write};
+use super::sql::Sql;
+use crate::support::process::Process;
+use crate::support::{on_system, wait_until};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const EVENTS: usize = 6_000;
+
+/// How many brokers hold an up-to-date copy of each partition of this topic, and who leads each.
+fn copies(asks: &BaseConsumer, topic: &str) -> (Vec<usize>, Vec<i32>) {
+    let metadata = asks.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+    let partitions = metadata.topics()[0].partitions();
+    (partitions.iter().map(|one| one.isr().len()).collect(), partitions.iter().map(|one| one.leader()).collect())
+}
+
+/// The node of this number dies as a machine does that loses power.
+fn kill(node: i32) {
+    let port: i32 = std::env::var("KAFKA_PORT").unwrap().parse().unwrap();
+    let state = format!("{}/node-{node}", std::env::var("STATE_DIR").unwrap());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/services/kafka.sh");
+    let mut command = Command::new(script);
+    command.arg("kill").env("STATE_DIR", state).env("KAFKA_PORT", (port + 10 * node).to_string());
+    assert!(command.status().unwrap().success(), "node {node}");
+}
+
+#[test]
+#[ignore = "needs three Kafka brokers: .ci/kafka.sh"]
+fn a_broker_that_dies_takes_no_event_with_it() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
+        let url = format!("kafka://{}", std::env::var("TRADEPOST_TEST_KAFKA").unwrap());
+        let settings = [
+            ("TRADEPOST__BUS__URL", url.as_str()),
+            ("TRADEPOST__BUS__PREFIX", &prefix),
+            ("TRADEPOST__BUS__PARTITIONS", "6"),
+            ("TRADEPOST__BUS__REPLICATION", "3"),
+            ("TRADEPOST__LOG__LEVEL", "error,rdkafka=off,librdkafka=off"),
+        ];
+        let shop = Process::start(data.path(), &settings);
+        let path = data.path().to_path_buf();
+        let writer = std::thread::spawn(move || write(&path, EVENTS));
+        let count = || Sql::open(data.path(), "notification").value("count(*)", "inbox").parse::<usize>().unwrap();
+        wait_until("events are applied", || if count() > 200 { Ok(()) } else { Err(count().to_string()) }).await;
+
+        let (topic, asks): (_, BaseConsumer) = (format!("{prefix}order"), client().create().unwrap());
+        let (all, leaders) = copies(&asks, &topic);
+        assert_eq!(all, [3; 6], "each partition has three copies");
+        let dies = leaders[0];
+        kill(dies);
+        wait_until("others lead", || {
+            let (left, leaders) = copies(&asks, &topic);
+            if left == [2; 6] && !leaders.contains(&dies) { Ok(()) } else { Err(format!("{left:?} {leaders:?}")) }
+        })
+        .await;
+        assert!(!writer.is_finished(), "the load was over before the broker was missed: this run proves too little");
+
+        writer.join().unwrap();
+        applied(data.path(), EVENTS).await;
+        told_once_in_order(data.path(), EVENTS);
+        assert_eq!(shop.terminate(), Some(0));
+    });
+}

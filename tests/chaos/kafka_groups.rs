@@ -1,0 +1,75 @@
+//! Processes of one consumer group that come, die and go while events come in: none is lost, each is applied
+//! once, in order for each subject. `.ci/kafka.sh` runs this.
+
+use super::kafka::client;
+use super::kafka_restarts::{applied, told_once_in_order, write};
+use super::sql::Sql;
+use crate::support::process::Process;
+use crate::support::{on_system, wait_until};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::path::Path;
+use std::time::Duration;
+
+const EVENTS: usize = 6_000;
+
+/// How many members this group has that share its partitions at rest.
+async fn members(group: &str, n: usize) {
+    let asks: BaseConsumer = client().create().unwrap();
+    wait_until(&format!("{group} has {n} members at rest"), || {
+        let list = asks.fetch_group_list(Some(group), Duration::from_secs(10)).map_err(|cause| cause.to_string())?;
+        let seen = list.groups().first().map(|group| (group.state().to_string(), group.members().len()));
+        if seen == Some(("Stable".into(), n)) { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+}
+
+/// Until a good part more is applied: what has just changed in the group did so under load.
+async fn some_more(data: &Path) {
+    let count = || Sql::open(data, "notification").value("count(*)", "inbox").parse::<usize>().unwrap();
+    let before = count();
+    wait_until("more is applied", || if count() > before + 200 { Ok(()) } else { Err(format!("{} of {EVENTS}", count())) }).await;
+}
+
+#[test]
+#[ignore = "needs a Kafka: .ci/kafka.sh"]
+fn members_come_die_and_go_under_load() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
+        let url = format!("kafka://{}", std::env::var("TRADEPOST_TEST_KAFKA").unwrap());
+        let bus = [
+            ("TRADEPOST__BUS__URL", url.as_str()),
+            ("TRADEPOST__BUS__PREFIX", &prefix),
+            ("TRADEPOST__BUS__PARTITIONS", "6"),
+            ("TRADEPOST__LOG__LEVEL", "error,rdkafka=off,librdkafka=off"),
+        ];
+        let rest = [&bus[..], &[("TRADEPOST__SERVER__MODULES", "identity,product,inventory,order")]].concat();
+        let rest = Process::start(data.path(), &rest);
+        let issuer = format!("{}/realms/spring-cloud-microservices-realm", rest.url);
+        let member =
+            [&bus[..], &[("TRADEPOST__SERVER__MODULES", "notification"), ("TRADEPOST__IDENTITY__ISSUER", issuer.as_str())]].concat();
+        let start = || Process::start(data.path(), &member);
+        let (dies, goes) = (start(), start());
+        let group = format!("{prefix}notification");
+        members(&group, 2).await;
+
+        let path = data.path().to_path_buf();
+        let writer = std::thread::spawn(move || write(&path, EVENTS));
+        some_more(data.path()).await;
+        let stays = start();
+        members(&group, 3).await;
+        some_more(data.path()).await;
+        dies.kill();
+        members(&group, 2).await;
+        some_more(data.path()).await;
+        assert_eq!(goes.terminate(), Some(0));
+        members(&group, 1).await;
+        assert!(!writer.is_finished(), "the load was over before the last had gone: this run proves too little");
+
+        writer.join().unwrap();
+        applied(data.path(), EVENTS).await;
+        told_once_in_order(data.path(), EVENTS);
+        assert_eq!(stays.terminate(), Some(0));
+        rest.terminate();
+    });
+}

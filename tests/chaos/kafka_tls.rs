@@ -1,0 +1,118 @@
+//! A shop whose events travel encrypted and logged in. `.ci/kafka.sh` starts a broker with such listeners: the
+//! next but one port after that of `TRADEPOST_TEST_KAFKA` asks for a certificate, the one after it for a login.
+
+use super::kafka::wait_until_told;
+use crate::support::stores::certificates;
+use crate::support::{Shape, Shop, on_system, wait_for};
+use std::path::PathBuf;
+use tradepost::config::{Bus, SaslMechanism, Secret, Security, Settings, Tls};
+use tradepost::platform::bus::kafka::KafkaBus;
+
+fn file(name: &str) -> Option<PathBuf> {
+    Some(certificates().expect("TRADEPOST_TEST_CERTIFICATES: a folder of certificates.sh").join(name))
+}
+
+fn listener(after: u16) -> String {
+    let (host, port) =
+        std::env::var("TRADEPOST_TEST_KAFKA").unwrap().rsplit_once(':').map(|(h, p)| (h.to_string(), p.to_string())).unwrap();
+    format!("kafka://{host}:{}", port.parse::<u16>().unwrap() + after)
+}
+
+fn logged_in(settings: &mut Settings, mechanism: SaslMechanism) {
+    let password = std::env::var("TRADEPOST_TEST_KAFKA_PASSWORD").unwrap();
+    settings.bus = Bus {
+        url: listener(3),
+        security: Security::SaslSsl,
+        sasl_mechanism: mechanism,
+        username: Some("shop".into()),
+        password: Some(Secret::new(password)),
+        ..settings.bus.clone()
+    };
+    settings.tls.ca = file("ca.pem");
+}
+
+fn certified(settings: &mut Settings) {
+    settings.bus = Bus { url: listener(2), security: Security::Ssl, ..settings.bus.clone() };
+    settings.tls = Tls { ca: file("ca.pem"), cert: file("client.pem"), key: file("client.key") };
+}
+
+/// An order is placed, and who placed it is told; nothing is on its way then, by the audit's own look.
+async fn works(change: impl FnOnce(&mut Settings)) {
+    let mut shop = Shop::start(Shape::Local, change).await;
+    let c = &shop.client;
+    c.stocked("s", "1", 10).await;
+    let order = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
+    wait_until_told(&shop, &order, 1).await;
+    shop.assert_sound().await;
+    shop.stop().await;
+}
+
+/// An order is taken all the same, and health says which setting it is.
+async fn is_told(change: impl FnOnce(&mut Settings), word: &str) {
+    let mut shop = Shop::start(Shape::Local, change).await;
+    let c = &shop.client;
+    c.stocked("s", "1", 10).await;
+    c.order(&[("s", 1)]).await.expect(201);
+    wait_for("health names the setting", || async {
+        let bus = c.get(&c.admin, "/actuator/health/readiness").await.expect(200).json()["components"]["bus"].clone();
+        let told = bus["status"] == "DOWN" && bus["details"]["state"].as_str().unwrap().contains(word);
+        if told { Ok(()) } else { Err(format!("{word}: {bus}")) }
+    })
+    .await;
+    shop.stop().await;
+}
+
+#[test]
+#[ignore = "needs a Kafka with TLS: .ci/kafka.sh"]
+fn events_travel_encrypted_and_logged_in() {
+    on_system(async {
+        for mechanism in [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512] {
+            works(|settings| logged_in(settings, mechanism)).await;
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a Kafka with TLS: .ci/kafka.sh"]
+fn a_broker_that_asks_for_a_certificate_gets_ours() {
+    on_system(works(certified));
+}
+
+#[test]
+#[ignore = "needs a Kafka with TLS: .ci/kafka.sh"]
+fn what_the_brokers_refuse_is_told_with_its_setting() {
+    on_system(async {
+        let scram = |settings: &mut Settings| logged_in(settings, SaslMechanism::ScramSha512);
+        let forgotten = |settings: &mut Settings| {
+            scram(settings);
+            settings.bus.password = Some(Secret::new("another"));
+        };
+        is_told(forgotten, "bus.password").await;
+        let stranger = |settings: &mut Settings| {
+            scram(settings);
+            settings.tls.ca = file("other-ca.pem");
+        };
+        is_told(stranger, "tls.ca").await;
+        let nameless = |settings: &mut Settings| {
+            certified(settings);
+            (settings.tls.cert, settings.tls.key) = (None, None);
+        };
+        is_told(nameless, "tls.cert").await;
+        let unencrypted = |settings: &mut Settings| {
+            certified(settings);
+            settings.bus.url = listener(0);
+        };
+        is_told(unencrypted, "bus.security").await;
+    });
+}
+
+/// It is a setting's fault, and no broker's: the start stops.
+#[test]
+fn a_file_that_is_no_certificate_stops_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, "nothing").unwrap();
+    let bus = Bus { url: "kafka://127.0.0.1:9".into(), security: Security::Ssl, ..Bus::default() };
+    let said = KafkaBus::open(&bus, &Tls { ca: Some(ca), ..Tls::default() }).map(drop).unwrap_err().to_string();
+    assert!(said.contains("tls.ca"), "{said}");
+}

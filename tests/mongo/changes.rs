@@ -1,0 +1,202 @@
+//! Changes that meet, and the event that each leaves in its document.
+
+use super::{hold_back, let_go, products, url};
+use crate::chaos::sql::Sql;
+use crate::support::client::Client;
+use crate::support::{Shape, Shop, on_system, wait_for};
+use actix_web::http::Method;
+use futures_util::future::join_all;
+use mongodb::bson::{Bson, doc};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+fn mug(sku: &str) -> Value {
+    json!({ "skuCode": sku, "name": "mug", "price": "10.50" })
+}
+
+async fn create(c: &Client, sku: &str) -> String {
+    let made = c.post(&c.admin, "/api/v1/products", mug(sku)).await.expect(201).json();
+    made["id"].as_str().unwrap().to_string()
+}
+
+async fn waiting(c: &Client) -> i64 {
+    let health = c.get(&c.admin, "/actuator/health").await.expect(200).json();
+    health["components"]["productStore"]["details"]["outbox"].as_i64().unwrap_or_else(|| panic!("{health}"))
+}
+
+/// Of many who want a SKU code at once, one gets it.
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn a_sku_code_is_given_once_however_many_want_it() {
+    on_system(async {
+        let mut shop = Shop::start(Shape::Local, |_| {}).await;
+        let c = &shop.client;
+        for round in 0..20 {
+            let sku = format!("s{round}");
+            let answers = join_all((0..16).map(|_| c.post(&c.admin, "/api/v1/products", mug(&sku)))).await;
+            let mut told: Vec<u16> = answers.iter().map(|reply| reply.status).collect();
+            told.sort_unstable();
+            assert_eq!(told, [[201].as_slice(), &[400; 15]].concat(), "{sku}");
+        }
+        // and neither by a change
+        let ids = join_all((0..8).map(|n| create(c, Box::leak(format!("t{n}").into_boxed_str())))).await;
+        let changed = join_all(ids.iter().map(|id| async move {
+            let body = mug("wanted");
+            c.with_body(Method::PUT, &c.admin, &format!("/api/v1/products/{id}"), &[("if-match", "*")], &body).await.status
+        }));
+        let mut told = changed.await;
+        told.sort_unstable();
+        assert_eq!(told, [[200].as_slice(), &[400; 7]].concat());
+        shop.stop().await;
+        shop.clear();
+    });
+}
+
+/// Editors of one product who read, change and write it over and over: each version is followed by one other.
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn of_many_editors_each_version_has_one_who_wins() {
+    on_system(async {
+        let mut shop = Shop::start(Shape::Local, |settings| settings.bus.url = "local://".into()).await;
+        let c = &shop.client;
+        let path = format!("/api/v1/products/{}", create(c, "s").await);
+        let editors = (0..8).map(|editor| {
+            let path = &path;
+            async move {
+                let (mut won, mut stale) = (Vec::new(), 0);
+                for round in 0..15 {
+                    let tag = c.get(&c.admin, path).await.expect(200).headers["etag"].clone();
+                    let body = json!({ "skuCode": "s", "name": format!("{editor}/{round}"), "price": 1 });
+                    let reply = c.with_body(Method::PUT, &c.admin, path, &[("if-match", &tag)], &body).await;
+                    match reply.status {
+                        200 => won.push(reply.headers["etag"].clone()),
+                        412 => stale += 1,
+                        _ => panic!("{reply:?}"),
+                    }
+                }
+                (won, stale)
+            }
+        });
+        let told = join_all(editors).await;
+        let won: Vec<String> = told.iter().flat_map(|(won, _)| won.clone()).collect();
+        let stale: usize = told.iter().map(|(_, stale)| stale).sum();
+        assert_eq!(won.iter().collect::<BTreeSet<_>>().len(), won.len(), "a version was won twice: {won:?}");
+        assert!(stale > 0, "nobody met anybody, so nothing was tested");
+        assert_eq!(c.get(&c.admin, &path).await.headers["etag"], format!("\"{}\"", won.len() + 1));
+        // and each told of it once
+        wait_for("all events are carried", || async {
+            let n = waiting(c).await;
+            if n == 0 { Ok(()) } else { Err(format!("{n} wait")) }
+        })
+        .await;
+        let subject = path.rsplit('/').next().unwrap();
+        let query = format!("SELECT body AS value FROM messages WHERE body LIKE '%\"subject\":\"{subject}\"%' ORDER BY position");
+        let events = Sql::open(shop.data.path(), "bus").column(&query);
+        assert_eq!(events.len(), won.len() + 1);
+        println!("{} changes, {stale} were told that they were late", won.len());
+        shop.stop().await;
+        shop.clear();
+    });
+}
+
+/// What a change leaves: one document, with its event in it, until the event was carried. A deleted one is gone
+/// for everybody at once, and its SKU code is free; the document itself goes with its last event.
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn an_event_waits_in_its_document_and_a_deleted_one_is_in_nobodys_way() {
+    on_system(async {
+        let mut shop = Shop::start(Shape::Local, |_| {}).await;
+        let (c, url) = (&shop.client, url(&shop));
+        hold_back(&url);
+        let id = create(c, "s").await;
+        let path = format!("/api/v1/products/{id}");
+        c.with_body(Method::PUT, &c.admin, &path, &[("if-match", "*")], &mug("s")).await.expect(200);
+        assert_eq!(waiting(c).await, 2);
+
+        c.delete(&c.admin, &path).await.expect(200);
+        c.get(&c.admin, &path).await.expect(404);
+        c.delete(&c.admin, &path).await.expect(404);
+        c.with_body(Method::PUT, &c.admin, &path, &[("if-match", "*")], &mug("s")).await.expect(404);
+        c.get(&c.admin, "/api/v1/products/s/price").await.expect(404);
+        assert_eq!(c.get(&c.admin, "/api/v1/products").await.json()["totalElements"], 0);
+        let second = create(c, "s").await;
+        c.delete(&c.admin, &format!("/api/v1/products/{second}")).await.expect(200);
+        let third = create(c, "s").await;
+        let listed = c.get(&c.admin, "/api/v1/products?q=S").await.json();
+        assert_eq!((listed["totalElements"].clone(), listed["content"][0]["id"].clone()), (json!(1), json!(third)));
+
+        let first = products(&url, |all| async move { all.find_one(doc! { "deleted": true, "version": 3 }).await.unwrap().unwrap() });
+        let kinds: Vec<String> = first
+            .get_array("outbox")
+            .unwrap()
+            .iter()
+            .map(|entry| {
+                let body: Value = serde_json::from_str(entry.as_document().unwrap().get_str("body").unwrap()).unwrap();
+                assert_eq!(body["subject"], id.as_str());
+                body["type"].as_str().unwrap().to_string()
+            })
+            .collect();
+        assert_eq!(kinds, ["product.created", "product.changed", "product.deleted"]);
+        assert_eq!(waiting(c).await, 3 + 2 + 1);
+        let settings = shop.settings.clone();
+        let report = tokio::task::spawn_blocking(move || tradepost::audit::run(&settings).unwrap()).await.unwrap();
+        assert!(report.looked_at.contains(&"1 products, 6 of their events wait to be published".to_string()), "{report:?}");
+
+        let_go(&url);
+        wait_for("all events are carried", || async {
+            let n = waiting(c).await;
+            if n == 0 { Ok(()) } else { Err(format!("{n} wait")) }
+        })
+        .await;
+        let left = products(&url, |all| async move {
+            use futures_util::TryStreamExt;
+            all.find(doc! {}).await.unwrap().try_collect::<Vec<_>>().await.unwrap()
+        });
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(!left[0].contains_key("outbox") && !left[0].contains_key("waitingSince"), "{left:?}");
+        assert!(matches!(left[0].get("price"), Some(Bson::Decimal128(price)) if price.to_string() == "10.50"), "{left:?}");
+        shop.stop().await;
+        shop.clear();
+    });
+}
+
+/// More events of one product than are carried at once, and changes while they are: none is lost or doubled,
+/// and their order is that of the changes.
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn many_events_of_one_product_are_carried_in_their_order() {
+    on_system(async {
+        let mut shop = Shop::start(Shape::Local, |settings| settings.bus.url = "local://".into()).await;
+        let (c, url) = (&shop.client, url(&shop));
+        hold_back(&url);
+        let id = create(c, "s").await;
+        let path = format!("/api/v1/products/{id}");
+        let change = |n: usize| {
+            let (body, path) = (json!({ "skuCode": "s", "name": format!("{n}"), "price": 1 }), path.clone());
+            async move { c.with_body(Method::PUT, &c.admin, &path, &[("if-match", "*")], &body).await.expect(200) }
+        };
+        for n in 1..=25 {
+            change(n).await;
+        }
+        let_go(&url);
+        for n in 26..=60 {
+            change(n).await;
+        }
+        c.delete(&c.admin, &path).await.expect(200);
+        wait_for("all events are carried", || async {
+            let n = waiting(c).await;
+            if n == 0 { Ok(()) } else { Err(format!("{n} wait")) }
+        })
+        .await;
+        let bodies = Sql::open(shop.data.path(), "bus").column("SELECT body AS value FROM messages ORDER BY position");
+        let events: Vec<Value> = bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect();
+        let names: Vec<_> = events.iter().map(|e| e["data"]["name"].as_str().unwrap().to_string()).collect();
+        let expected: Vec<_> =
+            [String::from("mug")].into_iter().chain((1..=60).map(|n| n.to_string())).chain([String::from("60")]).collect();
+        assert_eq!(names, expected);
+        assert_eq!(events.last().unwrap()["type"], "product.deleted");
+        assert_eq!(products(&url, |all| async move { all.count_documents(doc! {}).await.unwrap() }), 0);
+        shop.stop().await;
+        shop.clear();
+    });
+}

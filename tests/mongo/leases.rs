@@ -1,0 +1,69 @@
+//! A lease in MongoDB, with several processes' sides of it.
+
+use super::Database;
+use crate::support::stores::on_documents;
+use crate::support::{on_system, wait_for};
+use mongodb::bson::{Document, doc};
+use tradepost::config::Secret;
+use tradepost::platform::store::mongodb::Db;
+use tradepost::platform::store::mongodb::lease::Lease;
+use tradepost::platform::store::{Held, Turn};
+
+fn side(database: &Database) -> Lease {
+    let db = Db::open(&Secret::new(&database.0), "test", &database.settings(), "things", &[]).unwrap();
+    Lease::new(db, "work")
+}
+
+/// Asked again and again, as a worker does it: what a side knows it believes for a moment.
+async fn becomes(side: &mut Lease, wanted: Held) {
+    let side = tokio::sync::Mutex::new(side);
+    wait_for("the lease has another holder", || async {
+        let held = side.lock().await.hold().await.unwrap();
+        if held == wanted { Ok(()) } else { Err(format!("{held:?}")) }
+    })
+    .await;
+}
+
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn one_at_a_time_holds_it_and_gives_it_back() {
+    let database = Database::fresh();
+    on_system(async move {
+        let (mut a, mut b) = (side(&database), side(&database));
+        assert_eq!(a.hold().await.unwrap(), Held::Anew);
+        assert_eq!((a.hold().await.unwrap(), b.hold().await.unwrap()), (Held::Still, Held::Elsewhere));
+        a.release().await;
+        becomes(&mut b, Held::Anew).await;
+        assert_eq!(a.hold().await.unwrap(), Held::Elsewhere);
+    });
+}
+
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn a_dead_holder_is_replaced_and_a_paused_one_learns_of_it_and_takes_nothing_away() {
+    let database = Database::fresh();
+    on_system(async move {
+        let (mut a, mut b) = (side(&database), side(&database));
+        assert_eq!(a.hold().await.unwrap(), Held::Anew);
+        on_documents(&database.0, |all| async move {
+            all.collection::<Document>("leases").update_one(doc! {}, doc! { "$set": { "expiresAt": 0_i64 } }).await.unwrap();
+        });
+        assert_eq!(b.hold().await.unwrap(), Held::Anew);
+        a.release().await;
+        becomes(&mut a, Held::Elsewhere).await;
+        assert_eq!(b.hold().await.unwrap(), Held::Still);
+    });
+}
+
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn many_who_want_it_at_once_are_one_who_gets_it() {
+    let database = Database::fresh();
+    on_system(async move {
+        let mut sides: Vec<_> = (0..8).map(|_| side(&database)).collect();
+        for _ in 0..5 {
+            let held = futures_util::future::join_all(sides.iter_mut().map(|side| async { side.hold().await.unwrap() })).await;
+            assert!(held.iter().filter(|held| **held != Held::Elsewhere).count() == 1, "{held:?}");
+        }
+    });
+}

@@ -1,0 +1,92 @@
+//! The indexes: created by `migrate`, looked at before serving.
+
+use super::Database;
+use crate::support::process::tradepost;
+use crate::support::stores::on_documents;
+use mongodb::bson::{Document, doc};
+use std::process::Stdio;
+use tempfile::TempDir;
+use tradepost::config::{MongoDb, Secret, Settings};
+use tradepost::platform::store::StoreError;
+use tradepost::platform::store::mongodb::{Db, Index};
+
+fn indexes(database: &Database) -> Vec<String> {
+    let mut names =
+        on_documents(&database.0, |all| async move { all.collection::<Document>("products").list_index_names().await.unwrap_or_default() });
+    names.sort_unstable();
+    names
+}
+
+fn run(args: &[&str], data: &TempDir, database: &Database) -> std::process::Command {
+    let mut command = tradepost(&[args, &["--data", &data.path().to_string_lossy(), "--port", "0"]].concat());
+    command.env("TRADEPOST__PRODUCT__STORE", &database.0);
+    command
+}
+
+const BOTH: [&str; 3] = ["_id_", "skuCode_1", "waitingSince_1"];
+
+/// Eight instances that migrate at the same moment: one set of indexes, and all are content.
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn several_that_migrate_at_once_do_not_collide() {
+    let (database, data) = (Database::fresh(), [(); 8].map(|()| tempfile::tempdir().unwrap()));
+    let start = |data| run(&["migrate"], data, &database).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let all: Vec<_> = data.iter().map(start).collect();
+    for one in all {
+        let output = one.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(indexes(&database), BOTH);
+}
+
+/// Serving makes no index unless it is told to.
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn serving_refuses_missing_indexes_and_migrate_makes_them() {
+    let (database, data) = (Database::fresh(), tempfile::tempdir().unwrap());
+    let said = |args: &[&str]| {
+        let output = run(args, &data, &database).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!said.contains(&database.0), "no URL is repeated, there is a password in it: {said}");
+        (output.status.success(), said)
+    };
+    let (well, words) = said(&["serve"]);
+    assert!(!well && words.contains("product") && words.contains("tradepost migrate") && words.contains("mongodb.migrate"), "{words}");
+    let (well, words) = said(&["migrate"]);
+    assert!(well && words.contains("up to date"), "{words}");
+    assert_eq!(indexes(&database), BOTH);
+    // and then it starts: what a start needs is only read
+    let settings = Settings { mongodb: MongoDb::default(), ..Settings::default() };
+    let index = [Index { field: "skuCode", unique: true }, Index { field: "waitingSince", unique: false }];
+    Db::open(&Secret::new(&database.0), "product", &settings, "products", Box::leak(Box::new(index))).map(drop).unwrap();
+}
+
+/// An index of the same field that promises less is none.
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn an_index_that_is_not_unique_does_not_count() {
+    let database = Database::fresh();
+    let name = mongodb::options::IndexOptions::builder().name("sku".to_string()).build();
+    let plain = mongodb::IndexModel::builder().keys(doc! { "skuCode": 1 }).options(name).build();
+    on_documents(&database.0, |all| async move { all.collection::<Document>("products").create_index(plain).await.unwrap() });
+    static WANTED: [Index; 1] = [Index { field: "skuCode", unique: true }];
+    let open = |settings: &Settings| Db::open(&Secret::new(&database.0), "product", settings, "products", &WANTED).map(drop);
+    let refused = open(&Settings::default());
+    assert!(matches!(refused, Err(StoreError::Outdated { pending: 1, .. })), "{refused:?}");
+    // whether a server has two indexes of one field is its business: then what is needed is there
+    match open(&database.settings()) {
+        Err(refused) => assert!(refused.to_string().contains("products.skuCode: no unique"), "{refused}"),
+        Ok(()) => open(&Settings::default()).unwrap(),
+    }
+}
+
+/// A server that is not there: told after the configured time, with the module's name and no password.
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = Secret::new(format!("mongodb://shop:hidden@127.0.0.1:{nobody}/shop"));
+    let limits = MongoDb { wait_seconds: 1, acquire_ms: 300, ..MongoDb::default() };
+    let refused = Db::look(&url, "product", &Settings { mongodb: limits, ..Settings::default() }).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("product") && refused.contains("127.0.0.1") && !refused.contains("hidden"), "{refused}");
+}

@@ -1,0 +1,51 @@
+//! The way to the server encrypted, and the server known by its certificate.
+
+use super::url;
+use crate::support::{Shape, Shop, on_system};
+use serde_json::json;
+use std::path::PathBuf;
+use tradepost::config::{MongoDb, Secret, Settings, Tls};
+use tradepost::platform::store::mongodb::Db;
+
+/// A server that speaks TLS alone, and the folder with certificates.
+fn secured() -> (String, PathBuf) {
+    let server = std::env::var("TRADEPOST_TEST_MONGO_TLS").expect("TRADEPOST_TEST_MONGO_TLS: the address of a server that speaks TLS");
+    (server, std::env::var("TRADEPOST_TEST_MONGO_CA").expect("TRADEPOST_TEST_MONGO_CA: a folder").into())
+}
+
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn products_are_kept_over_tls() {
+    on_system(async {
+        let (server, certificates) = secured();
+        let mut shop = Shop::start(Shape::Local, |settings| {
+            settings.product.store = Some(Secret::new(format!("{server}/t{}?tls=true", uuid::Uuid::new_v4().simple())));
+            settings.tls.ca = Some(certificates.join("server.pem"));
+            settings.mongodb.migrate = true;
+        })
+        .await;
+        let c = &shop.client;
+        c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "s", "name": "n", "price": "1.50" })).await.expect(201);
+        assert_eq!(c.get(&c.alice, "/api/v1/products/s/price").await.expect(200).text, "1.50");
+        assert!(url(&shop).ends_with("?tls=true"));
+        shop.stop().await;
+        shop.clear();
+    });
+}
+
+/// Whoever has another certificate is not the server; and without TLS nobody answers there.
+#[test]
+#[ignore = "needs a MongoDB: .ci/mongo.sh"]
+fn a_server_of_another_certificate_is_not_talked_to() {
+    let (server, certificates) = secured();
+    let limits = MongoDb { wait_seconds: 0, acquire_ms: 700, ..MongoDb::default() };
+    let reach = |ca: &str, query: &str| {
+        let tls = Tls { ca: Some(certificates.join(ca)), ..Tls::default() };
+        let settings = Settings { mongodb: limits.clone(), tls, ..Settings::default() };
+        Db::look(&Secret::new(format!("{server}/d{query}")), "product", &settings).map(drop)
+    };
+    reach("server.pem", "?tls=true").unwrap();
+    let refused = reach("other.pem", "?tls=true").unwrap_err().to_string();
+    assert!(refused.contains("ertificate"), "{refused}");
+    reach("server.pem", "").unwrap_err();
+}

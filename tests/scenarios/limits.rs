@@ -1,0 +1,41 @@
+//! What is one thing and what are two, and how long it may be: the same in every store. A column of MySQL has
+//! a width and a collation, which ignores the case of letters, or a space at the end, where it is told nothing.
+
+scenario! {
+    /// By case, accent, composition, and up to 64 characters of four bytes each.
+    async fn skus_that_look_alike_are_kept_apart(shop) {
+        let c = &shop.client;
+        let long = "\u{1d4d0}".repeat(64);
+        let all = ["ab", "AB", "Ab", "\u{e1}b", "a\u{301}b", "a b", "stra\u{df}e", "strasse", &long];
+        for (n, sku) in (1..).zip(all) {
+            c.stocked(sku, "1", n * 10).await;
+        }
+        c.order(&[("AB", 3), (&long, 1)]).await.expect(201);
+        for (n, sku) in (1..).zip(all) {
+            let taken = if sku == "AB" { 3 } else { i64::from(sku == long) };
+            assert_eq!(c.quantity(sku).await, n * 10 - taken, "{sku}");
+        }
+        // what surrounds it is no part of it
+        c.order(&[(" ab ", 1)]).await.expect(201);
+        assert_eq!(c.quantity("ab").await, 9);
+        let reply = c.order(&[("ab", 1), (&"\u{1d4d0}".repeat(65), 1)]).await.expect(400).json();
+        assert_eq!(reply["errors"][0]["field"], "orderLineItems[1].skuCode");
+    }
+}
+
+scenario! {
+    /// By case, and to the last of 255 characters.
+    async fn idempotency_keys_that_look_alike_are_kept_apart(shop) {
+        let c = &shop.client;
+        c.stocked("k", "1", 100).await;
+        let long = "k".repeat(254);
+        let mut numbers = std::collections::BTreeSet::new();
+        for key in ["key", "KEY", "Key", "k ey", &format!("{long}a"), &format!("{long}b")] {
+            let first = c.order_with_key(key, &[("k", 1)]).await.expect(201);
+            assert_eq!(c.order_with_key(key, &[("k", 1)]).await.expect(201).text, first.text, "{key}");
+            numbers.insert(first.json()["orderNumber"].to_string());
+        }
+        assert_eq!(numbers.len(), 6);
+        assert_eq!(c.quantity("k").await, 94);
+    }
+}

@@ -1,0 +1,101 @@
+//! What comes to the port and is no TLS, or an old one, or nothing at all.
+
+use super::{HERE, registry};
+use crate::support::certs::{Authority, client, http, restricted};
+use crate::support::on_system;
+use rustls::ProtocolVersion;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// More than actix lets shake hands at once in a worker, unless told otherwise.
+const SILENT: usize = 300;
+
+async fn connect(url: &str) -> TcpStream {
+    TcpStream::connect(url.strip_prefix("https://").unwrap()).await.unwrap()
+}
+
+/// All that comes back to these bytes until the server closes.
+async fn said(url: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = connect(url).await;
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await;
+    // a reset closes it as well
+    let _ = read.expect("the connection stays open");
+    answer
+}
+
+/// A ClientHello that knows no later version than this.
+fn hello(version: [u8; 2]) -> Vec<u8> {
+    let mut body = version.to_vec();
+    body.extend([7; 32]); // random
+    body.push(0); // no session
+    body.extend([0, 4, 0xc0, 0x2b, 0xc0, 0x09]); // ECDHE-ECDSA with AES-GCM, and with CBC as old versions had it
+    body.extend([1, 0]); // no compression
+    body.extend([0, 16]); // extensions: curve P-256, points, signatures with ECDSA and SHA-256
+    body.extend([0, 10, 0, 4, 0, 2, 0, 23, 0, 13, 0, 4, 0, 2, 4, 3]);
+    let length = |n: usize| [(n >> 8) as u8, n as u8];
+    let mut message = vec![1, 0];
+    message.extend(length(body.len()));
+    message.extend(body);
+    [&[22, 3, 1], &length(message.len())[..], &message].concat()
+}
+
+#[test]
+fn only_tls_1_2_and_1_3_are_spoken() {
+    on_system(async {
+        let authority = Authority::new();
+        let process = registry(&authority.issue("server", HERE), &[]);
+        let alert = |answer: &[u8]| (answer.first().copied(), answer.last().copied());
+        for old in [[3, 0], [3, 1], [3, 2]] {
+            // an alert: protocol_version
+            assert_eq!(alert(&said(&process.url, &hello(old)).await), (Some(21), Some(70)), "{old:?}");
+        }
+        for (version, agreed) in [(&rustls::version::TLS12, ProtocolVersion::TLSv1_2), (&rustls::version::TLS13, ProtocolVersion::TLSv1_3)]
+        {
+            for protocol in ["h2", "http/1.1"] {
+                let mut config = restricted(&authority.ca(), version);
+                config.alpn_protocols = vec![protocol.into()];
+                let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+                let stream = connector.connect("localhost".try_into().unwrap(), connect(&process.url).await).await.unwrap();
+                let (_, session) = stream.get_ref();
+                assert_eq!((session.protocol_version(), session.alpn_protocol()), (Some(agreed), Some(protocol.as_bytes())));
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_no_tls_is_closed_without_an_answer() {
+    on_system(async {
+        let process = registry(&Authority::new().issue("server", HERE), &[]);
+        for bytes in [&b"GET /actuator/health HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0; 64]] {
+            let answer = said(&process.url, bytes).await;
+            assert!(!String::from_utf8_lossy(&answer).contains("HTTP"), "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn who_says_nothing_keeps_nobody_out_and_is_let_go() {
+    on_system(async {
+        let authority = Authority::new();
+        let process = registry(&authority.issue("server", HERE), &[]);
+        let mut silent = Vec::new();
+        for _ in 0..SILENT {
+            silent.push(connect(&process.url).await);
+        }
+        let http = http(client(&authority.ca(), None));
+        let answer = http.get(format!("{}/actuator/health/liveness", process.url)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let waiting =
+            silent.iter().filter(|stream| stream.try_read(&mut [0; 8]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
+        assert_eq!(waiting.count(), SILENT, "it was answered while all of them were waited for");
+        for mut stream in silent {
+            let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 8])).await.expect("it stays open");
+            assert!(read.map_or(true, |read| read == 0));
+        }
+    });
+}

@@ -1,0 +1,109 @@
+//! TLS, in and out: who is let in, who is trusted, what a renewed certificate changes and what a broken one
+//! does not. Certificates come from the `openssl` program.
+
+mod gateway;
+mod handshakes;
+mod renewal;
+mod start;
+mod trust;
+
+use crate::support::certs::{Authority, client, http};
+use crate::support::process::Process;
+use crate::support::{Shape, Shop, on_system, wait_for};
+use std::path::PathBuf;
+use tradepost::config::ClientCertificates;
+use tradepost::modules::Module;
+
+/// Names of this machine.
+const HERE: &str = "DNS:localhost,IP:127.0.0.1";
+
+/// Where a pair lies that a process shows.
+fn shown(pair: &(PathBuf, PathBuf)) -> [(&'static str, &str); 2] {
+    [("TRADEPOST__SERVER__TLS_CERT", pair.0.to_str().unwrap()), ("TRADEPOST__SERVER__TLS_KEY", pair.1.to_str().unwrap())]
+}
+
+/// A process that speaks TLS and has little to do.
+fn registry(pair: &(PathBuf, PathBuf), more: &[(&str, &str)]) -> Process {
+    let settings = [
+        ("TRADEPOST__SERVER__MODULES", "registry"),
+        ("TRADEPOST__SERVER__WORKERS", "1"),
+        ("TRADEPOST__REGISTRY__PASSWORD", "secret"),
+        ("TRADEPOST__IDENTITY__ISSUER", "http://127.0.0.1:9/realms/none"),
+    ];
+    Process::start(std::path::Path::new("/proc/nowhere"), &[&settings[..], &shown(pair)[..], more].concat())
+}
+
+/// Every hop of an order: to the gateway, from there to order, to product and inventory, to the registry and the issuer.
+#[test]
+fn an_order_is_placed_with_certificates_on_both_sides_of_every_hop() {
+    on_system(async {
+        let authority = Authority::new();
+        // of the split shop no certificate needs to name its address: all have one key
+        authority.issue("server", "DNS:shop.test");
+        let me = authority.issue("client", "DNS:client.test");
+        let mut shop = Shop::start(Shape::Split, |settings| authority.apply(settings)).await;
+        shop.client.stocked("tls", "2.50", 3).await;
+        shop.client.order(&[("tls", 2)]).await.expect(201);
+        assert_eq!(shop.client.quantity("tls").await, 1);
+
+        let order = shop.member(Module::Order).unwrap();
+        assert!(order.starts_with("https://"), "{order}");
+        let at = |path: &str| format!("https://localhost:{}{path}", order.rsplit(':').next().unwrap());
+        let health = at("/actuator/health/liveness");
+        let wrong_name = http(client(&authority.ca(), Some(&me))).get(&health).send().await.unwrap_err().to_string();
+        assert!(wrong_name.contains("not valid for name"), "{wrong_name}");
+        assert!(http(client(&authority.ca(), None)).get(order.clone() + "/").send().await.is_err(), "without a certificate");
+        assert!(awc::Client::new().get(order.replace("https", "http")).send().await.is_err(), "without TLS");
+        shop.assert_sound().await;
+        shop.stop().await;
+    });
+}
+
+/// A certificate lets in; what may be done is said by the token.
+#[test]
+fn a_client_certificate_is_no_token() {
+    on_system(async {
+        let (authority, data) = (Authority::new(), tempfile::tempdir().unwrap());
+        let (pair, me, ca) = (authority.issue("server", HERE), authority.issue("client", "DNS:client"), authority.ca());
+        let required = [("TRADEPOST__SERVER__TLS_CLIENT", "required"), ("TRADEPOST__SERVER__TLS_CLIENT_CA", ca.to_str().unwrap())];
+        let process = Process::start(data.path(), &[&required[..], &shown(&pair)].concat());
+        let answer = http(client(&ca, Some(&me))).get(format!("{}/api/v1/orders", process.url)).send().await.unwrap();
+        assert_eq!(answer.status(), 401);
+    });
+}
+
+#[test]
+fn who_is_let_in() {
+    on_system(async {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let pair = authority.issue("server", HERE);
+        let (good, foreign) = (authority.issue("good", "DNS:a"), other.issue("foreign", "DNS:a"));
+        let expired = authority.issue_expired("expired", "DNS:a");
+        for (clients, expected) in [
+            (ClientCertificates::Required, [true, false, false, false]),
+            (ClientCertificates::Optional, [true, true, false, false]),
+            (ClientCertificates::None, [true, true, true, true]),
+        ] {
+            let mut more = vec![("TRADEPOST__SERVER__TLS_CLIENT", "none")];
+            let (ca, word) = (authority.ca(), format!("{clients:?}").to_lowercase());
+            if clients != ClientCertificates::None {
+                more = vec![("TRADEPOST__SERVER__TLS_CLIENT", &word), ("TRADEPOST__SERVER__TLS_CLIENT_CA", ca.to_str().unwrap())];
+            }
+            let process = registry(&pair, &more);
+            let ask = async |shown: Option<&(PathBuf, PathBuf)>| {
+                let url = format!("{}/actuator/health/liveness", process.url);
+                http(client(&ca, shown)).get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+            };
+            // the expired one ends with the second in which it was made
+            wait_for("those are let in who should be", || async {
+                let found = [ask(Some(&good)).await, ask(None).await, ask(Some(&foreign)).await, ask(Some(&expired)).await];
+                if found == expected {
+                    Ok(())
+                } else {
+                    Err(format!("{clients:?}: a good one, none, another authority's, an expired one: {found:?}"))
+                }
+            })
+            .await;
+        }
+    });
+}
