@@ -10,7 +10,7 @@ use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::eureka::{self, Offer, Registrations};
 use crate::platform::docs;
 use crate::platform::host::{Host, StartError};
-use crate::platform::refresh::InForce;
+use crate::platform::refresh::{self, InForce};
 use crate::platform::telemetry;
 use crate::platform::tls::{self, Inbound};
 use crate::platform::web::{self, Edge};
@@ -74,9 +74,9 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
-    let in_force = InForce::new(loaded, shop.parts.changeable)?;
+    let in_force = Arc::new(InForce::new(loaded, shop.parts.changeable)?);
     let (checks, refused, bus) = (shop.parts.checks, shop.parts.refused, host.bus.clone());
-    endpoints.extend(actuator::endpoints(Actuator { settings: in_force, modules: names.clone(), checks, bus, refused }));
+    endpoints.extend(actuator::endpoints(Actuator { settings: in_force.clone(), modules: names.clone(), checks, bus, refused }));
     let edge = Edge {
         authenticator: shop.authenticator,
         body_limit: server.body_limit,
@@ -105,6 +105,11 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     }
     for (name, worker) in shop.parts.workers {
         workers.push((name, actix_web::rt::spawn(worker(stop.clone()))));
+    }
+    if settings.vault.url.is_some() {
+        let every = Duration::from_secs(settings.vault.refresh_seconds);
+        let kept = refresh::keep_secrets(in_force, every, shop.parts.denied, stop.clone());
+        workers.push(("secrets", actix_web::rt::spawn(kept)));
     }
     for consumer in shop.parts.consumers {
         let (bus, stop) = (host.bus()?, stop.clone());

@@ -135,8 +135,9 @@ fn join(all: &mut Parts, parts: Parts) {
     all.workers.extend(parts.workers);
     all.consumers.extend(parts.consumers);
     all.checks.extend(parts.checks);
-    all.refused.extend(parts.refused);
     all.changeable.extend(parts.changeable);
+    all.refused.extend(parts.refused);
+    all.denied.extend(parts.denied);
 }
 
 /// Builds the chosen modules, dependencies first. `here` is this process's own address.
@@ -146,6 +147,13 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let Issuer { url, client_secret, demo_users } = issuer(host, &mut all)?;
     let reach = Arc::new(Reach::new(&url, identity.backchannel.as_deref()));
     let credentials = Arc::new(ClientCredentials::new(reach.clone(), &identity.client_id, client_secret.expose()));
+    if identity.issuer.is_some() {
+        let ours = credentials.clone();
+        all.changeable(&["identity.client_secret"], move |settings| {
+            ours.change(settings.identity.client_secret.as_ref().map(Secret::expose).unwrap_or_default());
+            Ok(())
+        });
+    }
     let registries = registries(&host.settings)?;
     let registry = registries.as_ref().map(|servers| watch(&host.settings, servers, &mut all));
     let mut parties = identity.authorized_parties.clone();

@@ -17,3 +17,5 @@ mod mongo;
 mod mysql;
 mod scenarios;
 mod security;
+#[cfg(feature = "vault")]
+mod vault;

@@ -1,4 +1,4 @@
-//! Where the files are: a folder, or a git repository. A further place joins here.
+//! Where settings are: files in a folder or in a git repository, or secrets of a Vault. A further place joins here.
 
 use super::environment::Wanted;
 use super::git::Git;
@@ -23,6 +23,9 @@ pub(super) enum Backend {
     Folder(Folder),
     /// A git repository. A label is a branch, a tag or a commit.
     Git(Git),
+    /// Secrets of a Vault, which are no files. A label changes nothing.
+    #[cfg(feature = "vault")]
+    Vault(super::vault::Keys),
 }
 
 /// A folder of settings files.
@@ -47,6 +50,8 @@ impl Backend {
                 let commit = git.commit(label).await?;
                 Ok(State { commit: Some(commit), folders: searched(&git.search, wanted, label.or(Some(&git.label))) })
             }
+            #[cfg(feature = "vault")]
+            Backend::Vault(_) => Ok(State { commit: None, folders: Vec::new() }),
         }
     }
 
@@ -69,6 +74,8 @@ impl Backend {
         match self {
             Backend::Git(git) => git.refresh(true).await,
             Backend::Folder(_) => Ok(()),
+            #[cfg(feature = "vault")]
+            Backend::Vault(_) => Ok(()),
         }
     }
 
@@ -82,6 +89,8 @@ impl Backend {
             }
             (Backend::Git(git), None) => format!("{}/{path}", git.shown),
             (Backend::Git(git), Some(number)) => format!("{}/{path} (document #{number})", git.shown),
+            #[cfg(feature = "vault")]
+            (Backend::Vault(_), _) => path.to_string(),
         }
     }
 }

@@ -35,6 +35,14 @@ pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Flat>, String> {
     Ok(documents)
 }
 
+/// Settings as Vault has them, flat in the same way.
+#[cfg(feature = "vault")]
+pub(super) fn of_json(members: serde_json::Map<String, Value>) -> Result<Flat, String> {
+    let mut flat = Vec::new();
+    flatten(String::new(), yaml::to_value(members).map_err(|cause| cause.to_string())?, &mut flat);
+    Ok(flat)
+}
+
 fn flatten(key: String, value: yaml::Value, flat: &mut Flat) {
     match value {
         yaml::Value::Mapping(members) => {

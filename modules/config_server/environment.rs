@@ -22,6 +22,9 @@ pub(super) struct Wanted {
     pub(super) name: String,
     pub(super) profiles: Vec<String>,
     pub(super) label: Option<String>,
+    /// The client's own token for Vault.
+    #[cfg(feature = "vault")]
+    pub(super) token: Option<crate::config::Secret>,
 }
 
 impl Wanted {
@@ -32,6 +35,8 @@ impl Wanted {
             name: slashed(name),
             profiles: listed(profiles).map(str::to_string).collect(),
             label: label.map(slashed).filter(|label| !label.is_empty()),
+            #[cfg(feature = "vault")]
+            token: None,
         };
         fits("name", &wanted.name)?;
         fits("profiles", profiles)?;
@@ -45,6 +50,12 @@ impl Wanted {
             }
         }
         Ok(wanted)
+    }
+
+    /// The applications, where there are several by comma.
+    #[cfg(feature = "vault")]
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        listed(&self.name)
     }
 
     /// Every file that may count, the weakest first: what is for a profile wins over what is not, a later
@@ -114,8 +125,20 @@ pub(super) struct Environment {
 impl Environment {
     /// Reads it. A file that cannot be understood is a fault of the repository, not of who asks: 503.
     pub(super) async fn find(backend: &Backend, cipher: Option<&Cipher>, wanted: &Wanted) -> Result<Self, Problem> {
+        #[cfg(feature = "vault")]
+        if let Backend::Vault(keys) = backend {
+            let found = keys.find(wanted).await?.into_iter();
+            let sources = found.map(|(name, source)| Source { name, source: opened(source, cipher) }).collect();
+            return Ok(Self::of(wanted, None, sources));
+        }
         let state = backend.at(wanted).await?;
         Self::at(backend, cipher, wanted, &state).await
+    }
+
+    fn of(wanted: &Wanted, commit: Option<&String>, property_sources: Vec<Source>) -> Self {
+        // as the real server answers: all profiles in one text, and a state of git's only
+        let (profiles, label) = (vec![wanted.profiles.join(",")], wanted.label.clone());
+        Self { name: wanted.name.clone(), profiles, label, version: commit.cloned(), state: commit.map(|_| ""), property_sources }
     }
 
     pub(super) async fn at(backend: &Backend, cipher: Option<&Cipher>, wanted: &Wanted, state: &State) -> Result<Self, Problem> {
@@ -138,10 +161,7 @@ impl Environment {
             }
         }
         sources.reverse();
-        // as the real server answers: all profiles in one text, and a state of git's only
-        let (profiles, label) = (vec![wanted.profiles.join(",")], wanted.label.clone());
-        let shown = state.commit.is_some().then_some("");
-        Ok(Self { name: wanted.name.clone(), profiles, label, version: state.commit.clone(), state: shown, property_sources: sources })
+        Ok(Self::of(wanted, state.commit.as_ref(), sources))
     }
 
     /// The strongest value of a key.

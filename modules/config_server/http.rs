@@ -85,6 +85,16 @@ fn resolves(request: &HttpRequest) -> Result<bool, Problem> {
     }
 }
 
+/// Whose settings, and in whose name.
+fn wanted(request: &HttpRequest, name: &str, profiles: &str, label: Option<&str>) -> Result<Wanted, Problem> {
+    let wanted = Wanted::new(name, profiles, label)?;
+    #[cfg(feature = "vault")]
+    let wanted = Wanted { token: super::vault::sent_token(request)?, ..wanted };
+    #[cfg(not(feature = "vault"))]
+    let _ = request;
+    Ok(wanted)
+}
+
 async fn environment(server: Arc<ConfigServer>, request: HttpRequest, _: Payload) -> Answer {
     let (name, profiles) = (part(&request, "name")?, part(&request, "profiles")?);
     let label = request.match_info().get("label").map(|_| part(&request, "label")).transpose()?;
@@ -93,7 +103,7 @@ async fn environment(server: Arc<ConfigServer>, request: HttpRequest, _: Payload
         None if Form::of(&profiles).is_some() => as_text(&server, &request, &profiles, Some(&name)).await,
         Some(file) if asked(&request, "useDefaultLabel").is_some() => plain_file(&server, &request, &name, &profiles, None, &file).await,
         label => {
-            let wanted = Wanted::new(&name, &profiles, label.as_deref())?;
+            let wanted = wanted(&request, &name, &profiles, label.as_deref())?;
             let found = Environment::find(&server.backend, server.cipher.as_ref(), &wanted).await?;
             let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
             let media = if accept.contains(V2) { V2 } else { "application/json" };
@@ -113,7 +123,7 @@ async fn as_text(server: &ConfigServer, request: &HttpRequest, file: &str, label
     let nothing = || Problem::new(404, "there is nothing at this path; expected /{name}/{profiles} or /{name}-{profiles}.yml");
     let (stem, form) = Form::of(file).ok_or_else(nothing)?;
     let (name, profiles) = stem.rsplit_once('-').ok_or_else(nothing)?;
-    let wanted = Wanted::new(name, profiles, label)?;
+    let wanted = wanted(request, name, profiles, label)?;
     let resolve = resolves(request)?;
     let found = Environment::find(&server.backend, server.cipher.as_ref(), &wanted).await?;
     Ok(HttpResponse::Ok().content_type(form.media()).body(text::write(&found, form, resolve)?))

@@ -1,5 +1,5 @@
-//! Config-server hands applications their settings: Spring Cloud Config's protocol over a folder or a
-//! git repository, for our own modules and for any Spring Cloud Config client.
+//! Config-server hands applications their settings: Spring Cloud Config's protocol over a folder, a git
+//! repository or a Vault, for our own modules and for any Spring Cloud Config client.
 //!
 //! It promises that what is in the files is in the next answer (a repository elsewhere: after
 //! `refresh_seconds`), in the order in which the real server has it; that nobody reads without its
@@ -22,6 +22,8 @@ mod properties;
 #[cfg(test)]
 mod tests;
 mod text;
+#[cfg(feature = "vault")]
+mod vault;
 
 use crate::config::ConfigServer as Settings;
 use crate::platform::auth::Authenticator;
@@ -41,12 +43,19 @@ struct ConfigServer {
 
 /// Builds the module. `alone` in its process it answers at the root, as Spring's does; below `/config` otherwise.
 pub fn build(host: &Host, authenticator: &Authenticator, alone: bool) -> Result<Parts, StartError> {
-    let server = Arc::new(ConfigServer::new(&host.settings.config_server, &host.settings.data.dir, authenticator.clone())?);
+    let (settings, data) = (&host.settings.config_server, &host.settings.data.dir);
+    let server = ConfigServer::new(settings, data, authenticator.clone())?;
+    let server = Arc::new(match &settings.vault {
+        Some(mount) => server.on_vault(mount, &host.settings)?,
+        None => server,
+    });
     let mut parts = Parts { endpoints: http::endpoints(&server, alone), ..Parts::default() };
     let (kind, place) = match &server.backend {
         Backend::Git(git) => ("git", git.shown.clone()),
         Backend::Folder(Folder { root: Some(root), .. }) => ("folder", root.display().to_string()),
         Backend::Folder(_) => ("none", "no folder ./config".into()),
+        #[cfg(feature = "vault")]
+        Backend::Vault(keys) => ("vault", keys.mount.clone()),
     };
     tracing::info!(backend = kind, place, "settings are served");
     // anybody may ask for health: where the files are is nobody's business
@@ -70,8 +79,24 @@ impl ConfigServer {
             }
             (None, folder) => Backend::Folder(Folder { root: root(folder.as_deref())?, search: settings.search_paths.clone() }),
         };
+        if settings.vault.is_some() && (settings.git.is_some() || settings.folder.is_some()) {
+            return Err("config_server.vault is set beside config_server.git or config_server.folder; expected one".into());
+        }
         let cipher = settings.encrypt_key.as_ref().map(|key| cipher::Cipher::new(key.expose(), &settings.encrypt_salt)).transpose()?;
         Ok(Self { access: access::Access::new(settings, data, authenticator)?, backend, cipher })
+    }
+
+    /// The same on a mount of the Vault that this process knows.
+    #[cfg(feature = "vault")]
+    fn on_vault(self, mount: &str, settings: &crate::config::Settings) -> Result<Self, String> {
+        let url = settings.vault.url.as_ref().ok_or("config_server.vault needs vault.url, and vault.auth with what belongs to it")?;
+        let vault = crate::platform::vault::Vault::open(url, &settings.vault, &settings.tls)?;
+        Ok(Self { backend: Backend::Vault(vault::Keys { vault, mount: mount.trim_matches('/').into() }), ..self })
+    }
+
+    #[cfg(not(feature = "vault"))]
+    fn on_vault(self, _: &str, _: &crate::config::Settings) -> Result<Self, String> {
+        Err("config_server.vault is set, and this build knows no Vault: build with --features vault".into())
     }
 }
 

@@ -47,9 +47,10 @@ mod build {
         product: Arc<dyn ProductApi>,
         order: Late<dyn OrderApi>,
     ) -> Result<(Arc<dyn api::InventoryApi>, Parts), StartError> {
-        let store = store::open(&host.settings)?;
+        let mut parts = Parts::default();
+        let store = store::open(&host.settings, &mut parts)?;
         let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
-        let mut parts = Parts { endpoints: api::InventoryClient::endpoints(service.clone()), ..Parts::default() };
+        parts.endpoints = api::InventoryClient::endpoints(service.clone());
         let (carried, bus) = (store.clone(), host.bus()?);
         parts.worker("inventory-outbox", move |stop| async move { carried.relay(bus, stop).await });
         parts.refused.push(store.refused());

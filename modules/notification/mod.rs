@@ -70,7 +70,12 @@ mod build {
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
         let settings = &host.settings.notification;
-        assemble(store::open(&host.settings)?, settings, host.draining.clone())
+        let mut opened = Parts::default();
+        let store = store::open(&host.settings, &mut opened)?;
+        let (service, mut parts) = assemble(store, settings, host.draining.clone())?;
+        parts.changeable.append(&mut opened.changeable);
+        parts.denied.append(&mut opened.denied);
+        Ok((service, parts))
     }
 
     /// On this store.

@@ -51,12 +51,13 @@ mod build {
         inventory: Arc<dyn InventoryApi>,
     ) -> Result<(Arc<dyn api::OrderApi>, Parts), StartError> {
         let settings = &host.settings.order;
-        let store = store::open(&host.settings)?;
+        let mut parts = Parts::default();
+        let store = store::open(&host.settings, &mut parts)?;
         let outcomes = placing::outcomes(&host.metrics).map_err(|e| StartError(e.to_string()))?;
         let patience = Duration::from_millis(settings.peers_ms);
         let path = Arc::new(placing::OrderPath { store, product, inventory, outcomes, patience });
         let service: Arc<dyn api::OrderApi> = Arc::new(service::OrderService::new(path.clone(), settings.max_lines));
-        let mut parts = Parts { endpoints: api::OrderClient::endpoints(service.clone()), ..Parts::default() };
+        parts.endpoints = api::OrderClient::endpoints(service.clone());
         let (carried, bus) = (path.store.clone(), host.bus()?);
         parts.worker("order-outbox", move |stop| async move { carried.relay(bus, stop).await });
         parts.refused.push(path.store.refused());

@@ -222,6 +222,8 @@ pub struct ConfigServer {
     pub folder: Option<PathBuf>,
     /// Git repository instead of a folder: a path, or an address, with `user:password@` where it asks for them.
     pub git: Option<Secret>,
+    /// Mount of a KV engine (version 2) instead, in the Vault at `vault.url`.
+    pub vault: Option<String>,
     /// Branch, tag or commit for clients that name none; where there is no `main`, `master` stands in.
     pub label: String,
     /// Folders within that are looked into, too; `{application}`, `{profile}` and `{label}` are filled in.
@@ -243,6 +245,7 @@ impl Default for ConfigServer {
         Self {
             folder: None,
             git: None,
+            vault: None,
             label: "main".into(),
             search_paths: Vec::new(),
             refresh_seconds: 5,

@@ -1,5 +1,5 @@
 //! Typed settings, one struct a concern, in layers: defaults here, then `tradepost.toml`, then a config
-//! server, then `TRADEPOST__SECTION__KEY`, then flags. The highest layer that names a key wins.
+//! server, then a Vault, then `TRADEPOST__SECTION__KEY`, then flags. The highest layer that names a key wins.
 //!
 //! A key that does not exist or a value that does not fit stops the start, with the key, the layer
 //! it came from and what was expected.
@@ -8,6 +8,7 @@ mod backends;
 mod edges;
 pub mod placeholders;
 mod remote;
+mod secrets;
 mod servers;
 mod settings;
 mod stores;
@@ -33,7 +34,18 @@ pub struct Loaded {
     pub origins: BTreeMap<String, String>,
     /// A mark of each value: values may be secrets, and a change must be seen nevertheless.
     marks: BTreeMap<String, u64>,
-    layers: Option<(Option<PathBuf>, Flags)>,
+    layers: Option<Layers>,
+}
+
+/// What settings were made of.
+#[derive(Debug, Clone)]
+struct Layers {
+    file: Option<PathBuf>,
+    flags: Flags,
+    /// Below Vault, the weakest first, and above it.
+    below: Vec<Config>,
+    above: Config,
+    secrets: Option<secrets::Source>,
 }
 
 impl From<Settings> for Loaded {
@@ -46,8 +58,15 @@ impl From<Settings> for Loaded {
 impl Loaded {
     /// Reads the same layers as they are now.
     pub fn again(&self) -> Result<Self, String> {
-        let (file, flags) = self.layers.as_ref().ok_or("these settings came from no file")?;
-        load(file.as_deref(), flags)
+        let layers = self.layers.as_ref().ok_or("these settings came from no file")?;
+        load(layers.file.as_deref(), &layers.flags)
+    }
+
+    /// Reads Vault again, and leaves the other layers as they were read.
+    pub fn with_secrets_again(&self) -> Result<Self, String> {
+        let layers = self.layers.clone().ok_or("these settings came from no Vault")?;
+        let secrets = layers.secrets.as_ref().map(secrets::Source::read).transpose()?;
+        layers.merge(secrets)
     }
 
     /// Keys whose value is another one there.
@@ -80,7 +99,7 @@ pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, String> {
 /// What file and environment set, for who asks a shop instead of being one: no config server is asked.
 pub fn local(file: Option<&Path>) -> Result<Settings, String> {
     let (below, above) = layers(file, &Vec::new(), None)?;
-    Ok(merge(&[&below, &above])?.settings)
+    Ok(merge([&below], &above)?.settings)
 }
 
 /// Settings that a comma makes a list of, where they come as one text.
@@ -102,15 +121,25 @@ fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<St
 
 fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<Loaded, String> {
     let (below, above) = layers(file, flags, environment)?;
-    let mut loaded = merge(&[&below, &above])?;
+    let mut below = vec![below];
+    let mut loaded = merge(&below, &above)?;
     if let Some(remote) = remote::layer(&loaded.settings)? {
-        loaded = merge(&[&below, &remote, &above])?;
+        below.push(remote);
+        loaded = merge(&below, &above)?;
     }
-    for (key, _) in flags {
-        loaded.origins.insert((*key).to_string(), "the command line".into());
+    let (source, secrets) = secrets::layer(&loaded.settings)?;
+    Layers { file: file.map(Path::to_path_buf), flags: flags.clone(), below, above, secrets: source }.merge(secrets)
+}
+
+impl Layers {
+    fn merge(self, secrets: Option<Config>) -> Result<Loaded, String> {
+        let mut loaded = merge(self.below.iter().chain(&secrets), &self.above)?;
+        for (key, _) in &self.flags {
+            loaded.origins.insert((*key).to_string(), "the command line".into());
+        }
+        loaded.layers = Some(self);
+        Ok(loaded)
     }
-    loaded.layers = Some((file.map(Path::to_path_buf), flags.clone()));
-    Ok(loaded)
 }
 
 fn flagged(environment: Config, flags: &Flags) -> Result<Config, String> {
@@ -126,12 +155,12 @@ fn flagged(environment: Config, flags: &Flags) -> Result<Config, String> {
 }
 
 /// The layers, the weakest first, on the defaults.
-fn merge(layers: &[&Config]) -> Result<Loaded, String> {
+fn merge<'a>(layers: impl IntoIterator<Item = &'a Config>, strongest: &Config) -> Result<Loaded, String> {
     let mut above = Config::builder();
     for layer in layers {
-        above = above.add_source((*layer).clone());
+        above = above.add_source(layer.clone());
     }
-    let above = above.build().map_err(explain)?;
+    let above = above.add_source(strongest.clone()).build().map_err(explain)?;
     let mut origins = BTreeMap::new();
     flatten("", &above.cache, &mut |key, value| {
         origins.insert(key.to_string(), value.origin().unwrap_or("the environment").to_string());

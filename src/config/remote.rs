@@ -11,7 +11,8 @@ use crate::platform::contract::client::escape;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::resilience::Resilience;
 use actix_web::http::Method;
-use config::{Config, Value as Setting, ValueKind};
+use config::builder::DefaultState;
+use config::{Config, ConfigBuilder, Value as Setting, ValueKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,10 +58,15 @@ pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, String> {
 }
 
 fn path(settings: &Settings) -> String {
-    let ConfigClient { name, profile, label, .. } = &settings.config;
-    let name = name.clone().unwrap_or_else(|| application(&settings.server.modules));
+    let ConfigClient { profile, label, .. } = &settings.config;
+    let name = name(settings);
     let label = label.as_ref().map(|label| format!("/{}", escape(&label.replace('/', "(_)")))).unwrap_or_default();
     format!("/{}/{}{label}", escape(&name), escape(profile))
+}
+
+/// Whose settings these are.
+pub(super) fn name(settings: &Settings) -> String {
+    settings.config.name.clone().unwrap_or_else(|| application(&settings.server.modules))
 }
 
 /// A process of one module is that application; one of several is the shop.
@@ -103,9 +109,7 @@ fn build(answer: &Answer, address: &str) -> Result<Config, String> {
         let found = answer.sources.iter().find_map(|source| source.source.get(key)).map(plain);
         found.or_else(|| std::env::var(key).ok())
     };
-    let names = Names::new()?;
-    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
-    let mut builder = Config::builder();
+    let mut sources = Sources::new()?;
     for (index, source) in answer.sources.iter().enumerate() {
         let origin = format!("config server {address} ({})", source.name);
         for (key, value) in &source.source {
@@ -113,31 +117,63 @@ fn build(answer: &Answer, address: &str) -> Result<Config, String> {
                 return Err(format!("`{failed}` in {origin}: the config server could not decrypt it"));
             }
             let Some(ours) = key.strip_prefix(PREFIX) else { continue };
-            let Some((setting, rest)) = names.find(ours) else { return Err(unknown(ours, &origin, &names.keys)) };
-            // the strongest source that names a setting has all of it, as for Spring's lists
-            if *taken.entry(setting.clone()).or_insert(index) != index {
-                continue;
-            }
-            let value = resolved(value, &look_up).map_err(|cause| format!("`{key}` in {origin}: {cause}"))?;
-            let list = names.lists.contains(&setting) && rest.is_empty();
-            let kind = match value {
-                Value::String(text) if list => ValueKind::Array(
-                    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| Setting::new(Some(&origin), part)).collect(),
-                ),
-                Value::String(text) => ValueKind::String(text),
-                Value::Bool(value) => ValueKind::Boolean(value),
-                Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-                    (Some(whole), _) => ValueKind::I64(whole),
-                    (None, Some(broken)) => ValueKind::Float(broken),
-                    (None, None) => ValueKind::String(number.to_string()),
-                },
-                _ => continue,
-            };
-            let place = format!("{setting}{rest}");
-            builder = builder.set_override(&place, Setting::new(Some(&origin), kind)).map_err(|_| unknown(&place, &origin, &names.keys))?;
+            sources.put(index, &origin, ours, || resolved(value, &look_up).map_err(|cause| format!("`{key}` in {origin}: {cause}")))?;
         }
     }
-    builder.build().map_err(explain)
+    sources.finish()
+}
+
+/// A layer in the making, of sources with flat keys.
+pub(super) struct Sources {
+    names: Names,
+    taken: BTreeMap<String, usize>,
+    builder: ConfigBuilder<DefaultState>,
+}
+
+impl Sources {
+    pub(super) fn new() -> Result<Self, String> {
+        Ok(Self { names: Names::new()?, taken: BTreeMap::new(), builder: Config::builder() })
+    }
+
+    /// Takes a key of a source, the strongest source first; its value is asked for where it counts.
+    pub(super) fn put(
+        &mut self,
+        source: usize,
+        origin: &str,
+        key: &str,
+        value: impl FnOnce() -> Result<Value, String>,
+    ) -> Result<(), String> {
+        let names = &self.names;
+        let origin = origin.to_string();
+        let Some((setting, rest)) = names.find(key) else { return Err(unknown(key, &origin, &names.keys)) };
+        // the strongest source that names a setting has all of it, as for Spring's lists
+        if *self.taken.entry(setting.clone()).or_insert(source) != source {
+            return Ok(());
+        }
+        let list = names.lists.contains(&setting) && rest.is_empty();
+        let kind = match value()? {
+            Value::String(text) if list => ValueKind::Array(
+                text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| Setting::new(Some(&origin), part)).collect(),
+            ),
+            Value::String(text) => ValueKind::String(text),
+            Value::Bool(value) => ValueKind::Boolean(value),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => ValueKind::I64(whole),
+                (None, Some(broken)) => ValueKind::Float(broken),
+                (None, None) => ValueKind::String(number.to_string()),
+            },
+            _ => return Ok(()),
+        };
+        let place = format!("{setting}{rest}");
+        let builder = std::mem::take(&mut self.builder);
+        self.builder =
+            builder.set_override(&place, Setting::new(Some(&origin), kind)).map_err(|_| unknown(&place, &origin, &names.keys))?;
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Config, String> {
+        self.builder.build().map_err(explain)
+    }
 }
 
 fn resolved(value: &Value, look_up: &dyn Fn(&str) -> Option<String>) -> Result<Value, String> {
@@ -207,7 +243,7 @@ mod tests {
 
     fn settings(sources: Value) -> Result<crate::config::Loaded, String> {
         let answer = serde_json::from_value(json!({ "name": "order-service", "propertySources": sources })).unwrap();
-        build(&answer, "http://c:8888").and_then(|layer| merge(&[&layer]))
+        build(&answer, "http://c:8888").and_then(|layer| merge([], &layer))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::backends::{Bus, MongoDb, MySql};
 use super::edges::{ConfigClient, ConfigServer, Gateway, Identity, Registry};
-use super::servers::Tls;
+use super::servers::{Tls, Vault};
 use crate::platform::resilience::Resilience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -295,6 +295,7 @@ pub struct Settings {
     pub config: ConfigClient,
     pub config_server: ConfigServer,
     pub tls: Tls,
+    pub vault: Vault,
     pub log: Log,
     pub resilience: Resilience,
     /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.

@@ -20,7 +20,7 @@ use tracing_subscriber::filter::LevelFilter;
 /// Everything the actuator shows.
 pub struct Actuator {
     /// Settings and where they came from.
-    pub settings: InForce,
+    pub settings: Arc<InForce>,
     /// Names of the modules that run here.
     pub modules: Vec<&'static str>,
     /// Health of each part.

@@ -7,6 +7,7 @@ use crate::platform::store::StoreError;
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Given to each module when it is built.
@@ -65,6 +66,8 @@ pub struct Parts {
     pub refused: Vec<Arc<dyn Refused>>,
     /// What it takes up while it runs.
     pub changeable: Vec<Changeable>,
+    /// Told when a server refuses the credentials in force: there may be newer ones.
+    pub denied: Vec<Arc<Notify>>,
 }
 
 impl Parts {

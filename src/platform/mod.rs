@@ -24,6 +24,8 @@ pub mod sku;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+#[cfg(feature = "vault")]
+pub mod vault;
 pub mod web;
 
 // of the embedded store; that of MySQL has its own

@@ -10,10 +10,18 @@ use crate::platform::telemetry;
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use tokio::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks into Vault that were asked for: many requests may meet the same refusal.
+const FLOOR: Duration = Duration::from_millis(500);
 
 struct State {
+    /// What is in force.
     loaded: Loaded,
+    /// What was read last: some of it may need a restart.
+    read: Loaded,
     /// The values, without secrets.
     shown: Value,
 }
@@ -29,7 +37,7 @@ impl InForce {
     pub fn new(loaded: Loaded, mut changeable: Vec<Changeable>) -> Result<Self, String> {
         let shown = serde_json::to_value(&loaded.settings).map_err(|e| e.to_string())?;
         changeable.push(Changeable { keys: &["log.level"], apply: Arc::new(|settings| telemetry::set_levels(&settings.log.level)) });
-        Ok(Self { state: Mutex::new(State { loaded, shown }), changeable })
+        Ok(Self { state: Mutex::new(State { read: loaded.clone(), loaded, shown }), changeable })
     }
 
     /// Every setting with its value and layer.
@@ -49,11 +57,29 @@ impl InForce {
     pub async fn refresh(&self) -> Result<HttpResponse, Problem> {
         // one after the other: two at once could end with the older values
         let mut state = self.state.lock().await;
-        let before = state.loaded.clone();
+        let before = state.read.clone();
         let read = actix_web::web::block(move || before.again()).await.map_err(Problem::internal)?;
         let new = read.map_err(|cause| Problem::new(409, format!("nothing was changed: {cause}")))?;
-        let shown = serde_json::to_value(&new.settings).map_err(Problem::internal)?;
-        let changed = state.loaded.changed(&new);
+        let Outcome { applied, refused } = self.take_up(&mut state, &new).map_err(Problem::internal)?;
+        if refused.is_empty() { Ok(HttpResponse::Ok().json(applied)) } else { Err(Problem::new(409, refused.join("; "))) }
+    }
+
+    /// The same for secrets alone, which change by themselves: the other layers stay as they were read.
+    async fn refresh_secrets(&self) -> Result<(), String> {
+        let mut state = self.state.lock().await;
+        let before = state.read.clone();
+        let new = actix_web::web::block(move || before.with_secrets_again()).await.map_err(|e| e.to_string())??;
+        // what needs a restart differs until there is one, and is told once
+        if state.read.changed(&new).is_empty() {
+            return Ok(());
+        }
+        let Outcome { refused, .. } = self.take_up(&mut state, &new)?;
+        if refused.is_empty() { Ok(()) } else { Err(refused.join("; ")) }
+    }
+
+    fn take_up(&self, state: &mut State, new: &Loaded) -> Result<Outcome, String> {
+        let shown = serde_json::to_value(&new.settings).map_err(|e| e.to_string())?;
+        let changed = state.loaded.changed(new);
         let (mut applied, mut refused) = (Vec::new(), Vec::new());
         for part in &self.changeable {
             let keys: Vec<&String> = changed.iter().filter(|key| part.keys.contains(&key.as_str())).collect();
@@ -66,14 +92,56 @@ impl InForce {
             }
         }
         for key in &applied {
-            state.loaded.adopt(key, &new);
+            state.loaded.adopt(key, new);
             let pointer = format!("/{}", key.replace('.', "/"));
             if let (Some(place), Some(value)) = (state.shown.pointer_mut(&pointer), shown.pointer(&pointer)) {
                 *place = value.clone();
             }
         }
+        state.read = new.clone();
         let rest: Vec<_> = changed.iter().filter(|key| !applied.contains(key)).map(String::as_str).collect();
         tracing::info!(applied = applied.join(","), needs_restart = rest.join(","), "settings read again");
-        if refused.is_empty() { Ok(HttpResponse::Ok().json(applied)) } else { Err(Problem::new(409, refused.join("; "))) }
+        Ok(Outcome { applied, refused })
+    }
+}
+
+/// What became of settings that have changed.
+struct Outcome {
+    applied: Vec<String>,
+    refused: Vec<String>,
+}
+
+async fn any(of: &[Arc<Notify>]) {
+    if of.is_empty() {
+        return std::future::pending().await;
+    }
+    futures_util::future::select_all(of.iter().map(|one| Box::pin(one.notified()))).await;
+}
+
+/// Looks into Vault from time to time, and at once when a server has refused what we had from it.
+pub async fn keep_secrets(in_force: Arc<InForce>, every: Duration, refused: Vec<Arc<Notify>>, stop: CancellationToken) {
+    let mut well = true;
+    loop {
+        let wait = async {
+            match every.is_zero() {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(every).await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = wait => {}
+            () = any(&refused) => {}
+        }
+        let read = in_force.refresh_secrets().await;
+        match &read {
+            Ok(()) if well => {}
+            Ok(()) => tracing::info!("secrets are read from Vault again"),
+            // once, and not each time
+            Err(cause) if well => tracing::warn!(cause, "no new secrets from Vault; those that are known stay in use"),
+            Err(cause) => tracing::debug!(cause, "still no new secrets from Vault"),
+        }
+        well = read.is_ok();
+        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(FLOOR) => {} }
     }
 }

@@ -58,7 +58,11 @@ pub fn set_levels(level: &str) -> Result<(), String> {
 }
 
 fn parse(level: &str) -> Result<Targets, String> {
-    level.parse().map_err(|e| format!("log.level: `{level}` is not understood: {e}"))
+    let targets: Targets = level.parse().map_err(|e| format!("log.level: `{level}` is not understood: {e}"))?;
+    // to Vault's client every answer but 200 is an error; what is one is told by who asked
+    let quiet = ["vaultrs", "rustify"].into_iter().filter(|_| cfg!(feature = "vault"));
+    let quiet: Vec<_> = quiet.filter(|name| !targets.iter().any(|(target, _)| target.starts_with(name))).collect();
+    Ok(quiet.into_iter().fold(targets, |targets, name| targets.with_target(name, LevelFilter::OFF)))
 }
 
 /// Sets the level of a target, or of all others by `ROOT`; `None` takes a target's own level away.

@@ -26,7 +26,7 @@ use super::api::{InventoryError, Quantities, Reservation, ReservationState, Sett
 use crate::config::{Settings, StoreUrl};
 use crate::platform::bus::{Bus, Refused};
 use crate::platform::cx::Trace;
-use crate::platform::host::StartError;
+use crate::platform::host::{Parts, StartError};
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
@@ -35,8 +35,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Opens or creates it, where settings say.
-pub(super) fn open(settings: &Settings) -> Result<Arc<dyn StockStore>, StartError> {
+/// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
+pub(super) fn open(settings: &Settings, parts: &mut Parts) -> Result<Arc<dyn StockStore>, StartError> {
+    #[cfg(not(feature = "mysql"))]
+    let _ = parts;
     Ok(match settings.store("inventory")? {
         #[cfg(feature = "sqlite")]
         StoreUrl::Sqlite(path) => {
@@ -46,6 +48,7 @@ pub(super) fn open(settings: &Settings) -> Result<Arc<dyn StockStore>, StartErro
         #[cfg(feature = "mysql")]
         StoreUrl::MySql(url) => {
             let db = mysql::backend::Db::open(&url, "inventory", &settings.mysql, mysql::MIGRATIONS)?;
+            db.renewable(&["inventory.store"], settings, parts);
             Arc::new(mysql::repo::Repo::on(db, &settings.inventory))
         }
     })

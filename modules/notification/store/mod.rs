@@ -21,7 +21,7 @@ mod mysql {
 use super::api::{Delivery, DeliveryState, Notification};
 use crate::config::{Settings, StoreUrl};
 use crate::platform::event::Event;
-use crate::platform::host::StartError;
+use crate::platform::host::{Parts, StartError};
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
@@ -29,8 +29,10 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::future::LocalBoxFuture;
 use std::sync::Arc;
 
-/// Opens or creates it, where settings say.
-pub(super) fn open(settings: &Settings) -> Result<Arc<dyn NotificationStore>, StartError> {
+/// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
+pub(super) fn open(settings: &Settings, parts: &mut Parts) -> Result<Arc<dyn NotificationStore>, StartError> {
+    #[cfg(not(feature = "mysql"))]
+    let _ = parts;
     Ok(match settings.store("notification")? {
         #[cfg(feature = "sqlite")]
         StoreUrl::Sqlite(path) => {
@@ -40,6 +42,7 @@ pub(super) fn open(settings: &Settings) -> Result<Arc<dyn NotificationStore>, St
         #[cfg(feature = "mysql")]
         StoreUrl::MySql(url) => {
             let db = mysql::backend::Db::open(&url, "notification", &settings.mysql, mysql::MIGRATIONS)?;
+            db.renewable(&["notification.store"], settings, parts);
             Arc::new(mysql::repo::Repo::on(db))
         }
     })

@@ -8,6 +8,7 @@ use crate::platform::bus::{Bus, Consumer, local::LocalBus};
 use crate::platform::contract::Endpoint;
 use crate::platform::cx::{Caller, Cx, Principal, Trace};
 use crate::platform::event::Event;
+use crate::platform::host::Parts;
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::rt::task::JoinHandle;
@@ -46,7 +47,7 @@ impl Running {
         let dir = tempfile::tempdir().unwrap();
         let mut place = Settings::default();
         place.data.dir = dir.path().into();
-        let store = store::open(&place).unwrap();
+        let store = store::open(&place, &mut Parts::default()).unwrap();
         let bus = Arc::new(LocalBus::open(&dir.path().join("bus.db")).unwrap());
         let ((api, mut parts), stop) = {
             let stop = CancellationToken::new();

@@ -24,7 +24,7 @@ use super::api::{OrderLine, OrderStatus};
 use crate::config::{Settings, StoreUrl};
 use crate::platform::bus::{Bus, Refused};
 use crate::platform::cx::Trace;
-use crate::platform::host::StartError;
+use crate::platform::host::{Parts, StartError};
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
 use crate::platform::store::{StoreError, Turn};
@@ -36,8 +36,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Opens or creates it, where settings say.
-pub(super) fn open(settings: &Settings) -> Result<Arc<dyn OrderStore>, StartError> {
+/// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
+pub(super) fn open(settings: &Settings, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
+    #[cfg(not(feature = "mysql"))]
+    let _ = parts;
     Ok(match settings.store("order")? {
         #[cfg(feature = "sqlite")]
         StoreUrl::Sqlite(path) => {
@@ -47,6 +49,7 @@ pub(super) fn open(settings: &Settings) -> Result<Arc<dyn OrderStore>, StartErro
         #[cfg(feature = "mysql")]
         StoreUrl::MySql(url) => {
             let db = mysql::backend::Db::open(&url, "order", &settings.mysql, mysql::MIGRATIONS)?;
+            db.renewable(&["order.store"], settings, parts);
             Arc::new(mysql::repo::Repo::on(db, settings.order.lease_seconds))
         }
     })

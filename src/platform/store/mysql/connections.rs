@@ -1,7 +1,7 @@
 //! Connections: made, lent, and watched for trouble.
 
 use super::{Backend, Conn, way};
-use crate::config::MySql;
+use crate::config::{MySql, MySqlUrl};
 use crate::platform::store::StoreError;
 use diesel::connection::InstrumentationEvent;
 use diesel::result::{ConnectionError, Error as DieselError};
@@ -9,8 +9,11 @@ use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncConnectionCore};
 use mysql_async::{Opts, OptsBuilder};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 const _: fn() = || {
@@ -59,14 +62,69 @@ async fn connect(way: &Opts, session: &str, patience: Duration) -> Result<Conn, 
     timeout(patience, made).await.unwrap_or_else(|_| Err(NoConnection { cause: "no connection in time".into(), later: true }))
 }
 
+/// The way to the server with the credentials in force, which may change while there are connections.
+pub(super) struct Access {
+    way: Mutex<(MySqlUrl, Opts)>,
+    /// What was connected before is of no more use.
+    since: Mutex<Instant>,
+    changed: Notify,
+    refused: Arc<Notify>,
+    /// Whether somebody gives new credentials when these are refused.
+    renewed: AtomicBool,
+}
+
+impl Access {
+    /// `name` is the module's.
+    pub(super) fn new(server: &MySqlUrl, name: &str) -> Result<Self, String> {
+        let (way, since) = (Mutex::new((server.clone(), way::to(server, name)?)), Mutex::new(Instant::now()));
+        Ok(Self { way, since, changed: Notify::new(), refused: Arc::default(), renewed: AtomicBool::new(false) })
+    }
+
+    /// Who hears that the server refuses the credentials, and gives new ones by [`Access::change`].
+    pub(super) fn renewed_by(&self) -> Arc<Notify> {
+        self.renewed.store(true, Ordering::Relaxed);
+        self.refused.clone()
+    }
+
+    fn way(&self) -> Opts {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    fn since(&self) -> Instant {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on nobody is lent what was connected before.
+    pub(super) fn cut(&self, now: Instant) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Other credentials for the same database.
+    pub(super) fn change(&self, server: &MySqlUrl, name: &str) -> Result<(), String> {
+        fn place(server: &MySqlUrl) -> &str {
+            let url = server.url.expose();
+            url.rsplit_once('@').map_or(url, |(_, place)| place)
+        }
+        let next = (server.clone(), way::to(server, name)?);
+        let mut current = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        if place(&current.0) != place(server) || current.0.tls != server.tls {
+            return Err(format!("{name}.store names another database, which needs a restart; credentials alone are taken up at once"));
+        }
+        *current = next;
+        drop(current);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+}
+
 /// As many as settings allow, made when they are needed.
-pub(super) fn pool(way: &Opts, settings: &MySql) -> Result<Pool<Conn>, StoreError> {
-    let (session, patience, way) = (limits(settings), Duration::from_millis(settings.connect_ms), way.clone());
+pub(super) fn pool(access: &Arc<Access>, settings: &MySql) -> Result<Pool<Conn>, StoreError> {
+    let (session, patience, access) = (limits(settings), Duration::from_millis(settings.connect_ms), access.clone());
     let mut config = ManagerConfig::<Conn>::default();
     // every transaction begins with a statement: one more to see whether the connection is alive is one too many
     config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(move |_| {
-        let (way, session) = (way.clone(), session.clone());
+        let (way, session) = (access.way(), session.clone());
         Box::pin(async move { connect(&way, &session, patience).await.map_err(|no| ConnectionError::BadConnection(no.cause)) })
     });
     // the way there is the setup's
@@ -74,12 +132,37 @@ pub(super) fn pool(way: &Opts, settings: &MySql) -> Result<Pool<Conn>, StoreErro
     Pool::builder(manager).max_size(settings.connections.max(1)).build().map_err(|e| StoreError::Broken(e.to_string()))
 }
 
-/// A connection, within this time; otherwise why there is none.
-pub(super) async fn acquire(pool: &Pool<Conn>, patience: Duration) -> Result<Object<Conn>, String> {
-    match timeout(patience, pool.get()).await {
-        Ok(got) => got.map_err(|cause| cause.to_string()),
-        Err(_) => Err(format!("none of {} connections was free in time", pool.status().max_size)),
+/// How long those are waited for who look for new credentials.
+const RENEWAL: Duration = Duration::from_secs(3);
+
+/// A connection, within this time; otherwise why there is none. Where the server refuses our credentials,
+/// newer ones are asked for and waited for, once.
+pub(super) async fn acquire(pool: &Pool<Conn>, access: &Access, patience: Duration) -> Result<Object<Conn>, String> {
+    let mut changed = pin!(access.changed.notified());
+    changed.as_mut().enable();
+    match current(pool, access, patience).await {
+        Err(cause) if cause.contains("Access denied for user") && access.renewed.load(Ordering::Relaxed) => {
+            access.refused.notify_one();
+            match timeout(RENEWAL.min(patience), changed).await {
+                Ok(()) => current(pool, access, patience).await,
+                Err(_) => Err(cause),
+            }
+        }
+        got => got,
     }
+}
+
+async fn current(pool: &Pool<Conn>, access: &Access, patience: Duration) -> Result<Object<Conn>, String> {
+    let got = timeout(patience, async {
+        loop {
+            let conn = pool.get().await.map_err(|cause| cause.to_string())?;
+            if Object::metrics(&conn).created >= access.since() {
+                return Ok(conn);
+            }
+            drop(Object::take(conn));
+        }
+    });
+    got.await.unwrap_or_else(|_| Err(format!("none of {} connections was free in time", pool.status().max_size)))
 }
 
 /// What a failed statement means for its transaction.

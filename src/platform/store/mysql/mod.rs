@@ -30,13 +30,13 @@ pub use schema::revert;
 pub use snapshot::Snapshot;
 
 use super::{Same, StoreError};
-use crate::config::{MySql, MySqlUrl};
-use connections::{Failure, Trouble, Watch};
+use crate::config::{MySql, MySqlUrl, Settings, StoreUrl};
+use crate::platform::host::Parts;
+use connections::{Access, Failure, Trouble, Watch};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
 use diesel_migrations::EmbeddedMigrations;
 use futures_util::future::LocalBoxFuture;
-use mysql_async::Opts;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +104,8 @@ const MAX_QUEUE: usize = 4096;
 const ATTEMPTS: u32 = 12;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// Between two connections that are closed because their credentials are no longer those in force.
+const RETIRE: Duration = Duration::from_millis(50);
 
 /// A session that does not commit by itself begins with the first statement: nothing has to be said.
 const WRITE: &str = "";
@@ -118,6 +120,7 @@ pub struct Db(Arc<Inner>);
 
 struct Inner {
     name: String,
+    access: Arc<Access>,
     jobs: mpsc::Sender<Job>,
     committed: Notify,
 }
@@ -128,12 +131,40 @@ impl Db {
     pub fn open(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
         schema::prepare(server, name, settings, migrations)?;
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
-        let (way, limits, owner) = (way::to(server, name).map_err(StoreError::Broken)?, settings.clone(), name.to_string());
+        let access = Arc::new(Access::new(server, name).map_err(StoreError::Broken)?);
+        let (shared, limits, owner) = (access.clone(), settings.clone(), name.to_string());
         std::thread::Builder::new()
             .name(format!("{name}-mysql"))
-            .spawn(move || drive(&way, &limits, owner, queue))
+            .spawn(move || drive(shared, &limits, owner, queue))
             .map_err(|e| StoreError::Broken(format!("no thread for the connections of {name}: {e}")))?;
-        Ok(Db(Arc::new(Inner { name: name.to_string(), jobs, committed: Notify::new() })))
+        Ok(Db(Arc::new(Inner { name: name.to_string(), access, jobs, committed: Notify::new() })))
+    }
+
+    /// Takes up new credentials in `<module>.store` while it runs, and asks for them when the server refuses
+    /// the old ones and a Vault may have newer.
+    pub fn renewable(&self, keys: &'static [&'static str], settings: &Settings, parts: &mut Parts) {
+        if settings.vault.url.is_some() {
+            parts.denied.push(self.0.access.renewed_by());
+        }
+        let db = self.clone();
+        parts.changeable(keys, move |settings| match settings.store(db.name())? {
+            StoreUrl::MySql(server) => db.change(&server),
+            #[cfg(feature = "sqlite")]
+            StoreUrl::Sqlite(_) => Err(format!("{}.store names another kind of store, which needs a restart", db.name())),
+        });
+    }
+
+    /// New connections have the new credentials at once. Transactions under way end on their connections,
+    /// which then close: within the longest time that a transaction has.
+    fn change(&self, server: &MySqlUrl) -> Result<(), String> {
+        self.0.access.change(server, self.name())?;
+        tracing::info!(store = self.name(), "new credentials; connections that were made with others close");
+        let job: Job = Box::new(move |lane| Box::pin(async move { lane.retire().await }));
+        if self.0.jobs.try_send(job).is_err() {
+            // its queue is full: whoever is in it drops the old ones as they are met
+            self.0.access.cut(std::time::Instant::now());
+        }
+        Ok(())
     }
 
     /// Whose it is.
@@ -190,12 +221,12 @@ impl Db {
 }
 
 /// The thread: every job becomes a task, until nobody can send one any more.
-fn drive(way: &Opts, settings: &MySql, name: String, mut queue: mpsc::Receiver<Job>) {
+fn drive(access: Arc<Access>, settings: &MySql, name: String, mut queue: mpsc::Receiver<Job>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(cause) => return tracing::error!(%cause, store = name, "no runtime for the connections"),
     };
-    let lane = match Lane::new(way, settings, name) {
+    let lane = match Lane::new(access, settings, name) {
         Ok(lane) => Rc::new(lane),
         Err(cause) => return tracing::error!(%cause, "no connection pool"),
     };
@@ -210,16 +241,18 @@ fn drive(way: &Opts, settings: &MySql, name: String, mut queue: mpsc::Receiver<J
 /// What the tasks of a database share.
 struct Lane {
     name: String,
+    access: Arc<Access>,
     pool: Pool<Conn>,
     acquire: Duration,
     transaction: Duration,
 }
 
 impl Lane {
-    fn new(way: &Opts, settings: &MySql, name: String) -> Result<Self, StoreError> {
+    fn new(access: Arc<Access>, settings: &MySql, name: String) -> Result<Self, StoreError> {
         Ok(Self {
             name,
-            pool: connections::pool(way, settings)?,
+            pool: connections::pool(&access, settings)?,
+            access,
             acquire: Duration::from_millis(settings.acquire_ms),
             transaction: Duration::from_millis(settings.transaction_ms),
         })
@@ -229,11 +262,25 @@ impl Lane {
         StoreError::Unavailable { store: self.name.clone(), cause: cause.to_string() }
     }
 
+    /// Closes what was connected with other credentials: what lies idle one after the other, so that not all
+    /// who want one wait for a new one at once; the rest as it is given back.
+    async fn retire(&self) {
+        let now = std::time::Instant::now();
+        for _ in 0..self.pool.status().max_size {
+            let mut one = true;
+            self.pool.retain(|_, of| of.created >= now || !std::mem::take(&mut one));
+            tokio::time::sleep(RETIRE).await;
+        }
+        self.access.cut(now);
+        tokio::time::sleep(self.transaction).await;
+        self.pool.retain(|_, of| of.created >= now);
+    }
+
     /// One transaction, again while others are in its way, within its time.
     async fn transact<T, E: From<StoreError>>(&self, begin: &str, work: &impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
         let deadline = Instant::now() + self.transaction;
         for attempt in 0..ATTEMPTS {
-            let mut conn = connections::acquire(&self.pool, self.acquire).await.map_err(|cause| self.unavailable(cause))?;
+            let mut conn = connections::acquire(&self.pool, &self.access, self.acquire).await.map_err(|cause| self.unavailable(cause))?;
             let watch = Watch::over(&mut conn);
             let ended = timeout_at(deadline, attempt_at(&mut conn, &watch, begin, work)).await;
             if ended.is_err() || watch.seen() == Some(Trouble::Lost) {

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# A real HashiCorp Vault in development mode on loopback: in memory, unsealed, a KV engine at secret/. It is
+# compiled from the Go module, which takes 17 to 25 minutes on two cores, once: the binary stays in CACHE_DIR.
+# Vault's licence since 1.15 is BUSL-1.1: good for tests, and nothing of it is given on.
+# usage: vault.sh install|ready|start|stop   (needs curl and ss; a go of any version to install it)
+# environment: STATE_DIR CACHE_DIR VAULT_PORT; the root token is `root`, the unseal key in STATE_DIR/unseal
+set -euo pipefail
+version=v1.21.4 toolchain=go1.26.8
+port=${VAULT_PORT:-8200}
+binary=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/vault-$version
+state=${STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/vault}
+pid_file=$state/pid log=$state/log
+
+# A go that is new enough. An older one, such as Debian's, fetches it: Go's releases are modules, too.
+find_go() {
+  local go=go found dir
+  command -v go >/dev/null || go=/usr/local/go/bin/go
+  if ! command -v "$go" >/dev/null; then
+    ((EUID == 0)) || { echo "vault: please install golang-go" >&2; return 1; }
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends golang-go >/dev/null
+    go=go
+  fi
+  found=$(GOTOOLCHAIN=local "$go" env GOVERSION)
+  if [[ $(printf '%s\n' go1.26 "$found" | sort -V | head -1) != go1.26 ]]; then
+    cd "$(mktemp -d)"
+    printf 'module local/fetch\n' >go.mod
+    dir=$(GOFLAGS=-mod=mod "$go" mod download -json "golang.org/toolchain@v0.0.1-$toolchain.linux-amd64" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+    rm go.mod
+    [[ -d $dir ]] || { echo "vault: $toolchain cannot be fetched" >&2; return 1; }
+    # a module's files have no right to be run
+    chmod +x "$dir"/bin/* "$dir"/pkg/tool/*/*
+    go=$dir/bin/go
+  fi
+  echo "$go"
+}
+
+ready() { [[ -x $binary ]]; }
+
+install() {
+  ready && return
+  local go work source
+  go=$(find_go)
+  mkdir -p "${binary%/*}"
+  # one build at a time
+  exec 9>"$binary.lock"
+  flock 9
+  ready && return
+  work=$(mktemp -d)
+  trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+  mkdir "$work/main"
+  cd "$work/main"
+  printf 'module local/vault\n\ngo 1.26\n\nrequire github.com/hashicorp/vault %s\n' "$version" >go.mod
+  printf 'package main\n\nimport (\n\t"os"\n\n\t"github.com/hashicorp/vault/command"\n)\n\nfunc main() { os.Exit(command.Run(os.Args[1:])) }\n' >main.go
+  "$go" mod download "github.com/hashicorp/vault@$version"
+  source=$(GOFLAGS=-mod=mod "$go" list -m -f '{{.Dir}}' github.com/hashicorp/vault)
+  cp -r "$source" "$work/vault"
+  chmod -R u+w "$work/vault"
+  # the sdk that is published for it is not the one in its repository: two signatures differ, at three calls
+  sed -i 's/restoredKeyName, err := b.lm.RestorePolicy(/restoredKeyName := keyName\n\terr := b.lm.RestorePolicy(/' "$work/vault/builtin/logical/transit/path_restore.go"
+  sed -i 's/ActivationFunc: iStore.activateDeduplication,/ActivationFunc: func(ctx context.Context, r *logical.Request, _ string) error { return iStore.activateDeduplication(ctx, r) },/' "$work/vault/vault/identity_store.go"
+  sed -i 's/idStoreBackend.ActivationFunc(ctx, nil)/idStoreBackend.ActivationFunc(ctx, nil, "")/' "$work/vault/vault/logical_system_activation_flags.go"
+  echo "replace github.com/hashicorp/vault => $work/vault" >>go.mod
+  CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=mod nice -n 19 "$go" build -tags minimal -trimpath -ldflags '-s -w' -o "$binary.new" .
+  cd /
+  mv "$binary.new" "$binary"
+}
+
+start() {
+  install
+  if [[ -n $(ss -ltnH "sport = :$port") ]]; then
+    echo "vault: port $port is in use; set VAULT_PORT" >&2
+    return 1
+  fi
+  mkdir -p "$state/home"
+  HOME=$state/home setsid "$binary" server -dev -dev-no-store-token -dev-root-token-id=root "-dev-listen-address=127.0.0.1:$port" \
+    -log-level=warn >"$log" 2>&1 </dev/null &
+  echo $! >"$pid_file"
+  for _ in $(seq 240); do
+    kill -0 "$(<"$pid_file")" 2>/dev/null || break
+    sed -n 's/^Unseal Key: //p' "$log" >"$state/unseal"
+    if [[ -s $state/unseal ]] && curl -fs -o /dev/null --max-time 2 "http://127.0.0.1:$port/v1/sys/health"; then
+      echo "vault $version: http://127.0.0.1:$port"
+      return
+    fi
+    sleep 0.25
+  done
+  tail -20 "$log" >&2
+  echo "vault did not get ready" >&2
+  return 1
+}
+
+stop() {
+  [[ -s $pid_file ]] || return 0
+  local pid
+  pid=$(<"$pid_file")
+  rm "$pid_file"
+  kill -TERM "$pid" 2>/dev/null || return 0
+  for _ in $(seq 40); do
+    kill -0 "$pid" 2>/dev/null || return 0
+    sleep 0.25
+  done
+  kill -KILL "$pid"
+}
+
+case ${1:-} in install | ready | start | stop) "$1" ;; *) sed -n 2,6p "${BASH_SOURCE[0]}" && exit 2 ;; esac

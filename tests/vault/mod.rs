@@ -1,0 +1,139 @@
+//! Secrets from a real HashiCorp Vault: the layer, the ways to log in, tokens that end, passwords that change.
+//!
+//! Ignored unless asked for: `.ci/vault.sh` starts the server, names it in `TRADEPOST_TEST_VAULT` and its root
+//! token in `TRADEPOST_TEST_VAULT_TOKEN`, and runs these with `--ignored`. Each test has a KV engine and logins of
+//! its own there.
+
+mod config_server;
+mod layer;
+mod renewal;
+#[cfg(feature = "mysql")]
+mod rotation;
+pub mod sealed;
+
+use crate::support::process::{Process, tradepost};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Output;
+use tradepost::platform::contract::client::http;
+
+/// A corner of the Vault under test.
+pub struct Corner {
+    pub url: String,
+    token: String,
+    /// A KV engine's mount, an AppRole login's and a policy's name.
+    pub name: String,
+}
+
+impl Corner {
+    /// With an engine, a policy that lets read all of it, and an AppRole role `shop` that has the policy. What the
+    /// role's tokens are like is in `role`.
+    pub async fn fresh(role: Value) -> Self {
+        let of = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name}"));
+        let name = format!("t{}", uuid::Uuid::new_v4().simple());
+        let corner = Self { url: of("TRADEPOST_TEST_VAULT"), token: of("TRADEPOST_TEST_VAULT_TOKEN"), name: name.clone() };
+        corner.done(&format!("sys/mounts/{name}"), json!({ "type": "kv", "options": { "version": "2" } })).await;
+        corner
+            .done(
+                &format!("sys/policies/acl/{name}"),
+                json!({ "policy": format!("path \"{name}/data/*\" {{ capabilities = [\"read\"] }}") }),
+            )
+            .await;
+        corner.done(&format!("sys/auth/{name}"), json!({ "type": "approle" })).await;
+        let mut options = json!({ "token_policies": [name] });
+        options.as_object_mut().unwrap().extend(role.as_object().cloned().unwrap_or_default());
+        corner.done(&format!("auth/{name}/role/shop"), options).await;
+        corner
+    }
+
+    /// A call of Vault's API, with the root token.
+    pub async fn call(&self, path: &str, body: Option<Value>) -> (u16, Value) {
+        let url = format!("{}/v1/{path}", self.url);
+        let request = if body.is_some() { http().post(url) } else { http().get(url) };
+        let request = request.insert_header(("x-vault-token", self.token.as_str()));
+        let sent = match &body {
+            Some(body) => request.send_json(body),
+            None => request.send(),
+        };
+        let mut answer = sent.await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.body().await.unwrap()).unwrap_or_default())
+    }
+
+    /// One that must succeed.
+    pub async fn done(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call(path, Some(body)).await;
+        assert!(status < 300, "{path}: {status} {answer}");
+        answer
+    }
+
+    pub async fn keep(&self, path: &str, secrets: Value) {
+        self.done(&format!("{}/data/{path}", self.name), json!({ "data": secrets })).await;
+    }
+
+    /// A token that may read the engine.
+    pub async fn reader(&self) -> String {
+        let made = self.done("auth/token/create", json!({ "policies": [self.name] })).await;
+        made["auth"]["client_token"].as_str().unwrap().to_string()
+    }
+
+    /// The role's credentials.
+    pub async fn role(&self) -> (String, String) {
+        let (_, role) = self.call(&format!("auth/{}/role/shop/role-id", self.name), None).await;
+        let secret = self.done(&format!("auth/{}/role/shop/secret-id", self.name), json!({})).await;
+        let text = |value: &Value| value.as_str().unwrap().to_string();
+        (text(&role["data"]["role_id"]), text(&secret["data"]["secret_id"]))
+    }
+
+    /// Settings of a process that logs in by the role, in the environment's spelling.
+    pub async fn by_role(&self) -> Vec<(String, String)> {
+        let (role, secret) = self.role().await;
+        let mut env = self.settings(&[("AUTH", "approle"), ("ROLE_ID", &role), ("SECRET_ID", &secret)]);
+        env.push(("TRADEPOST__VAULT__AUTH_MOUNT".into(), self.name.clone()));
+        env
+    }
+
+    /// Settings with this login, as the environment spells them.
+    pub fn settings(&self, login: &[(&str, &str)]) -> Vec<(String, String)> {
+        let all = [("URL", self.url.as_str()), ("MOUNT", &self.name), ("REFRESH_SECONDS", "1"), ("RETRY_SECONDS", "0")];
+        all.iter().chain(login).map(|(key, value)| (format!("TRADEPOST__VAULT__{key}"), (*value).to_string())).collect()
+    }
+
+    /// Tokens that the role has now: what Vault says of each.
+    pub async fn tokens(&self) -> Vec<Value> {
+        let (_, all) = self.call("auth/token/accessors?list=true", None).await;
+        let mut tokens = Vec::new();
+        for accessor in all["data"]["keys"].as_array().cloned().unwrap_or_default() {
+            // one that ended meanwhile is none
+            let (status, found) = self.call("auth/token/lookup-accessor", Some(json!({ "accessor": accessor }))).await;
+            if status == 200 && found["data"]["path"] == format!("auth/{}/login", self.name) {
+                tokens.push(found["data"].clone());
+            }
+        }
+        tokens
+    }
+}
+
+/// References of what a command's environment takes.
+pub fn plain(env: &[(String, String)]) -> Vec<(&str, &str)> {
+    env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}
+
+/// A shop with these settings.
+pub fn shop(data: &Path, env: &[(String, String)]) -> Process {
+    Process::start(data, &plain(env))
+}
+
+/// The end of a start that goes no further than its settings.
+pub fn started(data: &Path, env: &[(String, String)]) -> (bool, String) {
+    let Output { status, stderr, .. } =
+        tradepost(&["migrate", "--modules", "identity", "--data", data.to_str().unwrap()]).envs(plain(env)).output().unwrap();
+    (status.success(), String::from_utf8(stderr).unwrap())
+}
+
+/// A setting in force, and the layer that it comes from.
+pub async fn in_force(c: &crate::support::client::Client, key: &str) -> (Value, String) {
+    let env = c.get(&c.admin, "/actuator/env").await.expect(200).json();
+    let found = &env["propertySources"][0]["properties"][key];
+    (found["value"].clone(), found["origin"].as_str().unwrap_or_default().to_string())
+}
