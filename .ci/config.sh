@@ -35,7 +35,7 @@ if ((${#missing[@]})); then
 fi
 
 if [[ -z ${TRADEPOST_BINARY:-} ]]; then
-  build=(cargo build --quiet --locked --features config-cipher)
+  build=(cargo build --quiet --locked --features "${FEATURES:-config-cipher}")
   if command -v mold >/dev/null; then mold -run "${build[@]}"; else "${build[@]}"; fi
 fi
 binary=${TRADEPOST_BINARY:-$PWD/target/debug/tradepost}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The shop on a real Kafka, started here and stopped at the end: every scenario, split, and what only Kafka can show.
+# The shop on a real Kafka, started here and stopped at the end: what only Kafka can show. The scenarios run on it in
+# together.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -27,7 +28,7 @@ trap '.ci/services/kafka.sh stop; rm -rf "$STATE_DIR"' EXIT
 .ci/services/kafka.sh start
 
 run() {
-  local test=(cargo test --locked --features kafka-tls --test shop "$@")
+  local test=(cargo test --locked --features "${FEATURES:-kafka-tls}" --test shop "$@")
   if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
   # grep's word for it: a filter that no test matches must not pass as green
   "${test[@]}" 2>&1 | tee "$STATE_DIR/tests"
@@ -39,7 +40,6 @@ run chaos::kafka_large:: -- --ignored --nocapture --test-threads 2
 run chaos::kafka_groups:: -- --ignored --nocapture
 # alone: it kills the broker, too
 run chaos::kafka_restarts -- --ignored --nocapture
-run scenarios -- --skip ::local --skip ::loopback
 .ci/services/kafka.sh stop
 
 echo "-- three brokers"

@@ -32,11 +32,11 @@ export TRADEPOST_TEST_MONGO=mongodb://127.0.0.1:$MONGO_PORT
 export TRADEPOST_TEST_MONGO_TLS=mongodb://127.0.0.1:$((MONGO_PORT + 1)) TRADEPOST_TEST_MONGO_CA=$secure
 
 run() {
-  local test=(cargo test --locked --features mongodb --test shop -- "$@")
+  local test=(cargo test --locked --features "${FEATURES:-mongodb}" --test shop -- "$@")
   if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
   # grep's word for it: a filter that no test matches must not pass as green
   "${test[@]}" 2>&1 | tee "$STATE_DIR/tests"
   grep -qE '^test result: ok\. [1-9]' "$STATE_DIR/tests"
 }
 run mongo:: --ignored --nocapture --test-threads 1
-run scenarios:: --test-threads "${TEST_THREADS:-4}"
+run scenarios:: --skip ::split --test-threads "${TEST_THREADS:-4}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same scenarios on the real servers, Oracle MySQL 8 and MariaDB 10.11, and what only a server can show:
-# conflicts, a schema that several instances change at once, a server that is killed under load.
+# The same scenarios on the real servers, Oracle MySQL 8 and MariaDB 10.11 (split ones run on them in together.sh),
+# and what only a server can show: conflicts, a schema that several instances change at once, a server that is killed under load.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,7 +21,7 @@ cargo() {
 
 command -v openssl >/dev/null || apt-get -qq install -y --no-install-recommends openssl >/dev/null
 .ci/services/certificates.sh servers "$work/certificates"
-cargo test --locked --features mysql,tls --test shop --no-run
+cargo test --locked --features "${FEATURES:-mysql,tls}" --test shop --no-run
 for name in ${STORES:-mysql8 mariadb}; do
   service=.ci/services/$name.sh
   # it is the server that is killed here, not the machine: what it has written the system still has
@@ -31,18 +31,18 @@ for name in ${STORES:-mysql8 mariadb}; do
   bash "$service" start
   export TRADEPOST_TEST_MYSQL=mysql://root@127.0.0.1:$MYSQL_PORT TRADEPOST_TEST_MYSQL_SERVICE=$PWD/$service
   echo "-- scenarios on $name"
-  cargo test --locked --features mysql,tls --test shop -- scenarios:: --test-threads "${TEST_THREADS:-4}"
+  cargo test --locked --features "${FEATURES:-mysql,tls}" --test shop -- scenarios:: --skip ::split --test-threads "${TEST_THREADS:-4}"
   echo "-- $name itself"
   # one after the other: among them is the one that kills the server
-  cargo test --locked --features mysql,tls --test shop -- mysql:: --ignored --skip mysql::tls --nocapture --test-threads 1 | tee "$work/said"
+  cargo test --locked --features "${FEATURES:-mysql,tls}" --test shop -- mysql:: --ignored --skip mysql::tls --nocapture --test-threads 1 | tee "$work/said"
   # a filter that no test matches must not pass as green
   grep -qE '^test result: ok\. [1-9]' "$work/said"
   bash "$service" stop
   echo "-- $name by TLS alone"
   export CERTIFICATES=$work/certificates TRADEPOST_TEST_CERTIFICATES=$work/certificates
   bash "$service" start
-  cargo test --locked --features mysql,tls --test shop -- scenarios::orders scenarios::limits --test-threads "${TEST_THREADS:-4}"
-  cargo test --locked --features mysql,tls --test shop -- mysql::tls --ignored --nocapture | tee "$work/said"
+  cargo test --locked --features "${FEATURES:-mysql,tls}" --test shop -- scenarios::orders scenarios::limits --test-threads "${TEST_THREADS:-4}"
+  cargo test --locked --features "${FEATURES:-mysql,tls}" --test shop -- mysql::tls --ignored --nocapture | tee "$work/said"
   grep -qE '^test result: ok\. [1-9]' "$work/said"
   unset CERTIFICATES TRADEPOST_TEST_CERTIFICATES
   bash "$service" stop

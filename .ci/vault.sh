@@ -46,7 +46,7 @@ TRADEPOST_TEST_VAULT_UNSEAL=$(<"$work/vault/unseal")
 export TRADEPOST_TEST_VAULT_UNSEAL TRADEPOST_TEST_VAULT_MYSQL=mysql://root@127.0.0.1:${PORT:-33200}
 
 run() {
-  local test=(cargo test --locked --features mysql,vault --test shop "$@")
+  local test=(cargo test --locked --features "${FEATURES:-mysql,vault}" --test shop "$@")
   if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
   # grep's word for it: a filter that no test matches must not pass as green
   "${test[@]}" 2>&1 | tee "$work/tests"
