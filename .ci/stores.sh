@@ -19,14 +19,14 @@ cargo() {
   if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi
 }
 
-command -v openssl >/dev/null || apt-get -qq install -y --no-install-recommends openssl >/dev/null
+command -v openssl >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends openssl >/dev/null; }
 .ci/services/certificates.sh servers "$work/certificates"
 cargo test --locked --features "${FEATURES:-mysql,tls}" --test shop --no-run
 for name in ${STORES:-mysql8 mariadb}; do
   service=.ci/services/$name.sh
   # it is the server that is killed here, not the machine: what it has written the system still has
   export FLUSH=2
-  export STATE_DIR=$work/$name MYSQL_PORT=${PORT:-33080}
+  export STATE_DIR=$work/$name MYSQL_PORT=${PORT:-13306}
   chmod 755 "$work" # MariaDB's server drops root's rights
   bash "$service" start
   export TRADEPOST_TEST_MYSQL=mysql://root@127.0.0.1:$MYSQL_PORT TRADEPOST_TEST_MYSQL_SERVICE=$PWD/$service

@@ -4,6 +4,16 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+missing=()
+command -v mvn >/dev/null || missing+=(default-jdk-headless maven)
+command -v ss >/dev/null || missing+=(iproute2)
+# librdkafka is compiled from source
+command -v g++ >/dev/null || missing+=(g++)
+command -v make >/dev/null || missing+=(make)
+if ((${#missing[@]})); then
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+fi
 work=$(mktemp -d)
 chmod 755 "$work" # MariaDB's server drops root's rights
 running=()
@@ -37,7 +47,7 @@ scenarios() {
   grep -qE '^test result: ok\. [1-9]' "$work/tests"
 }
 
-export KC_PORT=${KC_PORT:-8180} KAFKA_PORT=${KAFKA_PORT:-9092} MONGO_PORT=${MONGO_PORT:-27217} MYSQL_PORT=${MYSQL_PORT:-33080}
+export KC_PORT=${KC_PORT:-8180} KAFKA_PORT=${KAFKA_PORT:-9092} MONGO_PORT=${MONGO_PORT:-27217} MYSQL_PORT=${MYSQL_PORT:-13306}
 export TRADEPOST_SERVICE_SECRET=$(random) MICROSERVICES_CLIENT_SECRET=$(random) KC_ADMIN_PASSWORD=$(random)
 # the tests know the demo users of the built-in issuer
 export DEMO_ADMIN_PASSWORD=admin DEMO_ALICE_PASSWORD=alice

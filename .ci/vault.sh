@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if ! timeout "${VAULT_WAIT:-3600}" .ci/services/vault.sh install; then
   echo "!! THERE IS NO VAULT (its build is not done, or not possible here): NOTHING OF THE VAULT STAGE WAS TESTED"
   echo "!! .ci/services/vault.sh install builds it; .ci/vault.sh is this stage alone"
-  exit 0
+  exit 3
 fi
 
 missing=()
@@ -27,7 +27,7 @@ work=$(mktemp -d)
 pids=()
 vault() { STATE_DIR=$work/vault VAULT_PORT=${VAULT_PORT:-8200} .ci/services/vault.sh "$@"; }
 # it is passwords that change here, not machines that lose power
-mysql() { STATE_DIR=$work/mysql MYSQL_PORT=${PORT:-33200} FLUSH=2 bash .ci/services/mysql8.sh "$@"; }
+mysql() { STATE_DIR=$work/mysql MYSQL_PORT=${PORT:-13320} FLUSH=2 bash .ci/services/mysql8.sh "$@"; }
 clean_up() {
   local code=$?
   ((${#pids[@]} == 0)) || kill "${pids[@]}" 2>/dev/null || true
@@ -43,7 +43,7 @@ vault start
 mysql start
 export TRADEPOST_TEST_VAULT=http://127.0.0.1:${VAULT_PORT:-8200} TRADEPOST_TEST_VAULT_TOKEN=root
 TRADEPOST_TEST_VAULT_UNSEAL=$(<"$work/vault/unseal")
-export TRADEPOST_TEST_VAULT_UNSEAL TRADEPOST_TEST_VAULT_MYSQL=mysql://root@127.0.0.1:${PORT:-33200}
+export TRADEPOST_TEST_VAULT_UNSEAL TRADEPOST_TEST_VAULT_MYSQL=mysql://root@127.0.0.1:${PORT:-13320}
 
 run() {
   local test=(cargo test --locked --features "${FEATURES:-mysql,vault}" --test shop "$@")

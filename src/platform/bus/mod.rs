@@ -114,7 +114,7 @@ pub async fn show_lag(bus: Arc<dyn Bus>, group: &'static str, gauge: IntGauge, s
 }
 
 /// A dead letter's event as it was buried, which may be no event, and no JSON either.
-#[cfg(any(feature = "store", feature = "kafka"))]
+#[cfg(any(feature = "store", feature = "kafka", feature = "mongodb"))]
 pub fn raw(body: String) -> Result<Box<RawValue>, StoreError> {
     RawValue::from_string(body.clone()).or_else(|_| serde_json::value::to_raw_value(&body)).map_err(|e| StoreError::Broken(e.to_string()))
 }
