@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The shop with its products on a server of MongoDB's protocol, started here and stopped at the end: every scenario
-# in every shape, and what only such a server can show. A real mongod is in no registry that CI may reach; see
-# features.md.
+# The shop with its products on a server of MongoDB's protocol, started here and stopped at the end: scenarios,
+# and what only such a server can show; split ones run on it in together.sh. A real mongod is in no package registry:
+# see features.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,6 +1,6 @@
 //! The specification of the shop, in one binary. Scenarios are written once and run in every shape:
-//! `local` (peers called in-process) and `loopback` (every peer call through the generated client
-//! over HTTP, each repeatable one sent twice).
+//! `local` (peers called in-process), `loopback` (every peer call through the generated client
+//! over HTTP, each repeatable one sent twice) and `split` (one process a module, behind the gateway).
 #![cfg(feature = "all-in-one")]
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails says so")]

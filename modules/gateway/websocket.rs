@@ -66,6 +66,7 @@ pub(super) async fn handshake(
     head.extend(b"\r\n");
     let exchange = async {
         writes.write_all(&head).await.map_err(|e| Failure::Broken(e.to_string()))?;
+        writes.flush().await.map_err(|e| Failure::Broken(e.to_string()))?;
         let mut buffer = BytesMut::new();
         loop {
             if let Some((status, headers, used)) = parse(&buffer)? {
@@ -126,7 +127,8 @@ impl Handshake {
         actix_web::rt::spawn(async move {
             let pump = async {
                 while let Some(Ok(bytes)) = payload.next().await {
-                    if writes.write_all(&bytes).await.is_err() {
+                    // TLS keeps what the socket has no room for, until it is told to send it
+                    if writes.write_all(&bytes).await.is_err() || writes.flush().await.is_err() {
                         break;
                     }
                 }

@@ -66,6 +66,9 @@ impl ProductApi for ProductService {
     ) -> Result<Page<Product>, ProductError> {
         let request = PageRequest::of(page, size);
         let q = q.map(|q| q.trim().to_string()).filter(|q| !q.is_empty());
+        if q.as_ref().is_some_and(|q| q.chars().count() > MAX_NAME) {
+            return Err(Problem::field("q", format!("at most {MAX_NAME} characters")).into());
+        }
         let Some(after) = after else {
             let (products, total) = self.store.page(request, q).await?;
             return Ok(Page::new(request, products, total));

@@ -59,7 +59,7 @@ impl Loaded {
     /// Reads the same layers as they are now.
     pub fn again(&self) -> Result<Self, String> {
         let layers = self.layers.as_ref().ok_or("these settings came from no file")?;
-        load(layers.file.as_deref(), &layers.flags)
+        load_with(layers.file.as_deref(), &layers.flags, None, true)
     }
 
     /// Reads Vault again, and leaves the other layers as they were read.
@@ -93,7 +93,7 @@ pub type Flags = Vec<(&'static str, String)>;
 
 /// Reads all layers. `file` must exist where given; `tradepost.toml` is read where it is there.
 pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, String> {
-    load_with(file, flags, None)
+    load_with(file, flags, None, false)
 }
 
 /// What file and environment set, for who asks a shop instead of being one: no config server is asked.
@@ -119,15 +119,25 @@ fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<St
     Ok((below, flagged(Config::builder().add_source(variables).build().map_err(explain)?, flags)?))
 }
 
-fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<Loaded, String> {
+/// `again`: a process runs on what was read before. Then nothing is waited for, and a server that is away is an
+/// error whatever `fail_fast` says: what it gave would be taken for withdrawn.
+fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>, again: bool) -> Result<Loaded, String> {
     let (below, above) = layers(file, flags, environment)?;
     let mut below = vec![below];
     let mut loaded = merge(&below, &above)?;
-    if let Some(remote) = remote::layer(&loaded.settings)? {
+    let ask = |loaded: &Loaded| {
+        let mut settings = loaded.settings.clone();
+        if again {
+            (settings.config.fail_fast, settings.config.retry_seconds) = (true, 0);
+            (settings.vault.fail_fast, settings.vault.retry_seconds) = (true, 0);
+        }
+        settings
+    };
+    if let Some(remote) = remote::layer(&ask(&loaded))? {
         below.push(remote);
         loaded = merge(&below, &above)?;
     }
-    let (source, secrets) = secrets::layer(&loaded.settings)?;
+    let (source, secrets) = secrets::layer(&ask(&loaded))?;
     Layers { file: file.map(Path::to_path_buf), flags: flags.clone(), below, above, secrets: source }.merge(secrets)
 }
 
@@ -175,7 +185,7 @@ fn merge<'a>(layers: impl IntoIterator<Item = &'a Config>, strongest: &Config) -
     flatten("", &all.cache, &mut |key, value| {
         marks.insert(key.to_string(), mark(value));
     });
-    let mut settings: Settings = all.try_deserialize().map_err(explain)?;
+    let mut settings: Settings = all.try_deserialize().map_err(|error| misfit(error, &origins))?;
     if !origins.contains_key("server.port")
         && let Some(port) = alone(&settings.server.modules).and_then(Module::port)
     {
@@ -196,6 +206,20 @@ fn mark(value: &Value) -> u64 {
 fn alone(wanted: &[String]) -> Option<Module> {
     let mut here = Module::ALL.into_iter().filter(|m| if wanted.is_empty() { m.compiled() } else { wanted.iter().any(|w| w == m.name()) });
     here.next().filter(|_| here.next().is_none())
+}
+
+/// With a Vault among the layers no value is repeated: it may be a secret of it, or a piece of one.
+fn misfit(error: ConfigError, origins: &BTreeMap<String, String>) -> String {
+    let Some(vault) = origins.values().find(|origin| origin.starts_with("vault ")) else { return explain(error) };
+    let (key, expected) = match &error {
+        ConfigError::Type { key, expected, .. } => (key.as_deref(), *expected),
+        ConfigError::At { key, .. } => (key.as_deref(), "another form"),
+        _ => (None, "another form"),
+    };
+    let key = key.unwrap_or("a key");
+    let named = key.split(['[', ' ']).next().unwrap_or(key);
+    let origin = origins.iter().find(|(name, _)| name.starts_with(named)).map_or(vault, |(_, origin)| origin);
+    format!("settings: `{key}` in {origin}: expected {expected}; what stands there is not repeated")
 }
 
 fn explain(error: ConfigError) -> String {
@@ -275,6 +299,7 @@ mod tests {
             Some(&file),
             &vec![("server.port", "3".into())],
             env(&[("TRADEPOST__SERVER__PORT", "2"), ("TRADEPOST__SERVER__MODULES", "order,product")]),
+            false,
         )
         .unwrap();
         assert_eq!((loaded.settings.server.port, loaded.settings.server.host.as_str()), (3, "0.0.0.0"));
@@ -285,35 +310,36 @@ mod tests {
 
     #[test]
     fn a_wrong_key_or_value_is_named_with_its_layer() {
-        let unknown = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PROT", "2")])).unwrap_err();
+        let unknown = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PROT", "2")]), false).unwrap_err();
         assert!(unknown.contains("server.prot") && unknown.contains("environment") && unknown.contains("server.port"), "{unknown}");
-        let wrong = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PORT", "many")])).unwrap_err();
+        let wrong = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PORT", "many")]), false).unwrap_err();
         assert!(wrong.contains("server.port") && wrong.contains("environment"), "{wrong}");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t.toml");
         std::fs::write(&file, "[order]\nlease_seconds = \"soon\"\n").unwrap();
-        let wrong = load_with(Some(&file), &vec![], env(&[])).unwrap_err();
+        let wrong = load_with(Some(&file), &vec![], env(&[]), false).unwrap_err();
         assert!(wrong.contains("lease_seconds") && wrong.contains("t.toml"), "{wrong}");
     }
 
     #[test]
     fn a_registry_of_its_own_is_where_its_clients_look_for_it() {
-        let port = |pairs: &[(&str, &str)]| load_with(None, &vec![], env(pairs)).unwrap().settings.server.port;
+        let port = |pairs: &[(&str, &str)]| load_with(None, &vec![], env(pairs), false).unwrap().settings.server.port;
         assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", "registry")]), 8761);
         assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", "registry"), ("TRADEPOST__SERVER__PORT", "5294")]), 5294);
+        assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", "config-server")]), 8888);
         for others in ["gateway", "order", "registry,gateway"] {
             assert_eq!(port(&[("TRADEPOST__SERVER__MODULES", others)]), 5294, "{others}");
         }
-        let loaded = load_with(None, &vec![("server.modules", "registry".into())], env(&[])).unwrap();
+        let loaded = load_with(None, &vec![("server.modules", "registry".into())], env(&[]), false).unwrap();
         assert_eq!((loaded.settings.server.port, loaded.origins["server.port"].as_str()), (8761, "the default of registry"));
-        assert_eq!(load_with(None, &vec![], env(&[])).unwrap().settings.server.port, 5294);
+        assert_eq!(load_with(None, &vec![], env(&[]), false).unwrap().settings.server.port, 5294);
     }
 
     /// The example file: every key there is, each with its default.
     #[test]
     fn the_example_names_every_setting_with_its_default() {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("tradepost.example.toml");
-        let loaded = load_with(Some(&example), &vec![], env(&[])).unwrap();
+        let loaded = load_with(Some(&example), &vec![], env(&[]), false).unwrap();
         let value = |settings: &Settings| serde_json::to_value(settings).unwrap();
         assert_eq!(value(&loaded.settings), value(&Settings::default()));
 
@@ -335,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_holds_for_all_peers_can_differ_for_one() {
-        let set = |key: &str| load_with(None, &vec![], env(&[(key, "7")]));
+        let set = |key: &str| load_with(None, &vec![], env(&[(key, "7")]), false);
         let loaded = set("TRADEPOST__RESILIENCE__PEERS__PRODUCT__OPEN_SECONDS").unwrap();
         let own = |module: &str| loaded.settings.resilience.peers[module].open_seconds;
         assert_eq!((own("product"), own("inventory"), loaded.settings.resilience.open_seconds), (Some(7), Some(30), 50));

@@ -194,7 +194,8 @@ mod tests {
         for (secret, expected) in [
             (json!({ "order.stoer": "topsecret" }), "unknown setting `order.stoer` in vault secret/s0; did you mean `order.store`?"),
             (json!({ "password": "topsecret" }), "unknown setting `password` in vault secret/s0"),
-            (json!({ "order.lease_seconds": "soon" }), "lease_seconds"),
+            (json!({ "order.lease_seconds": "topsecret" }), "lease_seconds"),
+            (json!({ "notification.webhooks": "[{\"secret\": \"whsec_topsecret\", \"url\": \"http://r\"}]" }), "notification.webhooks"),
         ] {
             let said = settings(&[secret]).unwrap_err();
             assert!(said.contains(expected) && said.contains("vault secret/s0") && !said.contains("topsecret"), "{said}");

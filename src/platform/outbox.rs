@@ -36,8 +36,9 @@ mod tables {
 }
 use tables::{outbox, outbox_refused};
 
-/// Events carried to the bus at once.
+/// Events carried to the bus at once, and bytes of them, but for one that is larger alone.
 const BATCH: i64 = 500;
+const BYTES: usize = 8 << 20;
 
 /// Adds an event to the change under way.
 pub async fn append(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
@@ -61,11 +62,13 @@ pub async fn relay(db: Db, bus: Arc<dyn Bus>, stop: CancellationToken) {
 /// One batch. A crash between publishing and forgetting repeats it, and so does a process that was paused
 /// there: delivery is at least once.
 async fn carry(db: &Db, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, StoreError> {
-    let rows: Vec<(i64, String)> = db
+    let mut rows: Vec<(i64, String)> = db
         .read(async |c| {
             Ok::<_, StoreError>(outbox::table.select((outbox::seq, outbox::body)).order(outbox::seq).limit(BATCH).load(c).await?)
         })
         .await?;
+    let full = rows.len() as i64 == BATCH;
+    let cut = cut(&mut rows);
     let seqs: Vec<i64> = rows.iter().map(|(seq, _)| *seq).collect();
     if seqs.is_empty() {
         return Ok(Carried::All);
@@ -91,7 +94,6 @@ async fn carry(db: &Db, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, Sto
     for (seq, _, error) in &refused {
         tracing::error!(store = db.name(), seq, error, "event refused by the bus; it is kept, see /actuator/outbox");
     }
-    let carried = seqs.len();
     db.write(async move |c| {
         for (seq, body, error) in &refused {
             set_aside(c, *seq, body, error).await?;
@@ -101,7 +103,19 @@ async fn carry(db: &Db, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, Sto
         Ok::<_, StoreError>(())
     })
     .await?;
-    Ok(if carried as i64 == BATCH { Carried::More } else { Carried::All })
+    Ok(if full || cut { Carried::More } else { Carried::All })
+}
+
+/// Leaves what is too much for one batch to the next; whether there was any.
+fn cut(rows: &mut Vec<(i64, String)>) -> bool {
+    let mut bytes = 0;
+    let fits = rows.iter().take_while(|(_, body)| {
+        bytes += body.len();
+        bytes <= BYTES
+    });
+    let (keep, all) = (fits.count().max(1), rows.len());
+    rows.truncate(keep);
+    keep < all
 }
 
 /// Out of the way of those that come after it, and kept.

@@ -24,6 +24,8 @@ struct State {
     read: Loaded,
     /// The values, without secrets.
     shown: Value,
+    /// Something that was read last could not be taken up.
+    refused: bool,
 }
 
 /// What this process runs with.
@@ -37,7 +39,7 @@ impl InForce {
     pub fn new(loaded: Loaded, mut changeable: Vec<Changeable>) -> Result<Self, String> {
         let shown = serde_json::to_value(&loaded.settings).map_err(|e| e.to_string())?;
         changeable.push(Changeable { keys: &["log.level"], apply: Arc::new(|settings| telemetry::set_levels(&settings.log.level)) });
-        Ok(Self { state: Mutex::new(State { read: loaded.clone(), loaded, shown }), changeable })
+        Ok(Self { state: Mutex::new(State { read: loaded.clone(), loaded, shown, refused: false }), changeable })
     }
 
     /// Every setting with its value and layer.
@@ -70,7 +72,7 @@ impl InForce {
         let before = state.read.clone();
         let new = actix_web::web::block(move || before.with_secrets_again()).await.map_err(|e| e.to_string())??;
         // what needs a restart differs until there is one, and is told once
-        if state.read.changed(&new).is_empty() {
+        if state.read.changed(&new).is_empty() && !state.refused {
             return Ok(());
         }
         let Outcome { refused, .. } = self.take_up(&mut state, &new)?;
@@ -99,6 +101,7 @@ impl InForce {
             }
         }
         state.read = new.clone();
+        state.refused = !refused.is_empty();
         let rest: Vec<_> = changed.iter().filter(|key| !applied.contains(key)).map(String::as_str).collect();
         tracing::info!(applied = applied.join(","), needs_restart = rest.join(","), "settings read again");
         Ok(Outcome { applied, refused })

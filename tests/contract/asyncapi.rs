@@ -32,6 +32,38 @@ impl Document {
     }
 }
 
+/// What a consumer may rely on: required members of an event with their types, one a line.
+fn required(document: &Value, kind: &str) -> BTreeSet<String> {
+    fn walk(document: &Value, schema: &Value, path: String, lines: &mut BTreeSet<String>) {
+        let schema = match schema["$ref"].as_str() {
+            Some(place) => document.pointer(place.trim_start_matches('#')).unwrap(),
+            None => schema,
+        };
+        lines.insert(format!("{path}: {}", schema["type"]));
+        for name in schema["required"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap()) {
+            walk(document, &schema["properties"][name], format!("{path}.{name}"), lines);
+        }
+        if schema["items"].is_object() {
+            walk(document, &schema["items"], format!("{path}[]"), lines);
+        }
+    }
+    let mut lines = BTreeSet::new();
+    walk(document, &document["components"]["messages"][kind]["payload"], kind.to_string(), &mut lines);
+    lines
+}
+
+/// Consumers ignore what they do not know; what they know as required never goes away, nor becomes something else.
+#[test]
+fn what_was_ever_required_of_an_event_stays() {
+    let document = Document::new();
+    let now: BTreeSet<String> = document.kinds().iter().flat_map(|kind| required(&document.0, kind)).collect();
+    let ever: BTreeSet<String> = include_str!("events.txt").lines().map(str::to_string).collect();
+    let gone: Vec<_> = ever.difference(&now).collect();
+    assert!(gone.is_empty(), "consumers rely on these: {gone:#?}");
+    let new: Vec<_> = now.difference(&ever).cloned().collect();
+    assert!(new.is_empty(), "from here on they rely on these, too; add them to tests/contract/events.txt:\n{}", new.join("\n"));
+}
+
 #[test]
 fn every_event_is_as_documented_and_every_documented_event_is_sent() {
     on_system(async {

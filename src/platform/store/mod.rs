@@ -69,12 +69,18 @@ impl From<DieselError> for StoreError {
             DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand, info) => {
                 StoreError::Unavailable { store: "sql".into(), cause: info.message().to_string() }
             }
-            DieselError::DatabaseError(_, info) if info.message().contains("locked") || info.message().contains("disk") => {
+            DieselError::DatabaseError(_, info) if is_of_the_moment(info.message()) => {
                 StoreError::Unavailable { store: "sql".into(), cause: info.message().to_string() }
             }
             other => StoreError::Broken(other.to_string()),
         }
     }
+}
+
+/// What a store says when it was busy, or stopped a statement; not all of it comes by a way where it could be repeated.
+#[cfg(feature = "store")]
+fn is_of_the_moment(said: &str) -> bool {
+    ["locked", "disk", "try restarting transaction", "Query execution was interrupted"].iter().any(|words| said.contains(words))
 }
 
 impl From<StoreError> for Problem {

@@ -38,13 +38,26 @@ impl File {
 
 type Make<T> = Box<dyn Fn(&[File]) -> Result<Arc<T>, String> + Send + Sync>;
 
+/// What counts, and what counted before it.
+struct Made<T: ?Sized> {
+    now: Arc<T>,
+    before: Option<Arc<T>>,
+}
+
+/// What the last look saw.
+struct Seen {
+    /// Or why it saw nothing.
+    files: Result<Vec<File>, String>,
+    /// Why nothing could be made of it.
+    trouble: Option<String>,
+}
+
 /// What was made of files; made anew when they have changed.
 pub(super) struct Kept<T: ?Sized> {
     paths: Vec<(&'static str, PathBuf)>,
     make: Make<T>,
-    made: RwLock<Arc<T>>,
-    /// What the last look saw, or why it saw nothing.
-    seen: Mutex<Result<Vec<File>, String>>,
+    made: RwLock<Made<T>>,
+    seen: Mutex<Seen>,
 }
 
 impl<T: ?Sized> Kept<T> {
@@ -54,13 +67,18 @@ impl<T: ?Sized> Kept<T> {
         make: impl Fn(&[File]) -> Result<Arc<T>, String> + Send + Sync + 'static,
     ) -> Result<Arc<Self>, String> {
         let files = read(&paths)?;
-        let made = RwLock::new(make(&files)?);
-        Ok(Arc::new(Self { paths, make: Box::new(make), made, seen: Mutex::new(Ok(files)) }))
+        let made = RwLock::new(Made { now: make(&files)?, before: None });
+        Ok(Arc::new(Self { paths, make: Box::new(make), made, seen: Mutex::new(Seen { files: Ok(files), trouble: None }) }))
     }
 
     /// What counts now.
     pub(super) fn get(&self) -> Arc<T> {
-        self.made.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.made.read().unwrap_or_else(PoisonError::into_inner).now.clone()
+    }
+
+    /// What counted before it: another process may not have looked yet.
+    pub(super) fn before(&self) -> Option<Arc<T>> {
+        self.made.read().unwrap_or_else(PoisonError::into_inner).before.clone()
     }
 }
 
@@ -80,17 +98,24 @@ impl<T: ?Sized> Watch for Kept<T> {
     fn look(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = read(&self.paths);
-        if *seen == now {
+        // what is not good may become so by itself: a certificate whose time comes
+        if seen.files == now && seen.trouble.is_none() {
             return;
         }
         let made = now.as_ref().map_err(Clone::clone).and_then(|files| (self.make)(files));
-        *seen = now;
+        seen.files = now;
         match made {
-            Ok(made) => {
-                *self.made.write().unwrap_or_else(PoisonError::into_inner) = made;
+            Ok(new) => {
+                let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
+                made.before = Some(std::mem::replace(&mut made.now, new));
+                seen.trouble = None;
                 tracing::info!(files = ?self.paths, "certificates were read again");
             }
-            Err(cause) => tracing::warn!(cause, "what has changed is not good; what was read before stays in use"),
+            Err(cause) if seen.trouble.as_ref() == Some(&cause) => {}
+            Err(cause) => {
+                tracing::warn!(cause, "what has changed is not good; what was read before stays in use");
+                seen.trouble = Some(cause);
+            }
         }
     }
 }

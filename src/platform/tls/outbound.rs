@@ -1,7 +1,7 @@
 //! Whom this process trusts, and who it is to those whom it asks. One configuration for all its clients.
 
 use super::Renewals;
-use super::files::{Kept, add_roots, identity, pair};
+use super::files::{Kept, Watch, add_roots, identity, pair};
 use crate::config::Tls;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
@@ -79,6 +79,16 @@ struct Trust {
     own: Option<Arc<Kept<CertifiedKey>>>,
 }
 
+/// While it is being renewed one process has looked at the files already and another has not: what counted
+/// before is still ours, and what we have not seen yet may be there by now.
+fn is_one_of_ours(own: &Kept<CertifiedKey>, shown: &CertificateDer<'_>) -> bool {
+    let is = |own: Arc<CertifiedKey>| own.end_entity_cert().is_ok_and(|own| own == shown);
+    is(own.get()) || own.before().is_some_and(is) || {
+        own.look();
+        is(own.get())
+    }
+}
+
 impl ServerCertVerifier for Trust {
     fn verify_server_cert(
         &self,
@@ -89,7 +99,7 @@ impl ServerCertVerifier for Trust {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let own = self.own.as_ref().filter(|_| matches!(server_name, ServerName::IpAddress(_)));
-        if own.is_some_and(|own| own.get().end_entity_cert().is_ok_and(|own| own == end_entity)) {
+        if own.is_some_and(|own| is_one_of_ours(own, end_entity)) {
             return Ok(ServerCertVerified::assertion());
         }
         self.roots.get().verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)

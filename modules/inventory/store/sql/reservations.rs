@@ -158,11 +158,14 @@ pub(super) async fn commit(c: &mut Conn, orders: &[Uuid]) -> Result<BTreeMap<Uui
 }
 
 pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<ReservationState, StoreError> {
-    match find_locked(c, order).await? {
-        // a reservation that is still on its way must not be held when it arrives
-        None => {
-            insert(c, order, RELEASED, &Quantities::new(), 0).await?;
-        }
+    let mut found = find_locked(c, order).await?;
+    // a reservation that is still on its way must not be held when it arrives
+    if found.is_none() && !insert(c, order, RELEASED, &Quantities::new(), 0).await? {
+        // it has arrived this very moment
+        found = find_locked(c, order).await?;
+    }
+    match found {
+        None => {}
         Some((ReservationState::Released | ReservationState::Refused, _)) => {}
         Some((from, lines)) => {
             for (sku, n) in &lines {

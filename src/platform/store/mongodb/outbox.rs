@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub const SINCE: &str = "waitingSince";
 
 /// Documents whose events are carried at once, and events of each.
-const DOCUMENTS: i64 = 500;
+const DOCUMENTS: i64 = 100;
 const EVENTS: i32 = 10;
 
 fn entry(event: &Event) -> Result<Document, StoreError> {
@@ -140,7 +140,7 @@ async fn take_off(database: &Database, collection: &str, carried: &[Document]) -
     for document in carried {
         let (id, version) = (document.get("_id").cloned(), document.get("version").cloned());
         let ids: Vec<Bson> = entries(document).filter_map(|entry| entry.get("id").cloned()).collect();
-        let whole = (ids.len() as i32) < EVENTS;
+        let whole = document.get_array("outbox").map_or(0, Vec::len) < EVENTS as usize;
         let as_read = doc! { "_id": id.clone(), "version": version };
         if whole && document.contains_key("deleted") {
             deletes.push(doc! { "q": as_read, "limit": 1 });

@@ -20,7 +20,8 @@ pub(super) struct Aside {
     pub(super) error: String,
 }
 
-/// Keeps these; one that is there already stays as it is.
+/// Keeps these. One that was kept before, and sent again meanwhile, is kept anew: whoever sent it does not
+/// remove that.
 pub(super) async fn keep(db: &Db, aside: Vec<Aside>) -> Result<(), StoreError> {
     // by the clock, so that those of several processes differ; in JavaScript still an exact number
     let first = clock::now_ms().saturating_mul(1000);
@@ -28,8 +29,11 @@ pub(super) async fn keep(db: &Db, aside: Vec<Aside>) -> Result<(), StoreError> {
         tracing::error!(store = db.name(), event = id, error, "event refused by the bus; it is kept, see /actuator/outbox");
         let kept = db.collection(COLLECTION);
         let again = ObjectId::new();
-        let row = doc! { "number": first + at, "body": body, "error": error, "refusedAt": clock::now_ms(), "again": again };
-        db.read(async move { kept.update_one(doc! { "_id": id }, doc! { "$setOnInsert": row }).upsert(true).await }).await?;
+        let change = doc! {
+            "$set": { "error": error, "refusedAt": clock::now_ms(), "again": again },
+            "$setOnInsert": { "number": first + at, "body": body },
+        };
+        db.read(async move { kept.update_one(doc! { "_id": id }, change).upsert(true).await }).await?;
     }
     Ok(())
 }
@@ -74,6 +78,7 @@ impl Refused for Kept {
         let Some(row) = found else { return Ok(false) };
         let (name, body, carrier) = (row.get("_id").cloned(), row.get("body").cloned(), row.get("again").cloned());
         let entry = doc! { "id": name.clone(), "body": body };
+        let sent = doc! { "_id": name, "again": carrier.clone() };
         let carrier = doc! { "_id": carrier, "version": 1_i64, "deleted": true, "outbox": [entry], SINCE: DateTime::now() };
         match self.db.write(async move { all.insert_one(carrier).await }).await {
             // it waits already: somebody else has asked for it, too
@@ -81,6 +86,6 @@ impl Refused for Kept {
             Err(cause) => return Err(cause),
         }
         let kept = self.db.collection(COLLECTION);
-        Ok(self.db.read(async move { kept.delete_one(doc! { "_id": name }).await }).await?.deleted_count == 1)
+        Ok(self.db.read(async move { kept.delete_one(sent).await }).await?.deleted_count == 1)
     }
 }

@@ -186,7 +186,7 @@ impl Trouble {
         if text.contains("try restarting transaction") || begins(&["Record has changed since last read"]) {
             Some(Trouble::Conflict)
         } else if begins(&["Input/output error", "Driver error", "Other error", "Server shutdown in progress", "Connection was killed"])
-            || text.contains("--read-only option")
+            || text.contains("read-only option")
         {
             Some(Trouble::Lost)
         } else if begins(&["Query execution was interrupted"]) {

@@ -13,6 +13,7 @@ fn the_servers_words_say_what_a_transaction_comes_to() {
         ("Driver error: `Connection to the server is closed.'", Some(Trouble::Lost)),
         ("Server shutdown in progress", Some(Trouble::Lost)),
         ("The MySQL server is running with the --read-only option so it cannot execute this statement", Some(Trouble::Lost)),
+        ("The MySQL server is running with the --super-read-only option so it cannot execute this statement", Some(Trouble::Lost)),
         ("Query execution was interrupted, maximum statement execution time exceeded", Some(Trouble::Stopped)),
         ("Duplicate entry 'a' for key 'stock_sku'", None),
     ] {
