@@ -32,8 +32,10 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
             "tradepost-eu.yml",
             "tradepost.server.request-seconds: 55\ntradepost.identity.client-secret: ${unset:topsecret}\n",
         );
-        let (_server, url) = config_server(files.path(), data.path());
-        let env = [("TRADEPOST__CONFIG__SERVER", url.as_str()), ("TRADEPOST__CONFIG__PROFILE", "eu")];
+        let (mut server, url) = config_server(files.path(), data.path());
+        // it may start without, and still does not take what is away for withdrawn
+        let env =
+            [("TRADEPOST__CONFIG__SERVER", url.as_str()), ("TRADEPOST__CONFIG__PROFILE", "eu"), ("TRADEPOST__CONFIG__FAIL_FAST", "false")];
         let shop = Process::start(own.path(), &env);
         let client = shop.client().await;
         let settings =
@@ -83,6 +85,10 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
         );
         write(files.path(), "application.yml", &format!("tradepost.gateway: {{rate: 700, burst: 801, routes: {}}}\n", routes.display()));
         assert_eq!(refresh(&client.admin).await.expect(200).json(), json!(["gateway.routes"]));
+        assert_eq!(client.get(&client.admin, "/gone").await.status, 410);
+
+        server.kill();
+        assert!(refresh(&client.admin).await.expect(409).message().contains("config.server"));
         assert_eq!(client.get(&client.admin, "/gone").await.status, 410);
     });
 }
