@@ -90,6 +90,18 @@ enum Command {
     /// Check the invariants on the data there is; exit 1 and say what is wrong otherwise
     #[cfg(feature = "all-in-one")]
     Audit(ServeArgs),
+    /// List the events that no consumer could take, or give them to their consumers again
+    #[cfg(feature = "demo")]
+    DeadLetters {
+        /// Numbers of those to be sent again, by comma
+        #[arg(long, value_name = "ID", value_delimiter = ',')]
+        replay: Vec<i64>,
+        /// Send all of them again
+        #[arg(long, conflicts_with = "replay")]
+        replay_all: bool,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Print an access token of a user
     #[cfg(feature = "demo")]
     Token(Target),
@@ -199,6 +211,12 @@ fn other(command: Command) -> Result<(), String> {
         #[cfg(feature = "demo")]
         Command::Replay { file, target, clients } => {
             tradepost::demo::cli::run_replay(&find(&target.shop)?, &target.user, &password(&target), &file, clients)
+        }
+        #[cfg(feature = "demo")]
+        Command::DeadLetters { replay, replay_all, target } => {
+            use tradepost::demo::letters::Again;
+            let again = if replay_all { Again::All } else { Some(replay).filter(|ids| !ids.is_empty()).map_or(Again::None, Again::These) };
+            tradepost::demo::cli::run_letters(&find(&target.shop)?, &target.user, &password(&target), again)
         }
         #[cfg(feature = "all-in-one")]
         Command::Audit(args) => audit(&args),

@@ -1,6 +1,7 @@
 //! What the command line calls: each on a runtime of its own, its report on standard output.
 
 use crate::config::Tls;
+use crate::demo::letters::{self, Again};
 use crate::demo::{embedded, import, replay, shop};
 use std::path::Path;
 
@@ -28,6 +29,13 @@ pub fn run_replay(url: &str, user: &str, password: &str, file: &Path, clients: u
         Some(why) => Err(format!("the stock could not be audited: {why}")),
         None => Err(format!("the stock of {} SKUs is not what the orders add up to", report.differences.len())),
     }
+}
+
+/// Lists the dead letters of the shop at this address, or sends some of them again.
+pub fn run_letters(url: &str, user: &str, password: &str, again: Again) -> Result<(), String> {
+    let target = shop::Shop::new(url, user, password);
+    print!("{}", actix_web::rt::System::new().block_on(letters::letters(&target, again))?);
+    Ok(())
 }
 
 /// Prints an access token of a user.

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod import;
+pub mod letters;
 pub mod plan;
 pub mod replay;
 pub mod report;

@@ -1,6 +1,7 @@
 //! An event that its consumer cannot take: kept, shown, replayable, and in nobody's way.
 
 use super::sql::Sql;
+use crate::support::process::tradepost;
 use crate::support::{Shop, wait_for};
 use serde_json::{Value, json};
 
@@ -27,6 +28,14 @@ async fn wait_for_letters(shop: &Shop, n: usize) -> Vec<Value> {
 }
 
 /// What comes after it is told.
+/// What the command says, of this shop.
+async fn command(shop: &Shop, args: &[&str]) -> String {
+    let mut command = tradepost(&[&["dead-letters", "--url", &shop.client.url], args].concat());
+    let output = actix_web::web::block(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 async fn an_order_is_told(shop: &Shop, sku: &str) {
     let c = &shop.client;
     c.stocked(sku, "1", 1).await;
@@ -51,6 +60,8 @@ scenario! {
         assert_eq!((&letters[0]["group"], &letters[0]["event"]["subject"]), (&json!("notification"), &json!("x")));
         assert!(letters[0]["error"].as_str().unwrap().contains("UUID"), "{letters:?}");
 
+        let listed = command(shop, &[]).await;
+        assert!(listed.contains("notification") && listed.contains("order.placed of x") && listed.contains("UUID"), "{listed}");
         let replay = |id: String| c.post(&c.admin, Box::leak(format!("/actuator/deadletters/{id}/replay").into_boxed_str()), json!({}));
         replay("999".into()).await.expect(404);
         replay("x".into()).await.expect(400);
@@ -67,7 +78,8 @@ scenario! {
         good["id"] = json!(uuid::Uuid::now_v7());
         good["data"]["orderNumber"] = number.clone();
         bus.run(&format!("UPDATE dead_letters SET body = '{good}'"));
-        replay(self::letters(shop).await[0]["id"].to_string()).await.expect(202);
+        let again = command(shop, &["--replay-all"]).await;
+        assert!(again.ends_with("1 sent again\n"), "{again}");
         wait_for_letters(shop, 0).await;
         let inbox = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
         let told = inbox["content"].as_array().unwrap().iter().filter(|one| one["orderNumber"] == number).count();

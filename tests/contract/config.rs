@@ -32,7 +32,7 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
             "tradepost-eu.yml",
             "tradepost.server.request-seconds: 55\ntradepost.identity.client-secret: ${unset:topsecret}\n",
         );
-        let (mut server, url) = config_server(files.path(), data.path());
+        let (server, url) = config_server(files.path(), data.path());
         // it may start without, and still does not take what is away for withdrawn
         let env =
             [("TRADEPOST__CONFIG__SERVER", url.as_str()), ("TRADEPOST__CONFIG__PROFILE", "eu"), ("TRADEPOST__CONFIG__FAIL_FAST", "false")];
