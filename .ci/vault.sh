@@ -26,6 +26,9 @@ fi
 work=$(mktemp -d)
 pids=()
 vault() { STATE_DIR=$work/vault VAULT_PORT=${VAULT_PORT:-8200} .ci/services/vault.sh "$@"; }
+# a second one, which speaks TLS alone
+tls_port=${VAULT_TLS_PORT:-$((${VAULT_PORT:-8200} + 10))}
+vault_tls() { STATE_DIR=$work/vault-tls VAULT_PORT=$tls_port TLS=$work/vault-tls .ci/services/vault.sh "$@"; }
 # it is passwords that change here, not machines that lose power
 mysql() { STATE_DIR=$work/mysql MYSQL_PORT=${PORT:-13320} FLUSH=2 bash .ci/services/mysql8.sh "$@"; }
 clean_up() {
@@ -40,9 +43,6 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# a second one, which speaks TLS alone
-tls_port=${VAULT_TLS_PORT:-$((${VAULT_PORT:-8200} + 10))}
-vault_tls() { STATE_DIR=$work/vault-tls VAULT_PORT=$tls_port TLS=$work/vault-tls .ci/services/vault.sh "$@"; }
 vault start
 vault_tls start
 mysql start

@@ -97,7 +97,11 @@ fn what_cannot_be_decrypted_stops_the_start_with_its_key_and_layer() {
         let by_role = vault.by_role_with("shop").await;
         let webhook = format!("[[notification.webhooks]]\nurl = \"http://hook.example\"\nsecret = \"{foreign}\"\n");
         let elsewhere = [by_role.clone(), vec![("TRADEPOST__VAULT__TRANSIT_MOUNT".into(), vault.name.clone())]].concat();
+        let away = [("URL", "http://127.0.0.1:9"), ("FAIL_FAST", "false")];
+        let away = away.map(|(key, value)| (format!("TRADEPOST__VAULT__{key}"), value.to_string()));
+        let away = [by_role.clone(), away.to_vec()].concat();
         for (text, env, words) in [
+            (from(&good), away, vec!["`notification.from`", "vault.url", "does not answer"]),
             (from(&good), vec![], vec!["`notification.from`", "set vault.url and vault.transit_key"]),
             (from(&good), vault.by_role().await, vec!["`notification.from`", "vault.transit_key is not set"]),
             (from(&foreign), by_role.clone(), vec!["`notification.from`", &mount, "vault.transit_key"]),
