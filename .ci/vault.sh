@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Secrets from a real HashiCorp Vault, started here and stopped at the end: the layer, logins, renewal, passwords of a
-# real MySQL that change under load, and our config server on it beside Spring's.
+# real MySQL that change under load, values of its transit engine, TLS to it, and our config server on it beside Spring's.
 #
 # Vault is compiled from source, once a machine. .ci/run begins that at its start, beside all else; here it is waited
 # for VAULT_WAIT seconds, and then CI goes on without: a build of 25 minutes must not be what a change waits for.
@@ -26,6 +26,9 @@ fi
 work=$(mktemp -d)
 pids=()
 vault() { STATE_DIR=$work/vault VAULT_PORT=${VAULT_PORT:-8200} .ci/services/vault.sh "$@"; }
+# a second one, which speaks TLS alone
+tls_port=${VAULT_TLS_PORT:-$((${VAULT_PORT:-8200} + 10))}
+vault_tls() { STATE_DIR=$work/vault-tls VAULT_PORT=$tls_port TLS=$work/vault-tls .ci/services/vault.sh "$@"; }
 # it is passwords that change here, not machines that lose power
 mysql() { STATE_DIR=$work/mysql MYSQL_PORT=${PORT:-13320} FLUSH=2 bash .ci/services/mysql8.sh "$@"; }
 clean_up() {
@@ -33,6 +36,7 @@ clean_up() {
   ((${#pids[@]} == 0)) || kill "${pids[@]}" 2>/dev/null || true
   wait
   mysql stop || true
+  vault_tls stop || true
   vault stop || true
   if ((code != 0)); then tail -n 20 "$work"/*.log >&2 || true; fi
   rm -rf "$work"
@@ -40,9 +44,11 @@ clean_up() {
 trap clean_up EXIT
 
 vault start
+vault_tls start
 mysql start
 export TRADEPOST_TEST_VAULT=http://127.0.0.1:${VAULT_PORT:-8200} TRADEPOST_TEST_VAULT_TOKEN=root
 TRADEPOST_TEST_VAULT_UNSEAL=$(<"$work/vault/unseal")
+export TRADEPOST_TEST_VAULT_TLS=https://127.0.0.1:$tls_port TRADEPOST_TEST_VAULT_CA=$work/vault-tls/vault-ca.pem
 export TRADEPOST_TEST_VAULT_UNSEAL TRADEPOST_TEST_VAULT_MYSQL=mysql://root@127.0.0.1:${PORT:-13320}
 
 run() {

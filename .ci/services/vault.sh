@@ -4,6 +4,7 @@
 # Vault's licence since 1.15 is BUSL-1.1: good for tests, and nothing of it is given on.
 # usage: vault.sh install|ready|start|stop   (needs curl and ss; a go of any version to install it)
 # environment: STATE_DIR CACHE_DIR VAULT_PORT; the root token is `root`, the unseal key in STATE_DIR/unseal
+#   TLS=DIR: it speaks https alone, with certificates that it makes itself; its authority is DIR/vault-ca.pem
 set -euo pipefail
 version=v1.21.4 toolchain=go1.26.8
 port=${VAULT_PORT:-8200}
@@ -73,14 +74,19 @@ start() {
     return 1
   fi
   mkdir -p "$state/home"
+  local url=http://127.0.0.1:$port tls=() trust=()
+  if [[ -n ${TLS:-} ]]; then
+    mkdir -p "$TLS"
+    url=https://127.0.0.1:$port tls=(-dev-tls "-dev-tls-cert-dir=$TLS") trust=(--cacert "$TLS/vault-ca.pem")
+  fi
   HOME=$state/home setsid "$binary" server -dev -dev-no-store-token -dev-root-token-id=root "-dev-listen-address=127.0.0.1:$port" \
-    -log-level=warn >"$log" 2>&1 </dev/null &
+    "${tls[@]}" -log-level=warn >"$log" 2>&1 </dev/null &
   echo $! >"$pid_file"
   for _ in $(seq 240); do
     kill -0 "$(<"$pid_file")" 2>/dev/null || break
     sed -n 's/^Unseal Key: //p' "$log" >"$state/unseal"
-    if [[ -s $state/unseal ]] && curl -fs -o /dev/null --max-time 2 "http://127.0.0.1:$port/v1/sys/health"; then
-      echo "vault $version: http://127.0.0.1:$port"
+    if [[ -s $state/unseal ]] && curl -fs -o /dev/null --max-time 2 "${trust[@]}" "$url/v1/sys/health"; then
+      echo "vault $version: $url"
       return
     fi
     sleep 0.25
@@ -103,4 +109,4 @@ stop() {
   kill -KILL "$pid"
 }
 
-case ${1:-} in install | ready | start | stop) "$1" ;; *) sed -n 2,6p "${BASH_SOURCE[0]}" && exit 2 ;; esac
+case ${1:-} in install | ready | start | stop) "$1" ;; *) sed -n 2,7p "${BASH_SOURCE[0]}" && exit 2 ;; esac

@@ -12,12 +12,14 @@ mod secrets;
 mod servers;
 mod settings;
 mod stores;
+mod transit;
 
 pub use backends::*;
 pub use edges::*;
 pub use servers::*;
 pub use settings::*;
 pub use stores::*;
+pub use transit::is_decrypted;
 
 use crate::modules::Module;
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
@@ -143,10 +145,8 @@ fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map
 
 impl Layers {
     fn merge(self, secrets: Option<Config>) -> Result<Loaded, String> {
-        let mut loaded = merge(self.below.iter().chain(&secrets), &self.above)?;
-        for (key, _) in &self.flags {
-            loaded.origins.insert((*key).to_string(), "the command line".into());
-        }
+        let decrypt = |_: &str, text: &str| transit::decrypt(self.secrets.as_ref(), text).map(Some);
+        let mut loaded = merge_with(self.below.iter().chain(&secrets), &self.above, &decrypt)?;
         loaded.layers = Some(self);
         Ok(loaded)
     }
@@ -159,18 +159,28 @@ fn flagged(environment: Config, flags: &Flags) -> Result<Config, String> {
             "server.modules" => value.split(',').map(|m| m.trim().to_string()).filter(|m| !m.is_empty()).collect::<Vec<_>>().into(),
             _ => value.as_str().into(),
         };
+        let value = Value::new(Some(&"the command line".to_string()), value.kind);
         builder = builder.set_override(key, value).map_err(explain)?;
     }
     builder.build().map_err(explain)
 }
 
-/// The layers, the weakest first, on the defaults.
+/// The layers, the weakest first, on the defaults; what is encrypted stays so.
 fn merge<'a>(layers: impl IntoIterator<Item = &'a Config>, strongest: &Config) -> Result<Loaded, String> {
+    merge_with(layers, strongest, &transit::before_vault)
+}
+
+fn merge_with<'a>(
+    layers: impl IntoIterator<Item = &'a Config>,
+    strongest: &Config,
+    decrypt: &transit::Decrypt<'_>,
+) -> Result<Loaded, String> {
     let mut above = Config::builder();
     for layer in layers {
         above = above.add_source(layer.clone());
     }
-    let above = above.add_source(strongest.clone()).build().map_err(explain)?;
+    let mut above = above.add_source(strongest.clone()).build().map_err(explain)?;
+    transit::replace("", &mut above.cache, decrypt)?;
     let mut origins = BTreeMap::new();
     flatten("", &above.cache, &mut |key, value| {
         origins.insert(key.to_string(), value.origin().unwrap_or("the environment").to_string());

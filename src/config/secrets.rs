@@ -18,11 +18,18 @@ pub(super) struct Source {
     mount: String,
     #[cfg(feature = "vault")]
     paths: Vec<String>,
+    /// The transit engine's mount, and the key's name in it.
+    #[cfg(feature = "vault")]
+    transit: (String, Option<String>),
 }
 
 #[cfg(not(feature = "vault"))]
 impl Source {
     pub(super) fn read(&self) -> Result<Config, String> {
+        Err("this build knows no Vault".into())
+    }
+
+    pub(super) fn decrypt(&self, _: &str) -> Result<super::Secret, String> {
         Err("this build knows no Vault".into())
     }
 }
@@ -41,6 +48,7 @@ pub(super) use with_vault::layer;
 #[cfg(feature = "vault")]
 mod with_vault {
     use super::{Config, Settings, Source};
+    use crate::config::Secret;
     use crate::config::remote::{self, Sources};
     use crate::platform::vault::{Secrets, Trouble, Vault};
     use serde_json::Value;
@@ -55,7 +63,8 @@ mod with_vault {
         let Some(url) = &wanted.url else { return Ok((None, None)) };
         let vault = Vault::open(url, wanted, &settings.tls)?;
         let paths = if wanted.paths.is_empty() { contexts(settings) } else { wanted.paths.clone() };
-        let source = Source { vault, mount: wanted.mount.clone(), paths };
+        let source =
+            Source { vault, mount: wanted.mount.clone(), paths, transit: (wanted.transit_mount.clone(), wanted.transit_key.clone()) };
         match source.patiently(Duration::from_secs(wanted.retry_seconds)) {
             Ok(secrets) => {
                 if secrets.iter().all(Option::is_none) {
@@ -88,6 +97,13 @@ mod with_vault {
         /// As the secrets are now.
         pub(in crate::config) fn read(&self) -> Result<Config, String> {
             self.build(&self.vault.secrets(&self.paths).map_err(|cause| cause.to_string())?)
+        }
+
+        /// What the transit engine has encrypted.
+        pub(in crate::config) fn decrypt(&self, ciphertext: &str) -> Result<Secret, String> {
+            let (mount, key) = &self.transit;
+            let key = key.as_ref().ok_or("vault.transit_key is not set; expected the name of the key that it was encrypted with")?;
+            self.vault.decrypt(mount, key, ciphertext).map_err(|cause| cause.to_string())
         }
 
         /// A Vault that is away or sealed is waited for.
@@ -166,7 +182,7 @@ mod tests {
         let vault = vault::Vault::open("http://127.0.0.1:9", &token, &Tls::default())?;
         let paths = (0..secrets.len()).map(|n| format!("s{n}")).collect();
         let found: Vec<_> = secrets.iter().map(|secret| secret.as_object().cloned()).collect();
-        Source { vault, mount: "secret".into(), paths }.build(&found).and_then(|layer| merge([], &layer))
+        Source { vault, mount: "secret".into(), paths, transit: Default::default() }.build(&found).and_then(|layer| merge([], &layer))
     }
 
     #[test]

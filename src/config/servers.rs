@@ -58,6 +58,10 @@ pub struct Vault {
     /// Secrets to read, the weakest first; by default `tradepost`, then the application, each followed by
     /// itself with `/{profile}` for every profile in `config.profile` but `default`.
     pub paths: Vec<String>,
+    /// The key of Vault's transit engine that decrypts values of the form `vault:v1:...`, in whatever layer.
+    pub transit_key: Option<String>,
+    /// Where that engine is mounted.
+    pub transit_mount: String,
     /// Namespace of a Vault Enterprise.
     pub namespace: Option<String>,
     /// Refuse to start without it; else start with what else there is, and say so.
@@ -83,6 +87,8 @@ impl Default for Vault {
             auth_mount: None,
             mount: "secret".into(),
             paths: Vec::new(),
+            transit_key: None,
+            transit_mount: "transit".into(),
             namespace: None,
             fail_fast: true,
             retry_seconds: 10,

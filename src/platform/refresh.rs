@@ -3,7 +3,7 @@
 //! Source: spring-cloud-context `RefreshEndpoint`, whose answer is a list of keys. Ours names what was
 //! taken up; what needs a restart is told in the log.
 
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Secret};
 use crate::platform::host::Changeable;
 use crate::platform::problem::Problem;
 use crate::platform::telemetry;
@@ -48,6 +48,8 @@ impl InForce {
         let mut properties = Map::new();
         config::leaves("", &state.shown, &mut |key, value| {
             let origin = state.loaded.origins.get(key).map_or("defaults", String::as_str);
+            // who encrypts a value does not want it shown, whatever the key
+            let value = if config::is_decrypted(origin) { json!(Secret::default()) } else { value.clone() };
             properties.insert(key.to_string(), json!({ "value": value, "origin": origin }));
         });
         let profile = state.shown.pointer("/server/profile").cloned().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Secrets from a real HashiCorp Vault: the layer, the ways to log in, tokens that end, passwords that change.
+//! Secrets from a real HashiCorp Vault: the layer, the ways to log in, tokens that end, passwords that change,
+//! values that are encrypted, TLS.
 //!
 //! Ignored unless asked for: `.ci/vault.sh` starts the server, names it in `TRADEPOST_TEST_VAULT` and its root
 //! token in `TRADEPOST_TEST_VAULT_TOKEN`, and runs these with `--ignored`. Each test has a KV engine and logins of
@@ -10,6 +11,8 @@ mod renewal;
 #[cfg(feature = "mysql")]
 mod rotation;
 pub mod sealed;
+mod tls;
+mod transit;
 
 use crate::support::process::{Process, tradepost};
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! HashiCorp Vault: secrets of its KV engine (version 2), read with a login that is kept alive.
+//! HashiCorp Vault: secrets of its KV engine (version 2), and what its transit engine decrypts, with a login that
+//! is kept alive.
 //!
 //! A Vault has a thread of its own: it is asked before the process has a runtime, and its token is renewed
 //! for as long as anybody holds on to it.
@@ -13,7 +14,7 @@ mod trouble;
 
 pub use trouble::Trouble;
 
-use crate::config::{Tls, Vault as Settings};
+use crate::config::{Secret, Tls, Vault as Settings};
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Map, Value};
 use session::Session;
@@ -61,6 +62,18 @@ impl Vault {
         self.run(move |session| {
             Box::pin(async move {
                 let _ = answer.send(session.read_all(&paths).await);
+            })
+        })?;
+        answered.recv().map_err(|_| Trouble::ended())?
+    }
+
+    /// The text that a transit engine has encrypted with this key: `vault:v1:...`. Blocks.
+    pub fn decrypt(&self, mount: &str, key: &str, ciphertext: &str) -> Result<Secret, Trouble> {
+        let (answer, answered) = std::sync::mpsc::channel();
+        let (mount, key, ciphertext) = (mount.to_string(), key.to_string(), ciphertext.to_string());
+        self.run(move |session| {
+            Box::pin(async move {
+                let _ = answer.send(session.decrypt(&mount, &key, &ciphertext).await);
             })
         })?;
         answered.recv().map_err(|_| Trouble::ended())?

@@ -3,7 +3,9 @@
 use super::Secrets;
 use super::login::{Login, Method};
 use super::trouble::{Answer, Trouble};
-use crate::config::{Tls, Vault as Settings};
+use crate::config::{Secret, Tls, Vault as Settings};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use vaultrs::auth::{approle, kubernetes};
 use vaultrs::client::{Client, Identity, VaultClient, VaultClientSettings, VaultClientSettingsBuilder};
 use vaultrs::error::ClientError;
 use vaultrs::sys::ServerStatus;
-use vaultrs::{kv2, sys, token};
+use vaultrs::{kv2, sys, token, transit};
 
 /// Vault answers in milliseconds; one that does not is away.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -140,6 +142,32 @@ impl Session {
         Trouble::refused(format!(
             "vault {mount}/{path}: Vault refuses it ({said}): with vault.auth = \"{auth}\" this process has no policy with `read` on {mount}/data/{path}"
         ))
+    }
+
+    /// A ciphertext's text.
+    pub(super) async fn decrypt(&self, mount: &str, key: &str, ciphertext: &str) -> Result<Secret, Trouble> {
+        let (mount, client) = (mount.trim_matches('/'), self.with(&self.token().await?));
+        let path = format!("{mount}/decrypt/{key}");
+        let error = match transit::data::decrypt(&client, mount, key, ciphertext, None).await {
+            Ok(answer) => {
+                let text = STANDARD.decode(answer.plaintext).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+                return text
+                    .map(Secret::new)
+                    .ok_or_else(|| Trouble::refused(format!("vault {path}: what was encrypted is no text (UTF-8)")));
+            }
+            Err(error) => error,
+        };
+        Err(match Answer::of(&error) {
+            Answer::Status(400, said) => Trouble::refused(format!(
+                "vault {path}: Vault does not decrypt it ({said}): was it encrypted with the key of vault.transit_key?"
+            )),
+            Answer::Status(403, said) => Trouble::refused(format!(
+                "vault {path}: Vault refuses it ({said}): with vault.auth = \"{}\" this process has no policy with `update` on {path}",
+                self.method.name()
+            )),
+            Answer::Status(404, said) => Trouble::refused(format!("vault.transit_mount: there is no transit engine at `{mount}` ({said})")),
+            answer => self.trouble(answer, &path).await,
+        })
     }
 
     /// What an answer means that is neither a secret nor a refusal of one.

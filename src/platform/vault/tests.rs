@@ -109,6 +109,42 @@ async fn a_secret_that_was_deleted_is_none() {
     assert!(vault.read("secret", "order-service", None).await.unwrap().is_none());
 }
 
+/// As Vault's documentation of the transit engine has it: `transit/decrypt/{key}` takes a ciphertext and answers Base64.
+#[actix_web::test]
+async fn a_transit_engine_is_asked_for_a_text_and_its_refusals_say_what_to_set() {
+    let server = StandIn::start(|path| match path {
+        "/v1/deep/transit/decrypt/shop" => state_or(path, 200, (200, "")),
+        "/v1/transit/decrypt/shop" => (
+            200,
+            json!({ "request_id": "", "lease_id": "", "lease_duration": 0, "renewable": false, "data": { "plaintext": "bm90LWEtc2VjcmV0" } }),
+        ),
+        "/v1/transit/decrypt/bytes" => {
+            (200, json!({ "request_id": "", "lease_id": "", "lease_duration": 0, "renewable": false, "data": { "plaintext": "//79" } }))
+        }
+        "/v1/transit/decrypt/other" => (400, json!({ "errors": ["cipher: message authentication failed"] })),
+        "/v1/none/decrypt/shop" => (404, json!({ "errors": ["no handler for route"] })),
+        _ => (403, json!({ "errors": ["permission denied"] })),
+    });
+    let url = server.url.clone();
+    let asked = move |mount: &'static str, key: &'static str| {
+        let vault = Vault::open(&url, &by_token(), &Tls::default()).unwrap();
+        web::block(move || vault.decrypt(mount, key, "vault:v1:abc"))
+    };
+    assert_eq!(asked("transit/", "shop").await.unwrap().unwrap().expose(), "not-a-secret");
+    assert_eq!(server.bodies("/v1/transit/decrypt/shop"), [json!({ "ciphertext": "vault:v1:abc" })]);
+    for (mount, key, words) in [
+        ("transit", "other", ["vault.transit_key", "message authentication failed"]),
+        ("transit", "bytes", ["transit/decrypt/bytes", "UTF-8"]),
+        ("transit", "foreign", ["policy", "`update` on transit/decrypt/foreign"]),
+        ("none", "shop", ["vault.transit_mount", "`none`"]),
+        ("deep/transit", "shop", ["vault.url", "not understood"]),
+    ] {
+        let cause = asked(mount, key).await.unwrap().unwrap_err();
+        let said = cause.to_string();
+        assert!(!cause.away && words.iter().all(|word| said.contains(word)) && !said.contains("v1:abc"), "{said}");
+    }
+}
+
 /// The service account's token is read at each login: Kubernetes writes it anew.
 #[actix_web::test]
 async fn a_login_by_service_account_sends_the_token_of_now() {
