@@ -113,12 +113,21 @@ fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<St
         Some(path) => File::from(path).format(FileFormat::Toml).required(true),
         None => File::new("tradepost.toml", FileFormat::Toml).required(false),
     };
-    let mut variables = Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").try_parsing(true).source(environment);
+    // as they are: a password of digits is no number. What is one is read from its text in the end
+    let variables = Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").source(environment);
+    let mut lists = variables.clone().try_parsing(true).list_separator(",");
     for list in LISTS {
-        variables = variables.list_separator(",").with_list_parse_key(list);
+        lists = lists.with_list_parse_key(list);
+    }
+    let lists = Config::builder().add_source(lists).build().map_err(explain)?;
+    let mut above = Config::builder().add_source(variables);
+    for list in LISTS {
+        if let Ok(items) = lists.get::<Value>(list) {
+            above = above.set_override(list, items).map_err(explain)?;
+        }
     }
     let below = Config::builder().add_source(source).build().map_err(explain)?;
-    Ok((below, flagged(Config::builder().add_source(variables).build().map_err(explain)?, flags)?))
+    Ok((below, flagged(above.build().map_err(explain)?, flags)?))
 }
 
 /// `again`: a process runs on what was read before. Then nothing is waited for, and a server that is away is an
@@ -343,6 +352,28 @@ mod tests {
         let loaded = load_with(None, &vec![("server.modules", "registry".into())], env(&[]), false).unwrap();
         assert_eq!((loaded.settings.server.port, loaded.origins["server.port"].as_str()), (8761, "the default of registry"));
         assert_eq!(load_with(None, &vec![], env(&[]), false).unwrap().settings.server.port, 5294);
+    }
+
+    #[test]
+    fn the_environment_says_numbers_and_lists_and_a_password_of_digits_stays_what_it_is() {
+        let loaded = load_with(
+            None,
+            &vec![],
+            env(&[
+                ("TRADEPOST__BUS__PASSWORD", "00423"),
+                ("TRADEPOST__IDENTITY__CLIENT_SECRET", "1e10"),
+                ("TRADEPOST__ORDER__MAX_LINES", "7"),
+                ("TRADEPOST__REGISTRY__RENEWAL_THRESHOLD", "0.5"),
+                ("TRADEPOST__DATA__DEMO", "false"),
+                ("TRADEPOST__GATEWAY__PUBLIC", "/a,/b"),
+            ]),
+            false,
+        );
+        let settings = loaded.unwrap().settings;
+        let secret = |secret: Option<Secret>| secret.unwrap().expose().to_string();
+        assert_eq!((secret(settings.bus.password), secret(settings.identity.client_secret)), ("00423".into(), "1e10".into()));
+        assert_eq!((settings.order.max_lines, settings.registry.renewal_threshold, settings.data.demo), (7, 0.5, false));
+        assert_eq!(settings.gateway.public, ["/a", "/b"]);
     }
 
     /// The example file: every key there is, each with its default.
