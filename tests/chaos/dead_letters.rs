@@ -31,6 +31,8 @@ async fn wait_for_letters(shop: &Shop, n: usize) -> Vec<Value> {
 /// What the command says, of this shop.
 async fn command(shop: &Shop, args: &[&str]) -> String {
     let mut command = tradepost(&[&["dead-letters", "--url", &shop.client.url], args].concat());
+    #[cfg(feature = "tls")]
+    command.envs(crate::support::certs::environment(&shop.settings));
     let output = actix_web::web::block(move || command.output().unwrap()).await.unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
