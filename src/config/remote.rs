@@ -5,7 +5,8 @@
 //!
 //! Source: spring-cloud-config `ConfigServerConfigDataLoader`.
 
-use super::{ConfigClient, Settings, explain, is_known, known_keys, placeholders, unknown};
+use super::keys::{is_known, known_keys, unknown};
+use super::{ConfigClient, Settings, explain, placeholders};
 use crate::modules::Module;
 use crate::platform::contract::client::escape;
 use crate::platform::discovery::eureka::servers::Servers;

@@ -6,6 +6,34 @@
 //!
 //! A client certificate says who may connect; who may call is said by tokens, with TLS as without.
 
+/// Signatures in handshakes, as the verifier judges them that counts now.
+#[cfg(feature = "tls")]
+macro_rules! signatures_by {
+    ($verifier:ident) => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &rustls::pki_types::CertificateDer<'_>,
+            dss: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            self.$verifier.get().verify_tls12_signature(message, cert, dss)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &rustls::pki_types::CertificateDer<'_>,
+            dss: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            self.$verifier.get().verify_tls13_signature(message, cert, dss)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+            self.$verifier.get().supported_verify_schemes()
+        }
+    };
+}
+
 #[cfg(feature = "tls")]
 mod files;
 #[cfg(feature = "tls")]

@@ -3,12 +3,11 @@
 use super::files::{Kept, add_roots, identity, pair};
 use super::{Inbound, Renewals};
 use crate::config::{ClientCertificates, Server};
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{DistinguishedName, Error, RootCertStore, ServerConfig};
 use std::sync::Arc;
 
 /// The process's own certificate, where it has one.
@@ -91,25 +90,5 @@ impl ClientCertVerifier for Clients {
         verified.inspect_err(|cause| tracing::debug!(%cause, "a client's certificate was refused"))
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.kept.get().verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.kept.get().verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.kept.get().supported_verify_schemes()
-    }
+    signatures_by!(kept);
 }

@@ -1,0 +1,65 @@
+//! Which settings there are, and what the nearest is to one that there is not.
+
+use super::Settings;
+use crate::modules::Module;
+use config::{Value, ValueKind};
+use std::collections::BTreeSet;
+
+/// What is said of a key that does not exist, with the nearest that does.
+pub(super) fn unknown(key: &str, origin: &str, known: &BTreeSet<String>) -> String {
+    let near = closest(key, known).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
+    format!("unknown setting `{key}` in {origin}{near}")
+}
+
+/// Every key there is: those of the defaults, written out in full.
+pub(super) fn known_keys() -> Result<BTreeSet<String>, String> {
+    let defaults = serde_json::to_value(Settings::default()).map_err(|e| e.to_string())?;
+    let mut keys = BTreeSet::new();
+    leaves("", &defaults, &mut |key, _| {
+        keys.insert(key.to_string());
+    });
+    Ok(keys)
+}
+
+/// Visits every value that is no table, with its dotted key.
+pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&str, &serde_json::Value)) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (key, inner) in members {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                leaves(&path, inner, visit);
+            }
+        }
+        leaf => visit(prefix, leaf),
+    }
+}
+
+/// Whether there is such a key; those of single peers stand in no default.
+pub(super) fn is_known(key: &str, known: &BTreeSet<String>) -> bool {
+    let is_module = |name: &str| Module::by_name(name).is_some();
+    // what can be set for one peer is what can be set for all
+    let is_override =
+        |key: &str| key.split_once('.').is_some_and(|(module, k)| is_module(module) && known.contains(&format!("resilience.{k}")));
+    known.contains(key)
+        || key.strip_prefix("peers.").is_some_and(is_module)
+        || key.strip_prefix("resilience.peers.").is_some_and(is_override)
+}
+
+fn closest<'a>(key: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
+    let near = known.iter().map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate));
+    near.filter(|(distance, _)| *distance <= 4).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
+}
+
+/// The same for a layer.
+pub(super) fn flatten(prefix: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    match &value.kind {
+        ValueKind::Table(table) => {
+            for (key, inner) in table {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&path, inner, visit);
+            }
+        }
+        _ if prefix.is_empty() => {}
+        _ => visit(prefix, value),
+    }
+}
