@@ -23,16 +23,8 @@ fail() {
   exit 1
 }
 
-missing=()
-command -v javac >/dev/null || missing+=(default-jdk-headless)
-command -v mvn >/dev/null || missing+=(maven)
-command -v git >/dev/null || missing+=(git)
-command -v python3 >/dev/null || missing+=(python3)
-if ((${#missing[@]})); then
-  ((EUID == 0)) || fail "please install: ${missing[*]}"
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+source .ci/install.sh
+need javac=default-jdk-headless mvn=maven git=git python3=python3
 
 if [[ -z ${TRADEPOST_BINARY:-} ]]; then
   build=(cargo build --quiet --locked --features "${FEATURES:-config-cipher}")

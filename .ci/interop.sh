@@ -18,14 +18,8 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 143' INT TERM
 
-missing=()
-command -v javac >/dev/null || missing+=(default-jdk-headless)
-command -v mvn >/dev/null || missing+=(maven)
-if ((${#missing[@]})); then
-  ((EUID == 0)) || { echo "please install: ${missing[*]}" >&2; exit 1; }
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+source .ci/install.sh
+need javac=default-jdk-headless mvn=maven
 
 binary=$PWD/target/debug/tradepost
 if command -v mold >/dev/null; then mold -run cargo build --quiet --locked; else cargo build --quiet --locked; fi

@@ -4,20 +4,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-missing=()
-command -v mvn >/dev/null || missing+=(default-jdk-headless maven)
-command -v ss >/dev/null || missing+=(iproute2)
-# librdkafka is compiled from source
-command -v g++ >/dev/null || missing+=(g++)
-command -v make >/dev/null || missing+=(make)
-# TLS to Kafka, and certificates for it
-command -v openssl >/dev/null || missing+=(openssl)
-[[ -e /usr/include/openssl/ssl.h ]] || missing+=(libssl-dev)
-command -v pkg-config >/dev/null || missing+=(pkg-config)
-if ((${#missing[@]})); then
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+source .ci/install.sh
+# librdkafka is compiled from source, and TLS to Kafka is OpenSSL's
+need javac=default-jdk-headless mvn=maven ss=iproute2 openssl=openssl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} KAFKA_PORT=${KAFKA_PORT:-9092}
 export TRADEPOST_TEST_KAFKA=127.0.0.1:$KAFKA_PORT
 export CERTIFICATES=$STATE_DIR/certificates KAFKA_PASSWORD=a-word-of-the-test

@@ -3,10 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-if ! command -v mvn >/dev/null; then
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends default-jdk-headless maven >/dev/null
-fi
+source .ci/install.sh
+need javac=default-jdk-headless mvn=maven
 random() { head -c 18 /dev/urandom | base64 | tr '+/' '-_'; }
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} KC_PORT=${KC_PORT:-8180}
 export TRADEPOST_SERVICE_SECRET=$(random) MICROSERVICES_CLIENT_SECRET=$(random) KC_ADMIN_PASSWORD=$(random)

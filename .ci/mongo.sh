@@ -19,7 +19,8 @@ clean_up() {
 trap clean_up EXIT
 
 # A certificate for the second server, and the same again for whom it must not be.
-command -v openssl >/dev/null || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends openssl >/dev/null; }
+source .ci/install.sh
+need openssl=openssl
 mkdir -p "$secure"
 for who in server other; do
   openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \

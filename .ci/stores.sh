@@ -19,7 +19,8 @@ cargo() {
   if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi
 }
 
-command -v openssl >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends openssl >/dev/null; }
+source .ci/install.sh
+need openssl=openssl
 .ci/services/certificates.sh servers "$work/certificates"
 cargo test --locked --features "${FEATURES:-mysql,tls}" --test shop --no-run
 for name in ${STORES:-mysql8 mariadb}; do

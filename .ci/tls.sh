@@ -4,13 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-missing=()
-command -v openssl >/dev/null || missing+=(openssl)
-command -v mvn >/dev/null || missing+=(default-jdk-headless maven)
-if ((${#missing[@]})); then
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+source .ci/install.sh
+need openssl=openssl javac=default-jdk-headless mvn=maven
 work=$(mktemp -d)
 export STATE_DIR=$work/keycloak
 trap '.ci/services/keycloak.sh stop; rm -rf "$work"' EXIT

@@ -4,16 +4,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-missing=()
-command -v mvn >/dev/null || missing+=(default-jdk-headless maven)
-command -v ss >/dev/null || missing+=(iproute2)
-# librdkafka is compiled from source
-command -v g++ >/dev/null || missing+=(g++)
-command -v make >/dev/null || missing+=(make)
-if ((${#missing[@]})); then
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+source .ci/install.sh
+# librdkafka is compiled from source, and TLS to Kafka is OpenSSL's
+need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
 work=$(mktemp -d)
 chmod 755 "$work" # MariaDB's server drops root's rights
 running=()

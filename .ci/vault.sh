@@ -13,15 +13,8 @@ if ! timeout "${VAULT_WAIT:-3600}" .ci/services/vault.sh install; then
   exit 3
 fi
 
-missing=()
-command -v mvn >/dev/null || missing+=(default-jdk-headless maven)
-command -v ss >/dev/null || missing+=(iproute2)
-command -v curl >/dev/null || missing+=(curl)
-command -v python3 >/dev/null || missing+=(python3)
-if ((${#missing[@]})); then
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
-fi
+source .ci/install.sh
+need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl python3=python3
 
 work=$(mktemp -d)
 pids=()

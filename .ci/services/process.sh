@@ -9,12 +9,7 @@ if [[ -n ${CERTIFICATES:-} ]]; then
   encrypted=(--ssl-ca="$CERTIFICATES/ca.pem" --ssl-cert="$CERTIFICATES/server.pem" --ssl-key="$CERTIFICATES/server.key" --require-secure-transport=ON)
 fi
 
-apt_install() {
-  (($#)) || return 0
-  ((EUID == 0)) || { echo "please install: $*" >&2; return 1; }
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@" >/dev/null 2>&1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/../install.sh"
 
 # When a process was started: an id that has been given to another one since is not ours.
 started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }

@@ -1,0 +1,17 @@
+# What a bare Debian has not. Sourced.
+
+apt_install() {
+  (($#)) || return 0
+  ((EUID == 0)) || { echo "please install: $*" >&2; return 1; }
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@" >/dev/null
+}
+
+# need COMMAND=PACKAGE ...: installs the packages whose command, or file, is not there
+need() {
+  local pair missing=()
+  for pair; do
+    if [[ $pair == /* ]]; then [[ -e ${pair%%=*} ]]; else command -v "${pair%%=*}" >/dev/null; fi || missing+=("${pair#*=}")
+  done
+  apt_install "${missing[@]}"
+}
