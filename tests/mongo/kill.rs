@@ -133,7 +133,9 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
         for round in 0..ROUNDS {
             let clients = [processes[0].as_ref().unwrap().client().await, processes[1].as_ref().unwrap().client().await];
             let victim = (round % 2) as usize;
-            let (over, after_ms, pause) = (tokio_util::sync::CancellationToken::new(), dice.roll(200, 700), dice.roll(1, 4) == 1);
+            let (over, after_ms) = (tokio_util::sync::CancellationToken::new(), dice.roll(200, 700));
+            // each of them is paused once for certain
+            let pause = dice.roll(1, 4) == 1 || round + 2 >= ROUNDS;
             let editors = (0..8).map(|n| {
                 let (work, over) = (editor(&clients[n % 2], &ledger, &serial, Dice::new(dice.roll(0, u64::MAX - 1))), over.clone());
                 async move { over.run_until_cancelled(work).await.map(drop) }
