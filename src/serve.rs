@@ -13,6 +13,7 @@ use crate::platform::host::{Host, StartError};
 use crate::platform::refresh::{self, InForce};
 use crate::platform::telemetry;
 use crate::platform::tls::{self, Inbound};
+use crate::platform::trace;
 use crate::platform::web::{self, Edge};
 use crate::wiring;
 use actix_web::dev::{ServerHandle, Service};
@@ -60,6 +61,7 @@ const HANDSHAKES: usize = 4096;
 /// built, so that a free one can be asked for (port 0) and a taken one is told at once.
 pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let chosen = wiring::select(&loaded.settings)?;
+    trace::set(&loaded.settings.telemetry).map_err(StartError)?;
     let settings = Arc::new(loaded.settings.clone());
     let server = &settings.server;
     let tls = tls::start(&settings)?;

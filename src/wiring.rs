@@ -96,11 +96,12 @@ impl Wiring<'_> {
     fn peer<T: ?Sized>(
         &self,
         module: Module,
-        local: Option<&Arc<T>>,
+        here: Option<&Arc<T>>,
+        local: impl Fn(Arc<T>) -> Arc<T>,
         client: impl Fn(Arc<Remote>) -> Arc<T>,
     ) -> Result<Arc<T>, StartError> {
-        match local {
-            Some(service) if self.host.settings.server.peers == PeerMode::InProcess => Ok(service.clone()),
+        match here {
+            Some(service) if self.host.settings.server.peers == PeerMode::InProcess => Ok(local(service.clone())),
             _ => self.remote(module).map(client),
         }
     }
@@ -165,13 +166,15 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let wiring = Wiring { host, chosen: &chosen, here, credentials, registry: registry.clone(), peers };
 
     let product = build_product(&wiring, &mut all)?;
-    let product = wiring.peer(Module::Product, product.as_ref(), |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>)?;
+    let product = wiring
+        .peer(Module::Product, product.as_ref(), ProductClient::local, |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>)?;
     let asked = Late::default();
     let inventory = build_inventory(&wiring, &mut all, &product, &asked)?;
-    let inventory =
-        wiring.peer(Module::Inventory, inventory.as_ref(), |remote| Arc::new(InventoryClient(remote)) as Arc<dyn InventoryApi>)?;
+    let inventory = wiring.peer(Module::Inventory, inventory.as_ref(), InventoryClient::local, |remote| {
+        Arc::new(InventoryClient(remote)) as Arc<dyn InventoryApi>
+    })?;
     let order = build_order(&wiring, &mut all, product, inventory)?;
-    asked.set(wiring.peer(Module::Order, order.as_ref(), |remote| Arc::new(OrderClient(remote)) as Arc<dyn OrderApi>)?);
+    asked.set(wiring.peer(Module::Order, order.as_ref(), OrderClient::local, |remote| Arc::new(OrderClient(remote)) as Arc<dyn OrderApi>)?);
     #[cfg(feature = "notification")]
     if wiring.runs(Module::Notification) {
         join(&mut all, crate::shop::notification::build(host)?.1);

@@ -16,13 +16,14 @@ use tradepost::platform::auth::reach::Reach;
 use tradepost::platform::auth::{Authenticator, Credentials};
 use tradepost::platform::contract::client::Remote;
 use tradepost::platform::contract::{Empty, Tagged, Text};
-use tradepost::platform::cx::{Caller, Cx, Principal, Trace};
+use tradepost::platform::cx::{Caller, Cx, Principal};
 use tradepost::platform::discovery::Fixed;
 use tradepost::platform::host::Host;
 use tradepost::platform::money::Money;
 use tradepost::platform::page::{Page, PageNumber, PageSize};
 use tradepost::platform::problem::Problem;
 use tradepost::platform::resilience::{Peers, Resilience};
+use tradepost::platform::trace::Trace;
 use tradepost::platform::web::{self, Edge};
 use tradepost::shop::product::api::{Product, ProductApi, ProductClient, ProductError, ProductInput};
 

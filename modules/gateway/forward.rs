@@ -15,12 +15,13 @@ use super::upstream::{Answer, Body};
 use super::websocket;
 use crate::config;
 use crate::platform::contract::Access;
-use crate::platform::cx::{Caller, Cx, TRACE_HEADER};
+use crate::platform::cx::{Caller, Cx};
 use crate::platform::discovery::{Discovery, Outcome};
 use crate::platform::door::{FrontDoor, Way, Work};
 use crate::platform::host::{Host, StartError};
 use crate::platform::problem::Problem;
 use crate::platform::resilience::registry::Breakers;
+use crate::platform::trace::{self, propagation};
 use crate::platform::web::{sent_method, sent_path};
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest};
@@ -148,6 +149,10 @@ impl Gateway {
         }
         let (route, variables) = ahead.route.as_ref().ok_or_else(nothing_here)?;
         let started = Instant::now();
+        if let Some(span) = trace::current() {
+            span.rename(format!("{} {}", request.method(), route.definition.id));
+            span.set("tradepost.module", "gateway");
+        }
         let trip = Trip { cx, request, origin: &ahead.origin, table: &ahead.table };
         let body = Body::new(request, payload, self.body_limit);
         let answer = self.take(&trip, route, variables, &ahead.path, body, 0).await;
@@ -267,10 +272,8 @@ impl Gateway {
         if out.preserve_host {
             set(header::HOST, &trip.origin.host);
         }
-        out.headers.remove(TRACE_HEADER);
-        if let Ok(trace) = HeaderValue::from_str(&trip.cx.trace.child().header()) {
-            out.headers.insert(HeaderName::from_static(TRACE_HEADER), trace);
-        }
+        // each attempt says its own
+        propagation::HEADERS.iter().for_each(|name| drop(out.headers.remove(name)));
     }
 
     /// Opens a WebSocket.
@@ -286,7 +289,9 @@ impl Gateway {
         let (base, picked) = self.pick(&route.target, None).map_err(refused)?;
         let limit = route.response.unwrap_or(NEVER).min(until(trip, route, None).saturating_duration_since(Instant::now()));
         let connect = route.connect.unwrap_or(self.connect);
-        let shaken = websocket::handshake(&base, &target(out), &out.headers, connect, limit).await;
+        let mut headers = out.headers.clone();
+        propagation::headers(trip.cx.trace.child()).into_iter().for_each(|(name, value)| headers.append(name, value));
+        let shaken = websocket::handshake(&base, &target(out), &headers, connect, limit).await;
         if let Some(picked) = picked {
             picked.done(if shaken.is_ok() { Outcome::Answered } else { Outcome::Failed });
         }

@@ -72,6 +72,20 @@ struct Inner {
 }
 
 impl Failure {
+    /// In a word, for traces.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Failure::Unknown(_) => "no instance",
+            Failure::Unreached(_) => "not reached",
+            Failure::Broken(_) => "broke off",
+            Failure::Late => "timeout",
+            Failure::TooLarge(_) => "too large",
+            Failure::ClientGone => "client gone",
+            Failure::ClientLate => "client late",
+            Failure::Open(_) => "breaker open",
+        }
+    }
+
     /// Whether nobody but the client is to blame.
     pub(super) fn is_clients(&self) -> bool {
         matches!(self, Self::TooLarge(_) | Self::ClientGone | Self::ClientLate)

@@ -2,10 +2,10 @@
 
 use super::store::StoredOrder;
 use crate::platform::asyncapi::Document;
-use crate::platform::cx::Trace;
 use crate::platform::event::Event;
 use crate::platform::money::Money;
 use crate::platform::store::StoreError;
+use crate::platform::trace::Trace;
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;

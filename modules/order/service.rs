@@ -8,6 +8,7 @@ use crate::platform::cx::{Caller, Cx, Principal};
 use crate::platform::page::{Page, PageNumber, PageRequest, PageSize};
 use crate::platform::problem::{FieldError, Problem};
 use crate::platform::sku;
+use crate::platform::trace;
 use crate::shop::inventory::api::Quantities;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -150,7 +151,7 @@ impl OrderApi for OrderService {
         };
         let (path, cx) = (self.path.clone(), cx.clone());
         // a task of its own: a client that hangs up does not stop the order half way
-        let placed = actix_web::rt::spawn(async move { path.place(&cx, new).await }).await;
+        let placed = actix_web::rt::spawn(trace::inherit(async move { path.place(&cx, new).await })).await;
         placed.map_err(Problem::internal)?.map(Order::from)
     }
 

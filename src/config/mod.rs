@@ -13,6 +13,7 @@ mod secrets;
 mod servers;
 mod settings;
 mod stores;
+mod telemetry;
 mod transit;
 
 pub use backends::*;
@@ -21,6 +22,7 @@ pub use keys::leaves;
 pub use servers::*;
 pub use settings::*;
 pub use stores::*;
+pub use telemetry::*;
 pub use transit::is_decrypted;
 
 use crate::modules::Module;

@@ -3,6 +3,7 @@
 use super::backends::{Bus, MongoDb, MySql};
 use super::edges::{ConfigClient, ConfigServer, Gateway, Identity, Registry};
 use super::servers::{Tls, Vault};
+use super::telemetry::Telemetry;
 use crate::platform::resilience::Resilience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -297,6 +298,7 @@ pub struct Settings {
     pub tls: Tls,
     pub vault: Vault,
     pub log: Log,
+    pub telemetry: Telemetry,
     pub resilience: Resilience,
     /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.
     pub peers: BTreeMap<String, String>,

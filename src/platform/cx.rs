@@ -4,14 +4,12 @@
 //! generated client writes it into headers and the edge reads it back.
 
 use crate::platform::problem::Problem;
-use std::cell::Cell;
+use crate::platform::trace::{Span, Trace};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Milliseconds the caller still waits; a call never outlives its caller.
 pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
-/// W3C Trace Context.
-pub const TRACE_HEADER: &str = "traceparent";
 
 /// What a validated access token says of its bearer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +49,8 @@ pub struct Cx {
 }
 
 impl Cx {
-    /// For a module's own worker, in a new trace.
+    /// For a module's own worker, in a new trace, which is not recorded: there would be one each time it looks
+    /// whether there is anything to do.
     pub fn module(name: &'static str, budget: Duration) -> Self {
         Self { caller: Caller::Module(name), deadline: Instant::now() + budget, trace: Trace::start() }
     }
@@ -59,6 +58,11 @@ impl Cx {
     /// The same call on behalf of nobody but the module itself.
     pub fn as_module(&self, name: &'static str) -> Self {
         Self { caller: Caller::Module(name), ..self.clone() }
+    }
+
+    /// The same call as part of this step.
+    pub fn in_span(&self, span: &Span) -> Self {
+        Self { trace: span.trace(), ..self.clone() }
     }
 
     /// The same call with at most this much time from now.
@@ -85,83 +89,6 @@ impl Cx {
         match &self.caller {
             Caller::User(principal) => Ok(principal),
             _ => Err(Problem::unauthorized(None)),
-        }
-    }
-}
-
-/// A number for ids that must differ and need not be secret: SplitMix64, with a start of its own in each
-/// thread. The system's random numbers would cost a call of it for each.
-fn random() -> u64 {
-    thread_local!(static STATE: Cell<u64> = Cell::new(uuid::Uuid::new_v4().as_u64_pair().0));
-    let state = STATE.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
-    STATE.set(state);
-    let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ (z >> 31)).max(1)
-}
-
-/// Ids of W3C Trace Context.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trace {
-    /// 16 bytes, one for everything that follows from one request.
-    pub trace_id: u128,
-    /// 8 bytes, one for each step.
-    pub span_id: u64,
-}
-
-impl Trace {
-    /// A new trace with random ids.
-    pub fn start() -> Self {
-        Self { trace_id: u128::from(random()) << 64 | u128::from(random()), span_id: random() }
-    }
-
-    /// The next step of the same trace.
-    pub fn child(self) -> Self {
-        Self { span_id: random(), ..self }
-    }
-
-    /// Reads `traceparent`; anything malformed starts a new trace, as the standard asks.
-    pub fn parse(header: Option<&str>) -> Self {
-        header.and_then(Self::try_parse).map_or_else(Self::start, Self::child)
-    }
-
-    fn try_parse(header: &str) -> Option<Self> {
-        let mut parts = header.split('-');
-        let (version, trace, span, _flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let hex = |s: &str| s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if version.len() != 2 || version == "ff" || trace.len() != 32 || span.len() != 16 || !hex(trace) || !hex(span) {
-            return None;
-        }
-        let parsed = Self { trace_id: u128::from_str_radix(trace, 16).ok()?, span_id: u64::from_str_radix(span, 16).ok()? };
-        (parsed.trace_id != 0 && parsed.span_id != 0).then_some(parsed)
-    }
-
-    /// Writes `traceparent`.
-    pub fn header(self) -> String {
-        format!("00-{:032x}-{:016x}-01", self.trace_id, self.span_id)
-    }
-
-    /// 32 hex digits, as logs and error bodies show it.
-    pub fn id(self) -> String {
-        format!("{:032x}", self.trace_id)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trace_goes_on_from_a_good_header_and_starts_anew_from_a_bad_one() {
-        let good = Trace::parse(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
-        assert_eq!(good.id(), "0af7651916cd43dd8448eb211c80319c");
-        for bad in [
-            "",
-            "00-0-0-01",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ] {
-            assert_ne!(Trace::parse(Some(bad)).id(), "0af7651916cd43dd8448eb211c80319c");
         }
     }
 }

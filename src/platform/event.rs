@@ -1,8 +1,8 @@
 //! Events: what a module tells the others after the fact, in a CloudEvents 1.0 envelope.
 
 use crate::platform::clock;
-use crate::platform::cx::Trace;
 use crate::platform::store::StoreError;
+use crate::platform::trace::Trace;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use uuid::Uuid;

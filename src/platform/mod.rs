@@ -24,6 +24,7 @@ pub mod sku;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 #[cfg(feature = "vault")]
 pub mod vault;
 pub mod web;

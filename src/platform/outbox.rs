@@ -88,7 +88,7 @@ async fn carry(db: &Db, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, Sto
             Err(cause) => refused.push((*seq, body.clone(), format!("this is no event: {cause}"))),
         }
     }
-    for (place, error) in bus.publish(events).await? {
+    for (place, error) in bus::publish(bus, events).await? {
         refused.extend(sent.get(place).map(|(seq, body)| (*seq, (*body).clone(), error)));
     }
     for (seq, _, error) in &refused {

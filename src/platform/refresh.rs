@@ -7,6 +7,7 @@ use crate::config::{self, Loaded, Secret};
 use crate::platform::host::Changeable;
 use crate::platform::problem::Problem;
 use crate::platform::telemetry;
+use crate::platform::trace;
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ impl InForce {
     /// As it started, with what may change.
     pub fn new(loaded: Loaded, mut changeable: Vec<Changeable>) -> Result<Self, String> {
         let shown = serde_json::to_value(&loaded.settings).map_err(|e| e.to_string())?;
+        changeable.push(Changeable { keys: trace::CHANGEABLE, apply: Arc::new(|settings| trace::set(&settings.telemetry)) });
         changeable.push(Changeable { keys: &["log.level"], apply: Arc::new(|settings| telemetry::set_levels(&settings.log.level)) });
         Ok(Self { state: Mutex::new(State { read: loaded.clone(), loaded, shown, refused: false }), changeable })
     }

@@ -5,9 +5,10 @@
 
 use crate::platform::auth::Authenticator;
 use crate::platform::contract::{Access, Call, Endpoint, Serve};
-use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER, Trace};
+use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER};
 use crate::platform::door::{FrontDoor, SentPath, Way};
 use crate::platform::problem::Problem;
+use crate::platform::trace::{self, Trace};
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -108,14 +109,17 @@ impl FromRequest for RawPayload {
 impl Edge {
     async fn serve(&self, endpoints: &[Endpoint], request: HttpRequest, payload: Payload) -> HttpResponse {
         let started = Instant::now();
-        let trace = Trace::parse(text(&request, TRACE_HEADER));
         let (method, path) = (sent_method(&request), sent_path(&request));
+        let wanted = if method == Method::HEAD { &Method::GET } else { request.method() };
+        let operation = endpoints.iter().map(|e| &*e.operation).find(|o| o.method == wanted);
+        let span = trace::http::incoming(&request, &method, operation);
+        let trace = span.trace();
         let cors = self.cors(&request);
         let smuggled = two_lengths(&request);
         let outcome = match preflight(endpoints, self.door.is_some(), &request) {
             _ if smuggled => Err(Problem::new(400, "malformed request: Content-Length beside Transfer-Encoding")),
             Some(response) => Ok(response),
-            None => self.run(endpoints, &request, payload, trace, started).await,
+            None => span.scope(self.run(endpoints, &request, payload, trace, started)).await,
         };
         let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
         if smuggled {
@@ -133,12 +137,15 @@ impl Edge {
         for (name, value) in cors {
             headers.insert(name, value);
         }
+        trace::http::answered(&span, status);
         let elapsed_us = started.elapsed().as_micros() as u64;
-        if status.is_server_error() {
-            tracing::warn!(%method, path, status = status.as_u16(), elapsed_us, trace_id = trace.id(), "request failed");
-        } else {
-            tracing::debug!(%method, path, status = status.as_u16(), elapsed_us, trace_id = trace.id(), "request");
-        }
+        span.sync_scope(|| {
+            if status.is_server_error() {
+                tracing::warn!(%method, path, status = status.as_u16(), elapsed_us, "request failed");
+            } else {
+                tracing::debug!(%method, path, status = status.as_u16(), elapsed_us, "request");
+            }
+        });
         response
     }
 

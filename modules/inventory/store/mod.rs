@@ -25,10 +25,10 @@ mod mysql {
 use super::api::{InventoryError, Quantities, Reservation, ReservationState, SettleInput, Stock, StockCheck};
 use crate::config::{Settings, StoreUrl};
 use crate::platform::bus::{Bus, Refused};
-use crate::platform::cx::Trace;
 use crate::platform::host::{Parts, StartError};
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
+use crate::platform::trace::Trace;
 use async_trait::async_trait;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use super::{Outcome, Receivers};
 use crate::platform::clock;
 use crate::platform::store::StoreError;
+use crate::platform::trace::{Kind, Span, Trace};
 use crate::shop::notification::store::{Attempted, Busy, Channel, Due, NotificationStore};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -120,8 +121,17 @@ impl Courier {
 
     /// One attempt, and its entry in the store; answers the delivery's id.
     async fn attempt(&self, due: Due) -> i64 {
+        let span = span(&due);
+        span.scope(self.attempt_in(&span, due)).await
+    }
+
+    async fn attempt_in(&self, span: &Span, due: Due) -> i64 {
         let (id, attempts) = (due.id, due.attempts + 1);
-        let outcome = match self.receivers.send(&due).await {
+        let sent = self.receivers.send(&due).await;
+        if sent != Outcome::Delivered {
+            span.fail("not delivered");
+        }
+        let outcome = match sent {
             Outcome::Delivered => Attempted::Delivered,
             Outcome::Refused { error } => Attempted::Dead { error: shortened(&error) },
             Outcome::Failed { error, .. } if attempts >= self.attempts => Attempted::Dead { error: shortened(&error) },
@@ -146,6 +156,25 @@ impl Courier {
         }
         id
     }
+}
+
+/// A step of the trace in which the event was taken. It does not say to whom.
+fn span(due: &Due) -> Span {
+    #[derive(serde::Deserialize)]
+    struct Origin {
+        traceparent: Option<String>,
+    }
+    let origin = serde_json::from_str(&due.body).ok().and_then(|event: Origin| Trace::parse(&event.traceparent?));
+    let Some(parent) = origin else { return Span::unrecorded(Trace::start()) };
+    let span = Span::child(parent, Kind::Client, || match due.channel {
+        Channel::Email => "send email".into(),
+        Channel::Webhook => "POST webhook".into(),
+    });
+    span.set("tradepost.module", "notification");
+    if due.attempts > 0 {
+        span.set("tradepost.delivery.attempt", due.attempts + 1);
+    }
+    span
 }
 
 /// When a claim of now ends.

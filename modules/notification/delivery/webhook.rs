@@ -4,6 +4,7 @@ use super::{Outcome, authority};
 use crate::config;
 use crate::platform::clock;
 use crate::platform::contract::client::http;
+use crate::platform::trace::{self, propagation};
 use crate::shop::notification::events::TOPICS;
 use crate::shop::notification::store::Due;
 use actix_web::http::header::{self, HttpDate};
@@ -76,6 +77,9 @@ impl Webhook {
             .insert_header(("webhook-id", due.event_id.as_str()))
             .insert_header(("webhook-timestamp", timestamp.to_string()))
             .insert_header(("webhook-signature", sign(&self.key, &due.event_id, timestamp, &due.body)));
+        for header in trace::current().map(|span| propagation::headers(span.trace())).unwrap_or_default() {
+            request = request.insert_header(header);
+        }
         if let Some((user, password)) = &self.credentials {
             request = request.basic_auth(user, password);
         }

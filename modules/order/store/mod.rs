@@ -23,11 +23,11 @@ mod mysql {
 use super::api::{OrderLine, OrderStatus};
 use crate::config::{Settings, StoreUrl};
 use crate::platform::bus::{Bus, Refused};
-use crate::platform::cx::Trace;
 use crate::platform::host::{Parts, StartError};
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
 use crate::platform::store::{StoreError, Turn};
+use crate::platform::trace::Trace;
 use crate::shop::inventory::api::StockCheck;
 use async_trait::async_trait;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};

@@ -1,7 +1,7 @@
 //! Giving events to a consumer, the same on every bus: together, and singly where one does not fit, so that
 //! it harms no other.
 
-use super::{ApplyError, Consumer};
+use super::{ApplyError, Consumer, spans};
 use crate::platform::event::Event;
 use crate::platform::store::StoreError;
 
@@ -11,7 +11,11 @@ const ATTEMPTS: u32 = 3;
 /// Gives a consumer what lies on the bus; answers what to bury, by its place among these, and why: what the
 /// consumer cannot take, and what is no event at all. An error means that something is away: nothing was
 /// decided, and all of it is given again.
-pub(super) async fn give(consumer: &dyn Consumer, found: Vec<Result<Event, String>>) -> Result<Vec<(usize, String)>, StoreError> {
+pub(super) async fn give(
+    consumer: &dyn Consumer,
+    system: &'static str,
+    found: Vec<Result<Event, String>>,
+) -> Result<Vec<(usize, String)>, StoreError> {
     let (mut places, mut events, mut buried) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()), Vec::new());
     for (place, one) in found.into_iter().enumerate() {
         match one {
@@ -25,9 +29,17 @@ pub(super) async fn give(consumer: &dyn Consumer, found: Vec<Result<Event, Strin
     if events.is_empty() {
         return Ok(buried);
     }
-    match consumer.apply(&events).await {
+    let spans = spans::applying(&mut events, consumer.group(), system);
+    let applied = match spans.first() {
+        Some(span) => span.scope(consumer.apply(&events)).await,
+        None => consumer.apply(&events).await,
+    };
+    match applied {
         Ok(()) => {}
-        Err(ApplyError::Store(cause)) => return Err(cause),
+        Err(ApplyError::Store(cause)) => {
+            spans.iter().for_each(|span| span.fail("store away"));
+            return Err(cause);
+        }
         Err(ApplyError::Unfit(_)) => {
             for (place, event) in places.into_iter().zip(&events) {
                 if let Some(error) = singly(consumer, event).await? {

@@ -161,7 +161,8 @@ impl KafkaBus {
 
     /// Applies a batch, and buries what does not fit; nothing is decided where it fails.
     async fn take(&self, consumer: &dyn Consumer, batch: &[OwnedMessage]) -> Result<(), StoreError> {
-        let failed: HashMap<usize, String> = give(consumer, batch.iter().map(record::event).collect()).await?.into_iter().collect();
+        let failed: HashMap<usize, String> =
+            give(consumer, "kafka", batch.iter().map(record::event).collect()).await?.into_iter().collect();
         let letters = self.letters();
         let after = |(place, message)| letters::after(&letters, consumer.group(), message, failed.get(&place).map(String::as_str));
         let mut records: Vec<_> = batch.iter().enumerate().filter_map(after).collect();
@@ -243,6 +244,10 @@ impl Bus for KafkaBus {
         let (config, group) = (self.config.clone(), self.named(group));
         let count = move || Reader::new(&config, &group).and_then(|reader| reader.behind(&reader.positions(&topics)?));
         aside(move || count().map_err(unavailable)).await
+    }
+
+    fn system(&self) -> &'static str {
+        "kafka"
     }
 
     async fn state(&self) -> Result<(), String> {

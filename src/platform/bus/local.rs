@@ -174,7 +174,7 @@ async fn bury(conn: &mut Conn, group: &str, body: &str, error: &str) -> Result<(
 /// Gives a consumer what lies on the bus; answers what to bury and why.
 async fn give(consumer: &dyn Consumer, bodies: &[String]) -> Result<Vec<(String, String)>, StoreError> {
     let events = bodies.iter().map(|body| types::from_json(body).map_err(|cause: StoreError| cause.to_string())).collect();
-    let buried = super::give::give(consumer, events).await?;
+    let buried = super::give::give(consumer, "tradepost", events).await?;
     Ok(buried.into_iter().filter_map(|(place, error)| bodies.get(place).map(|body| (body.clone(), error))).collect())
 }
 
@@ -241,6 +241,10 @@ impl Bus for LocalBus {
                 Ok(marked == 1)
             })
             .await
+    }
+
+    fn system(&self) -> &'static str {
+        "tradepost"
     }
 
     async fn lag(&self, group: &str) -> Result<i64, StoreError> {

@@ -8,6 +8,7 @@ mod give;
 pub mod kafka;
 #[cfg(feature = "sqlite")]
 pub mod local;
+mod spans;
 
 use crate::platform::event::Event;
 use crate::platform::host::StartError;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use serde::Serialize;
 use serde_json::value::RawValue;
+pub use spans::publish;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -83,6 +85,8 @@ pub trait Bus: Send + Sync {
     async fn replay(&self, id: i64) -> Result<bool, StoreError>;
     /// Events published and not yet taken by a group.
     async fn lag(&self, group: &str) -> Result<i64, StoreError>;
+    /// Its name among messaging systems, for traces.
+    fn system(&self) -> &'static str;
     /// Whether it can be reached; otherwise what to say of it, to anybody who asks for health.
     async fn state(&self) -> Result<(), String> {
         Ok(())

@@ -2,11 +2,12 @@
 
 use super::{Access, Operation, Param, Reply};
 use crate::platform::auth::Credentials;
-use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER, TRACE_HEADER};
+use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER};
 use crate::platform::discovery::{Discovery, Outcome};
 use crate::platform::door::{INSIDE_HEADER, inside};
 use crate::platform::problem::{Problem, TypedError};
 use crate::platform::resilience::{Attempt, Failure, Peer};
+use crate::platform::trace::{self, Span, propagation};
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
 use awc::error::{ConnectError, SendRequestError};
@@ -170,14 +171,34 @@ impl Remote {
         token: Option<&str>,
         attempt: Attempt<'_>,
     ) -> Result<R, Failure> {
+        let span = trace::http::outgoing(cx.trace, &operation.method, operation.path, self.module);
+        let outcome = self.exchange(&cx.in_span(&span), operation, call, body, token, attempt, &span).await;
+        if matches!(outcome, Err(Failure::Peer { .. })) {
+            span.fail("no answer of use");
+        }
+        outcome
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
+    async fn exchange<R: Reply>(
+        &self,
+        cx: &Cx,
+        operation: &Operation,
+        call: &Outgoing,
+        body: Option<Bytes>,
+        token: Option<&str>,
+        attempt: Attempt<'_>,
+        span: &Span,
+    ) -> Result<R, Failure> {
         let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool, unsent: bool| {
             let instance = instance.unwrap_or_default();
-            tracing::warn!(peer = self.module, instance, operation = operation.name, %cause, trace_id = cx.trace.id(), "call failed");
+            tracing::warn!(peer = self.module, instance, operation = operation.name, %cause, "call failed");
             Failure::Peer { problem: self.away(), instance: Some(instance).filter(|i| !i.is_empty()), again, unsent }
         };
         let Some(picked) = self.discovery.pick(self.module, attempt.avoid) else {
             return Err(failed(&"no instance is known", None, true, true));
         };
+        trace::http::towards(span, &picked.base_url);
         // whole milliseconds, as the peer is told: it has given up when we do
         let left = Duration::from_millis(attempt.until.saturating_duration_since(Instant::now()).as_millis() as u64);
         let mut request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Ours)?;
@@ -215,6 +236,7 @@ impl Remote {
         };
         picked.done(Outcome::Answered);
         let status = answer.status().as_u16();
+        trace::http::received(span, status);
         if status == operation.status {
             let etag = answer.headers().get(header::ETAG).and_then(|v| v.to_str().ok());
             return R::read(etag, &body).map_err(|problem| failed(&problem, instance, false, false));
@@ -258,8 +280,9 @@ impl Remote {
         if operation.method == Method::GET {
             request = request.insert_header((header::ACCEPT, "*/*"));
         }
-        Ok(request
-            .insert_header((TRACE_HEADER, cx.trace.child().header()))
-            .insert_header((TIMEOUT_HEADER, left.as_millis().max(1).to_string())))
+        for header in propagation::headers(cx.trace) {
+            request = request.insert_header(header);
+        }
+        Ok(request.insert_header((TIMEOUT_HEADER, left.as_millis().max(1).to_string())))
     }
 }

@@ -15,6 +15,7 @@ mod strict;
 pub use param::Param;
 pub use reply::{Empty, Reply, Tagged, Text};
 
+use crate::platform::trace::{Kind, Span};
 use crate::platform::{cx::Cx, problem::Problem};
 use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::Method, web::Bytes};
 use futures_util::future::LocalBoxFuture;
@@ -193,6 +194,13 @@ impl Endpoint {
     }
 }
 
+/// The span of a call that stays in this process; none where nothing is recorded.
+pub fn step(module: &'static str, operation: &'static str, cx: &Cx) -> Option<Span> {
+    let recorded = cx.trace.sampled.then(|| Span::child(cx.trace, Kind::Internal, || format!("{module} {operation}")))?;
+    recorded.set("tradepost.module", module);
+    Some(recorded)
+}
+
 /// Declares a contract. See `modules/product/api.rs` for one in full.
 ///
 /// A call reads `fn name(kind argument: Type, ...) -> Reply = VERB "path" => status, Access, repeat;`
@@ -261,6 +269,21 @@ macro_rules! contract {
                     }
                 } )*
                 endpoints
+            }
+
+            /// The peer in this process: its service, each call a step of the caller's trace.
+            pub fn local(service: std::sync::Arc<dyn $Api>) -> std::sync::Arc<dyn $Api> {
+                struct Local(std::sync::Arc<dyn $Api>);
+                #[async_trait::async_trait(?Send)]
+                impl $Api for Local {
+                    $( async fn $f(&self, cx: &$crate::platform::cx::Cx $(, $arg: $ty)*) -> Result<$ret, $Error> {
+                        match $crate::platform::contract::step($module, stringify!($f), cx) {
+                            None => self.0.$f(cx $(, $arg)*).await,
+                            Some(span) => span.scope(self.0.$f(&cx.in_span(&span) $(, $arg)*)).await,
+                        }
+                    } )*
+                }
+                std::sync::Arc::new(Local(service))
             }
 
             /// What OpenAPI says of this contract.

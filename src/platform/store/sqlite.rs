@@ -19,7 +19,9 @@ pub mod outbox;
 mod turns;
 
 use super::StoreError;
-use diesel::connection::SimpleConnection;
+use crate::platform::trace::Span;
+use crate::platform::trace::statements::{self, Statements};
+use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel::{Connection, QueryResult};
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
@@ -31,6 +33,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use turns::{Turns, begin, patiently};
+
+/// Its name among database systems, for traces.
+const SYSTEM: &str = "sqlite";
 
 /// The connection that repositories see.
 pub type Conn = SyncConnectionWrapper<SqliteConnection, Inline>;
@@ -109,6 +114,9 @@ type Job = Box<dyn Write>;
 struct Request<T, E, F> {
     store: String,
     work: F,
+    /// Where it is recorded, and what it said.
+    span: Option<Span>,
+    said: Statements,
     result: Option<Result<T, E>>,
     answer: oneshot::Sender<Result<T, E>>,
 }
@@ -120,11 +128,24 @@ where
     E: From<StoreError> + Send,
 {
     fn run(&mut self, conn: &mut Conn, savepoint: bool) -> bool {
-        let result = if savepoint { in_savepoint(conn, &self.work) } else { run(conn, &self.work) };
+        let mut work = || if savepoint { in_savepoint(conn, &self.work) } else { run(conn, &self.work) };
+        let result = if self.span.is_some() {
+            let (result, said) = statements::collect(work);
+            self.said = said;
+            result
+        } else {
+            work()
+        };
         self.result.insert(result).is_ok()
     }
 
     fn finish(self: Box<Self>, failure: Option<&str>) {
+        if let Some(span) = self.span {
+            self.said.tell(&span);
+            if failure.is_some() {
+                span.fail("not committed");
+            }
+        }
         let away = |store, cause: &str| Err(StoreError::Unavailable { store, cause: cause.into() }.into());
         let _ = self.answer.send(match (self.result, failure) {
             (Some(result @ Err(_)), _) | (Some(result), None) => result,
@@ -205,7 +226,8 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(Request { store: self.0.name.clone(), work, result: None, answer });
+        let span = statements::span(SYSTEM, &self.0.name);
+        let job: Job = Box::new(Request { store: self.0.name.clone(), work, span, said: Statements::default(), result: None, answer });
         let gone = || E::from(StoreError::Unavailable { store: self.0.name.clone(), cause: "its writer has stopped".into() });
         self.0.queue.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
@@ -220,10 +242,10 @@ impl Db {
     {
         let broken = |cause: String| E::from(StoreError::Unavailable { store: self.0.name.clone(), cause });
         let _permit = self.0.reader_permits.acquire().await.map_err(|e| broken(e.to_string()))?;
-        let inner = self.0.clone();
+        let (inner, span) = (self.0.clone(), statements::span(SYSTEM, &self.0.name));
         let done = tokio::task::spawn_blocking(move || {
             let mut conn = inner.reader()?;
-            let result = in_snapshot(&mut conn, &work);
+            let result = seen_by(span, || in_snapshot(&mut conn, &work));
             inner.put_back(conn);
             Ok(result)
         });
@@ -235,7 +257,7 @@ impl Db {
     /// statement sees its own moment.
     pub fn look_up<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
         let mut conn = self.0.reader()?;
-        let result = run(&mut conn, &work);
+        let result = seen_by(statements::span(SYSTEM, &self.0.name), || run(&mut conn, &work));
         self.0.put_back(conn);
         result
     }
@@ -275,10 +297,19 @@ impl Snapshot {
     }
 }
 
+/// Work on a reading connection, with what it says in its span.
+fn seen_by<T>(span: Option<Span>, work: impl FnOnce() -> T) -> T {
+    let Some(span) = span else { return work() };
+    let (done, said) = statements::collect(work);
+    said.tell(&span);
+    done
+}
+
 fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
     let store = path.display().to_string();
     let unavailable = |cause: String| StoreError::Unavailable { store: store.clone(), cause };
     let mut conn = SqliteConnection::establish(&path.to_string_lossy()).map_err(|e| unavailable(e.to_string()))?;
+    conn.set_instrumentation(|event: InstrumentationEvent<'_>| statements::on_event(&event));
     // SQLite waits for no lock where two make a file WAL at once
     patiently(|| conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL;")).map_err(|e| unavailable(e.to_string()))?;
     conn.batch_execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000;")

@@ -3,8 +3,8 @@
 use super::backend::{Conn, locked, update_returning};
 use super::repo::tables::{reservations, stock};
 use super::stock::{classify, rows, tell_changed, tell_low};
-use crate::platform::cx::Trace;
 use crate::platform::store::{Same, StoreError, types};
+use crate::platform::trace::Trace;
 use crate::shop::inventory::api::{Quantities, Reservation, ReservationState, StockCheck};
 use crate::shop::inventory::events::Cause;
 use diesel::prelude::*;

@@ -3,10 +3,10 @@
 
 use super::backend::{Conn, locked, outbox};
 use super::repo::{Row, tables::stock};
-use crate::platform::cx::Trace;
 use crate::platform::event::Event;
 use crate::platform::page::PageRequest;
 use crate::platform::store::{FEW, Same, StoreError};
+use crate::platform::trace::Trace;
 use crate::shop::inventory::api::{InventoryError, Quantities, Stock, StockCheck};
 use crate::shop::inventory::events::{self, Cause};
 use crate::shop::inventory::service::MAX_QUANTITY;

@@ -83,7 +83,7 @@ pub(super) fn key(message: &OwnedMessage) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::cx::Trace;
+    use crate::platform::trace::Trace;
     use rdkafka::Timestamp;
 
     fn received(record: Record, headers: OwnedHeaders) -> OwnedMessage {

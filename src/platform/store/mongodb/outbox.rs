@@ -17,7 +17,7 @@
 use super::Db;
 use super::lease::Lease;
 use super::refused::{self, Aside};
-use crate::platform::bus::Bus;
+use crate::platform::bus::{self, Bus};
 use crate::platform::event::Event;
 use crate::platform::relay::{self, Carried};
 use crate::platform::store::{Held, StoreError, Turn};
@@ -113,7 +113,7 @@ async fn carry(db: &Db, collection: &'static str, bus: &dyn Bus, lease: &mut Lea
     }
     let more = found.len() as i64 == DOCUMENTS || found.iter().any(|document| entries(document).count() as i32 == EVENTS);
     if !events.is_empty() {
-        for (place, error) in bus.publish(events).await? {
+        for (place, error) in bus::publish(bus, events).await? {
             refused.extend(sent.get(place).map(|entry| aside(entry, error)));
         }
     }

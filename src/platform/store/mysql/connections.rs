@@ -3,6 +3,7 @@
 use super::{Backend, Conn, way};
 use crate::config::{MySql, MySqlUrl};
 use crate::platform::store::StoreError;
+use crate::platform::trace::statements;
 use diesel::connection::InstrumentationEvent;
 use diesel::result::{ConnectionError, Error as DieselError};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
@@ -219,6 +220,7 @@ impl Watch {
         let watch = Self::default();
         let seen = watch.clone();
         conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            statements::on_event(&event);
             if let InstrumentationEvent::FinishQuery { error: Some(error), .. } = event {
                 seen.note(error);
             }

@@ -32,6 +32,7 @@ pub use snapshot::Snapshot;
 use super::{Same, StoreError};
 use crate::config::{MySql, MySqlUrl, Settings, StoreUrl};
 use crate::platform::host::Parts;
+use crate::platform::trace::statements;
 use connections::{Access, Failure, Trouble, Watch};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
@@ -111,6 +112,9 @@ const RETIRE: Duration = Duration::from_millis(50);
 const WRITE: &str = "";
 /// Several statements of one read see one moment.
 const READ: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; START TRANSACTION";
+
+/// Its name among database systems, for traces.
+const SYSTEM: &str = "mysql";
 
 type Job = Box<dyn FnOnce(Rc<Lane>) -> LocalBoxFuture<'static, ()> + Send>;
 
@@ -209,9 +213,17 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
+        let span = statements::span(SYSTEM, &self.0.name);
         let job: Job = Box::new(move |lane| {
             Box::pin(async move {
-                let _ = answer.send(lane.transact(begin, &work).await);
+                let work = lane.transact(begin, &work);
+                let Some(span) = span else {
+                    let _ = answer.send(work.await);
+                    return;
+                };
+                let (done, said) = statements::collecting(work).await;
+                said.tell(&span);
+                let _ = answer.send(done);
             })
         });
         let ended = |cause: &str| E::from(StoreError::Broken(format!("{}: {cause}", self.0.name)));

@@ -1,13 +1,22 @@
-//! Logs: for people on a terminal, as JSON otherwise; levels can be changed while it runs.
+//! Logs: for people on a terminal, as JSON otherwise; levels can be changed while it runs. And the recorder of
+//! spans, which hangs on the same events.
+
+mod lines;
+
+use crate::platform::trace;
+use opentelemetry::trace::TracerProvider;
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+/// What the lines' filter stands on.
+type Recording = Layered<Box<dyn Layer<Registry> + Send + Sync>, Registry>;
+
 struct Levels {
-    handle: reload::Handle<Targets, Registry>,
+    handle: reload::Handle<Targets, Recording>,
     current: Mutex<Targets>,
 }
 
@@ -20,12 +29,37 @@ pub fn start(level: &str, json: Option<bool>) -> Result<(), String> {
     let (filter, handle) = reload::Layer::new(targets.clone());
     let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
     let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.with_ansi(std::io::stderr().is_terminal()).boxed() };
-    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    let lines = if json {
+        lines.event_format(lines::Json).boxed()
+    } else {
+        // the colours of a line are in its text: the line is put together before it is written
+        let colours = std::io::stderr().is_terminal();
+        lines.with_ansi(colours).event_format(lines::Human(fmt::format().with_ansi(colours))).boxed()
+    };
+    let spans: Box<dyn Layer<Registry> + Send + Sync> = Box::new(recorder().with_filter(filter_fn(is_recorded)));
+    let subscriber = tracing_subscriber::registry().with(spans).with(lines.with_filter(filter));
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         let _ = LEVELS.set(Levels { handle, current: Mutex::new(targets) });
     }
     Ok(())
+}
+
+/// Ours and no others: those of libraries tell of their insides, and lines may tell of anything.
+fn is_recorded(metadata: &tracing::Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target() == trace::TARGET
+}
+
+fn recorder() -> tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemetry_sdk::trace::SdkTracer> {
+    let tracer = trace::export::provider().tracer("tradepost");
+    let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+    // what it adds by itself nobody asks for, and costs more than the span
+    layer
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_level(false)
+        .with_target(false)
+        .with_context_activation(false)
 }
 
 /// Every target with a level of its own; the default is `ROOT`.

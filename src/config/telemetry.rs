@@ -1,0 +1,42 @@
+//! What is told to those who watch: traces.
+
+use crate::platform::trace::propagation::Format;
+use serde::{Deserialize, Serialize};
+
+/// `telemetry.*`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Telemetry {
+    /// Zipkin's address, e.g. `http://127.0.0.1:9411`; its path is `/api/v2/spans` where none is given. None: off.
+    pub zipkin: Option<String>,
+    /// An OTLP collector's address by HTTP, e.g. `http://127.0.0.1:4318`; its path is `/v1/traces` where none is
+    /// given. None: off. Needs the feature `otlp`.
+    pub otlp: Option<String>,
+    /// Share of the traces that are recorded, 0 to 1, of those that begin here.
+    pub sample: f64,
+    /// And so many of each second, whatever the share.
+    pub sample_first: u32,
+    /// Formats in which a trace is told to others; all are understood.
+    pub propagation: Vec<Format>,
+    /// What the process is called in traces; by default its one module's service name, or `tradepost`.
+    pub service: Option<String>,
+    /// Spans that wait to be exported at most; more are dropped, and counted.
+    pub queue: usize,
+    /// Traces kept in memory, to be shown at `/console/traces`; 0 for none.
+    pub memory: usize,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            zipkin: None,
+            otlp: None,
+            sample: 0.1,
+            sample_first: 10,
+            propagation: vec![Format::W3c, Format::B3],
+            service: None,
+            queue: 8192,
+            memory: 200,
+        }
+    }
+}

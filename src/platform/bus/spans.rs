@@ -1,0 +1,64 @@
+//! Events in traces, by OpenTelemetry's conventions for messaging spans.
+//!
+//! An event's `traceparent` is of the step that it was written in, until it is sent: then of its sending, which is
+//! what consumers follow from and point at. Where several are applied together, what is done for all of them is
+//! seen in the trace of the first that is recorded.
+
+use super::Bus;
+use crate::platform::event::Event;
+use crate::platform::store::StoreError;
+use crate::platform::trace::{Kind, Span, Trace};
+
+/// The step that an event follows from, where that is recorded.
+fn origin(event: &Event) -> Option<Trace> {
+    event.traceparent.as_deref().and_then(Trace::parse).filter(|trace| trace.sampled)
+}
+
+fn span(event: &Event, kind: Kind, does: &'static str, system: &'static str) -> Option<Span> {
+    let span = Span::child(origin(event)?, kind, || format!("{does} {}", event.topic()));
+    span.set("messaging.system", system);
+    span.set("messaging.destination.name", event.topic().to_string());
+    span.set("messaging.operation.name", does);
+    span.set("messaging.operation.type", does);
+    span.set("messaging.message.id", event.id.to_string());
+    span.set("tradepost.event.type", event.kind.clone());
+    Some(span)
+}
+
+/// Publishes events that have waited in an outbox; see [`Bus::publish`].
+pub async fn publish(bus: &dyn Bus, mut events: Vec<Event>) -> Result<Vec<(usize, String)>, StoreError> {
+    let mut spans = Vec::new();
+    for (place, event) in events.iter_mut().enumerate() {
+        if let Some(span) = span(event, Kind::Producer, "send", bus.system()) {
+            event.traceparent = Some(span.trace().header());
+            spans.push((place, span));
+        }
+    }
+    let outcome = bus.publish(events).await;
+    match &outcome {
+        Err(_) => spans.iter().for_each(|(_, span)| span.fail("bus away")),
+        Ok(refused) => {
+            let of = |place| spans.iter().find(|(at, _)| *at == place);
+            refused.iter().filter_map(|(place, _)| of(*place)).for_each(|(_, span)| span.fail("refused"));
+        }
+    }
+    outcome
+}
+
+/// Spans for the applying of these events, which follow from it now, and nothing where none is recorded.
+pub(super) fn applying(events: &mut [Event], group: &'static str, system: &'static str) -> Vec<Span> {
+    let together = events.len();
+    let mut spans = Vec::new();
+    for event in events {
+        let Some(sent) = origin(event) else { continue };
+        let Some(span) = span(event, Kind::Consumer, "process", system) else { continue };
+        span.link(sent);
+        span.set("messaging.consumer.group.name", group);
+        if together > 1 {
+            span.set("messaging.batch.message_count", together as i64);
+        }
+        event.traceparent = Some(span.trace().header());
+        spans.push(span);
+    }
+    spans
+}

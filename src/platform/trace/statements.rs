@@ -1,0 +1,149 @@
+//! What a transaction says to its database: the texts of its statements, without their values.
+
+use super::{Kind, Span, current};
+use diesel::connection::{DebugQuery, InstrumentationEvent};
+use std::cell::RefCell;
+use std::fmt::{self, Write};
+
+/// Characters of all texts of a transaction at most, and of all of them in short.
+const MAX_TEXT: usize = 4096;
+const MAX_SUMMARY: usize = 120;
+
+tokio::task_local! {
+    static UNDER_WAY: RefCell<Statements>;
+}
+
+/// The statements of one transaction.
+#[derive(Debug, Default)]
+pub struct Statements {
+    /// What was done to which table, each once: `INSERT orders SELECT idempotency`.
+    pub summary: String,
+    /// Their texts.
+    pub text: String,
+    /// How many there were.
+    pub count: i64,
+}
+
+/// A span for a transaction of this store, where it is done in one that is recorded.
+pub fn span(system: &'static str, store: &str) -> Option<Span> {
+    let parent = current().filter(Span::is_recorded)?;
+    let span = Span::child(parent.trace(), Kind::Client, || store.to_string());
+    span.set("db.system.name", system);
+    span.set("db.namespace", store.to_string());
+    Some(span)
+}
+
+/// Work that waits for nothing, and what it said.
+pub fn collect<T>(work: impl FnOnce() -> T) -> (T, Statements) {
+    UNDER_WAY.sync_scope(RefCell::default(), || (work(), UNDER_WAY.with(RefCell::take)))
+}
+
+/// The same of work that waits.
+pub async fn collecting<F: Future>(work: F) -> (F::Output, Statements) {
+    let work = async { (work.await, UNDER_WAY.with(RefCell::take)) };
+    UNDER_WAY.scope(RefCell::default(), work).await
+}
+
+/// Told by every connection.
+pub fn on_event(event: &InstrumentationEvent<'_>) {
+    if let InstrumentationEvent::StartQuery { query, .. } = event {
+        // nobody listens, mostly
+        let _ = UNDER_WAY.try_with(|statements| statements.borrow_mut().add(*query));
+    }
+}
+
+impl Statements {
+    fn add(&mut self, query: &dyn DebugQuery) {
+        let mut text = WithoutValues(String::new());
+        let _ = write!(text, "{query}");
+        let Some((verb, table)) = in_short(&text.0) else { return };
+        self.count += 1;
+        if self.text.len() + text.0.len() <= MAX_TEXT {
+            let between = if self.text.is_empty() { "" } else { "; " };
+            let _ = write!(self.text, "{between}{}", text.0);
+        }
+        let short = format!("{verb} {table}");
+        if !self.summary.contains(&short) && self.summary.len() + short.len() < MAX_SUMMARY {
+            let between = if self.summary.is_empty() { "" } else { " " };
+            let _ = write!(self.summary, "{between}{short}");
+        }
+    }
+
+    /// As OpenTelemetry's conventions for database spans have it, several statements as a batch.
+    pub fn tell(self, span: &Span) {
+        if self.count == 0 {
+            return;
+        }
+        span.rename(self.summary.clone());
+        span.set("db.query.summary", self.summary);
+        span.set("db.query.text", self.text);
+        if self.count > 1 {
+            span.set("db.operation.batch.size", self.count);
+        }
+    }
+}
+
+/// A statement as diesel shows it, up to where its values begin.
+struct WithoutValues(String);
+
+impl fmt::Write for WithoutValues {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        match part.find(VALUES) {
+            None => self.0.push_str(part),
+            Some(end) => {
+                self.0.push_str(part.get(..end).unwrap_or_default());
+                return Err(fmt::Error);
+            }
+        }
+        match self.0.find(VALUES) {
+            None => Ok(()),
+            Some(end) => {
+                self.0.truncate(end);
+                Err(fmt::Error)
+            }
+        }
+    }
+}
+
+const VALUES: &str = " -- binds";
+
+/// What a statement does to which table; `None` for those that only begin or end a transaction.
+fn in_short(text: &str) -> Option<(&str, &str)> {
+    let mut words = text.split_whitespace();
+    let verb = words.next().filter(|verb| matches!(*verb, "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "REPLACE"))?;
+    let table = if verb == "UPDATE" { words.next() } else { words.skip_while(|word| !matches!(*word, "FROM" | "INTO")).nth(1) };
+    Some((verb, table.unwrap_or_default().trim_matches(['`', '"', '(', ')', ','])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_in_short_is_its_verb_and_table() {
+        for (text, short) in [
+            ("SELECT `orders`.`id` FROM `orders` WHERE (`orders`.`id` = ?)", Some(("SELECT", "orders"))),
+            ("INSERT INTO `order_lines` (`order_id`) VALUES (?)", Some(("INSERT", "order_lines"))),
+            ("INSERT OR IGNORE INTO `inbox` (`id`) VALUES (?)", Some(("INSERT", "inbox"))),
+            ("UPDATE `stock` SET `quantity` = ?", Some(("UPDATE", "stock"))),
+            ("DELETE  FROM `outbox`", Some(("DELETE", "outbox"))),
+            ("SELECT 1", Some(("SELECT", ""))),
+            ("COMMIT", None),
+            ("SET TRANSACTION READ ONLY", None),
+            ("", None),
+        ] {
+            assert_eq!(in_short(text), short, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_left_out_wherever_the_text_is_cut() {
+        let mut text = WithoutValues(String::new());
+        assert!(write!(text, "INSERT INTO `t` VALUES (?) -- binds: [{:?}]", "a secret").is_err());
+        assert_eq!(text.0, "INSERT INTO `t` VALUES (?)");
+        let mut text = WithoutValues(String::new());
+        let parts = ["UPDATE `t` SET `a` = ? -", "- bi", "nds: [\"a secret\"]"];
+        assert!(parts.iter().try_for_each(|part| text.write_str(part)).is_err());
+        assert_eq!(text.0, "UPDATE `t` SET `a` = ?");
+    }
+}
