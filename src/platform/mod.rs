@@ -14,6 +14,7 @@ pub mod door;
 pub mod event;
 pub mod files;
 pub mod host;
+pub mod metrics;
 pub mod money;
 pub mod page;
 pub mod problem;
