@@ -96,10 +96,11 @@ scenario! {
         assert!(order.get("http_server_requests_seconds_count", &served) >= 1.0);
         assert!(order.get("http_server_requests_total", &served) >= 1.0);
         assert!(!order.values("uri").contains("/api/v1/orders/1"));
-        if stores::server().is_none() {
-            assert_eq!(order.get("tradepost_queue_capacity", &[("queue", "order-writer")]), 4096.0);
-            assert_eq!(order.get("tradepost_pool_connections", &[("store", "order"), ("state", "max")]), 4.0);
-        }
+        let queue = if stores::server().is_some() { "order-transactions" } else { "order-writer" };
+        assert_eq!(order.get("tradepost_queue_capacity", &[("queue", queue)]), 4096.0);
+        assert!(order.get("tradepost_queue_depth", &[("queue", queue)]) <= 4096.0);
+        let connections = |state| order.get("tradepost_pool_connections", &[("store", "order"), ("state", state)]);
+        assert!(connections("idle") + connections("in_use") >= 1.0 && connections("in_use") <= connections("max"));
         assert_eq!(order.get("tradepost_pool_waiting", &[("store", "order")]), 0.0);
         let registry = Metrics::of(&at(shop, Module::Registry)).await;
         // one process that runs all registers nowhere

@@ -1,7 +1,7 @@
 //! What a process uses, under the names that all of Prometheus' client libraries give it, read from `/proc` when
 //! somebody asks (proc(5)). Where there is none, as on other systems than Linux, they are 0.
 //!
-//! The prometheus crate has such a collector; it stands on procfs and rustix, 4 crates for four short files.
+//! The prometheus crate has such a collector; it stands on procfs and rustix: 5 crates for four short files.
 
 use crate::platform::host::StartError;
 use prometheus::core::{Collector, Desc};
