@@ -1,6 +1,7 @@
 //! Order's rules towards its callers. How an order is brought to its end is in [`super::placing`].
 
 use super::api::{LineInput, Order, OrderApi, OrderError, OrderInput, OrderStatus};
+use super::metrics::Outcome;
 use super::placing::{OrderPath, first_answer};
 use super::store::{Begun, Cancelled, Key, NewLine, NewOrder, StoredOrder};
 use crate::platform::contract::Text;
@@ -80,6 +81,8 @@ impl OrderService {
         let order = self.find(cx, id).await?;
         match self.path.store.cancel(id, hide, cx.trace).await? {
             Cancelled::Now => {
+                let own = cx.principal().is_ok_and(|principal| principal.subject == order.customer);
+                self.path.metrics.ended(if own { Outcome::CancelledByCustomer } else { Outcome::CancelledByAdmin });
                 self.path.give_back(cx, order.number).await;
                 Ok(StoredOrder { status: OrderStatus::Cancelled, ..order })
             }
@@ -136,7 +139,7 @@ impl OrderApi for OrderService {
         let principal = cx.principal()?.clone();
         let key = key(idempotency_key, &principal, &lines)?;
         if let Some(key) = &key
-            && let Some(begun) = self.path.store.known(key.clone()).await?
+            && let Some(begun) = self.path.known(key.clone()).await?
         {
             return self.path.answer_again(begun);
         }
@@ -178,6 +181,10 @@ impl From<StoredOrder> for Order {
 }
 
 impl OrderPath {
+    async fn known(&self, key: Key) -> Result<Option<Begun>, OrderError> {
+        Ok(self.store.known(key).await.inspect_err(|_| self.metrics.ended(Outcome::StoreUnavailable))?)
+    }
+
     /// What a repeated request gets: the first answer, whatever it was.
     fn answer_again(&self, begun: Begun) -> Result<Order, OrderError> {
         match begun {

@@ -3,6 +3,7 @@
 pub mod actuator;
 pub mod asyncapi;
 pub mod auth;
+pub mod build;
 pub mod bus;
 pub mod clock;
 pub mod contract;
@@ -13,6 +14,7 @@ pub mod door;
 pub mod event;
 pub mod files;
 pub mod host;
+pub mod metrics;
 pub mod money;
 pub mod page;
 pub mod problem;

@@ -7,7 +7,7 @@
 use super::lease::Lease;
 use super::{Conn, Db};
 use crate::config::StoreUrl;
-use crate::platform::bus::{self, Bus, DeadLetter, Refused};
+use crate::platform::bus::{self, Backlog, Bus, DeadLetter, Refused};
 use crate::platform::clock;
 use crate::platform::event::Event;
 use crate::platform::relay::{self, Carried};
@@ -145,6 +145,18 @@ impl Refused for Kept {
             Ok(DeadLetter { id, group: self.store().into(), error, at: clock::rfc3339(at), event: bus::raw(body)? })
         };
         self.0.read(oldest).await?.into_iter().map(letter).collect()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let count = async |c: &mut Conn| {
+            let oldest: Option<String> = outbox::table.order(outbox::seq).select(outbox::body).first(c).await.optional()?;
+            let waiting = outbox::table.count().get_result(c).await?;
+            let refused = outbox_refused::table.count().get_result(c).await?;
+            // what is no event says nothing of its time, and is soon set aside
+            let oldest = oldest.and_then(|body| types::from_json::<Event>(&body).ok()).and_then(|event| clock::ms(&event.time));
+            Ok::<_, StoreError>(Backlog { waiting, oldest, refused })
+        };
+        self.0.read(count).await
     }
 
     async fn again(&self, id: i64) -> Result<bool, StoreError> {

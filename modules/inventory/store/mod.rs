@@ -30,6 +30,8 @@ use crate::platform::host::{Parts, StartError};
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
+use diesel::QueryableByName;
+use diesel::sql_types::BigInt;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -70,6 +72,35 @@ impl From<diesel::result::Error> for InventoryError {
     }
 }
 
+/// Stock of all SKUs, in sums.
+#[derive(Debug, Clone, Copy, QueryableByName)]
+pub(super) struct Levels {
+    /// SKUs of which there are more pieces than the threshold of `stock.low`.
+    #[diesel(sql_type = BigInt)]
+    pub(super) available: i64,
+    /// SKUs of which there are some, but no more than that.
+    #[diesel(sql_type = BigInt)]
+    pub(super) low: i64,
+    /// SKUs of which there are none.
+    #[diesel(sql_type = BigInt)]
+    pub(super) empty: i64,
+    /// Pieces that can be ordered.
+    #[diesel(sql_type = BigInt)]
+    pub(super) quantity: i64,
+    /// Pieces that are reserved.
+    #[diesel(sql_type = BigInt)]
+    pub(super) held: i64,
+    /// Pieces that are sold, also of SKUs that are no longer kept.
+    #[diesel(sql_type = BigInt)]
+    pub(super) sold: i64,
+    /// SKUs that break INV-1: quantity + held + sold is not what was received.
+    #[diesel(sql_type = BigInt)]
+    pub(super) not_conserved: i64,
+    /// SKUs that break INV-2: a quantity below zero.
+    #[diesel(sql_type = BigInt)]
+    pub(super) negative: i64,
+}
+
 /// Stock and reservations. Each method is one transaction.
 #[async_trait(?Send)]
 pub(super) trait StockStore: Send + Sync {
@@ -99,6 +130,8 @@ pub(super) trait StockStore: Send + Sync {
     async fn expired(&self) -> Result<Vec<Uuid>, StoreError>;
     /// Gives a reservation another term.
     async fn extend(&self, order: Uuid) -> Result<(), StoreError>;
+    /// How much there is of everything.
+    async fn levels(&self) -> Result<Levels, StoreError>;
     /// How many events wait to be carried to the bus.
     async fn waiting(&self) -> Result<i64, StoreError>;
     /// Those that the bus would not take.

@@ -234,6 +234,13 @@ impl Bus for LocalBus {
             .collect()
     }
 
+    async fn dead_letters_of(&self, group: &str) -> Result<i64, StoreError> {
+        let group = group.to_string();
+        let count =
+            async move |c: &mut Conn| Ok(dead_letters::table.filter(dead_letters::consumer.eq(&group)).count().get_result(c).await?);
+        self.db.read(count).await
+    }
+
     async fn replay(&self, id: i64) -> Result<bool, StoreError> {
         self.db
             .write(async move |c| {
