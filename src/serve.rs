@@ -98,6 +98,9 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         None => Speaks::Plain,
     };
     metrics::process(&registry)?;
+    if let Some(bus) = &host.bus {
+        bus.measured(&registry)?;
+    }
     let gauges = Rc::new(bus::Gauges::new(&registry)?);
     let http = listen(listener, speaks, endpoints, Arc::new(edge), registry, server.workers, limit)?;
     let handle = http.handle();

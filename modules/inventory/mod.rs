@@ -50,7 +50,7 @@ mod build {
         order: Late<dyn OrderApi>,
     ) -> Result<(Arc<dyn api::InventoryApi>, Parts), StartError> {
         let mut parts = Parts::default();
-        let store = store::open(&host.settings, &mut parts)?;
+        let store = store::open(&host.settings, &host.metrics, &mut parts)?;
         let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
         parts.endpoints = api::InventoryClient::endpoints(service.clone());
         let (carried, bus) = (store.clone(), host.bus()?);

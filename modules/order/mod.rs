@@ -54,7 +54,7 @@ mod build {
     ) -> Result<(Arc<dyn api::OrderApi>, Parts), StartError> {
         let settings = &host.settings.order;
         let mut parts = Parts::default();
-        let store = store::open(&host.settings, &mut parts)?;
+        let store = store::open(&host.settings, &host.metrics, &mut parts)?;
         let metrics = metrics::OrderMetrics::new(&host.metrics)?;
         let patience = Duration::from_millis(settings.peers_ms);
         let path = Arc::new(placing::OrderPath { store, product, inventory, metrics, patience });

@@ -7,6 +7,7 @@ mod idempotency;
 mod invariants;
 mod inventory;
 mod limits;
+mod metrics;
 mod model;
 mod operations;
 mod orders;

@@ -4,6 +4,7 @@
 pub mod certs;
 pub mod client;
 pub mod hooks;
+pub mod metrics;
 pub mod process;
 pub mod stores;
 

@@ -33,23 +33,26 @@ use async_trait::async_trait;
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use prometheus::Registry;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
-pub(super) fn open(settings: &Settings, parts: &mut Parts) -> Result<Arc<dyn StockStore>, StartError> {
+pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn StockStore>, StartError> {
     #[cfg(not(feature = "mysql"))]
     let _ = parts;
     Ok(match settings.store("inventory")? {
         #[cfg(feature = "sqlite")]
         StoreUrl::Sqlite(path) => {
             let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
+            db.measured("inventory", metrics)?;
             Arc::new(sqlite::repo::Repo::on(db, &settings.inventory))
         }
         #[cfg(feature = "mysql")]
         StoreUrl::MySql(url) => {
             let db = mysql::backend::Db::open(&url, "inventory", &settings.mysql, mysql::MIGRATIONS)?;
+            db.measured("inventory", metrics)?;
             db.renewable(&["inventory.store"], settings, parts);
             Arc::new(mysql::repo::Repo::on(db, &settings.inventory))
         }

@@ -32,23 +32,26 @@ use crate::shop::inventory::api::StockCheck;
 use async_trait::async_trait;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::future::LocalBoxFuture;
+use prometheus::Registry;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
-pub(super) fn open(settings: &Settings, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
+pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
     #[cfg(not(feature = "mysql"))]
     let _ = parts;
     Ok(match settings.store("order")? {
         #[cfg(feature = "sqlite")]
         StoreUrl::Sqlite(path) => {
             let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
+            db.measured("order", metrics)?;
             Arc::new(sqlite::repo::Repo::on(db, settings.order.lease_seconds))
         }
         #[cfg(feature = "mysql")]
         StoreUrl::MySql(url) => {
             let db = mysql::backend::Db::open(&url, "order", &settings.mysql, mysql::MIGRATIONS)?;
+            db.measured("order", metrics)?;
             db.renewable(&["order.store"], settings, parts);
             Arc::new(mysql::repo::Repo::on(db, settings.order.lease_seconds))
         }

@@ -98,6 +98,10 @@ pub trait Bus: Send + Sync {
     async fn replay(&self, id: i64) -> Result<bool, StoreError>;
     /// Events published and not yet taken by a group.
     async fn lag(&self, group: &str) -> Result<i64, StoreError>;
+    /// Shows how busy it is, where it has something of the process to show.
+    fn measured(&self, _registry: &Registry) -> Result<(), StartError> {
+        Ok(())
+    }
     /// Whether it can be reached; otherwise what to say of it, to anybody who asks for health.
     async fn state(&self) -> Result<(), String> {
         Ok(())
