@@ -11,6 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/install.sh
 need prometheus=prometheus prometheus-alertmanager=prometheus-alertmanager curl=curl
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090} ALERTMANAGER_PORT=${ALERTMANAGER_PORT:-19190}
+mkdir -p "$STATE_DIR"
 trap 'rm -rf "$STATE_DIR"' EXIT
 
 receives() {
@@ -27,7 +28,7 @@ receives page severity=page alertname=OrdersFailing
 receives tickets severity=ticket alertname=OrdersFailing
 receives watchdog severity=none alertname=Watchdog
 
-test=(cargo test --locked --test shop observe:: -- --include-ignored)
+test=(cargo test --locked --test shop observe:: -- --include-ignored --nocapture)
 if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
 # grep's word for it: a filter that no test matches must not pass as green
 "${test[@]}" 2>&1 | tee "$STATE_DIR/tests"

@@ -32,7 +32,8 @@ fn take<'a>(name: &str, follows: &'a str, found: &mut Vec<String>) -> &'a str {
     if LISTS.contains(&name) {
         return if next.starts_with('(') { after(next, ')') } else { follows };
     }
-    if next.starts_with('(') || WORDS.contains(&name) {
+    // functions and aggregations, whose labels may stand before what they aggregate
+    if next.starts_with('(') || next.starts_with("by ") || next.starts_with("without ") || WORDS.contains(&name) {
         return follows;
     }
     let matchers = if follows.starts_with('{') { &follows[..closing(follows)] } else { "" };
