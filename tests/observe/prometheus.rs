@@ -3,6 +3,7 @@
 //!
 //! What is rightly empty while all is well is asked for in another way, so that a misspelt name is found all the same:
 //! an alert not as a whole, but each of the selectors in it; a dashboard's annotations (alerts that fire) when one does.
+//! Only what is counted of spans is not asked for: these shops send no traces anywhere.
 
 use super::boards::{panels, queries};
 use super::files::{dashboards, list, rules, word};
@@ -157,11 +158,12 @@ async fn every_rule_is_evaluated(watch: &Watch, expected: usize) {
 }
 
 /// Goes on trading until all of these find something.
-async fn all_find(watch: &Watch, shop: &Client, queries: &[(String, String)]) {
+async fn all_find(watch: &Watch, shop: &Client, mut queries: Vec<(String, String)>) {
+    queries.retain(|(_, query)| !query.contains("tradepost_spans_total"));
     assert!(queries.len() > 50, "{queries:?}");
     wait_for("every query finds data", || async {
         trade(shop).await;
-        let wrong = watch.in_vain(queries).await;
+        let wrong = watch.in_vain(&queries).await;
         if wrong.is_empty() { Ok(()) } else { Err(wrong.concat()) }
     })
     .await;
@@ -185,7 +187,7 @@ fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_some
             wait_for(&format!("{} is scraped", module.name()), || watch.finds(&up)).await;
         }
         every_rule_is_evaluated(&watch, rules().iter().filter(|(file, _)| file != "all-in-one.yml").count()).await;
-        all_find(&watch, &shop.client, &[of_dashboards(), of_rules("all-in-one.yml")].concat()).await;
+        all_find(&watch, &shop.client, [of_dashboards(), of_rules("all-in-one.yml")].concat()).await;
 
         assert!(!watch.told("StockInvariantBroken", "page").await);
         let mut stock = Sql::open(shop.data.path(), "inventory");
@@ -229,7 +231,7 @@ fn a_shop_in_one_process_is_watched_as_well() {
         every_rule_is_evaluated(&watch, rules().iter().filter(|(file, _)| file != "modules.yml").count()).await;
         // nothing is called over HTTP here
         let asked = of_rules("modules.yml").into_iter().filter(|(place, _)| !place.contains("module:peer_"));
-        all_find(&watch, &shop.client, &asked.collect::<Vec<_>>()).await;
+        all_find(&watch, &shop.client, asked.collect()).await;
         shop.stop().await;
     });
 }
