@@ -12,7 +12,9 @@ use crate::chaos::sql::Sql;
 use crate::support::client::Client;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use actix_web::http::Method;
-use serde_json::Value;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
 use tradepost::modules::Module;
@@ -170,6 +172,30 @@ async fn all_find(watch: &Watch, shop: &Client, mut queries: Vec<(String, String
     println!("{} queries found data", queries.len());
 }
 
+/// A Spring service that registers with a secure port, as ours do where they serve TLS.
+async fn a_service_with_tls_is_asked_by_tls(watch: &Watch, shop: &Shop) {
+    let registry = shop.client.at(&shop.member(Module::Registry).unwrap());
+    let password = std::fs::read_to_string(shop.data.path().join("registry/password")).unwrap();
+    let basic = format!("Basic {}", STANDARD.encode(format!("tradepost:{}", password.trim())));
+    let instance = json!({ "instance": {
+        "instanceId": "basket-1", "app": "BASKET-SERVICE", "hostName": "basket.example", "ipAddr": "192.0.2.7", "status": "UP",
+        "port": { "$": 8080, "@enabled": "false" }, "securePort": { "$": 8443, "@enabled": "true" },
+        "dataCenterInfo": { "@class": "com.netflix.appinfo.InstanceInfo$DefaultDataCenterInfo", "name": "MyOwn" },
+    } });
+    let headers = [("authorization", basic.as_str()), ("content-type", "application/json")];
+    registry.send(Method::POST, "/eureka/apps/BASKET-SERVICE", &headers, instance.to_string()).await.expect(204);
+    wait_for("the service is a target", || async {
+        let data = watch.get("/api/v1/targets").await?;
+        let target = list(&data, "activeTargets").iter().find(|target| target["labels"]["module"] == "basket");
+        let target = target.ok_or_else(|| data.to_string())?;
+        assert_eq!(target["scrapeUrl"], "https://basket.example:8443/actuator/prometheus");
+        assert_eq!((&target["labels"]["application"], &target["labels"]["instance"]), (&json!("basket-service"), &json!("basket-1")));
+        Ok(())
+    })
+    .await;
+    registry.send(Method::DELETE, "/eureka/apps/BASKET-SERVICE/basket-1", &headers, "").await.expect(200);
+}
+
 /// A process a module: all are found through the registry. When the books of the stock are cooked behind the shop's
 /// back, somebody is woken, and told when it is over.
 #[test]
@@ -182,6 +208,7 @@ fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_some
         let watch = Watch::start(0, &[("REGISTRY", registry), ("PASSWORD_FILE", password)]);
         shop.client.stocked("WATCHED", "9.99", 100_000).await;
 
+        a_service_with_tls_is_asked_by_tls(&watch, &shop).await;
         for module in Module::ALL.iter().filter(|module| **module != Module::ConfigServer) {
             let up = format!(r#"up{{module="{}"}} == 1"#, module.name());
             wait_for(&format!("{} is scraped", module.name()), || watch.finds(&up)).await;
