@@ -7,6 +7,8 @@
 //! What is known in memory is looked up when somebody asks ([`watched`]). What has to be asked of a store is not:
 //! [`keep_fresh`] does it now and then, so that no scrape, and no number of them, is a store's load.
 
+mod process;
+
 use crate::platform::build;
 use crate::platform::clock;
 use crate::platform::host::StartError;
@@ -137,9 +139,7 @@ pub fn pool(registry: &Registry, store: &str, now: impl Fn() -> Pool + Send + Sy
 pub fn process(registry: &Registry) -> Result<(), StartError> {
     let info = gauges(registry, "tradepost_build_info", "1; which build this process runs.", &["version", "commit"])?;
     info.with_label_values(&[build::VERSION, build::COMMIT]).set(1);
-    #[cfg(target_os = "linux")]
-    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-    Ok(())
+    process::show(registry)
 }
 
 /// Looks at once, and then every 10 s, until told to stop. While a store does not answer, what was known last stays.
