@@ -29,7 +29,7 @@ impl StockMetrics {
     pub(super) async fn keep_fresh(&self, store: Arc<dyn StockStore>, stop: CancellationToken) {
         metrics::keep_fresh("stock", stop, async || {
             let levels = store.levels().await?;
-            for (state, n) in [("available", levels.available), ("low", levels.low), ("out", levels.empty)] {
+            for (state, n) in [("available", levels.available), ("low", levels.low), ("out", levels.none_left)] {
                 self.skus.with_label_values(&[state]).set(n);
             }
             for (state, n) in [("available", levels.quantity), ("held", levels.held), ("sold", levels.sold)] {

@@ -86,7 +86,7 @@ pub(super) struct Levels {
     pub(super) low: i64,
     /// SKUs of which there are none.
     #[diesel(sql_type = BigInt)]
-    pub(super) empty: i64,
+    pub(super) none_left: i64,
     /// Pieces that can be ordered.
     #[diesel(sql_type = BigInt)]
     pub(super) quantity: i64,

@@ -142,7 +142,7 @@ pub(super) async fn levels(c: &mut Conn, low: i64) -> Result<Levels, StoreError>
     let sums = [
         kept(&format!("quantity > {low}"), "available"),
         kept(&format!("quantity > 0 AND quantity <= {low}"), "low"),
-        kept("quantity <= 0", "empty"),
+        kept("quantity <= 0", "none_left"),
         count("quantity", "quantity"),
         count("held", "held"),
         count("sold", "sold"),
