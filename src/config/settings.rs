@@ -254,7 +254,7 @@ pub struct Webhook {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
-    /// Default level and per-target ones: `info,tradepost::order=debug`.
+    /// Default level and per-target ones: `info,tradepost::shop::order=debug`.
     pub level: String,
     /// `auto` (human on a terminal, JSON otherwise), `human` or `json`.
     pub format: LogFormat,

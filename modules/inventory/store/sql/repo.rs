@@ -167,6 +167,10 @@ impl StockStore for Repo {
                 let (mut settled, others): (Vec<Uuid>, Vec<Uuid>) =
                     orders.commit.iter().copied().partition(|order| found.get(order) == Some(&ReservationState::Committed));
                 for order in others {
+                    // one that was cancelled meanwhile has decided otherwise, and says so the next time
+                    if found.get(&order) == Some(&ReservationState::Released) {
+                        continue;
+                    }
                     tracing::error!(order_number = %order, state = ?found.get(&order), "reservation not committed");
                 }
                 for order in &orders.release {
