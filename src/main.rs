@@ -7,11 +7,12 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 use tradepost::config::{self, Flags, Loaded, PeerMode};
+use tradepost::platform::build;
 use tradepost::serve;
 
 /// A shop backend in one binary that splits into services.
 #[derive(Parser)]
-#[command(name = "tradepost", version, about)]
+#[command(name = "tradepost", version = build::LONG_VERSION, about)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

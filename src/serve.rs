@@ -3,6 +3,7 @@
 use crate::config::{Loaded, LogFormat, Settings};
 use crate::modules::Module;
 use crate::platform::actuator::{self, Actuator};
+use crate::platform::build;
 use crate::platform::bus;
 use crate::platform::clock;
 use crate::platform::discovery::eureka::servers::Servers;
@@ -164,7 +165,7 @@ fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], addre
         ip: &ip,
         port: address.port(),
         scheme: settings.server.scheme(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: build::VERSION,
         zone: registry.zone.as_deref(),
         renew_seconds: registry.renew_seconds,
         lease_seconds: registry.lease_seconds,

@@ -3,6 +3,7 @@
 //! Health and info are public, metrics are served by actix-web-prom's middleware; settings, log levels
 //! and dead letters are for administrators.
 
+use crate::platform::build;
 use crate::platform::bus::{Bus, DeadLetter, Refused};
 use crate::platform::contract::{Access, Endpoint};
 use crate::platform::host::Check;
@@ -183,7 +184,7 @@ async fn health(actuator: &Actuator, without_bus: &'static str) -> HttpResponse 
 
 fn info(actuator: &Actuator) -> HttpResponse {
     HttpResponse::Ok().json(json!({
-        "build": { "artifact": "tradepost", "name": "tradepost", "version": env!("CARGO_PKG_VERSION") },
+        "build": { "artifact": "tradepost", "name": "tradepost", "version": build::VERSION },
         "modules": actuator.modules,
     }))
 }

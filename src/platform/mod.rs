@@ -3,6 +3,7 @@
 pub mod actuator;
 pub mod asyncapi;
 pub mod auth;
+pub mod build;
 pub mod bus;
 pub mod clock;
 pub mod contract;
