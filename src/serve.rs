@@ -20,7 +20,7 @@ use crate::platform::web::{self, Edge};
 use crate::wiring;
 use actix_web::dev::{ServerHandle, Service};
 use actix_web::{App, HttpServer};
-use actix_web_prom::PrometheusMetricsBuilder;
+use actix_web_prom::{ActixMetricsConfiguration, LabelsConfiguration, PrometheusMetricsBuilder};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -242,8 +242,15 @@ fn listen(
     workers: usize,
     limit: Duration,
 ) -> Result<actix_web::dev::Server, StartError> {
-    let requests = PrometheusMetricsBuilder::new("tradepost")
+    let labels = LabelsConfiguration::default().endpoint("uri");
+    let names = ActixMetricsConfiguration::default()
+        .labels(labels)
+        .http_requests_total_name("http_server_requests_total")
+        .http_requests_duration_seconds_name("http_server_requests_seconds");
+    // a namespace of nothing: these are Spring's names
+    let requests = PrometheusMetricsBuilder::new("")
         .registry(metrics)
+        .metrics_configuration(names)
         .endpoint("/actuator/prometheus")
         .mask_unmatched_patterns("UNKNOWN")
         .build()

@@ -3,7 +3,7 @@
 //! In this order: trace, method, token, role, `Accept`, `Content-Type`, body within its limit,
 //! deadline, handler, and the one form of refusal for whatever went wrong.
 
-use crate::platform::actuator::exchanges::{Exchanges, Seen};
+use crate::platform::actuator::exchanges::Exchanges;
 use crate::platform::auth::Authenticator;
 use crate::platform::auth::operator::Operator;
 use crate::platform::contract::{Access, Call, Endpoint, Serve};
@@ -140,16 +140,7 @@ impl Edge {
             headers.insert(name, value);
         }
         let took = started.elapsed();
-        self.exchanges.note(&Seen {
-            method: request.method(),
-            path: &path,
-            query: request.query_string(),
-            secure: request.app_config().secure(),
-            request: request.headers(),
-            status: status.as_u16(),
-            response: response.headers(),
-            took,
-        });
+        self.exchanges.note(&request, &path, &response, took);
         let elapsed_us = took.as_micros() as u64;
         if status.is_server_error() {
             tracing::warn!(%method, path, status = status.as_u16(), elapsed_us, trace_id = trace.id(), "request failed");

@@ -31,8 +31,8 @@ scenario! { of one process:
         c.order(&[("m", 1)]).await.expect(201);
         c.get(&c.alice, "/api/v1/orders/1").await.expect(200);
         let metrics = c.send(Method::GET, "/actuator/prometheus", &[], "").await.expect(200).text;
-        assert!(metrics.contains(r#"endpoint="/api/v1/orders/{id}""#), "{metrics}");
-        assert!(!metrics.contains(r#"endpoint="/api/v1/orders/1""#));
+        assert!(metrics.contains(r#"uri="/api/v1/orders/{id}""#), "{metrics}");
+        assert!(!metrics.contains(r#"uri="/api/v1/orders/1""#));
         assert!(metrics.contains(r#"tradepost_orders_total{outcome="placed"} 1"#), "{metrics}");
     }
 }

@@ -4,9 +4,9 @@
 //! two sides understood each other. The actuator's own requests are left out.
 
 use crate::platform::clock;
-use actix_web::HttpResponse;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -52,30 +52,11 @@ struct Ring {
     next: usize,
 }
 
-/// What is taken down of an exchange.
-pub struct Seen<'a> {
-    /// Bounded: what HTTP does not define is `UNKNOWN`.
-    pub method: &'a Method,
-    /// As the client sent it.
-    pub path: &'a str,
-    /// The raw query.
-    pub query: &'a str,
-    /// Whether it came by TLS.
-    pub secure: bool,
-    /// The request's headers.
-    pub request: &'a HeaderMap,
-    /// The answer's status.
-    pub status: u16,
-    /// The answer's headers.
-    pub response: &'a HeaderMap,
-    /// How long it took.
-    pub took: Duration,
-}
-
 impl Exchanges {
-    /// Takes note of an exchange in the place of the oldest.
-    pub fn note(&self, seen: &Seen) {
-        if seen.path == "/actuator" || seen.path.starts_with("/actuator/") {
+    /// Takes note of an exchange in the place of the oldest. `path` is what the client sent; a route may have changed
+    /// the request's own.
+    pub fn note(&self, request: &HttpRequest, path: &str, response: &HttpResponse, took: Duration) {
+        if path == "/actuator" || path.starts_with("/actuator/") {
             return;
         }
         let at_ms = clock::now_ms();
@@ -85,7 +66,8 @@ impl Exchanges {
             ring.slots.push(Kept::default());
         }
         if let Some(slot) = ring.slots.get_mut(place) {
-            slot.write(seen, at_ms);
+            (slot.at_ms, slot.took) = (at_ms, took);
+            slot.write(request, path, response);
         }
         ring.next = (place + 1) % KEPT;
     }
@@ -100,15 +82,18 @@ impl Exchanges {
 }
 
 impl Kept {
-    fn write(&mut self, seen: &Seen, at_ms: i64) {
-        (self.at_ms, self.took, self.method, self.status, self.secure) = (at_ms, seen.took, seen.method.clone(), seen.status, seen.secure);
-        copy(&mut self.path, seen.path);
-        mask(&mut self.query, seen.query);
+    fn write(&mut self, request: &HttpRequest, path: &str, response: &HttpResponse) {
+        // bounded: what HTTP does not define is UNKNOWN here
+        self.method.clone_from(request.method());
+        self.status = response.status().as_u16();
+        self.secure = request.app_config().secure();
+        copy(&mut self.path, path);
+        mask(&mut self.query, request.query_string());
         for (kept, name) in self.request.iter_mut().zip(&REQUEST) {
-            copy(kept, text(seen.request, name));
+            copy(kept, text(request.headers(), name));
         }
         for (kept, name) in self.response.iter_mut().zip(&RESPONSE) {
-            copy(kept, text(seen.response, name));
+            copy(kept, text(response.headers(), name));
         }
     }
 
@@ -161,12 +146,12 @@ fn mask(to: &mut String, query: &str) {
 mod tests {
     use super::*;
     use actix_web::body::to_bytes;
-    use actix_web::http::header::HeaderValue;
+    use actix_web::test::TestRequest;
 
-    fn note(exchanges: &Exchanges, path: &str, query: &str, request: &HeaderMap) {
-        let response = HeaderMap::new();
-        let took = Duration::from_micros(1_234_567);
-        exchanges.note(&Seen { method: &Method::GET, path, query, secure: false, request, status: 200, response: &response, took });
+    fn note(exchanges: &Exchanges, uri: &str, headers: &[(HeaderName, &str)]) {
+        let request = headers.iter().fold(TestRequest::with_uri(uri), |request, header| request.insert_header(header.clone()));
+        let request = request.to_http_request();
+        exchanges.note(&request, request.path(), &HttpResponse::Ok().finish(), Duration::from_micros(1_234_567));
     }
 
     async fn shown(exchanges: &Exchanges) -> Vec<Value> {
@@ -180,7 +165,7 @@ mod tests {
         let exchanges = Exchanges::default();
         assert!(shown(&exchanges).await.is_empty());
         for n in 0..3 * KEPT + 7 {
-            note(&exchanges, &format!("/{n}"), "", &HeaderMap::new());
+            note(&exchanges, &format!("/{n}"), &[]);
         }
         let paths: Vec<_> = shown(&exchanges).await.iter().map(|e| e["request"]["uri"].as_str().unwrap().to_string()).collect();
         let expected: Vec<_> = (2 * KEPT + 7..3 * KEPT + 7).rev().map(|n| format!("http:///{n}")).collect();
@@ -190,15 +175,19 @@ mod tests {
     #[actix_web::test]
     async fn what_could_be_a_secret_is_not_kept_and_what_is_long_is_cut() {
         let exchanges = Exchanges::default();
-        let mut headers = HeaderMap::new();
-        for name in [header::AUTHORIZATION, header::COOKIE, header::USER_AGENT, HeaderName::from_static("x-api-key")] {
-            headers.insert(name, HeaderValue::from_static("topsecret"));
-        }
-        headers.insert(header::HOST, HeaderValue::from_static("shop.test"));
-        headers.insert(header::ACCEPT, HeaderValue::from_str(&"a".repeat(9000)).unwrap());
-        note(&exchanges, "/p", "email=topsecret&topsecret&page=2&=topsecret", &headers);
-        note(&exchanges, &"/long".repeat(9000), &"n=1&".repeat(9000), &headers);
-        note(&exchanges, "/actuator/env", "", &headers);
+        let long = "a".repeat(9000);
+        let secret = "topsecret";
+        let headers = [
+            (header::AUTHORIZATION, secret),
+            (header::COOKIE, secret),
+            (header::USER_AGENT, secret),
+            (HeaderName::from_static("x-api-key"), secret),
+            (header::HOST, "shop.test"),
+            (header::ACCEPT, &long),
+        ];
+        note(&exchanges, "/p?email=topsecret&topsecret&page=2&=topsecret", &headers);
+        note(&exchanges, &format!("{}?{}", "/long".repeat(3000), "n=1&".repeat(3000)), &headers);
+        note(&exchanges, "/actuator/env", &headers);
         let shown = shown(&exchanges).await;
         assert_eq!(shown.len(), 2, "the actuator's own are left out");
         assert_eq!(shown[1]["request"]["uri"], "http://shop.test/p?email=******&******&page=******&******");

@@ -78,39 +78,42 @@ impl Ask {
 pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
     let (metrics, folder) = (actuator.metrics.clone(), actuator.folder.clone());
     let actuator = Arc::new(actuator);
-    let (get, post) = (
-        |name, path, answer| endpoint(&actuator, Method::GET, Access::Admin, name, path, answer),
-        |name, path, answer| endpoint(&actuator, Method::POST, Access::Admin, name, path, answer),
-    );
-    let open = |name, path, answer| endpoint(&actuator, Method::GET, Access::Optional, name, path, answer);
+    let get = |access, name, path, answer| endpoint(&actuator, Method::GET, access, name, path, answer);
+    let post = |name, path, answer| endpoint(&actuator, Method::POST, Access::Admin, name, path, answer);
     let meters = Arc::new(meters::Meters::new(metrics, folder));
     let mut endpoints = vec![
-        open("health", "/actuator/health", |a, ask| Box::pin(async move { Ok(health::whole(&a, &ask.cx).await) })),
-        open("readiness", "/actuator/health/readiness", |a, ask| Box::pin(async move { Ok(health::readiness(&a, &ask.cx).await) })),
-        open("liveness", "/actuator/health/liveness", |_, _| Box::pin(async { Ok(health::liveness()) })),
-        open("health_component", "/actuator/health/{path}", |a, ask| Box::pin(async move { health::component(&a, &ask).await })),
-        open("info", "/actuator/info", |a, _| Box::pin(async move { Ok(info::info(&a)) })),
-        get("env", "/actuator/env", |a, _| Box::pin(async move { Ok(env::all(&a.settings).await) })),
-        get("env_property", "/actuator/env/{toMatch}", |a, ask| Box::pin(async move { env::one(&a.settings, &ask.path("toMatch")).await })),
-        get("configprops", "/actuator/configprops", |a, _| Box::pin(async move { env::sections(&a.settings, "").await })),
-        get("configprops_prefix", "/actuator/configprops/{prefix}", |a, ask| {
+        get(Access::Optional, "health", "/actuator/health", |a, ask| Box::pin(async move { Ok(health::whole(&a, &ask.cx).await) })),
+        get(Access::Optional, "readiness", "/actuator/health/readiness", |a, ask| {
+            Box::pin(async move { Ok(health::readiness(&a, &ask.cx).await) })
+        }),
+        get(Access::Public, "liveness", "/actuator/health/liveness", |_, _| Box::pin(async { Ok(health::liveness()) })),
+        get(Access::Optional, "health_component", "/actuator/health/{path}", |a, ask| {
+            Box::pin(async move { health::component(&a, &ask).await })
+        }),
+        get(Access::Public, "info", "/actuator/info", |a, _| Box::pin(async move { Ok(info::info(&a)) })),
+        get(Access::Admin, "env", "/actuator/env", |a, _| Box::pin(async move { Ok(env::all(&a.settings).await) })),
+        get(Access::Admin, "env_property", "/actuator/env/{toMatch}", |a, ask| {
+            Box::pin(async move { env::one(&a.settings, &ask.path("toMatch")).await })
+        }),
+        get(Access::Admin, "configprops", "/actuator/configprops", |a, _| Box::pin(async move { env::sections(&a.settings, "").await })),
+        get(Access::Admin, "configprops_prefix", "/actuator/configprops/{prefix}", |a, ask| {
             Box::pin(async move { env::sections(&a.settings, &ask.path("prefix")).await })
         }),
         post("refresh", "/actuator/refresh", |a, _| Box::pin(async move { a.settings.refresh().await })),
-        get("loggers", "/actuator/loggers", |a, _| Box::pin(async move { Ok(loggers::all(&a.modules)) })),
-        get("logger", "/actuator/loggers/{name}", |_, ask| Box::pin(async move { Ok(loggers::one(&ask.path("name"))) })),
+        get(Access::Admin, "loggers", "/actuator/loggers", |a, _| Box::pin(async move { Ok(loggers::all(&a.modules)) })),
+        get(Access::Admin, "logger", "/actuator/loggers/{name}", |_, ask| Box::pin(async move { Ok(loggers::one(&ask.path("name"))) })),
         post("set_logger", "/actuator/loggers/{name}", |_, ask| Box::pin(async move { loggers::set(&ask.path("name"), &ask.body) })),
-        get("httpexchanges", "/actuator/httpexchanges", |a, _| Box::pin(async move { Ok(a.exchanges.show()) })),
-        get("threaddump", "/actuator/threaddump", |_, ask| Box::pin(async move { threads::dump(&ask.request).await })),
+        get(Access::Admin, "httpexchanges", "/actuator/httpexchanges", |a, _| Box::pin(async move { Ok(a.exchanges.show()) })),
+        get(Access::Admin, "threaddump", "/actuator/threaddump", |_, ask| Box::pin(async move { threads::dump(&ask.request).await })),
     ];
     endpoints.extend(meters::endpoints(&meters));
     if actuator.bus.is_some() {
-        endpoints.push(get("deadletters", "/actuator/deadletters", |a, _| Box::pin(async move { letters::dead(&a).await })));
+        endpoints.push(get(Access::Admin, "deadletters", "/actuator/deadletters", |a, _| Box::pin(async move { letters::dead(&a).await })));
         let path = "/actuator/deadletters/{id}/replay";
         endpoints.push(post("replay", path, |a, ask| Box::pin(async move { letters::replay(&a, &ask.path("id")).await })));
     }
     if !actuator.refused.is_empty() {
-        endpoints.push(get("outbox", "/actuator/outbox", |a, _| Box::pin(async move { letters::refused(&a).await })));
+        endpoints.push(get(Access::Admin, "outbox", "/actuator/outbox", |a, _| Box::pin(async move { letters::refused(&a).await })));
         let path = "/actuator/outbox/{module}/{id}/replay";
         endpoints.push(post("outbox_replay", path, |a, ask| {
             Box::pin(async move { letters::again(&a, &ask.path("module"), &ask.path("id")).await })

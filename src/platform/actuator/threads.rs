@@ -60,13 +60,14 @@ fn thread(folder: &Path) -> Option<Thread> {
         name: read_to_string(folder.join("comm")).ok()?.trim_end().to_string(),
         state: stat.rsplit_once(") ")?.1.chars().next()?,
         cpu_ms: (stat_field(&stat, 14)? + stat_field(&stat, 15)?) * 1000 / TICKS,
-        priority: stat_field(&stat, 18)?,
+        // one for real time is negative
+        priority: stat_field(&stat, 18).unwrap_or_default(),
         waited: count("voluntary_ctxt_switches:"),
         preempted: count("nonvoluntary_ctxt_switches:"),
     })
 }
 
-/// `cpuTime` in milliseconds, `nativeState` and `preemptedCount` are ours; -1 is what Java says where it does not measure.
+/// `cpuTime` in milliseconds, `nativeState` and `preemptedCount` are ours; -1 is what is not measured.
 fn shown(thread: &Thread) -> Value {
     json!({
         "threadName": thread.name,
@@ -75,7 +76,7 @@ fn shown(thread: &Thread) -> Value {
         "nativeState": thread.state.to_string(),
         "cpuTime": thread.cpu_ms,
         "blockedTime": -1,
-        "blockedCount": 0,
+        "blockedCount": -1,
         "waitedTime": -1,
         "waitedCount": thread.waited,
         "preemptedCount": thread.preempted,

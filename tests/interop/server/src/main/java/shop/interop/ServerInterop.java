@@ -67,6 +67,7 @@ public class ServerInterop {
             environment.put("TRADEPOST__REGISTRY__LEASE_SECONDS", "5");
             environment.put("TRADEPOST__REGISTRY__FETCH_SECONDS", "1");
             environment.put("TRADEPOST__SERVER__WORKERS", "1");
+            environment.put("TRADEPOST__ACTUATOR__PASSWORD", "interop");
             // trips on purpose are part of the test; the pause after them is not
             environment.put("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1");
             String issuer = serve("identity").url() + "/realms/spring-cloud-microservices-realm";
@@ -133,7 +134,7 @@ public class ServerInterop {
 
         void orders() throws Exception {
             for (var entry : modules.entrySet()) {
-                checks.becomes(entry.getKey() + " has found all six", () -> Http.get(entry.getValue().url() + "/actuator/health").json().at("/components/discovery/details/instances").asInt(), n -> n == 6);
+                checks.becomes(entry.getKey() + " has found all six", () -> Http.get(entry.getValue().url() + "/actuator/health", "Authorization", Http.basic("tradepost", "interop")).json().at("/components/discovery/details/instances").asInt(), n -> n == 6);
             }
             String admin = Http.bearer(modules.get("identity").url(), "admin");
             String front = modules.get("gateway").url();
