@@ -12,7 +12,9 @@ pub(super) fn links(operations: &[Arc<Operation>], request: &HttpRequest) -> Htt
     let info = request.connection_info();
     let base = format!("{}://{}{}", info.scheme(), info.host(), BASE.trim_end_matches('/'));
     let mut links = Map::from_iter([("self".to_string(), json!({ "href": base, "templated": false }))]);
-    for rest in operations.iter().filter_map(|operation| operation.path.strip_prefix(BASE)) {
+    let below = operations.iter().filter_map(|operation| operation.path.strip_prefix(BASE));
+    // the groups of health are among its paths, by the template
+    for rest in below.filter(|rest| !rest.starts_with("health/") || rest.contains('{')) {
         let name = rest.replace('/', "-").replace(['{', '}'], "");
         // a component of health may have components of its own, in Spring
         let href = format!("{base}/{}", rest.replace("{path}", "{*path}"));

@@ -46,9 +46,11 @@ public class AdminInterop {
         var context = new SpringApplicationBuilder(AdminInterop.class).run(
             "--server.port=0", "--server.address=127.0.0.1", "--spring.main.banner-mode=off", "--logging.level.root=WARN",
             "--eureka.client.service-url.defaultZone=" + registry, "--eureka.client.register-with-eureka=false",
-            "--eureka.client.registry-fetch-interval-seconds=1",
+            "--eureka.client.registry-fetch-interval-seconds=2",
             "--spring.boot.admin.instance-auth.default-user-name=" + USER, "--spring.boot.admin.instance-auth.default-password=" + PASSWORD,
-            "--spring.boot.admin.monitor.status-interval=1s", "--spring.boot.admin.monitor.status-lifetime=1s");
+            // the interval is the time-out as well
+            "--spring.boot.admin.monitor.status-interval=5s", "--spring.boot.admin.monitor.status-lifetime=1s",
+            "--spring.thymeleaf.check-template-location=false");
         return "http://127.0.0.1:" + context.getEnvironment().getProperty("local.server.port");
     }
 
@@ -171,6 +173,8 @@ public class AdminInterop {
             environment.put("TRADEPOST__REGISTRY__URL", registry);
             environment.put("TRADEPOST__IDENTITY__ISSUER", shop.url() + REALM);
             environment.put("TRADEPOST__IDENTITY__CLIENT_SECRET", Files.readString(data.resolve("identity/service-secret")).trim());
+            // long enough for its death to be seen before it is forgotten
+            environment.put("TRADEPOST__REGISTRY__LEASE_SECONDS", "30");
             environment.put("TRADEPOST__ACTUATOR__USER", USER);
             environment.put("TRADEPOST__ACTUATOR__PASSWORD", PASSWORD);
             String[] second = {"serve", "--modules", "product", "--port", "0"};
