@@ -41,7 +41,7 @@ pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
     };
     let (adds, removes, refreshes) = (gateway.clone(), gateway.clone(), gateway.clone());
     vec![
-        get("gateway", "/actuator/gateway", |_, _| Ok(HttpResponse::Ok().json(LISTS.map(|name| listed(name))))),
+        get("gateway", "/actuator/gateway", |_, _| Ok(HttpResponse::Ok().json(LISTS.map(listed)))),
         get("routes", "/actuator/gateway/routes", |gateway, _| {
             Ok(HttpResponse::Ok().json(gateway.routes.table().routes.iter().map(|route| show(route)).collect::<Vec<_>>()))
         }),
