@@ -130,6 +130,10 @@ scenario! { of one process:
         for body in [json!({ "configuredLevel": "LOUD" }), json!({ "configuredLevel": 7 })] {
             assert!(c.post(&c.admin, "/actuator/loggers/ROOT", body).await.expect(400).text.contains("configuredLevel"));
         }
+        let bearer = format!("Bearer {}", c.admin);
+        for body in ["[]", "\"DEBUG\"", "{", "null"] {
+            c.send(Method::POST, "/actuator/loggers/ROOT", &[("authorization", &bearer)], body).await.expect(400);
+        }
         c.with_body(Method::PUT, &c.admin, "/actuator/loggers/ROOT", &[], &json!({})).await.expect(405);
     }
 }

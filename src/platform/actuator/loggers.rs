@@ -42,7 +42,8 @@ pub(super) fn set(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     } else {
         serde_json::from_slice(body).map_err(|e| Problem::new(400, format!("malformed JSON: {e}")))?
     };
-    let level = match body.get("configuredLevel") {
+    let members = body.as_object().ok_or_else(|| Problem::new(400, "the body must be a JSON object, {\"configuredLevel\": ...}"))?;
+    let level = match members.get("configuredLevel") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text.parse::<LevelFilter>().map_err(|_| expected())?),
         Some(_) => return Err(expected()),

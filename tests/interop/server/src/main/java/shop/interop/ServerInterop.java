@@ -113,7 +113,8 @@ public class ServerInterop {
                 checks.same(module + "'s health check", url + "/actuator/health", one.path("healthCheckUrl").asText());
                 checks.same(module + " is healthy there", 200, Http.get(one.path("healthCheckUrl").asText()).status());
                 checks.same(module + "'s data centre", "MyOwn", one.at("/dataCenterInfo/name").asText());
-                checks.same(module + "'s management port, for Spring Boot Admin", String.valueOf(entry.getValue().port()), one.at("/metadata/management.port").asText());
+                checks.same(module + "'s management port and path, for Spring Boot Admin", entry.getValue().port() + "/actuator",
+                    one.at("/metadata/management.port").asText() + one.at("/metadata/management.context-path").asText());
                 checks.same(module + "'s lease", "1/5", one.at("/leaseInfo/renewalIntervalInSecs").asText() + "/" + one.at("/leaseInfo/durationInSecs").asText());
                 long renewed = one.at("/leaseInfo/lastRenewalTimestamp").asLong();
                 JsonNode later = checks.becomes(module + " renews", () -> instance(module), i -> i.at("/leaseInfo/lastRenewalTimestamp").asLong() > renewed);
