@@ -1,6 +1,5 @@
 //! Logs: for people on a terminal, as JSON otherwise; levels can be changed while it runs.
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -14,20 +13,6 @@ struct Levels {
 
 static LEVELS: OnceLock<Levels> = OnceLock::new();
 
-/// Who has something to say: the targets of all places in the program that have been reached. There are as many as
-/// the sources have.
-static SEEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-
-/// Takes note of each place once, when it is reached for the first time.
-struct Noted;
-
-impl<S: tracing::Subscriber> Layer<S> for Noted {
-    fn register_callsite(&self, metadata: &'static tracing::Metadata<'static>) -> tracing::subscriber::Interest {
-        SEEN.lock().unwrap_or_else(PoisonError::into_inner).insert(metadata.target());
-        tracing::subscriber::Interest::always()
-    }
-}
-
 /// Starts logging to standard error. `json` decides the form, `None` by whether it is a terminal.
 /// Only the first call of a process counts.
 pub fn start(level: &str, json: Option<bool>) -> Result<(), String> {
@@ -36,16 +21,11 @@ pub fn start(level: &str, json: Option<bool>) -> Result<(), String> {
     let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.with_ansi(std::io::stderr().is_terminal()).boxed() };
-    let subscriber = tracing_subscriber::registry().with(filter).with(lines).with(Noted);
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         let _ = LEVELS.set(Levels { handle, current: Mutex::new(targets) });
     }
     Ok(())
-}
-
-/// The targets that have been reached so far, whether their level lets them through or not.
-pub fn seen() -> Vec<&'static str> {
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
 }
 
 /// Every target with a level of its own; the default is `ROOT`.

@@ -275,7 +275,7 @@ fn without_a_password_there_is_no_way_in_but_a_token_and_an_empty_one_is_refused
     });
 }
 
-/// Every part that has said something is listed with its level, and so are the modules that may.
+/// Modules and parts of the platform are listed with their levels, and whatever was given one.
 #[test]
 fn loggers_are_listed_with_their_levels() {
     on_system(async {
@@ -287,7 +287,7 @@ fn loggers_are_listed_with_their_levels() {
         for (name, configured, effective) in [
             ("ROOT", json!("INFO"), "INFO"),
             ("tradepost", json!(null), "INFO"),
-            ("tradepost::serve", json!(null), "INFO"),
+            ("tradepost::platform::bus", json!(null), "INFO"),
             ("tradepost::shop::order", json!("DEBUG"), "DEBUG"),
             ("tradepost::shop::config_server", json!(null), "INFO"),
         ] {

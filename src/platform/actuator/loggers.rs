@@ -11,14 +11,32 @@ fn level_name(level: LevelFilter) -> String {
     level.to_string().to_uppercase()
 }
 
-/// A logger is a path of the program's sources, `tradepost::shop::order`. Listed are those with a level of their
-/// own, those that said or could have said something, these modules', and all that these are a part of.
+/// Parts of the platform that say something.
+const PLATFORM: [&str; 15] = [
+    "actuator",
+    "auth",
+    "bus",
+    "contract",
+    "discovery",
+    "lease",
+    "outbox",
+    "problem",
+    "refresh",
+    "relay",
+    "resilience",
+    "store",
+    "tls",
+    "vault",
+    "web",
+];
+
+/// A logger is a path of the program's sources, `tradepost::shop::order`, and stands for all below it. Listed are
+/// these modules', the platform's, and those with a level of their own; any other may be given one by its name.
 pub(super) fn all(modules: &[&str]) -> HttpResponse {
-    let mut names: BTreeSet<String> = telemetry::seen().into_iter().map(String::from).collect();
+    let fixed = ["tradepost", "tradepost::platform", "tradepost::serve", "tradepost::shop"].map(String::from);
+    let mut names = BTreeSet::from(fixed);
+    names.extend(PLATFORM.map(|part| format!("tradepost::platform::{part}")));
     names.extend(modules.iter().map(|module| format!("tradepost::shop::{}", module.replace('-', "_"))));
-    let parents = names.iter().flat_map(|name| name.match_indices("::").filter_map(|(end, _)| name.get(..end))).map(String::from);
-    let parents: Vec<_> = parents.collect();
-    names.extend(parents);
     names.extend(telemetry::levels().into_iter().map(|(name, _)| name));
     let loggers: Map<_, _> = names.into_iter().map(|name| (name.clone(), levels(&name))).collect();
     HttpResponse::Ok().json(json!({ "levels": ["OFF", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"], "loggers": loggers, "groups": {} }))
@@ -51,4 +69,26 @@ pub(super) fn set(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     telemetry::set_level(name, level).map_err(Problem::internal)?;
     tracing::info!(logger = name, level = level.map(level_name), "log level changed");
     Ok(HttpResponse::NoContent().finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn says_something(path: &Path) -> bool {
+        if path.is_dir() {
+            return path.read_dir().unwrap().any(|entry| says_something(&entry.unwrap().path()));
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        ["error!", "warn!", "info!", "debug!"].iter().any(|level| text.contains(&format!("tracing::{level}(")))
+    }
+
+    #[test]
+    fn every_part_of_the_platform_that_logs_is_listed() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/platform");
+        let parts = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| says_something(path));
+        let parts: BTreeSet<String> = parts.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+        assert_eq!(parts, PLATFORM.map(String::from).into());
+    }
 }
