@@ -229,7 +229,8 @@ fn other(command: Command) -> Result<(), String> {
             let settings = config::load(config.as_deref(), &Vec::new())?.settings;
             tradepost::platform::tls::start(&settings)?;
             let (instances, scheme) = (usize::from(instances), settings.server.scheme());
-            let plan = tradepost::up::Plan { binary, data, port, registry_port, instances, config, scheme, settings: Vec::new() };
+            let actuator = settings.actuator;
+            let plan = tradepost::up::Plan { binary, data, port, registry_port, instances, config, scheme, actuator, settings: Vec::new() };
             up(&plan, settings.data.demo.then_some(&settings.tls))
         }
         #[cfg(feature = "mysql")]

@@ -2,7 +2,9 @@
 
 use crate::config::{Loaded, LogFormat, Settings};
 use crate::modules::Module;
+use crate::platform::actuator::exchanges::Exchanges;
 use crate::platform::actuator::{self, Actuator};
+use crate::platform::auth::operator::Operator;
 use crate::platform::build;
 use crate::platform::bus;
 use crate::platform::clock;
@@ -82,9 +84,22 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let in_force = Arc::new(InForce::new(loaded, shop.parts.changeable)?);
     let outboxes = shop.parts.refused.clone();
     let (checks, refused, bus) = (shop.parts.checks, shop.parts.refused, host.bus.clone());
-    endpoints.extend(actuator::endpoints(Actuator { settings: in_force.clone(), modules: names.clone(), checks, bus, refused }));
+    let exchanges = Arc::new(Exchanges::default());
+    endpoints.extend(actuator::endpoints(Actuator {
+        settings: in_force.clone(),
+        modules: names.clone(),
+        checks,
+        bus,
+        refused,
+        metrics: registry.clone(),
+        exchanges: exchanges.clone(),
+        folder: chosen.iter().any(|module| keeps_files(*module, &settings)).then(|| settings.data.dir.clone()),
+        served: endpoints.iter().map(|endpoint| endpoint.operation.clone()).collect(),
+    }));
     let edge = Edge {
         authenticator: shop.authenticator,
+        operator: Operator::new(&settings.actuator)?,
+        exchanges,
         body_limit: server.body_limit,
         timeout: Duration::from_secs(server.request_seconds),
         origins: server.origins.clone(),

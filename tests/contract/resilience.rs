@@ -121,7 +121,7 @@ async fn refused_until_open(system: &System, peer: &str) {
     assert!(breaker["failedCalls"].as_u64().unwrap() >= 3, "{breaker}");
     assert!(breaker["notPermittedCalls"].as_u64().unwrap() >= 1, "{breaker}");
     // an open breaker is told, and is no reason to take this process out of service
-    let health = order.send(actix_web::http::Method::GET, "/actuator/health/readiness", &[], "").await.expect(200).json();
+    let health = order.get(&order.admin, "/actuator/health/readiness").await.expect(200).json();
     assert_eq!(health["components"]["circuitBreakers"]["details"][peer]["status"], "CIRCUIT_OPEN", "{health}");
     let metrics = order.send(actix_web::http::Method::GET, "/actuator/prometheus", &[], "").await.text;
     let shown = Metrics::parse(&metrics).unwrap();

@@ -1,5 +1,6 @@
 //! What the shop does, scenario by scenario.
 
+mod actuator;
 mod events;
 mod front_door;
 mod http2;
