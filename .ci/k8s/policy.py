@@ -322,7 +322,7 @@ CHECKS = {
     ],
     scalers_have_a_target: [lambda d: put(first(d, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"], "name", "module")],
     services_lead_to_one_module: [
-        lambda d: first(d, "Service")["spec"]["selector"].pop("app.kubernetes.io/component"),
+        lambda d: first(d, "Service", "order")["spec"]["selector"].pop("app.kubernetes.io/component"),
         lambda d: put(first(d, "Service")["spec"]["selector"], NAME, "basket"),
         lambda d: put(first(d, "Service")["spec"]["ports"][0], "targetPort", "https"),
     ],
@@ -334,7 +334,7 @@ CHECKS = {
     modules_reach_their_peers_and_no_others: [
         lambda d: d.remove(first(d, "NetworkPolicy", "from-order")),
         lambda d: d.remove(first(d, "NetworkPolicy", "to-inventory")),
-        lambda d: put(first(d, "NetworkPolicy", "to-notification")["spec"]["podSelector"], "matchLabels", {}),
+        lambda d: put(first(d, "NetworkPolicy", "to-notification")["spec"]["ingress"][0]["from"][0], "podSelector", {}),
     ],
     namespaces_are_restricted: [lambda d: first(d, "Namespace")["metadata"].pop("labels"), lambda d: d.remove(first(d, "Namespace"))],
 }
