@@ -94,5 +94,7 @@ if [[ ! -x $shop ]]; then
 fi
 echo "-- every environment, read by the shop"
 "$python" .ci/k8s/rehearse.py settings "$shop" "$work"/*.yaml
-echo "-- an update under load"
-"$python" .ci/k8s/rehearse.py update "$shop" "$work/split.yaml"
+for overlay in split split-eureka; do
+  echo "-- an update of $overlay under load"
+  "$python" .ci/k8s/rehearse.py update "$shop" "$work/$overlay.yaml"
+done

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import secrets
 import shutil
 import signal
@@ -17,11 +18,12 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
 from cluster import Deployment, Pod, Service
-from manifests import environment, labels, load, name, of, replicas
+from manifests import environment, load, name, of, replicas
 
 REALM = "/realms/spring-cloud-microservices-realm"
 
@@ -123,7 +125,15 @@ def stock(port, admin):
     for path, body in (("products", {"skuCode": "rehearsal", "name": "Rehearsal", "price": 1}), ("inventory", {"skuCode": "rehearsal", "quantity": 1000000})):
         headers = {"Authorization": f"Bearer {admin}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/{path}", json.dumps(body).encode(), headers)
-        urllib.request.urlopen(request).close()
+        # where there is a registry, the first seconds are its own
+        for patience in range(60, -1, -1):
+            try:
+                urllib.request.urlopen(request).close()
+                break
+            except urllib.error.HTTPError as refused:
+                if refused.code != 503 or not patience:
+                    raise
+                time.sleep(0.5)
 
 
 def here(variables, data, services, issuer, secret):
@@ -136,10 +146,10 @@ def here(variables, data, services, issuer, secret):
         "TRADEPOST__MYSQL__SSL_MODE": "disabled",
         "TRADEPOST__IDENTITY__ISSUER": issuer,
     }
-    for module, service in services.items():
-        changed[f"TRADEPOST__PEERS__{module}".upper()] = f"http://127.0.0.1:{service.port}"
     kept = {key: value for key, value in variables.items() if not key.startswith("TRADEPOST__BUS__") and not key.endswith("__SMTP")}
     kept.update({key: value for key, value in changed.items() if key in variables})
+    for module, service in services.items():
+        kept = {key: re.sub(rf"(//|@){module}:\d+", rf"\g<1>127.0.0.1:{service.port}", value) for key, value in kept.items()}
     if "TRADEPOST__IDENTITY__CLIENT_SECRET" in kept:
         kept["TRADEPOST__IDENTITY__CLIENT_SECRET"] = secret
     return kept
@@ -153,7 +163,7 @@ async def shop(binary, docs, work):
         process = await asyncio.create_subprocess_exec(binary, "serve", "--modules", "identity", env=own, cwd=work, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log)
     url = (await process.stdout.readline()).decode().removeprefix("ready on ").strip()
     stores = lambda found, key: f"sqlite://{data}/{found.split('-')[0]}.db" if "-store" in found else "x"  # noqa: E731
-    services = {labels(doc)["app.kubernetes.io/name"]: Service() for doc in of(docs, "Deployment")}
+    services = {doc["metadata"]["name"]: Service() for doc in of(docs, "Deployment")}
     for service in services.values():
         await service.open()
     make = lambda doc: here(environment(docs, doc, stores), data, services, url + REALM, secret)  # noqa: E731
@@ -163,7 +173,7 @@ async def shop(binary, docs, work):
             sys.exit(f"{name(job)} failed")
     deployments = []
     for doc in of(docs, "Deployment"):
-        service = services[labels(doc)["app.kubernetes.io/name"]]
+        service = services[doc["metadata"]["name"]]
         pods = lambda doc=doc: Pod(binary, doc, make(doc), work)  # noqa: E731
         deployments.append(Deployment(doc, replicas(docs, doc), service, pods))
     return process, url, services["gateway"].port, deployments
