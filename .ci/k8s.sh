@@ -12,6 +12,7 @@ python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
 cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/k8s
 kustomize=v5.7.1 score=v1.20.0 schemas=1.37.0 newest=1.37
 oldest=1.30 # the first in which a preStop hook can sleep without a program in the image
+export PYTHONDONTWRITEBYTECODE=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

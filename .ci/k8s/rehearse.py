@@ -11,8 +11,6 @@ import os
 import pathlib
 import re
 import secrets
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -196,8 +194,7 @@ async def under_load(port, user, pause, deployments):
     return lost, cut
 
 
-async def update(binary, path):
-    docs, work = load(path), tempfile.mkdtemp()
+async def update(binary, docs, work):
     issuer, url, port, deployments = await shop(binary, docs, work)
     try:
         await asyncio.gather(*(deployment.start() for deployment in deployments))
@@ -211,18 +208,24 @@ async def update(binary, path):
     finally:
         for process in [issuer, *(p.process for d in deployments for p in d.pods)]:
             if process and process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+                process.terminate()
                 await process.wait()
     audit = subprocess.run([binary, "audit", "--data", os.path.join(work, "data")], cwd=work, capture_output=True, text=True)
     print(audit.stdout.strip().splitlines()[-1] if audit.stdout else audit.stderr)
-    shutil.rmtree(work)
     if not control:
         print("without a pause nothing was lost either: this proves nothing")
     return not lost and bool(control) and audit.returncode == 0
 
 
+def main(command, binary, files):
+    binary = str(pathlib.Path(binary).resolve())
+    if command == "settings":
+        return settings(binary, files)
+    with tempfile.TemporaryDirectory() as work:
+        return asyncio.run(update(binary, load(files[0]), work))
+
+
 if __name__ == "__main__":
     if len(sys.argv) < 4 or sys.argv[1] not in ("settings", "update"):
         sys.exit(__doc__)
-    binary = str(pathlib.Path(sys.argv[2]).resolve())
-    sys.exit(0 if (settings(binary, sys.argv[3:]) if sys.argv[1] == "settings" else asyncio.run(update(binary, sys.argv[3]))) else 1)
+    sys.exit(0 if main(sys.argv[1], sys.argv[2], sys.argv[3:]) else 1)
