@@ -6,42 +6,19 @@
 # environment: STATE_DIR CACHE_DIR VAULT_PORT; the root token is `root`, the unseal key in STATE_DIR/unseal
 #   TLS=DIR: it speaks https alone, with certificates that it makes itself; its authority is DIR/vault-ca.pem
 set -euo pipefail
-version=v1.21.4 toolchain=go1.26.8
+version=v1.21.4
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 port=${VAULT_PORT:-8200}
 binary=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/vault-$version
 state=${STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/vault}
 pid_file=$state/pid log=$state/log
-
-# A go that is new enough. An older one, such as Debian's, fetches it: Go's releases are modules, too.
-find_go() {
-  local go=go found dir
-  command -v go >/dev/null || go=/usr/local/go/bin/go
-  if ! command -v "$go" >/dev/null; then
-    ((EUID == 0)) || { echo "vault: please install golang-go" >&2; return 1; }
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends golang-go >/dev/null
-    go=go
-  fi
-  found=$(GOTOOLCHAIN=local "$go" env GOVERSION)
-  if [[ $(printf '%s\n' go1.26 "$found" | sort -V | head -1) != go1.26 ]]; then
-    cd "$(mktemp -d)"
-    printf 'module local/fetch\n' >go.mod
-    dir=$(GOFLAGS=-mod=mod "$go" mod download -json "golang.org/toolchain@v0.0.1-$toolchain.linux-amd64" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
-    rm go.mod
-    [[ -d $dir ]] || { echo "vault: $toolchain cannot be fetched" >&2; return 1; }
-    # a module's files have no right to be run
-    chmod +x "$dir"/bin/* "$dir"/pkg/tool/*/*
-    go=$dir/bin/go
-  fi
-  echo "$go"
-}
 
 ready() { [[ -x $binary ]]; }
 
 install() {
   ready && return
   local go work source
-  go=$(find_go)
+  go=$("$here/go.sh")
   mkdir -p "${binary%/*}"
   # one build at a time
   exec 9>"$binary.lock"

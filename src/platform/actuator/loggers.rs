@@ -12,19 +12,21 @@ fn level_name(level: LevelFilter) -> String {
 }
 
 /// Parts of the platform that say something.
-const PLATFORM: [&str; 15] = [
+const PLATFORM: [&str; 17] = [
     "actuator",
     "auth",
     "bus",
     "contract",
     "discovery",
     "lease",
+    "metrics",
     "outbox",
     "problem",
     "refresh",
     "relay",
     "resilience",
     "store",
+    "telemetry",
     "tls",
     "vault",
     "web",

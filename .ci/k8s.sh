@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# The Kubernetes manifests, without a cluster: every overlay and component is rendered by kustomize, held against the
+# official schemas of the oldest and the newest Kubernetes that there are schemas of, against the types of the custom
+# resources, kube-score's opinions and our own rules; every environment is read by the shop itself; and the split shop
+# is updated pod by pod under load, with the rendered environment, probes and pauses. Tools stay in CACHE_DIR.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+source .ci/install.sh
+need python3=python3 node=nodejs npm=npm
+python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/k8s
+kustomize=v5.7.1 score=v1.20.0 schemas=1.37.0 newest=1.37
+oldest=1.30 # the first in which a preStop hook can sleep without a program in the image
+export PYTHONDONTWRITEBYTECODE=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+tools() {
+  mkdir -p "$cache"
+  exec 9>"$cache/lock"
+  flock 9
+  [[ -x $cache/kustomize-$kustomize ]] || go_install kustomize "$kustomize" sigs.k8s.io/kustomize/kustomize/v5
+  [[ -x $cache/kube-score-$score ]] || go_install kube-score "$score" github.com/zegl/kube-score/cmd/kube-score
+  if [[ ! -e $cache/python/ok-$schemas ]]; then
+    python3 -m venv "$cache/python"
+    "$cache/python/bin/pip" -q install "kubernetes-validate==$schemas"
+    touch "$cache/python/ok-$schemas"
+  fi
+  if [[ ! -e $cache/npm/.ok ]] || ! cmp -s .ci/k8s/package.json "$cache/npm/package.json"; then
+    mkdir -p "$cache/npm"
+    cp .ci/k8s/package.json "$cache/npm/"
+    (cd "$cache/npm" && npm install --silent --no-audit --no-fund --ignore-scripts)
+    touch "$cache/npm/.ok"
+  fi
+  exec 9>&-
+}
+
+go_install() {
+  local go
+  go=$(.ci/services/go.sh)
+  GOTOOLCHAIN=local GOBIN=$cache/bin nice "$go" install "$3@$2"
+  mv "$cache/bin/$1" "$cache/$1-$2"
+}
+
+render() { # NAME FOLDER
+  "$cache/kustomize-$kustomize" build "$2" >"$work/$1.yaml"
+}
+
+# split with one component more, for those that are not in an overlay
+with() {
+  local root
+  mkdir -p "$work/with-$1"
+  root=$(realpath --relative-to="$work/with-$1" k8s)
+  printf 'namespace: tradepost\nresources: [%s]\ncomponents: [%s]\n' "$root/overlays/split" "$root/components/$1" >"$work/with-$1/kustomization.yaml"
+  render "with-$1" "$work/with-$1"
+}
+
+tools
+for overlay in k8s/overlays/*/; do render "$(basename "$overlay")" "$overlay"; done
+for component in k8s/components/*/; do
+  case $(basename "$component") in
+    replicated | migrate | gateway-api | eureka) ;; # in the overlays
+    *) with "$(basename "$component")" ;;
+  esac
+done
+
+python=$cache/python/bin/python
+for version in "$oldest" "$newest"; do
+  echo "-- the official schemas of Kubernetes $version"
+  "$python" "$cache/python/bin/kubernetes-validate" --strict -k "$version" "$work"/*.yaml >"$work/validated" 2>&1 || true
+  # custom resources have no schema there, and are looked at below; another kind without one is a mistake
+  if grep -vE "^INFO .* passed|^WARN .* find schema for kind (HTTPRoute|ExternalSecret|ServiceMonitor) " "$work/validated"; then exit 1; fi
+  echo "$(grep -c '^INFO .* passed' "$work/validated") objects fit"
+done
+
+echo "-- custom resources, by the types made of their definitions"
+"$python" .ci/k8s/custom.py "$cache/npm" "$work"/*.yaml
+
+echo "-- kube-score"
+# not asked for: images that are pulled each time, since tags are fixed; anti-affinity, since pods are spread
+for file in "$work"/*.yaml; do
+  [[ $file != */all-in-one.yaml ]] || continue # one pod on purpose
+  "$cache/kube-score-$score" score --kubernetes-version v1.30 --output-format ci --ignore-test container-image-pull-policy,deployment-has-host-podantiaffinity,statefulset-has-host-podantiaffinity "$file" >"$work/scored" || { grep -E '^\[(CRITICAL|WARNING)' "$work/scored"; exit 1; }
+  echo "$(basename "$file"): $(grep -c '^\[OK' "$work/scored") opinions"
+done
+
+echo "-- our own rules"
+"$python" .ci/k8s/policy.py prove "$work/with-external-secrets.yaml"
+"$python" .ci/k8s/policy.py check "$work"/*.yaml
+
+shop=target/debug/tradepost
+if [[ ! -x $shop ]]; then
+  if command -v mold >/dev/null; then mold -run cargo build --locked; else cargo build --locked; fi
+fi
+echo "-- every environment, read by the shop"
+"$python" .ci/k8s/rehearse.py settings "$shop" "$work"/*.yaml
+for overlay in split split-eureka; do
+  echo "-- an update of $overlay under load"
+  "$python" .ci/k8s/rehearse.py update "$shop" "$work/$overlay.yaml"
+done
