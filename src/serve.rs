@@ -5,6 +5,7 @@ use crate::modules::Module;
 use crate::platform::actuator::{self, Actuator};
 use crate::platform::bus;
 use crate::platform::clock;
+use crate::platform::console::{self, Console};
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::eureka::{self, Offer, Registrations};
@@ -13,7 +14,7 @@ use crate::platform::host::{Host, StartError};
 use crate::platform::refresh::{self, InForce};
 use crate::platform::telemetry;
 use crate::platform::tls::{self, Inbound};
-use crate::platform::trace;
+use crate::platform::trace::{self, export::Exports};
 use crate::platform::web::{self, Edge};
 use crate::wiring;
 use actix_web::dev::{ServerHandle, Service};
@@ -42,6 +43,7 @@ pub struct Running {
     registrations: Option<Registrations>,
     limit: Duration,
     until_input_closes: bool,
+    exports: Exports,
 }
 
 /// Saying goodbye to the registry takes milliseconds; one that is away is not waited for longer.
@@ -70,11 +72,16 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(|e| StartError(e.to_string()))?;
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), named(&server.host, address)));
     let host = host(settings.clone(), public_url.clone(), &chosen)?;
+    let exports = trace::export::start(&settings.telemetry, &service(&settings, &chosen), &host.metrics)?;
     let (metrics, draining) = (host.metrics.clone(), host.draining.clone());
     let shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
+    if let Some(memory) = &exports.memory {
+        let service = service(&settings, &chosen);
+        endpoints.extend(console::endpoints(Console::new(memory.clone(), service, shop.authenticator.clone())));
+    }
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
     let in_force = Arc::new(InForce::new(loaded, shop.parts.changeable)?);
     let (checks, refused, bus) = (shop.parts.checks, shop.parts.refused, host.bus.clone());
@@ -135,7 +142,17 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         registrations,
         limit,
         until_input_closes: server.until_input_closes,
+        exports,
     })
+}
+
+/// What the process is called in traces: as in a registry, where it runs one module.
+fn service(settings: &Settings, chosen: &[Module]) -> String {
+    match (&settings.telemetry.service, chosen) {
+        (Some(name), _) => name.clone(),
+        (None, [module]) => module.application().to_lowercase(),
+        _ => "tradepost".into(),
+    }
 }
 
 /// Looks up who is there before anybody is let in: a first request would find its way to nobody. A registry
@@ -302,6 +319,7 @@ impl Running {
                 tracing::warn!(worker = name, "did not finish in time; what it left is taken up at the next start");
             }
         }
+        self.exports.finish().await;
         tracing::info!("stopped");
     }
 }

@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::http::{Method, StatusCode};
 
 /// Whoever asks these asks all the time, and nothing follows from it.
-const BACKGROUND: [&str; 3] = ["actuator", "docs", "registry"];
+const BACKGROUND: [&str; 4] = ["actuator", "console", "docs", "registry"];
 
 /// The span of a request that has come in, for one of these operations where it is known which.
 pub fn incoming(request: &HttpRequest, method: &Method, operation: Option<&Operation>) -> Span {
