@@ -17,5 +17,6 @@ mod mongo;
 mod mysql;
 mod scenarios;
 mod security;
+mod tracing;
 #[cfg(feature = "vault")]
 mod vault;

@@ -48,10 +48,10 @@ summary:focus-visible { outline-offset: -3px; }
 .name { display: block; padding-right: 1rem; overflow-wrap: anywhere; line-height: 1.35; }
 .what { font-weight: 600; }
 .kind { color: var(--soft); font-size: .78rem; }
-.bars { position: relative; height: 1.15rem; margin-right: 4rem; background: linear-gradient(90deg, var(--line) 1px, transparent 1px) 0 0 / 25% 100%; }
-.bar { position: absolute; top: .15rem; bottom: .15rem; min-width: 3px; border-radius: .2rem; }
+.bars { position: relative; align-self: stretch; min-height: 1.3rem; margin: -.12rem 0; margin-right: 4rem; background: linear-gradient(90deg, var(--line) 1px, transparent 1px) 0 0 / 25% 100%; }
+.bar { position: absolute; top: calc(50% - .4rem); height: .8rem; min-width: 3px; border-radius: .2rem; }
 .bar.failed { box-shadow: 0 0 0 2px var(--bad); }
-.took { position: absolute; padding: 0 .4rem; font-size: .78rem; line-height: 1.15rem; color: var(--soft); white-space: nowrap; font-variant-numeric: tabular-nums; }
+.took { position: absolute; top: calc(50% - .6rem); padding: 0 .4rem; font-size: .78rem; line-height: 1.2rem; color: var(--soft); white-space: nowrap; font-variant-numeric: tabular-nums; }
 details > dl { display: grid; grid-template-columns: minmax(9rem, max-content) minmax(0, 1fr); gap: .1rem 1.25rem; margin: 0; padding: .6rem 1rem .8rem 2rem; background: var(--ground); border-bottom: 1px solid var(--line); }
 .c0 { background: var(--c0); } .c1 { background: var(--c1); } .c2 { background: var(--c2); } .c3 { background: var(--c3); }
 .c4 { background: var(--c4); } .c5 { background: var(--c5); } .c6 { background: var(--c6); } .c7 { background: var(--c7); }

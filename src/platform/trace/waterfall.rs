@@ -43,8 +43,8 @@ impl<'a> Waterfall<'a> {
         // the last one is taken first
         below.values_mut().for_each(|all| all.sort_by_key(|span| std::cmp::Reverse((span.timestamp, u64::MAX - span.duration))));
         let mut fall = Self { rows: Vec::with_capacity(spans.len()), start, duration: end.saturating_sub(start).max(1) };
-        let mut next: Vec<(&Span, usize, Option<(String, &str)>)> = Vec::new();
-        next.extend(below.remove(&None).unwrap_or_default().into_iter().map(|span| (span, 0, None)));
+        let first = below.remove(&None).unwrap_or_default();
+        let mut next: Vec<_> = first.into_iter().map(|span| (span, 0, None::<(String, &str)>)).collect();
         while let Some((span, depth, above)) = next.pop() {
             let who = who(span, above);
             let followers = below.remove(&Some(span.id.as_str())).unwrap_or_default();

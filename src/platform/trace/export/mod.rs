@@ -48,8 +48,10 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// From now on spans go where these settings say, as those of a service of this name.
 pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registry) -> Result<Exports, StartError> {
-    if settings.queue == 0 {
-        return Err(StartError("telemetry.queue is 0; expected 1 or more".into()));
+    for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("memory", settings.memory, 0..=10_000)] {
+        if !range.contains(&value) {
+            return Err(StartError(format!("telemetry.{key} is {value}; expected {} to {}", range.start(), range.end())));
+        }
     }
     let (mut sinks, mut exports) = (Vec::<Arc<dyn Sink>>::new(), Exports::default());
     if let Some(setting) = &settings.zipkin {
@@ -114,7 +116,7 @@ impl SpanProcessor for HandOver {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::platform) mod tests {
     use super::*;
     use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
     use opentelemetry::{InstrumentationScope, KeyValue};
