@@ -8,9 +8,6 @@ use actix_web::http::{Method, StatusCode};
 /// Whoever asks these asks all the time, and nothing follows from it.
 const BACKGROUND: [&str; 4] = ["actuator", "console", "docs", "registry"];
 
-/// Characters of a path at most: spans wait in memory, and a path is the client's to choose.
-const MAX_PATH: usize = 512;
-
 /// The span of a request that has come in, for one of these operations where it is known which.
 pub fn incoming(request: &HttpRequest, method: &Method, operation: Option<&Operation>) -> Span {
     let incoming = propagation::extract(request.headers());
@@ -23,7 +20,7 @@ pub fn incoming(request: &HttpRequest, method: &Method, operation: Option<&Opera
     };
     if span.is_recorded() {
         span.set("http.request.method", known(method));
-        span.set("url.path", request.path().chars().take(MAX_PATH).collect::<String>());
+        span.set("url.path", request.path().to_string());
         span.set("url.scheme", request.connection_info().scheme().to_string());
         if let Some(operation) = operation {
             span.set("http.route", operation.path);
