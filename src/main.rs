@@ -103,6 +103,14 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Show what an order brought about, step by step
+    #[cfg(feature = "demo")]
+    Trace {
+        /// Number of the order; or the id of a trace, as errors, answers and log lines name it
+        order: String,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Print an access token of a user
     #[cfg(feature = "demo")]
     Token(Target),
@@ -218,6 +226,12 @@ fn other(command: Command) -> Result<(), String> {
             use tradepost::demo::letters::Again;
             let again = if replay_all { Again::All } else { Some(replay).filter(|ids| !ids.is_empty()).map_or(Again::None, Again::These) };
             tradepost::demo::cli::run_letters(&find(&target.shop)?, &target.user, &password(&target), again)
+        }
+        #[cfg(feature = "demo")]
+        Command::Trace { order, target } => {
+            let url = find(&target.shop)?;
+            let zipkin = config::local(target.shop.config.as_deref())?.telemetry.zipkin;
+            tradepost::demo::cli::run_trace(&url, &target.user, &password(&target), &order, zipkin.as_ref())
         }
         #[cfg(feature = "all-in-one")]
         Command::Audit(args) => audit(&args),

@@ -1,5 +1,7 @@
 //! A process from its start to its end: listen, build, answer, drain, stop.
 
+mod listen;
+
 use crate::config::{Loaded, LogFormat, Settings};
 use crate::modules::Module;
 use crate::platform::actuator::exchanges::Exchanges;
@@ -8,6 +10,7 @@ use crate::platform::auth::operator::Operator;
 use crate::platform::build;
 use crate::platform::bus;
 use crate::platform::clock;
+use crate::platform::console::{self, Console};
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::eureka::{self, Offer, Registrations};
@@ -16,13 +19,12 @@ use crate::platform::host::{Host, StartError};
 use crate::platform::metrics;
 use crate::platform::refresh::{self, InForce};
 use crate::platform::telemetry;
-use crate::platform::tls::{self, Inbound};
-use crate::platform::trace;
-use crate::platform::web::{self, Edge};
+use crate::platform::tls;
+use crate::platform::trace::{self, export::Exports};
+use crate::platform::web::Edge;
 use crate::wiring;
-use actix_web::dev::{ServerHandle, Service};
-use actix_web::{App, HttpServer};
-use actix_web_prom::{ActixMetricsConfiguration, LabelsConfiguration, PrometheusMetricsBuilder};
+use actix_web::dev::ServerHandle;
+use listen::{Speaks, listen};
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,18 +49,13 @@ pub struct Running {
     registrations: Option<Registrations>,
     limit: Duration,
     until_input_closes: bool,
+    exports: Exports,
 }
 
 /// Saying goodbye to the registry takes milliseconds; one that is away is not waited for longer.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// So is asking it who is there.
 const MEET: Duration = Duration::from_secs(2);
-/// Who connects and then says nothing is let go.
-#[cfg(feature = "tls")]
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// TLS handshakes under way at once in each worker: those that hang must not keep others out before their time is up.
-#[cfg(feature = "tls")]
-const HANDSHAKES: usize = 4096;
 
 /// Reserves the address, builds the modules and starts to answer.
 ///
@@ -75,11 +72,16 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(|e| StartError(e.to_string()))?;
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), named(&server.host, address)));
     let host = host(settings.clone(), public_url.clone(), &chosen)?;
+    let exports = trace::export::start(&settings.telemetry, &service(&settings, &chosen), &host.metrics)?;
     let (registry, draining) = (host.metrics.clone(), host.draining.clone());
     let shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
+    if let Some(memory) = &exports.memory {
+        let service = service(&settings, &chosen);
+        endpoints.extend(console::endpoints(Console::new(memory.clone(), service, shop.authenticator.clone())));
+    }
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
     let in_force = Arc::new(InForce::new(loaded, shop.parts.changeable)?);
     let outboxes = shop.parts.refused.clone();
@@ -162,7 +164,17 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         registrations,
         limit,
         until_input_closes: server.until_input_closes,
+        exports,
     })
+}
+
+/// What the process is called in traces: as in a registry, where it runs one module.
+fn service(settings: &Settings, chosen: &[Module]) -> String {
+    match (&settings.telemetry.service, chosen) {
+        (Some(name), _) => name.clone(),
+        (None, [module]) => module.application().to_lowercase(),
+        _ => "tradepost".into(),
+    }
 }
 
 /// Looks up who is there before anybody is let in: a first request would find its way to nobody. A registry
@@ -236,70 +248,6 @@ pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
     Ok(names)
 }
 
-/// What the port understands.
-enum Speaks {
-    /// HTTP/1.1.
-    Plain,
-    /// That, and HTTP/2 from clients that begin with it.
-    PlainOrH2c,
-    /// TLS, with either in it.
-    Tls(Inbound),
-}
-
-fn listen(
-    listener: TcpListener,
-    speaks: Speaks,
-    endpoints: Vec<crate::platform::contract::Endpoint>,
-    edge: Arc<Edge>,
-    registry: prometheus::Registry,
-    workers: usize,
-    limit: Duration,
-) -> Result<actix_web::dev::Server, StartError> {
-    let labels = LabelsConfiguration::default().endpoint("uri");
-    let names = ActixMetricsConfiguration::default()
-        .labels(labels)
-        .http_requests_total_name("http_server_requests_total")
-        .http_requests_duration_seconds_name("http_server_requests_seconds");
-    // a namespace of nothing: these are Spring's names
-    let requests = PrometheusMetricsBuilder::new("")
-        .registry(registry)
-        .metrics_configuration(names)
-        .buckets(&metrics::BUCKETS)
-        .endpoint("/actuator/prometheus")
-        .mask_unmatched_patterns("UNKNOWN")
-        .build()
-        .map_err(|e| StartError(format!("metrics: {e}")))?;
-    let endpoints: Arc<[_]> = endpoints.into();
-    let mut server = HttpServer::new(move || {
-        let (endpoints, edge, first) = (endpoints.clone(), edge.clone(), edge.clone());
-        App::new()
-            .wrap(requests.clone())
-            .wrap_fn(move |mut request, next| {
-                web::before(&mut request, &first);
-                next.call(request)
-            })
-            .configure(move |app| web::configure(app, &endpoints, &edge))
-    })
-    .disable_signals()
-    .keep_alive(Duration::from_secs(75))
-    .client_request_timeout(Duration::from_secs(10))
-    .shutdown_timeout(limit.as_secs());
-    if workers > 0 {
-        server = server.workers(workers);
-    }
-    let listening = match speaks {
-        Speaks::Plain => server.listen(listener),
-        Speaks::PlainOrH2c => server.listen_auto_h2c(listener),
-        #[cfg(feature = "tls")]
-        Speaks::Tls(config) => {
-            server.tls_handshake_timeout(HANDSHAKE).max_connection_rate(HANDSHAKES).listen_rustls_0_23(listener, *config)
-        }
-        #[cfg(not(feature = "tls"))]
-        Speaks::Tls(never) => match never {},
-    };
-    Ok(listening.map_err(|e| StartError(format!("cannot listen: {e}")))?.run())
-}
-
 impl Running {
     /// Runs until [`told_to_stop`] ends, then stops in order.
     pub async fn until(self, told: impl Future<Output = ()>) {
@@ -337,6 +285,7 @@ impl Running {
                 tracing::warn!(worker = name, "did not finish in time; what it left is taken up at the next start");
             }
         }
+        self.exports.finish().await;
         tracing::info!("stopped");
     }
 }

@@ -18,5 +18,6 @@ mod mysql;
 mod observe;
 mod scenarios;
 mod security;
+mod tracing;
 #[cfg(feature = "vault")]
 mod vault;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The public client of the demo: it may send a user's password, and log in from any loopback port.
-pub(super) const DEMO: &str = "tradepost-demo";
+pub(super) const DEMO: &str = crate::platform::auth::PASSWORD_CLIENT;
 
 /// A program that may ask for tokens.
 pub(super) struct Client {

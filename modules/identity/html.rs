@@ -1,5 +1,6 @@
 //! The issuer's pages: plain HTML that needs no script.
 
+use crate::platform::html::escape;
 use std::fmt::Write;
 
 const STYLE: &str = "
@@ -73,19 +74,4 @@ fn document(title: &str, body: &str) -> String {
          <title>{} - Tradepost</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
         escape(title)
     )
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }

@@ -110,7 +110,7 @@ pub fn local(file: Option<&Path>) -> Result<Settings, String> {
 }
 
 /// Settings that a comma makes a list of, where they come as one text.
-const LISTS: [&str; 4] = ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies"];
+const LISTS: [&str; 5] = ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies", "telemetry.propagation"];
 
 /// What lies below a config server's settings, and what above.
 fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<(Config, Config), String> {

@@ -1,8 +1,8 @@
 //! What the command line calls: each on a runtime of its own, its report on standard output.
 
-use crate::config::Tls;
+use crate::config::{Secret, Tls};
 use crate::demo::letters::{self, Again};
-use crate::demo::{embedded, import, replay, shop};
+use crate::demo::{embedded, import, replay, shop, trace};
 use std::path::Path;
 
 /// Imports a file into the shop at this address; an error where the shop did not take all of it.
@@ -35,6 +35,13 @@ pub fn run_replay(url: &str, user: &str, password: &str, file: &Path, clients: u
 pub fn run_letters(url: &str, user: &str, password: &str, again: Again) -> Result<(), String> {
     let target = shop::Shop::new(url, user, password);
     print!("{}", actix_web::rt::System::new().block_on(letters::letters(&target, again))?);
+    Ok(())
+}
+
+/// Shows what became of an order, or of any trace by its id, in the shop at this address or in its Zipkin.
+pub fn run_trace(url: &str, user: &str, password: &str, asked: &str, zipkin: Option<&Secret>) -> Result<(), String> {
+    let target = shop::Shop::new(url, user, password);
+    print!("{}", actix_web::rt::System::new().block_on(trace::trace(&target, asked, zipkin))?);
     Ok(())
 }
 
@@ -85,7 +92,7 @@ pub fn greeting(base_url: &str, tls: &Tls, demo_users: &[(String, String)], prod
     let options = options.iter().filter_map(|(option, path)| Some(format!(" {option} '{}'", path.as_ref()?.display())));
     let curl = format!("curl -s{}", if base.starts_with("https://") { options.collect() } else { String::new() });
     let mut text = format!(
-        "\nTradepost is open.\n\n  shop API    {base}/api/v1/products\n  Swagger UI  {base}/swagger-ui/\n  health      {base}/actuator/health\n"
+        "\nTradepost is open.\n\n  shop API    {base}/api/v1/products\n  Swagger UI  {base}/swagger-ui/\n  traces      {base}/console/traces\n  health      {base}/actuator/health\n"
     );
     let users: Vec<_> = demo_users.iter().map(|(name, roles)| format!("{name} ({roles})")).collect();
     // a customer's order shows more of the shop than an admin's

@@ -12,6 +12,7 @@ pub mod report;
 pub mod retail;
 pub mod shop;
 pub mod summary;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;

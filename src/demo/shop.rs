@@ -12,8 +12,7 @@ use tokio::sync::Mutex;
 
 /// The realm of the built-in issuer, below the shop's own address.
 pub const REALM: &str = "/realms/spring-cloud-microservices-realm";
-/// The public client of the demo.
-pub const CLIENT_ID: &str = "tradepost-demo";
+pub use crate::platform::auth::PASSWORD_CLIENT as CLIENT_ID;
 
 const MAX_ANSWER: usize = 16 << 20;
 /// A token that lives no longer than this is fetched anew before it is used.

@@ -103,7 +103,7 @@ impl Shop {
         }
     }
 
-    /// One process a module; of the settings only the data folder, the lease, the bus, the issuer, TLS and the route file reach them.
+    /// One process a module; of the settings only the data folder, the lease, the bus, the issuer, TLS, the route file, Zipkin and the mail server reach them.
     async fn split(data: TempDir, settings: Settings, stores: Stores) -> Self {
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
         let lease = settings.order.lease_seconds.to_string();
@@ -136,6 +136,14 @@ impl Shop {
         plan.settings.extend(issuer.iter().flat_map(|url| [set("IDENTITY__ISSUER", url), set("IDENTITY__BACKCHANNEL", "")]));
         plan.settings.extend(client_secret.iter().map(|secret| set("IDENTITY__CLIENT_SECRET", secret.expose())));
         plan.settings.extend(stores.environment());
+        if let Some(zipkin) = &settings.telemetry.zipkin {
+            let (sample, queue) = (settings.telemetry.sample.to_string(), settings.telemetry.queue.to_string());
+            plan.settings.extend(
+                [("ZIPKIN", zipkin.expose()), ("SAMPLE", &sample), ("QUEUE", &queue)]
+                    .map(|(key, value)| set(&format!("TELEMETRY__{key}"), value)),
+            );
+        }
+        plan.settings.extend(settings.notification.smtp.iter().map(|url| set("NOTIFICATION__SMTP", url.expose())));
         #[cfg(feature = "tls")]
         {
             plan.settings.extend(certs::environment(&settings));

@@ -44,7 +44,8 @@ impl Basic {
     }
 }
 
-fn credentials(header: &str) -> Option<(String, String)> {
+/// User and password of an `Authorization` header; `None` of one of another scheme.
+pub(crate) fn credentials(header: &str) -> Option<(String, String)> {
     let (scheme, encoded) = header.split_once(' ')?;
     let decoded = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let text = String::from_utf8(decoded).ok()?;

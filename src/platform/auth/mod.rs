@@ -34,6 +34,8 @@ const ALGORITHMS: &[Algorithm] = &[
     #[cfg(feature = "jwt-ec")]
     Algorithm::ES384,
 ];
+/// The public client that may send a user's name and password, of the built-in issuer and of our realm of Keycloak.
+pub const PASSWORD_CLIENT: &str = "tradepost-demo";
 /// No honest token is longer.
 const MAX_TOKEN: usize = 16 * 1024;
 /// Characters of a token's subject at most.
@@ -129,6 +131,20 @@ impl Authenticator {
         let principal = Arc::new(self.principal(claims, token)?);
         self.remember(token, &principal, Duration::from_secs(lifetime));
         Ok(principal)
+    }
+
+    /// An access token for this name and password; `None` where the issuer does not take them.
+    pub async fn login(&self, username: &str, password: &str) -> Result<Option<String>, Problem> {
+        #[derive(Deserialize)]
+        struct Granted {
+            access_token: String,
+        }
+        let form = [("grant_type", "password"), ("client_id", PASSWORD_CLIENT), ("username", username), ("password", password)];
+        let granted = self.issuer.grant_unless_refused::<Granted>(&form).await.map_err(|cause| {
+            tracing::warn!(cause, "nobody can log in");
+            Problem::unavailable("the token issuer is not available")
+        })?;
+        Ok(granted.map(|granted| granted.access_token))
     }
 
     fn principal(&self, claims: Claims, token: &str) -> Result<Principal, Problem> {

@@ -56,6 +56,20 @@ impl Reach {
         .await
     }
 
+    /// The same; `None` where the issuer says no.
+    pub async fn grant_unless_refused<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<Option<T>, String> {
+        self.ask(async |at| {
+            let endpoint = at(&self.discover(at).await?.token_endpoint);
+            let sent = http().post(&endpoint).timeout(TIMEOUT).send_form(&form);
+            let answer = sent.await.map_err(|e| format!("{endpoint}: {e}"))?;
+            if answer.status().is_client_error() {
+                return Ok(None);
+            }
+            read(&endpoint, answer).await.map(Some)
+        })
+        .await
+    }
+
     async fn discover(&self, at: &dyn Fn(&str) -> String) -> Result<Discovered, String> {
         get(&at(&format!("{}/.well-known/openid-configuration", self.issuer))).await
     }

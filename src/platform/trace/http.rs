@@ -10,7 +10,7 @@ use actix_web::http::{Method, StatusCode};
 use std::cell::Cell;
 
 /// Whoever asks these asks all the time, and nothing follows from it.
-const BACKGROUND: [&str; 3] = ["actuator", "docs", "registry"];
+const BACKGROUND: [&str; 4] = ["actuator", "console", "docs", "registry"];
 const REGISTRY: &str = "/eureka/";
 /// Characters of a path at most.
 const MAX_PATH: usize = 256;

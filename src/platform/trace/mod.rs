@@ -26,6 +26,7 @@ pub mod sampling;
 mod span;
 #[cfg(feature = "store")]
 pub mod statements;
+pub mod waterfall;
 
 use crate::config::Telemetry;
 
@@ -37,7 +38,9 @@ pub fn set(settings: &Telemetry) -> Result<(), String> {
     if !(0.0..=1.0).contains(&settings.sample) {
         return Err(format!("telemetry.sample is {}; expected a share from 0 to 1", settings.sample));
     }
-    sampling::set(settings.sample, settings.sample_first);
+    // what nobody takes need not be recorded
+    let (share, first) = if settings.is_watched() { (settings.sample, settings.sample_first) } else { (0.0, 0) };
+    sampling::set(share, first);
     propagation::set(&settings.propagation);
     Ok(())
 }

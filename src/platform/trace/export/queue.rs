@@ -1,0 +1,175 @@
+//! Spans on their way out of the process: a bounded queue, and a thread of its own that empties it.
+//!
+//! Whoever ends a span puts it into the queue or, where that is full, counts it as dropped. Nobody waits, whatever
+//! the far end does: answers slowly, without end, with a refusal, or not at all. What it does not take is tried
+//! again while there is room for what comes meanwhile.
+
+use super::Sink;
+use super::meters::Meters;
+use super::target::{self, Refusal, Target};
+use crate::platform::host::StartError;
+use crate::platform::metrics;
+use opentelemetry_sdk::trace::SpanData;
+use prometheus::{IntCounter, Registry};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+/// Spans of one request at most, and how long the first of them waits for the others.
+const BATCH: usize = 512;
+const LINGER: Duration = Duration::from_secs(1);
+/// How often a batch is sent, and the pause before the second time; each further one is four times as long.
+const TRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How a batch is written down.
+pub(super) type Encode = Box<dyn Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, String> + Send>;
+
+/// The end where spans come in.
+#[derive(Debug)]
+struct Queue {
+    spans: mpsc::Sender<Arc<SpanData>>,
+    dropped: IntCounter,
+}
+
+impl Sink for Queue {
+    fn take(&self, span: &Arc<SpanData>) {
+        if self.spans.try_send(span.clone()).is_err() {
+            self.dropped.inc();
+        }
+    }
+}
+
+/// An exporter's thread, as whoever started it sees it.
+#[derive(Debug)]
+pub struct Exporter {
+    name: &'static str,
+    stop: CancellationToken,
+    done: oneshot::Receiver<()>,
+}
+
+/// Starts an exporter: what it takes is sent to this target in batches.
+pub(super) fn start(
+    name: &'static str,
+    capacity: usize,
+    target: Target,
+    encode: Encode,
+    registry: &Registry,
+) -> Result<(Arc<dyn Sink>, Exporter), StartError> {
+    let (spans, waiting) = mpsc::channel(capacity);
+    let meters = Meters::new(registry, name)?;
+    let queue = Queue { spans, dropped: meters.dropped.clone() };
+    let depth = queue.spans.downgrade();
+    let depth = move || depth.upgrade().map_or(0, |spans| spans.max_capacity() - spans.capacity());
+    metrics::queue(registry, &format!("spans-{name}"), capacity, depth)?;
+    let (stop, (finished, done)) = (CancellationToken::new(), oneshot::channel());
+    let sending = Sending { name, target, encode, waiting, meters, stop: stop.clone(), lost: None };
+    std::thread::Builder::new()
+        .name(format!("spans-{name}"))
+        .spawn(move || {
+            // a system of its own: its client is bound to the thread, and a busy worker must not hold it up
+            actix_web::rt::System::new().block_on(sending.run());
+            let _ = finished.send(());
+        })
+        .map_err(|cause| StartError(format!("no thread for the exporter of spans: {cause}")))?;
+    Ok((Arc::new(queue), Exporter { name, stop, done }))
+}
+
+impl Exporter {
+    /// Sends what waits, and ends; what is not gone by then is lost.
+    pub async fn finish(self, limit: Duration) {
+        self.stop.cancel();
+        if tokio::time::timeout(limit, self.done).await.is_err() {
+            tracing::warn!(exporter = self.name, "spans that were not sent yet are lost");
+        }
+    }
+}
+
+/// The thread's side.
+struct Sending {
+    name: &'static str,
+    target: Target,
+    encode: Encode,
+    waiting: mpsc::Receiver<Arc<SpanData>>,
+    meters: Meters,
+    stop: CancellationToken,
+    /// Spans that were lost since the trouble began that is under way.
+    lost: Option<usize>,
+}
+
+impl Sending {
+    async fn run(mut self) {
+        let client = target::client();
+        while let Some(batch) = self.next().await {
+            self.deliver(&client, &batch).await;
+        }
+    }
+
+    /// The next batch, as soon as it is full or its first span has waited long enough; `None` at the end.
+    async fn next(&mut self) -> Option<Vec<Arc<SpanData>>> {
+        let mut batch = Vec::new();
+        let first = self.stop.run_until_cancelled(self.waiting.recv_many(&mut batch, BATCH)).await;
+        if first == Some(0) {
+            return None;
+        }
+        let until = Instant::now() + LINGER;
+        while batch.len() < BATCH && !self.stop.is_cancelled() {
+            let room = BATCH - batch.len();
+            let more = timeout_at(until, self.waiting.recv_many(&mut batch, room));
+            if !matches!(self.stop.run_until_cancelled(more).await, Some(Ok(1..))) {
+                break;
+            }
+        }
+        while batch.len() < BATCH
+            && let Ok(span) = self.waiting.try_recv()
+        {
+            batch.push(span);
+        }
+        Some(batch).filter(|batch| !batch.is_empty())
+    }
+
+    async fn deliver(&mut self, client: &awc::Client, batch: &[Arc<SpanData>]) {
+        let outcome = match (self.encode)(batch) {
+            Ok(body) => self.send(client, body).await,
+            Err(cause) => Err(cause),
+        };
+        match outcome {
+            Ok(()) => {
+                self.meters.exported.inc_by(batch.len() as u64);
+                if let Some(lost) = self.lost.take() {
+                    tracing::info!(exporter = self.name, lost, "spans are taken again");
+                }
+            }
+            Err(cause) => {
+                self.trouble(&cause);
+                self.meters.failed.inc_by(batch.len() as u64);
+                self.lost = self.lost.map(|lost| lost + batch.len());
+            }
+        }
+    }
+
+    /// One line when it begins: who asks for more finds it counted.
+    fn trouble(&mut self, cause: &str) {
+        if self.lost.is_none() {
+            self.lost = Some(0);
+            tracing::warn!(exporter = self.name, to = self.target.address(), cause, "spans are not taken");
+        }
+    }
+
+    async fn send(&mut self, client: &awc::Client, body: Vec<u8>) -> Result<(), String> {
+        let (body, mut pause) = (actix_web::web::Bytes::from(body), FIRST_PAUSE);
+        for further in (0..TRIES).rev() {
+            let Err(Refusal { cause, again }) = self.target.post(client, body.clone()).await else { return Ok(()) };
+            let room = self.waiting.len() < self.waiting.max_capacity();
+            if further == 0 || !again || !room || self.stop.is_cancelled() {
+                return Err(cause);
+            }
+            self.trouble(&cause);
+            self.stop.run_until_cancelled(sleep(pause)).await;
+            pause *= 4;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! Zipkin's JSON, version 2 of its API: what is sent to `POST /api/v2/spans`, what `GET /api/v2/trace/{id}` answers,
+//! and the form in which this process shows its own traces.
+//!
+//! Rules: Zipkin API 2, and OpenTelemetry's "Transformation to Zipkin" for what the two call differently. Zipkin
+//! itself writes names of spans and services in lower case.
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanId, SpanKind, Status};
+use opentelemetry_sdk::trace::SpanData;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Where Zipkin takes spans.
+pub(super) const PATH: &str = "/api/v2/spans";
+/// Their form.
+pub(super) const CONTENT_TYPE: &str = "application/json";
+
+/// A span.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Span {
+    /// 32 hex digits; 16 of those who know no longer ones.
+    pub trace_id: String,
+    /// 16 hex digits.
+    pub id: String,
+    /// The step that it follows from; the first has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
+    /// `CLIENT`, `SERVER`, `PRODUCER`, `CONSUMER`; what stays within a process has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// What is done.
+    #[serde(default)]
+    pub name: String,
+    /// When it began, in microseconds since 1970.
+    #[serde(default)]
+    pub timestamp: u64,
+    /// How long it took, in microseconds, 1 at least.
+    #[serde(default)]
+    pub duration: u64,
+    /// Who did it.
+    #[serde(default)]
+    pub local_endpoint: Endpoint,
+    /// Whom it asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_endpoint: Option<Endpoint>,
+    /// What happened meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<Annotation>,
+    /// Its attributes; `error` is there where it failed.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// One side of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    /// Its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<String>,
+    /// Its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<String>,
+    /// Its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// A moment in a span.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Annotation {
+    /// Microseconds since 1970.
+    pub timestamp: u64,
+    /// What happened.
+    pub value: String,
+}
+
+/// Writes batches of the service of this name.
+pub(super) fn encode(service: &str) -> impl Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, String> + Send + use<> {
+    let service = service.to_string();
+    move |batch| {
+        let spans: Vec<_> = batch.iter().map(|span| Span::of(span, &service)).collect();
+        serde_json::to_vec(&spans).map_err(|e| e.to_string())
+    }
+}
+
+impl Span {
+    /// A span that the service of this name recorded.
+    pub fn of(span: &SpanData, service: &str) -> Self {
+        let tags: BTreeMap<String, String> = span.attributes.iter().map(pair).collect();
+        let timestamp = micros(span.start_time);
+        let mut recorded = Self {
+            trace_id: span.span_context.trace_id().to_string(),
+            id: span.span_context.span_id().to_string(),
+            parent_id: (span.parent_span_id != SpanId::INVALID).then(|| span.parent_span_id.to_string()),
+            kind: kind(&span.span_kind).map(Into::into),
+            name: span.name.to_string(),
+            timestamp,
+            duration: micros(span.end_time).saturating_sub(timestamp).max(1),
+            local_endpoint: Endpoint { service_name: Some(service.into()), ..Endpoint::default() },
+            remote_endpoint: remote(&tags),
+            annotations: span.events.iter().map(annotation).collect(),
+            tags,
+        };
+        if let Status::Error { description } = &span.status {
+            let given = recorded.tags.get("error.type").cloned();
+            let error = given.or_else(|| Some(description.to_string()).filter(|text| !text.is_empty()));
+            recorded.tags.insert("error".into(), error.unwrap_or_else(|| "true".into()));
+        }
+        if !span.links.is_empty() {
+            // it has no word for them
+            let link = |to: &opentelemetry::trace::Link| format!("{}-{}", to.span_context.trace_id(), to.span_context.span_id());
+            recorded.tags.insert("links".into(), span.links.iter().map(link).collect::<Vec<_>>().join(" "));
+        }
+        recorded
+    }
+
+    /// When it ended, in microseconds since 1970.
+    pub fn end(&self) -> u64 {
+        self.timestamp.saturating_add(self.duration)
+    }
+
+    /// Why it failed, where it did.
+    pub fn error(&self) -> Option<&str> {
+        self.tags.get("error").map(String::as_str)
+    }
+
+    /// Who did it: its module, where several share a process, else its service.
+    pub fn who(&self) -> &str {
+        self.local_endpoint.service_name.as_deref().unwrap_or("?")
+    }
+}
+
+fn pair(attribute: &KeyValue) -> (String, String) {
+    (attribute.key.to_string(), attribute.value.to_string())
+}
+
+fn kind(kind: &SpanKind) -> Option<&'static str> {
+    match kind {
+        SpanKind::Client => Some("CLIENT"),
+        SpanKind::Server => Some("SERVER"),
+        SpanKind::Producer => Some("PRODUCER"),
+        SpanKind::Consumer => Some("CONSUMER"),
+        SpanKind::Internal => None,
+    }
+}
+
+fn annotation(event: &opentelemetry::trace::Event) -> Annotation {
+    let attributes: Vec<_> = event.attributes.iter().map(|attribute| format!("{}={}", attribute.key, attribute.value)).collect();
+    let value = if attributes.is_empty() { event.name.to_string() } else { format!("{} {}", event.name, attributes.join(" ")) };
+    Annotation { timestamp: micros(event.timestamp), value }
+}
+
+/// Whom it asked, by the attributes that say so: the best name first.
+fn remote(tags: &BTreeMap<String, String>) -> Option<Endpoint> {
+    let tag = |key: &str| tags.get(key).cloned();
+    let address = tag("server.address");
+    let ip = address.as_deref().and_then(|address| address.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+    let named = address.filter(|_| ip.is_none());
+    let service_name = ["peer.service", "messaging.system", "db.system.name"].into_iter().find_map(tag).or(named);
+    let (ipv4, ipv6) = match ip {
+        Some(IpAddr::V4(ip)) => (Some(ip.to_string()), None),
+        Some(IpAddr::V6(ip)) => (None, Some(ip.to_string())),
+        None => (None, None),
+    };
+    let port = tag("server.port").and_then(|port| port.parse().ok());
+    let endpoint = Endpoint { service_name, ipv4, ipv6, port };
+    (endpoint != Endpoint { port: endpoint.port, ..Endpoint::default() }).then_some(endpoint)
+}
+
+fn micros(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::trace::export::tests::{span, span_with};
+    use serde_json::{Value, json};
+
+    fn written(span: &SpanData) -> Value {
+        serde_json::to_value(Span::of(span, "order-service")).unwrap()
+    }
+
+    #[test]
+    fn a_span_in_zipkins_form() {
+        let mut recorded = span_with(8, Some(7), "GET /api/v1/products", |span| {
+            span.span_kind = SpanKind::Client;
+            span.attributes = vec![
+                KeyValue::new("peer.service", "product"),
+                KeyValue::new("server.address", "127.0.0.1"),
+                KeyValue::new("server.port", 8081),
+            ];
+            span.events.events.push(opentelemetry::trace::Event::new("retried", span.start_time, vec![KeyValue::new("attempt", 2)], 0));
+        });
+        assert_eq!(
+            written(&recorded),
+            json!({
+                "traceId": "00000000000000000000000000000001", "id": "0000000000000008", "parentId": "0000000000000007",
+                "kind": "CLIENT", "name": "GET /api/v1/products", "timestamp": 8_000_000, "duration": 1500,
+                "localEndpoint": { "serviceName": "order-service" },
+                "remoteEndpoint": { "serviceName": "product", "ipv4": "127.0.0.1", "port": 8081 },
+                "annotations": [{ "timestamp": 8_000_000, "value": "retried attempt=2" }],
+                "tags": { "peer.service": "product", "server.address": "127.0.0.1", "server.port": "8081" },
+            })
+        );
+        let data = Arc::make_mut(&mut recorded);
+        data.end_time = data.start_time;
+        assert_eq!(written(data)["duration"], 1, "0 would be as good as unknown");
+    }
+
+    #[test]
+    fn what_failed_says_why_and_the_first_of_a_trace_has_no_parent_nor_kind() {
+        let failed = span_with(1, None, "order place", |span| {
+            span.span_kind = SpanKind::Internal;
+            span.status = Status::error("");
+            span.attributes = vec![KeyValue::new("error.type", "503")];
+        });
+        let sent = written(&failed);
+        assert_eq!((sent.get("parentId"), sent.get("kind"), &sent["tags"]["error"]), (None, None, &json!("503")));
+        let unexplained = span_with(1, None, "x", |span| span.status = Status::error(""));
+        assert_eq!(written(&unexplained)["tags"]["error"], "true");
+        assert_eq!(written(&span(1, None, "x"))["tags"].get("error"), None);
+    }
+
+    #[test]
+    fn a_database_and_a_bus_are_the_far_end_and_a_link_is_a_tag() {
+        let database = span_with(1, None, "INSERT orders", |span| span.attributes = vec![KeyValue::new("db.system.name", "sqlite")]);
+        assert_eq!(written(&database)["remoteEndpoint"], json!({ "serviceName": "sqlite" }));
+        let consumed = span_with(2, Some(1), "process order", |span| {
+            span.span_kind = SpanKind::Consumer;
+            span.attributes = vec![KeyValue::new("messaging.system", "kafka")];
+            span.links.links.push(opentelemetry::trace::Link::with_context(span.span_context.clone()));
+        });
+        assert_eq!(written(&consumed)["remoteEndpoint"], json!({ "serviceName": "kafka" }));
+        assert_eq!(written(&consumed)["tags"]["links"], "00000000000000000000000000000001-0000000000000002");
+        let named = span_with(1, None, "GET", |span| span.attributes = vec![KeyValue::new("server.address", "zipkin.example")]);
+        assert_eq!(written(&named)["remoteEndpoint"], json!({ "serviceName": "zipkin.example" }));
+    }
+
+    #[test]
+    fn what_others_recorded_is_read_whatever_it_lacks() {
+        let read: Span = serde_json::from_value(json!({ "traceId": "a", "id": "b", "shared": true })).unwrap();
+        assert_eq!((read.name.as_str(), read.who(), read.end()), ("", "?", 0));
+    }
+}

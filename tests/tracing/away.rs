@@ -1,0 +1,118 @@
+//! A collector that is away, silent or refusing is nobody's trouble but its own.
+
+use super::collector::{Collector, Manner, free_port};
+use crate::support::client::{Client, order};
+use crate::support::process::{Process, tradepost};
+use crate::support::{on_system, wait_for};
+use actix_web::http::Method;
+
+/// Spans by what became of them.
+async fn count(c: &Client, outcome: &str) -> u64 {
+    let text = c.get(&c.admin, "/actuator/prometheus").await.expect(200).text;
+    let line = text.lines().find(|line| line.starts_with("tradepost_spans_total") && line.contains(&format!("outcome=\"{outcome}\"")));
+    line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Orders, all of which are answered, until more spans have come to this end.
+async fn orders_until_more(c: &Client, outcome: &str) {
+    let before = count(c, outcome).await;
+    wait_for(&format!("more spans are {outcome}"), || async {
+        c.order(&[("s", 1)]).await.expect(201);
+        let now = count(c, outcome).await;
+        if now > before { Ok(()) } else { Err(format!("{now}")) }
+    })
+    .await;
+}
+
+async fn until_an_order_arrives(c: &Client, collector: &Collector) {
+    // what was recorded before may wait behind what is tried again
+    wait_for("an order's spans arrive", || async {
+        let id = format!("{:032x}", uuid::Uuid::new_v4().as_u128());
+        let parent = format!("00-{id}-00000000000000aa-01");
+        let headers = [("traceparent", parent.as_str())];
+        c.with_body(Method::POST, &c.alice, "/api/v1/orders", &headers, &order(&[("s", 1)])).await.expect(201);
+        let arrived = || collector.spans().iter().any(|span| span["traceId"] == id.as_str() && span["parentId"] == "00000000000000aa");
+        for _ in 0..100 {
+            if arrived() {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        Err(format!("{} spans did", collector.spans().len()))
+    })
+    .await;
+}
+
+#[test]
+fn orders_are_taken_whatever_the_collector_does_and_spans_arrive_when_it_is_well() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let url = format!("http://me:p%40w@127.0.0.1:{port}");
+        let env =
+            [("TRADEPOST__TELEMETRY__ZIPKIN", url.as_str()), ("TRADEPOST__TELEMETRY__SAMPLE", "1"), ("TRADEPOST__TELEMETRY__QUEUE", "40")];
+        let shop = Process::start(data.path(), &env);
+        let c = shop.client().await;
+        c.stocked("s", "1", 1_000_000).await;
+        // nobody listens there
+        orders_until_more(&c, "failed").await;
+
+        let collector = Collector::start(port, Manner::Silent);
+        orders_until_more(&c, "dropped").await;
+        collector.becomes(Manner::Refuses);
+        orders_until_more(&c, "failed").await;
+        collector.becomes(Manner::Endless);
+        until_an_order_arrives(&c, &collector).await;
+        collector.becomes(Manner::Takes);
+        until_an_order_arrives(&c, &collector).await;
+        assert!(count(&c, "exported").await > 0);
+
+        let heads = collector.heads();
+        let first = heads.first().unwrap();
+        assert!(first.starts_with("post /api/v2/spans http/1.1") && first.contains("content-type: application/json"), "{first}");
+        // base64 of me:p@w, all in lower case
+        assert!(first.contains("authorization: basic bwu6ceb3"), "{first}");
+
+        // what waits is sent on the way down
+        let last = c.order(&[("s", 1)]).await.expect(201).headers["x-trace-id"].clone();
+        assert_eq!(shop.terminate(), Some(0));
+        assert!(collector.spans().iter().any(|span| span["traceId"] == last.as_str()), "{last}");
+    });
+}
+
+#[test]
+fn a_process_ends_in_time_though_the_collector_says_nothing() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let _silent = Collector::start(port, Manner::Silent);
+        let url = format!("http://127.0.0.1:{port}");
+        let shop = Process::start(data.path(), &[("TRADEPOST__TELEMETRY__ZIPKIN", &url), ("TRADEPOST__TELEMETRY__SAMPLE", "1")]);
+        let c = shop.client().await;
+        c.stocked("s", "1", 10).await;
+        c.order(&[("s", 1)]).await.expect(201);
+        assert_eq!(shop.terminate(), Some(0));
+    });
+}
+
+#[test]
+fn a_wrong_setting_stops_the_start_and_names_the_key() {
+    let without_otlp =
+        if cfg!(feature = "otlp") { "telemetry.otlp: expected http://" } else { "telemetry.otlp needs a build with the feature `otlp`" };
+    for (key, value, said) in [
+        ("ZIPKIN", "zipkin:9411", "telemetry.zipkin: expected http://"),
+        ("ZIPKIN", "ftp://me:secret@zipkin", "telemetry.zipkin: expected http://"),
+        ("OTLP", "collector", without_otlp),
+        ("QUEUE", "0", "telemetry.queue is 0; expected 1 to 1000000"),
+        ("MEMORY", "10001", "telemetry.memory is 10001; expected 0 to 10000"),
+        ("SAMPLE", "2", "telemetry.sample is 2; expected a share from 0 to 1"),
+        ("PROPAGATION", "w3c,b4", "telemetry.propagation"),
+    ] {
+        let data = tempfile::tempdir().unwrap();
+        let dir = data.path().to_string_lossy().into_owned();
+        let output =
+            tradepost(&["serve", "--port", "0", "--data", &dir]).env(format!("TRADEPOST__TELEMETRY__{key}"), value).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(said) && !text.contains("secret"), "{key}={value}: {text}");
+    }
+}

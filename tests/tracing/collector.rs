@@ -1,0 +1,95 @@
+//! A collector of spans that behaves as badly as it is told to.
+
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Takes what comes.
+    Takes,
+    /// Answers 500.
+    Refuses,
+    /// Accepts, and never answers.
+    Silent,
+    /// Takes what comes, and its answer has no end.
+    Endless,
+}
+
+/// What it was told to do, and what it took.
+pub struct Collector {
+    manner: Mutex<Manner>,
+    spans: Mutex<Vec<Value>>,
+    /// First lines and headers of the requests.
+    heads: Mutex<Vec<String>>,
+}
+
+/// A port where nobody listens, and that nobody is given who asks for any free one.
+pub fn free_port() -> u16 {
+    let candidates = std::iter::repeat_with(|| 20_000 + (uuid::Uuid::new_v4().as_u128() % 8_000) as u16);
+    candidates.take(1000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
+impl Collector {
+    /// Answers at this port from now on, for as long as the test runs.
+    pub fn start(port: u16, manner: Manner) -> Arc<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let ours = Arc::new(Self { manner: Mutex::new(manner), spans: Mutex::default(), heads: Mutex::default() });
+        let shared = ours.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (shared, stream) = (shared.clone(), stream.unwrap());
+                std::thread::spawn(move || while shared.answer(&stream).is_some() {});
+            }
+        });
+        ours
+    }
+
+    pub fn becomes(&self, manner: Manner) {
+        *self.manner.lock().unwrap() = manner;
+    }
+
+    pub fn spans(&self) -> Vec<Value> {
+        self.spans.lock().unwrap().clone()
+    }
+
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+
+    /// One request; `None` at the connection's end.
+    fn answer(&self, mut stream: &TcpStream) -> Option<()> {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).ok()?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).ok()?;
+        self.heads.lock().unwrap().push(head);
+        let manner = *self.manner.lock().unwrap();
+        if matches!(manner, Manner::Takes | Manner::Endless) {
+            self.spans.lock().unwrap().extend(serde_json::from_slice::<Vec<Value>>(&body).unwrap());
+        }
+        match manner {
+            Manner::Takes => stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").ok(),
+            Manner::Refuses => stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n").ok(),
+            Manner::Silent => {
+                // until the other side has had enough
+                let _ = stream.read(&mut byte);
+                None
+            }
+            Manner::Endless => {
+                stream.write_all(b"HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n").ok()?;
+                while stream.write_all(b"4\r\nmore\r\n").is_ok() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                None
+            }
+        }
+    }
+}

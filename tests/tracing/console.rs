@@ -1,0 +1,113 @@
+//! The console, and the command that shows the same on a terminal.
+
+use crate::support::client::{Client, Reply};
+use crate::support::process::{Process, tradepost};
+use crate::support::{on_system, wait_for};
+use actix_web::http::Method;
+use serde_json::{Value, json};
+
+const ALL: [(&str, &str); 1] = [("TRADEPOST__TELEMETRY__SAMPLE", "1")];
+
+async fn with(c: &Client, authorization: &str, path: &str) -> Reply {
+    c.send(Method::GET, path, &[("authorization", authorization)], "").await
+}
+
+/// As a browser sends user and password: base64 of `admin:admin` and so on.
+const ADMIN: &str = "Basic YWRtaW46YWRtaW4=";
+const ALICE: &str = "Basic YWxpY2U6YWxpY2U=";
+const NOBODY: &str = "Basic YWRtaW46d3Jvbmc=";
+
+/// Answers once the trace has this step.
+async fn trace_with(c: &Client, id: &str, step: &str) -> Vec<Value> {
+    wait_for(&format!("the trace has `{step}`"), || async {
+        let reply = c.get(&c.admin, &format!("/console/traces/{id}.json")).await;
+        if reply.status == 200 && reply.text.contains(step) { Ok(()) } else { Err(reply.text) }
+    })
+    .await;
+    c.get(&c.admin, &format!("/console/traces/{id}.json")).await.json().as_array().unwrap().clone()
+}
+
+#[test]
+fn administrators_see_traces_and_nobody_else_does() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let shop = Process::start(data.path(), &ALL);
+        let c = shop.client().await;
+        for path in ["/console/traces", "/console/traces.json", "/console/traces/0af7651916cd43dd8448eb211c80319c"] {
+            let asked = c.send(Method::GET, path, &[], "").await.expect(401);
+            assert!(asked.headers["www-authenticate"].starts_with("Basic realm="), "{asked:?}");
+            with(&c, NOBODY, path).await.expect(401);
+            with(&c, ALICE, path).await.expect(403);
+            c.get(&c.alice, path).await.expect(403);
+            with(&c, "Bearer nonsense", path).await.expect(401);
+        }
+        with(&c, ADMIN, "/console/traces").await.expect(200);
+        c.get(&c.admin, "/console/traces.json").await.expect(200);
+        for none in ["0af7651916cd43dd8448eb211c80319c", "0af7651916cd43dd8448eb211c80319c.json", "nonsense", "%2e%2e"] {
+            let gone = with(&c, ADMIN, &format!("/console/traces/{none}")).await;
+            assert!(matches!(gone.status, 400 | 404), "{gone:?}");
+        }
+        with(&c, ADMIN, "/console/traces?errors=1&errors=2").await.expect(400);
+    });
+}
+
+#[test]
+fn an_order_is_seen_from_the_request_to_the_notification_and_nobody_by_name() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let shop = Process::start(data.path(), &ALL);
+        let c = shop.client().await;
+        c.stocked("sku-of-the-test", "1.25", 5).await;
+        let placed = c.order(&[("sku-of-the-test", 1)]).await.expect(201);
+        let id = placed.headers["x-trace-id"].clone();
+        let spans = trace_with(&c, &id, "process order").await;
+        let names: Vec<_> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
+        for step in ["POST /api/v1/orders", "product prices", "inventory reserve", "INSERT orders", "send order"] {
+            assert!(names.iter().any(|name| name.starts_with(step)), "{step} in {names:?}");
+        }
+        let roots: Vec<_> = spans.iter().filter(|span| span.get("parentId").is_none()).collect();
+        assert_eq!(roots.len(), 1, "{roots:?}");
+        for span in &spans {
+            let parent = span.get("parentId");
+            assert!(parent.is_none_or(|parent| spans.iter().any(|other| other["id"] == *parent)), "{span} has no parent here");
+        }
+
+        let list = with(&c, ADMIN, "/console/traces?q=orders").await.expect(200);
+        assert!(list.text.contains(&format!("/console/traces/{id}")), "{}", list.text);
+        let page = with(&c, ADMIN, &format!("/console/traces/{id}")).await.expect(200);
+        assert!(page.headers["content-security-policy"].starts_with("default-src 'none'"), "{page:?}");
+        assert_eq!(page.headers["cache-control"], "no-store");
+        for text in [&page.text, &list.text, &json!(spans).to_string()] {
+            assert!(!text.contains("<script") && !text.contains("alice") && !text.contains("sku-of-the-test"), "{text}");
+        }
+        let failed = with(&c, ADMIN, "/console/traces?errors=1").await.expect(200);
+        assert!(!failed.text.contains(&id), "{}", failed.text);
+
+        let asked = |order: &str| tradepost(&["trace", order, "--url", &c.url]).output().unwrap();
+        for name in [&id, placed.json()["orderNumber"].as_str().unwrap()] {
+            let shown = String::from_utf8(asked(name).stdout).unwrap();
+            assert!(shown.starts_with("POST /api/v1/orders\n") && shown.contains("inventory reserve"), "{name}: {shown}");
+        }
+        for (unknown, said) in [
+            ("0af7651916cd43dd8448eb211c80319c", "the shop has not got it"),
+            ("01a207b7-cd38-76c5-8630-35b476cc4b98", "order 01a207b7-cd38-76c5-8630-35b476cc4b98: 404"),
+            ("nonsense", "order nonsense: 400"),
+        ] {
+            let output = asked(unknown);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && text.contains(said), "{unknown}: {text}");
+        }
+    });
+}
+
+#[test]
+fn without_memory_there_is_nothing_to_see_and_nothing_is_recorded() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let shop = Process::start(data.path(), &[ALL[0], ("TRADEPOST__TELEMETRY__MEMORY", "0")]);
+        let c = shop.client().await;
+        c.get(&c.admin, "/console/traces").await.expect(404);
+        let output = tradepost(&["trace", "0af7651916cd43dd8448eb211c80319c", "--url", &c.url]).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("the shop has not got it"), "{output:?}");
+    });
+}
