@@ -12,7 +12,7 @@ fn level_name(level: LevelFilter) -> String {
 }
 
 /// Parts of the platform that say something.
-const PLATFORM: [&str; 17] = [
+const PLATFORM: [&str; 18] = [
     "actuator",
     "auth",
     "bus",
@@ -28,6 +28,7 @@ const PLATFORM: [&str; 17] = [
     "store",
     "telemetry",
     "tls",
+    "trace",
     "vault",
     "web",
 ];
