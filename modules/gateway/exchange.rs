@@ -8,7 +8,8 @@ use crate::platform::cx::TIMEOUT_HEADER;
 use crate::platform::discovery::Picked;
 use crate::platform::door::{INSIDE_HEADER, inside};
 use crate::platform::problem::Problem;
-use crate::platform::trace::{self, Span, propagation};
+use crate::platform::trace::http::Exchange;
+use crate::platform::trace::{self, propagation};
 use crate::platform::web::late_body;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -86,14 +87,14 @@ impl Gateway {
             }
             let url = format!("{base}{}", target(out));
             let connect = route.connect.unwrap_or(self.connect).min(left);
-            let span = attempt(trip, route, &base, retries + moves);
-            propagation::headers(span.trace()).into_iter().for_each(|(name, value)| headers.append(name, value));
+            let exchange = attempt(trip, route, &base, retries + moves);
+            propagation::headers(exchange.span().trace()).into_iter().for_each(|(name, value)| headers.append(name, value));
             let result = send(method, &url, &headers, body, connect, limit, picked).await;
             match &result {
-                Ok(answer) => trace::http::received(&span, answer.status.as_u16()),
-                Err(failure) => span.fail(failure.kind()),
+                Ok(answer) => exchange.received(answer.status),
+                Err(failure) => exchange.failed(failure.kind()),
             }
-            drop(span);
+            drop(exchange);
             let elsewhere = matches!(route.target, Target::Service(_)) && moves < MOVES;
             let move_on = elsewhere
                 && match &result {
@@ -138,18 +139,18 @@ impl Gateway {
     }
 }
 
-/// The span of one attempt.
-fn attempt(trip: &Trip, route: &Route, base: &str, before: u32) -> Span {
+/// One attempt, for the trace.
+pub(super) fn attempt(trip: &Trip, route: &Route, base: &str, before: u32) -> Exchange {
     let service = match &route.target {
         Target::Service(name) => name.as_str(),
         Target::Fixed(_) | Target::Nowhere => route.definition.id.as_str(),
     };
-    let span = trace::http::outgoing(trip.cx.trace, trip.request.method(), &route.definition.id, service);
-    trace::http::towards(&span, base);
+    let exchange = trace::http::outgoing(trip.cx.trace, trip.request.method(), &route.definition.id, service);
+    exchange.towards(base);
     if before > 0 {
-        span.set("http.request.resend_count", i64::from(before));
+        exchange.span().set("http.request.resend_count", i64::from(before));
     }
-    span
+    exchange
 }
 
 /// The module behind a service's name; another name is looked up as it is.

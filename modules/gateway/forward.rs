@@ -1,6 +1,6 @@
 //! A request's way through: checked, matched, filtered, sent, answered.
 
-use super::exchange::{NEVER, module, refusal, target, until};
+use super::exchange::{NEVER, attempt, module, refusal, target, until};
 use super::file::{Definition, Part};
 use super::filters::{Circuit, Outgoing, escaped};
 use super::hygiene::{self, CleanPath, Origin, clean_path, registry_is_read_only};
@@ -21,7 +21,7 @@ use crate::platform::door::{FrontDoor, Way, Work};
 use crate::platform::host::{Host, StartError};
 use crate::platform::problem::Problem;
 use crate::platform::resilience::registry::Breakers;
-use crate::platform::trace::{self, propagation};
+use crate::platform::trace::{self, Span, propagation};
 use crate::platform::web::{sent_method, sent_path};
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest};
@@ -149,9 +149,9 @@ impl Gateway {
         }
         let (route, variables) = ahead.route.as_ref().ok_or_else(nothing_here)?;
         let started = Instant::now();
-        if let Some(span) = trace::current() {
-            span.rename(format!("{} {}", request.method(), route.definition.id));
-            span.set("tradepost.module", "gateway");
+        if let Some(span) = trace::current().filter(Span::is_recorded) {
+            span.rename(format!("{} {}", trace::http::spelled(request.method()), route.definition.id));
+            span.set("tradepost.route", route.definition.id.clone());
         }
         let trip = Trip { cx, request, origin: &ahead.origin, table: &ahead.table };
         let body = Body::new(request, payload, self.body_limit);
@@ -289,11 +289,15 @@ impl Gateway {
         let (base, picked) = self.pick(&route.target, None).map_err(refused)?;
         let limit = route.response.unwrap_or(NEVER).min(until(trip, route, None).saturating_duration_since(Instant::now()));
         let connect = route.connect.unwrap_or(self.connect);
-        let mut headers = out.headers.clone();
-        propagation::headers(trip.cx.trace.child()).into_iter().for_each(|(name, value)| headers.append(name, value));
+        let (mut headers, exchange) = (out.headers.clone(), attempt(trip, route, &base, 0));
+        propagation::headers(exchange.span().trace()).into_iter().for_each(|(name, value)| headers.append(name, value));
         let shaken = websocket::handshake(&base, &target(out), &headers, connect, limit).await;
         if let Some(picked) = picked {
             picked.done(if shaken.is_ok() { Outcome::Answered } else { Outcome::Failed });
+        }
+        match &shaken {
+            Ok(handshake) => exchange.received(handshake.status),
+            Err(failure) => exchange.failed(failure.kind()),
         }
         let handshake = shaken.map_err(refused)?;
         let headers = hygiene::response_headers(&handshake.headers);

@@ -52,6 +52,9 @@ pub struct Order {
     pub total: Money,
     /// When it was sent, RFC 3339.
     pub placed_at: String,
+    /// The trace in which it was placed, for administrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
 }
 
 /// One line as a client sends it.

@@ -14,7 +14,7 @@ use super::store::{Begun, NewOrder, OrderStore, Settle, StoredOrder};
 use crate::platform::cx::Cx;
 use crate::platform::money::Money;
 use crate::platform::problem::{Problem, TypedError};
-use crate::platform::trace;
+use crate::platform::trace::{self, Span};
 use crate::shop::inventory::api::{InventoryApi, Quantities, ReservationState, ReserveInput, StockCheck};
 use crate::shop::product::api::ProductApi;
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -58,7 +58,7 @@ impl OrderPath {
     /// second, whichever peer it is.
     pub(super) async fn place(&self, cx: &Cx, mut new: NewOrder) -> Result<StoredOrder, OrderError> {
         let cx = &cx.within(self.patience);
-        if let Some(span) = trace::current() {
+        if let Some(span) = trace::current().filter(Span::is_recorded) {
             span.set("tradepost.order_number", new.number.to_string());
         }
         let skus: BTreeSet<String> = new.lines.iter().map(|l| l.sku_code.clone()).collect();

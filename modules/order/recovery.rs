@@ -5,6 +5,7 @@ use super::placing::OrderPath;
 use super::store::Settle;
 use crate::platform::cx::Cx;
 use crate::platform::store::{GATHER, Held, POLL, StoreError, Turn};
+use crate::platform::trace::{Kind, Span};
 use crate::shop::inventory::api::SettleInput;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,11 @@ pub(super) async fn run(path: Arc<OrderPath>, idempotency_hours: u64, stop: Canc
 async fn recover(path: &OrderPath) -> Result<(), StoreError> {
     for order in path.store.abandoned().await? {
         let number = order.number;
-        let outcome = path.drive(&Cx::module("order", BUDGET), order).await;
+        let mut cx = Cx::module("order", BUDGET);
+        let placed_in = order.trace.unwrap_or(cx.trace);
+        let span = Span::child(placed_in, Kind::Internal, || "recover order".into());
+        cx.trace = span.trace();
+        let outcome = span.scope(path.drive(&cx, order)).await;
         let outcome = outcome.map_or_else(|refused| refused.to_string(), |order| order.status.text().to_string());
         tracing::info!(order_number = %number, outcome, "recovered an order");
     }

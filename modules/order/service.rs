@@ -8,7 +8,7 @@ use crate::platform::cx::{Caller, Cx, Principal};
 use crate::platform::page::{Page, PageNumber, PageRequest, PageSize};
 use crate::platform::problem::{FieldError, Problem};
 use crate::platform::sku;
-use crate::platform::trace;
+use crate::platform::trace::{self, Trace};
 use crate::shop::inventory::api::Quantities;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -113,18 +113,18 @@ impl OrderApi for OrderService {
     async fn list(&self, cx: &Cx, page: PageNumber, size: PageSize) -> Result<Page<Order>, OrderError> {
         let request = PageRequest::of(page, size);
         let (orders, total) = self.path.store.page(request, Self::scope(cx)?).await?;
-        Ok(Page::new(request, orders.into_iter().map(Order::from).collect(), total))
+        Ok(Page::new(request, orders.into_iter().map(|order| shown(cx, order)).collect(), total))
     }
 
     async fn get(&self, cx: &Cx, id: i64) -> Result<Order, OrderError> {
-        self.find(cx, id).await.map(Order::from)
+        self.find(cx, id).await.map(|order| shown(cx, order))
     }
 
     async fn by_number(&self, cx: &Cx, order_number: Uuid) -> Result<Order, OrderError> {
         let scope = Self::scope(cx)?;
         let found = self.path.store.by_number(order_number).await?;
         let own = found.filter(|o| !o.hidden && scope.as_ref().is_none_or(|customer| *customer == o.customer));
-        own.map(Order::from).ok_or(OrderError::UnknownNumber { order_number })
+        own.map(|order| shown(cx, order)).ok_or(OrderError::UnknownNumber { order_number })
     }
 
     async fn status_of(&self, _: &Cx, order_number: Uuid) -> Result<OrderStatus, OrderError> {
@@ -139,7 +139,7 @@ impl OrderApi for OrderService {
         if let Some(key) = &key
             && let Some(begun) = self.path.store.known(key.clone()).await?
         {
-            return self.path.answer_again(begun);
+            return answer_again(begun).map(|order| shown(cx, order));
         }
         let new = NewOrder {
             number: Uuid::now_v7(),
@@ -149,14 +149,14 @@ impl OrderApi for OrderService {
             lines,
             key,
         };
-        let (path, cx) = (self.path.clone(), cx.clone());
+        let (path, theirs) = (self.path.clone(), cx.clone());
         // a task of its own: a client that hangs up does not stop the order half way
-        let placed = actix_web::rt::spawn(trace::inherit(async move { path.place(&cx, new).await })).await;
-        placed.map_err(Problem::internal)?.map(Order::from)
+        let placed = actix_web::rt::spawn(trace::inherit(async move { path.place(&theirs, new).await })).await;
+        placed.map_err(Problem::internal)?.map(|order| shown(cx, order))
     }
 
     async fn cancel(&self, cx: &Cx, id: i64) -> Result<Order, OrderError> {
-        self.cancelled(cx, id, false).await.map(Order::from)
+        self.cancelled(cx, id, false).await.map(|order| shown(cx, order))
     }
 
     async fn delete(&self, cx: &Cx, id: i64) -> Result<Text, OrderError> {
@@ -165,26 +165,24 @@ impl OrderApi for OrderService {
     }
 }
 
-impl From<StoredOrder> for Order {
-    fn from(order: StoredOrder) -> Self {
-        Order {
-            id: order.id,
-            order_number: order.number,
-            order_line_items: order.lines,
-            status: order.status,
-            total: order.total,
-            placed_at: crate::platform::clock::rfc3339(order.created_at),
-        }
+/// An order as this caller sees it.
+fn shown(cx: &Cx, order: StoredOrder) -> Order {
+    Order {
+        id: order.id,
+        order_number: order.number,
+        order_line_items: order.lines,
+        status: order.status,
+        total: order.total,
+        placed_at: crate::platform::clock::rfc3339(order.created_at),
+        trace_id: order.trace.filter(|_| cx.has_role("admin")).map(Trace::id),
     }
 }
 
-impl OrderPath {
-    /// What a repeated request gets: the first answer, whatever it was.
-    fn answer_again(&self, begun: Begun) -> Result<Order, OrderError> {
-        match begun {
-            Begun::New(order) | Begun::Ended(order) => first_answer(order).map(Order::from),
-            Begun::InFlight => Err(OrderError::KeyInFlight),
-            Begun::OtherRequest => Err(OrderError::KeyReused),
-        }
+/// What a repeated request gets: the first answer, whatever it was.
+fn answer_again(begun: Begun) -> Result<StoredOrder, OrderError> {
+    match begun {
+        Begun::New(order) | Begun::Ended(order) => first_answer(order),
+        Begun::InFlight => Err(OrderError::KeyInFlight),
+        Begun::OtherRequest => Err(OrderError::KeyReused),
     }
 }

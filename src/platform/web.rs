@@ -112,8 +112,8 @@ impl Edge {
         let (method, path) = (sent_method(&request), sent_path(&request));
         let wanted = if method == Method::HEAD { &Method::GET } else { request.method() };
         let operation = endpoints.iter().map(|e| &*e.operation).find(|o| o.method == wanted);
-        let span = trace::http::incoming(&request, &method, operation);
-        let trace = span.trace();
+        let exchange = trace::http::incoming(&request, &method, operation, self.door.is_some());
+        let (span, trace) = (exchange.span(), exchange.span().trace());
         let cors = self.cors(&request);
         let smuggled = two_lengths(&request);
         let outcome = match preflight(endpoints, self.door.is_some(), &request) {
@@ -137,7 +137,7 @@ impl Edge {
         for (name, value) in cors {
             headers.insert(name, value);
         }
-        trace::http::answered(&span, status);
+        exchange.answered(status);
         let elapsed_us = started.elapsed().as_micros() as u64;
         span.sync_scope(|| {
             if status.is_server_error() {

@@ -182,6 +182,7 @@ async fn about_orders(side: &Side, said: &mut Transcript) {
     let placed = api.place(cx, some("a key ~!"), lines(&[("s", 2), ("s", 1)])).await.unwrap();
     said.name(placed.order_number.to_string());
     said.name(placed.placed_at.clone());
+    said.name(placed.trace_id.clone().unwrap());
     said.note(&placed);
     said.note(api.place(cx, some("a key ~!"), lines(&[("s", 2), ("s", 1)])).await);
     said.note(api.place(cx, some("a key ~!"), lines(&[("s", 1)])).await);

@@ -119,19 +119,19 @@ impl Courier {
         Ok(pause.min(LOOK))
     }
 
-    /// One attempt, and its entry in the store; answers the delivery's id.
-    async fn attempt(&self, due: Due) -> i64 {
-        let span = span(&due);
-        span.scope(self.attempt_in(&span, due)).await
-    }
-
-    async fn attempt_in(&self, span: &Span, due: Due) -> i64 {
-        let (id, attempts) = (due.id, due.attempts + 1);
-        let sent = self.receivers.send(&due).await;
+    async fn send(&self, due: &Due) -> Outcome {
+        let span = span(due);
+        let sent = span.scope(self.receivers.send(due)).await;
         if sent != Outcome::Delivered {
             span.fail("not delivered");
         }
-        let outcome = match sent {
+        sent
+    }
+
+    /// One attempt, and its entry in the store; answers the delivery's id.
+    async fn attempt(&self, due: Due) -> i64 {
+        let (id, attempts) = (due.id, due.attempts + 1);
+        let outcome = match self.send(&due).await {
             Outcome::Delivered => Attempted::Delivered,
             Outcome::Refused { error } => Attempted::Dead { error: shortened(&error) },
             Outcome::Failed { error, .. } if attempts >= self.attempts => Attempted::Dead { error: shortened(&error) },

@@ -118,6 +118,8 @@ pub(super) struct StoredOrder {
     pub(super) reason: Option<StockCheck>,
     pub(super) created_at: i64,
     pub(super) hidden: bool,
+    /// The step in which it was placed; none of orders from before there were traces.
+    pub(super) trace: Option<Trace>,
     pub(super) lines: Vec<OrderLine>,
 }
 

@@ -31,18 +31,24 @@ pub(super) async fn give(
     }
     let spans = spans::applying(&mut events, consumer.group(), system);
     let applied = match spans.first() {
-        Some(span) => span.scope(consumer.apply(&events)).await,
+        Some((_, span)) => span.scope(consumer.apply(&events)).await,
         None => consumer.apply(&events).await,
     };
     match applied {
         Ok(()) => {}
         Err(ApplyError::Store(cause)) => {
-            spans.iter().for_each(|span| span.fail("store away"));
+            spans.iter().for_each(|(_, span)| span.fail("store away"));
             return Err(cause);
         }
         Err(ApplyError::Unfit(_)) => {
-            for (place, event) in places.into_iter().zip(&events) {
-                if let Some(error) = singly(consumer, event).await? {
+            for (at, (place, event)) in places.into_iter().zip(&events).enumerate() {
+                let span = spans.iter().find(|(of, _)| *of == at).map(|(_, span)| span);
+                let error = match span {
+                    Some(span) => span.scope(singly(consumer, event)).await?,
+                    None => singly(consumer, event).await?,
+                };
+                if let Some(error) = error {
+                    span.inspect(|span| span.fail("unfit"));
                     buried.push((place, error));
                 }
             }

@@ -8,6 +8,7 @@ use super::Bus;
 use crate::platform::event::Event;
 use crate::platform::store::StoreError;
 use crate::platform::trace::{Kind, Span, Trace};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The step that an event follows from, where that is recorded.
 fn origin(event: &Event) -> Option<Trace> {
@@ -25,10 +26,14 @@ fn span(event: &Event, kind: Kind, does: &'static str, system: &'static str) -> 
     Some(span)
 }
 
+/// A bus that is away is asked again and again: what fails is recorded once, and no more until it works.
+static AWAY: AtomicBool = AtomicBool::new(false);
+
 /// Publishes events that have waited in an outbox; see [`Bus::publish`].
 pub async fn publish(bus: &dyn Bus, mut events: Vec<Event>) -> Result<Vec<(usize, String)>, StoreError> {
     let mut spans = Vec::new();
-    for (place, event) in events.iter_mut().enumerate() {
+    let seen = if AWAY.load(Relaxed) { 0 } else { events.len() };
+    for (place, event) in events.iter_mut().enumerate().take(seen) {
         if let Some(span) = span(event, Kind::Producer, "send", bus.system()) {
             event.traceparent = Some(span.trace().header());
             spans.push((place, span));
@@ -36,8 +41,12 @@ pub async fn publish(bus: &dyn Bus, mut events: Vec<Event>) -> Result<Vec<(usize
     }
     let outcome = bus.publish(events).await;
     match &outcome {
-        Err(_) => spans.iter().for_each(|(_, span)| span.fail("bus away")),
+        Err(_) => {
+            AWAY.store(true, Relaxed);
+            spans.iter().for_each(|(_, span)| span.fail("bus away"));
+        }
         Ok(refused) => {
+            AWAY.store(false, Relaxed);
             let of = |place| spans.iter().find(|(at, _)| *at == place);
             refused.iter().filter_map(|(place, _)| of(*place)).for_each(|(_, span)| span.fail("refused"));
         }
@@ -45,20 +54,16 @@ pub async fn publish(bus: &dyn Bus, mut events: Vec<Event>) -> Result<Vec<(usize
     outcome
 }
 
-/// Spans for the applying of these events, which follow from it now, and nothing where none is recorded.
-pub(super) fn applying(events: &mut [Event], group: &'static str, system: &'static str) -> Vec<Span> {
-    let together = events.len();
+/// Spans for the applying of these events, by their places; what follows from an event follows from its span now.
+pub(super) fn applying(events: &mut [Event], group: &'static str, system: &'static str) -> Vec<(usize, Span)> {
     let mut spans = Vec::new();
-    for event in events {
+    for (place, event) in events.iter_mut().enumerate() {
         let Some(sent) = origin(event) else { continue };
         let Some(span) = span(event, Kind::Consumer, "process", system) else { continue };
         span.link(sent);
         span.set("messaging.consumer.group.name", group);
-        if together > 1 {
-            span.set("messaging.batch.message_count", together as i64);
-        }
         event.traceparent = Some(span.trace().header());
-        spans.push(span);
+        spans.push((place, span));
     }
     spans
 }

@@ -7,7 +7,8 @@ use crate::platform::discovery::{Discovery, Outcome};
 use crate::platform::door::{INSIDE_HEADER, inside};
 use crate::platform::problem::{Problem, TypedError};
 use crate::platform::resilience::{Attempt, Failure, Peer};
-use crate::platform::trace::{self, Span, propagation};
+use crate::platform::trace::http::Exchange;
+use crate::platform::trace::{self, propagation};
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
 use awc::error::{ConnectError, SendRequestError};
@@ -171,12 +172,9 @@ impl Remote {
         token: Option<&str>,
         attempt: Attempt<'_>,
     ) -> Result<R, Failure> {
-        let span = trace::http::outgoing(cx.trace, &operation.method, operation.path, self.module);
-        let outcome = self.exchange(&cx.in_span(&span), operation, call, body, token, attempt, &span).await;
-        if matches!(outcome, Err(Failure::Peer { .. })) {
-            span.fail("no answer of use");
-        }
-        outcome
+        let exchange = trace::http::outgoing(cx.trace, &operation.method, operation.path, self.module);
+        exchange.span().set("url.template", operation.path);
+        self.exchange(&cx.in_span(exchange.span()), operation, call, body, token, attempt, &exchange).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -188,7 +186,7 @@ impl Remote {
         body: Option<Bytes>,
         token: Option<&str>,
         attempt: Attempt<'_>,
-        span: &Span,
+        exchange: &Exchange,
     ) -> Result<R, Failure> {
         let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool, unsent: bool| {
             let instance = instance.unwrap_or_default();
@@ -196,16 +194,17 @@ impl Remote {
             Failure::Peer { problem: self.away(), instance: Some(instance).filter(|i| !i.is_empty()), again, unsent }
         };
         let Some(picked) = self.discovery.pick(self.module, attempt.avoid) else {
+            exchange.failed("no instance");
             return Err(failed(&"no instance is known", None, true, true));
         };
-        trace::http::towards(span, &picked.base_url);
+        exchange.towards(&picked.base_url);
         // whole milliseconds, as the peer is told: it has given up when we do
         let left = Duration::from_millis(attempt.until.saturating_duration_since(Instant::now()).as_millis() as u64);
         let mut request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Ours)?;
         if picked.inside {
             request = request.insert_header((INSIDE_HEADER, inside().clone()));
         }
-        let exchange = async {
+        let sending = async {
             let mut answer = match body {
                 Some(bytes) => request.content_type("application/json").send_body(bytes).await,
                 None => request.send().await,
@@ -220,10 +219,11 @@ impl Remote {
             Ok((answer, body))
         };
         let instance = Some(picked.base_url.clone());
-        let (answer, body) = match tokio::time::timeout(left, exchange).await {
+        let (answer, body) = match tokio::time::timeout(left, sending).await {
             Ok(Ok(answered)) => answered,
             Ok(Err((cause, unsent))) => {
                 picked.done(Outcome::Failed);
+                exchange.failed(if unsent { "not reached" } else { "broke off" });
                 return Err(failed(&cause, instance, true, unsent));
             }
             Err(_) => {
@@ -231,12 +231,13 @@ impl Remote {
                 if attempt.fair {
                     picked.done(Outcome::Failed);
                 }
+                exchange.failed("timeout");
                 return Err(failed(&"no answer in time", instance, false, false));
             }
         };
         picked.done(Outcome::Answered);
+        exchange.received(answer.status());
         let status = answer.status().as_u16();
-        trace::http::received(span, status);
         if status == operation.status {
             let etag = answer.headers().get(header::ETAG).and_then(|v| v.to_str().ok());
             return R::read(etag, &body).map_err(|problem| failed(&problem, instance, false, false));
@@ -244,8 +245,8 @@ impl Remote {
         match status {
             // our credentials not being accepted is our fault, never the caller's
             401 | 403 => {
-                let message = Problem::parse(status, &body).message;
-                tracing::error!(peer = self.module, status, message, "peer refused our token");
+                let said = Problem::parse(status, &body).message;
+                tracing::error!(peer = self.module, status, said, "peer refused our token");
                 Err(Failure::Refused(self.away()))
             }
             400..=499 => Err(Failure::Refused(Problem::parse(status, &body))),

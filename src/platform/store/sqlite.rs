@@ -19,8 +19,8 @@ pub mod outbox;
 mod turns;
 
 use super::StoreError;
-use crate::platform::trace::Span;
 use crate::platform::trace::statements::{self, Statements};
+use crate::platform::trace::{self, Span};
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel::{Connection, QueryResult};
@@ -139,12 +139,10 @@ where
         self.result.insert(result).is_ok()
     }
 
-    fn finish(self: Box<Self>, failure: Option<&str>) {
-        if let Some(span) = self.span {
+    fn finish(mut self: Box<Self>, failure: Option<&str>) {
+        if let Some(span) = self.span.take() {
+            self.said.failed = self.said.failed.or(failure.map(|_| "not committed"));
             self.said.tell(&span);
-            if failure.is_some() {
-                span.fail("not committed");
-            }
         }
         let away = |store, cause: &str| Err(StoreError::Unavailable { store, cause: cause.into() }.into());
         let _ = self.answer.send(match (self.result, failure) {
@@ -226,7 +224,7 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let span = statements::span(SYSTEM, &self.0.name);
+        let span = trace::on_store(SYSTEM, &self.0.name);
         let job: Job = Box::new(Request { store: self.0.name.clone(), work, span, said: Statements::default(), result: None, answer });
         let gone = || E::from(StoreError::Unavailable { store: self.0.name.clone(), cause: "its writer has stopped".into() });
         self.0.queue.send(job).await.map_err(|_| gone())?;
@@ -242,7 +240,7 @@ impl Db {
     {
         let broken = |cause: String| E::from(StoreError::Unavailable { store: self.0.name.clone(), cause });
         let _permit = self.0.reader_permits.acquire().await.map_err(|e| broken(e.to_string()))?;
-        let (inner, span) = (self.0.clone(), statements::span(SYSTEM, &self.0.name));
+        let (inner, span) = (self.0.clone(), trace::on_store(SYSTEM, &self.0.name));
         let done = tokio::task::spawn_blocking(move || {
             let mut conn = inner.reader()?;
             let result = seen_by(span, || in_snapshot(&mut conn, &work));
@@ -257,7 +255,7 @@ impl Db {
     /// statement sees its own moment.
     pub fn look_up<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
         let mut conn = self.0.reader()?;
-        let result = seen_by(statements::span(SYSTEM, &self.0.name), || run(&mut conn, &work));
+        let result = seen_by(trace::on_store(SYSTEM, &self.0.name), || run(&mut conn, &work));
         self.0.put_back(conn);
         result
     }
@@ -300,7 +298,7 @@ impl Snapshot {
 /// Work on a reading connection, with what it says in its span.
 fn seen_by<T>(span: Option<Span>, work: impl FnOnce() -> T) -> T {
     let Some(span) = span else { return work() };
-    let (done, said) = statements::collect(work);
+    let (done, said) = span.sync_scope(|| statements::collect(work));
     said.tell(&span);
     done
 }

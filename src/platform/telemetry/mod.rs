@@ -8,7 +8,7 @@ use opentelemetry::trace::TracerProvider;
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
+use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
@@ -36,8 +36,10 @@ pub fn start(level: &str, json: Option<bool>) -> Result<(), String> {
         let colours = std::io::stderr().is_terminal();
         lines.with_ansi(colours).event_format(lines::Human(fmt::format().with_ansi(colours))).boxed()
     };
-    let spans: Box<dyn Layer<Registry> + Send + Sync> = Box::new(recorder().with_filter(filter_fn(is_recorded)));
-    let subscriber = tracing_subscriber::registry().with(spans).with(lines.with_filter(filter));
+    let spans: Box<dyn Layer<Registry> + Send + Sync> =
+        Box::new(recorder().with_filter(FilterFn::new(is_recorded).with_max_level_hint(LevelFilter::INFO)));
+    let subscriber =
+        tracing_subscriber::registry().with(spans).with(lines.with_filter(filter.and(filter_fn(|metadata| metadata.is_event()))));
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         let _ = LEVELS.set(Levels { handle, current: Mutex::new(targets) });
     }

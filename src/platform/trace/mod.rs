@@ -47,4 +47,4 @@ pub fn set(settings: &Telemetry) -> Result<(), String> {
 
 pub use ids::Trace;
 pub use opentelemetry::Value;
-pub use span::{Kind, Span, TARGET, current, inherit};
+pub use span::{Kind, Span, TARGET, current, inherit, on_store};

@@ -59,7 +59,9 @@ pub struct Incoming {
 pub fn extract(headers: &HeaderMap) -> Incoming {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(parent) = text(&TRACEPARENT).and_then(Trace::parse) {
-        let state = text(&TRACESTATE).filter(|state| state.len() <= MAX_STATE).map(Arc::from);
+        // several headers are one list
+        let all: Vec<&str> = headers.get_all(&TRACESTATE).filter_map(|value| value.to_str().ok()).collect();
+        let state = Some(all.join(",")).filter(|state| !state.is_empty() && state.len() <= MAX_STATE).map(Arc::from);
         return Incoming { parent: Some(parent), sampled: Some(parent.sampled), state };
     }
     if let Some(incoming) = text(&B3).and_then(single) {
@@ -103,20 +105,22 @@ pub fn headers(trace: Trace) -> Vec<(HeaderName, HeaderValue)> {
     let sends = |format: Format| sent & 1 << format as u8 != 0;
     let mut all = Vec::with_capacity(3);
     let mut add = |name: HeaderName, value: &str| all.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+    // `00-{trace}-{span}-{flags}`: B3's parts are all in it
+    let header = trace.header();
+    let (ids, sampled) = (header.get(3..52).unwrap_or_default(), if trace.sampled { "1" } else { "0" });
     if sends(Format::W3c) {
-        add(TRACEPARENT, &trace.header());
+        add(TRACEPARENT, &header);
         let state = current().filter(|span| span.trace().trace_id == trace.trace_id);
         if let Some(state) = state.as_ref().and_then(super::Span::state) {
             add(TRACESTATE, state);
         }
     }
-    let (trace_id, span_id, sampled) = (trace.id(), format!("{:016x}", trace.span_id), if trace.sampled { "1" } else { "0" });
     if sends(Format::B3) {
-        add(B3, &format!("{trace_id}-{span_id}-{sampled}"));
+        add(B3, &format!("{ids}-{sampled}"));
     }
-    if sends(Format::B3Multi) {
-        add(B3_TRACE, &trace_id);
-        add(B3_SPAN, &span_id);
+    if let Some((trace_id, span_id)) = ids.split_once('-').filter(|_| sends(Format::B3Multi)) {
+        add(B3_TRACE, trace_id);
+        add(B3_SPAN, span_id);
         add(B3_SAMPLED, sampled);
     }
     all
@@ -168,6 +172,25 @@ mod tests {
         }
     }
 
+    // one test: what is sent is the process's
+    #[test]
+    fn what_is_sent_is_read_again_in_each_format() {
+        let trace = Trace::parse(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
+        for (formats, names) in [
+            (&[Format::W3c][..], &["traceparent"][..]),
+            (&[Format::B3], &["b3"]),
+            (&[Format::B3Multi], &["x-b3-traceid", "x-b3-spanid", "x-b3-sampled"]),
+            (&[Format::W3c, Format::B3], &["traceparent", "b3"]),
+        ] {
+            set(formats);
+            let sent = headers(trace);
+            assert_eq!(sent.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
+            let sent: Vec<_> = sent.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+            assert_eq!(read(&sent).parent, Some(trace), "{sent:?}");
+        }
+        set(&[Format::W3c]);
+    }
+
     #[test]
     fn what_is_malformed_is_as_good_as_not_there() {
         for (name, value) in [
@@ -185,6 +208,7 @@ mod tests {
         let long = "a=b,".repeat(200);
         let parent = format!("00-{TRACE}-{SPAN}-01");
         assert_eq!(read(&[("traceparent", &parent), ("tracestate", &long)]).state, None);
-        assert_eq!(read(&[("traceparent", &parent), ("tracestate", "v=1")]).state.as_deref(), Some("v=1"));
+        let state = read(&[("traceparent", &parent), ("tracestate", "v=1"), ("tracestate", "w=2")]).state;
+        assert_eq!(state.as_deref(), Some("v=1,w=2"));
     }
 }

@@ -11,8 +11,11 @@ use std::time::Instant;
 static SHARE: AtomicU64 = AtomicU64::new(0);
 /// And so many of each second.
 static FIRST: AtomicU64 = AtomicU64::new(0);
-/// The second under way in the upper half, and how many it has had.
-static SECOND: AtomicU64 = AtomicU64::new(0);
+/// Traces of each second that are recorded because a stranger says so.
+const FOREIGN: u64 = 100;
+
+static OURS: Few = Few(AtomicU64::new(0));
+static THEIRS: Few = Few(AtomicU64::new(0));
 
 /// From now on: `share` from 0 to 1, and `first` traces of each second.
 pub fn set(share: f64, first: u32) {
@@ -22,26 +25,29 @@ pub fn set(share: f64, first: u32) {
 
 /// Whether a trace that begins now is recorded.
 pub fn decide() -> bool {
-    random() >> 32 < SHARE.load(Relaxed) || is_among_the_first()
+    random() >> 32 < SHARE.load(Relaxed) || OURS.has_room(FIRST.load(Relaxed))
 }
 
-fn is_among_the_first() -> bool {
-    let first = FIRST.load(Relaxed);
-    if first == 0 {
-        return false;
-    }
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let second = START.elapsed().as_secs() & 0xffff_ffff;
-    let mut known = SECOND.load(Relaxed);
-    loop {
-        let count = if known >> 32 == second { known & 0xffff_ffff } else { 0 };
-        if count >= first {
+/// Whether a stranger's word that his trace is to be recorded counts now.
+pub fn foreign() -> bool {
+    THEIRS.has_room(FOREIGN)
+}
+
+/// The second under way in the upper half, and how many it has had.
+struct Few(AtomicU64);
+
+impl Few {
+    fn has_room(&self, most: u64) -> bool {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        if most == 0 {
             return false;
         }
-        match SECOND.compare_exchange_weak(known, second << 32 | (count + 1), Relaxed, Relaxed) {
-            Ok(_) => return true,
-            Err(other) => known = other,
-        }
+        let second = START.elapsed().as_secs() & 0xffff_ffff;
+        let counted = self.0.fetch_update(Relaxed, Relaxed, |known| {
+            let count = if known >> 32 == second { known & 0xffff_ffff } else { 0 };
+            (count < most).then_some(second << 32 | (count + 1))
+        });
+        counted.is_ok()
     }
 }
 
@@ -64,5 +70,7 @@ mod tests {
         let first = recorded(1000);
         assert!((3..=6).contains(&first), "{first}: a second may end meanwhile");
         set(0.0, 0);
+        let theirs = (0..10_000).filter(|_| foreign()).count();
+        assert!((100..=200).contains(&theirs), "{theirs}");
     }
 }

@@ -9,6 +9,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// What marks the spans that become OpenTelemetry's among all of `tracing`'s.
 pub const TARGET: &str = "tradepost::span";
 
+/// Characters of an attribute at most.
+const LONGEST: usize = 2048;
+
 tokio::task_local! {
     static CURRENT: Span;
 }
@@ -121,9 +124,11 @@ impl Span {
         !self.inner.is_none()
     }
 
-    /// Sets an attribute.
+    /// Sets an attribute, once: the recorder would keep both. Text is cut: it may be a stranger's.
     pub fn set(&self, key: &'static str, value: impl Into<Value>) {
-        self.inner.set_attribute(key, value);
+        if self.is_recorded() {
+            self.inner.set_attribute(key, cut(value.into()));
+        }
     }
 
     /// Gives it another name: where what is done is known only while it is done.
@@ -133,7 +138,7 @@ impl Span {
         }
     }
 
-    /// It did not do what it was to do; `kind` is one of few words, or a status.
+    /// It did not do what it was to do; `kind` is one of few words, or a status. Once, too.
     pub fn fail(&self, kind: impl Into<String>) {
         if self.is_recorded() {
             self.set("error.type", kind.into());
@@ -159,6 +164,13 @@ impl Span {
     }
 }
 
+fn cut(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.as_str().len() > LONGEST => text.as_str().chars().take(LONGEST).collect::<String>().into(),
+        value => value,
+    }
+}
+
 fn remote(trace: Trace, remote: bool) -> SpanContext {
     let flags = TraceFlags::default().with_sampled(trace.sampled);
     let (trace_id, span_id) = (TraceId::from(trace.trace_id), SpanId::from(trace.span_id));
@@ -168,6 +180,15 @@ fn remote(trace: Trace, remote: bool) -> SpanContext {
 /// The span that is under way here.
 pub fn current() -> Option<Span> {
     CURRENT.try_with(Clone::clone).ok()
+}
+
+/// A span for work on a store, where it is done in one that is recorded.
+pub fn on_store(system: &'static str, store: &str) -> Option<Span> {
+    let parent = current().filter(Span::is_recorded)?;
+    let span = Span::child(parent.trace(), Kind::Client, || store.to_string());
+    span.set("db.system.name", system);
+    span.set("db.namespace", store.to_string());
+    Some(span)
 }
 
 /// Work for another task, in the span of this one.

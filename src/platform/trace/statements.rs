@@ -1,12 +1,13 @@
 //! What a transaction says to its database: the texts of its statements, without their values.
 
-use super::{Kind, Span, current};
+use super::Span;
 use diesel::connection::{DebugQuery, InstrumentationEvent};
+use diesel::result::{DatabaseErrorKind, Error};
 use std::cell::RefCell;
 use std::fmt::{self, Write};
 
 /// Characters of all texts of a transaction at most, and of all of them in short.
-const MAX_TEXT: usize = 4096;
+const MAX_TEXT: usize = 2048;
 const MAX_SUMMARY: usize = 120;
 
 tokio::task_local! {
@@ -16,21 +17,24 @@ tokio::task_local! {
 /// The statements of one transaction.
 #[derive(Debug, Default)]
 pub struct Statements {
-    /// What was done to which table, each once: `INSERT orders SELECT idempotency`.
+    /// What was done to which table, each once: `INSERT orders, INSERT order_lines`.
     pub summary: String,
     /// Their texts.
     pub text: String,
     /// How many there were.
     pub count: i64,
+    /// What the last one that failed came to.
+    pub failed: Option<&'static str>,
 }
 
-/// A span for a transaction of this store, where it is done in one that is recorded.
-pub fn span(system: &'static str, store: &str) -> Option<Span> {
-    let parent = current().filter(Span::is_recorded)?;
-    let span = Span::child(parent.trace(), Kind::Client, || store.to_string());
-    span.set("db.system.name", system);
-    span.set("db.namespace", store.to_string());
-    Some(span)
+/// What a failed statement came to, in a word.
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => "unique violation",
+        Error::DatabaseError(DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand, _) => "connection lost",
+        Error::DatabaseError(..) => "refused by the database",
+        _ => "error",
+    }
 }
 
 /// Work that waits for nothing, and what it said.
@@ -46,10 +50,17 @@ pub async fn collecting<F: Future>(work: F) -> (F::Output, Statements) {
 
 /// Told by every connection.
 pub fn on_event(event: &InstrumentationEvent<'_>) {
-    if let InstrumentationEvent::StartQuery { query, .. } = event {
-        // nobody listens, mostly
-        let _ = UNDER_WAY.try_with(|statements| statements.borrow_mut().add(*query));
-    }
+    // nobody listens, mostly
+    let _ = UNDER_WAY.try_with(|statements| match event {
+        InstrumentationEvent::StartQuery { query, .. } => statements.borrow_mut().add(*query),
+        InstrumentationEvent::FinishQuery { error: Some(error), .. } => statements.borrow_mut().failed = Some(kind(error)),
+        _ => {}
+    });
+}
+
+/// What was said so far was undone, and will be said again.
+pub fn anew() {
+    let _ = UNDER_WAY.try_with(RefCell::take);
 }
 
 impl Statements {
@@ -58,28 +69,36 @@ impl Statements {
         let _ = write!(text, "{query}");
         let Some((verb, table)) = in_short(&text.0) else { return };
         self.count += 1;
-        if self.text.len() + text.0.len() <= MAX_TEXT {
+        if self.text.len() < MAX_TEXT {
             let between = if self.text.is_empty() { "" } else { "; " };
             let _ = write!(self.text, "{between}{}", text.0);
         }
         let short = format!("{verb} {table}");
-        if !self.summary.contains(&short) && self.summary.len() + short.len() < MAX_SUMMARY {
-            let between = if self.summary.is_empty() { "" } else { " " };
-            let _ = write!(self.summary, "{between}{short}");
+        let said = self.summary.split(", ").any(|said| said == short.trim_end());
+        if !said && self.summary.len() + short.len() < MAX_SUMMARY {
+            let between = if self.summary.is_empty() { "" } else { ", " };
+            let _ = write!(self.summary, "{between}{}", short.trim_end());
         }
     }
 
-    /// As OpenTelemetry's conventions for database spans have it, several statements as a batch.
+    /// As OpenTelemetry's conventions for database spans have it, where a transaction has one statement. Of several
+    /// the texts stand one behind the other.
     pub fn tell(self, span: &Span) {
-        if self.count == 0 {
-            return;
+        if let Some(failed) = self.failed {
+            span.fail(failed);
+        }
+        match self.count {
+            0 => return,
+            1 => {
+                let (operation, table) = self.summary.split_once(' ').unwrap_or((&self.summary, ""));
+                span.set("db.operation.name", operation.to_string());
+                span.set("db.collection.name", table.to_string());
+            }
+            count => span.set("tradepost.statements", count),
         }
         span.rename(self.summary.clone());
         span.set("db.query.summary", self.summary);
         span.set("db.query.text", self.text);
-        if self.count > 1 {
-            span.set("db.operation.batch.size", self.count);
-        }
     }
 }
 

@@ -53,7 +53,7 @@ impl OrderStore for Repo {
                 {
                     return Ok(begun);
                 }
-                let order = rows::insert(c, &new, total, rejected.clone(), now, lease_until).await?;
+                let order = rows::insert(c, &new, total, rejected.clone(), now, lease_until, trace).await?;
                 if let Some(key) = &new.key {
                     rows::remember(c, key, order.id, now).await?;
                 }

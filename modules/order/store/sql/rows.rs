@@ -5,6 +5,7 @@ use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
 use crate::platform::store::types::MoneyText;
 use crate::platform::store::{Same, StoreError, types};
+use crate::platform::trace::Trace;
 use crate::shop::inventory::api::StockCheck;
 use crate::shop::order::api::{OrderLine, OrderStatus};
 use crate::shop::order::store::{Begun, Key, NewLine, NewOrder, Settle, StoredOrder};
@@ -28,6 +29,7 @@ mod tables {
             lease_until -> BigInt,
             created_at -> BigInt,
             hidden -> Bool,
+            traceparent -> Nullable<Text>,
         }
     }
     diesel::table! {
@@ -68,6 +70,7 @@ struct Row {
     reason: Option<String>,
     created_at: i64,
     hidden: bool,
+    traceparent: Option<String>,
 }
 
 #[derive(Queryable, Selectable)]
@@ -125,6 +128,7 @@ async fn with_lines(c: &mut Conn, rows: Vec<Row>) -> Result<Vec<StoredOrder>, St
                 reason: row.reason.as_deref().map(types::from_json).transpose()?,
                 created_at: row.created_at,
                 hidden: row.hidden,
+                trace: row.traceparent.as_deref().and_then(Trace::parse),
                 lines: by_order.remove(&row.id).unwrap_or_default(),
             })
         })
@@ -174,6 +178,7 @@ pub(super) async fn insert(
     rejected: Option<StockCheck>,
     now: i64,
     lease_until: i64,
+    trace: Trace,
 ) -> Result<StoredOrder, StoreError> {
     let status = if rejected.is_some() { OrderStatus::Rejected } else { OrderStatus::Pending };
     let row = (
@@ -186,6 +191,7 @@ pub(super) async fn insert(
         orders::reason.eq(rejected.as_ref().map(types::to_json).transpose()?),
         orders::lease_until.eq(lease_until),
         orders::created_at.eq(now),
+        orders::traceparent.eq(trace.header()),
     );
     let ids = insert_returning_ids!(c, orders::table, [row], orders::id);
     let id = ids.into_iter().next().ok_or_else(|| StoreError::Broken("an order was given no id".into()))?;
@@ -212,6 +218,7 @@ pub(super) async fn insert(
         reason: rejected,
         created_at: now,
         hidden: false,
+        trace: Some(trace),
         lines,
     })
 }

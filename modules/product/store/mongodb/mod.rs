@@ -44,7 +44,7 @@ impl MongoProducts {
         let db = Db::look(url, "product", settings)?;
         db.clone().block(async move {
             let products = db.collection(COLLECTION);
-            let there = db.read(async move { products.count_documents(all()).await }).await?;
+            let there = db.read("count", async move { products.count_documents(all()).await }).await?;
             Ok((there as i64, outbox::waiting(&db, COLLECTION).await?))
         })?
     }
@@ -52,7 +52,7 @@ impl MongoProducts {
     /// In the order of ids, which have an index.
     async fn find(&self, filter: Document, skip: u64, limit: i64) -> Result<Vec<Product>, StoreError> {
         let products = self.db.collection(COLLECTION);
-        let found = self.db.read(async move {
+        let found = self.db.read("find", async move {
             products.find(filter).sort(doc! { "_id": 1 }).skip(skip).limit(limit).await?.try_collect::<Vec<_>>().await
         });
         found.await?.iter().map(|document| document::read(document).map(|(product, _)| product)).collect()
@@ -62,7 +62,7 @@ impl MongoProducts {
     async fn update(&self, mut filter: Document, update: Document) -> Result<bool, StoreError> {
         filter.extend(outbox::live());
         let products = self.db.collection(COLLECTION);
-        let done = self.db.write(async move { products.update_one(filter, update).await });
+        let done = self.db.write("update", async move { products.update_one(filter, update).await });
         done.await.map(|done| done.matched_count == 1)
     }
 }
@@ -106,7 +106,7 @@ impl ProductStore for MongoProducts {
         let found = self.find(matching(q.as_deref()), request.offset().unsigned_abs(), request.size.into()).await?;
         let counted = if q.is_some() { matching(q.as_deref()) } else { all() };
         let products = self.db.collection(COLLECTION);
-        let total = self.db.read(async move { products.count_documents(counted).await }).await?;
+        let total = self.db.read("count", async move { products.count_documents(counted).await }).await?;
         Ok((found, total as i64))
     }
 
@@ -122,13 +122,13 @@ impl ProductStore for MongoProducts {
         let mut filter = doc! { "_id": id };
         filter.extend(outbox::live());
         let products = self.db.collection(COLLECTION);
-        let found = self.db.read(async move { products.find_one(filter).await }).await?;
+        let found = self.db.read("find", async move { products.find_one(filter).await }).await?;
         found.as_ref().map(document::read).transpose()
     }
 
     async fn prices(&self, sku_codes: Vec<String>) -> Result<BTreeMap<String, Money>, StoreError> {
         let products = self.db.collection(COLLECTION);
-        let found = self.db.read(async move {
+        let found = self.db.read("find", async move {
             let shape = doc! { "schema": 1, "skuCode": 1, "price": 1 };
             products.find(doc! { "skuCode": { "$in": sku_codes } }).projection(shape).await?.try_collect::<Vec<_>>().await
         });
@@ -141,7 +141,7 @@ impl ProductStore for MongoProducts {
         document.extend(document::fields(&product)?);
         document.extend(outbox::first(&event)?);
         let products = self.db.collection(COLLECTION);
-        match self.db.write(async move { products.insert_one(document).await }).await {
+        match self.db.write("insert", async move { products.insert_one(document).await }).await {
             Ok(_) => Ok(true),
             Err(StoreError::Taken(_)) => Ok(false),
             Err(other) => Err(other),

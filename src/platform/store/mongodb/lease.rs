@@ -27,7 +27,7 @@ impl Lease {
     async fn take(&self) -> Result<Held, StoreError> {
         let leases = self.db.collection(COLLECTION);
         let (name, holder, now) = (self.name, self.holder.clone(), clock::now_ms());
-        let taken = self.db.read(async move {
+        let taken = self.db.read("update", async move {
             let mine = doc! { "$set": { "holder": &holder, "expiresAt": now + TERM.as_millis() as i64 } };
             if leases.update_one(doc! { "_id": name, "holder": &holder }, mine.clone()).await?.matched_count == 1 {
                 return Ok(Held::Still);
@@ -60,7 +60,7 @@ impl Turn for Lease {
         }
         let leases = self.db.collection(COLLECTION);
         let ours = doc! { "_id": self.name, "holder": &self.holder };
-        if let Err(cause) = self.db.read(async move { leases.delete_one(ours).await }).await {
+        if let Err(cause) = self.db.read("delete", async move { leases.delete_one(ours).await }).await {
             tracing::info!(%cause, name = self.name, "a lease was not given back; it ends by itself");
         }
     }

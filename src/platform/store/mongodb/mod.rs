@@ -21,6 +21,7 @@ pub use schema::Index;
 
 use super::StoreError;
 use crate::config::{Secret, Settings};
+use crate::platform::trace;
 use ::mongodb::bson::Document;
 use ::mongodb::error::{Error, ErrorKind, WriteFailure};
 use ::mongodb::{Collection, Database};
@@ -28,6 +29,9 @@ use connect::Home;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+
+/// Its name among database systems, for traces.
+const SYSTEM: &str = "mongodb";
 
 /// A key that is taken.
 const DUPLICATE: i32 = 11000;
@@ -99,29 +103,44 @@ impl Db {
         self.0.committed.notified()
     }
 
-    /// Runs an operation that changes something. `Unavailable` may mean that nobody knows whether it was done.
+    /// Runs an operation of this name that changes something. `Unavailable` may mean that nobody knows whether it was done.
     pub async fn write<T: Send + 'static>(
         &self,
+        name: &'static str,
         operation: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let done = self.read(operation).await?;
+        let done = self.read(name, operation).await?;
         self.0.committed.notify_waiters();
         Ok(done)
     }
 
-    /// Runs an operation, within its time.
+    /// Runs an operation of this name, within its time.
     pub async fn read<T: Send + 'static>(
         &self,
+        name: &'static str,
         operation: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let unavailable = |cause: &str| StoreError::Unavailable { store: self.0.name.clone(), cause: cause.into() };
         let limit = self.0.limit;
+        let span = trace::on_store(SYSTEM, &self.0.name);
+        if let Some(span) = &span {
+            span.rename(format!("{name} {}", self.0.name));
+            span.set("db.operation.name", name);
+        }
         // the clock is the thread's, too
-        match self.0.home.spawn(async move { tokio::time::timeout(limit, operation).await }).await {
+        let done = match self.0.home.spawn(async move { tokio::time::timeout(limit, operation).await }).await {
             Ok(Ok(done)) => done.map_err(|cause| explain(&self.0.name, &cause)),
             Ok(Err(_)) => Err(unavailable("an operation was not finished in time")),
             Err(_) => Err(StoreError::Broken(format!("{}: an operation panicked", self.0.name))),
+        };
+        if let (Some(span), Err(cause)) = (&span, &done) {
+            span.fail(match cause {
+                StoreError::Unavailable { .. } => "store away",
+                StoreError::Taken(_) => "unique violation",
+                _ => "error",
+            });
         }
+        done
     }
 }
 

@@ -64,7 +64,7 @@ fn waits() -> Document {
 /// How many events wait to be carried.
 pub async fn waiting(db: &Db, collection: &'static str) -> Result<i64, StoreError> {
     let all = db.collection(collection);
-    let count = db.read(async move {
+    let count = db.read("aggregate", async move {
         let stages = [doc! { "$match": waits() }, doc! { "$group": { "_id": null, "n": { "$sum": { "$size": "$outbox" } } } }];
         all.aggregate(stages).await?.try_next().await
     });
@@ -88,7 +88,7 @@ pub async fn relay(db: Db, collection: &'static str, bus: Arc<dyn Bus>, stop: Ca
 /// there: delivery is at least once.
 async fn carry(db: &Db, collection: &'static str, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, StoreError> {
     let all = db.collection(collection);
-    let found = db.read(async move {
+    let found = db.read("find", async move {
         let shape = doc! { "version": 1, "deleted": 1, "outbox": { "$slice": EVENTS } };
         all.find(waits()).sort(doc! { SINCE: 1 }).limit(DOCUMENTS).projection(shape).await?.try_collect::<Vec<_>>().await
     });
@@ -119,7 +119,7 @@ async fn carry(db: &Db, collection: &'static str, bus: &dyn Bus, lease: &mut Lea
     }
     refused::keep(db, refused).await?;
     let database = db.database();
-    db.read(async move { take_off(&database, collection, &found).await }).await?;
+    db.read("update", async move { take_off(&database, collection, &found).await }).await?;
     Ok(if more { Carried::More } else { Carried::All })
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn keep(db: &Db, aside: Vec<Aside>) -> Result<(), StoreError> {
             "$set": { "error": error, "refusedAt": clock::now_ms(), "again": again },
             "$setOnInsert": { "number": first + at, "body": body },
         };
-        db.read(async move { kept.update_one(doc! { "_id": id }, change).upsert(true).await }).await?;
+        db.read("update", async move { kept.update_one(doc! { "_id": id }, change).upsert(true).await }).await?;
     }
     Ok(())
 }
@@ -68,24 +68,24 @@ impl Refused for Kept {
     async fn list(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
         let kept = self.db.collection(COLLECTION);
         let oldest = async move { kept.find(doc! {}).sort(doc! { "number": 1 }).limit(limit).await?.try_collect::<Vec<_>>().await };
-        self.db.read(oldest).await?.iter().map(|row| letter(self.module, row)).collect()
+        self.db.read("find", oldest).await?.iter().map(|row| letter(self.module, row)).collect()
     }
 
     /// The event waits in a document that is nothing but its outbox, and goes with it.
     async fn again(&self, id: i64) -> Result<bool, StoreError> {
         let (kept, all) = (self.db.collection(COLLECTION), self.db.collection(self.collection));
-        let found = self.db.read(async move { kept.find_one(doc! { "number": id }).await }).await?;
+        let found = self.db.read("find", async move { kept.find_one(doc! { "number": id }).await }).await?;
         let Some(row) = found else { return Ok(false) };
         let (name, body, carrier) = (row.get("_id").cloned(), row.get("body").cloned(), row.get("again").cloned());
         let entry = doc! { "id": name.clone(), "body": body };
         let sent = doc! { "_id": name, "again": carrier.clone() };
         let carrier = doc! { "_id": carrier, "version": 1_i64, "deleted": true, "outbox": [entry], SINCE: DateTime::now() };
-        match self.db.write(async move { all.insert_one(carrier).await }).await {
+        match self.db.write("insert", async move { all.insert_one(carrier).await }).await {
             // it waits already: somebody else has asked for it, too
             Ok(_) | Err(StoreError::Taken(_)) => {}
             Err(cause) => return Err(cause),
         }
         let kept = self.db.collection(COLLECTION);
-        Ok(self.db.read(async move { kept.delete_one(sent).await }).await?.deleted_count == 1)
+        Ok(self.db.read("delete", async move { kept.delete_one(sent).await }).await?.deleted_count == 1)
     }
 }

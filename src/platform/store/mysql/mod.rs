@@ -32,7 +32,7 @@ pub use snapshot::Snapshot;
 use super::{Same, StoreError};
 use crate::config::{MySql, MySqlUrl, Settings, StoreUrl};
 use crate::platform::host::Parts;
-use crate::platform::trace::statements;
+use crate::platform::trace::{self, statements};
 use connections::{Access, Failure, Trouble, Watch};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
@@ -213,7 +213,7 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let span = statements::span(SYSTEM, &self.0.name);
+        let span = trace::on_store(SYSTEM, &self.0.name);
         let job: Job = Box::new(move |lane| {
             Box::pin(async move {
                 let work = lane.transact(begin, &work);
@@ -221,7 +221,9 @@ impl Db {
                     let _ = answer.send(work.await);
                     return;
                 };
-                let (done, said) = statements::collecting(work).await;
+                let (done, mut said) = statements::collecting(span.scope(work)).await;
+                // what was repeated and then done is no failure
+                said.failed = if done.is_ok() { None } else { said.failed.or((said.count == 0).then_some("no connection")) };
                 said.tell(&span);
                 let _ = answer.send(done);
             })
@@ -292,6 +294,7 @@ impl Lane {
     async fn transact<T, E: From<StoreError>>(&self, begin: &str, work: &impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
         let deadline = Instant::now() + self.transaction;
         for attempt in 0..ATTEMPTS {
+            statements::anew();
             let mut conn = connections::acquire(&self.pool, &self.access, self.acquire).await.map_err(|cause| self.unavailable(cause))?;
             let watch = Watch::over(&mut conn);
             let ended = timeout_at(deadline, attempt_at(&mut conn, &watch, begin, work)).await;
