@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What a gateway shows of itself: no route leads away from it.
-const OWN: [&str; 4] = ["/actuator", "/console", "/v3/api-docs", "/swagger-ui"];
+const OWN: [&str; 5] = ["/actuator", "/console/traces", "/console/traces.json", "/v3/api-docs", "/swagger-ui"];
 
 /// What is known of a request before anybody answers it.
 pub(super) struct Ahead {

@@ -172,8 +172,16 @@ pub struct Gateway {
 
 impl Default for Gateway {
     fn default() -> Self {
-        let public =
-            ["/realms/**", "/eureka/web", "/actuator/health/**", "/actuator/info", "/v3/api-docs/**", "/swagger-ui/**", "/console/**"];
+        let public = [
+            "/realms/**",
+            "/eureka/web",
+            "/actuator/health/**",
+            "/actuator/info",
+            "/v3/api-docs/**",
+            "/swagger-ui/**",
+            "/console/traces/**",
+            "/console/traces.json",
+        ];
         Self {
             routes: None,
             public: public.map(String::from).to_vec(),

@@ -99,7 +99,7 @@ fn draw(id: &str, spans: &[Span]) -> String {
         1 => "1 error".to_string(),
         many => format!("{many} errors"),
     };
-    let name = fall.root().map_or("", |span| span.name.as_str());
+    let name = fall.root().map(|span| printable(&span.name)).unwrap_or_default();
     let began = crate::platform::clock::rfc3339((fall.start / 1000) as i64);
     let mut text = format!("{name}\ntrace {id}, {began}, {}, {} spans, {errors}\n\n", time(fall.duration), fall.rows.len());
     let who = fall.rows.iter().map(|row| row.who.chars().count()).max().unwrap_or_default();
@@ -112,12 +112,17 @@ fn line(text: &mut String, row: &Row<'_>, who: usize, duration: u64) {
     let begin = column(row.after).min(BAR - 1);
     let end = column(row.after.saturating_add(row.span.duration)).max(begin + 1);
     let bar = format!("{}{}{}", " ".repeat(begin), "=".repeat(end - begin), " ".repeat(BAR - end));
-    let mut name = format!("{}{}", "  ".repeat(row.depth), row.span.name);
+    let mut name = format!("{}{}", "  ".repeat(row.depth), printable(&row.span.name));
     if name.chars().count() > NAME {
         name = name.chars().take(NAME - 3).chain("...".chars()).collect();
     }
-    let error = row.span.error().map(|error| format!("  FAILED: {error}")).unwrap_or_default();
-    let _ = writeln!(text, "{:<who$}  {name:<NAME$} |{bar}| {:>8}{error}", row.who, time(row.span.duration));
+    let error = row.span.error().map(|error| format!("  FAILED: {}", printable(error))).unwrap_or_default();
+    let _ = writeln!(text, "{:<who$}  {name:<NAME$} |{bar}| {:>8}{error}", printable(&row.who), time(row.span.duration));
+}
+
+/// Others write to Zipkin, too: what they say must not move the cursor.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 #[cfg(test)]
@@ -133,7 +138,7 @@ mod tests {
         let all = json!([
             span("a", None, "POST /api/v1/orders", 1_000_000, 3200, json!({ "tradepost.module": "order" })),
             span("b", Some("a"), "inventory reserve", 1_001_600, 800, json!({ "tradepost.module": "inventory", "error": "503" })),
-            span("c", Some("b"), &"x".repeat(100), 1_003_199, 1, json!({})),
+            span("c", Some("b"), &format!("\u{1b}{}", "x".repeat(100)), 1_003_199, 1, json!({})),
         ]);
         serde_json::from_value(all).unwrap()
     }

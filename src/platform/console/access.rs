@@ -3,6 +3,7 @@
 //! A program sends an access token, as everywhere. A browser asks for name and password (RFC 7617), which are
 //! exchanged for an access token at the issuer, by the grant and the client that the shop's own commands use. So
 //! there are no further passwords, no sessions and no cookies, and the issuer's limit of guesses holds here, too.
+//! A password that is withdrawn is good here until its token expires, as for every program that has one.
 //! Nothing can be changed here: that a browser sends the password along by itself harms nobody.
 
 use crate::platform::auth::Authenticator;

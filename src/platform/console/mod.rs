@@ -90,14 +90,7 @@ fn filter(request: &HttpRequest) -> Result<Filter, Problem> {
 /// The pages.
 pub fn endpoints(console: Console) -> Vec<Endpoint> {
     let console = Arc::new(console);
-    let to_list = |path| {
-        Endpoint::raw("console", "start", Method::GET, path, Access::Public, |_, _, _| async {
-            Ok(HttpResponse::Found().insert_header((header::LOCATION, "/console/traces")).finish())
-        })
-    };
     vec![
-        to_list("/console"),
-        to_list("/console/"),
         guarded(&console, "traces", "/console/traces", Console::list),
         guarded(&console, "traces_json", "/console/traces.json", Console::list_json),
         guarded(&console, "trace", "/console/traces/{id}", Console::one),
