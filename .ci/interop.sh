@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tradepost beside the real thing: a Spring Cloud Eureka client, a Eureka server, a Spring Cloud Gateway,
-# built with mvn from tests/interop and run one after the other. See tests/interop/README.md.
+# Tradepost beside the real thing: a Spring Cloud Eureka client, a Eureka server, a Spring Cloud Gateway, a Spring
+# Boot Admin server, built with mvn from tests/interop and run one after the other. See tests/interop/README.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -33,7 +33,7 @@ echo "built in $((SECONDS - started)) s"
 
 passed=0
 set -m
-for name in client server gateway; do
+for name in client server gateway admin; do
   since=$SECONDS
   timeout --foreground 900 java -Xmx256m -Dtradepost="$binary" -Dwork="$work" -Droutes=tests/interop/gateway/routes.yml \
     -jar "tests/interop/$name/target/$name.jar" </dev/null >"$work/$name.log" 2>&1 &

@@ -7,11 +7,12 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 use tradepost::config::{self, Flags, Loaded, PeerMode};
+use tradepost::platform::build;
 use tradepost::serve;
 
 /// A shop backend in one binary that splits into services.
 #[derive(Parser)]
-#[command(name = "tradepost", version, about)]
+#[command(name = "tradepost", version = build::LONG_VERSION, about)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -242,7 +243,8 @@ fn other(command: Command) -> Result<(), String> {
             let settings = config::load(config.as_deref(), &Vec::new())?.settings;
             tradepost::platform::tls::start(&settings)?;
             let (instances, scheme) = (usize::from(instances), settings.server.scheme());
-            let plan = tradepost::up::Plan { binary, data, port, registry_port, instances, config, scheme, settings: Vec::new() };
+            let actuator = settings.actuator;
+            let plan = tradepost::up::Plan { binary, data, port, registry_port, instances, config, scheme, actuator, settings: Vec::new() };
             up(&plan, settings.data.demo.then_some(&settings.tls))
         }
         #[cfg(feature = "mysql")]

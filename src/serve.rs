@@ -2,7 +2,10 @@
 
 use crate::config::{Loaded, LogFormat, Settings};
 use crate::modules::Module;
+use crate::platform::actuator::exchanges::Exchanges;
 use crate::platform::actuator::{self, Actuator};
+use crate::platform::auth::operator::Operator;
+use crate::platform::build;
 use crate::platform::bus;
 use crate::platform::clock;
 use crate::platform::console::{self, Console};
@@ -11,6 +14,7 @@ use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::eureka::{self, Offer, Registrations};
 use crate::platform::docs;
 use crate::platform::host::{Host, StartError};
+use crate::platform::metrics;
 use crate::platform::refresh::{self, InForce};
 use crate::platform::telemetry;
 use crate::platform::tls::{self, Inbound};
@@ -19,8 +23,9 @@ use crate::platform::web::{self, Edge};
 use crate::wiring;
 use actix_web::dev::{ServerHandle, Service};
 use actix_web::{App, HttpServer};
-use actix_web_prom::PrometheusMetricsBuilder;
+use actix_web_prom::{ActixMetricsConfiguration, LabelsConfiguration, PrometheusMetricsBuilder};
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -73,7 +78,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), named(&server.host, address)));
     let host = host(settings.clone(), public_url.clone(), &chosen)?;
     let exports = trace::export::start(&settings.telemetry, &service(&settings, &chosen), &host.metrics)?;
-    let (metrics, draining) = (host.metrics.clone(), host.draining.clone());
+    let (registry, draining) = (host.metrics.clone(), host.draining.clone());
     let shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
@@ -84,10 +89,24 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     }
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
     let in_force = Arc::new(InForce::new(loaded, shop.parts.changeable)?);
+    let outboxes = shop.parts.refused.clone();
     let (checks, refused, bus) = (shop.parts.checks, shop.parts.refused, host.bus.clone());
-    endpoints.extend(actuator::endpoints(Actuator { settings: in_force.clone(), modules: names.clone(), checks, bus, refused }));
+    let exchanges = Arc::new(Exchanges::default());
+    endpoints.extend(actuator::endpoints(Actuator {
+        settings: in_force.clone(),
+        modules: names.clone(),
+        checks,
+        bus,
+        refused,
+        metrics: registry.clone(),
+        exchanges: exchanges.clone(),
+        folder: chosen.iter().any(|module| keeps_files(*module, &settings)).then(|| settings.data.dir.clone()),
+        served: endpoints.iter().map(|endpoint| endpoint.operation.clone()).collect(),
+    }));
     let edge = Edge {
         authenticator: shop.authenticator,
+        operator: Operator::new(&settings.actuator)?,
+        exchanges,
         body_limit: server.body_limit,
         timeout: Duration::from_secs(server.request_seconds),
         origins: server.origins.clone(),
@@ -102,8 +121,12 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         None if edge.door.is_some() && settings.gateway.http2 => Speaks::PlainOrH2c,
         None => Speaks::Plain,
     };
-    let lag = bus::lag_gauge(&metrics)?;
-    let http = listen(listener, speaks, endpoints, Arc::new(edge), metrics, server.workers, limit)?;
+    metrics::process(&registry)?;
+    if let Some(bus) = &host.bus {
+        bus.measured(&registry)?;
+    }
+    let gauges = Rc::new(bus::Gauges::new(&registry)?);
+    let http = listen(listener, speaks, endpoints, Arc::new(edge), registry, server.workers, limit)?;
     let handle = http.handle();
     actix_web::rt::spawn(http);
 
@@ -120,11 +143,15 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         let kept = refresh::keep_secrets(in_force, every, shop.parts.denied, stop.clone());
         workers.push(("secrets", actix_web::rt::spawn(kept)));
     }
+    for outbox in outboxes {
+        let (gauges, until) = (gauges.clone(), stop.clone());
+        workers.push(("outbox-gauges", actix_web::rt::spawn(async move { gauges.watch_outbox(outbox, until).await })));
+    }
     for consumer in shop.parts.consumers {
         let (bus, stop) = (host.bus()?, stop.clone());
         let name = consumer.group();
-        let shown = bus::show_lag(bus.clone(), name, lag.with_label_values(&[name]), stop.clone());
-        workers.push(("lag", actix_web::rt::spawn(shown)));
+        let (gauges, shown, until) = (gauges.clone(), bus.clone(), stop.clone());
+        workers.push(("bus-gauges", actix_web::rt::spawn(async move { gauges.watch_group(shown, name, until).await })));
         workers.push((name, actix_web::rt::spawn(async move { bus.consume(consumer, stop).await })));
     }
     // last of all: who is found there is called at once
@@ -183,7 +210,7 @@ fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], addre
         ip: &ip,
         port: address.port(),
         scheme: settings.server.scheme(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: build::VERSION,
         zone: registry.zone.as_deref(),
         renew_seconds: registry.renew_seconds,
         lease_seconds: registry.lease_seconds,
@@ -241,12 +268,20 @@ fn listen(
     speaks: Speaks,
     endpoints: Vec<crate::platform::contract::Endpoint>,
     edge: Arc<Edge>,
-    metrics: prometheus::Registry,
+    registry: prometheus::Registry,
     workers: usize,
     limit: Duration,
 ) -> Result<actix_web::dev::Server, StartError> {
-    let requests = PrometheusMetricsBuilder::new("tradepost")
-        .registry(metrics)
+    let labels = LabelsConfiguration::default().endpoint("uri");
+    let names = ActixMetricsConfiguration::default()
+        .labels(labels)
+        .http_requests_total_name("http_server_requests_total")
+        .http_requests_duration_seconds_name("http_server_requests_seconds");
+    // a namespace of nothing: these are Spring's names
+    let requests = PrometheusMetricsBuilder::new("")
+        .registry(registry)
+        .metrics_configuration(names)
+        .buckets(&metrics::BUCKETS)
         .endpoint("/actuator/prometheus")
         .mask_unmatched_patterns("UNKNOWN")
         .build()

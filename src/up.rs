@@ -8,6 +8,7 @@
 
 mod member;
 
+use crate::config::{Actuator, Secret};
 use crate::modules::Module;
 use crate::platform::host::StartError;
 use member::{Common, Member, hold_ports};
@@ -40,6 +41,8 @@ pub struct Plan {
     /// What they speak by these settings: `https` where `server.tls_cert` is among them, else `http`. The caller
     /// has read the settings and has set up its own clients by them.
     pub scheme: &'static str,
+    /// How we look at the processes' health by these settings. Where no password is set, one is made for this run.
+    pub actuator: Actuator,
     /// Further settings for every process, in the environment's spelling.
     pub settings: Vec<(String, String)>,
 }
@@ -56,6 +59,7 @@ pub struct Split {
 impl Split {
     /// Starts every process in order, each when those it needs answer.
     pub fn start(plan: &Plan) -> Result<Self, StartError> {
+        let plan = &with_password(plan.clone());
         // an address that others are told before its process starts is chosen before anything starts
         let several = plan.instances.max(1);
         // and held until then, or one of the processes in between might be given it
@@ -99,7 +103,7 @@ impl Split {
         let clients = || self.members.iter().filter(|m| m.module != Module::Registry);
         let registered = clients().count() as u64;
         for member in clients() {
-            while member.instances_known().is_none_or(|known| known < registered) {
+            while member.instances_known(&self.plan.actuator).is_none_or(|known| known < registered) {
                 if Instant::now() > deadline {
                     return Err(StartError(format!("{} did not find the others in the registry", member.name)));
                 }
@@ -158,6 +162,16 @@ impl Drop for Split {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Details of health are for those who have a password.
+fn with_password(mut plan: Plan) -> Plan {
+    if plan.actuator.password.is_none() {
+        let made = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        plan.settings.push(("TRADEPOST__ACTUATOR__PASSWORD".into(), made.clone()));
+        plan.actuator.password = Some(Secret::new(made));
+    }
+    plan
 }
 
 fn read_secret(path: &Path) -> Result<String, StartError> {

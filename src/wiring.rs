@@ -6,6 +6,7 @@ use crate::platform::asyncapi;
 use crate::platform::auth::credentials::ClientCredentials;
 use crate::platform::auth::reach::Reach;
 use crate::platform::auth::{Authenticator, Credentials};
+use crate::platform::build;
 use crate::platform::bus::Bus;
 use crate::platform::contract::client::Remote;
 use crate::platform::contract::openapi;
@@ -122,7 +123,7 @@ fn registries(settings: &Settings) -> Result<Option<Arc<Servers>>, StartError> {
 fn watch(settings: &Settings, servers: &Arc<Servers>, all: &mut Parts) -> Arc<View> {
     let names = Module::ALL.into_iter().map(|module| (module.name(), module.application())).collect();
     let grace = Duration::from_secs(settings.registry.lease_seconds);
-    let view = Arc::new(View::new(env!("CARGO_PKG_VERSION"), names, grace));
+    let view = Arc::new(View::new(build::VERSION, names, grace));
     let (servers, kept, every) = (servers.clone(), view.clone(), Duration::from_secs(settings.registry.fetch_seconds));
     all.worker("registry-fetch", move |stop| eureka::keep_fetched(servers, kept, every, stop));
     let shown = view.clone();
@@ -302,7 +303,7 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
             Module::Notification => NotificationClient::describe(&mut document),
         }
     }
-    document.finish(env!("CARGO_PKG_VERSION"), server)
+    document.finish(build::VERSION, server)
 }
 
 /// The AsyncAPI document of the events of all modules that are compiled in.
@@ -317,7 +318,7 @@ pub fn asyncapi() -> Value {
     crate::shop::order::describe(&mut document);
     #[cfg(feature = "notification")]
     crate::shop::notification::describe(&mut document);
-    document.finish(env!("CARGO_PKG_VERSION"))
+    document.finish(build::VERSION)
 }
 
 const BUSES: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "kafka")) {

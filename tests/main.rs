@@ -15,6 +15,7 @@ mod contract;
 mod mongo;
 #[cfg(feature = "mysql")]
 mod mysql;
+mod observe;
 mod scenarios;
 mod security;
 mod tracing;

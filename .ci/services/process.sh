@@ -47,6 +47,21 @@ until_greeted() {
   return 1
 }
 
+# A server that says so itself, over HTTP.
+until_ready() {
+  for _ in $(seq 480); do
+    alive || break
+    if curl -fs -o /dev/null --max-time 2 "$1"; then
+      echo "$name ready: ${1%/-/ready}"
+      return
+    fi
+    sleep 0.25
+  done
+  echo "$name did not start" >&2
+  tail -20 "$log" >&2
+  return 1
+}
+
 end_with() {
   alive || { rm -f "$pid_file"; return 0; }
   local pid

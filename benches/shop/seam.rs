@@ -122,6 +122,8 @@ fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
     std::thread::spawn(move || {
         let edge = Arc::new(Edge {
             authenticator: Authenticator::new(Arc::new(Reach::new(&issuer, None)), "tradepost"),
+            operator: None,
+            exchanges: Arc::default(),
             body_limit: 1 << 20,
             timeout: Duration::from_secs(10),
             origins: Vec::new(),

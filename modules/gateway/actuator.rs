@@ -24,6 +24,13 @@ const GLOBAL: [(&str, i64); 7] = [
     ("HttpRouting", 2_147_483_647),
 ];
 
+/// What can be read here.
+const LISTS: [&str; 4] = ["globalfilters", "routefilters", "routepredicates", "routes"];
+
+fn listed(name: &str) -> Value {
+    json!({ "href": format!("/actuator/gateway/{name}"), "methods": ["GET"] })
+}
+
 /// The endpoints.
 pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
     let get = |name, path, answer: fn(&Gateway, &HttpRequest) -> Result<HttpResponse, Problem>| {
@@ -34,6 +41,7 @@ pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
     };
     let (adds, removes, refreshes) = (gateway.clone(), gateway.clone(), gateway.clone());
     vec![
+        get("gateway", "/actuator/gateway", |_, _| Ok(HttpResponse::Ok().json(LISTS.map(listed)))),
         get("routes", "/actuator/gateway/routes", |gateway, _| {
             Ok(HttpResponse::Ok().json(gateway.routes.table().routes.iter().map(|route| show(route)).collect::<Vec<_>>()))
         }),

@@ -2,8 +2,9 @@
 
 use super::filters::status_name;
 use crate::platform::host::StartError;
+use crate::platform::metrics;
 use actix_web::http::{Method, StatusCode};
-use prometheus::{HistogramOpts, HistogramVec};
+use prometheus::HistogramVec;
 use std::time::Duration;
 
 const LABELS: [&str; 6] = ["routeId", "routeUri", "outcome", "status", "httpStatusCode", "httpMethod"];
@@ -14,11 +15,8 @@ pub(super) struct Metrics(HistogramVec);
 impl Metrics {
     /// Kept in this registry.
     pub(super) fn new(registry: &prometheus::Registry) -> Result<Self, StartError> {
-        let failed = |e: prometheus::Error| StartError(format!("metrics: {e}"));
-        let options = HistogramOpts::new("spring_cloud_gateway_requests_seconds", "Time until the answer to a routed request begins");
-        let histogram = HistogramVec::new(options, &LABELS).map_err(failed)?;
-        registry.register(Box::new(histogram.clone())).map_err(failed)?;
-        Ok(Self(histogram))
+        let help = "Time until the answer to a routed request begins";
+        Ok(Self(metrics::times(registry, "spring_cloud_gateway_requests_seconds", help, &LABELS)?))
     }
 
     /// Counts a request.

@@ -108,6 +108,7 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
     let folder = || files::Folder::open(host.settings.data.dir.join("identity"));
     let client_secret = service_secret(settings.client_secret.as_ref(), &folder()?)?;
     let db = Db::open(&host.settings.data.dir.join("identity.db"), MIGRATIONS)?;
+    db.measured("identity", &host.metrics)?;
     let issuer = Arc::new(Issuer {
         url: issuer_url(&host.public_url),
         audience: settings.audience.clone(),

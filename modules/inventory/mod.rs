@@ -13,6 +13,8 @@ mod events;
 #[cfg(feature = "inventory")]
 mod expiry;
 #[cfg(feature = "inventory")]
+mod metrics;
+#[cfg(feature = "inventory")]
 mod service;
 #[cfg(feature = "inventory")]
 mod store;
@@ -26,7 +28,7 @@ pub use events::describe;
 
 #[cfg(feature = "inventory")]
 mod build {
-    use super::{api, expiry, service, store};
+    use super::{api, expiry, metrics, service, store};
     #[cfg(feature = "mysql")]
     use crate::config::Settings;
     use crate::platform::host::{Host, Late, Parts, StartError};
@@ -48,12 +50,14 @@ mod build {
         order: Late<dyn OrderApi>,
     ) -> Result<(Arc<dyn api::InventoryApi>, Parts), StartError> {
         let mut parts = Parts::default();
-        let store = store::open(&host.settings, &mut parts)?;
+        let store = store::open(&host.settings, &host.metrics, &mut parts)?;
         let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
         parts.endpoints = api::InventoryClient::endpoints(service.clone());
         let (carried, bus) = (store.clone(), host.bus()?);
         parts.worker("inventory-outbox", move |stop| async move { carried.relay(bus, stop).await });
         parts.refused.push(store.refused());
+        let (shown, metrics) = (store.clone(), metrics::StockMetrics::new(&host.metrics)?);
+        parts.worker("stock-gauges", move |stop| async move { metrics.keep_fresh(shown, stop).await });
         let expiring = store.clone();
         parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));
         parts.check("inventoryStore", move || {

@@ -71,7 +71,7 @@ mod build {
     pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
         let settings = &host.settings.notification;
         let mut opened = Parts::default();
-        let store = store::open(&host.settings, &mut opened)?;
+        let store = store::open(&host.settings, &host.metrics, &mut opened)?;
         let (service, mut parts) = assemble(store, settings, host.draining.clone())?;
         parts.changeable.append(&mut opened.changeable);
         parts.denied.append(&mut opened.denied);

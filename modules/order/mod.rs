@@ -11,6 +11,8 @@ pub mod audit;
 #[cfg(feature = "order")]
 mod events;
 #[cfg(feature = "order")]
+mod metrics;
+#[cfg(feature = "order")]
 mod placing;
 #[cfg(feature = "order")]
 mod recovery;
@@ -28,7 +30,7 @@ pub use events::describe;
 
 #[cfg(feature = "order")]
 mod build {
-    use super::{api, placing, recovery, service, store};
+    use super::{api, metrics, placing, recovery, service, store};
     #[cfg(feature = "mysql")]
     use crate::config::Settings;
     use crate::platform::host::{Host, Parts, StartError};
@@ -52,10 +54,10 @@ mod build {
     ) -> Result<(Arc<dyn api::OrderApi>, Parts), StartError> {
         let settings = &host.settings.order;
         let mut parts = Parts::default();
-        let store = store::open(&host.settings, &mut parts)?;
-        let outcomes = placing::outcomes(&host.metrics).map_err(|e| StartError(e.to_string()))?;
+        let store = store::open(&host.settings, &host.metrics, &mut parts)?;
+        let metrics = metrics::OrderMetrics::new(&host.metrics)?;
         let patience = Duration::from_millis(settings.peers_ms);
-        let path = Arc::new(placing::OrderPath { store, product, inventory, outcomes, patience });
+        let path = Arc::new(placing::OrderPath { store, product, inventory, metrics, patience });
         let service: Arc<dyn api::OrderApi> = Arc::new(service::OrderService::new(path.clone(), settings.max_lines));
         parts.endpoints = api::OrderClient::endpoints(service.clone());
         let (carried, bus) = (path.store.clone(), host.bus()?);
@@ -65,12 +67,14 @@ mod build {
         parts.worker("order-recovery", move |stop| recovery::run(recovering, hours, stop));
         let settling = path.clone();
         parts.worker("order-settlement", move |stop| recovery::settle(settling, stop));
+        let shown = path.clone();
+        parts.worker("order-gauges", move |stop| async move { shown.metrics.keep_fresh(shown.store.clone(), stop).await });
         parts.check("orderStore", move || {
             let path = path.clone();
             async move {
-                let (pending, unsettled) = path.store.open_ends().await.map_err(|e| e.to_string())?;
+                let open = path.store.open_ends().await.map_err(|e| e.to_string())?;
                 let outbox = path.store.waiting().await.map_err(|e| e.to_string())?;
-                Ok(json!({ "pending": pending, "unsettled": unsettled, "outbox": outbox }))
+                Ok(json!({ "pending": open.pending, "unsettled": open.unsettled, "outbox": outbox }))
             }
         });
         Ok((service, parts))

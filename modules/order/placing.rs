@@ -10,14 +10,14 @@
 //! A crash after any step leaves an order that [`super::recovery::run`] drives on by the same steps.
 
 use super::api::{OrderError, OrderStatus};
+use super::metrics::{OrderMetrics, Outcome};
 use super::store::{Begun, NewOrder, OrderStore, Settle, StoredOrder};
 use crate::platform::cx::Cx;
 use crate::platform::money::Money;
 use crate::platform::problem::{Problem, TypedError};
 use crate::platform::trace::{self, Span};
-use crate::shop::inventory::api::{InventoryApi, Quantities, ReservationState, ReserveInput, StockCheck};
+use crate::shop::inventory::api::{InventoryApi, Quantities, Reservation, ReservationState, ReserveInput, StockCheck};
 use crate::shop::product::api::ProductApi;
-use prometheus::{IntCounterVec, Opts, Registry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,17 +31,10 @@ pub(super) struct OrderPath {
     pub(super) product: Arc<dyn ProductApi>,
     /// Stock.
     pub(super) inventory: Arc<dyn InventoryApi>,
-    /// Orders by outcome.
-    pub(super) outcomes: IntCounterVec,
+    /// What became of orders.
+    pub(super) metrics: OrderMetrics,
     /// How long placing waits for its peers, all steps together.
     pub(super) patience: Duration,
-}
-
-/// The metric `tradepost_orders_total{outcome}`.
-pub(super) fn outcomes(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
-    let counter = IntCounterVec::new(Opts::new("tradepost_orders_total", "Orders by outcome."), &["outcome"])?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
 }
 
 /// Pieces by SKU: several lines of one SKU are reserved as their sum.
@@ -62,18 +55,16 @@ impl OrderPath {
             span.set("tradepost.order_number", new.number.to_string());
         }
         let skus: BTreeSet<String> = new.lines.iter().map(|l| l.sku_code.clone()).collect();
-        let prices = self.product.prices(cx, skus.iter().cloned().collect()).await.map_err(|e| OrderError::from(e.into_problem()))?;
+        let prices = self.product.prices(cx, skus.iter().cloned().collect()).await.map_err(|e| self.missed(e.into_problem()))?;
         let unknown: Vec<String> = skus.into_iter().filter(|sku| !prices.contains_key(sku)).collect();
         let total = price(&mut new, &prices)?;
         let rejected = if unknown.is_empty() { None } else { Some(self.explain(cx, &new, unknown).await?) };
-        match self.store.begin(new, total, rejected.clone(), cx.trace).await? {
+        let begun = self.store.begin(new, total, rejected.clone(), cx.trace).await;
+        match begun.inspect_err(|_| self.metrics.ended(Outcome::StoreUnavailable))? {
             Begun::New(order) => match rejected {
-                None => match self.drive(cx, order.clone()).await {
-                    Err(cause @ OrderError::Platform(_)) => Err(self.give_up(cx, &order, cause).await),
-                    ended => ended,
-                },
+                None => self.see_through(cx, order).await,
                 Some(stock) => {
-                    self.count("rejected");
+                    self.metrics.ended(Outcome::refused(Some(&stock)));
                     Err(OrderError::refused(&stock))
                 }
             },
@@ -88,7 +79,7 @@ impl OrderPath {
         let lines: Vec<_> = new.lines.iter().filter(|l| !unknown.contains(&l.sku_code)).map(|l| (l.sku_code.clone(), l.quantity)).collect();
         let mut stock = StockCheck::default();
         if !lines.is_empty() {
-            stock = self.inventory.check_stock(cx, wanted(&lines)).await.map_err(|e| OrderError::from(e.into_problem()))?;
+            stock = self.inventory.check_stock(cx, wanted(&lines)).await.map_err(|e| self.missed(e.into_problem()))?;
         }
         stock.invalid.extend(unknown);
         stock.invalid.sort();
@@ -96,35 +87,64 @@ impl OrderPath {
         Ok(stock)
     }
 
+    /// For a caller who is told what went wrong before anything was written.
+    fn missed(&self, problem: Problem) -> OrderError {
+        if problem.is_transient() {
+            self.metrics.ended(Outcome::PeerUnavailable);
+        }
+        problem.into()
+    }
+
+    /// From PENDING to an end state while the caller waits: where that does not work, to REJECTED.
+    async fn see_through(&self, cx: &Cx, order: StoredOrder) -> Result<StoredOrder, OrderError> {
+        let (missing, ended) = match self.reserve(cx, &order).await {
+            Ok(reservation) => (Outcome::StoreUnavailable, self.conclude(cx, order.clone(), reservation).await),
+            Err(cause) => (Outcome::PeerUnavailable, Err(cause)),
+        };
+        match ended {
+            Err(cause @ OrderError::Platform(_)) => Err(self.give_up(cx, &order, missing, cause).await),
+            ended => ended,
+        }
+    }
+
     /// From PENDING to an end state; every step may be repeated. A peer that is away leaves it PENDING.
     pub(super) async fn drive(&self, cx: &Cx, order: StoredOrder) -> Result<StoredOrder, OrderError> {
+        let reservation = self.reserve(cx, &order).await?;
+        self.conclude(cx, order, reservation).await
+    }
+
+    async fn reserve(&self, cx: &Cx, order: &StoredOrder) -> Result<Reservation, OrderError> {
         let lines: Vec<_> = order.lines.iter().map(|l| (l.sku_code.clone(), l.quantity)).collect();
         let input = ReserveInput { order_number: order.number, lines: wanted(&lines) };
-        match self.inventory.reserve(cx, input).await {
-            Ok(reservation) => match reservation.state {
-                ReservationState::Held | ReservationState::Committed => {
-                    self.end(cx, order, OrderStatus::Placed, None, Settle::Commit).await
-                }
-                ReservationState::Refused => {
-                    let stock = StockCheck { available: Vec::new(), ..reservation.stock };
-                    self.end(cx, order, OrderStatus::Rejected, Some(stock), Settle::Nothing).await
-                }
-                ReservationState::Released => self.end(cx, order, OrderStatus::Rejected, None, Settle::Nothing).await,
-            },
-            Err(cause) => {
-                let problem = cause.into_problem();
-                Err(if problem.is_transient() { problem } else { Problem::internal(problem) }.into())
+        self.inventory.reserve(cx, input).await.map_err(|cause| {
+            let problem = cause.into_problem();
+            if problem.is_transient() { problem } else { Problem::internal(problem) }.into()
+        })
+    }
+
+    async fn conclude(&self, cx: &Cx, order: StoredOrder, reservation: Reservation) -> Result<StoredOrder, OrderError> {
+        match reservation.state {
+            ReservationState::Held | ReservationState::Committed => self.end(cx, order, OrderStatus::Placed, None, Settle::Commit).await,
+            ReservationState::Refused => {
+                let stock = StockCheck { available: Vec::new(), ..reservation.stock };
+                self.end(cx, order, OrderStatus::Rejected, Some(stock), Settle::Nothing).await
             }
+            ReservationState::Released => self.end(cx, order, OrderStatus::Rejected, None, Settle::Nothing).await,
         }
     }
 
     /// For a caller who was told that it did not work: the order ends as REJECTED and its key is free
     /// again. Whether stock was reserved is not known; releasing it makes sure that it is not.
-    async fn give_up(&self, cx: &Cx, order: &StoredOrder, cause: OrderError) -> OrderError {
+    async fn give_up(&self, cx: &Cx, order: &StoredOrder, missing: Outcome, cause: OrderError) -> OrderError {
         tracing::warn!(order_number = %order.number, %cause, "order could not be placed");
-        self.count("unavailable");
-        if let Err(cause) = self.store.give_up(order, cx.trace).await {
-            tracing::error!(order_number = %order.number, %cause, "order stays PENDING until it is recovered");
+        match self.store.give_up(order, cx.trace).await {
+            Ok(true) => self.metrics.ended(missing),
+            // it has ended otherwise, and was counted there
+            Ok(false) => {}
+            Err(cause) => {
+                self.metrics.ended(missing);
+                tracing::error!(order_number = %order.number, %cause, "order stays PENDING until it is recovered");
+            }
         }
         cause
     }
@@ -140,7 +160,10 @@ impl OrderPath {
         let number = order.number;
         let ended = StoredOrder { status, reason, ..order };
         if self.store.end(&ended, settle, cx.trace).await? {
-            self.count(if status == OrderStatus::Placed { "placed" } else { "rejected" });
+            match status {
+                OrderStatus::Placed => self.metrics.placed(ended.total),
+                _ => self.metrics.ended(Outcome::refused(ended.reason.as_ref())),
+            }
             return finished(ended);
         }
         // somebody else drove it on meanwhile: their word counts
@@ -152,7 +175,6 @@ impl OrderPath {
 
     /// Gives a cancelled order's stock back now if inventory answers, from the order's note otherwise.
     pub(super) async fn give_back(&self, cx: &Cx, number: Uuid) {
-        self.count("cancelled");
         let given = match self.inventory.release(cx, number).await {
             Ok(_) => self.store.settled(vec![(number, Settle::Release)]).await.map_err(|e| e.to_string()),
             Err(cause) => Err(cause.to_string()),
@@ -160,10 +182,6 @@ impl OrderPath {
         if let Err(cause) = given {
             tracing::warn!(order_number = %number, cause, "stock of a cancelled order will be given back later");
         }
-    }
-
-    fn count(&self, outcome: &str) {
-        self.outcomes.with_label_values(&[outcome]).inc();
     }
 }
 

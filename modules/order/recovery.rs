@@ -102,5 +102,9 @@ async fn settle_some(path: &OrderPath, lease: &mut dyn Turn) -> Result<Settled, 
     let done: Vec<_> = open.into_iter().filter(|(number, _)| settled.contains(number)).collect();
     let count = done.len();
     path.store.settled(done).await.map_err(|e| e.to_string())?;
-    if count == 0 { Err("inventory settled none of them".into()) } else { Ok(Settled::Some) }
+    if count == 0 {
+        Err("inventory settled none of them: they were cancelled just now, or are unknown there".into())
+    } else {
+        Ok(Settled::Some)
+    }
 }

@@ -1,6 +1,7 @@
 //! Order's rules towards its callers. How an order is brought to its end is in [`super::placing`].
 
 use super::api::{LineInput, Order, OrderApi, OrderError, OrderInput, OrderStatus};
+use super::metrics::Outcome;
 use super::placing::{OrderPath, first_answer};
 use super::store::{Begun, Cancelled, Key, NewLine, NewOrder, StoredOrder};
 use crate::platform::contract::Text;
@@ -81,6 +82,8 @@ impl OrderService {
         let order = self.find(cx, id).await?;
         match self.path.store.cancel(id, hide, cx.trace).await? {
             Cancelled::Now => {
+                let own = cx.principal().is_ok_and(|principal| principal.subject == order.customer);
+                self.path.metrics.ended(if own { Outcome::CancelledByCustomer } else { Outcome::CancelledByAdmin });
                 self.path.give_back(cx, order.number).await;
                 Ok(StoredOrder { status: OrderStatus::Cancelled, ..order })
             }
@@ -137,7 +140,7 @@ impl OrderApi for OrderService {
         let principal = cx.principal()?.clone();
         let key = key(idempotency_key, &principal, &lines)?;
         if let Some(key) = &key
-            && let Some(begun) = self.path.store.known(key.clone()).await?
+            && let Some(begun) = self.path.known(key.clone()).await?
         {
             return answer_again(begun).map(|order| shown(cx, order));
         }
@@ -175,6 +178,12 @@ fn shown(cx: &Cx, order: StoredOrder) -> Order {
         total: order.total,
         placed_at: crate::platform::clock::rfc3339(order.created_at),
         trace_id: order.trace.filter(|_| cx.has_role("admin")).map(Trace::id),
+    }
+}
+
+impl OrderPath {
+    async fn known(&self, key: Key) -> Result<Option<Begun>, OrderError> {
+        Ok(self.store.known(key).await.inspect_err(|_| self.metrics.ended(Outcome::StoreUnavailable))?)
     }
 }
 

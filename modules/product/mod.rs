@@ -29,7 +29,7 @@ mod build {
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(host: &Host) -> Result<(Arc<dyn api::ProductApi>, Parts), StartError> {
-        let store = store::open(&host.settings)?;
+        let store = store::open(&host.settings, &host.metrics)?;
         let service: Arc<dyn api::ProductApi> = Arc::new(service::ProductService::new(store.clone()));
         let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
         let (carried, bus) = (store.clone(), host.bus()?);

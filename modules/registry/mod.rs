@@ -10,6 +10,7 @@ mod access;
 mod body;
 mod http;
 mod leases;
+mod metrics;
 mod page;
 mod rates;
 mod replication;
@@ -60,6 +61,7 @@ pub fn build(host: &Host) -> Result<Parts, StartError> {
         let registry = registry.clone();
         parts.worker("registry-replication", move |stop| async move { replication::run(&registry, &peer, &stop).await });
     }
+    metrics::show(&registry, &host.metrics)?;
     parts.check("registry", move || {
         let (leases, now) = (registry.leases(), (registry.clock)());
         let shown = json!({ "instances": leases.entries().count(), "selfPreservation": leases.preservation(now).on });

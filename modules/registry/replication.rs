@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// As many as Eureka sends at once.
 const BATCH: usize = 250;
 /// More than that waits for no peer: the oldest goes, and heartbeats make up for it.
-const WAITING: usize = 10_000;
+pub(super) const WAITING: usize = 10_000;
 /// Pause before a peer that was away is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -153,6 +153,11 @@ impl Peer {
     /// Where it is, without credentials.
     pub(super) fn address(&self) -> String {
         self.servers.addresses().collect()
+    }
+
+    /// How much it has still to hear.
+    pub(super) fn behind(&self) -> usize {
+        self.waiting().len()
     }
 
     /// Puts a task at the end of the line, and takes those out that it makes pointless.

@@ -1,4 +1,4 @@
-//! What can be set of the ways to other servers.
+//! What can be set of the ways to other servers, and of those of monitoring servers to us.
 
 use super::Secret;
 use serde::{Deserialize, Serialize};
@@ -94,5 +94,21 @@ impl Default for Vault {
             retry_seconds: 10,
             refresh_seconds: 30,
         }
+    }
+}
+
+/// `actuator.*`: how monitoring tools that know no tokens, such as Spring Boot Admin, get in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Actuator {
+    /// User of HTTP Basic at `/actuator/**`, who may do there what an administrator may.
+    pub user: String,
+    /// The password; none: tokens alone open the actuator.
+    pub password: Option<Secret>,
+}
+
+impl Default for Actuator {
+    fn default() -> Self {
+        Self { user: "tradepost".into(), password: None }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::backends::{Bus, MongoDb, MySql};
 use super::edges::{ConfigClient, ConfigServer, Gateway, Identity, Registry};
-use super::servers::{Tls, Vault};
+use super::servers::{Actuator, Tls, Vault};
 use super::telemetry::Telemetry;
 use crate::platform::resilience::Resilience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -254,7 +254,7 @@ pub struct Webhook {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
-    /// Default level and per-target ones: `info,tradepost::order=debug`.
+    /// Default level and per-target ones: `info,tradepost::shop::order=debug`.
     pub level: String,
     /// `auto` (human on a terminal, JSON otherwise), `human` or `json`.
     pub format: LogFormat,
@@ -299,6 +299,7 @@ pub struct Settings {
     pub vault: Vault,
     pub log: Log,
     pub telemetry: Telemetry,
+    pub actuator: Actuator,
     pub resilience: Resilience,
     /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.
     pub peers: BTreeMap<String, String>,

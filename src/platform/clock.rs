@@ -1,5 +1,6 @@
 //! Time as the wire and the stores want it.
 
+use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, macros::format_description};
 
 /// Milliseconds since 1970-01-01 UTC: how every store keeps an instant.
@@ -18,4 +19,23 @@ pub fn spring_timestamp() -> String {
 pub fn rfc3339(ms: i64) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok().and_then(|t| t.format(&format).ok()).unwrap_or_default()
+}
+
+/// What such a text says, as a store keeps it; none where it says nothing.
+pub fn ms(rfc3339: &str) -> Option<i64> {
+    let time = OffsetDateTime::parse(rfc3339, &Rfc3339).ok()?;
+    Some(time.unix_timestamp() * 1000 + i64::from(time.millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_read_as_it_was_written() {
+        let now = now_ms();
+        assert_eq!(ms(&rfc3339(now)), Some(now));
+        assert_eq!(ms("1970-01-01T01:00:01.5+01:00"), Some(1500));
+        assert_eq!(ms("yesterday"), None);
+    }
 }

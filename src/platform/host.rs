@@ -106,6 +106,12 @@ impl From<String> for StartError {
     }
 }
 
+impl From<prometheus::Error> for StartError {
+    fn from(error: prometheus::Error) -> Self {
+        StartError(format!("metrics: {error}"))
+    }
+}
+
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         StartError(error.to_string())

@@ -3,6 +3,7 @@
 pub mod actuator;
 pub mod asyncapi;
 pub mod auth;
+pub mod build;
 pub mod bus;
 pub mod clock;
 pub mod console;
@@ -15,6 +16,7 @@ pub mod event;
 pub mod files;
 pub mod host;
 pub mod html;
+pub mod metrics;
 pub mod money;
 pub mod page;
 pub mod problem;

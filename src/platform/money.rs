@@ -1,6 +1,7 @@
 //! Money: a decimal from the first byte read to the last byte written, never a float.
 
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt, str::FromStr};
@@ -29,6 +30,11 @@ impl Money {
     /// This amount so many times; `None` where it cannot be represented.
     pub fn times(self, quantity: i64) -> Option<Money> {
         self.0.checked_mul(Decimal::from(quantity)).map(Money)
+    }
+
+    /// About this much, for a metric: nothing is reckoned with it.
+    pub fn approximately(self) -> f64 {
+        self.0.to_f64().unwrap_or_default()
     }
 
     /// The sum; `None` where it cannot be represented.

@@ -7,7 +7,7 @@
 use super::lease::Lease;
 use super::{Conn, Db};
 use crate::config::StoreUrl;
-use crate::platform::bus::{self, Bus, DeadLetter, Refused};
+use crate::platform::bus::{self, Backlog, Bus, DeadLetter, Refused};
 use crate::platform::clock;
 use crate::platform::event::Event;
 use crate::platform::relay::{self, Carried};
@@ -39,6 +39,10 @@ use tables::{outbox, outbox_refused};
 /// Events carried to the bus at once, and bytes of them, but for one that is larger alone.
 const BATCH: i64 = 500;
 const BYTES: usize = 8 << 20;
+
+/// Events that wait are counted one by one up to this many. Beyond, as after hours without a bus, their numbers tell:
+/// a second of reading to count a million every 10 s is too much, and numbers that were left out do not matter then.
+const COUNTED: i64 = 10_000;
 
 /// Adds an event to the change under way.
 pub async fn append(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
@@ -145,6 +149,21 @@ impl Refused for Kept {
             Ok(DeadLetter { id, group: self.store().into(), error, at: clock::rfc3339(at), event: bus::raw(body)? })
         };
         self.0.read(oldest).await?.into_iter().map(letter).collect()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let count = async |c: &mut Conn| {
+            let refused = outbox_refused::table.count().get_result(c).await?;
+            let first: Option<(i64, String)> = outbox::table.order(outbox::seq).first(c).await.optional()?;
+            let last: Option<i64> = outbox::table.order(outbox::seq.desc()).select(outbox::seq).first(c).await.optional()?;
+            let (Some((first, body)), Some(last)) = (first, last) else { return Ok(Backlog { refused, ..Backlog::default() }) };
+            let span = last - first + 1;
+            let waiting = if span <= COUNTED { outbox::table.count().get_result(c).await? } else { span };
+            // what is no event says nothing of its time, and is soon set aside
+            let oldest = types::from_json::<Event>(&body).ok().and_then(|event| clock::ms(&event.time));
+            Ok::<_, StoreError>(Backlog { waiting, oldest, refused })
+        };
+        self.0.read(count).await
     }
 
     async fn again(&self, id: i64) -> Result<bool, StoreError> {

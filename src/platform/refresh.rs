@@ -9,7 +9,7 @@ use crate::platform::problem::Problem;
 use crate::platform::telemetry;
 use crate::platform::trace;
 use actix_web::HttpResponse;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
@@ -29,6 +29,16 @@ struct State {
     refused: bool,
 }
 
+/// A setting as it may be shown.
+pub struct Property {
+    /// Its dotted key.
+    pub key: String,
+    /// Its value; `******` of a secret.
+    pub value: Value,
+    /// The layer it came from.
+    pub origin: String,
+}
+
 /// What this process runs with.
 pub struct InForce {
     state: Mutex<State>,
@@ -44,19 +54,17 @@ impl InForce {
         Ok(Self { state: Mutex::new(State { read: loaded.clone(), loaded, shown, refused: false }), changeable })
     }
 
-    /// Every setting with its value and layer.
-    pub async fn show(&self) -> HttpResponse {
+    /// The profile, and every setting with its value and layer. Secrets are masked.
+    pub async fn shown(&self) -> (Value, Vec<Property>) {
         let state = self.state.lock().await;
-        let mut properties = Map::new();
+        let mut properties = Vec::new();
         config::leaves("", &state.shown, &mut |key, value| {
             let origin = state.loaded.origins.get(key).map_or("defaults", String::as_str);
             // who encrypts a value does not want it shown, whatever the key
             let value = if config::is_decrypted(origin) { json!(Secret::default()) } else { value.clone() };
-            properties.insert(key.to_string(), json!({ "value": value, "origin": origin }));
+            properties.push(Property { key: key.to_string(), value, origin: origin.to_string() });
         });
-        let profile = state.shown.pointer("/server/profile").cloned().unwrap_or_default();
-        HttpResponse::Ok()
-            .json(json!({ "activeProfiles": [profile], "propertySources": [{ "name": "tradepost", "properties": properties }] }))
+        (state.shown.pointer("/server/profile").cloned().unwrap_or_default(), properties)
     }
 
     /// Reads all layers again and takes up what may change. Settings that are not good change nothing.

@@ -3,9 +3,11 @@
 //! In this order: trace, method, token, role, `Accept`, `Content-Type`, body within its limit,
 //! deadline, handler, and the one form of refusal for whatever went wrong.
 
+use crate::platform::actuator::exchanges::Exchanges;
 use crate::platform::auth::Authenticator;
+use crate::platform::auth::operator::Operator;
 use crate::platform::contract::{Access, Call, Endpoint, Serve};
-use crate::platform::cx::{Caller, Cx, TIMEOUT_HEADER};
+use crate::platform::cx::{Caller, Cx, Principal, TIMEOUT_HEADER};
 use crate::platform::door::{FrontDoor, SentPath, Way};
 use crate::platform::problem::Problem;
 use crate::platform::trace::{self, Trace};
@@ -26,6 +28,10 @@ use std::time::{Duration, Instant};
 pub struct Edge {
     /// Checks tokens.
     pub authenticator: Authenticator,
+    /// Who may use the actuator with a password; none: nobody, and a token it is.
+    pub operator: Option<Operator>,
+    /// Where what was asked and answered is taken down.
+    pub exchanges: Arc<Exchanges>,
     /// Largest body, in bytes.
     pub body_limit: usize,
     /// Longest time for one request.
@@ -138,7 +144,9 @@ impl Edge {
             headers.insert(name, value);
         }
         exchange.answered(status);
-        let elapsed_us = started.elapsed().as_micros() as u64;
+        let took = started.elapsed();
+        self.exchanges.note(&request, &path, &response, took);
+        let elapsed_us = took.as_micros() as u64;
         span.sync_scope(|| {
             if status.is_server_error() {
                 tracing::warn!(%method, path, status = status.as_u16(), elapsed_us, "request failed");
@@ -159,12 +167,12 @@ impl Edge {
     ) -> Result<HttpResponse, Problem> {
         let wanted = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
         let found = endpoints.iter().find(|e| e.operation.method == wanted);
-        let public = !endpoints.is_empty() && endpoints.iter().all(|e| e.operation.access == Access::Public);
+        let public = !endpoints.is_empty() && endpoints.iter().all(|e| matches!(e.operation.access, Access::Public | Access::Optional));
         let own = found.map_or(if public { Access::Public } else { Access::Any }, |e| e.operation.access);
         let door = self.door.as_ref();
         let access = match door.map(|door| door.way(request, !endpoints.is_empty())).transpose()? {
             Some(Way::Door(access)) => {
-                let cx = self.identify(access, request, trace, started).await?;
+                let cx = self.identify(access, &[], request, trace, started).await?;
                 return match door {
                     Some(door) => door.clone().serve(cx, request.clone(), payload).await,
                     None => Err(unknown(endpoints)),
@@ -173,7 +181,7 @@ impl Edge {
             Some(Way::Endpoint(wall)) if own == Access::Public => wall,
             _ => own,
         };
-        let cx = self.identify(access, request, trace, started).await?;
+        let cx = self.identify(access, endpoints, request, trace, started).await?;
         let work = move |cx: Cx, payload| -> LocalBoxFuture<'_, Result<HttpResponse, Problem>> {
             Box::pin(async move {
                 authorize(own, &cx)?;
@@ -206,15 +214,29 @@ impl Edge {
         }
     }
 
-    async fn identify(&self, access: Access, request: &HttpRequest, trace: Trace, started: Instant) -> Result<Cx, Problem> {
+    async fn identify(
+        &self,
+        access: Access,
+        endpoints: &[Endpoint],
+        request: &HttpRequest,
+        trace: Trace,
+        started: Instant,
+    ) -> Result<Cx, Problem> {
         let asked = text(request, TIMEOUT_HEADER).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
         let deadline = started + asked.unwrap_or(self.timeout).min(self.timeout);
-        let caller = if access == Access::Public {
-            Caller::Anonymous
-        } else {
-            Caller::User(self.authenticator.authenticate(&bearer(request)?).await?)
+        let actuator = endpoints.iter().any(|e| e.operation.path.starts_with("/actuator/"));
+        let operator = self.operator.as_ref().filter(|_| actuator).and_then(|operator| operator.sent(request));
+        let caller = match (access, operator) {
+            (Access::Public, _) => Caller::Anonymous,
+            (_, Some(operator)) => Caller::User(operator),
+            (Access::Optional, None) => self.bearer_of(request).await.map_or(Caller::Anonymous, Caller::User),
+            (_, None) => Caller::User(self.bearer_of(request).await?),
         };
         Ok(Cx { caller, deadline, trace })
+    }
+
+    async fn bearer_of(&self, request: &HttpRequest) -> Result<Arc<Principal>, Problem> {
+        self.authenticator.authenticate(&bearer(request)?).await
     }
 
     async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {

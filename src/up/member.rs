@@ -1,8 +1,10 @@
 //! One process of a split shop: how it is started, watched, started again and stopped.
 
 use super::Plan;
+use crate::config::{Actuator, Secret};
 use crate::modules::Module;
 use crate::platform::host::StartError;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -190,11 +192,13 @@ impl Member {
     }
 
     /// How many instances it has found in the registry, by its health.
-    pub(super) fn instances_known(&self) -> Option<u64> {
+    pub(super) fn instances_known(&self, actuator: &Actuator) -> Option<u64> {
         let address = format!("127.0.0.1:{}", self.port);
         let stream = TcpStream::connect(&address).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-        let ask = format!("GET /actuator/health HTTP/1.0\r\nhost: {address}\r\n\r\n");
+        let password = actuator.password.as_ref().map(Secret::expose).unwrap_or_default();
+        let credentials = STANDARD.encode(format!("{}:{password}", actuator.user));
+        let ask = format!("GET /actuator/health HTTP/1.0\r\nhost: {address}\r\nauthorization: Basic {credentials}\r\n\r\n");
         #[cfg(feature = "tls")]
         if self.scheme == "https" {
             return instances(exchange(crate::platform::tls::blocking(stream, "127.0.0.1").ok()?, &ask)?);

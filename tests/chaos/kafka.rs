@@ -1,6 +1,7 @@
 //! What only a shop on a real Kafka can show. `.ci/kafka.sh` starts one and runs this.
 
 use crate::contract::asyncapi::Document;
+use crate::support::metrics::Metrics;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
@@ -146,6 +147,11 @@ fn what_does_not_fit_becomes_a_dead_letter_that_can_be_replayed() {
         let (unfit, damaged) = (of(&found, "UUID"), of(&found, "ce_specversion"));
         assert_eq!((&unfit["group"], &unfit["event"]["id"]), (&json!("notification"), &json!(id)));
         assert_eq!(damaged["event"], json!("no event"));
+        wait_for("both are counted", || async {
+            let standing = Metrics::of(c).await.sum("tradepost_dead_letters", &[("group", "notification")]);
+            if standing == Some(2.0) { Ok(()) } else { Err(format!("{standing:?}")) }
+        })
+        .await;
 
         c.post(&c.admin, "/actuator/deadletters/999/replay", json!({})).await.expect(404);
         c.post(&c.admin, &format!("/actuator/deadletters/{}/replay", unfit["id"]), json!({})).await.expect(202);
@@ -205,6 +211,13 @@ fn brokers_that_are_away_hold_up_nobody() {
         let health = c.get(&c.admin, "/actuator/health").await.expect(200).json();
         assert_eq!(health["status"], "DEGRADED", "{health}");
         c.get(&c.admin, "/actuator/deadletters").await.expect(503);
+        wait_for("what waits is shown", || async {
+            let shown = Metrics::of(c).await;
+            let of = |name: &str| shown.sum(name, &[("module", "order")]);
+            let (events, age) = (of("tradepost_outbox_events"), of("tradepost_outbox_oldest_seconds"));
+            if events >= Some(1.0) && age >= Some(1.0) { Ok(()) } else { Err(format!("{events:?} {age:?}")) }
+        })
+        .await;
         let stopping = Instant::now();
         shop.stop().await;
         assert!(stopping.elapsed() < Duration::from_secs(30), "{:?}", stopping.elapsed());

@@ -40,7 +40,17 @@ fn two_of_each(data: &Path, hooks: &Hooks) -> Split {
         set("ORDER__PEERS_MS", "8000"),
     ];
     let binary = env!("CARGO_BIN_EXE_tradepost").into();
-    let plan = Plan { binary, data: data.into(), port: 0, registry_port: 0, instances: 2, config: Some(config), scheme: "http", settings };
+    let plan = Plan {
+        binary,
+        data: data.into(),
+        port: 0,
+        registry_port: 0,
+        instances: 2,
+        config: Some(config),
+        scheme: "http",
+        actuator: Default::default(),
+        settings,
+    };
     Split::start(&plan).unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! The order path while a peer in another process is dead, hangs, and comes back.
 
 use crate::support::client::{Client, REALM};
+use crate::support::metrics::Metrics;
 use crate::support::on_system;
 use crate::support::process::Process;
 use serde_json::{Value, json};
@@ -120,9 +121,13 @@ async fn refused_until_open(system: &System, peer: &str) {
     assert!(breaker["failedCalls"].as_u64().unwrap() >= 3, "{breaker}");
     assert!(breaker["notPermittedCalls"].as_u64().unwrap() >= 1, "{breaker}");
     // an open breaker is told, and is no reason to take this process out of service
-    let health = order.send(actix_web::http::Method::GET, "/actuator/health/readiness", &[], "").await.expect(200).json();
+    let health = order.get(&order.admin, "/actuator/health/readiness").await.expect(200).json();
     assert_eq!(health["components"]["circuitBreakers"]["details"][peer]["status"], "CIRCUIT_OPEN", "{health}");
     let metrics = order.send(actix_web::http::Method::GET, "/actuator/prometheus", &[], "").await.text;
+    let shown = Metrics::parse(&metrics).unwrap();
+    let unanswered = [("client_name", peer), ("status", "IO_ERROR"), ("outcome", "UNKNOWN")];
+    assert!(shown.get("http_client_requests_seconds_count", &unanswered) >= 3.0, "{metrics}");
+    assert!(shown.get("tradepost_orders_total", &[("outcome", "unavailable"), ("reason", "peer_unavailable")]) >= 3.0, "{metrics}");
     assert!(metrics.contains(&format!(r#"resilience4j_circuitbreaker_state{{name="{peer}",state="open"}} 1"#)), "{metrics}");
 }
 

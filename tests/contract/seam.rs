@@ -379,9 +379,9 @@ fn only_loopback_calls_peers_over_http() {
             c.stocked("s", "1", 5).await;
             c.order(&[("s", 1)]).await.expect(201);
             let metrics = c.send(Method::GET, "/actuator/prometheus", &[], "").await.expect(200).text;
-            assert!(metrics.contains(r#"endpoint="/api/v1/orders""#), "{metrics}");
+            assert!(metrics.contains(r#"uri="/api/v1/orders""#), "{metrics}");
             for path in ["/api/v1/products/prices", "/api/v1/products/sku/{sku_code}", "/api/v1/inventory/reservations"] {
-                let travelled = metrics.contains(&format!("endpoint=\"{path}\""));
+                let travelled = metrics.contains(&format!("uri=\"{path}\""));
                 assert_eq!(travelled, shape == Shape::Loopback, "{shape:?} {path}: {metrics}");
             }
             shop.stop().await;

@@ -1,6 +1,7 @@
 //! What waits in a document and is no event: it is in nobody's way, is shown, and is sent once it has been mended.
 
 use super::{products, url};
+use crate::support::metrics::Metrics;
 use crate::support::stores::on_documents;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use mongodb::bson::{DateTime, Document, doc};
@@ -28,6 +29,11 @@ fn an_entry_that_is_no_event_is_set_aside_shown_and_sent_once_mended() {
         let letter: Value = kept().await[0].clone();
         assert_eq!((&letter["group"], &letter["event"]), (&json!("product"), &json!("no event")), "{letter}");
         assert!(letter["error"].as_str().unwrap().contains("no event"), "{letter}");
+        wait_for("it to be counted", async || {
+            let refused = Metrics::of(c).await.sum("tradepost_outbox_refused", &[("module", "product")]);
+            (refused == Some(1.0)).then_some(()).ok_or(format!("{refused:?}"))
+        })
+        .await;
         // those behind it go on
         let id = made["id"].as_str().unwrap();
         c.delete(&c.admin, &format!("/api/v1/products/{id}")).await.expect(200);

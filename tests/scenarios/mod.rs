@@ -1,5 +1,6 @@
 //! What the shop does, scenario by scenario.
 
+mod actuator;
 mod events;
 mod front_door;
 mod http2;
@@ -7,6 +8,7 @@ mod idempotency;
 mod invariants;
 mod inventory;
 mod limits;
+mod metrics;
 mod model;
 mod operations;
 mod orders;

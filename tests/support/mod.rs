@@ -4,6 +4,7 @@
 pub mod certs;
 pub mod client;
 pub mod hooks;
+pub mod metrics;
 pub mod process;
 pub mod stores;
 
@@ -115,6 +116,7 @@ impl Shop {
             instances: 1,
             config: None,
             scheme: settings.server.scheme(),
+            actuator: Default::default(),
             settings: vec![
                 set("LOG__LEVEL", "warn"),
                 set("ORDER__LEASE_SECONDS", &lease),

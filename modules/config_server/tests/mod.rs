@@ -75,7 +75,15 @@ async fn send(settings: &Settings, request: TestRequest) -> Answer {
         Authenticator::new(std::sync::Arc::new(crate::platform::auth::reach::Reach::new("http://127.0.0.1:9", None)), "tradepost");
     let server = Arc::new(ConfigServer::new(settings, data.path(), authenticator.clone()).unwrap());
     let endpoints = http::endpoints(&server, true);
-    let edge = Arc::new(Edge { authenticator, body_limit: 1 << 20, timeout: Duration::from_secs(60), origins: vec![], door: None });
+    let edge = Arc::new(Edge {
+        authenticator,
+        operator: None,
+        exchanges: Arc::default(),
+        body_limit: 1 << 20,
+        timeout: Duration::from_secs(60),
+        origins: vec![],
+        door: None,
+    });
     let service = web_test::init_service(App::new().configure(move |app| configure(app, &endpoints, &edge))).await;
     let response = service.call(request.to_request()).await.unwrap();
     let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_string()).unwrap_or_default();

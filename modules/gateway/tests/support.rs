@@ -204,6 +204,8 @@ pub(super) fn front_on(
     let Built { mut parts, door } = build(&host, discovery, &[], peers.breakers.clone()).unwrap();
     let edge = Arc::new(Edge {
         authenticator: Authenticator::new(Arc::new(Reach::new(&upstream.url, None)), "tradepost"),
+        operator: None,
+        exchanges: Arc::default(),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec!["*".into()],

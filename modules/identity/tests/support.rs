@@ -73,6 +73,8 @@ impl Desk {
 pub(super) fn edge(built: &Built) -> Arc<Edge> {
     Arc::new(Edge {
         authenticator: Authenticator::new(Arc::new(Reach::new(&built.issuer, None)), "tradepost"),
+        operator: None,
+        exchanges: Arc::default(),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec![],

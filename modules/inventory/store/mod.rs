@@ -30,24 +30,29 @@ use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
 use crate::platform::trace::Trace;
 use async_trait::async_trait;
+use diesel::QueryableByName;
+use diesel::sql_types::BigInt;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use prometheus::Registry;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
-pub(super) fn open(settings: &Settings, parts: &mut Parts) -> Result<Arc<dyn StockStore>, StartError> {
+pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn StockStore>, StartError> {
     #[cfg(not(feature = "mysql"))]
     let _ = parts;
     Ok(match settings.store("inventory")? {
         #[cfg(feature = "sqlite")]
         StoreUrl::Sqlite(path) => {
             let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
+            db.measured("inventory", metrics)?;
             Arc::new(sqlite::repo::Repo::on(db, &settings.inventory))
         }
         #[cfg(feature = "mysql")]
         StoreUrl::MySql(url) => {
             let db = mysql::backend::Db::open(&url, "inventory", &settings.mysql, mysql::MIGRATIONS)?;
+            db.measured("inventory", metrics)?;
             db.renewable(&["inventory.store"], settings, parts);
             Arc::new(mysql::repo::Repo::on(db, &settings.inventory))
         }
@@ -68,6 +73,35 @@ impl From<diesel::result::Error> for InventoryError {
     fn from(error: diesel::result::Error) -> Self {
         StoreError::from(error).into()
     }
+}
+
+/// Stock of all SKUs, in sums.
+#[derive(Debug, Clone, Copy, QueryableByName)]
+pub(super) struct Levels {
+    /// SKUs of which there are more pieces than the threshold of `stock.low`.
+    #[diesel(sql_type = BigInt)]
+    pub(super) available: i64,
+    /// SKUs of which there are some, but no more than that.
+    #[diesel(sql_type = BigInt)]
+    pub(super) low: i64,
+    /// SKUs of which there are none.
+    #[diesel(sql_type = BigInt)]
+    pub(super) none_left: i64,
+    /// Pieces that can be ordered.
+    #[diesel(sql_type = BigInt)]
+    pub(super) quantity: i64,
+    /// Pieces that are reserved.
+    #[diesel(sql_type = BigInt)]
+    pub(super) held: i64,
+    /// Pieces that are sold, also of SKUs that are no longer kept.
+    #[diesel(sql_type = BigInt)]
+    pub(super) sold: i64,
+    /// SKUs that break INV-1: quantity + held + sold is not what was received.
+    #[diesel(sql_type = BigInt)]
+    pub(super) not_conserved: i64,
+    /// SKUs that break INV-2: a quantity below zero.
+    #[diesel(sql_type = BigInt)]
+    pub(super) negative: i64,
 }
 
 /// Stock and reservations. Each method is one transaction.
@@ -99,6 +133,8 @@ pub(super) trait StockStore: Send + Sync {
     async fn expired(&self) -> Result<Vec<Uuid>, StoreError>;
     /// Gives a reservation another term.
     async fn extend(&self, order: Uuid) -> Result<(), StoreError>;
+    /// How much there is of everything.
+    async fn levels(&self) -> Result<Levels, StoreError>;
     /// How many events wait to be carried to the bus.
     async fn waiting(&self) -> Result<i64, StoreError>;
     /// Those that the bus would not take.

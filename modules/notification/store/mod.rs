@@ -27,21 +27,24 @@ use crate::platform::store::StoreError;
 use async_trait::async_trait;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::future::LocalBoxFuture;
+use prometheus::Registry;
 use std::sync::Arc;
 
 /// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
-pub(super) fn open(settings: &Settings, parts: &mut Parts) -> Result<Arc<dyn NotificationStore>, StartError> {
+pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn NotificationStore>, StartError> {
     #[cfg(not(feature = "mysql"))]
     let _ = parts;
     Ok(match settings.store("notification")? {
         #[cfg(feature = "sqlite")]
         StoreUrl::Sqlite(path) => {
             let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
+            db.measured("notification", metrics)?;
             Arc::new(sqlite::repo::Repo::on(db))
         }
         #[cfg(feature = "mysql")]
         StoreUrl::MySql(url) => {
             let db = mysql::backend::Db::open(&url, "notification", &settings.mysql, mysql::MIGRATIONS)?;
+            db.measured("notification", metrics)?;
             db.renewable(&["notification.store"], settings, parts);
             Arc::new(mysql::repo::Repo::on(db))
         }

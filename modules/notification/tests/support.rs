@@ -48,7 +48,7 @@ impl Running {
         let dir = tempfile::tempdir().unwrap();
         let mut place = Settings::default();
         place.data.dir = dir.path().into();
-        let store = store::open(&place, &mut Parts::default()).unwrap();
+        let store = store::open(&place, &Default::default(), &mut Parts::default()).unwrap();
         let bus = Arc::new(LocalBus::open(&dir.path().join("bus.db")).unwrap());
         let ((api, mut parts), stop) = {
             let stop = CancellationToken::new();

@@ -32,23 +32,26 @@ use crate::shop::inventory::api::StockCheck;
 use async_trait::async_trait;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use futures_util::future::LocalBoxFuture;
+use prometheus::Registry;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
-pub(super) fn open(settings: &Settings, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
+pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
     #[cfg(not(feature = "mysql"))]
     let _ = parts;
     Ok(match settings.store("order")? {
         #[cfg(feature = "sqlite")]
         StoreUrl::Sqlite(path) => {
             let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
+            db.measured("order", metrics)?;
             Arc::new(sqlite::repo::Repo::on(db, settings.order.lease_seconds))
         }
         #[cfg(feature = "mysql")]
         StoreUrl::MySql(url) => {
             let db = mysql::backend::Db::open(&url, "order", &settings.mysql, mysql::MIGRATIONS)?;
+            db.measured("order", metrics)?;
             db.renewable(&["order.store"], settings, parts);
             Arc::new(mysql::repo::Repo::on(db, settings.order.lease_seconds))
         }
@@ -158,6 +161,17 @@ pub(super) enum Cancelled {
     Not(OrderStatus),
 }
 
+/// Orders that are not at their end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OpenEnds {
+    /// How many are PENDING.
+    pub(super) pending: i64,
+    /// When the oldest of them came, in milliseconds since 1970.
+    pub(super) oldest_pending: Option<i64>,
+    /// How many have a reservation that is still to be committed or released.
+    pub(super) unsettled: i64,
+}
+
 impl OrderStatus {
     /// As it is kept and shown.
     pub(super) fn text(self) -> &'static str {
@@ -180,8 +194,8 @@ pub(super) trait OrderStore: Send + Sync {
     /// From PENDING to `order.status`; `false` where it was not PENDING any more. A rejection that is not
     /// about stock answers nothing for good: its key is free again.
     async fn end(&self, order: &StoredOrder, settle: Settle, trace: Trace) -> Result<bool, StoreError>;
-    /// From PENDING to REJECTED without a reason of stock.
-    async fn give_up(&self, order: &StoredOrder, trace: Trace) -> Result<(), StoreError>;
+    /// From PENDING to REJECTED without a reason of stock; `false` where it was not PENDING any more.
+    async fn give_up(&self, order: &StoredOrder, trace: Trace) -> Result<bool, StoreError>;
     /// From PLACED to CANCELLED; with `hide`, off the lists as well.
     async fn cancel(&self, id: i64, hide: bool, trace: Trace) -> Result<Cancelled, StoreError>;
     /// One order.
@@ -196,8 +210,8 @@ pub(super) trait OrderStore: Send + Sync {
     async fn unsettled(&self) -> Result<Vec<(Uuid, Settle)>, StoreError>;
     /// Notes that these were done; what was decided otherwise meanwhile stays to be done.
     async fn settled(&self, done: Vec<(Uuid, Settle)>) -> Result<(), StoreError>;
-    /// How many orders are PENDING, and how many are unsettled.
-    async fn open_ends(&self) -> Result<(i64, i64), StoreError>;
+    /// What is not at its end.
+    async fn open_ends(&self) -> Result<OpenEnds, StoreError>;
     /// Forgets keys older than this; the answers to them are not kept for ever.
     async fn forget_keys(&self, hours: u64) -> Result<(), StoreError>;
     /// Waits for the next commit of this process. Register before looking at the data.

@@ -15,16 +15,19 @@ use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
+use prometheus::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// Opens or creates it, where settings say.
-pub(super) fn open(settings: &Settings) -> Result<Arc<dyn ProductStore>, StartError> {
+pub(super) fn open(settings: &Settings, metrics: &Registry) -> Result<Arc<dyn ProductStore>, StartError> {
+    #[cfg(not(feature = "sqlite"))]
+    let _ = metrics;
     Ok(match settings.documents("product")? {
         #[cfg(feature = "sqlite")]
-        DocumentsUrl::Sqlite(path) => Arc::new(sqlite::SqliteProducts::open(&path)?),
+        DocumentsUrl::Sqlite(path) => Arc::new(sqlite::SqliteProducts::open(&path, metrics)?),
         #[cfg(feature = "mongodb")]
         DocumentsUrl::MongoDb(url) => Arc::new(mongodb::MongoProducts::open(&url, settings)?),
     })

@@ -3,6 +3,7 @@
 use super::ProductStore;
 use crate::platform::bus::{Bus, Refused};
 use crate::platform::event::Event;
+use crate::platform::host::StartError;
 use crate::platform::money::Money;
 use crate::platform::outbox;
 use crate::platform::page::PageRequest;
@@ -14,6 +15,7 @@ use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use prometheus::Registry;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,9 +39,11 @@ pub(in crate::shop::product) struct SqliteProducts {
 }
 
 impl SqliteProducts {
-    /// Opens or creates it.
-    pub(in crate::shop::product) fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { db: Db::open(path, MIGRATIONS)? })
+    /// Opens or creates it, and shows how busy it is.
+    pub(super) fn open(path: &Path, metrics: &Registry) -> Result<Self, StartError> {
+        let db = Db::open(path, MIGRATIONS)?;
+        db.measured("product", metrics)?;
+        Ok(Self { db })
     }
 }
 

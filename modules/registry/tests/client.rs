@@ -63,7 +63,8 @@ async fn it_registers_renews_registers_again_and_leaves() {
     until("both are registered", || desk.known() == 2).await;
     let kept = desk.registry.leases().get("ORDER-SERVICE", "127.0.0.1:order-service:1").unwrap();
     assert_eq!((kept.lease_info.duration_in_secs, kept.health_check_url.as_deref()), (15, Some("http://127.0.0.1:1/actuator/health")));
-    assert_eq!(serde_json::to_value(&kept.metadata).unwrap(), json!({"version": "1", "management.port": "1", "zone": "z"}));
+    let metadata = json!({"version": "1", "management.port": "1", "management.context-path": "/actuator", "zone": "z"});
+    assert_eq!(serde_json::to_value(&kept.metadata).unwrap(), metadata);
     desk.pass(3);
     let renewed =
         |id: &str| desk.registry.leases().get("ORDER-SERVICE", id).is_some_and(|i| i.lease_info.last_renewal_timestamp == 1_003_000);

@@ -91,6 +91,8 @@ impl Desk {
 fn edge() -> Arc<Edge> {
     Arc::new(Edge {
         authenticator: Authenticator::new(Arc::new(Reach::new("http://127.0.0.1:9", None)), "tradepost"),
+        operator: None,
+        exchanges: Arc::default(),
         body_limit: 1 << 20,
         timeout: Duration::from_secs(10),
         origins: vec![],

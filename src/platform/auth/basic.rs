@@ -1,4 +1,4 @@
-//! Basic credentials (RFC 7617) for the servers whose clients know no tokens: registry and config server.
+//! Basic credentials (RFC 7617) for the servers whose clients know no tokens: registry, config server, actuator.
 
 use crate::config::Secret;
 use crate::platform::files::Folder;
@@ -21,11 +21,18 @@ impl Basic {
     /// named in errors.
     pub fn new(setting: &str, user: &str, password: Option<&Secret>, folder: &Path) -> Result<(Self, String), String> {
         let password = match password {
-            Some(password) if password.expose().is_empty() => return Err(format!("{setting} is empty")),
-            Some(password) => password.expose().to_string(),
-            None => kept(folder)?,
+            Some(password) => password.clone(),
+            None => Secret::new(kept(folder)?),
         };
-        Ok((Self { user: digest(user), password: digest(&password) }, password))
+        Ok((Self::of(setting, user, &password)?, password.expose().to_string()))
+    }
+
+    /// With this password, which must not be empty. `setting` is named in errors.
+    pub fn of(setting: &str, user: &str, password: &Secret) -> Result<Self, String> {
+        match password.expose() {
+            "" => Err(format!("{setting} is empty")),
+            password => Ok(Self { user: digest(user), password: digest(password) }),
+        }
     }
 
     /// Whether a request comes with them. Digests are compared, and all of them: how long it takes tells nothing.

@@ -8,6 +8,7 @@ pub mod credentials;
 #[cfg(not(feature = "jwt-ec"))]
 mod crypto;
 pub mod jwks;
+pub mod operator;
 pub mod reach;
 
 pub use credentials::Credentials;

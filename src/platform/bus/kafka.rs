@@ -25,7 +25,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::message::OwnedMessage;
 use rdkafka::types::RDKafkaErrorCode;
 use read::Reader;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,15 @@ pub struct KafkaBus {
     there: Mutex<BTreeSet<String>>,
     /// What each group reads that has a consumer here.
     groups: Mutex<HashMap<String, Vec<String>>>,
+    /// As the dead letters were when they were counted last.
+    counted: Arc<Mutex<Counted>>,
+}
+
+/// How many dead letters each group had when their topic had so many records.
+#[derive(Clone, Default)]
+struct Counted {
+    records: i64,
+    letters: BTreeMap<String, i64>,
 }
 
 fn unavailable(cause: impl ToString) -> StoreError {
@@ -72,7 +81,14 @@ impl KafkaBus {
     pub fn open(settings: &config::Bus, tls: &config::Tls) -> Result<Self, StoreError> {
         let config = client::config(settings, tls).map_err(StoreError::Broken)?;
         let producer = Producer::new(config.clone())?;
-        Ok(Self { config, settings: settings.clone(), producer, there: Mutex::default(), groups: Mutex::default() })
+        Ok(Self {
+            config,
+            settings: settings.clone(),
+            producer,
+            there: Mutex::default(),
+            groups: Mutex::default(),
+            counted: Arc::default(),
+        })
     }
 
     fn named(&self, name: &str) -> String {
@@ -181,20 +197,31 @@ impl KafkaBus {
     }
 
     /// All dead letters that stand.
-    async fn standing(&self) -> Result<std::collections::BTreeMap<i64, OwnedMessage>, StoreError> {
+    async fn standing(&self) -> Result<BTreeMap<i64, OwnedMessage>, StoreError> {
         self.ensure_letters().await?;
         let (config, group, topic) = (self.config.clone(), self.named("dead-letters-reader"), self.letters());
         aside(move || read_letters(&config, &group, topic).map_err(unavailable)).await
     }
 }
 
-fn read_letters(
-    config: &ClientConfig,
-    group: &str,
-    topic: String,
-) -> rdkafka::error::KafkaResult<std::collections::BTreeMap<i64, OwnedMessage>> {
+fn read_letters(config: &ClientConfig, group: &str, topic: String) -> rdkafka::error::KafkaResult<BTreeMap<i64, OwnedMessage>> {
     let reader = Reader::new(config, group)?;
     Ok(letters::standing(reader.to_end(&reader.positions(&[topic])?)?))
+}
+
+/// The topic is read only where it has other records than last time.
+fn count_letters(config: &ClientConfig, group: &str, topic: String, last: &Mutex<Counted>) -> rdkafka::error::KafkaResult<Counted> {
+    let reader = Reader::new(config, group)?;
+    let positions = reader.positions(&[topic])?;
+    let mut counted = Counted { records: reader.behind(&positions)?, ..Counted::default() };
+    if held(last).records == counted.records {
+        return Ok(held(last).clone());
+    }
+    for letter in letters::standing(reader.to_end(&positions)?).values() {
+        *counted.letters.entry(letters::group(letter).to_string()).or_default() += 1;
+    }
+    held(last).clone_from(&counted);
+    Ok(counted)
 }
 
 #[async_trait(?Send)]
@@ -224,6 +251,12 @@ impl Bus for KafkaBus {
     async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
         let limit = usize::try_from(limit).unwrap_or_default();
         self.standing().await?.values().take(limit).map(letters::shown).collect()
+    }
+
+    async fn dead_letters_of(&self, group: &str) -> Result<i64, StoreError> {
+        let (config, reader, topic, last) = (self.config.clone(), self.named("dead-letters-reader"), self.letters(), self.counted.clone());
+        let counted = aside(move || count_letters(&config, &reader, topic, &last).map_err(unavailable)).await?;
+        Ok(counted.letters.get(group).copied().unwrap_or_default())
     }
 
     async fn replay(&self, id: i64) -> Result<bool, StoreError> {

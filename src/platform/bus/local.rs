@@ -6,6 +6,7 @@
 use super::{Bus, Consumer, DeadLetter, raw};
 use crate::platform::clock;
 use crate::platform::event::Event;
+use crate::platform::host::StartError;
 use crate::platform::store::sqlite::lease::Lease;
 use crate::platform::store::sqlite::{Conn, Db, Snapshot};
 use crate::platform::store::{GATHER, Held, POLL, StoreError, Turn, types};
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use prometheus::Registry;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -234,6 +236,13 @@ impl Bus for LocalBus {
             .collect()
     }
 
+    async fn dead_letters_of(&self, group: &str) -> Result<i64, StoreError> {
+        let group = group.to_string();
+        let count =
+            async move |c: &mut Conn| Ok(dead_letters::table.filter(dead_letters::consumer.eq(&group)).count().get_result(c).await?);
+        self.db.read(count).await
+    }
+
     async fn replay(&self, id: i64) -> Result<bool, StoreError> {
         self.db
             .write(async move |c| {
@@ -245,6 +254,10 @@ impl Bus for LocalBus {
 
     fn system(&self) -> &'static str {
         "tradepost"
+    }
+
+    fn measured(&self, registry: &Registry) -> Result<(), StartError> {
+        self.db.measured("bus", registry)
     }
 
     async fn lag(&self, group: &str) -> Result<i64, StoreError> {

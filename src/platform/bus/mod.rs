@@ -12,14 +12,14 @@ mod spans;
 
 use crate::platform::event::Event;
 use crate::platform::host::StartError;
+use crate::platform::metrics;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
-use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntGaugeVec, Registry};
 use serde::Serialize;
 use serde_json::value::RawValue;
 pub use spans::publish;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Why a consumer did not take an event.
@@ -60,6 +60,17 @@ pub struct DeadLetter {
     pub event: Box<RawValue>,
 }
 
+/// What an outbox has still to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Events that wait to be carried.
+    pub waiting: i64,
+    /// When the oldest of them was written, in milliseconds since 1970.
+    pub oldest: Option<i64>,
+    /// Events set aside, as the bus can never take them.
+    pub refused: i64,
+}
+
 /// What an outbox could never hand to the bus: kept beside it, in the same store.
 #[async_trait(?Send)]
 pub trait Refused: Send + Sync {
@@ -67,6 +78,8 @@ pub trait Refused: Send + Sync {
     fn store(&self) -> &'static str;
     /// The oldest of these events; `group` is the module's name.
     async fn list(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError>;
+    /// How much it holds, and how much waits beside it.
+    async fn backlog(&self) -> Result<Backlog, StoreError>;
     /// Puts one into the outbox again; `false` where there is none of this id.
     async fn again(&self, id: i64) -> Result<bool, StoreError>;
 }
@@ -81,39 +94,71 @@ pub trait Bus: Send + Sync {
     async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken);
     /// The oldest dead letters of all groups.
     async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError>;
+    /// How many dead letters of a group there are.
+    async fn dead_letters_of(&self, group: &str) -> Result<i64, StoreError>;
     /// Gives a dead letter to its consumer again; `false` where there is none of this id.
     async fn replay(&self, id: i64) -> Result<bool, StoreError>;
     /// Events published and not yet taken by a group.
     async fn lag(&self, group: &str) -> Result<i64, StoreError>;
     /// Its name among messaging systems, for traces.
     fn system(&self) -> &'static str;
+    /// Shows how busy it is, where it has something of the process to show.
+    fn measured(&self, _registry: &Registry) -> Result<(), StartError> {
+        Ok(())
+    }
     /// Whether it can be reached; otherwise what to say of it, to anybody who asks for health.
     async fn state(&self) -> Result<(), String> {
         Ok(())
     }
 }
 
-/// How often the lag is looked at.
-const LOOK: Duration = Duration::from_secs(10);
-
-/// `tradepost_bus_lag`: events published and not yet taken, by group.
-pub fn lag_gauge(metrics: &Registry) -> Result<IntGaugeVec, StartError> {
-    let gauge = IntGaugeVec::new(Opts::new("tradepost_bus_lag", "Events published and not yet taken by this group."), &["group"]);
-    let gauge = gauge.map_err(|cause| StartError(cause.to_string()))?;
-    metrics.register(Box::new(gauge.clone())).map_err(|cause| StartError(cause.to_string()))?;
-    Ok(gauge)
+/// What is shown of the groups and the outboxes of this process.
+pub struct Gauges {
+    lag: IntGaugeVec,
+    letters: IntGaugeVec,
+    waiting: IntGaugeVec,
+    oldest: IntGaugeVec,
+    refused: IntGaugeVec,
 }
 
-/// Shows how far a group is behind, until told to stop. While that is not known, the last known counts.
-pub async fn show_lag(bus: Arc<dyn Bus>, group: &'static str, gauge: IntGauge, stop: CancellationToken) {
-    loop {
-        match bus.lag(group).await {
-            Ok(lag) => gauge.set(lag),
-            Err(cause) => tracing::debug!(%cause, group, "the lag is not known"),
-        }
-        if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
-            return;
-        }
+impl Gauges {
+    /// Kept in this registry.
+    pub fn new(registry: &Registry) -> Result<Self, StartError> {
+        let gauges = |name: &str, help: &str, label: &str| metrics::gauges(registry, name, help, &[label]);
+        Ok(Self {
+            lag: gauges("tradepost_bus_lag", "Events published and not yet taken by this group.", "group")?,
+            letters: gauges("tradepost_dead_letters", "Dead letters of this group that stand.", "group")?,
+            waiting: gauges("tradepost_outbox_events", "Events that wait to be carried to the bus.", "module")?,
+            oldest: gauges("tradepost_outbox_oldest_seconds", "Age of the oldest event that waits; 0 where none does.", "module")?,
+            refused: gauges("tradepost_outbox_refused", "Events set aside, as the bus can never take them.", "module")?,
+        })
+    }
+
+    /// Shows what an outbox holds, until told to stop.
+    pub async fn watch_outbox(&self, outbox: Arc<dyn Refused>, stop: CancellationToken) {
+        let module = [outbox.store()];
+        let [waiting, oldest, refused] = [&self.waiting, &self.oldest, &self.refused].map(|gauge| gauge.with_label_values(&module));
+        metrics::keep_fresh("outbox", stop, async || {
+            let backlog = outbox.backlog().await?;
+            waiting.set(backlog.waiting);
+            oldest.set(metrics::age_seconds(backlog.oldest));
+            refused.set(backlog.refused);
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Shows how far a group is behind and what it could not take, until told to stop.
+    pub async fn watch_group(&self, bus: Arc<dyn Bus>, group: &'static str, stop: CancellationToken) {
+        let (lag, letters) = (self.lag.with_label_values(&[group]), self.letters.with_label_values(&[group]));
+        metrics::keep_fresh("bus", stop, async || {
+            // on Kafka the lag is not known until the group reads here; the letters are
+            let (behind, standing) = (bus.lag(group).await, bus.dead_letters_of(group).await);
+            letters.set(standing?);
+            lag.set(behind?);
+            Ok(())
+        })
+        .await;
     }
 }
 

@@ -193,8 +193,10 @@ impl Remote {
             tracing::warn!(peer = self.module, instance, operation = operation.name, %cause, "call failed");
             Failure::Peer { problem: self.away(), instance: Some(instance).filter(|i| !i.is_empty()), again, unsent }
         };
+        let started = Instant::now();
         let Some(picked) = self.discovery.pick(self.module, attempt.avoid) else {
             exchange.failed("no instance");
+            self.peer.attempted(operation, None, Duration::ZERO);
             return Err(failed(&"no instance is known", None, true, true));
         };
         exchange.towards(&picked.base_url);
@@ -219,7 +221,10 @@ impl Remote {
             Ok((answer, body))
         };
         let instance = Some(picked.base_url.clone());
-        let (answer, body) = match tokio::time::timeout(left, sending).await {
+        let outcome = tokio::time::timeout(left, sending).await;
+        let status = outcome.as_ref().ok().and_then(|answered| answered.as_ref().ok()).map(|(answer, _)| answer.status().as_u16());
+        self.peer.attempted(operation, status, started.elapsed());
+        let (answer, body) = match outcome {
             Ok(Ok(answered)) => answered,
             Ok(Err((cause, unsent))) => {
                 picked.done(Outcome::Failed);

@@ -27,6 +27,8 @@ use std::sync::Arc;
 pub enum Access {
     /// No token needed; one that is sent is not looked at.
     Public,
+    /// No token needed; a good one tells who asks, and one that is not good is taken for none. Outside contracts only.
+    Optional,
     /// Any valid token.
     Any,
     /// Role `customer` or `admin`.
@@ -43,7 +45,7 @@ impl Access {
     /// The roles of which one is needed; empty where any token will do.
     pub fn roles(self) -> &'static [&'static str] {
         match self {
-            Access::Public | Access::Any => &[],
+            Access::Public | Access::Optional | Access::Any => &[],
             Access::Customer => &["customer", "admin"],
             Access::Admin => &["admin"],
             Access::Service => &["service"],

@@ -4,19 +4,25 @@
 use super::breaker::State;
 use super::registry::Breakers;
 use super::{Shared, listed};
+use crate::platform::contract::Operation;
+use crate::platform::host::StartError;
+use crate::platform::metrics;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Error, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use std::time::Duration;
 
 /// The counters of all peers.
 pub(super) struct Meters {
     ended: IntCounterVec,
     attempts: IntCounterVec,
     rejected: IntCounterVec,
+    requests: HistogramVec,
 }
 
 /// Those of one peer.
 pub(super) struct Counters {
+    requests: HistogramVec,
     ended: IntCounterVec,
     name: &'static str,
     pub(super) retried: IntCounter,
@@ -25,6 +31,19 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// An attempt at a call of this operation ended: with an answer's status, or with none.
+    pub(super) fn attempted(&self, operation: &Operation, status: Option<u16>, elapsed: Duration) {
+        let outcome = match status {
+            Some(200..=299) => "SUCCESS",
+            Some(400..=499) => "CLIENT_ERROR",
+            Some(500..=599) => "SERVER_ERROR",
+            _ => "UNKNOWN",
+        };
+        let status = status.map_or_else(|| "IO_ERROR".to_string(), |status| status.to_string());
+        let labels = [self.name, operation.path, operation.method.as_str(), &status, outcome];
+        self.requests.with_label_values(&labels).observe(elapsed.as_secs_f64());
+    }
+
     /// A call ended with an outcome that counts.
     pub(super) fn answered(&self, success: bool, retried: bool) {
         let kind = match (success, retried) {
@@ -38,12 +57,8 @@ impl Counters {
 }
 
 impl Meters {
-    pub(super) fn register(registry: &Registry, all: Shared, breakers: Breakers) -> Result<Self, Error> {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, Error>(counter)
-        };
+    pub(super) fn register(registry: &Registry, all: Shared, breakers: Breakers) -> Result<Self, StartError> {
+        let counter = |name: &str, help: &str, labels: &[&str]| metrics::counters(registry, name, help, labels);
         registry.register(Box::new(Gauges::new(all, breakers)?))?;
         Ok(Self {
             ended: counter(
@@ -52,12 +67,19 @@ impl Meters {
                 &["name", "kind"],
             )?,
             attempts: counter("tradepost_retries_total", "Retries by peer: sent, or not sent for want of budget.", &["name", "kind"])?,
+            requests: metrics::times(
+                registry,
+                "http_client_requests_seconds",
+                "Attempts at calls of peers over HTTP; status IO_ERROR where no whole answer came.",
+                &["client_name", "uri", "method", "status", "outcome"],
+            )?,
             rejected: counter("tradepost_bulkhead_rejected_total", "Calls refused because too many were in flight.", &["name"])?,
         })
     }
 
     pub(super) fn of(&self, name: &'static str) -> Counters {
         Counters {
+            requests: self.requests.clone(),
             ended: self.ended.clone(),
             name,
             retried: self.attempts.with_label_values(&[name, "sent"]),

@@ -22,6 +22,7 @@ mod tests;
 
 pub use settings::{Limits, Overrides, Resilience};
 
+use crate::platform::contract::Operation;
 use crate::platform::host::{Parts, StartError};
 use crate::platform::problem::Problem;
 use budget::Budget;
@@ -57,9 +58,8 @@ impl Peers {
             settings.limits(peer)?;
         }
         let all = Shared::default();
-        let failed = |e: prometheus::Error| StartError(format!("metrics: {e}"));
-        let breakers = Breakers::new(registry).map_err(failed)?;
-        let meters = Meters::register(registry, all.clone(), breakers.clone()).map_err(failed)?;
+        let breakers = Breakers::new(registry)?;
+        let meters = Meters::register(registry, all.clone(), breakers.clone())?;
         Ok(Self { settings, meters, breakers, all })
     }
 
@@ -128,6 +128,11 @@ impl Peer {
     fn new(module: &'static str, limits: Limits, guard: Arc<Guard>, counters: Counters) -> Self {
         let seats = Semaphore::new(limits.bulkhead);
         Self { module, limits, guard, budget: Budget::new(Instant::now()), seats, counters }
+    }
+
+    /// Counts an attempt at a call of this operation by the answer's status, or by none.
+    pub fn attempted(&self, operation: &Operation, status: Option<u16>, elapsed: Duration) {
+        self.counters.attempted(operation, status, elapsed);
     }
 
     /// 503, to come again after so long.

@@ -9,6 +9,7 @@
 //! Repositories are written against diesel-async's traits, so that the same code serves MySQL.
 //! Here those futures never wait: [`Inline`] runs each statement where it is called.
 
+mod gauges;
 // what is written against a connection is compiled once a backend
 #[path = "../inbox.rs"]
 pub mod inbox;
@@ -27,9 +28,11 @@ use diesel::{Connection, QueryResult};
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 use futures_util::future::BoxFuture;
+use gauges::Waiting;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use turns::{Turns, begin, patiently};
@@ -162,6 +165,8 @@ struct Inner {
     queue: mpsc::Sender<Job>,
     idle_readers: Mutex<Vec<Conn>>,
     reader_permits: Semaphore,
+    /// Who waits for a permit.
+    waiting: AtomicUsize,
     committed: Notify,
 }
 
@@ -184,6 +189,7 @@ impl Db {
             queue,
             idle_readers: Mutex::new(Vec::new()),
             reader_permits: Semaphore::new(READERS),
+            waiting: AtomicUsize::new(0),
             committed: Notify::new(),
         }));
         let weak = Arc::downgrade(&db.0);
@@ -239,7 +245,9 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let broken = |cause: String| E::from(StoreError::Unavailable { store: self.0.name.clone(), cause });
+        let waiting = Waiting::counted(&self.0.waiting);
         let _permit = self.0.reader_permits.acquire().await.map_err(|e| broken(e.to_string()))?;
+        drop(waiting);
         let (inner, span) = (self.0.clone(), trace::on_store(SYSTEM, &self.0.name));
         let done = tokio::task::spawn_blocking(move || {
             let mut conn = inner.reader()?;

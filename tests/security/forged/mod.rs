@@ -148,7 +148,7 @@ async fn counted(c: &Client, url: &str) -> Vec<String> {
     let mut there = c.clone();
     there.url = url.into();
     let text = there.send(Method::GET, "/actuator/prometheus", &[], "").await.expect(200).text;
-    text.lines().filter(|line| line.starts_with("tradepost_http_requests_total{")).map(str::to_string).collect()
+    text.lines().filter(|line| line.starts_with("http_server_requests_total{")).map(str::to_string).collect()
 }
 
 fn none_gets_in(shape: Shape) {

@@ -10,7 +10,7 @@ use crate::platform::store::StoreError;
 use crate::platform::trace::Trace;
 use crate::shop::inventory::api::{InventoryError, Quantities, Reservation, ReservationState, SettleInput, Stock, StockCheck};
 use crate::shop::inventory::events::Cause;
-use crate::shop::inventory::store::StockStore;
+use crate::shop::inventory::store::{Levels, StockStore};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use std::sync::Arc;
@@ -167,6 +167,10 @@ impl StockStore for Repo {
                 let (mut settled, others): (Vec<Uuid>, Vec<Uuid>) =
                     orders.commit.iter().copied().partition(|order| found.get(order) == Some(&ReservationState::Committed));
                 for order in others {
+                    // one that was cancelled meanwhile has decided otherwise, and says so the next time
+                    if found.get(&order) == Some(&ReservationState::Released) {
+                        continue;
+                    }
                     tracing::error!(order_number = %order, state = ?found.get(&order), "reservation not committed");
                 }
                 for order in &orders.release {
@@ -186,6 +190,11 @@ impl StockStore for Repo {
     async fn extend(&self, order: Uuid) -> Result<(), StoreError> {
         let until = clock::now_ms() + self.reservation_ms;
         self.db.write(async move |c| reservations::extend(c, order, until).await).await
+    }
+
+    async fn levels(&self) -> Result<Levels, StoreError> {
+        let low = self.low;
+        self.db.read(async move |c| stock::levels(c, low).await).await
     }
 
     async fn waiting(&self) -> Result<i64, StoreError> {

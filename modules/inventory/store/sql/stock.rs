@@ -10,6 +10,7 @@ use crate::platform::trace::Trace;
 use crate::shop::inventory::api::{InventoryError, Quantities, Stock, StockCheck};
 use crate::shop::inventory::events::{self, Cause};
 use crate::shop::inventory::service::MAX_QUANTITY;
+use crate::shop::inventory::store::Levels;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::RunQueryDsl;
@@ -131,6 +132,24 @@ pub(super) async fn remove(c: &mut Conn, id: i64) -> Result<Row, InventoryError>
     let gone = (stock::removed.eq(true), stock::quantity.eq(0), stock::received.eq(stock::held + stock::sold));
     diesel::update(stock::table.find(id)).set(gone).execute(c).await?;
     Ok(row)
+}
+
+/// Sums over all SKUs: one pass over a table of as many rows as there are SKUs. MySQL's sums are decimals, and
+/// SQLite takes a cast to what it does not know for one to a number.
+pub(super) async fn levels(c: &mut Conn, low: i64) -> Result<Levels, StoreError> {
+    let count = |of: &str, name: &str| format!("CAST(COALESCE(SUM({of}), 0) AS SIGNED) AS {name}");
+    let kept = |of: &str, name: &str| count(&format!("CASE WHEN removed = FALSE AND {of} THEN 1 ELSE 0 END"), name);
+    let sums = [
+        kept(&format!("quantity > {low}"), "available"),
+        kept(&format!("quantity > 0 AND quantity <= {low}"), "low"),
+        kept("quantity <= 0", "none_left"),
+        count("quantity", "quantity"),
+        count("held", "held"),
+        count("sold", "sold"),
+        count("CASE WHEN quantity + held + sold <> received THEN 1 ELSE 0 END", "not_conserved"),
+        count("CASE WHEN quantity < 0 OR held < 0 OR sold < 0 THEN 1 ELSE 0 END", "negative"),
+    ];
+    Ok(diesel::sql_query(format!("SELECT {} FROM stock", sums.join(", "))).get_result(c).await?)
 }
 
 /// Writes `stock.changed` into the outbox.

@@ -12,7 +12,7 @@ use crate::platform::trace::Trace;
 use crate::shop::inventory::api::StockCheck;
 use crate::shop::order::api::OrderStatus;
 use crate::shop::order::events;
-use crate::shop::order::store::{Begun, Cancelled, Key, NewOrder, OrderStore, Settle, StoredOrder};
+use crate::shop::order::store::{Begun, Cancelled, Key, NewOrder, OpenEnds, OrderStore, Settle, StoredOrder};
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use std::sync::Arc;
@@ -92,9 +92,9 @@ impl OrderStore for Repo {
             .await
     }
 
-    async fn give_up(&self, order: &StoredOrder, trace: Trace) -> Result<(), StoreError> {
+    async fn give_up(&self, order: &StoredOrder, trace: Trace) -> Result<bool, StoreError> {
         let order = StoredOrder { status: OrderStatus::Rejected, reason: None, ..order.clone() };
-        self.end(&order, Settle::Release, trace).await.map(drop)
+        self.end(&order, Settle::Release, trace).await
     }
 
     async fn cancel(&self, id: i64, hide: bool, trace: Trace) -> Result<Cancelled, StoreError> {
@@ -152,7 +152,7 @@ impl OrderStore for Repo {
         self.db.write(async move |c| rows::settled(c, &done).await).await
     }
 
-    async fn open_ends(&self) -> Result<(i64, i64), StoreError> {
+    async fn open_ends(&self) -> Result<OpenEnds, StoreError> {
         self.db.read(async |c| rows::open_ends(c).await).await
     }
 

@@ -8,7 +8,8 @@ use crate::platform::store::{Same, StoreError, types};
 use crate::platform::trace::Trace;
 use crate::shop::inventory::api::StockCheck;
 use crate::shop::order::api::{OrderLine, OrderStatus};
-use crate::shop::order::store::{Begun, Key, NewLine, NewOrder, Settle, StoredOrder};
+use crate::shop::order::store::{Begun, Key, NewLine, NewOrder, OpenEnds, Settle, StoredOrder};
+use diesel::dsl::{count_star, min};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::HashMap;
@@ -309,8 +310,9 @@ pub(super) async fn settled(c: &mut Conn, done: &[(Uuid, Settle)]) -> Result<(),
     Ok(())
 }
 
-pub(super) async fn open_ends(c: &mut Conn) -> Result<(i64, i64), StoreError> {
-    let pending = orders::table.filter(orders::status.eq(PENDING)).count().get_result(c).await?;
+pub(super) async fn open_ends(c: &mut Conn) -> Result<OpenEnds, StoreError> {
+    let pending = orders::table.filter(orders::status.eq(PENDING)).select((count_star(), min(orders::created_at)));
+    let (pending, oldest_pending) = pending.first(c).await?;
     let unsettled = orders::table.filter(orders::settle.is_not_null()).count().get_result(c).await?;
-    Ok((pending, unsettled))
+    Ok(OpenEnds { pending, oldest_pending, unsettled })
 }

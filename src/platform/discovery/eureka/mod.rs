@@ -56,6 +56,7 @@ impl Offer<'_> {
         let mut metadata = std::collections::BTreeMap::from([
             ("version".to_string(), self.version.to_string()),
             ("management.port".to_string(), self.port.to_string()),
+            ("management.context-path".to_string(), "/actuator".to_string()),
         ]);
         metadata.extend(self.zone.map(|zone| ("zone".to_string(), zone.to_string())));
         let seconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

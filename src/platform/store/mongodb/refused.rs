@@ -2,8 +2,8 @@
 //! with the reason, so that they are in nobody's way. An admin sees them, and sends them again.
 
 use super::Db;
-use super::outbox::SINCE;
-use crate::platform::bus::{self, DeadLetter, Refused};
+use super::outbox::{self, SINCE};
+use crate::platform::bus::{self, Backlog, DeadLetter, Refused};
 use crate::platform::clock;
 use crate::platform::store::StoreError;
 use ::mongodb::bson::oid::ObjectId;
@@ -69,6 +69,14 @@ impl Refused for Kept {
         let kept = self.db.collection(COLLECTION);
         let oldest = async move { kept.find(doc! {}).sort(doc! { "number": 1 }).limit(limit).await?.try_collect::<Vec<_>>().await };
         self.db.read("find", oldest).await?.iter().map(|row| letter(self.module, row)).collect()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let kept = self.db.collection(COLLECTION);
+        let refused = self.db.read(async move { kept.count_documents(doc! {}).await }).await?;
+        let waiting = outbox::waiting(&self.db, self.collection).await?;
+        let oldest = outbox::oldest(&self.db, self.collection).await?;
+        Ok(Backlog { waiting, oldest, refused: i64::try_from(refused).unwrap_or(i64::MAX) })
     }
 
     /// The event waits in a document that is nothing but its outbox, and goes with it.

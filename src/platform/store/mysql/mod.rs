@@ -9,6 +9,7 @@
 //! breaks at the commit is it not known what became of it: that is told as unavailable.
 
 mod connections;
+mod gauges;
 mod schema;
 mod snapshot;
 #[cfg(test)]
@@ -126,6 +127,7 @@ struct Inner {
     name: String,
     access: Arc<Access>,
     jobs: mpsc::Sender<Job>,
+    lent: gauges::Look,
     committed: Notify,
 }
 
@@ -136,12 +138,13 @@ impl Db {
         schema::prepare(server, name, settings, migrations)?;
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
         let access = Arc::new(Access::new(server, name).map_err(StoreError::Broken)?);
-        let (shared, limits, owner) = (access.clone(), settings.clone(), name.to_string());
+        let lane = Lane::new(access.clone(), settings, name.to_string())?;
+        let lent = gauges::look(&lane.pool);
         std::thread::Builder::new()
             .name(format!("{name}-mysql"))
-            .spawn(move || drive(shared, &limits, owner, queue))
+            .spawn(move || drive(lane, queue))
             .map_err(|e| StoreError::Broken(format!("no thread for the connections of {name}: {e}")))?;
-        Ok(Db(Arc::new(Inner { name: name.to_string(), access, jobs, committed: Notify::new() })))
+        Ok(Db(Arc::new(Inner { name: name.to_string(), access, jobs, lent, committed: Notify::new() })))
     }
 
     /// Takes up new credentials in `<module>.store` while it runs, and asks for them when the server refuses
@@ -235,15 +238,12 @@ impl Db {
 }
 
 /// The thread: every job becomes a task, until nobody can send one any more.
-fn drive(access: Arc<Access>, settings: &MySql, name: String, mut queue: mpsc::Receiver<Job>) {
+fn drive(lane: Lane, mut queue: mpsc::Receiver<Job>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(cause) => return tracing::error!(%cause, store = name, "no runtime for the connections"),
+        Err(cause) => return tracing::error!(%cause, store = lane.name, "no runtime for the connections"),
     };
-    let lane = match Lane::new(access, settings, name) {
-        Ok(lane) => Rc::new(lane),
-        Err(cause) => return tracing::error!(%cause, "no connection pool"),
-    };
+    let lane = Rc::new(lane);
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async move {
         while let Some(job) = queue.recv().await {

@@ -3,6 +3,7 @@
 use super::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const NONE: EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/bus/sqlite");
@@ -106,4 +107,58 @@ async fn who_cannot_begin_is_told_that_the_store_is_away() {
     assert!(matches!(&refused, Err(StoreError::Unavailable { cause, .. }) if cause.contains("locked")), "{refused:?}");
     other.batch_execute("ROLLBACK").unwrap();
     db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await.unwrap();
+}
+
+/// Who reads, who waits to read, and what waits for the writer is shown while it lasts; who gives up waits no more.
+#[tokio::test]
+async fn it_shows_how_busy_it_is() {
+    let (_dir, db) = open();
+    let registry = prometheus::Registry::new();
+    db.measured("t", &registry).unwrap();
+    let shown = |line: &str| prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap().lines().any(|l| l == line);
+    let until = async |line: &str| {
+        while !shown(line) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let done = Arc::new(AtomicBool::new(false));
+    let busy = || {
+        let done = done.clone();
+        async move |_: &mut Conn| {
+            while !AtomicBool::load(&done, Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok::<_, StoreError>(())
+        }
+    };
+    let reads: Vec<_> = (0..READERS + 2)
+        .map(|_| {
+            tokio::spawn({
+                let (db, busy) = (db.clone(), busy());
+                async move { db.read(busy).await }
+            })
+        })
+        .collect();
+    until("tradepost_pool_waiting{store=\"t\"} 2").await;
+    assert!(shown("tradepost_pool_connections{state=\"in_use\",store=\"t\"} 4"));
+    reads[READERS].abort();
+    until("tradepost_pool_waiting{store=\"t\"} 1").await;
+    let write = || {
+        tokio::spawn({
+            let (db, busy) = (db.clone(), busy());
+            async move { db.write(busy).await }
+        })
+    };
+    let mut writes = vec![write()];
+    tokio::task::yield_now().await;
+    until("tradepost_queue_depth{queue=\"t-writer\"} 0").await;
+    writes.extend((0..3).map(|_| write()));
+    until("tradepost_queue_depth{queue=\"t-writer\"} 3").await;
+    done.store(true, Ordering::Relaxed);
+    for write in writes {
+        write.await.unwrap().unwrap();
+    }
+    futures_util::future::join_all(reads).await;
+    assert!(shown("tradepost_pool_connections{state=\"idle\",store=\"t\"} 4") && shown("tradepost_pool_waiting{store=\"t\"} 0"));
+    assert!(shown("tradepost_queue_depth{queue=\"t-writer\"} 0") && shown("tradepost_queue_capacity{queue=\"t-writer\"} 4096"));
 }

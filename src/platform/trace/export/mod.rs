@@ -2,7 +2,6 @@
 //! it. A sink takes it or leaves it, and never waits.
 
 pub mod memory;
-mod meters;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod queue;
@@ -12,6 +11,7 @@ pub mod zipkin;
 use super::ids::Ids;
 use crate::config::Telemetry;
 use crate::platform::host::StartError;
+use crate::platform::metrics;
 use memory::Memory;
 use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -53,10 +53,12 @@ pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registr
             return Err(StartError(format!("telemetry.{key} is {value}; expected {} to {}", range.start(), range.end())));
         }
     }
+    let spans = ["exporter", "outcome"];
+    let spans = metrics::counters(registry, "tradepost_spans_total", "Recorded spans by what became of them.", &spans)?;
     let (mut sinks, mut exports) = (Vec::<Arc<dyn Sink>>::new(), Exports::default());
     if let Some(setting) = &settings.zipkin {
         let target = Target::parse("telemetry.zipkin", setting, zipkin::PATH, zipkin::CONTENT_TYPE)?;
-        let (sink, exporter) = queue::start("zipkin", settings.queue, target, Box::new(zipkin::encode(service)), registry)?;
+        let (sink, exporter) = queue::start("zipkin", settings.queue, target, Box::new(zipkin::encode(service)), &spans, registry)?;
         sinks.push(sink);
         exports.exporters.push(exporter);
     }
@@ -64,7 +66,7 @@ pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registr
     if let Some(setting) = &settings.otlp {
         let target = Target::parse("telemetry.otlp", setting, otlp::PATH, otlp::CONTENT_TYPE)?;
         let instance = uuid::Uuid::new_v4().to_string();
-        let (sink, exporter) = queue::start("otlp", settings.queue, target, Box::new(otlp::encode(service, &instance)), registry)?;
+        let (sink, exporter) = queue::start("otlp", settings.queue, target, Box::new(otlp::encode(service, &instance)), &spans, registry)?;
         sinks.push(sink);
         exports.exporters.push(exporter);
     }

@@ -67,6 +67,7 @@ public class ServerInterop {
             environment.put("TRADEPOST__REGISTRY__LEASE_SECONDS", "5");
             environment.put("TRADEPOST__REGISTRY__FETCH_SECONDS", "1");
             environment.put("TRADEPOST__SERVER__WORKERS", "1");
+            environment.put("TRADEPOST__ACTUATOR__PASSWORD", "interop");
             // trips on purpose are part of the test; the pause after them is not
             environment.put("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1");
             String issuer = serve("identity").url() + "/realms/spring-cloud-microservices-realm";
@@ -112,7 +113,8 @@ public class ServerInterop {
                 checks.same(module + "'s health check", url + "/actuator/health", one.path("healthCheckUrl").asText());
                 checks.same(module + " is healthy there", 200, Http.get(one.path("healthCheckUrl").asText()).status());
                 checks.same(module + "'s data centre", "MyOwn", one.at("/dataCenterInfo/name").asText());
-                checks.same(module + "'s management port, for Spring Boot Admin", String.valueOf(entry.getValue().port()), one.at("/metadata/management.port").asText());
+                checks.same(module + "'s management port and path, for Spring Boot Admin", entry.getValue().port() + "/actuator",
+                    one.at("/metadata/management.port").asText() + one.at("/metadata/management.context-path").asText());
                 checks.same(module + "'s lease", "1/5", one.at("/leaseInfo/renewalIntervalInSecs").asText() + "/" + one.at("/leaseInfo/durationInSecs").asText());
                 long renewed = one.at("/leaseInfo/lastRenewalTimestamp").asLong();
                 JsonNode later = checks.becomes(module + " renews", () -> instance(module), i -> i.at("/leaseInfo/lastRenewalTimestamp").asLong() > renewed);
@@ -133,7 +135,7 @@ public class ServerInterop {
 
         void orders() throws Exception {
             for (var entry : modules.entrySet()) {
-                checks.becomes(entry.getKey() + " has found all six", () -> Http.get(entry.getValue().url() + "/actuator/health").json().at("/components/discovery/details/instances").asInt(), n -> n == 6);
+                checks.becomes(entry.getKey() + " has found all six", () -> Http.get(entry.getValue().url() + "/actuator/health", "Authorization", Http.basic("tradepost", "interop")).json().at("/components/discovery/details/instances").asInt(), n -> n == 6);
             }
             String admin = Http.bearer(modules.get("identity").url(), "admin");
             String front = modules.get("gateway").url();

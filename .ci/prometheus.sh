@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The files of deploy/prometheus, deploy/alertmanager and deploy/grafana, on a real Prometheus and Alertmanager:
+# 1. promtool and amtool: they are well-formed, each alert fires when it should and is silent when it should be, and
+#    each severity reaches its receiver;
+# 2. beside a shop at work, a process a module and all in one: every query of every dashboard and every recorded rule
+#    finds data, and so does each selector of every alert (as a whole most are empty while all is well). An invariant
+#    is broken behind the shop's back, and the alert arrives. See tests/observe/prometheus.rs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+source .ci/install.sh
+need prometheus=prometheus prometheus-alertmanager=prometheus-alertmanager curl=curl
+export STATE_DIR=${STATE_DIR:-$(mktemp -d)} PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090} ALERTMANAGER_PORT=${ALERTMANAGER_PORT:-19190}
+mkdir -p "$STATE_DIR"
+trap 'rm -rf "$STATE_DIR"' EXIT
+
+receives() {
+  local receiver=$1
+  shift
+  amtool config routes test --config.file deploy/alertmanager/alertmanager.yml --verify.receivers="$receiver" "$@"
+}
+
+promtool check config deploy/prometheus/prometheus.yml
+promtool check config deploy/prometheus/all-in-one.yml
+promtool test rules deploy/prometheus/tests/*.yml
+amtool check-config deploy/alertmanager/alertmanager.yml
+receives page severity=page alertname=OrdersFailing
+receives tickets severity=ticket alertname=OrdersFailing
+receives watchdog severity=none alertname=Watchdog
+
+test=(cargo test --locked --test shop observe:: -- --include-ignored --nocapture)
+if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
+# grep's word for it: a filter that no test matches must not pass as green
+"${test[@]}" 2>&1 | tee "$STATE_DIR/tests"
+grep -qE '^test result: ok\. [1-9]' "$STATE_DIR/tests"
