@@ -40,13 +40,15 @@ pub fn to(sinks: Vec<Arc<dyn Sink>>) {
 pub struct Exports {
     /// The last traces, where they are kept.
     pub memory: Option<Arc<Memory>>,
+    /// What the process is called in them.
+    pub service: String,
     exporters: Vec<queue::Exporter>,
 }
 
 /// At the end of a process nobody waits longer for a collector that is away.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// From now on spans go where these settings say, as those of a service of this name.
+/// From now on spans go where these settings say, as those of a service of this name, if they name no other.
 pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registry) -> Result<Exports, StartError> {
     for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("memory", settings.memory, 0..=10_000)] {
         if !range.contains(&value) {
@@ -55,7 +57,9 @@ pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registr
     }
     let spans = ["exporter", "outcome"];
     let spans = metrics::counters(registry, "tradepost_spans_total", "Recorded spans by what became of them.", &spans)?;
-    let (mut sinks, mut exports) = (Vec::<Arc<dyn Sink>>::new(), Exports::default());
+    let service = settings.service.as_deref().unwrap_or(service);
+    let mut sinks = Vec::<Arc<dyn Sink>>::new();
+    let mut exports = Exports { service: service.into(), ..Exports::default() };
     if let Some(setting) = &settings.zipkin {
         let target = Target::parse("telemetry.zipkin", setting, zipkin::PATH, zipkin::CONTENT_TYPE)?;
         let (sink, exporter) = queue::start("zipkin", settings.queue, target, Box::new(zipkin::encode(service)), &spans, registry)?;
