@@ -116,6 +116,14 @@ impl Module {
     }
 }
 
+/// What a process of these modules is called in traces: as in a registry, where it runs one.
+pub fn service(chosen: &[Module]) -> String {
+    match chosen {
+        [module] => module.application().to_lowercase(),
+        _ => "tradepost".into(),
+    }
+}
+
 /// The modules to run, in the order of their start.
 ///
 /// `wanted` empty means all that are compiled in. Refused: a name that is no module, a module that

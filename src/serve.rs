@@ -3,14 +3,14 @@
 mod listen;
 
 use crate::config::{Loaded, LogFormat, Settings};
-use crate::modules::Module;
+use crate::modules::{self, Module};
 use crate::platform::actuator::exchanges::Exchanges;
 use crate::platform::actuator::{self, Actuator};
 use crate::platform::auth::operator::Operator;
 use crate::platform::build;
 use crate::platform::bus;
 use crate::platform::clock;
-use crate::platform::console::{self, Console};
+use crate::platform::console;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::eureka::{self, Offer, Registrations};
@@ -72,16 +72,13 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(|e| StartError(e.to_string()))?;
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), named(&server.host, address)));
     let host = host(settings.clone(), public_url.clone(), &chosen)?;
-    let exports = trace::export::start(&settings.telemetry, &service(&settings, &chosen), &host.metrics)?;
+    let exports = trace::export::start(&settings.telemetry, &modules::service(&chosen), &host.metrics)?;
     let (registry, draining) = (host.metrics.clone(), host.draining.clone());
     let shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), reachable(address)))?;
 
     let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
     let mut endpoints = shop.parts.endpoints;
-    if let Some(memory) = &exports.memory {
-        let service = service(&settings, &chosen);
-        endpoints.extend(console::endpoints(Console::new(memory.clone(), service, shop.authenticator.clone())));
-    }
+    endpoints.extend(console::endpoints(&exports, &shop.authenticator));
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
     let in_force = Arc::new(InForce::new(loaded, shop.parts.changeable)?);
     let outboxes = shop.parts.refused.clone();
@@ -166,15 +163,6 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         until_input_closes: server.until_input_closes,
         exports,
     })
-}
-
-/// What the process is called in traces: as in a registry, where it runs one module.
-fn service(settings: &Settings, chosen: &[Module]) -> String {
-    match (&settings.telemetry.service, chosen) {
-        (Some(name), _) => name.clone(),
-        (None, [module]) => module.application().to_lowercase(),
-        _ => "tradepost".into(),
-    }
 }
 
 /// Looks up who is there before anybody is let in: a first request would find its way to nobody. A registry

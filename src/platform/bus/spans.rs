@@ -55,6 +55,7 @@ pub async fn publish(bus: &dyn Bus, mut events: Vec<Event>) -> Result<Vec<(usize
 }
 
 /// Spans for the applying of these events, by their places; what follows from an event follows from its span now.
+#[cfg(any(feature = "sqlite", feature = "kafka"))]
 pub(super) fn applying(events: &mut [Event], group: &'static str, system: &'static str) -> Vec<(usize, Span)> {
     let mut spans = Vec::new();
     for (place, event) in events.iter_mut().enumerate() {

@@ -17,6 +17,7 @@ use crate::platform::auth::Authenticator;
 use crate::platform::contract::{Access, Endpoint};
 use crate::platform::html;
 use crate::platform::problem::Problem;
+use crate::platform::trace::export::Exports;
 use crate::platform::trace::export::memory::{Memory, Spans};
 use crate::platform::trace::export::zipkin::Span;
 use actix_web::http::{Method, header};
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use traces::Summary;
 
 /// What the console shows, and to whom.
-pub struct Console {
+struct Console {
     memory: Arc<Memory>,
     service: String,
     access: access::Access,
@@ -45,11 +46,6 @@ struct Filter {
 }
 
 impl Console {
-    /// Of the traces that the service of this name keeps.
-    pub fn new(memory: Arc<Memory>, service: String, authenticator: Authenticator) -> Self {
-        Self { memory, service, access: access::Access::new(authenticator) }
-    }
-
     fn listed(&self, filter: &Filter) -> Vec<Summary> {
         let all = self.memory.all().into_iter();
         all.map(|(id, spans)| Summary::of(&id, &self.spans(&spans), spans.cut)).filter(|trace| trace.matches(filter)).collect()
@@ -87,9 +83,11 @@ fn filter(request: &HttpRequest) -> Result<Filter, Problem> {
     Query::<Filter>::from_query(request.query_string()).map(Query::into_inner).map_err(expected)
 }
 
-/// The pages.
-pub fn endpoints(console: Console) -> Vec<Endpoint> {
-    let console = Arc::new(console);
+/// The pages; none where no traces are kept.
+pub fn endpoints(exports: &Exports, authenticator: &Authenticator) -> Vec<Endpoint> {
+    let Some(memory) = exports.memory.clone() else { return Vec::new() };
+    let access = access::Access::new(authenticator.clone());
+    let console = Arc::new(Console { memory, service: exports.service.clone(), access });
     vec![
         guarded(&console, "traces", "/console/traces", Console::list),
         guarded(&console, "traces_json", "/console/traces.json", Console::list_json),

@@ -101,6 +101,7 @@ pub fn incoming(request: &HttpRequest, method: &Method, operation: Option<&Opera
         span.set("url.scheme", if request.app_config().secure() { "https" } else { "http" });
         if let Some(operation) = operation {
             span.set("http.route", operation.path);
+            span.set("tradepost.module", operation.module);
             span.set("url.path", request.path().chars().take(MAX_PATH).collect::<String>());
         }
     }

@@ -79,7 +79,7 @@ pub async fn waiting(db: &Db, collection: &'static str) -> Result<i64, StoreErro
 /// When the oldest event that waits came, in milliseconds since 1970.
 pub(super) async fn oldest(db: &Db, collection: &'static str) -> Result<Option<i64>, StoreError> {
     let all = db.collection(collection);
-    let first = db.read(async move { all.find_one(waits()).sort(doc! { SINCE: 1 }).projection(doc! { SINCE: 1 }).await });
+    let first = db.read("find", async move { all.find_one(waits()).sort(doc! { SINCE: 1 }).projection(doc! { SINCE: 1 }).await });
     Ok(first.await?.and_then(|row| row.get_datetime(SINCE).ok().map(|since| since.timestamp_millis())))
 }
 

@@ -73,7 +73,7 @@ impl Refused for Kept {
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         let kept = self.db.collection(COLLECTION);
-        let refused = self.db.read(async move { kept.count_documents(doc! {}).await }).await?;
+        let refused = self.db.read("count", async move { kept.count_documents(doc! {}).await }).await?;
         let waiting = outbox::waiting(&self.db, self.collection).await?;
         let oldest = outbox::oldest(&self.db, self.collection).await?;
         Ok(Backlog { waiting, oldest, refused: i64::try_from(refused).unwrap_or(i64::MAX) })

@@ -2,7 +2,6 @@
 //! it. A sink takes it or leaves it, and never waits.
 
 pub mod memory;
-mod meters;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod queue;
@@ -12,6 +11,7 @@ pub mod zipkin;
 use super::ids::Ids;
 use crate::config::Telemetry;
 use crate::platform::host::StartError;
+use crate::platform::metrics;
 use memory::Memory;
 use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -40,23 +40,29 @@ pub fn to(sinks: Vec<Arc<dyn Sink>>) {
 pub struct Exports {
     /// The last traces, where they are kept.
     pub memory: Option<Arc<Memory>>,
+    /// What the process is called in them.
+    pub service: String,
     exporters: Vec<queue::Exporter>,
 }
 
 /// At the end of a process nobody waits longer for a collector that is away.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// From now on spans go where these settings say, as those of a service of this name.
+/// From now on spans go where these settings say, as those of a service of this name, if they name no other.
 pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registry) -> Result<Exports, StartError> {
     for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("memory", settings.memory, 0..=10_000)] {
         if !range.contains(&value) {
             return Err(StartError(format!("telemetry.{key} is {value}; expected {} to {}", range.start(), range.end())));
         }
     }
-    let (mut sinks, mut exports) = (Vec::<Arc<dyn Sink>>::new(), Exports::default());
+    let spans = ["exporter", "outcome"];
+    let spans = metrics::counters(registry, "tradepost_spans_total", "Recorded spans by what became of them.", &spans)?;
+    let service = settings.service.as_deref().unwrap_or(service);
+    let mut sinks = Vec::<Arc<dyn Sink>>::new();
+    let mut exports = Exports { service: service.into(), ..Exports::default() };
     if let Some(setting) = &settings.zipkin {
         let target = Target::parse("telemetry.zipkin", setting, zipkin::PATH, zipkin::CONTENT_TYPE)?;
-        let (sink, exporter) = queue::start("zipkin", settings.queue, target, Box::new(zipkin::encode(service)), registry)?;
+        let (sink, exporter) = queue::start("zipkin", settings.queue, target, Box::new(zipkin::encode(service)), &spans, registry)?;
         sinks.push(sink);
         exports.exporters.push(exporter);
     }
@@ -64,7 +70,7 @@ pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registr
     if let Some(setting) = &settings.otlp {
         let target = Target::parse("telemetry.otlp", setting, otlp::PATH, otlp::CONTENT_TYPE)?;
         let instance = uuid::Uuid::new_v4().to_string();
-        let (sink, exporter) = queue::start("otlp", settings.queue, target, Box::new(otlp::encode(service, &instance)), registry)?;
+        let (sink, exporter) = queue::start("otlp", settings.queue, target, Box::new(otlp::encode(service, &instance)), &spans, registry)?;
         sinks.push(sink);
         exports.exporters.push(exporter);
     }

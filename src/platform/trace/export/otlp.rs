@@ -3,6 +3,7 @@
 //! The messages are those of `opentelemetry-proto`. The client, its limits and its repetitions are ours, the same
 //! as for Zipkin.
 
+use crate::platform::build;
 use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
@@ -21,7 +22,7 @@ pub(super) const CONTENT_TYPE: &str = "application/x-protobuf";
 pub(super) fn encode(service: &str, instance: &str) -> impl Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, String> + Send + use<> {
     let attributes = [
         KeyValue::new("service.name", service.to_string()),
-        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.version", build::VERSION),
         KeyValue::new("service.instance.id", instance.to_string()),
     ];
     let resource: ResourceAttributesWithSchema = (&Resource::builder_empty().with_attributes(attributes).build()).into();
@@ -56,7 +57,7 @@ mod tests {
             [
                 ("service.instance.id", "one".to_string()),
                 ("service.name", "order-service".to_string()),
-                ("service.version", env!("CARGO_PKG_VERSION").to_string()),
+                ("service.version", build::VERSION.to_string()),
             ]
         );
         let spans = &group.scope_spans[0].spans;

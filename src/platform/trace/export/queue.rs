@@ -5,12 +5,11 @@
 //! again while there is room for what comes meanwhile.
 
 use super::Sink;
-use super::meters::Meters;
 use super::target::{self, Refusal, Target};
 use crate::platform::host::StartError;
 use crate::platform::metrics;
 use opentelemetry_sdk::trace::SpanData;
-use prometheus::{IntCounter, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -56,16 +55,17 @@ pub(super) fn start(
     capacity: usize,
     target: Target,
     encode: Encode,
+    counters: &IntCounterVec,
     registry: &Registry,
 ) -> Result<(Arc<dyn Sink>, Exporter), StartError> {
     let (spans, waiting) = mpsc::channel(capacity);
-    let meters = Meters::new(registry, name)?;
-    let queue = Queue { spans, dropped: meters.dropped.clone() };
+    let of = |outcome| counters.with_label_values(&[name, outcome]);
+    let queue = Queue { spans, dropped: of("dropped") };
     let depth = queue.spans.downgrade();
     let depth = move || depth.upgrade().map_or(0, |spans| spans.max_capacity() - spans.capacity());
     metrics::queue(registry, &format!("spans-{name}"), capacity, depth)?;
     let (stop, (finished, done)) = (CancellationToken::new(), oneshot::channel());
-    let sending = Sending { name, target, encode, waiting, meters, stop: stop.clone(), lost: None };
+    let sending = Sending { name, target, encode, waiting, exported: of("exported"), failed: of("failed"), stop: stop.clone(), lost: None };
     std::thread::Builder::new()
         .name(format!("spans-{name}"))
         .spawn(move || {
@@ -93,7 +93,8 @@ struct Sending {
     target: Target,
     encode: Encode,
     waiting: mpsc::Receiver<Arc<SpanData>>,
-    meters: Meters,
+    exported: IntCounter,
+    failed: IntCounter,
     stop: CancellationToken,
     /// Spans that were lost since the trouble began that is under way.
     lost: Option<usize>,
@@ -137,14 +138,14 @@ impl Sending {
         };
         match outcome {
             Ok(()) => {
-                self.meters.exported.inc_by(batch.len() as u64);
+                self.exported.inc_by(batch.len() as u64);
                 if let Some(lost) = self.lost.take() {
                     tracing::info!(exporter = self.name, lost, "spans are taken again");
                 }
             }
             Err(cause) => {
                 self.trouble(&cause);
-                self.meters.failed.inc_by(batch.len() as u64);
+                self.failed.inc_by(batch.len() as u64);
                 self.lost = self.lost.map(|lost| lost + batch.len());
             }
         }
