@@ -3,8 +3,16 @@
 apt_install() {
   (($#)) || return 0
   ((EUID == 0)) || { echo "please install: $*" >&2; return 1; }
+  # a package's server must not start by itself, and take a port that ours wants
+  local policy=/usr/sbin/policy-rc.d ours=
+  if [[ ! -e $policy ]]; then
+    ours=yes
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+  fi
   apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@" >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@" >/dev/null || { local code=$?; [[ -z $ours ]] || rm -f "$policy"; return "$code"; }
+  [[ -z $ours ]] || rm -f "$policy"
 }
 
 # need COMMAND=PACKAGE ...: installs the packages whose command, or file, is not there

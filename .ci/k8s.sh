@@ -90,9 +90,7 @@ echo "-- our own rules"
 "$python" .ci/k8s/policy.py check "$work"/*.yaml
 
 shop=target/debug/tradepost
-if [[ ! -x $shop ]]; then
-  if command -v mold >/dev/null; then mold -run cargo build --locked; else cargo build --locked; fi
-fi
+if command -v mold >/dev/null; then mold -run cargo build --locked; else cargo build --locked; fi
 echo "-- every environment, read by the shop"
 "$python" .ci/k8s/rehearse.py settings "$shop" "$work"/*.yaml
 for overlay in split split-eureka; do

@@ -12,7 +12,18 @@ source .ci/install.sh
 need prometheus=prometheus prometheus-alertmanager=prometheus-alertmanager curl=curl
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090} ALERTMANAGER_PORT=${ALERTMANAGER_PORT:-19190}
 mkdir -p "$STATE_DIR"
-trap 'rm -rf "$STATE_DIR"' EXIT
+
+# the test stops what it started, where it comes to its end
+clean_up() {
+  local folder
+  for folder in "$STATE_DIR"/*/; do
+    for service in prometheus alertmanager; do
+      STATE_DIR=$folder bash ".ci/services/$service.sh" stop >/dev/null 2>&1 || true
+    done
+  done
+  rm -rf "$STATE_DIR"
+}
+trap clean_up EXIT
 
 receives() {
   local receiver=$1

@@ -17,7 +17,7 @@ found=$(GOTOOLCHAIN=local "$go" env GOVERSION)
 if [[ $(printf '%s\n' go1.26 "$found" | sort -V | head -1) != go1.26 ]]; then
   cd "$(mktemp -d)"
   printf 'module local/fetch\n' >go.mod
-  dir=$(GOFLAGS=-mod=mod "$go" mod download -json "golang.org/toolchain@v0.0.1-$toolchain.linux-amd64" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+  dir=$(GOFLAGS=-mod=mod "$go" mod download -json "golang.org/toolchain@v0.0.1-$toolchain.linux-$("$go" env GOARCH)" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
   rm go.mod
   [[ -d $dir ]] || { echo "$toolchain cannot be fetched" >&2; exit 1; }
   # a module's files have no right to be run

@@ -5,7 +5,7 @@ use crate::platform::host::StartError;
 use crate::platform::metrics;
 use crate::platform::money::Money;
 use crate::shop::inventory::api::StockCheck;
-use prometheus::{Counter, IntCounterVec, IntGauge, Registry};
+use prometheus::{Counter, IntCounterVec, IntGaugeVec, Registry};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -70,8 +70,9 @@ impl Outcome {
 pub(super) struct OrderMetrics {
     outcomes: IntCounterVec,
     value: Counter,
-    pending: IntGauge,
-    oldest: IntGauge,
+    // of no value before the first look: 0 would say that all is well
+    pending: IntGaugeVec,
+    oldest: IntGaugeVec,
 }
 
 impl OrderMetrics {
@@ -86,11 +87,12 @@ impl OrderMetrics {
         Ok(Self {
             outcomes,
             value,
-            pending: metrics::gauge(registry, "tradepost_orders_pending", "Orders without an end state.")?,
-            oldest: metrics::gauge(
+            pending: metrics::gauges(registry, "tradepost_orders_pending", "Orders without an end state.", &[])?,
+            oldest: metrics::gauges(
                 registry,
                 "tradepost_orders_pending_oldest_seconds",
                 "Age of the oldest order without an end state; 0 where there is none.",
+                &[],
             )?,
         })
     }
@@ -110,8 +112,8 @@ impl OrderMetrics {
     pub(super) async fn keep_fresh(&self, store: Arc<dyn OrderStore>, stop: CancellationToken) {
         metrics::keep_fresh("orders", stop, async || {
             let open = store.open_ends().await?;
-            self.pending.set(open.pending);
-            self.oldest.set(metrics::age_seconds(open.oldest_pending));
+            self.pending.with_label_values::<&str>(&[]).set(open.pending);
+            self.oldest.with_label_values::<&str>(&[]).set(metrics::age_seconds(open.oldest_pending));
             Ok(())
         })
         .await;

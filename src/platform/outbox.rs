@@ -52,7 +52,14 @@ pub async fn append(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
 
 /// How many events wait to be carried.
 pub async fn waiting(db: &Db) -> Result<i64, StoreError> {
-    db.read(async |c| Ok(outbox::table.count().get_result(c).await?)).await
+    db.read(counted).await
+}
+
+async fn counted(c: &mut Conn) -> Result<i64, StoreError> {
+    let first: Option<i64> = outbox::table.order(outbox::seq).select(outbox::seq).first(c).await.optional()?;
+    let last: Option<i64> = outbox::table.order(outbox::seq.desc()).select(outbox::seq).first(c).await.optional()?;
+    let span = first.zip(last).map_or(0, |(first, last)| last - first + 1);
+    if span <= COUNTED { Ok(outbox::table.count().get_result(c).await?) } else { Ok(span) }
 }
 
 /// Carries one database's outbox to the bus, in order, until told to stop; then empties it once more.
@@ -155,10 +162,8 @@ impl Refused for Kept {
         let count = async |c: &mut Conn| {
             let refused = outbox_refused::table.count().get_result(c).await?;
             let first: Option<(i64, String)> = outbox::table.order(outbox::seq).first(c).await.optional()?;
-            let last: Option<i64> = outbox::table.order(outbox::seq.desc()).select(outbox::seq).first(c).await.optional()?;
-            let (Some((first, body)), Some(last)) = (first, last) else { return Ok(Backlog { refused, ..Backlog::default() }) };
-            let span = last - first + 1;
-            let waiting = if span <= COUNTED { outbox::table.count().get_result(c).await? } else { span };
+            let Some((_, body)) = first else { return Ok(Backlog { refused, ..Backlog::default() }) };
+            let waiting = counted(c).await?;
             // what is no event says nothing of its time, and is soon set aside
             let oldest = types::from_json::<Event>(&body).ok().and_then(|event| clock::ms(&event.time));
             Ok::<_, StoreError>(Backlog { waiting, oldest, refused })

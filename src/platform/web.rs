@@ -178,7 +178,8 @@ impl Edge {
                     None => Err(unknown(endpoints)),
                 };
             }
-            Some(Way::Endpoint(wall)) if own == Access::Public => wall,
+            // what anybody may ask here, a route may still ask more for
+            Some(Way::Endpoint(wall)) if own == Access::Public || (own == Access::Optional && wall != Access::Public) => wall,
             _ => own,
         };
         let cx = self.identify(access, endpoints, request, trace, started).await?;

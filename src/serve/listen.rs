@@ -48,7 +48,6 @@ pub(super) fn listen(
         .registry(registry)
         .metrics_configuration(names)
         .buckets(&metrics::BUCKETS)
-        .endpoint("/actuator/prometheus")
         .mask_unmatched_patterns("UNKNOWN")
         .build()
         .map_err(|e| StartError(format!("metrics: {e}")))?;

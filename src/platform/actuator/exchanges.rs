@@ -27,7 +27,7 @@ static RESPONSE: [HeaderName; 5] =
     [header::ALLOW, header::CONTENT_TYPE, header::ETAG, header::RETRY_AFTER, HeaderName::from_static("x-trace-id")];
 
 /// One exchange. Its texts are written over by a later one: after the first hundred nothing is allocated.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Kept {
     at_ms: i64,
     took: Duration,
@@ -74,8 +74,12 @@ impl Exchanges {
 
     /// The newest first, as in Spring.
     pub(super) fn show(&self) -> HttpResponse {
-        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (newer, older) = ring.slots.split_at(ring.next.min(ring.slots.len()));
+        // every request waits for this lock: what takes longer is done without it
+        let (slots, next) = {
+            let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            (ring.slots.clone(), ring.next)
+        };
+        let (newer, older) = slots.split_at(next.min(slots.len()));
         let exchanges: Vec<Value> = newer.iter().rev().chain(older.iter().rev()).map(Kept::shown).collect();
         HttpResponse::Ok().json(json!({ "exchanges": exchanges }))
     }
@@ -91,6 +95,13 @@ impl Kept {
         mask(&mut self.query, request.query_string());
         for (kept, name) in self.request.iter_mut().zip(&REQUEST) {
             copy(kept, text(request.headers(), name));
+        }
+        // HTTP/2 says it there (RFC 9113 8.3.1)
+        if let (Some(authority), Some((_, host))) = (
+            request.uri().authority(),
+            self.request.iter_mut().zip(&REQUEST).map(|(kept, name)| (name, kept)).find(|(name, _)| **name == header::HOST),
+        ) {
+            copy(host, authority.as_str());
         }
         for (kept, name) in self.response.iter_mut().zip(&RESPONSE) {
             copy(kept, text(response.headers(), name));

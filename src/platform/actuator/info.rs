@@ -21,7 +21,11 @@ pub(super) fn info(actuator: &Actuator) -> HttpResponse {
         if let (Some(time), Value::Object(commit)) = (time, &mut commit) {
             commit.insert("time".into(), json!(time));
         }
-        members.insert("git".into(), json!({ "branch": build::BRANCH, "commit": commit }));
+        let mut git = json!({ "commit": commit });
+        if let (Some(branch), Value::Object(git)) = (Some(build::BRANCH).filter(|branch| *branch != "unknown"), &mut git) {
+            git.insert("branch".into(), json!(branch));
+        }
+        members.insert("git".into(), git);
     }
     HttpResponse::Ok().json(info)
 }

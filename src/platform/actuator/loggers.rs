@@ -33,6 +33,8 @@ const PLATFORM: [&str; 18] = [
     "web",
 ];
 
+const LEVELS: [&str; 6] = ["OFF", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
+
 /// A logger is a path of the program's sources, `tradepost::shop::order`, and stands for all below it. Listed are
 /// these modules', the platform's, and those with a level of their own; any other may be given one by its name.
 pub(super) fn all(modules: &[&str]) -> HttpResponse {
@@ -42,7 +44,7 @@ pub(super) fn all(modules: &[&str]) -> HttpResponse {
     names.extend(modules.iter().map(|module| format!("tradepost::shop::{}", module.replace('-', "_"))));
     names.extend(telemetry::levels().into_iter().map(|(name, _)| name));
     let loggers: Map<_, _> = names.into_iter().map(|name| (name.clone(), levels(&name))).collect();
-    HttpResponse::Ok().json(json!({ "levels": ["OFF", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"], "loggers": loggers, "groups": {} }))
+    HttpResponse::Ok().json(json!({ "levels": LEVELS, "loggers": loggers, "groups": {} }))
 }
 
 /// One that has no level of its own shows what it has from others.
@@ -57,6 +59,9 @@ fn levels(name: &str) -> Value {
 
 /// Gives it a level of its own, or takes that away where there is none in the body.
 pub(super) fn set(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
+    if name.is_empty() {
+        return Err(Problem::field("name", "expected a logger's name in UTF-8"));
+    }
     let expected = || Problem::field("configuredLevel", "expected OFF, ERROR, WARN, INFO, DEBUG, TRACE or null");
     let body: Value = if body.is_empty() {
         json!({})
@@ -66,7 +71,10 @@ pub(super) fn set(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     let members = body.as_object().ok_or_else(|| Problem::new(400, "the body must be a JSON object, {\"configuredLevel\": ...}"))?;
     let level = match members.get("configuredLevel") {
         None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text.parse::<LevelFilter>().map_err(|_| expected())?),
+        // the type's own parser takes numbers, too, and nothing for a level
+        Some(Value::String(text)) if LEVELS.contains(&text.to_ascii_uppercase().as_str()) => {
+            Some(text.parse::<LevelFilter>().map_err(|_| expected())?)
+        }
         Some(_) => return Err(expected()),
     };
     telemetry::set_level(name, level).map_err(Problem::internal)?;

@@ -12,10 +12,8 @@ pub(super) fn complete(endpoints: &mut Vec<Endpoint>, served: &[Arc<Operation>])
     let own =
         |name, path, access| Operation { module: "actuator", name, method: Method::GET, path, status: 200, access, repeatable: false };
     let (list, mappings) = (own("links", "/actuator", Access::Public), own("mappings", "/actuator/mappings", Access::Admin));
-    // answered before any endpoint is looked for, by actix-web-prom
-    let prometheus = own("prometheus", "/actuator/prometheus", Access::Public);
     let all = endpoints.iter().map(|endpoint| endpoint.operation.clone()).chain(served.iter().cloned());
-    let all: Vec<Arc<Operation>> = all.chain([list, mappings, prometheus].map(Arc::new)).collect();
+    let all: Vec<Arc<Operation>> = all.chain([list, mappings].map(Arc::new)).collect();
     let all: Arc<[Arc<Operation>]> = all.into();
     let shown = all.clone();
     endpoints.push(Endpoint::raw("actuator", "mappings", Method::GET, "/actuator/mappings", Access::Admin, move |_, request, _| {

@@ -10,6 +10,7 @@ use crate::platform::contract::{Access, Endpoint};
 use crate::platform::problem::Problem;
 use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
+use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 type Tag = (String, String);
+
+/// All of them in Prometheus' text format.
+pub(super) fn exposed(registry: &prometheus::Registry) -> Result<HttpResponse, Problem> {
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).map_err(Problem::internal)?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}
 
 /// What is known under one name.
 struct Meter {

@@ -80,8 +80,14 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
     let actuator = Arc::new(actuator);
     let get = |access, name, path, answer| endpoint(&actuator, Method::GET, access, name, path, answer);
     let post = |name, path, answer| endpoint(&actuator, Method::POST, Access::Admin, name, path, answer);
+    let exposed = metrics.clone();
+    let prometheus = Endpoint::raw("actuator", "prometheus", Method::GET, "/actuator/prometheus", Access::Public, move |_, _, _| {
+        let text = meters::exposed(&exposed);
+        async move { text }
+    });
     let meters = Arc::new(meters::Meters::new(metrics, folder));
     let mut endpoints = vec![
+        prometheus,
         get(Access::Optional, "health", "/actuator/health", |a, ask| Box::pin(async move { Ok(health::whole(&a, &ask.cx).await) })),
         get(Access::Optional, "readiness", "/actuator/health/readiness", |a, ask| {
             Box::pin(async move { Ok(health::readiness(&a, &ask.cx).await) })

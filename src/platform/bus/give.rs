@@ -34,6 +34,7 @@ pub(super) async fn give(
         Some((_, span)) => span.scope(consumer.apply(&events)).await,
         None => consumer.apply(&events).await,
     };
+    spans::applied(!matches!(applied, Err(ApplyError::Store(_))));
     match applied {
         Ok(()) => {}
         Err(ApplyError::Store(cause)) => {

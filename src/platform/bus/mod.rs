@@ -137,12 +137,12 @@ impl Gauges {
     /// Shows what an outbox holds, until told to stop.
     pub async fn watch_outbox(&self, outbox: Arc<dyn Refused>, stop: CancellationToken) {
         let module = [outbox.store()];
-        let [waiting, oldest, refused] = [&self.waiting, &self.oldest, &self.refused].map(|gauge| gauge.with_label_values(&module));
         metrics::keep_fresh("outbox", stop, async || {
             let backlog = outbox.backlog().await?;
-            waiting.set(backlog.waiting);
-            oldest.set(metrics::age_seconds(backlog.oldest));
-            refused.set(backlog.refused);
+            // not before it is known: none at all is not the same as 0
+            self.waiting.with_label_values(&module).set(backlog.waiting);
+            self.oldest.with_label_values(&module).set(metrics::age_seconds(backlog.oldest));
+            self.refused.with_label_values(&module).set(backlog.refused);
             Ok(())
         })
         .await;
@@ -150,12 +150,11 @@ impl Gauges {
 
     /// Shows how far a group is behind and what it could not take, until told to stop.
     pub async fn watch_group(&self, bus: Arc<dyn Bus>, group: &'static str, stop: CancellationToken) {
-        let (lag, letters) = (self.lag.with_label_values(&[group]), self.letters.with_label_values(&[group]));
         metrics::keep_fresh("bus", stop, async || {
             // on Kafka the lag is not known until the group reads here; the letters are
             let (behind, standing) = (bus.lag(group).await, bus.dead_letters_of(group).await);
-            letters.set(standing?);
-            lag.set(behind?);
+            self.letters.with_label_values(&[group]).set(standing?);
+            self.lag.with_label_values(&[group]).set(behind?);
             Ok(())
         })
         .await;

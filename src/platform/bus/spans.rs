@@ -29,6 +29,14 @@ fn span(event: &Event, kind: Kind, does: &'static str, system: &'static str) -> 
 /// A bus that is away is asked again and again: what fails is recorded once, and no more until it works.
 static AWAY: AtomicBool = AtomicBool::new(false);
 
+/// So does a consumer whose store is away.
+static STUCK: AtomicBool = AtomicBool::new(false);
+
+/// Takes note of whether events could be applied.
+pub(super) fn applied(done: bool) {
+    STUCK.store(!done, Relaxed);
+}
+
 /// Publishes events that have waited in an outbox; see [`Bus::publish`].
 pub async fn publish(bus: &dyn Bus, mut events: Vec<Event>) -> Result<Vec<(usize, String)>, StoreError> {
     let mut spans = Vec::new();
@@ -58,6 +66,9 @@ pub async fn publish(bus: &dyn Bus, mut events: Vec<Event>) -> Result<Vec<(usize
 #[cfg(any(feature = "sqlite", feature = "kafka"))]
 pub(super) fn applying(events: &mut [Event], group: &'static str, system: &'static str) -> Vec<(usize, Span)> {
     let mut spans = Vec::new();
+    if STUCK.load(Relaxed) {
+        return spans;
+    }
     for (place, event) in events.iter_mut().enumerate() {
         let Some(sent) = origin(event) else { continue };
         let Some(span) = span(event, Kind::Consumer, "process", system) else { continue };

@@ -52,7 +52,7 @@ impl Console {
     }
 
     fn spans(&self, kept: &Spans) -> Vec<Span> {
-        kept.spans.iter().map(|span| Span::of(span, &self.service)).collect()
+        kept.spans.iter().filter_map(|span| Span::of(span, &self.service)).collect()
     }
 
     fn list(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {

@@ -113,7 +113,7 @@ mod tests {
                 span.status = Status::error("");
             }
         });
-        let spans = [first, second, span(3, Some(1), "x")].map(|span| Span::of(&span, "tradepost"));
+        let spans = [first, second, span(3, Some(1), "x")].map(|span| Span::of(&span, "tradepost").unwrap());
         Summary::of(&TraceId::from(1_u128), &spans, 4)
     }
 

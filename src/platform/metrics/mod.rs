@@ -15,7 +15,7 @@ use crate::platform::host::StartError;
 use crate::platform::store::StoreError;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -37,13 +37,6 @@ pub fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> R
     let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(gauges.clone()))?;
     Ok(gauges)
-}
-
-/// A gauge without labels.
-pub fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, StartError> {
-    let gauge = IntGauge::new(name, help)?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
 }
 
 /// Histograms of times in seconds, in [`BUCKETS`].

@@ -2,7 +2,7 @@
 //! the answer; what becomes of a body that streams on is not in them. `url.full` is left out on purpose: a path
 //! has ids of customers' things in it, and a client's span has its template.
 
-use super::{Kind, Span, Trace, propagation, sampling};
+use super::{Kind, Span, Trace, export, propagation, sampling};
 use crate::platform::contract::Operation;
 use crate::platform::door::is_inside;
 use actix_web::HttpRequest;
@@ -90,7 +90,7 @@ pub fn incoming(request: &HttpRequest, method: &Method, operation: Option<&Opera
     let background = operation.map_or_else(|| request.path().starts_with(REGISTRY), |operation| BACKGROUND.contains(&operation.module));
     let foreign = door && !is_inside(request.headers());
     let told = incoming.sampled.filter(|sampled| !sampled || !foreign || sampling::foreign());
-    let sampled = told.unwrap_or_else(|| !background && sampling::decide());
+    let sampled = told.unwrap_or_else(|| !background && export::is_watched() && sampling::decide());
     let span = match (incoming.parent, sampled) {
         (Some(parent), _) => Span::child(Trace { sampled, ..parent }, Kind::Server, || named(method, operation)),
         (None, true) => Span::root(Kind::Server, &named(method, operation)),

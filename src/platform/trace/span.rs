@@ -1,8 +1,8 @@
 //! A step of a trace while it lasts.
 
-use super::Trace;
+use super::{Trace, export};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState};
-use opentelemetry::{Context, Value};
+use opentelemetry::{Context, KeyValue, Value};
 use std::sync::Arc;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -66,13 +66,16 @@ pub struct Span {
     trace: Trace,
     /// The vendors' part of a W3C context, handed on as it came.
     state: Option<Arc<str>>,
-    inner: tracing::Span,
+    /// Ends it when the last clone is dropped.
+    _open: tracing::Span,
+    /// What it is to OpenTelemetry, once it has begun: the way by `tracing` is longer.
+    recorded: Option<Context>,
 }
 
 impl Span {
     /// One that is not recorded.
     pub fn unrecorded(trace: Trace) -> Self {
-        Self { trace, state: None, inner: tracing::Span::none() }
+        Self { trace, state: None, _open: tracing::Span::none(), recorded: None }
     }
 
     /// The first of a trace that is recorded.
@@ -82,7 +85,7 @@ impl Span {
 
     /// The next step of a trace, recorded where the trace is.
     pub fn child(parent: Trace, kind: Kind, name: impl FnOnce() -> String) -> Self {
-        if !parent.sampled {
+        if !parent.sampled || !export::is_watched() {
             return Self::unrecorded(parent.child());
         }
         let state = CURRENT.try_with(|span| span.state.clone().filter(|_| span.trace.trace_id == parent.trace_id));
@@ -98,7 +101,7 @@ impl Span {
         let opened = context.span().span_context().clone();
         let (trace_id, span_id) = (u128::from_be_bytes(opened.trace_id().to_bytes()), u64::from_be_bytes(opened.span_id().to_bytes()));
         match (Trace { trace_id, span_id, sampled: true }).valid() {
-            Some(trace) => Self { trace, state: None, inner },
+            Some(trace) => Self { trace, state: None, _open: inner, recorded: Some(context) },
             // nobody records here: logging was not started
             None => Self::unrecorded(Trace { sampled: false, ..parent.map_or_else(Trace::start, Trace::child) }),
         }
@@ -121,35 +124,35 @@ impl Span {
 
     /// Whether anybody will see it: what costs something to find out need not be found out otherwise.
     pub fn is_recorded(&self) -> bool {
-        !self.inner.is_none()
+        self.recorded.is_some()
     }
 
     /// Sets an attribute, once: the recorder would keep both. Text is cut: it may be a stranger's.
     pub fn set(&self, key: &'static str, value: impl Into<Value>) {
-        if self.is_recorded() {
-            self.inner.set_attribute(key, cut(value.into()));
+        if let Some(recorded) = &self.recorded {
+            recorded.span().set_attribute(KeyValue::new(key, cut(value.into())));
         }
     }
 
     /// Gives it another name: where what is done is known only while it is done.
     pub fn rename(&self, name: impl Into<String>) {
-        if self.is_recorded() {
-            self.inner.context().span().update_name(name.into());
+        if let Some(recorded) = &self.recorded {
+            recorded.span().update_name(name.into());
         }
     }
 
     /// It did not do what it was to do; `kind` is one of few words, or a status. Once, too.
     pub fn fail(&self, kind: impl Into<String>) {
-        if self.is_recorded() {
+        if let Some(recorded) = &self.recorded {
             self.set("error.type", kind.into());
-            self.inner.set_status(Status::error(""));
+            recorded.span().set_status(Status::error(""));
         }
     }
 
     /// Points at a step that it has to do with, beside the one it follows from.
     pub fn link(&self, to: Trace) {
-        if self.is_recorded() {
-            self.inner.add_link(remote(to, true));
+        if let Some(recorded) = &self.recorded {
+            recorded.span().add_link(remote(to, true), Vec::new());
         }
     }
 
@@ -184,8 +187,8 @@ pub fn current() -> Option<Span> {
 
 /// A span for work on a store, where it is done in one that is recorded.
 pub fn on_store(system: &'static str, store: &str) -> Option<Span> {
-    let parent = current().filter(Span::is_recorded)?;
-    let span = Span::child(parent.trace(), Kind::Client, || store.to_string());
+    let parent = CURRENT.try_with(|span| span.is_recorded().then_some(span.trace)).ok().flatten()?;
+    let span = Span::child(parent, Kind::Client, || store.to_string());
     span.set("db.system.name", system);
     span.set("db.namespace", store.to_string());
     Some(span)

@@ -6,8 +6,8 @@ use diesel::result::{DatabaseErrorKind, Error};
 use std::cell::RefCell;
 use std::fmt::{self, Write};
 
-/// Characters of all texts of a transaction at most, and of all of them in short.
-const MAX_TEXT: usize = 2048;
+/// Where texts of a transaction end that are more than this, and characters of all of them in short at most.
+const MAX_TEXT: usize = 512;
 const MAX_SUMMARY: usize = 120;
 
 tokio::task_local! {
@@ -65,7 +65,7 @@ pub fn anew() {
 
 impl Statements {
     fn add(&mut self, query: &dyn DebugQuery) {
-        let mut text = WithoutValues(String::new());
+        let mut text = WithoutValues(String::with_capacity(256));
         let _ = write!(text, "{query}");
         let Some((verb, table)) = in_short(&text.0) else { return };
         self.count += 1;

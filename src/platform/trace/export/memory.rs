@@ -1,7 +1,7 @@
 //! The last traces of this process, kept in memory: for whoever has no Zipkin yet.
 
 use super::Sink;
-use opentelemetry::trace::TraceId;
+use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,6 +65,11 @@ impl Sink for Memory {
             trace.spans.push(span.clone());
         } else {
             trace.cut += 1;
+            // the first step ends last, and is what the others hang on
+            if span.parent_span_id == SpanId::INVALID || span.parent_span_is_remote {
+                trace.spans.pop();
+                trace.spans.push(span.clone());
+            }
         }
         // its memory is given back when nobody waits for the lock
         drop(kept);

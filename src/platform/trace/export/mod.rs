@@ -17,6 +17,7 @@ use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span, SpanData, SpanProcessor};
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use target::Target;
@@ -30,8 +31,16 @@ pub trait Sink: Send + Sync + Debug {
 /// A process has one recorder, whatever runs in it.
 static SINKS: RwLock<Vec<Arc<dyn Sink>>> = RwLock::new(Vec::new());
 
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether anybody gets them.
+pub fn is_watched() -> bool {
+    WATCHED.load(Relaxed)
+}
+
 /// From now on these get every span.
 pub fn to(sinks: Vec<Arc<dyn Sink>>) {
+    WATCHED.store(!sinks.is_empty(), Relaxed);
     *SINKS.write().unwrap_or_else(PoisonError::into_inner) = sinks;
 }
 
@@ -50,7 +59,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// From now on spans go where these settings say, as those of a service of this name, if they name no other.
 pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registry) -> Result<Exports, StartError> {
-    for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("memory", settings.memory, 0..=10_000)] {
+    for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("memory", settings.memory, 0..=1_000)] {
         if !range.contains(&value) {
             return Err(StartError(format!("telemetry.{key} is {value}; expected {} to {}", range.start(), range.end())));
         }

@@ -13,12 +13,14 @@ use prometheus::{IntCounter, IntCounterVec, Registry};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// Spans of one request at most, and how long the first of them waits for the others.
 const BATCH: usize = 512;
 const LINGER: Duration = Duration::from_secs(1);
+/// Between two looks whether there are more.
+const GATHER: Duration = Duration::from_millis(10);
 /// How often a batch is sent, and the pause before the second time; each further one is four times as long.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -65,7 +67,18 @@ pub(super) fn start(
     let depth = move || depth.upgrade().map_or(0, |spans| spans.max_capacity() - spans.capacity());
     metrics::queue(registry, &format!("spans-{name}"), capacity, depth)?;
     let (stop, (finished, done)) = (CancellationToken::new(), oneshot::channel());
-    let sending = Sending { name, target, encode, waiting, exported: of("exported"), failed: of("failed"), stop: stop.clone(), lost: None };
+    let sending = Sending {
+        name,
+        target,
+        encode,
+        waiting,
+        exported: of("exported"),
+        failed: of("failed"),
+        dropped: of("dropped"),
+        known: 0,
+        stop: stop.clone(),
+        lost: None,
+    };
     std::thread::Builder::new()
         .name(format!("spans-{name}"))
         .spawn(move || {
@@ -95,6 +108,9 @@ struct Sending {
     waiting: mpsc::Receiver<Arc<SpanData>>,
     exported: IntCounter,
     failed: IntCounter,
+    dropped: IntCounter,
+    /// How many of those were known at the last batch.
+    known: u64,
     stop: CancellationToken,
     /// Spans that were lost since the trouble began that is under way.
     lost: Option<usize>,
@@ -116,19 +132,18 @@ impl Sending {
             return None;
         }
         let until = Instant::now() + LINGER;
-        while batch.len() < BATCH && !self.stop.is_cancelled() {
-            let room = BATCH - batch.len();
-            let more = timeout_at(until, self.waiting.recv_many(&mut batch, room));
-            if !matches!(self.stop.run_until_cancelled(more).await, Some(Ok(1..))) {
-                break;
+        loop {
+            while batch.len() < BATCH
+                && let Ok(span) = self.waiting.try_recv()
+            {
+                batch.push(span);
             }
+            if batch.len() >= BATCH || self.stop.is_cancelled() || Instant::now() >= until {
+                return Some(batch).filter(|batch| !batch.is_empty());
+            }
+            // nobody listens meanwhile: to be woken by each span would cost whoever ends it more than the span
+            self.stop.run_until_cancelled(sleep(GATHER)).await;
         }
-        while batch.len() < BATCH
-            && let Ok(span) = self.waiting.try_recv()
-        {
-            batch.push(span);
-        }
-        Some(batch).filter(|batch| !batch.is_empty())
     }
 
     async fn deliver(&mut self, client: &awc::Client, batch: &[Arc<SpanData>]) {
@@ -139,7 +154,10 @@ impl Sending {
         match outcome {
             Ok(()) => {
                 self.exported.inc_by(batch.len() as u64);
-                if let Some(lost) = self.lost.take() {
+                let dropped = self.dropped.get();
+                if std::mem::replace(&mut self.known, dropped) < dropped {
+                    self.trouble("it takes them too slowly, so some were dropped");
+                } else if let Some(lost) = self.lost.take() {
                     tracing::info!(exporter = self.name, lost, "spans are taken again");
                 }
             }

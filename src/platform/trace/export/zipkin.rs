@@ -4,11 +4,13 @@
 //! Rules: Zipkin API 2, and OpenTelemetry's "Transformation to Zipkin" for what the two call differently. Zipkin
 //! itself writes names of spans and services in lower case.
 
-use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 use opentelemetry_sdk::trace::SpanData;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -86,40 +88,92 @@ pub struct Annotation {
 pub(super) fn encode(service: &str) -> impl Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, String> + Send + use<> {
     let service = service.to_string();
     move |batch| {
-        let spans: Vec<_> = batch.iter().map(|span| Span::of(span, &service)).collect();
+        let spans: Vec<_> = batch.iter().map(|span| Recorded { span, service: &service }).collect();
         serde_json::to_vec(&spans).map_err(|e| e.to_string())
     }
 }
 
-impl Span {
-    /// A span that the service of this name recorded.
-    pub fn of(span: &SpanData, service: &str) -> Self {
-        let tags: BTreeMap<String, String> = span.attributes.iter().map(pair).collect();
-        let timestamp = micros(span.start_time);
-        let mut recorded = Self {
-            trace_id: span.span_context.trace_id().to_string(),
-            id: span.span_context.span_id().to_string(),
-            parent_id: (span.parent_span_id != SpanId::INVALID).then(|| span.parent_span_id.to_string()),
-            kind: kind(&span.span_kind).map(Into::into),
-            name: span.name.to_string(),
-            timestamp,
-            duration: micros(span.end_time).saturating_sub(timestamp).max(1),
-            local_endpoint: Endpoint { service_name: Some(service.into()), ..Endpoint::default() },
-            remote_endpoint: remote(&tags),
-            annotations: span.events.iter().map(annotation).collect(),
-            tags,
-        };
+/// A span that the service of this name recorded. It is written as it lies there: of a busy shop there are tens
+/// of thousands a second.
+struct Recorded<'a> {
+    span: &'a SpanData,
+    service: &'a str,
+}
+
+impl Serialize for Recorded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (span, timestamp) = (self.span, micros(self.span.start_time));
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("traceId", &Shown(span.span_context.trace_id()))?;
+        map.serialize_entry("id", &Shown(span.span_context.span_id()))?;
+        if span.parent_span_id != SpanId::INVALID {
+            map.serialize_entry("parentId", &Shown(span.parent_span_id))?;
+        }
+        if let Some(kind) = kind(&span.span_kind) {
+            map.serialize_entry("kind", kind)?;
+        }
+        map.serialize_entry("name", &span.name)?;
+        map.serialize_entry("timestamp", &timestamp)?;
+        map.serialize_entry("duration", &micros(span.end_time).saturating_sub(timestamp).max(1))?;
+        map.serialize_entry("localEndpoint", &Local { service_name: self.service })?;
+        if let Some(remote) = remote(span) {
+            map.serialize_entry("remoteEndpoint", &remote)?;
+        }
+        if !span.events.is_empty() {
+            map.serialize_entry("annotations", &span.events.iter().map(annotation).collect::<Vec<_>>())?;
+        }
+        map.serialize_entry("tags", &Tags(span))?;
+        map.end()
+    }
+}
+
+/// Our side of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Local<'a> {
+    service_name: &'a str,
+}
+
+/// Its text as a value.
+struct Shown<T>(T);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Its attributes, and what Zipkin has no member for.
+struct Tags<'a>(&'a SpanData);
+
+impl Serialize for Tags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let span = self.0;
+        let mut tags = serializer.serialize_map(None)?;
+        for attribute in &span.attributes {
+            tags.serialize_entry(attribute.key.as_str(), &Shown(&attribute.value))?;
+        }
         if let Status::Error { description } = &span.status {
-            let given = recorded.tags.get("error.type").cloned();
-            let error = given.or_else(|| Some(description.to_string()).filter(|text| !text.is_empty()));
-            recorded.tags.insert("error".into(), error.unwrap_or_else(|| "true".into()));
+            let told = Some(description.as_ref()).filter(|text| !text.is_empty()).map(Cow::Borrowed);
+            let error = attribute(span, "error.type").or(told).unwrap_or(Cow::Borrowed("true"));
+            tags.serialize_entry("error", &error)?;
         }
         if !span.links.is_empty() {
-            // it has no word for them
             let link = |to: &opentelemetry::trace::Link| format!("{}-{}", to.span_context.trace_id(), to.span_context.span_id());
-            recorded.tags.insert("links".into(), span.links.iter().map(link).collect::<Vec<_>>().join(" "));
+            tags.serialize_entry("links", &span.links.iter().map(link).collect::<Vec<_>>().join(" "))?;
         }
-        recorded
+        tags.end()
+    }
+}
+
+fn attribute<'a>(span: &'a SpanData, key: &str) -> Option<Cow<'a, str>> {
+    span.attributes.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| attribute.value.as_str())
+}
+
+impl Span {
+    /// A span that the service of this name recorded, for whoever looks at it here.
+    pub fn of(span: &SpanData, service: &str) -> Option<Self> {
+        serde_json::from_value(serde_json::to_value(Recorded { span, service }).ok()?).ok()
     }
 
     /// When it ended, in microseconds since 1970.
@@ -136,10 +190,6 @@ impl Span {
     pub fn who(&self) -> &str {
         self.local_endpoint.service_name.as_deref().unwrap_or("?")
     }
-}
-
-fn pair(attribute: &KeyValue) -> (String, String) {
-    (attribute.key.to_string(), attribute.value.to_string())
 }
 
 fn kind(kind: &SpanKind) -> Option<&'static str> {
@@ -159,8 +209,8 @@ fn annotation(event: &opentelemetry::trace::Event) -> Annotation {
 }
 
 /// Whom it asked, by the attributes that say so: the best name first.
-fn remote(tags: &BTreeMap<String, String>) -> Option<Endpoint> {
-    let tag = |key: &str| tags.get(key).cloned();
+fn remote(span: &SpanData) -> Option<Endpoint> {
+    let tag = |key: &str| attribute(span, key).map(Cow::into_owned);
     let address = tag("server.address");
     let ip = address.as_deref().and_then(|address| address.trim_matches(['[', ']']).parse::<IpAddr>().ok());
     let named = address.filter(|_| ip.is_none());
@@ -183,10 +233,11 @@ fn micros(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
     use crate::platform::trace::export::tests::{span, span_with};
+    use opentelemetry::KeyValue;
     use serde_json::{Value, json};
 
     fn written(span: &SpanData) -> Value {
-        serde_json::to_value(Span::of(span, "order-service")).unwrap()
+        serde_json::to_value(Recorded { span, service: "order-service" }).unwrap()
     }
 
     #[test]
