@@ -63,6 +63,11 @@ fn several_instances_that_start_at_once_do_not_collide() {
     assert_eq!(database.value("count(*)", "__diesel_schema_migrations"), migrations_of_order().to_string());
 }
 
+fn has_traceparent(database: &Database) -> bool {
+    let ours = "information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'orders' AND column_name = 'traceparent'";
+    database.value("count(*)", ours) == "1"
+}
+
 /// Serving changes no schema unless it is told to, and needs no right to.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
@@ -90,11 +95,14 @@ fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
     assert!(made.contains("idempotency_keys"), "{made}");
     let (well, said) = run(&["migrate", "--down"]);
     assert!(well && said.contains("taken back: order"), "{said}");
+    assert_eq!((tables(&database), has_traceparent(&database)), (made.clone(), false), "the last one only, a column");
+    let (well, said) = run(&["migrate", "--down"]);
+    assert!(well && said.contains("taken back: order"), "{said}");
     let left = tables(&database);
     assert!(made.contains("outbox_refused") && !left.contains("outbox_refused") && left.contains("leases"), "the last one only: {left}");
     let (well, said) = run(&["migrate"]);
     assert!(well, "{said}");
-    assert_eq!(tables(&database), made);
+    assert_eq!((tables(&database), has_traceparent(&database)), (made, true));
 }
 
 /// A server that is not there: told after the configured time, with the module's name and no password.
