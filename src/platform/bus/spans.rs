@@ -30,9 +30,11 @@ fn span(event: &Event, kind: Kind, does: &'static str, system: &'static str) -> 
 static AWAY: AtomicBool = AtomicBool::new(false);
 
 /// So does a consumer whose store is away.
+#[cfg(any(feature = "sqlite", feature = "kafka"))]
 static STUCK: AtomicBool = AtomicBool::new(false);
 
 /// Takes note of whether events could be applied.
+#[cfg(any(feature = "sqlite", feature = "kafka"))]
 pub(super) fn applied(done: bool) {
     STUCK.store(!done, Relaxed);
 }
