@@ -18,6 +18,7 @@ final class Asks {
         new Always("upstream header accept", "..\\*/\\*..", null, "no Accept means the same as */* (RFC 9110 12.5.1), which Spring's client adds"),
         new Always("upstream header forwarded", ".*", null, "it says the same as X-Forwarded-*, which is what services read"),
         new Always("upstream header traceparent", null, ".*", "the trace goes on, or begins here"),
+        new Always("upstream header b3", null, ".*", "the same, for those who read B3 alone"),
         new Always("upstream header date", null, ".*", "our client dates its requests, as RFC 9110 6.6.1 lets it"),
         new Always("upstream header via", null, ".*", "RFC 9110 7.6.3, and how we know a request that we sent to ourselves"),
         new Always("upstream header x-request-timeout-ms", null, ".*", "the deadline travels with the request"));
