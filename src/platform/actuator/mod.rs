@@ -1,7 +1,7 @@
 //! The operator's endpoints, in the paths and forms of Spring Boot 3's actuator, so that tools made for it, such as
 //! Spring Boot Admin, find what they look for.
 //!
-//! Health, info and the list of endpoints are public, metrics are served by actix-web-prom's middleware; what tells
+//! Health, info and the list of endpoints are public, and so are the metrics in Prometheus' form; what tells
 //! more, or changes something, is for administrators. Source of the forms: "Actuator API" of Spring Boot 3.5. What
 //! has no meaning without a JVM (`beans`, `conditions`, `heapdump`) is not there.
 
