@@ -2,9 +2,9 @@
 
 use super::Registry;
 use super::leases::Preservation;
-use super::xml::escape;
 use crate::platform::clock::rfc3339;
 use crate::platform::discovery::eureka::instance::{Instance, Status};
+use crate::platform::html::escape;
 use crate::platform::problem::Problem;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};

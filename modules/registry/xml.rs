@@ -4,6 +4,7 @@
 //! Source: Netflix/eureka `Converters`, `XmlXStream`, `PortWrapperXmlDeserializer`. The reader takes
 //! what clients send and no more: no document types, so no entities but the five, and a bounded depth.
 
+use crate::platform::html::escape;
 use serde_json::{Map, Value};
 
 /// An instance is five deep; who nests deeper wants to exhaust a stack.
@@ -53,23 +54,6 @@ fn plain(value: &Value) -> String {
 fn is_name(name: &str) -> bool {
     let begins = |c: char| c.is_alphabetic() || c == '_';
     name.starts_with(begins) && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
-}
-
-/// Text for XML and HTML alike; control characters are in neither.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() && !matches!(c, '\n' | '\r' | '\t') => {}
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 /// Reads a document; answers its root's name and content.

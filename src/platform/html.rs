@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::header;
 
-/// Text for HTML and its attributes; control characters are left out.
+/// Text for HTML and XML and for their attributes; control characters, which are in neither, are left out.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
