@@ -7,7 +7,7 @@ mod webhook;
 
 use super::store::{Channel, Due};
 use crate::config::Notification;
-use crate::platform::contract::percent_decode;
+use crate::platform::contract::user_info;
 use crate::platform::host::StartError;
 use actix_web::http::Uri;
 use std::time::Duration;
@@ -89,9 +89,8 @@ pub(super) fn masked(address: &str) -> String {
 /// A URL's authority without credentials, and those.
 fn authority(url: &Uri) -> Option<(&str, Option<(String, String)>)> {
     let authority = url.authority()?.as_str();
-    let Some((user_info, host)) = authority.rsplit_once('@') else { return Some((authority, None)) };
-    let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
-    Some((host, Some((percent_decode(user)?, percent_decode(password)?))))
+    let Some((credentials, host)) = authority.rsplit_once('@') else { return Some((authority, None)) };
+    Some((host, Some(user_info(credentials)?)))
 }
 
 #[cfg(test)]

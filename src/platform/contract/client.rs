@@ -7,7 +7,6 @@ use crate::platform::discovery::{Discovery, Outcome};
 use crate::platform::door::{INSIDE_HEADER, inside};
 use crate::platform::problem::{Problem, TypedError};
 use crate::platform::resilience::{Attempt, Failure, Peer};
-use crate::platform::trace::http::Exchange;
 use crate::platform::trace::{self, propagation};
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
@@ -174,20 +173,7 @@ impl Remote {
     ) -> Result<R, Failure> {
         let exchange = trace::http::outgoing(cx.trace, &operation.method, operation.path, self.module);
         exchange.span().set("url.template", operation.path);
-        self.exchange(&cx.in_span(exchange.span()), operation, call, body, token, attempt, &exchange).await
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
-    async fn exchange<R: Reply>(
-        &self,
-        cx: &Cx,
-        operation: &Operation,
-        call: &Outgoing,
-        body: Option<Bytes>,
-        token: Option<&str>,
-        attempt: Attempt<'_>,
-        exchange: &Exchange,
-    ) -> Result<R, Failure> {
+        let cx = &cx.in_span(exchange.span());
         let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool, unsent: bool| {
             let instance = instance.unwrap_or_default();
             tracing::warn!(peer = self.module, instance, operation = operation.name, %cause, "call failed");

@@ -144,6 +144,12 @@ fn serde_urlencoded_pairs(query: &str) -> Vec<(String, String)> {
     actix_web::web::Query::<Vec<(String, String)>>::from_query(query).map(|q| q.into_inner()).unwrap_or_default()
 }
 
+/// `user:password` of a URL, decoded; `None` where they are not well percent-encoded.
+pub fn user_info(text: &str) -> Option<(String, String)> {
+    let (user, password) = text.split_once(':').unwrap_or((text, ""));
+    Some((percent_decode(user)?, percent_decode(password)?))
+}
+
 /// Undoes percent-encoding; `None` for what is not well-formed or not UTF-8.
 pub fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());

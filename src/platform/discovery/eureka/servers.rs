@@ -1,7 +1,7 @@
 //! The registries' addresses, and a call to the first of them that answers.
 
 use crate::platform::contract::client::http;
-use crate::platform::contract::percent_decode;
+use crate::platform::contract::user_info;
 use actix_web::http::{Method, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -93,14 +93,8 @@ impl Server {
             return Err(wrong());
         }
         let path = rest.get(authority.len()..).unwrap_or_default().trim_end_matches('/');
-        let credentials = match user {
-            None => None,
-            Some(user) => {
-                let (name, password) = user.split_once(':').unwrap_or((user, ""));
-                let decode = |text| percent_decode(text).ok_or_else(|| "its credentials are not well percent-encoded".to_string());
-                Some((decode(name)?, decode(password)?))
-            }
-        };
+        let unreadable = || "its credentials are not well percent-encoded".to_string();
+        let credentials = user.map(|user| user_info(user).ok_or_else(unreadable)).transpose()?;
         Ok(Self { base: format!("{scheme}://{host}{path}"), credentials })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::config::Secret;
 use crate::platform::contract::client;
-use crate::platform::contract::percent_decode;
+use crate::platform::contract::user_info;
 use actix_web::http::{StatusCode, Uri};
 use actix_web::web::Bytes;
 use std::time::Duration;
@@ -83,14 +83,8 @@ pub fn split(url: &str) -> Result<Parts, String> {
         return Err(wrong());
     }
     let (user, host) = authority.as_str().rsplit_once('@').map_or((None, authority.as_str()), |(user, host)| (Some(user), host));
-    let credentials = match user {
-        None => None,
-        Some(user) => {
-            let (name, password) = user.split_once(':').unwrap_or((user, ""));
-            let decode = |text| percent_decode(text).ok_or_else(|| "its credentials are not well percent-encoded".to_string());
-            Some((decode(name)?, decode(password)?))
-        }
-    };
+    let unreadable = || "its credentials are not well percent-encoded".to_string();
+    let credentials = user.map(|user| user_info(user).ok_or_else(unreadable)).transpose()?;
     Ok((format!("{scheme}://{host}"), credentials, uri.path().trim_end_matches('/').to_string()))
 }
 
