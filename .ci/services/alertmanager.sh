@@ -20,7 +20,7 @@ start() {
     "$(dirname "${BASH_SOURCE[0]}")/../../deploy/alertmanager/alertmanager.yml" >"$state/alertmanager.yml"
   launch prometheus-alertmanager --config.file="$state/alertmanager.yml" --storage.path="$state/alertmanager" \
     --web.listen-address="127.0.0.1:$port" --cluster.listen-address= --log.level=warn
-  until_ready "http://127.0.0.1:$port/-/ready"
+  until_it "http://127.0.0.1:$port" answers "http://127.0.0.1:$port/-/ready"
 }
 
 "command_${1:-usage}"

@@ -32,7 +32,7 @@ start() {
   launch mariadbd --no-defaults "${user[@]}" --datadir="$state/data" --socket="$state/my.sock" --pid-file="$state/own.pid" \
     --bind-address=127.0.0.1 --port="$port" --character-set-server=utf8mb4 --innodb-buffer-pool-size=64M --max-connections=600 \
     --performance-schema=OFF --innodb-flush-log-at-trx-commit="${FLUSH:-1}" "${encrypted[@]}"
-  until_greeted
+  until_it "mysql://root@127.0.0.1:$port" greets
 }
 
 "command_${1:-usage}"

@@ -75,17 +75,7 @@ start() {
   port_is_free
   mkdir -p "$state"
   launch java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$jars/*:$jars/classes" Serve "$port" ${TLS:+"$TLS"}
-  for _ in $(seq 480); do
-    alive || break
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      echo "$name $version: mongodb://127.0.0.1:$port"
-      return
-    fi
-    sleep 0.25
-  done
-  echo "$name did not start" >&2
-  tail -20 "$log" >&2
-  return 1
+  until_it "mongodb://127.0.0.1:$port" listens
 }
 
 "command_${1:-usage}"

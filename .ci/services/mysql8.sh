@@ -49,7 +49,7 @@ start() {
   LD_PRELOAD=$preload launch "$base/bin/mysqld" "${options[@]}" --socket="$state/my.sock" --pid-file="$state/own.pid" --bind-address=127.0.0.1 \
     --port="$port" --mysqlx=OFF --skip-log-bin --performance-schema=OFF --innodb-buffer-pool-size=64M --max-connections=600 \
     --innodb-flush-log-at-trx-commit="${FLUSH:-1}" "${encrypted[@]}"
-  until_greeted
+  until_it "mysql://root@127.0.0.1:$port" greets
 }
 
 "command_${1:-usage}"

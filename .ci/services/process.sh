@@ -32,12 +32,14 @@ launch() {
   started $! >"$pid_file.started"
 }
 
-# A server of MySQL's protocol speaks first.
-until_greeted() {
+# until_it ADDRESS COMMAND ...: waits until the command succeeds, and says where the server is
+until_it() {
+  local address=$1
+  shift
   for _ in $(seq 480); do
     alive || break
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port" && timeout 2 head -c 8 <&3 | grep -aq '[0-9]') 2>/dev/null; then
-      echo "$name ready: mysql://root@127.0.0.1:$port"
+    if "$@" 2>/dev/null; then
+      echo "$name ready: $address"
       return
     fi
     sleep 0.25
@@ -47,20 +49,10 @@ until_greeted() {
   return 1
 }
 
-# A server that says so itself, over HTTP.
-until_ready() {
-  for _ in $(seq 480); do
-    alive || break
-    if curl -fs -o /dev/null --max-time 2 "$1"; then
-      echo "$name ready: ${1%/-/ready}"
-      return
-    fi
-    sleep 0.25
-  done
-  echo "$name did not start" >&2
-  tail -20 "$log" >&2
-  return 1
-}
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$port"); }
+# a server of MySQL's protocol speaks first
+greets() { (exec 3<>"/dev/tcp/127.0.0.1/$port" && timeout 2 head -c 8 <&3 | grep -aq '[0-9]'); }
+answers() { curl -fs -o /dev/null --max-time 2 "$1"; }
 
 end_with() {
   alive || { rm -f "$pid_file"; return 0; }

@@ -27,7 +27,7 @@ start() {
   if [[ -n ${SHOP:-} ]]; then file=all-in-one.yml; fi
   launch prometheus --config.file="$state/config/$file" --storage.tsdb.path="$state/data" \
     --web.listen-address="127.0.0.1:$port" --log.level=warn
-  until_ready "http://127.0.0.1:$port/-/ready"
+  until_it "http://127.0.0.1:$port" answers "http://127.0.0.1:$port/-/ready"
 }
 
 "command_${1:-usage}"

@@ -29,17 +29,7 @@ start() {
   # its server has no setting for the address: Armeria's port has
   launch java -Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -jar "$jar" \
     --armeria.ports[0].ip=127.0.0.1 --armeria.ports[0].port="$port" --armeria.ports[0].protocols[0]=http --logging.level.root=WARN
-  for _ in $(seq 480); do
-    alive || break
-    if curl -fs -o "$state/health" --max-time 2 "http://127.0.0.1:$port/health"; then
-      echo "$name $version: http://127.0.0.1:$port"
-      return
-    fi
-    sleep 0.25
-  done
-  echo "$name did not start" >&2
-  tail -20 "$log" >&2
-  return 1
+  until_it "http://127.0.0.1:$port" answers "http://127.0.0.1:$port/health"
 }
 
 "command_${1:-usage}"
