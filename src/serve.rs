@@ -43,6 +43,8 @@ pub struct Running {
     /// Names of the modules that run here.
     pub modules: Vec<&'static str>,
     server: ServerHandle,
+    leaving: CancellationToken,
+    linger: Duration,
     draining: CancellationToken,
     stop: CancellationToken,
     workers: Vec<(&'static str, JoinHandle<()>)>,
@@ -84,6 +86,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let outboxes = shop.parts.refused.clone();
     let (checks, refused, bus) = (shop.parts.checks, shop.parts.refused, host.bus.clone());
     let exchanges = Arc::new(Exchanges::default());
+    let leaving = CancellationToken::new();
     endpoints.extend(actuator::endpoints(Actuator {
         settings: in_force.clone(),
         modules: names.clone(),
@@ -93,6 +96,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         metrics: registry.clone(),
         exchanges: exchanges.clone(),
         folder: chosen.iter().any(|module| keeps_files(*module, &settings)).then(|| settings.data.dir.clone()),
+        leaving: leaving.clone(),
         served: endpoints.iter().map(|endpoint| endpoint.operation.clone()).collect(),
     }));
     let edge = Edge {
@@ -103,6 +107,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         timeout: Duration::from_secs(server.request_seconds),
         origins: server.origins.clone(),
         door: shop.door,
+        leaving: leaving.clone(),
     };
     let limit = Duration::from_secs(server.shutdown_seconds);
     if let Some((servers, view)) = &shop.registries {
@@ -155,6 +160,8 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         demo_users: shop.demo_users,
         modules: names,
         server: handle,
+        leaving,
+        linger: Duration::from_secs(server.linger_seconds),
         draining,
         stop,
         workers,
@@ -258,11 +265,21 @@ impl Running {
 
     /// Stops accepting, finishes requests under way, then lets every worker finish, within the limit.
     ///
-    /// Before anything else it takes its registrations back: who asks the registry from here on is sent elsewhere.
+    /// Before anything else it takes its registrations back: who asks the registry from here on is sent elsewhere. It lingers
+    /// because word of that takes its time, and because a caller that sends on a connection that we are closing cannot
+    /// know whether its request was taken: so each connection ends with an answer, and those that nobody uses are
+    /// closed by then by callers whose own limit (ours: [`crate::platform::contract::client::IDLE`]) is shorter.
     pub async fn stop(self) {
         tracing::info!("stopping");
+        // heard from here on: who says it twice does not want to wait
+        let again = (!self.linger.is_zero()).then(told_to_stop);
+        self.leaving.cancel();
+        let lingers = tokio::time::Instant::now() + self.linger;
         if let Some(registrations) = self.registrations {
             registrations.leave(GOODBYE).await;
+        }
+        if let Some(again) = again {
+            tokio::select! { () = tokio::time::sleep_until(lingers) => {} () = again => {} }
         }
         self.draining.cancel();
         self.server.stop(true).await;

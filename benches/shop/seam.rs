@@ -128,6 +128,7 @@ fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
             timeout: Duration::from_secs(10),
             origins: Vec::new(),
             door: None,
+            leaving: Default::default(),
         });
         let endpoints: Arc<[_]> = ProductClient::endpoints(catalogue).into();
         actix_web::rt::System::new().block_on(async move {

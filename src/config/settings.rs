@@ -103,6 +103,9 @@ pub struct Server {
     pub body_limit: usize,
     /// Longest time for one request, in seconds.
     pub request_seconds: u64,
+    /// Told to stop: how long it goes on answering before it closes its port, in seconds. Each answer closes its connection,
+    /// and readiness is down. For behind a load balancer, or callers that keep connections.
+    pub linger_seconds: u64,
     /// Longest time for finishing what runs at shutdown, in seconds.
     pub shutdown_seconds: u64,
     /// Origins that browsers may call from; `*` for any. Tokens travel in a header, never in a cookie.
@@ -132,6 +135,7 @@ impl Default for Server {
             workers: 0,
             body_limit: 1 << 20,
             request_seconds: 10,
+            linger_seconds: 0,
             shutdown_seconds: 20,
             origins: vec!["*".into()],
             profile: Profile::Development,

@@ -21,8 +21,8 @@ pub struct Host {
     pub bus: Option<Arc<dyn Bus>>,
     /// Where metrics are kept.
     pub metrics: prometheus::Registry,
-    /// Cancelled when the process begins to stop, before it waits for requests under way: streams
-    /// that would never end by themselves end on it.
+    /// Cancelled when the process takes no more requests and waits for those under way: streams that would never end by
+    /// themselves end on it.
     pub draining: CancellationToken,
 }
 

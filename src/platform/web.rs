@@ -25,6 +25,7 @@ use protocol::{acceptable, preflight, two_lengths, unknown, without_bytes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// What the edge enforces.
 pub struct Edge {
@@ -42,6 +43,8 @@ pub struct Edge {
     pub origins: Vec<String>,
     /// Who answers what is no endpoint's; where nobody does, 404.
     pub door: Option<Arc<dyn FrontDoor>>,
+    /// Cancelled when the process will end soon: from then on an answer is the last on its connection.
+    pub leaving: CancellationToken,
 }
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -130,8 +133,8 @@ impl Edge {
             None => span.scope(self.run(endpoints, &request, payload, trace, started)).await,
         };
         let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
-        if smuggled {
-            // whoever sent it may see the rest of this connection in another way than we do
+        if smuggled || self.leaving.is_cancelled() {
+            // whoever smuggles may see the rest of this connection in another way than we do
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         if method == Method::HEAD {

@@ -1,7 +1,7 @@
 //! What an operator uses: health, info, settings, log levels, metrics, documents, and the way down.
 
 use crate::support::process::{Process, audit, tradepost};
-use crate::support::{Shape, Shop, on_system};
+use crate::support::{Shape, Shop, on_system, wait_for};
 use actix_web::http::Method;
 use serde_json::json;
 
@@ -105,6 +105,32 @@ fn sigterm_finishes_and_exits_with_0() {
         assert_eq!(process.terminate(), Some(0));
         let (clean, text) = audit(data.path());
         assert!(clean && text.contains("20 placed") && text.contains("20 sold"), "{text}");
+    });
+}
+
+/// Whoever sends on a connection just when it is closed cannot know whether it was heard: so a shop that lingers says with
+/// each answer that it is the last, and to load balancers that there are no more.
+#[test]
+fn told_to_stop_it_lingers_and_closes_connections_with_an_answer() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        let process = Process::start(data.path(), &[("TRADEPOST__SERVER__LINGER_SECONDS", "3600")]);
+        let c = process.client().await;
+        c.stocked("t", "1", 10).await;
+        let reply = c.order(&[("t", 1)]).await.expect(201);
+        assert_ne!(reply.headers.get("connection").map(String::as_str), Some("close"));
+        process.signal("TERM");
+        wait_for("it says that it stops", || async {
+            let reply = c.send(Method::GET, "/actuator/health/readiness", &[], "").await;
+            if reply.status == 503 && reply.json()["status"] == "OUT_OF_SERVICE" { Ok(()) } else { Err(reply.text) }
+        })
+        .await;
+        assert_eq!(c.order(&[("t", 1)]).await.expect(201).headers["connection"], "close");
+        c.send(Method::GET, "/actuator/health/liveness", &[], "").await.expect(200);
+        // told again it waits no longer
+        assert_eq!(process.terminate(), Some(0));
+        let (clean, text) = audit(data.path());
+        assert!(clean && text.contains("2 placed"), "{text}");
     });
 }
 

@@ -83,6 +83,7 @@ async fn send(settings: &Settings, request: TestRequest) -> Answer {
         timeout: Duration::from_secs(60),
         origins: vec![],
         door: None,
+        leaving: Default::default(),
     });
     let service = web_test::init_service(App::new().configure(move |app| configure(app, &endpoints, &edge))).await;
     let response = service.call(request.to_request()).await.unwrap();

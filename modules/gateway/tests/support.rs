@@ -210,6 +210,7 @@ pub(super) fn front_on(
         timeout: Duration::from_secs(10),
         origins: vec!["*".into()],
         door: Some(door),
+        leaving: Default::default(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -79,6 +79,7 @@ pub(super) fn edge(built: &Built) -> Arc<Edge> {
         timeout: Duration::from_secs(10),
         origins: vec![],
         door: None,
+        leaving: Default::default(),
     })
 }
 

@@ -97,6 +97,7 @@ fn edge() -> Arc<Edge> {
         timeout: Duration::from_secs(10),
         origins: vec![],
         door: None,
+        leaving: Default::default(),
     })
 }
 

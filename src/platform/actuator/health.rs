@@ -22,6 +22,8 @@ const THRESHOLD: u64 = 10 << 20;
 
 const UP: &str = "UP";
 const DOWN: &str = "DOWN";
+/// It stops soon: whoever balances load leaves it out. Spring's word for a readiness that refuses traffic.
+const OUT_OF_SERVICE: &str = "OUT_OF_SERVICE";
 /// It answers whoever asks, and something behind it does not work. Spring's mapping gives a status that it
 /// does not know 200, too.
 const DEGRADED: &str = "DEGRADED";
@@ -45,6 +47,9 @@ pub(super) async fn whole(actuator: &Actuator, cx: &Cx) -> HttpResponse {
 
 /// Whether requests may come. Brokers that are away make nobody unready: events wait in their outboxes.
 pub(super) async fn readiness(actuator: &Actuator, cx: &Cx) -> HttpResponse {
+    if actuator.leaving.is_cancelled() {
+        return respond(Map::from_iter([("status".to_string(), json!(OUT_OF_SERVICE))]));
+    }
     respond(shown(&parts(actuator).await, UP, cx))
 }
 
@@ -138,6 +143,6 @@ fn one(component: &Component, details: bool) -> Value {
 }
 
 fn respond(body: Map<String, Value>) -> HttpResponse {
-    let down = body.get("status").is_some_and(|status| status == DOWN);
+    let down = body.get("status").is_some_and(|status| status == DOWN || status == OUT_OF_SERVICE);
     HttpResponse::build(if down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }).json(body)
 }

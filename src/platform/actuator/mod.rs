@@ -31,6 +31,7 @@ use exchanges::Exchanges;
 use futures_util::future::LocalBoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Everything the actuator shows.
 pub struct Actuator {
@@ -50,6 +51,8 @@ pub struct Actuator {
     pub exchanges: Arc<Exchanges>,
     /// Where this process keeps files; none where it keeps none.
     pub folder: Option<PathBuf>,
+    /// Cancelled when the process will end soon.
+    pub leaving: CancellationToken,
     /// What this process serves beside the actuator.
     pub served: Vec<Arc<Operation>>,
 }

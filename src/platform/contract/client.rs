@@ -27,6 +27,10 @@ fn client() -> awc::Client {
     build(Duration::from_secs(5), Some(Duration::from_secs(30)))
 }
 
+/// How long a connection that nobody uses is kept for the next request. Servers keep theirs for longer, also when they stop
+/// (`server.linger_seconds`): then no request is sent on one that is just being closed.
+pub const IDLE: Duration = Duration::from_secs(10);
+
 /// A client for this thread: so long to connect, and as long again for a TLS handshake; so long until an answer
 /// begins. Without a limit of its own for answers it hands requests on as they are, and adds no headers.
 pub fn build(connect: Duration, answer: Option<Duration>) -> awc::Client {
@@ -34,7 +38,7 @@ pub fn build(connect: Duration, answer: Option<Duration>) -> awc::Client {
     crate::platform::tls::install();
     // how many calls there may be is each peer's bulkhead's business: one that hangs must not use up the
     // connections of all
-    let connector = awc::Connector::new().limit(0).timeout(connect).handshake_timeout(connect);
+    let connector = awc::Connector::new().limit(0).timeout(connect).handshake_timeout(connect).conn_keep_alive(IDLE);
     #[cfg(feature = "tls")]
     let connector = match crate::platform::tls::config() {
         Ok(config) => connector.rustls_0_23(config),
