@@ -159,10 +159,14 @@ def a_stop_has_time(docs):
         env = {entry["name"]: entry.get("value") for entry in container["env"]}
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         drain = int(env.get("TRADEPOST__SERVER__SHUTDOWN_SECONDS", 20))
+        linger = int(env.get("TRADEPOST__SERVER__LINGER_SECONDS", 0))
         if pause < 5:
             yield f"{name(doc)} stops before the others know"
+        # src/platform/contract/client.rs: IDLE
+        if linger <= 10:
+            yield f"{name(doc)} closes connections that others still send on"
         # src/serve.rs: the limit for requests, then again for workers; and 2 s for the registry
-        if spec.get("terminationGracePeriodSeconds", 30) < pause + 2 * drain + 5:
+        if spec.get("terminationGracePeriodSeconds", 30) < pause + linger + 2 * drain + 5:
             yield f"{name(doc)} is killed before it has stopped"
 
 
@@ -311,6 +315,7 @@ CHECKS = {
     probes_are_there: [lambda d: box(d).pop("startupProbe"), lambda d: put(box(d)["readinessProbe"]["httpGet"], "port", "https")],
     a_stop_has_time: [
         lambda d: box(d).pop("lifecycle"),
+        lambda d: [entry.update(value="0") for entry in box(d)["env"] if entry["name"].endswith("LINGER_SECONDS")],
         lambda d: put(pod(first(d, "Deployment")), "terminationGracePeriodSeconds", 30),
     ],
     updates_lose_nobody: [lambda d: put(first(d, "Deployment")["spec"]["strategy"]["rollingUpdate"], "maxUnavailable", 1)],
