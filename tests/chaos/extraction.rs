@@ -96,7 +96,10 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 async fn start(data: &Path, port: u16, front: &str, settings: &[(&str, &str)]) -> Process {
     // a busy machine must not be taken for a peer that is away
     let patient = [("TRADEPOST__RESILIENCE__CALL_MS", "8000"), ("TRADEPOST__ORDER__PEERS_MS", "8000")];
-    let all = [&patient[..], &[("TRADEPOST__SERVER__PUBLIC_URL", front)], settings].concat();
+    // the issuer's name is that of the front; where it has its own, a process asks itself
+    let own = format!("{}{REALM}", at(port));
+    let named = [("TRADEPOST__SERVER__PUBLIC_URL", front), ("TRADEPOST__IDENTITY__BACKCHANNEL", &own)];
+    let all = [&patient[..], &named, settings].concat();
     let all: Vec<_> = all.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let data = data.to_path_buf();
     aside(move || {
@@ -112,9 +115,9 @@ async fn stop(process: Process) {
 }
 
 /// All but this module; it is found at this port.
-async fn rest(data: &Path, port: u16, front: &str, module: Module, at: u16) -> Process {
+async fn rest(data: &Path, port: u16, front: &str, module: Module, own: u16) -> Process {
     let modules = names(Module::ALL.into_iter().filter(|other| *other != module));
-    let (peer, address) = (format!("TRADEPOST__PEERS__{}", module.name().to_uppercase()), format!("http://127.0.0.1:{at}"));
+    let (peer, address) = (format!("TRADEPOST__PEERS__{}", module.name().to_uppercase()), at(own));
     start(data, port, front, &[("TRADEPOST__SERVER__MODULES", &modules), (&peer, &address)]).await
 }
 
@@ -129,6 +132,8 @@ async fn alone(data: &Path, port: u16, front: &str, module: Module, others: &str
         ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
         ("TRADEPOST__PEERS__PRODUCT", others),
         ("TRADEPOST__PEERS__INVENTORY", others),
+        // a second without them must not become a minute
+        ("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1"),
     ];
     start(data, port, front, &settings).await
 }
@@ -155,25 +160,29 @@ async fn nothing_is_lost(c: &Client, ledger: &Ledger, data: &Path) {
     told_once_each(&orders, &pages(c, "/api/v1/notifications").await);
 }
 
+fn at(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
 /// Out and back behind a load balancer. Not one request fails.
 fn leaves_and_comes_back(module: Module) {
     on_system(async move {
         let data = tempfile::tempdir().unwrap();
         share_keys(data.path());
         let data = data.path();
-        let whole = start(data, 0, FRONT, &[]).await;
-        let c = Client::login(&whole.url).await;
+        let [first, second, third, own] = [free_port(), free_port(), free_port(), free_port()];
+        let whole = start(data, first, FRONT, &[]).await;
+        let c = Client::login(&at(first)).await;
         stock(&c).await;
         let (ledger, balancer) = (Ledger::default(), Balancer::new(c.clone()));
         let steps = async {
             balancer.goes_on().await;
             // 1 and 2: the rest beside the whole, then the module, which asks the rest
-            let at = free_port();
-            let rest = rest(data, 0, FRONT, module, at).await;
-            let own = alone(data, at, FRONT, module, &rest.url).await;
+            let others = rest(data, second, FRONT, module, own).await;
+            let extracted = alone(data, own, FRONT, module, &at(second)).await;
             balancer.goes_on().await;
             // 3: it answers through the rest before anybody is sent there
-            let c = c.at(&rest.url);
+            let c = c.at(&at(second));
             c.get(&c.alice, "/api/v1/orders").await.expect(200);
             c.get(&c.alice, "/api/v1/notifications").await.expect(200);
             // 4 and 5: clients are sent there, and the whole is stopped
@@ -182,18 +191,18 @@ fn leaves_and_comes_back(module: Module) {
             balancer.goes_on().await;
             c.get(&c.alice, "/api/v1/notifications").await.expect(200);
             // and back: the whole, then clients, then the others go
-            let whole = start(data, 0, FRONT, &[]).await;
-            balancer.switch(c.at(&whole.url)).await;
-            stop(rest).await;
-            stop(own).await;
+            let whole = start(data, third, FRONT, &[]).await;
+            balancer.switch(c.at(&at(third))).await;
+            stop(others).await;
+            stop(extracted).await;
             balancer.goes_on().await;
             balancer.over.set(true);
             whole
         };
         let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, Dice::new(n)));
-        let (whole, _) = futures_util::future::join(steps, futures_util::future::join_all(customers)).await;
+        let (_whole, _) = futures_util::future::join(steps, futures_util::future::join_all(customers)).await;
         assert_eq!(*balancer.failed.borrow(), Vec::<String>::new());
-        nothing_is_lost(&c.at(&whole.url), &ledger, data).await;
+        nothing_is_lost(&c.at(&at(third)), &ledger, data).await;
     });
 }
 
@@ -216,23 +225,23 @@ fn order_leaves_a_shop_at_its_own_address_and_comes_back() {
         share_keys(data.path());
         let data = data.path();
         let port = free_port();
-        let front = format!("http://127.0.0.1:{port}");
+        let front = at(port);
         let whole = start(data, port, &front, &[]).await;
         let c = Client::login(&front).await;
         stock(&c).await;
         let (ledger, balancer) = (Ledger::default(), Balancer::new(c.clone()));
         let steps = async {
             balancer.goes_on().await;
-            let at = free_port();
-            let own = alone(data, at, &front, Module::Order, &front).await;
+            let own = free_port();
+            let extracted = alone(data, own, &front, Module::Order, &front).await;
             balancer.goes_on().await;
             stop(whole).await;
-            let rest = rest(data, port, &front, Module::Order, at).await;
+            let others = rest(data, port, &front, Module::Order, own).await;
             balancer.goes_on().await;
-            stop(rest).await;
+            stop(others).await;
             let whole = start(data, port, &front, &[]).await;
             balancer.goes_on().await;
-            stop(own).await;
+            stop(extracted).await;
             balancer.goes_on().await;
             balancer.over.set(true);
             whole
