@@ -110,6 +110,17 @@ done
 [[ $stock == 15:0:5:20 ]] || fail "14 less one, and two back, are 15; there is $stock"
 stop
 "$bin" audit --data "$data" | grep 'INV-1 to INV-5 hold'
+
+echo "-- and back: one order more, one less, and what there is of each SKU"
+for _ in 1 2; do
+  sql <docs/data/tradepost-to-spring.sql
+  orders=$(sql -N -e "SELECT GROUP_CONCAT(id ORDER BY id) FROM order_service.t_orders")
+  [[ $orders == 2,3,4,5,6,7,8 ]] || fail "these are not Spring's orders: $orders"
+  lines=$(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', sku_code, quantity, price)) FROM order_service.t_order_line_items WHERE order_id = 8")
+  [[ $lines == one:1:2.50 ]] || fail "these are not its lines: $lines"
+  stock=$(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', sku_code, quantity) ORDER BY sku_code) FROM inventory_service.t_inventory")
+  [[ $stock == 'one:15,short:0,two "quoted" ü:8' ]] || fail "this is not Spring's stock: $stock"
+done
 unset TRADEPOST__INVENTORY__STORE TRADEPOST__ORDER__STORE TRADEPOST__NOTIFICATION__STORE TRADEPOST__DATA__DEMO
 
 echo "-- an embedded shop that has played a day of orders"

@@ -21,6 +21,8 @@ import tempfile
 import time
 
 LIMIT = 600
+# between two blocks: nobody types them within the second of which the first ten traces are recorded
+PAUSE = 2
 
 
 def blocks(text):
@@ -106,6 +108,7 @@ def step(info, block, shell, terminals):
         print(f"-- NOT RUN ({info.removeprefix('not run, ')}): {block.strip()}", flush=True)
         return False
     print(f"-- {block.strip()}", flush=True)
+    time.sleep(PAUSE)
     words = [word.strip() for word in info.split(";")]
     if words[0].startswith("ends"):
         some = terminals if words[0] == "ends all" else terminals[:1] if words[0] == "ends the first" else terminals[-1:]

@@ -51,6 +51,12 @@ CREATE TEMPORARY TABLE sold (sku_code VARCHAR(64) PRIMARY KEY, pieces BIGINT) CO
 CREATE TEMPORARY TABLE kept (sku_code VARCHAR(64) PRIMARY KEY, pieces BIGINT) COLLATE utf8mb4_bin AS
   SELECT sku_code, GREATEST(SUM(COALESCE(quantity, 0)), 0) AS pieces FROM old_stock WHERE CHAR_LENGTH(sku_code) BETWEEN 1 AND 64 GROUP BY sku_code;
 
+-- New ids go on from Spring's highest, also of what is left behind: so none is ever there twice.
+SET @change = CONCAT('ALTER TABLE orders.orders AUTO_INCREMENT = ', (SELECT COALESCE(MAX(id), 0) + 1 FROM order_service.t_orders));
+PREPARE statement FROM @change; EXECUTE statement; DEALLOCATE PREPARE statement;
+SET @change = CONCAT('ALTER TABLE orders.order_lines AUTO_INCREMENT = ', (SELECT COALESCE(MAX(id), 0) + 1 FROM order_service.t_order_line_items));
+PREPARE statement FROM @change; EXECUTE statement; DEALLOCATE PREPARE statement;
+
 START TRANSACTION;
 
 -- 3. Orders keep their ids and numbers, so links and bookmarks go on working. All of them are placed: Spring has no
