@@ -15,7 +15,7 @@ clean_up() {
   local code=$?
   if [[ -n $shop ]] && kill -0 "$shop" 2>/dev/null; then kill -KILL "$shop" || true; fi
   bash "$service" stop || true
-  if ((code)); then tail -20 "$work"/*.log >&2 || true; fi
+  if ((code)); then tail -n 20 "$work"/*.log >&2 || true; fi
   rm -rf "$work"
   exit "$code"
 }
@@ -42,14 +42,17 @@ fresh() {
   sql -e 'DROP DATABASE IF EXISTS inventory; DROP DATABASE IF EXISTS orders; DROP DATABASE IF EXISTS notification;
           CREATE DATABASE inventory; CREATE DATABASE orders; CREATE DATABASE notification'
   on_server
-  "$bin" migrate --modules inventory,order,notification --data "$1" >"$work/migrate.log" 2>&1
+  "$bin" migrate --data "$1" >"$work/migrate.log" 2>&1
 }
-start() { # FOLDER: a shop on it, at $base
+start() { # FOLDER WORDS: a shop on it, at $base, once it has said these words
+  rm -f "$work/screen.log"
   TRADEPOST__SERVER__PORT=0 "$bin" --data "$1" >"$work/screen.log" 2>"$work/shop.log" &
   shop=$!
   for _ in $(seq 600); do
-    base=$(sed -n 's/^ready on //p' "$work/screen.log")
-    [[ -z $base ]] || return 0
+    if grep -q "^$2" "$work/screen.log" 2>/dev/null; then
+      base=$(sed -n 's/^ready on //p' "$work/screen.log")
+      return 0
+    fi
     kill -0 "$shop" || fail "the shop did not start"
     sleep 0.1
   done
@@ -94,7 +97,7 @@ grep -q 'INV-1 to INV-5 hold' "$work/audit"
 
 echo "-- and the shop goes on with them"
 export TRADEPOST__DATA__DEMO=false
-start "$data"
+start "$data" 'ready on'
 token=$("$bin" token --user admin --url "$base")
 expect "$(ask "$base/api/v1/orders/2")" '"orderNumber":"b3f2e0d1-52c3-4f2e-8f3e-0a52e0d152c4"'
 expect "$(ask "$base/api/v1/orders")" '"totalElements":3'
@@ -125,7 +128,7 @@ unset TRADEPOST__INVENTORY__STORE TRADEPOST__ORDER__STORE TRADEPOST__NOTIFICATIO
 
 echo "-- an embedded shop that has played a day of orders"
 data=$work/embedded
-start "$data"
+start "$data" 'Order one'
 "$bin" replay demo/online-retail.csv --url "$base" </dev/null | tail -3
 stop
 before=$("$bin" audit --data "$data")
@@ -141,9 +144,10 @@ echo "$after"
 [[ $after == "$before" ]] || fail "before it said: $before"
 # what is read now is on the server
 rm "$data"/inventory.db "$data"/order.db "$data"/notification.db
-start "$data"
+start "$data" 'Order one'
 token=$("$bin" token --user alice --url "$base")
-expect "$(ask "$base/api/v1/orders" -d '{"orderLineItems":[{"skuCode":"85123A","quantity":1}]}')" '"status":"PLACED"'
+sku=$(sed -n 's/^Order one \([^ ]*\) .*/\1/p' "$work/screen.log")
+expect "$(ask "$base/api/v1/orders" -d "{\"orderLineItems\":[{\"skuCode\":\"$sku\",\"quantity\":1}]}")" '"status":"PLACED"'
 stop
 "$bin" audit --data "$data" | grep 'INV-1 to INV-5 hold'
 echo "data that comes from elsewhere is whole"

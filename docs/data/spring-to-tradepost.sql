@@ -8,6 +8,8 @@
 -- are called otherwise changes the names here; whose tables or columns differ, the three SELECTs that come first.
 
 SET NAMES utf8mb4 COLLATE utf8mb4_bin;
+-- where the temporary tables are
+USE orders;
 SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES');
 SET SESSION max_error_count = 100;
 

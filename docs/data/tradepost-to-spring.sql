@@ -6,6 +6,8 @@
 -- Orders are known by their numbers. What was left behind then is as it was. Run twice it changes nothing more.
 
 SET NAMES utf8mb4 COLLATE utf8mb4_bin;
+-- where the temporary tables are
+USE orders;
 
 -- by number, in one spelling, whatever the collation of Spring's tables
 CREATE TEMPORARY TABLE known (number VARCHAR(255) PRIMARY KEY) COLLATE utf8mb4_bin AS

@@ -114,6 +114,18 @@ fn files_are_short_and_say_what_they_are() {
     }
 }
 
+/// A feature is known by features.md: what it adds, what it needs, which image has it.
+#[test]
+fn every_feature_is_told_of() {
+    let [manifest, told] = ["Cargo.toml", "features.md"].map(|file| std::fs::read_to_string(root().join(file)).unwrap());
+    let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+    let names: Vec<&str> = features.lines().filter_map(|line| line.split_once(" = [").map(|(name, _)| name)).collect();
+    assert!(names.contains(&"all-in-one") && names.len() > 20, "{names:?}");
+    for name in names.into_iter().filter(|name| *name != "default" && !name.starts_with("svc-")) {
+        assert!(told.contains(&format!("\n| `{name}`")), "features.md has no row for {name}");
+    }
+}
+
 scenario! {
     /// Whatever a contract declares is answered by its handler: neither the path nor the method is unknown.
     async fn every_operation_is_served(shop) {
