@@ -297,3 +297,53 @@ pub fn under_way(path: &Path, group: &str, topics: &[&str]) -> Result<Vec<(Strin
     // what is no event reports no order's step: one that is missed is found by that
     Ok(rows.iter().filter_map(|row| types::from_json::<Event>(&row.body).ok()).map(|event| (event.kind, event.subject)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::bus::ApplyError;
+    use crate::platform::trace::Trace;
+    use tokio::sync::Notify;
+
+    struct Reader(Notify);
+
+    #[async_trait(?Send)]
+    impl Consumer for Reader {
+        fn group(&self) -> &'static str {
+            "reader"
+        }
+
+        fn topics(&self) -> &'static [&'static str] {
+            &["order"]
+        }
+
+        async fn apply(&self, events: &[Event]) -> Result<(), ApplyError> {
+            assert!(events.iter().all(|event| event.topic() == "order"), "{events:?}");
+            self.0.notify_one();
+            Ok(())
+        }
+    }
+
+    /// What nobody reads, or others read, keeps no group behind and nothing under way.
+    #[test]
+    fn events_of_other_topics_are_not_waited_for() {
+        actix_web::rt::System::new().block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("bus.db");
+            let bus = Arc::new(LocalBus::open(&path).unwrap());
+            let event = |kind: &str| Event::new("test", kind, "s", Trace::start(), &()).unwrap();
+            let (reader, stop) = (Arc::new(Reader(Notify::new())), CancellationToken::new());
+            let reading = actix_web::rt::spawn({
+                let (bus, reader, stop) = (bus.clone(), reader.clone(), stop.clone());
+                async move { bus.consume(reader, stop).await }
+            });
+            bus.publish(vec![event("order.placed"), event("review.written")]).await.unwrap();
+            reader.0.notified().await;
+            stop.cancel();
+            reading.await.unwrap();
+            assert_eq!(bus.lag("reader").await.unwrap(), 0);
+            assert_eq!(under_way(&path, "reader", &["order"]).unwrap(), []);
+            assert_eq!(under_way(&path, "reader", &["review"]).unwrap(), [("review.written".to_string(), "s".to_string())]);
+        });
+    }
+}
