@@ -6,7 +6,8 @@ usage: tour.py README.md
 What stands behind ```sh says what becomes of a block, and what it must have printed (a part of it, as it is):
   says TEXT            it ends by itself
   stays, says TEXT     it goes on running, as in a terminal of its own
-  ends, all; ...       Ctrl-C in the terminal opened last, or in all, before it or, at the end, after it
+  ends; ...            before it, Ctrl-C in the terminal that was opened last; `ends the first` and `ends all` are others
+  ...; ends            after it, Ctrl-C in its own
   nobody is left       then no process of the shop may run
   not run, WHY         skipped, and said so
 """
