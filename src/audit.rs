@@ -88,5 +88,6 @@ fn on_the_bus(settings: &Settings) -> Result<Vec<(String, String)>, StoreError> 
     if settings.bus.url.starts_with("kafka://") {
         return crate::platform::bus::kafka::under_way(&settings.bus, &settings.tls, "notification", "order");
     }
-    crate::platform::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification")
+    let topics = crate::shop::notification::audit::TOPICS;
+    crate::platform::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification", topics)
 }

@@ -34,41 +34,60 @@ impl Module {
         Module::Notification,
     ];
 
+    /// Its row in the table.
+    fn row(self) -> Row {
+        // who calls nobody, is looked for at the shop's own port and has no events leaves these out
+        const PLAIN: Row = Row { name: "", application: "", port: None, compiled: false, events: false, needs: &[], asks: &[] };
+        match self {
+            Module::Registry => {
+                Row { name: "registry", application: "EUREKA-SERVER", port: Some(8761), compiled: cfg!(feature = "registry"), ..PLAIN }
+            }
+            Module::ConfigServer => {
+                let compiled = cfg!(feature = "config-server");
+                Row { name: "config-server", application: "CONFIG-SERVER", port: Some(8888), compiled, ..PLAIN }
+            }
+            Module::Gateway => Row { name: "gateway", application: "API-GATEWAY", compiled: cfg!(feature = "gateway"), ..PLAIN },
+            Module::Identity => Row { name: "identity", application: "IDENTITY-SERVICE", compiled: cfg!(feature = "identity"), ..PLAIN },
+            Module::Product => {
+                Row { name: "product", application: "PRODUCT-SERVICE", compiled: cfg!(feature = "product"), events: true, ..PLAIN }
+            }
+            Module::Inventory => Row {
+                name: "inventory",
+                application: "INVENTORY-SERVICE",
+                compiled: cfg!(feature = "inventory"),
+                events: true,
+                needs: &[Module::Product],
+                asks: &[Module::Order],
+                ..PLAIN
+            },
+            Module::Order => Row {
+                name: "order",
+                application: "ORDER-SERVICE",
+                compiled: cfg!(feature = "order"),
+                events: true,
+                needs: &[Module::Product, Module::Inventory],
+                ..PLAIN
+            },
+            Module::Notification => {
+                let compiled = cfg!(feature = "notification");
+                Row { name: "notification", application: "NOTIFICATION-SERVICE", compiled, events: true, ..PLAIN }
+            }
+        }
+    }
+
     /// Its name: in settings, in `--modules`, and its Cargo feature.
     pub fn name(self) -> &'static str {
-        match self {
-            Module::Registry => "registry",
-            Module::ConfigServer => "config-server",
-            Module::Gateway => "gateway",
-            Module::Identity => "identity",
-            Module::Product => "product",
-            Module::Inventory => "inventory",
-            Module::Order => "order",
-            Module::Notification => "notification",
-        }
+        self.row().name
     }
 
     /// The name of its instances in a registry: the one that the Spring system's routes and clients use.
     pub fn application(self) -> &'static str {
-        match self {
-            Module::Registry => "EUREKA-SERVER",
-            Module::ConfigServer => "CONFIG-SERVER",
-            Module::Gateway => "API-GATEWAY",
-            Module::Identity => "IDENTITY-SERVICE",
-            Module::Product => "PRODUCT-SERVICE",
-            Module::Inventory => "INVENTORY-SERVICE",
-            Module::Order => "ORDER-SERVICE",
-            Module::Notification => "NOTIFICATION-SERVICE",
-        }
+        self.row().application
     }
 
     /// The port where its clients look for it when it has a process to itself, if not that of the shop.
     pub fn port(self) -> Option<u16> {
-        match self {
-            Module::Registry => Some(8761),
-            Module::ConfigServer => Some(8888),
-            _ => None,
-        }
+        self.row().port
     }
 
     /// The module of this name.
@@ -78,42 +97,35 @@ impl Module {
 
     /// Whether this build has its code.
     pub fn compiled(self) -> bool {
-        match self {
-            Module::Registry => cfg!(feature = "registry"),
-            Module::ConfigServer => cfg!(feature = "config-server"),
-            Module::Gateway => cfg!(feature = "gateway"),
-            Module::Identity => cfg!(feature = "identity"),
-            Module::Product => cfg!(feature = "product"),
-            Module::Inventory => cfg!(feature = "inventory"),
-            Module::Order => cfg!(feature = "order"),
-            Module::Notification => cfg!(feature = "notification"),
-        }
+        self.row().compiled
     }
 
     /// Whether it tells or hears events, and so needs a bus: whoever owns data does.
     pub fn has_events(self) -> bool {
-        match self {
-            Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity => false,
-            Module::Product | Module::Inventory | Module::Order | Module::Notification => true,
-        }
+        self.row().events
     }
 
     /// Peers whose contracts it calls to do its work. They start first and stop last.
     pub fn needs(self) -> &'static [Module] {
-        match self {
-            Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity | Module::Product | Module::Notification => &[],
-            Module::Inventory => &[Module::Product],
-            Module::Order => &[Module::Product, Module::Inventory],
-        }
+        self.row().needs
     }
 
     /// Peers that it asks from a worker only, and can do without for a while: no part of the start order.
     pub fn asks(self) -> &'static [Module] {
-        match self {
-            Module::Inventory => &[Module::Order],
-            _ => &[],
-        }
+        self.row().asks
     }
+}
+
+/// What there is to say of a module; see the methods of [`Module`] of these names.
+#[derive(Clone, Copy)]
+struct Row {
+    name: &'static str,
+    application: &'static str,
+    port: Option<u16>,
+    compiled: bool,
+    events: bool,
+    needs: &'static [Module],
+    asks: &'static [Module],
 }
 
 /// What a process of these modules is called in traces: as in a registry, where it runs one.

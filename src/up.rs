@@ -15,9 +15,12 @@ use member::{Common, Member, hold_ports};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Who starts after whom: a module comes after what it cannot do without.
-const ORDER: [Module; 7] =
-    [Module::Registry, Module::Identity, Module::Product, Module::Inventory, Module::Order, Module::Notification, Module::Gateway];
+/// Who starts after whom: as the table has them, each after those it cannot do without, and the front door last. A
+/// config server is there for those who want one.
+fn order() -> impl Iterator<Item = Module> {
+    let named = |module: &Module| matches!(module, Module::ConfigServer | Module::Gateway);
+    Module::ALL.into_iter().filter(move |module| !named(module)).chain([Module::Gateway])
+}
 /// A first start makes keys and databases.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After being told to stop, before being made to.
@@ -73,7 +76,7 @@ impl Split {
         let urls: Vec<String> = doors.iter().map(|port| format!("{}://127.0.0.1:{port}", plan.scheme)).collect();
         let common = Common::new(plan.scheme, &urls, &registries, &issuers);
         let mut split = Self { plan: plan.clone(), common, members: Vec::new(), urls };
-        for module in ORDER {
+        for module in order() {
             for n in 0..several {
                 let port = match module {
                     Module::Gateway => doors.get(n),

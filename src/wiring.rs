@@ -8,6 +8,7 @@ use crate::platform::auth::reach::Reach;
 use crate::platform::auth::{Authenticator, Credentials};
 use crate::platform::build;
 use crate::platform::bus::Bus;
+use crate::platform::contract::Operation;
 use crate::platform::contract::client::Remote;
 use crate::platform::contract::openapi;
 use crate::platform::discovery::eureka::servers::Servers;
@@ -291,19 +292,32 @@ pub fn revert(settings: &Settings, chosen: &[Module]) -> Result<Vec<String>, Sta
     Ok(reverted)
 }
 
+/// What a module's contract says of itself: its OpenAPI, and its calls.
+type Contract = (fn(&mut openapi::Document), fn() -> &'static [Arc<Operation>]);
+
+/// A module's contract; none where nobody calls it by one.
+fn contract(module: Module) -> Option<Contract> {
+    match module {
+        Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity => None,
+        Module::Product => Some((ProductClient::describe, ProductClient::operations)),
+        Module::Inventory => Some((InventoryClient::describe, InventoryClient::operations)),
+        Module::Order => Some((OrderClient::describe, OrderClient::operations)),
+        Module::Notification => Some((NotificationClient::describe, NotificationClient::operations)),
+    }
+}
+
 /// The OpenAPI document of these modules' contracts.
 pub fn openapi(modules: &[Module], server: &str) -> Value {
     let mut document = openapi::Document::default();
-    for module in modules {
-        match module {
-            Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity => {}
-            Module::Product => ProductClient::describe(&mut document),
-            Module::Inventory => InventoryClient::describe(&mut document),
-            Module::Order => OrderClient::describe(&mut document),
-            Module::Notification => NotificationClient::describe(&mut document),
-        }
+    for (describe, _) in modules.iter().filter_map(|module| contract(*module)) {
+        describe(&mut document);
     }
     document.finish(build::VERSION, server)
+}
+
+/// The calls of every contract there is, whatever the features.
+pub fn operations() -> Vec<Arc<Operation>> {
+    Module::ALL.into_iter().filter_map(contract).flat_map(|(_, operations)| operations()).cloned().collect()
 }
 
 /// The AsyncAPI document of the events of all modules that are compiled in.

@@ -4,6 +4,7 @@ use super::filters::{Circuit, Outgoing, Retry};
 use super::forward::{Gateway, Trip};
 use super::routes::{Route, Target};
 use super::upstream::{Answer, Body, Failure, send};
+use crate::modules::Module;
 use crate::platform::cx::TIMEOUT_HEADER;
 use crate::platform::discovery::Picked;
 use crate::platform::door::{INSIDE_HEADER, inside};
@@ -21,16 +22,6 @@ pub(super) const NEVER: Duration = Duration::from_secs(86_400);
 const KEPT: u64 = 64 * 1024;
 /// Times a request that was not sent is tried at another instance.
 const MOVES: u32 = 2;
-
-/// Names in `lb://`, and the modules behind them.
-const SERVICES: [(&str, &str); 6] = [
-    ("product-service", "product"),
-    ("inventory-service", "inventory"),
-    ("order-service", "order"),
-    ("notification-service", "notification"),
-    ("identity-service", "identity"),
-    ("api-gateway", "gateway"),
-];
 
 impl Gateway {
     /// Makes a call unless its breaker is open; also whether the breaker counts the outcome as a failure.
@@ -153,14 +144,24 @@ pub(super) fn attempt(trip: &Trip, route: &Route, base: &str, before: u32) -> Ex
     exchange
 }
 
+/// Which of the shop's modules a service's name stands for. A registry and a config server are known by many names,
+/// and by the one that a route says.
+fn known(service: &str) -> Option<Module> {
+    let mut routed = Module::ALL.into_iter().filter(|module| !matches!(module, Module::Registry | Module::ConfigServer));
+    routed.find(|module| module.application().eq_ignore_ascii_case(service))
+}
+
 /// The module behind a service's name; another name is looked up as it is.
 pub(super) fn module(service: &str) -> &str {
-    SERVICES.iter().find(|(name, _)| *name == service).map_or(service, |(_, module)| module)
+    match known(service) {
+        Some(module) => module.name(),
+        None => service,
+    }
 }
 
 /// Whether this service is one of the shop's.
 pub(super) fn ours(service: &str) -> bool {
-    SERVICES.iter().any(|(name, _)| *name == service)
+    known(service).is_some()
 }
 
 /// What is asked of the upstream.

@@ -1,5 +1,8 @@
 //! What the audit command is told of notification's data.
 
+/// What it takes from the bus: events of other topics are not under way to it.
+pub use super::events::TOPICS;
+
 use crate::config::StoreUrl;
 use crate::platform::store::{Snapshot, StoreError};
 use std::collections::BTreeMap;

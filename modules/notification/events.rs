@@ -14,7 +14,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// Topics whose events come in here, and that webhooks can subscribe to.
-pub(super) const TOPICS: &[&str] = &["order", "stock", "product"];
+pub const TOPICS: &[&str] = &["order", "stock", "product"];
 
 /// Characters of an event's type at most; ours are much shorter, and others may send here, too.
 const MAX_KIND: usize = 64;

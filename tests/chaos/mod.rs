@@ -4,6 +4,7 @@
 mod audit;
 mod crash_points;
 mod dead_letters;
+mod extraction;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]

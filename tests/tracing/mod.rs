@@ -1,7 +1,7 @@
 //! What can be seen of what the shop did: at its console, by `tradepost trace`, at collectors.
 
 mod away;
-mod collector;
+pub mod collector;
 mod console;
 #[cfg(feature = "kafka")]
 mod zipkin;

@@ -15,8 +15,9 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use prometheus::Registry;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -57,12 +58,14 @@ const KEEP: i64 = 10_000;
 /// See the module.
 pub struct LocalBus {
     db: Db,
+    /// What the groups of this process read: events of other topics are none of their business.
+    topics: Mutex<BTreeMap<String, &'static [&'static str]>>,
 }
 
 impl LocalBus {
     /// Opens or creates the log.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { db: Db::open(path, MIGRATIONS)? })
+        Ok(Self { db: Db::open(path, MIGRATIONS)?, topics: Mutex::default() })
     }
 
     /// Where a group stands, and what comes next for it.
@@ -195,6 +198,7 @@ impl Bus for LocalBus {
     }
 
     async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken) {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).insert(consumer.group().into(), consumer.topics());
         let mut rounds: u32 = 0;
         let mut lease = Lease::new(self.db.clone(), consumer.group());
         while !stop.is_cancelled() {
@@ -260,12 +264,15 @@ impl Bus for LocalBus {
         self.db.measured("bus", registry)
     }
 
+    /// Of a group that has a consumer in this process.
     async fn lag(&self, group: &str) -> Result<i64, StoreError> {
+        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner).get(group).copied().unwrap_or_default();
         let group = group.to_string();
         self.db
             .read(async move |c| {
                 let from: Option<i64> = cursors::table.find(&group).select(cursors::position).first(c).await.optional()?;
-                Ok(messages::table.filter(messages::position.gt(from.unwrap_or(0))).count().get_result(c).await?)
+                let left = messages::table.filter(messages::position.gt(from.unwrap_or(0)).and(messages::topic.eq_any(topics)));
+                Ok(left.count().get_result(c).await?)
             })
             .await
     }
@@ -277,13 +284,66 @@ struct Body {
     body: String,
 }
 
-/// Type and subject of every event that this group has not taken yet, or that is its dead letter, for the audit.
-pub fn under_way(path: &Path, group: &str) -> Result<Vec<(String, String)>, StoreError> {
-    let group = group.replace('\'', "''");
+/// Type and subject of every event of these topics that this group has not taken yet, or that is its dead letter, for
+/// the audit.
+pub fn under_way(path: &Path, group: &str, topics: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let (group, topics) = (quoted(group), topics.iter().map(|topic| quoted(topic)).collect::<Vec<_>>().join(", "));
     let rows: Vec<Body> = Snapshot::open(path)?.rows(&format!(
-        "SELECT body FROM messages WHERE position > coalesce((SELECT position FROM cursors WHERE consumer = '{group}'), 0) \
-         UNION ALL SELECT body FROM dead_letters WHERE consumer = '{group}'"
+        "SELECT body FROM messages WHERE topic IN ({topics}) \
+         AND position > coalesce((SELECT position FROM cursors WHERE consumer = {group}), 0) \
+         UNION ALL SELECT body FROM dead_letters WHERE consumer = {group}"
     ))?;
     // what is no event reports no order's step: one that is missed is found by that
     Ok(rows.iter().filter_map(|row| types::from_json::<Event>(&row.body).ok()).map(|event| (event.kind, event.subject)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::bus::ApplyError;
+    use crate::platform::trace::Trace;
+    use tokio::sync::Notify;
+
+    struct Reader(Notify);
+
+    #[async_trait(?Send)]
+    impl Consumer for Reader {
+        fn group(&self) -> &'static str {
+            "reader"
+        }
+
+        fn topics(&self) -> &'static [&'static str] {
+            &["order"]
+        }
+
+        async fn apply(&self, events: &[Event]) -> Result<(), ApplyError> {
+            assert!(events.iter().all(|event| event.topic() == "order"), "{events:?}");
+            self.0.notify_one();
+            Ok(())
+        }
+    }
+
+    /// What nobody reads, or others read, keeps no group behind and nothing under way.
+    #[test]
+    fn events_of_other_topics_are_not_waited_for() {
+        actix_web::rt::System::new().block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("bus.db");
+            let bus = Arc::new(LocalBus::open(&path).unwrap());
+            let event = |kind: &str| Event::new("test", kind, "s", Trace::start(), &()).unwrap();
+            let (reader, stop) = (Arc::new(Reader(Notify::new())), CancellationToken::new());
+            let reading = actix_web::rt::spawn({
+                let (bus, reader, stop) = (bus.clone(), reader.clone(), stop.clone());
+                async move { bus.consume(reader, stop).await }
+            });
+            bus.publish(vec![event("order.placed"), event("review.written")]).await.unwrap();
+            reader.0.notified().await;
+            stop.cancel();
+            reading.await.unwrap();
+            assert_eq!(bus.lag("reader").await.unwrap(), 0);
+            assert_eq!(under_way(&path, "reader", &["order"]).unwrap(), []);
+            assert_eq!(under_way(&path, "reader", &["review"]).unwrap(), [("review.written".to_string(), "s".to_string())]);
+        });
+    }
 }

@@ -98,7 +98,7 @@ pub trait Bus: Send + Sync {
     async fn dead_letters_of(&self, group: &str) -> Result<i64, StoreError>;
     /// Gives a dead letter to its consumer again; `false` where there is none of this id.
     async fn replay(&self, id: i64) -> Result<bool, StoreError>;
-    /// Events published and not yet taken by a group.
+    /// Events of its topics that are published and not yet taken by a group.
     async fn lag(&self, group: &str) -> Result<i64, StoreError>;
     /// Its name among messaging systems, for traces.
     fn system(&self) -> &'static str;

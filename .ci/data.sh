@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Data that comes from elsewhere, on a real MariaDB: the Spring system's orders and stock by
+# docs/data/spring-to-tradepost.sql, and the files of an embedded shop by docs/data/sqlite-to-mysql.py. After each the
+# audit must hold, and the shop goes on ordering on what it was given.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+work=$(mktemp -d)
+chmod 755 "$work" # MariaDB's server drops root's rights
+service=.ci/services/mariadb.sh
+export STATE_DIR=$work/mariadb MYSQL_PORT=${PORT:-13316} FLUSH=2
+shop=
+
+clean_up() {
+  local code=$?
+  if [[ -n $shop ]] && kill -0 "$shop" 2>/dev/null; then kill -KILL "$shop" || true; fi
+  bash "$service" stop || true
+  if ((code)); then tail -n 20 "$work"/*.log >&2 || true; fi
+  rm -rf "$work"
+  exit "$code"
+}
+trap clean_up EXIT
+
+fail() {
+  echo "$*" >&2
+  exit 1
+}
+
+source .ci/install.sh
+need python3=python3 curl=curl
+cargo=(cargo)
+if command -v mold >/dev/null; then cargo=(mold -run cargo); fi
+"${cargo[@]}" build --locked --features "${FEATURES:-mysql}"
+bin=${CARGO_TARGET_DIR:-$PWD/target}/debug/tradepost
+bash "$service" start
+sql() { mariadb --no-defaults --host=127.0.0.1 --port="$MYSQL_PORT" --user=root --batch "$@"; }
+url=mysql://root@127.0.0.1:$MYSQL_PORT
+on_server() {
+  export TRADEPOST__INVENTORY__STORE=$url/inventory TRADEPOST__ORDER__STORE=$url/orders TRADEPOST__NOTIFICATION__STORE=$url/notification
+}
+fresh() {
+  sql -e 'DROP DATABASE IF EXISTS inventory; DROP DATABASE IF EXISTS orders; DROP DATABASE IF EXISTS notification;
+          CREATE DATABASE inventory; CREATE DATABASE orders; CREATE DATABASE notification'
+  on_server
+  "$bin" migrate --data "$1" >"$work/migrate.log" 2>&1
+}
+start() { # FOLDER WORDS: a shop on it, at $base, once it has said these words
+  rm -f "$work/screen.log"
+  TRADEPOST__SERVER__PORT=0 "$bin" --data "$1" >"$work/screen.log" 2>"$work/shop.log" &
+  shop=$!
+  for _ in $(seq 600); do
+    if grep -q "^$2" "$work/screen.log" 2>/dev/null; then
+      base=$(sed -n 's/^ready on //p' "$work/screen.log")
+      return 0
+    fi
+    kill -0 "$shop" || fail "the shop did not start"
+    sleep 0.1
+  done
+  fail "the shop is not ready within a minute"
+}
+stop() {
+  kill -TERM "$shop"
+  wait "$shop" || fail "the shop ended with $?"
+  shop=
+}
+ask() { curl -fsS -H "Authorization: Bearer $token" -H 'Content-Type: application/json' "$@"; }
+expect() { # TEXT WANTED
+  grep -qF "$2" <<<"$1" || fail "expected $2 in: $1"
+}
+
+echo "-- the Spring system's tables, as its services make them, with what they let happen"
+sql <<'SQL'
+CREATE DATABASE order_service; CREATE DATABASE inventory_service;
+CREATE TABLE order_service.t_orders (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, order_number VARCHAR(255));
+CREATE TABLE order_service.t_order_line_items (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, price DECIMAL(38,2), quantity INTEGER, sku_code VARCHAR(255), order_id BIGINT);
+CREATE TABLE inventory_service.t_inventory (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, quantity INTEGER, sku_code VARCHAR(255));
+INSERT INTO order_service.t_orders VALUES
+  (1, '0a52e0d1-52c3-4f2e-8f3e-0a52e0d152c3'), (2, 'B3F2E0D1-52C3-4F2E-8F3E-0A52E0D152C4'), (3, 'c3f2e0d1-52c3-4f2e-8f3e-0a52e0d152c5'),
+  (4, 'no-uuid'), (5, 'd3f2e0d1-52c3-4f2e-8f3e-0a52e0d152c6'), (6, 'd3f2e0d1-52c3-4f2e-8f3e-0a52e0d152c7'), (7, '0a52e0d1-52c3-4f2e-8f3e-0a52e0d152c3');
+INSERT INTO order_service.t_order_line_items (price, quantity, sku_code, order_id) VALUES
+  (2.50, 2, 'one', 1), (10.00, 1, 'two "quoted" ü', 1), (2.50, 3, 'one', 2), (2.50, 1, 'one ', 2), (1.10, 1, 'gone', 3), (1, 1, 'one', 4), (1, -5, 'one', 5), (1, 1, 'one', NULL), (1, 1, 'one', 7);
+INSERT INTO inventory_service.t_inventory (quantity, sku_code) VALUES (10, 'one'), (4, 'one'), (7, 'two "quoted" ü'), (-3, 'short');
+SQL
+data=$work/spring
+mkdir "$data"
+fresh "$data"
+sql --table <docs/data/spring-to-tradepost.sql | tee "$work/carried"
+for reason in 'no UUID' 'another order has its number' 'less than one piece' 'it has no lines' 'its order is not there' 'counted as 0: -3'; do
+  grep -qF "$reason" "$work/carried" || fail "it does not say: $reason"
+done
+[[ $(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', id, total) ORDER BY id) FROM orders.orders") == 1:15.00,2:10.00,3:1.10 ]] || fail "these are not the orders"
+stock=$(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', sku_code, quantity, sold, received, removed) ORDER BY sku_code) FROM inventory.stock")
+[[ $stock == 'gone:0:1:1:1,one:14:6:20:0,short:0:0:0:0,two "quoted" ü:7:1:8:0' ]] || fail "this is not the stock: $stock"
+if sql <docs/data/spring-to-tradepost.sql >/dev/null 2>&1; then fail "it was carried over twice"; fi
+"$bin" audit --data "$data" | tee "$work/audit"
+grep -q 'INV-1 to INV-5 hold' "$work/audit"
+
+echo "-- and the shop goes on with them"
+export TRADEPOST__DATA__DEMO=false
+start "$data" 'ready on'
+token=$("$bin" token --user admin --url "$base")
+expect "$(ask "$base/api/v1/orders/2")" '"orderNumber":"b3f2e0d1-52c3-4f2e-8f3e-0a52e0d152c4"'
+expect "$(ask "$base/api/v1/orders")" '"totalElements":3'
+ask "$base/api/v1/products" -d '{"skuCode":"one","name":"One","price":"2.50"}' >/dev/null
+expect "$(ask "$base/api/v1/orders" -d '{"orderLineItems":[{"skuCode":"one","quantity":1}]}')" '"status":"PLACED"'
+# an old order gives its stock back like any other
+ask -X POST "$base/api/v1/orders/1/cancel" -d '{}' >/dev/null
+for _ in $(seq 100); do
+  stock=$(sql -N -e "SELECT CONCAT_WS(':', quantity, held, sold, received) FROM inventory.stock WHERE sku_code = 'one'")
+  [[ $stock != 15:0:5:20 ]] || break
+  sleep 0.1
+done
+[[ $stock == 15:0:5:20 ]] || fail "14 less one, and two back, are 15; there is $stock"
+stop
+"$bin" audit --data "$data" | grep 'INV-1 to INV-5 hold'
+
+echo "-- and back: one order more, one less, and what there is of each SKU"
+for _ in 1 2; do
+  sql <docs/data/tradepost-to-spring.sql
+  orders=$(sql -N -e "SELECT GROUP_CONCAT(id ORDER BY id) FROM order_service.t_orders")
+  [[ $orders == 2,3,4,5,6,7,8 ]] || fail "these are not Spring's orders: $orders"
+  lines=$(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', sku_code, quantity, price)) FROM order_service.t_order_line_items WHERE order_id = 8")
+  [[ $lines == one:1:2.50 ]] || fail "these are not its lines: $lines"
+  stock=$(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', sku_code, quantity) ORDER BY sku_code) FROM inventory_service.t_inventory")
+  [[ $stock == 'one:15,short:0,two "quoted" ü:8' ]] || fail "this is not Spring's stock: $stock"
+done
+unset TRADEPOST__INVENTORY__STORE TRADEPOST__ORDER__STORE TRADEPOST__NOTIFICATION__STORE TRADEPOST__DATA__DEMO
+
+echo "-- an embedded shop that has played a day of orders"
+data=$work/embedded
+start "$data" 'Order one'
+"$bin" replay demo/online-retail.csv --url "$base" </dev/null | tail -3
+stop
+before=$("$bin" audit --data "$data")
+fresh "$data"
+declare -A database=([inventory]=inventory [order]=orders [notification]=notification)
+for module in inventory order notification; do
+  docs/data/sqlite-to-mysql.py "$data/$module.db" >"$work/$module.sql"
+  sql "${database[$module]}" <"$work/$module.sql"
+done
+if sql inventory <"$work/inventory.sql" 2>/dev/null; then fail "rows were copied twice"; fi
+after=$("$bin" audit --data "$data")
+echo "$after"
+[[ $after == "$before" ]] || fail "before it said: $before"
+# what is read now is on the server
+rm "$data"/inventory.db "$data"/order.db "$data"/notification.db
+start "$data" 'Order one'
+token=$("$bin" token --user alice --url "$base")
+sku=$(sed -n 's/^Order one \([^ ]*\) .*/\1/p' "$work/screen.log")
+expect "$(ask "$base/api/v1/orders" -d "{\"orderLineItems\":[{\"skuCode\":\"$sku\",\"quantity\":1}]}")" '"status":"PLACED"'
+stop
+"$bin" audit --data "$data" | grep 'INV-1 to INV-5 hold'
+echo "data that comes from elsewhere is whole"

@@ -1,0 +1,253 @@
+//! A module leaves a running shop for a process of its own, and comes back, in the steps of
+//! docs/extract-a-module.md, while customers go on ordering: nobody hears of it, and nothing is lost.
+
+use super::kill::{no_order_is_left_open, pages, told_once_each};
+use super::ledger::{Dice, Ledger, Told, send, told};
+use crate::support::client::{Client, REALM};
+use crate::support::process::{Process, audit};
+use crate::support::{on_system, share_keys, wait_for, wait_until};
+use crate::tracing::collector::free_port;
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tradepost::modules::Module;
+
+const CUSTOMERS: u64 = 6;
+/// Orders that must go through after each step: the new shape has really worked.
+const AFTER_EACH_STEP: usize = 60;
+/// What clients know: a load balancer has it in earnest. Tokens name it as their issuer.
+const FRONT: &str = "http://shop.test";
+
+/// A process behind the load balancer, and how many requests it has under way.
+struct Door {
+    client: Client,
+    under_way: Cell<usize>,
+}
+
+/// What stands before the shop: each request goes to the door of the moment.
+struct Balancer {
+    door: RefCell<Rc<Door>>,
+    over: Cell<bool>,
+    answered: Cell<usize>,
+    /// Requests that got no answer, or one that is none to an order: they are sent again.
+    failed: RefCell<Vec<String>>,
+}
+
+impl Balancer {
+    fn new(client: Client) -> Self {
+        let door = RefCell::new(Rc::new(Door { client, under_way: Cell::new(0) }));
+        Self { door, over: Cell::new(false), answered: Cell::new(0), failed: RefCell::default() }
+    }
+
+    /// From now on requests go here; done when the one before has none under way any more.
+    async fn switch(&self, client: Client) {
+        let before = self.door.replace(Rc::new(Door { client, under_way: Cell::new(0) }));
+        wait_for("the old door has nothing under way", || async {
+            if before.under_way.get() == 0 { Ok(()) } else { Err(format!("{} requests", before.under_way.get())) }
+        })
+        .await;
+    }
+
+    /// One customer: an order with a key after the other, each until it has its answer.
+    async fn customer(&self, ledger: &Ledger, mut dice: Dice) {
+        while !self.over.get() {
+            let sku = format!("many-{}", dice.roll(0, 2));
+            let (serial, entry) = ledger.begin(true, vec![(sku, dice.roll(1, 5) as i64)]);
+            let since = Instant::now();
+            let answer = loop {
+                assert!(since.elapsed() < Duration::from_secs(60), "order {serial} has no answer: {:?}", self.failed.borrow());
+                let door = self.door.borrow().clone();
+                door.under_way.set(door.under_way.get() + 1);
+                let reply = send(&door.client, &entry).await;
+                door.under_way.set(door.under_way.get() - 1);
+                match reply.as_ref().ok().and_then(told) {
+                    Some(answer) => break answer,
+                    None => self.failed.borrow_mut().push(format!("order {serial}: {reply:?}")),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            };
+            assert!(matches!(answer, Told::Placed { .. }), "there is enough of everything: order {serial} {answer:?}");
+            ledger.tell(serial, answer);
+            self.answered.set(self.answered.get() + 1);
+        }
+    }
+
+    async fn goes_on(&self) {
+        let from = self.answered.get();
+        wait_for("orders go through", || async {
+            let more = self.answered.get() - from;
+            if more >= AFTER_EACH_STEP { Ok(()) } else { Err(format!("{more} of {AFTER_EACH_STEP}; {:?}", self.failed.borrow())) }
+        })
+        .await;
+    }
+}
+
+fn names(modules: impl Iterator<Item = Module>) -> String {
+    modules.map(Module::name).collect::<Vec<_>>().join(",")
+}
+
+/// What blocks, while the customers go on.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// A process of the shop that clients reach at `front`.
+async fn start(data: &Path, port: u16, front: &str, settings: &[(&str, &str)]) -> Process {
+    // a busy machine must not be taken for a peer that is away
+    let patient = [("TRADEPOST__RESILIENCE__CALL_MS", "8000"), ("TRADEPOST__ORDER__PEERS_MS", "8000")];
+    // the issuer's name is that of the front; where it has its own, a process asks itself
+    let own = format!("{}{REALM}", at(port));
+    let named = [("TRADEPOST__SERVER__PUBLIC_URL", front), ("TRADEPOST__IDENTITY__BACKCHANNEL", &own)];
+    let all = [&patient[..], &named, settings].concat();
+    let all: Vec<_> = all.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    let data = data.to_path_buf();
+    aside(move || {
+        let all: Vec<_> = all.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        Process::start_on(port, &data, &all)
+    })
+    .await
+}
+
+/// SIGTERM: it finishes what it has begun.
+async fn stop(process: Process) {
+    assert_eq!(aside(|| process.terminate()).await, Some(0));
+}
+
+/// All but this module; it is found at this port.
+async fn rest(data: &Path, port: u16, front: &str, module: Module, own: u16) -> Process {
+    let modules = names(Module::ALL.into_iter().filter(|other| *other != module));
+    let (peer, address) = (format!("TRADEPOST__PEERS__{}", module.name().to_uppercase()), at(own));
+    start(data, port, front, &[("TRADEPOST__SERVER__MODULES", &modules), (&peer, &address)]).await
+}
+
+/// This module alone; its peers, and the issuer, are asked at this address.
+async fn alone(data: &Path, port: u16, front: &str, module: Module, others: &str) -> Process {
+    let secret = std::fs::read_to_string(data.join("identity/service-secret")).unwrap();
+    let (issuer, backchannel) = (format!("{front}{REALM}"), format!("{others}{REALM}"));
+    let settings = [
+        ("TRADEPOST__SERVER__MODULES", module.name()),
+        ("TRADEPOST__IDENTITY__ISSUER", &issuer),
+        ("TRADEPOST__IDENTITY__BACKCHANNEL", &backchannel),
+        ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
+        ("TRADEPOST__PEERS__PRODUCT", others),
+        ("TRADEPOST__PEERS__INVENTORY", others),
+        // a second without them must not become a minute
+        ("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1"),
+    ];
+    start(data, port, front, &settings).await
+}
+
+async fn stock(c: &Client) {
+    c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
+    for n in 0..3 {
+        c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
+    }
+}
+
+/// The shop with this data answers as it has answered, every order was told once, and the audit is clean.
+async fn nothing_is_lost(c: &Client, ledger: &Ledger, data: &Path) {
+    no_order_is_left_open(c).await;
+    ledger.ask_for_the_same(c, 0).await;
+    let orders = pages(c, "/api/v1/orders").await;
+    ledger.check(&orders);
+    assert_eq!(orders.len(), ledger.entries().len());
+    wait_until("the audit is clean", || {
+        let (clean, words) = audit(data);
+        if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
+    })
+    .await;
+    told_once_each(&orders, &pages(c, "/api/v1/notifications").await);
+}
+
+fn at(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Out and back behind a load balancer. Not one request fails.
+fn leaves_and_comes_back(module: Module) {
+    on_system(async move {
+        let data = tempfile::tempdir().unwrap();
+        share_keys(data.path());
+        let data = data.path();
+        let [first, second, third, own] = [free_port(), free_port(), free_port(), free_port()];
+        let whole = start(data, first, FRONT, &[]).await;
+        let c = Client::login(&at(first)).await;
+        stock(&c).await;
+        let (ledger, balancer) = (Ledger::default(), Balancer::new(c.clone()));
+        let steps = async {
+            balancer.goes_on().await;
+            // 1 and 2: the rest beside the whole, then the module, which asks the rest
+            let others = rest(data, second, FRONT, module, own).await;
+            let extracted = alone(data, own, FRONT, module, &at(second)).await;
+            balancer.goes_on().await;
+            // 3: it answers through the rest before anybody is sent there
+            let c = c.at(&at(second));
+            c.get(&c.alice, "/api/v1/orders").await.expect(200);
+            c.get(&c.alice, "/api/v1/notifications").await.expect(200);
+            // 4 and 5: clients are sent there, and the whole is stopped
+            balancer.switch(c.clone()).await;
+            stop(whole).await;
+            balancer.goes_on().await;
+            c.get(&c.alice, "/api/v1/notifications").await.expect(200);
+            // and back: the whole, then clients, then the others go
+            let whole = start(data, third, FRONT, &[]).await;
+            balancer.switch(c.at(&at(third))).await;
+            stop(others).await;
+            stop(extracted).await;
+            balancer.goes_on().await;
+            balancer.over.set(true);
+            whole
+        };
+        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, Dice::new(n)));
+        let (_whole, _) = futures_util::future::join(steps, futures_util::future::join_all(customers)).await;
+        assert_eq!(*balancer.failed.borrow(), Vec::<String>::new());
+        nothing_is_lost(&c.at(&at(third)), &ledger, data).await;
+    });
+}
+
+#[test]
+fn notification_leaves_a_shop_under_load_and_comes_back() {
+    leaves_and_comes_back(Module::Notification);
+}
+
+#[test]
+fn order_leaves_a_shop_under_load_and_comes_back() {
+    leaves_and_comes_back(Module::Order);
+}
+
+/// Without a load balancer: the module beside the whole, then the rest in the place of the whole, on its port. While
+/// nobody listens there, requests are refused; sent again with their key, each is one order.
+#[test]
+fn order_leaves_a_shop_at_its_own_address_and_comes_back() {
+    on_system(async {
+        let data = tempfile::tempdir().unwrap();
+        share_keys(data.path());
+        let data = data.path();
+        let port = free_port();
+        let front = at(port);
+        let whole = start(data, port, &front, &[]).await;
+        let c = Client::login(&front).await;
+        stock(&c).await;
+        let (ledger, balancer) = (Ledger::default(), Balancer::new(c.clone()));
+        let steps = async {
+            balancer.goes_on().await;
+            let own = free_port();
+            let extracted = alone(data, own, &front, Module::Order, &front).await;
+            balancer.goes_on().await;
+            stop(whole).await;
+            let others = rest(data, port, &front, Module::Order, own).await;
+            balancer.goes_on().await;
+            stop(others).await;
+            let whole = start(data, port, &front, &[]).await;
+            balancer.goes_on().await;
+            stop(extracted).await;
+            balancer.goes_on().await;
+            balancer.over.set(true);
+            whole
+        };
+        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, Dice::new(n)));
+        let (whole, _) = futures_util::future::join(steps, futures_util::future::join_all(customers)).await;
+        nothing_is_lost(&c.at(&whole.url), &ledger, data).await;
+    });
+}
