@@ -129,7 +129,6 @@ fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
             origins: Vec::new(),
             door: None,
             leaving: Default::default(),
-            leaving: Default::default(),
         });
         let endpoints: Arc<[_]> = ProductClient::endpoints(catalogue).into();
         actix_web::rt::System::new().block_on(async move {
