@@ -74,7 +74,8 @@ impl Copy {
         for Part { sql, .. } in &rest {
             self.conn.batch_execute(sql)?;
         }
-        Ok(self.conn.batch_execute("COMMIT")?)
+        // as it will be opened: whoever only looks into the copy leaves its bytes as they are
+        Ok(self.conn.batch_execute("COMMIT; PRAGMA main.journal_mode = WAL")?)
     }
 }
 
@@ -119,4 +120,76 @@ fn begin(copy: &mut Copy) -> QueryResult<()> {
 
 fn is_locked(cause: &diesel::result::Error) -> bool {
     matches!(cause, diesel::result::Error::DatabaseError(_, info) if info.message().contains("locked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, k TEXT); CREATE UNIQUE INDEX t_k ON t(k);
+        CREATE TABLE \"a \"\"b\" (k TEXT PRIMARY KEY) WITHOUT ROWID;
+        INSERT INTO t(k) VALUES ('kept'), ('taken off'); DELETE FROM t WHERE k = 'taken off'; INSERT INTO \"a \"\"b\" VALUES ('kept')";
+
+    #[derive(diesel::QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        k: String,
+    }
+
+    fn keys(conn: &mut SqliteConnection, table: &str) -> Vec<String> {
+        diesel::sql_query(format!("SELECT k FROM {table} ORDER BY k")).load::<Row>(conn).unwrap().into_iter().map(|row| row.k).collect()
+    }
+
+    /// Two databases that are written to before the copies are begun, after, and while they are made.
+    #[test]
+    fn copies_begun_at_once_show_that_moment_and_keep_nobody_waiting_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let mut sources: Vec<_> = ["one", "two"].iter().map(|name| connect(&path(name)).unwrap()).collect();
+        sources.iter_mut().for_each(|conn| conn.batch_execute(SCHEMA).unwrap());
+        let mut copies: Vec<_> =
+            ["one", "two"].iter().map(|name| Copy::open(&path(name), &path(&format!("{name}-copy"))).unwrap()).collect();
+        at_once(&mut copies).unwrap();
+        let later = "PRAGMA busy_timeout = 0; INSERT INTO t(k) VALUES ('later'); DELETE FROM \"a \"\"b\"; PRAGMA wal_checkpoint(RESTART)";
+        sources.iter_mut().for_each(|conn| conn.batch_execute(later).unwrap());
+        copies.into_iter().for_each(|copy| copy.write().unwrap());
+        for name in ["one-copy", "two-copy"] {
+            let before = std::fs::read(path(name)).unwrap();
+            let mut conn = connect(&path(name)).unwrap();
+            assert_eq!(keys(&mut conn, "t"), ["kept"]);
+            assert_eq!(keys(&mut conn, "\"a \"\"b\""), ["kept"]);
+            drop(conn);
+            assert!(std::fs::read(path(name)).unwrap() == before, "whoever looked into it has changed it");
+            let mut conn = connect(&path(name)).unwrap();
+            conn.batch_execute("INSERT INTO t(k) VALUES ('new')").unwrap();
+            assert_eq!(
+                keys(&mut conn, "(SELECT CAST(id AS TEXT) AS k FROM t WHERE k = 'new')"),
+                ["3"],
+                "an id that was given is not given again"
+            );
+            assert!(conn.batch_execute("INSERT INTO t(k) VALUES ('new')").is_err(), "its indexes are there, too");
+        }
+    }
+
+    #[test]
+    fn while_one_of_several_databases_is_being_written_to_none_is_held_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        let mut busy = connect(&two).unwrap();
+        busy.batch_execute("CREATE TABLE t(k TEXT); BEGIN IMMEDIATE; INSERT INTO t VALUES ('under way')").unwrap();
+        let mut other = connect(&one).unwrap();
+        other.batch_execute("CREATE TABLE t(k TEXT)").unwrap();
+        let mut copies = [&one, &two].map(|path| Copy::open(path, &path.with_extension("copy")).unwrap());
+        std::thread::scope(|threads| {
+            let begun = threads.spawn(|| at_once(&mut copies));
+            // SQLite's own patience is enough, though the copy has not begun
+            other.batch_execute("INSERT INTO t VALUES ('meanwhile')").unwrap();
+            assert!(!begun.is_finished(), "the other has its lock still");
+            busy.batch_execute("COMMIT").unwrap();
+            begun.join().unwrap().unwrap();
+        });
+        copies.into_iter().for_each(|copy| copy.write().unwrap());
+        assert_eq!(keys(&mut connect(&one.with_extension("copy")).unwrap(), "t"), ["meanwhile"]);
+        assert_eq!(keys(&mut connect(&two.with_extension("copy")).unwrap(), "t"), ["under way"]);
+    }
 }
