@@ -209,15 +209,16 @@ fn a_copy_is_restored_whole_or_not_at_all_and_over_no_shop() {
     assert!(done, "{words}");
     assert_eq!(Sql::open(&volume, "order").value("count(*)", "orders"), "1");
 
+    std::fs::remove_file(copy.join("bus.db")).unwrap();
+    let (done, words) = restore(&copy, &dir.path().join("partial"));
+    assert!(!done && words.contains("bus.db"), "{words}");
+
     Sql::open(&copy, "order").run("UPDATE orders SET total = '0.00'");
     let spoilt = dir.path().join("spoilt");
     let (done, words) = restore(&copy, &spoilt);
     assert!(!done && words.contains("order.db is not what was copied"), "{words}");
     assert!(names(&spoilt).is_empty(), "nothing is left of a copy that is refused");
 
-    std::fs::remove_file(copy.join("bus.db")).unwrap();
-    let (done, words) = restore(&copy, &dir.path().join("partial"));
-    assert!(!done && words.contains("bus.db"), "{words}");
     let (done, words) = restore(&dir.path().join("data"), &dir.path().join("none"));
     assert!(!done && words.contains("backup.json") && words.contains("tradepost backup"), "{words}");
 }

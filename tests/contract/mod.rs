@@ -6,6 +6,7 @@ mod config;
 mod edge;
 pub mod envelope;
 pub mod houses;
+mod migrations;
 mod peer;
 mod resilience;
 mod seam;

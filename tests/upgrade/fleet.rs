@@ -91,6 +91,19 @@ impl Fleet {
         self.members.insert((module, release), Member { child, url });
     }
 
+    /// Waits until every process knows every other and none that has left: sooner nobody may be taken away. `admin` is a token.
+    pub async fn acquainted(&self, admin: &str) {
+        let clients = || self.members.iter().filter(|((module, _), _)| *module != Module::Registry);
+        let all = clients().count() as u64;
+        for ((module, release), member) in clients() {
+            wait_for("it knows all others", || async {
+                let known = instances_known(&member.url, admin).await?;
+                if known == all { Ok(()) } else { Err(format!("{module:?} of {release:?} knows {known} of {all}")) }
+            })
+            .await;
+        }
+    }
+
     /// SIGTERM, and a stop in order.
     pub fn stop(&mut self, module: Module, release: Release) {
         let mut member = self.members.remove(&(module, release)).unwrap();
@@ -164,6 +177,14 @@ impl Fleet {
         }
         all
     }
+}
+
+/// How many instances a process knows of, by its health.
+async fn instances_known(url: &str, admin: &str) -> Result<u64, String> {
+    let health = tradepost::platform::contract::client::http().get(format!("{url}/actuator/health")).bearer_auth(admin);
+    let mut answer = health.send().await.map_err(|e| e.to_string())?;
+    let body: serde_json::Value = answer.json().await.map_err(|e| e.to_string())?;
+    body.pointer("/components/discovery/details/instances").and_then(|n| n.as_u64()).ok_or_else(|| body.to_string())
 }
 
 /// Whether it has answered a call of its contract: its metrics name the path then, whatever they are called.

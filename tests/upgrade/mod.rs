@@ -7,7 +7,7 @@ use crate::chaos::kill::{no_order_is_left_open, pages, seed, told_once_each};
 use crate::chaos::ledger::{Dice, Told};
 use crate::chaos::pairs::Callers;
 use crate::support::client::Client;
-use crate::support::{on_system, share_keys, wait_for, wait_until};
+use crate::support::{on_system, share_keys, wait_until};
 use fleet::{Fleet, Release};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -30,12 +30,15 @@ async fn go_on(callers: &Callers, requests: u64) {
     .await;
 }
 
-/// Each module's process of one release beside that of the other, and then in its place.
-async fn replace(fleet: &mut Fleet, callers: &Callers, by: Release) {
+/// Each module's process of one release beside that of the other, and then in its place: as an orchestrator does it,
+/// who takes nobody away before the others know who is there instead.
+async fn replace(fleet: &mut Fleet, callers: &Callers, by: Release, admin: &str) {
     for module in TURNS {
         fleet.start(module, by).await;
+        fleet.acquainted(admin).await;
         go_on(callers, 40).await;
         fleet.stop(module, by.other());
+        fleet.acquainted(admin).await;
         go_on(callers, 20).await;
     }
     println!("all are {by:?}: {} requests, {} 5xx", callers.requests.get(), callers.failed());
@@ -67,12 +70,7 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
             fleet.start(module, Release::Before).await;
         }
         let c = Client::login(&fleet.door(Release::Before)).await;
-        wait_for("the gateway knows everybody", || async {
-            let known = [c.get(&c.admin, "/api/v1/products").await, c.get(&c.admin, "/api/v1/inventory").await];
-            let known = [&known[..], &[c.get(&c.admin, "/api/v1/orders").await, c.get(&c.alice, "/api/v1/notifications").await]].concat();
-            if known.iter().all(|reply| reply.status == 200) { Ok(()) } else { Err(format!("{known:?}")) }
-        })
-        .await;
+        fleet.acquainted(&c.admin).await;
         stock(&c).await;
         let doors = [c.clone(), c.at(&fleet.door(Release::This))];
 
@@ -85,9 +83,9 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
             wait_until("the schema is this release's", migrating).await;
             go_on(&callers, 100).await;
             println!("the schema is new, all are Before: {} requests, {} 5xx", callers.requests.get(), callers.failed());
-            replace(&mut fleet, &callers, Release::This).await;
+            replace(&mut fleet, &callers, Release::This, &c.admin).await;
             go_on(&callers, 100).await;
-            replace(&mut fleet, &callers, Release::Before).await;
+            replace(&mut fleet, &callers, Release::Before, &c.admin).await;
             go_on(&callers, 100).await;
             callers.over.set(true);
         };
