@@ -24,7 +24,7 @@ clean_up() {
   for process in $shop $load; do kill -KILL "$process" 2>/dev/null || true; done
   if [[ -n $store ]]; then server stop || true; fi
   kafka stop || true
-  ((code == 0)) || tail -n 20 "$work"/*/log 2>/dev/null || true
+  ((code == 0)) || tail -n 20 "$work"/*/log "$work/rewind" "$work/audit" 2>/dev/null || true
   rm -rf "$work"
   exit "$code"
 }
@@ -73,7 +73,7 @@ lose_everything() {
 }
 
 one_store() {
-  local folder=$work/$store.shop before since meanwhile
+  local folder=$work/$store.shop before begun meanwhile
   mkdir "$folder"
   cd "$folder"
   server start
@@ -91,7 +91,7 @@ one_store() {
   until_it 60 "orders come in" placed_at_least 40
 
   echo "-- $store: dumped under load"
-  since=$(date +%s%3N) before=$(placed)
+  begun=$(date +%s%3N) before=$(placed)
   mysqldump --no-defaults --protocol=tcp -h 127.0.0.1 -P "$MYSQL_PORT" -u root \
     --single-transaction --skip-lock-tables --databases inventory orders notification >"$folder/dump.sql"
   "$bin" backup "$folder/files" --modules product,identity
@@ -107,10 +107,10 @@ one_store() {
   placed_at_least "$before" || fail "orders that were placed before the dump are not in it"
   (($(placed) < meanwhile)) || fail "nothing was placed after the dump: nothing was tested"
   # the group's members are gone for good 6 s after their last word
-  rewind() { java -cp "$jars/*" "$root/.ci/services/Rewind.java" "127.0.0.1:$KAFKA_PORT" "$store.notification" $((since - 10000)) "$store.order" 2>"$work/rewind"; }
+  rewind() { java -cp "$jars/*" "$root/.ci/services/Rewind.java" "127.0.0.1:$KAFKA_PORT" "$store.notification" $((begun - 10000)) "$store.order" 2>"$work/rewind"; }
   until_it 60 "the group is sent back" rewind
   start_shop
-  until_it 120 "the audit is clean" settled
+  until_it 60 "the audit is clean" settled
   cat "$work/audit"
 
   echo "-- $store: whoever sends again what was lost has it placed"
