@@ -4,6 +4,8 @@
 
 #[cfg(feature = "all-in-one")]
 pub mod audit;
+#[cfg(feature = "all-in-one")]
+pub mod backup;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -91,6 +91,22 @@ enum Command {
     /// Check the invariants on the data there is; exit 1 and say what is wrong otherwise
     #[cfg(feature = "all-in-one")]
     Audit(ServeArgs),
+    /// Copy what a shop keeps in files, as of one moment and while it runs, into a new folder
+    #[cfg(feature = "all-in-one")]
+    Backup {
+        /// The folder to be made
+        folder: PathBuf,
+        #[command(flatten)]
+        args: ServeArgs,
+    },
+    /// Make a data folder of such a copy, if it is still what was copied
+    #[cfg(feature = "all-in-one")]
+    Restore {
+        /// The copy
+        folder: PathBuf,
+        #[command(flatten)]
+        args: ServeArgs,
+    },
     /// List the events that no consumer could take, or give them to their consumers again
     #[cfg(feature = "demo")]
     DeadLetters {
@@ -235,6 +251,10 @@ fn other(command: Command) -> Result<(), String> {
         }
         #[cfg(feature = "all-in-one")]
         Command::Audit(args) => audit(&args),
+        #[cfg(feature = "all-in-one")]
+        Command::Backup { folder, args } => back_up(&load(&args)?.settings, &folder),
+        #[cfg(feature = "all-in-one")]
+        Command::Restore { folder, args } => restore(&load(&args)?.settings, &folder),
         #[cfg(feature = "demo")]
         Command::Token(target) => tradepost::demo::cli::run_token(&find(&target.shop)?, &target.user, &password(&target)),
         #[cfg(feature = "all-in-one")]
@@ -296,6 +316,28 @@ fn audit(args: &ServeArgs) -> Result<(), String> {
         }
         n => Err(format!("audit: {n} contradictions")),
     }
+}
+
+#[cfg(feature = "all-in-one")]
+fn back_up(settings: &config::Settings, to: &std::path::Path) -> Result<(), String> {
+    let taken = tradepost::backup::take(settings, to)?;
+    let (files, size) = (taken.manifest.files.len(), taken.manifest.size());
+    println!(
+        "{}: {files} files, {size} bytes, as of {}; writers waited {} ms",
+        to.display(),
+        taken.manifest.taken_at,
+        taken.pause.as_millis()
+    );
+    taken.notes.iter().for_each(|note| println!("{note}"));
+    Ok(())
+}
+
+#[cfg(feature = "all-in-one")]
+fn restore(settings: &config::Settings, from: &std::path::Path) -> Result<(), String> {
+    let data = &settings.data.dir;
+    let manifest = tradepost::backup::restore(from, data)?;
+    println!("{}: the shop as of {} ({} files)", data.display(), manifest.taken_at, manifest.files.len());
+    Ok(())
 }
 
 #[cfg(feature = "all-in-one")]

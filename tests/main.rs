@@ -19,5 +19,6 @@ mod observe;
 mod scenarios;
 mod security;
 mod tracing;
+mod upgrade;
 #[cfg(feature = "vault")]
 mod vault;

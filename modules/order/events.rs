@@ -46,7 +46,7 @@ struct Data<'a> {
     reason: Option<&'a str>,
 }
 
-/// The event that reports this step of this order.
+/// The event that reports this step of this order. Each is taken once.
 pub(super) fn about(order: &StoredOrder, kind: &str, reason: Option<&str>, trace: Trace) -> Result<Event, StoreError> {
     let data = Data {
         order_number: order.number,
@@ -55,7 +55,7 @@ pub(super) fn about(order: &StoredOrder, kind: &str, reason: Option<&str>, trace
         total: order.total,
         reason,
     };
-    Event::new("order", kind, order.number.to_string(), trace, &data)
+    Ok(Event::new("order", kind, order.number.to_string(), trace, &data)?.once())
 }
 
 /// What others may expect.

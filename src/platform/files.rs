@@ -66,8 +66,8 @@ impl Folder {
     }
 }
 
-/// Made with its mode: between a creation and a later chmod others could open it.
-fn create(path: &Path) -> std::io::Result<File> {
+/// A new file that only its owner may read. Made with its mode: between a creation and a later chmod others could open it.
+pub fn create(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -2,6 +2,7 @@
 //! data that contradicts itself.
 
 mod audit;
+mod backup;
 mod crash_points;
 mod dead_letters;
 mod extraction;
@@ -19,6 +20,6 @@ mod kafka_restarts;
 mod kafka_tls;
 pub mod kill;
 pub mod ledger;
-mod pairs;
+pub mod pairs;
 mod paused;
 pub mod sql;

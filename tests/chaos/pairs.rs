@@ -56,14 +56,14 @@ fn two_of_each(data: &Path, hooks: &Hooks) -> Split {
 
 /// What the callers meet, all of them together.
 #[derive(Default)]
-struct Callers {
-    ledger: Ledger,
-    over: Cell<bool>,
-    requests: Cell<u64>,
-    moved: Cell<u64>,
+pub struct Callers {
+    pub ledger: Ledger,
+    pub over: Cell<bool>,
+    pub requests: Cell<u64>,
+    pub moved: Cell<u64>,
     waited: Cell<u64>,
     /// By status and message.
-    failures: RefCell<BTreeMap<String, u64>>,
+    pub failures: RefCell<BTreeMap<String, u64>>,
 }
 
 impl Callers {
@@ -127,7 +127,7 @@ impl Callers {
         self.ask(doors, dice, async |c| c.try_send(Method::GET, path, &headers, "").await).await.expect(200);
     }
 
-    async fn customer(&self, doors: &[Client], mut dice: Dice) {
+    pub async fn customer(&self, doors: &[Client], mut dice: Dice) {
         while !self.over.get() {
             match dice.roll(1, 10) {
                 1..=6 => self.order(doors, &mut dice).await,
@@ -137,7 +137,7 @@ impl Callers {
         }
     }
 
-    fn failed(&self) -> u64 {
+    pub fn failed(&self) -> u64 {
         self.failures.borrow().values().sum()
     }
 }

@@ -7,6 +7,7 @@ mod edge;
 pub mod envelope;
 pub mod houses;
 mod links;
+mod migrations;
 mod peer;
 mod resilience;
 mod seam;

@@ -9,6 +9,8 @@
 //! Repositories are written against diesel-async's traits, so that the same code serves MySQL.
 //! Here those futures never wait: [`Inline`] runs each statement where it is called.
 
+#[cfg(feature = "all-in-one")]
+pub mod copy;
 mod gauges;
 // what is written against a connection is compiled once a backend
 #[path = "../inbox.rs"]

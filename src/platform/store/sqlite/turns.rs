@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks whether it is over: SQLite's own pauses grow to 100 ms, and a writer that has
 /// always more to do would hardly ever be found between two transactions.
-const LOOK: Duration = Duration::from_micros(500);
+pub(super) const LOOK: Duration = Duration::from_micros(500);
 
 /// Tries again while another process has the lock.
 pub(super) fn patiently(mut attempt: impl FnMut() -> QueryResult<()>) -> QueryResult<()> {

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# The release before this one and this one side by side under load, from the one to the other and back: on the
+# embedded stores, and on MySQL 8, where `migrate` is a step of its own. The binary of the release before is
+# built from the commit in .ci/previous-release, in the same target folder, so that both share what they depend on.
+# usage: upgrade.sh    env: FEATURES (mysql) STORES ("embedded mysql8") PORT (13307)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+work=$(mktemp -d)
+service=
+
+clean_up() {
+  local code=$?
+  if [[ -n $service ]]; then bash "$service" stop || true; fi
+  rm -rf "$work"
+  exit "$code"
+}
+trap clean_up EXIT
+
+fail() {
+  echo "$*" >&2
+  exit 1
+}
+
+cargo() {
+  if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi
+}
+
+features=${FEATURES:-mysql}
+target=$PWD/target
+read -r commit what < <(grep -v '^#' .ci/previous-release)
+[[ $commit =~ ^[0-9a-f]{40}$ ]] || fail ".ci/previous-release: expected a commit's full hash and what it is, found: $commit"
+# a shallow clone has it not: one that knows where it came from can ask for that commit alone
+if ! git cat-file -e "$commit^{commit}" 2>/dev/null; then
+  git fetch --quiet --depth 1 origin "$commit" 2>/dev/null ||
+    fail "commit $commit ($what) is not in this clone, and cannot be fetched alone; run: git fetch --unshallow origin"
+fi
+
+# always at the same place, so that it is compiled once; under target, which git does not look into
+source=$target/previous/$commit
+if [[ ! -d $source ]]; then
+  mkdir -p "$source.part"
+  git archive "$commit" | tar x -C "$source.part"
+  mv "$source.part" "$source"
+fi
+echo "-- the release before: $what"
+(cd "$source" && TRADEPOST_COMMIT=$commit CARGO_TARGET_DIR=$target cargo build --locked --features "$features")
+# this release's binary takes its place
+cp "$target/debug/tradepost" "$work/previous"
+cargo test --locked --features "$features" --test shop --no-run
+if cmp -s "$work/previous" "$target/debug/tradepost"; then fail "both binaries are one and the same"; fi
+
+run() {
+  echo "-- from the release before to this one and back: $1"
+  TRADEPOST_TEST_PREVIOUS=$work/previous cargo test --locked --features "$features" --test shop -- upgrade:: --ignored --nocapture | tee "$work/said"
+  # a filter that no test matches must not pass as green
+  grep -qE '^test result: ok\. [1-9]' "$work/said"
+}
+
+for store in ${STORES:-embedded mysql8}; do
+  if [[ $store == embedded ]]; then
+    run embedded
+    continue
+  fi
+  service=.ci/services/$store.sh
+  # it is the releases that are tried here, not the machine's disk: what the server has written the system still has
+  export FLUSH=2 STATE_DIR=$work/$store MYSQL_PORT=${PORT:-13307}
+  chmod 755 "$work" # MariaDB's server drops root's rights
+  bash "$service" start
+  TRADEPOST_TEST_MYSQL=mysql://root@127.0.0.1:$MYSQL_PORT run "$store"
+  bash "$service" stop
+  service=
+done

@@ -1,0 +1,76 @@
+//! The way back: a copy that is still what it was becomes a data folder.
+
+use super::manifest::digest;
+use super::{Entry, Manifest, failed, make_folder, sync};
+use crate::platform::files;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// Puts a copy into a data folder that holds no shop. Every file is held against the manifest on its way; until
+/// all of them are there, none is in its place.
+pub fn restore(copy: &Path, data: &Path) -> Result<Manifest, String> {
+    let manifest = Manifest::read(copy)?;
+    if !data.is_dir() {
+        make_folder(data)?;
+    }
+    if let Some(there) = in_the_way(data, &manifest)? {
+        return Err(format!(
+            "{} is there already: a copy is restored into a folder that holds no shop; move it away first",
+            there.display()
+        ));
+    }
+    // within the folder, which may be a volume of its own
+    let beside = data.join(format!(".restore.{}", uuid::Uuid::new_v4().simple()));
+    make_folder(&beside)?;
+    let filled = manifest.files.iter().try_for_each(|entry| bring(entry, copy, &beside)).and_then(|()| settle(&beside, data));
+    if filled.is_err() {
+        let _ = fs::remove_dir_all(&beside);
+    }
+    filled.map(|()| manifest)
+}
+
+/// What of a shop is in a folder.
+fn in_the_way(data: &Path, manifest: &Manifest) -> Result<Option<PathBuf>, String> {
+    let tops: Vec<_> = manifest.files.iter().filter_map(|entry| Path::new(&entry.path).components().next()).collect();
+    for entry in fs::read_dir(data).map_err(failed(data))? {
+        let path = entry.map_err(failed(data))?.path();
+        let database = path.extension().is_some_and(|e| e.to_string_lossy().starts_with("db"));
+        if database || tops.iter().any(|top| path.ends_with(top)) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// One file, if it is what the manifest says.
+fn bring(entry: &Entry, copy: &Path, to: &Path) -> Result<(), String> {
+    let (from, to) = (copy.join(&entry.path), to.join(&entry.path));
+    if let Some(folder) = to.parent().filter(|folder| !folder.is_dir()) {
+        make_folder(folder)?;
+    }
+    let mut source = File::open(&from).map_err(failed(&from))?;
+    let mut target = files::create(&to).map_err(failed(&to))?;
+    let (size, sha256) = digest(&mut source, &mut target).map_err(failed(&from))?;
+    if (size, &sha256) != (entry.size, &entry.sha256) {
+        return Err(format!(
+            "{} is not what was copied: {size} bytes of SHA-256 {sha256}, and not {} of {}",
+            from.display(),
+            entry.size,
+            entry.sha256
+        ));
+    }
+    target.sync_all().map_err(failed(&to))
+}
+
+/// Puts all of it in its place.
+fn settle(from: &Path, data: &Path) -> Result<(), String> {
+    for entry in fs::read_dir(from).map_err(failed(from))? {
+        let entry = entry.map_err(failed(from))?;
+        if entry.path().is_dir() {
+            sync(&entry.path())?;
+        }
+        fs::rename(entry.path(), data.join(entry.file_name())).map_err(failed(data))?;
+    }
+    fs::remove_dir(from).map_err(failed(from))?;
+    sync(data)
+}

@@ -1,0 +1,224 @@
+//! `tradepost backup` beside a shop under load, and `tradepost restore`: each copy is a shop in which everything is true
+//! that had been answered before it was begun.
+
+use super::kill::{no_order_is_left_open, pages, seed, told_once_each};
+use super::ledger::{Dice, Ledger, Told, send, told};
+use super::sql::Sql;
+use crate::support::client::Client;
+use crate::support::process::{Process, audit, tradepost};
+use crate::support::{on_system, share_keys, wait_until};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tradepost::up::{Plan, Split};
+
+const CUSTOMERS: usize = 8;
+const COPIES: usize = 3;
+
+/// A command of the binary with these arguments and this data folder: whether it went well, and its words.
+fn command(args: &[&str], data: &Path) -> (bool, String) {
+    let output = tradepost(args).args(["--data", &data.to_string_lossy()]).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), text)
+}
+
+fn back_up(data: &Path, to: &Path) -> (bool, String) {
+    command(&["backup", &to.to_string_lossy()], data)
+}
+
+fn restore(from: &Path, data: &Path) -> (bool, String) {
+    command(&["restore", &from.to_string_lossy()], data)
+}
+
+/// Orders until it is over, and is never turned away: placed, or refused for want of stock, is what there is.
+async fn customer(c: &Client, ledger: &Ledger, mut dice: Dice, over: &Cell<bool>) {
+    while !over.get() {
+        let key = dice.roll(0, 1) == 1;
+        let lines = (0..dice.roll(1, 3)).map(|_| match dice.roll(0, 19) {
+            0 => ("nothing".to_string(), 1),
+            n => (format!("many-{}", n % 3), dice.roll(1, 5) as i64),
+        });
+        let (serial, entry) = ledger.begin(key, lines.collect());
+        let reply = send(c, &entry).await.unwrap();
+        ledger.tell(serial, told(&reply).unwrap_or_else(|| panic!("order {serial} was turned away: {reply:?}")));
+    }
+}
+
+/// A copy, and the numbers of the orders that had been acknowledged when it was begun.
+struct Copied {
+    folder: PathBuf,
+    before: BTreeSet<String>,
+}
+
+fn acknowledged(ledger: &Ledger) -> BTreeSet<String> {
+    let number = |told| if let Told::Placed { number, .. } = told { Some(number) } else { None };
+    ledger.entries().into_values().filter_map(|entry| number(entry.told)).collect()
+}
+
+/// Copies a shop several times while customers order at its door.
+async fn copied_under_load(c: &Client, data: &Path, to: &Path) -> Vec<Copied> {
+    let seed = seed();
+    println!("TRADEPOST_CHAOS_SEED={seed}");
+    c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
+    for n in 0..3 {
+        c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
+    }
+    let (ledger, over, mut dice) = (Ledger::default(), Cell::new(false), Dice::new(seed));
+    let customers: Vec<_> = (0..CUSTOMERS).map(|_| customer(c, &ledger, Dice::new(dice.roll(0, u64::MAX - 1)), &over)).collect();
+    let copying = async {
+        let mut copies = Vec::new();
+        for n in 1..=COPIES {
+            let since = ledger.entries().len();
+            wait_until("there is something new to copy", || {
+                let new = ledger.entries().len() - since;
+                if new > 20 { Ok(()) } else { Err(format!("{new} orders")) }
+            })
+            .await;
+            let copied = Copied { folder: to.join(format!("copy-{n}")), before: acknowledged(&ledger) };
+            let (data, folder) = (data.to_path_buf(), copied.folder.clone());
+            let (done, words) = actix_web::rt::task::spawn_blocking(move || back_up(&data, &folder)).await.unwrap();
+            assert!(done, "{words}");
+            println!("{} orders acknowledged before, {} after: {}", copied.before.len(), acknowledged(&ledger).len(), words.trim());
+            copies.push(copied);
+        }
+        over.set(true);
+        copies
+    };
+    futures_util::future::join(futures_util::future::join_all(customers), copying).await.1
+}
+
+/// What becomes of each copy.
+async fn is_a_shop_in_order(copied: &Copied, data: &Path) {
+    // whoever looks at a copy does not change it
+    let _ = audit(&copied.folder);
+    let (done, words) = restore(&copied.folder, data);
+    assert!(done, "{words}");
+    let process = Process::start(data, &[]);
+    let c = process.client().await;
+    no_order_is_left_open(&c).await;
+    wait_until("the audit is clean and nothing is under way", || {
+        let (clean, words) = process.audit();
+        if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
+    })
+    .await;
+    let orders = pages(&c, "/api/v1/orders").await;
+    let there: BTreeSet<String> = orders.iter().map(|order| order["orderNumber"].as_str().unwrap().into()).collect();
+    let lost: Vec<_> = copied.before.difference(&there).collect();
+    assert!(lost.is_empty(), "acknowledged before the copy was begun, and not in it: {lost:?}");
+    told_once_each(&orders, &pages(&c, "/api/v1/notifications").await);
+    c.order(&[("many-0", 1)]).await.expect(201);
+    assert_eq!(process.terminate(), Some(0));
+}
+
+#[test]
+fn a_copy_taken_under_load_restores_to_a_shop_in_order() {
+    on_system(async {
+        let (data, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let process = Process::start(data.path(), &[]);
+        let copies = copied_under_load(&process.client().await, data.path(), to.path()).await;
+        drop(process);
+        for copied in &copies {
+            is_a_shop_in_order(copied, &copied.folder.with_extension("restored")).await;
+        }
+    });
+}
+
+#[test]
+fn so_does_one_of_a_shop_in_processes() {
+    on_system(async {
+        let (data, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        share_keys(data.path());
+        let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
+        // a busy machine must not be taken for a peer that is away
+        let settings = vec![set("LOG__LEVEL", "warn"), set("RESILIENCE__CALL_MS", "8000"), set("ORDER__PEERS_MS", "8000")];
+        let plan = Plan {
+            binary: env!("CARGO_BIN_EXE_tradepost").into(),
+            data: data.path().into(),
+            port: 0,
+            registry_port: 0,
+            instances: 2,
+            config: None,
+            scheme: "http",
+            actuator: Default::default(),
+            settings,
+        };
+        let mut split = Split::start(&plan).unwrap();
+        let copies = copied_under_load(&Client::login(&split.urls[0]).await, data.path(), to.path()).await;
+        split.stop();
+        for copied in &copies {
+            is_a_shop_in_order(copied, &copied.folder.with_extension("restored")).await;
+        }
+    });
+}
+
+/// A stopped shop with one order, and its copy.
+fn a_copy(dir: &Path) -> PathBuf {
+    let (data, copy) = (dir.join("data"), dir.join("copy"));
+    std::fs::create_dir(&data).unwrap();
+    on_system(async {
+        let process = Process::start(&data, &[]);
+        let c = process.client().await;
+        c.stocked("s", "1", 9).await;
+        c.order(&[("s", 1)]).await.expect(201);
+        assert_eq!(process.terminate(), Some(0));
+    });
+    let (done, words) = back_up(&data, &copy);
+    assert!(done, "{words}");
+    copy
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_copy_is_its_owners_alone_and_secrets_are_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = a_copy(dir.path());
+    for (path, mode) in [(".", 0o700), ("order.db", 0o600), ("identity", 0o700), ("identity/key.pem", 0o600), ("registry/password", 0o600)]
+    {
+        assert_eq!(std::fs::metadata(copy.join(path)).unwrap().permissions().mode() & 0o777, mode, "{path}");
+    }
+    assert_eq!(std::fs::read(copy.join("identity/key.pem")).unwrap(), std::fs::read(dir.path().join("data/identity/key.pem")).unwrap());
+    assert_eq!(names(dir.path()), BTreeSet::from(["copy".into(), "data".into()]), "nothing is left beside it");
+}
+
+#[test]
+fn a_copy_takes_nobodys_place_and_needs_a_shop() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = a_copy(dir.path());
+    let (done, words) = back_up(&dir.path().join("data"), &copy);
+    assert!(!done && words.contains("is there already"), "{words}");
+    let (done, words) = back_up(&dir.path().join("elsewhere"), &dir.path().join("other"));
+    assert!(!done && words.contains("product.db") && words.contains("no such file"), "{words}");
+    assert_eq!(names(dir.path()), BTreeSet::from(["copy".into(), "data".into()]), "nothing is left of a copy that fails");
+}
+
+#[test]
+fn a_copy_is_restored_whole_or_not_at_all_and_over_no_shop() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = a_copy(dir.path());
+    let (done, words) = restore(&copy, &dir.path().join("data"));
+    assert!(!done && words.contains("is there already"), "{words}");
+
+    // a volume of its own has this
+    let volume = dir.path().join("volume");
+    std::fs::create_dir_all(volume.join("lost+found")).unwrap();
+    let (done, words) = restore(&copy, &volume);
+    assert!(done, "{words}");
+    assert_eq!(Sql::open(&volume, "order").value("count(*)", "orders"), "1");
+
+    std::fs::remove_file(copy.join("bus.db")).unwrap();
+    let (done, words) = restore(&copy, &dir.path().join("partial"));
+    assert!(!done && words.contains("bus.db"), "{words}");
+
+    Sql::open(&copy, "order").run("UPDATE orders SET total = '0.00'");
+    let spoilt = dir.path().join("spoilt");
+    let (done, words) = restore(&copy, &spoilt);
+    assert!(!done && words.contains("order.db is not what was copied"), "{words}");
+    assert!(names(&spoilt).is_empty(), "nothing is left of a copy that is refused");
+
+    let (done, words) = restore(&dir.path().join("data"), &dir.path().join("none"));
+    assert!(!done && words.contains("backup.json") && words.contains("tradepost backup"), "{words}");
+}

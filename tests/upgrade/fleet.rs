@@ -1,0 +1,205 @@
+//! The processes of two releases, one a module and release, that find each other by registries of both.
+
+use crate::support::stores::Stores;
+use crate::support::wait_for;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tradepost::modules::Module;
+
+const REALM: &str = "/realms/spring-cloud-microservices-realm";
+
+/// Whose binary it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Release {
+    Before,
+    This,
+}
+
+impl Release {
+    pub fn other(self) -> Self {
+        if self == Release::Before { Release::This } else { Release::Before }
+    }
+
+    fn binary(self) -> PathBuf {
+        match self {
+            Release::Before => {
+                std::env::var_os("TRADEPOST_TEST_PREVIOUS").expect("TRADEPOST_TEST_PREVIOUS: the binary of the release before").into()
+            }
+            Release::This => env!("CARGO_BIN_EXE_tradepost").into(),
+        }
+    }
+}
+
+struct Member {
+    child: Child,
+    url: String,
+}
+
+/// All processes there are; killed when this is dropped.
+pub struct Fleet {
+    data: PathBuf,
+    /// Ports that others are told before their process starts: of registries, issuers and gateways.
+    ports: BTreeMap<(Module, Release), u16>,
+    members: BTreeMap<(Module, Release), Member>,
+}
+
+impl Fleet {
+    pub fn on(data: &Path) -> Self {
+        let known = [Module::Registry, Module::Identity, Module::Gateway];
+        let all = known.into_iter().flat_map(|module| [(module, Release::Before), (module, Release::This)]);
+        // all are held until each has one
+        let held: Vec<_> = all.map(|who| (who, TcpListener::bind("127.0.0.1:0").unwrap())).collect();
+        let ports = held.iter().map(|(who, listener)| (*who, listener.local_addr().unwrap().port())).collect();
+        Self { data: data.into(), ports, members: BTreeMap::new() }
+    }
+
+    /// The address of a release's gateway.
+    pub fn door(&self, release: Release) -> String {
+        self.at(Module::Gateway, release)
+    }
+
+    /// Where the one process of a module answers.
+    pub fn url(&self, module: Module) -> &str {
+        let all: Vec<_> = self.members.iter().filter(|((m, _), _)| *m == module).collect();
+        assert_eq!(all.len(), 1, "{module:?}");
+        &all[0].1.url
+    }
+
+    fn at(&self, module: Module, release: Release) -> String {
+        format!("http://127.0.0.1:{}", self.ports[&(module, release)])
+    }
+
+    /// Starts a module's process and waits until it answers; one that others are to send requests to, until they do.
+    pub async fn start(&mut self, module: Module, release: Release) {
+        let port = self.ports.get(&(module, release)).copied().unwrap_or_default();
+        let mut command = self.tell(release, "serve");
+        command.args(["--modules", module.name(), "--port", &port.to_string()]).envs(self.settings(module, release));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_string));
+        let ready = ready.unwrap_or_else(|| panic!("{module:?} of {release:?} did not get ready"));
+        std::thread::spawn(move || lines.for_each(drop));
+        let url = if port == 0 { ready } else { self.at(module, release) };
+        let beside = self.members.contains_key(&(module, release.other()));
+        if beside && matches!(module, Module::Product | Module::Inventory | Module::Order | Module::Notification) {
+            wait_for("it has its share of the requests", || async { serves(&url).await }).await;
+        }
+        println!("{module:?} of {release:?} is there");
+        self.members.insert((module, release), Member { child, url });
+    }
+
+    /// Waits until every process knows every other and none that has left: sooner nobody may be taken away. `admin` is a token.
+    pub async fn acquainted(&self, admin: &str) {
+        let clients = || self.members.iter().filter(|((module, _), _)| *module != Module::Registry);
+        let all = clients().count() as u64;
+        for ((module, release), member) in clients() {
+            wait_for("it knows all others", || async {
+                let known = instances_known(&member.url, admin).await?;
+                if known == all { Ok(()) } else { Err(format!("{module:?} of {release:?} knows {known} of {all}")) }
+            })
+            .await;
+        }
+    }
+
+    /// SIGTERM, and a stop in order.
+    pub fn stop(&mut self, module: Module, release: Release) {
+        let mut member = self.members.remove(&(module, release)).unwrap();
+        Command::new("kill").args(["-TERM", &member.child.id().to_string()]).status().unwrap();
+        assert_eq!(member.child.wait().unwrap().code(), Some(0), "{module:?} of {release:?}");
+    }
+
+    pub fn stop_all(&mut self) {
+        while let Some((module, release)) = self.members.keys().next_back().copied() {
+            self.stop(module, release);
+        }
+    }
+
+    /// Runs a command on the stores: whether it went well, and its words.
+    pub fn command(&self, release: Release, name: &str) -> (bool, String) {
+        let output = self.tell(release, name).output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), text)
+    }
+
+    /// The same beside all else: `Ok` when it has gone well.
+    pub fn begin(&self, release: Release, name: &str) -> impl FnMut() -> Result<(), String> {
+        let mut child = self.tell(release, name).stdout(Stdio::null()).spawn().unwrap();
+        let name = name.to_string();
+        move || match child.try_wait().unwrap() {
+            Some(status) => {
+                assert!(status.success(), "{name} of {release:?}");
+                Ok(())
+            }
+            None => Err("it is at it".into()),
+        }
+    }
+
+    /// A command with the settings of stores; a schema is changed by `migrate` alone.
+    fn tell(&self, release: Release, name: &str) -> Command {
+        let mut command = Command::new(release.binary());
+        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
+            command.env_remove(key);
+        }
+        let stores = Stores::of(&self.data).environment().into_iter().filter(|(key, _)| !key.ends_with("__MIGRATE"));
+        command.args([name, "--data", &self.data.to_string_lossy()]).env("TRADEPOST__LOG__LEVEL", "warn").envs(stores);
+        command
+    }
+
+    fn settings(&self, module: Module, release: Release) -> Vec<(&'static str, String)> {
+        let both = |module| [Release::Before, Release::This].map(|release| self.at(module, release));
+        let secret = |path: &str| std::fs::read_to_string(self.data.join(path)).unwrap_or_default().trim().to_string();
+        let user = format!("http://tradepost:{}@", secret("registry/password"));
+        let registries = both(Module::Registry).map(|url| format!("{url}/eureka"));
+        let mut all = vec![
+            ("TRADEPOST__SERVER__UNTIL_INPUT_CLOSES", "true".to_string()),
+            ("TRADEPOST__SERVER__WORKERS", "1".into()),
+            ("TRADEPOST__REGISTRY__SELF_PRESERVATION", "false".into()),
+            ("TRADEPOST__ORDER__LEASE_SECONDS", "1".into()),
+            // a busy machine must not be taken for a peer that is away
+            ("TRADEPOST__RESILIENCE__CALL_MS", "8000".into()),
+            ("TRADEPOST__ORDER__PEERS_MS", "8000".into()),
+            ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret("identity/service-secret")),
+        ];
+        let front = self.door(Release::Before);
+        match module {
+            Module::Identity => all.push(("TRADEPOST__SERVER__PUBLIC_URL", front)),
+            _ => {
+                all.push(("TRADEPOST__IDENTITY__ISSUER", format!("{front}{REALM}")));
+                all.push(("TRADEPOST__IDENTITY__BACKCHANNEL", both(Module::Identity).map(|url| format!("{url}{REALM}")).join(",")));
+            }
+        }
+        match module {
+            Module::Registry => all.push(("TRADEPOST__REGISTRY__PEERS", format!("{}/eureka", self.at(Module::Registry, release.other())))),
+            _ => all.push(("TRADEPOST__REGISTRY__URL", registries.map(|url| url.replacen("http://", &user, 1)).join(","))),
+        }
+        all
+    }
+}
+
+/// How many instances a process knows of, by its health.
+async fn instances_known(url: &str, admin: &str) -> Result<u64, String> {
+    let health = tradepost::platform::contract::client::http().get(format!("{url}/actuator/health")).bearer_auth(admin);
+    let mut answer = health.send().await.map_err(|e| e.to_string())?;
+    let body: serde_json::Value = answer.json().await.map_err(|e| e.to_string())?;
+    body.pointer("/components/discovery/details/instances").and_then(|n| n.as_u64()).ok_or_else(|| body.to_string())
+}
+
+/// Whether it has answered a call of its contract: its metrics name the path then, whatever they are called.
+async fn serves(url: &str) -> Result<(), String> {
+    let metrics = tradepost::platform::contract::client::http().get(format!("{url}/actuator/prometheus"));
+    let mut answer = metrics.send().await.map_err(|e| e.to_string())?;
+    let text = answer.body().limit(1 << 20).await.map_err(|e| e.to_string())?;
+    if String::from_utf8_lossy(&text).contains("\"/api/v1/") { Ok(()) } else { Err(format!("{url} was not asked yet")) }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for member in self.members.values_mut() {
+            let _ = member.child.kill();
+            let _ = member.child.wait();
+        }
+    }
+}

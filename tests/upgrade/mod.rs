@@ -1,0 +1,124 @@
+//! The release before this one and this one side by side, on the same stores and the same bus: no order is lost on the way
+//! from one to the other and back, and nobody has to wait for it. `.ci/upgrade.sh` builds the other and runs this.
+
+mod fleet;
+
+use crate::chaos::kill::{no_order_is_left_open, pages, seed, told_once_each};
+use crate::chaos::ledger::{Dice, Told};
+use crate::chaos::pairs::Callers;
+use crate::support::client::Client;
+use crate::support::{on_system, share_keys, wait_until};
+use fleet::{Fleet, Release};
+use serde_json::json;
+use std::collections::BTreeMap;
+use tradepost::modules::Module;
+
+const CUSTOMERS: usize = 6;
+
+/// Who is replaced after whom. An order's events meet the other release's reader both ways: on the way there the new
+/// order's the old notification, on the way back the old order's the new one.
+const TURNS: [Module; 7] =
+    [Module::Registry, Module::Identity, Module::Product, Module::Inventory, Module::Order, Module::Notification, Module::Gateway];
+
+/// Until so many requests more have been answered.
+async fn go_on(callers: &Callers, requests: u64) {
+    let from = callers.requests.get();
+    wait_until("requests are answered", || {
+        let done = callers.requests.get() - from;
+        if done >= requests { Ok(()) } else { Err(format!("{done} of {requests}")) }
+    })
+    .await;
+}
+
+/// Each module's process of one release beside that of the other, and then in its place: as an orchestrator does it,
+/// who takes nobody away before the others know who is there instead.
+async fn replace(fleet: &mut Fleet, callers: &Callers, by: Release, admin: &str) {
+    for module in TURNS {
+        fleet.start(module, by).await;
+        fleet.acquainted(admin).await;
+        go_on(callers, 40).await;
+        fleet.stop(module, by.other());
+        fleet.acquainted(admin).await;
+        go_on(callers, 20).await;
+    }
+    println!("all are {by:?}: {} requests, {} 5xx", callers.requests.get(), callers.failed());
+}
+
+async fn audit_is_clean(fleet: &Fleet, by: Release) {
+    wait_until("the audit is clean and nothing is under way", || {
+        let (clean, words) = fleet.command(by, "audit");
+        if clean && words.contains(" 0 under way") { Ok(()) } else { Err(format!("{by:?}: {words}")) }
+    })
+    .await;
+}
+
+#[test]
+#[ignore = "needs the release before: .ci/upgrade.sh"]
+fn no_order_is_lost_from_one_release_to_the_next_and_back() {
+    let seed = seed();
+    println!("TRADEPOST_CHAOS_SEED={seed}");
+    on_system(async move {
+        let data = tempfile::tempdir().unwrap();
+        share_keys(data.path());
+        let mut fleet = Fleet::on(data.path());
+        let migrate = |fleet: &Fleet, by| {
+            let (done, words) = fleet.command(by, "migrate");
+            assert!(done, "{by:?}: {words}");
+        };
+        migrate(&fleet, Release::Before);
+        for module in TURNS {
+            fleet.start(module, Release::Before).await;
+        }
+        let c = Client::login(&fleet.door(Release::Before)).await;
+        fleet.acquainted(&c.admin).await;
+        stock(&c).await;
+        let doors = [c.clone(), c.at(&fleet.door(Release::This))];
+
+        let (callers, mut dice) = (Callers::default(), Dice::new(seed));
+        let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&doors, Dice::new(dice.roll(0, u64::MAX - 1)))).collect();
+        let upgrade = async {
+            go_on(&callers, 50).await;
+            // the schema first, while the release before goes on with it
+            let migrating = fleet.begin(Release::This, "migrate");
+            wait_until("the schema is this release's", migrating).await;
+            go_on(&callers, 100).await;
+            println!("the schema is new, all are Before: {} requests, {} 5xx", callers.requests.get(), callers.failed());
+            replace(&mut fleet, &callers, Release::This, &c.admin).await;
+            go_on(&callers, 100).await;
+            replace(&mut fleet, &callers, Release::Before, &c.admin).await;
+            go_on(&callers, 100).await;
+            callers.over.set(true);
+        };
+        futures_util::future::join(futures_util::future::join_all(customers), upgrade).await;
+
+        let order = c.at(fleet.url(Module::Order));
+        no_order_is_left_open(&order).await;
+        let orders = pages(&order, "/api/v1/orders").await;
+        callers.ledger.check(&orders);
+        assert!(callers.ledger.entries().values().all(|entry| entry.told != Told::Nothing), "an order was never answered");
+        audit_is_clean(&fleet, Release::Before).await;
+        audit_is_clean(&fleet, Release::This).await;
+        let notification = c.at(fleet.url(Module::Notification));
+        told_once_each(&orders, &pages(&notification, "/api/v1/notifications").await);
+        assert_eq!(notification.get(&c.admin, "/actuator/deadletters").await.expect(200).json(), json!([]));
+        report(&callers, orders.len());
+        fleet.stop_all();
+    });
+}
+
+async fn stock(c: &Client) {
+    c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
+    for n in 0..3 {
+        c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
+    }
+    c.stocked("few", "10.00", 20).await;
+}
+
+fn report(callers: &Callers, orders: usize) {
+    let (requests, failed) = (callers.requests.get(), callers.failed());
+    println!("{requests} requests, {orders} orders there, {failed} 5xx, {} connections taken to the other door", callers.moved.get());
+    let failures: BTreeMap<String, u64> = callers.failures.borrow().clone();
+    failures.iter().for_each(|(what, times)| println!("  {times} x {what}"));
+    assert!(orders > 100, "nothing was tested");
+    assert!(failed <= (requests / 1000).max(3), "{failed} of {requests} requests failed");
+}
