@@ -51,7 +51,8 @@ server() {
   local name=$1 from=$2 to=$3
   servers+=("$name")
   inside env STATE_DIR="$work/$name" "${@:4}" bash ".ci/services/$name.sh" start
-  inside socat "TCP-LISTEN:$to,fork,reuseaddr" "TCP:127.0.0.1:$from" &
+  # not by `inside`: what is to be ended is this very process
+  nsenter "--net=/run/netns/$DOCKER_NETNS" socat "TCP-LISTEN:$to,fork,reuseaddr" "TCP:127.0.0.1:$from" &
   pids+=($!)
 }
 
@@ -100,7 +101,8 @@ up() {
   local since=$SECONDS watcher
   watch_health "$since" &
   watcher=$!
-  compose "$@" >"$work/up.log" 2>&1 || { kill "$watcher"; cat "$work/up.log" >&2; fail "$* failed"; }
+  pids+=("$watcher")
+  compose "$@" >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "$* failed"; }
   wait_until 120 all_well
   sleep 1.5 # one more look
   kill "$watcher"
