@@ -225,8 +225,8 @@ export TRADEPOST_PASSWORD
 TRADEPOST_PASSWORD=$(secret admin)
 echo "-- orders, with tokens of Keycloak"
 inside "$binary" import demo/online-retail.csv --url $shop --user admin
-head -n "${LINES_PLAYED:-6000}" demo/online-retail.csv >"$work/invoices.csv"
-inside "$binary" replay "$work/invoices.csv" --url $shop --user admin
+head -n "${LINES_PLAYED:-1200}" demo/online-retail.csv >"$work/invoices.csv"
+inside "$binary" replay "$work/invoices.csv" --clients 4 --url $shop --user admin
 
 echo "-- order is replaced while orders come in"
 inside env ALICE="$(secret alice)" ADMIN="$(secret admin)" python3 .ci/compose/orders.py $shop "$work/replaced" >"$work/orders" 2>&1 &
