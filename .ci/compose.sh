@@ -24,7 +24,8 @@ engine() { STATE_DIR=$engine_state .ci/services/docker.sh "$@"; }
 inside() { nsenter "--net=/run/netns/$DOCKER_NETNS" "$@"; }
 # a copy of what is mounted, so that no secret gets into the project
 project=$work/project
-compose() { docker-compose --project-directory "$project" --env-file "$project/.env" -f "$project/docker-compose.yml" -f "$project/override.yml" "$@"; }
+# 1.29, which Debian has; or COMPOSE='docker compose', where that is there
+compose() { ${COMPOSE:-docker-compose} --project-directory "$project" --env-file "$project/.env" -f "$project/docker-compose.yml" -f "$project/override.yml" "$@"; }
 secret() { cat "$project/deploy/compose/secrets/passwords/$1"; }
 fail() { echo "compose: $*" >&2; exit 1; }
 
@@ -250,12 +251,13 @@ echo "-- what the stores say"
 sum() { inside mysql --protocol=tcp --port=13306 --user=root -N -e "$1"; }
 may=$(sum "SHOW GRANTS FOR 'order'@'%'")
 [[ $may == *'GRANT SELECT, INSERT, UPDATE, DELETE ON `orders`.*'* && $may != *ALL* ]] || fail "order's user may: $may"
-sleep 16 # order.lease_seconds: what was cut off has been driven to an end
-audit=(env)
+settled() { [[ $(sum "SELECT (SELECT COUNT(*) FROM orders.orders WHERE status = 'PENDING') + (SELECT COUNT(*) FROM orders.outbox)") == 0 ]]; }
+wait_until 60 settled # what was cut off is driven to an end
+audit=(--env TRADEPOST__BUS__URL=kafka://kafka:9092 --env TRADEPOST__PRODUCT__STORE=mongodb://mongodb:27017/products)
 for module in inventory order notification; do
-  audit+=("TRADEPOST__${module^^}__STORE=mysql://root@127.0.0.1:13306/${module/%order/orders}")
+  audit+=(--env "TRADEPOST__${module^^}__STORE=mysql://root@mysql:3306/${module/%order/orders}")
 done
-inside "${audit[@]}" TRADEPOST__PRODUCT__STORE=mongodb://127.0.0.1:27217/products "$binary" audit --data "$work/none"
+docker run --rm --network tradepost_back --volume "$binary:/tradepost:ro" "${audit[@]}" tradepost-ci/base:1 /tradepost audit
 
 no_secret_is_seen
 compose down --volumes --timeout 45 >"$work/down.log" 2>&1 || { cat "$work/down.log" >&2; fail "down failed"; }
