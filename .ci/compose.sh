@@ -7,7 +7,8 @@
 # usage: compose.sh   with images tradepost/*:0.1.0 in the engine, those of the Dockerfile; where there are none, they
 #        are made of the binary that cargo builds here, on Debian
 # environment: DOCKER_STATE, DOCKER_NETNS: STATE_DIR and namespace of the engine (.ci/services/docker.sh); one that
-#        runs goes on running. CACHE_DIR
+#        runs goes on running. CACHE_DIR. COMPOSE='docker compose': the second Compose, where it is there; by default
+#        the first, which Debian has. WITHOUT_VAULT=yes: as on a machine that has none
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -24,7 +25,6 @@ engine() { STATE_DIR=$engine_state .ci/services/docker.sh "$@"; }
 inside() { nsenter "--net=/run/netns/$DOCKER_NETNS" "$@"; }
 # a copy of what is mounted, so that no secret gets into the project
 project=$work/project
-# 1.29, which Debian has; or COMPOSE='docker compose', where that is there
 compose() { ${COMPOSE:-docker-compose} --project-directory "$project" --env-file "$project/.env" -f "$project/docker-compose.yml" -f "$project/override.yml" "$@"; }
 secret() { cat "$project/deploy/compose/secrets/passwords/$1"; }
 fail() { echo "compose: $*" >&2; exit 1; }
@@ -137,9 +137,13 @@ wait_until() {
 
 # nothing secret where everybody who may use the engine, or reads logs, sees it. Written before the containers go
 no_secret_is_seen() {
-  cat "$project"/deploy/compose/secrets/passwords/* "$project"/deploy/compose/secrets/*/vault-secret-id 2>/dev/null >"$work/secrets"
-  sed -n 's/^Unseal Key 1: //p; s/^Initial Root Token: //p' "$project/deploy/compose/secrets/vault/init" >>"$work/secrets" 2>/dev/null || true
-  local id
+  local id file folder=$project/deploy/compose/secrets
+  # a line each; not all end with one
+  for file in "$folder"/passwords/* "$folder"/*/vault-secret-id; do
+    if [[ -s $file ]]; then echo "$(<"$file")"; fi
+  done >"$work/secrets"
+  if [[ -s $folder/vault/init ]]; then sed -n 's/^Unseal Key 1: //p; s/^Initial Root Token: //p' "$folder/vault/init" >>"$work/secrets"; fi
+  grep -qFf "$work/secrets" <<<"mysql://root:$(secret mysql-root)@mysql" || fail "a secret would not be found"
   : >"$work/seen"
   for id in $(docker ps -aq); do
     docker inspect "$id" >>"$work/seen"
@@ -202,7 +206,7 @@ STATE_DIR=$work/none .ci/services/zipkin.sh install
 STATE_DIR=$work/none .ci/services/keycloak.sh install
 cp -r "$cache"/keycloak-[0-9]* "$KEYCLOAK"
 chown -R 1000:0 "$KEYCLOAK"
-if ! .ci/services/vault.sh ready; then
+if [[ -n ${WITHOUT_VAULT:-} ]] || ! .ci/services/vault.sh ready; then
   echo "!! THERE IS NO VAULT HERE: the URLs of the stores come from files instead, and vault.sh is not tried"
   VAULT=/bin/true without_vault=yes
 fi
@@ -257,7 +261,9 @@ audit=(--env TRADEPOST__BUS__URL=kafka://kafka:9092 --env TRADEPOST__PRODUCT__ST
 for module in inventory order notification; do
   audit+=(--env "TRADEPOST__${module^^}__STORE=mysql://root@mysql:3306/${module/%order/orders}")
 done
-docker run --rm --network tradepost_back --volume "$binary:/tradepost:ro" "${audit[@]}" tradepost-ci/base:1 /tradepost audit
+docker run --rm --network tradepost_back --volume "$binary:/tradepost:ro" "${audit[@]}" tradepost-ci/base:1 /tradepost audit | tee "$work/audit"
+# what was played is what was looked at
+grep -Eq '^[1-9][0-9]{2,} products' "$work/audit" && grep -Eq '^[1-9][0-9]+ orders' "$work/audit" || fail "the audit looked elsewhere"
 
 no_secret_is_seen
 compose down --volumes --timeout 45 >"$work/down.log" 2>&1 || { cat "$work/down.log" >&2; fail "down failed"; }

@@ -38,9 +38,9 @@ application() {
   name=$1 setting=$2 folder=$secrets/$3
   tries=0
   # a new engine takes a moment
-  until vault kv get "secret/$name" >/dev/null 2>&1 || vault kv put "secret/$name" "$setting=@$secrets/vault/$name" >/dev/null 2>&1; do
+  until vault kv get "secret/$name" >/dev/null 2>&1 || put "$name" "$setting" 2>/dev/null; do
     tries=$((tries + 1))
-    [ $tries -lt 30 ] || { vault kv put "secret/$name" "$setting=@$secrets/vault/$name" >/dev/null; exit 1; }
+    [ $tries -lt 30 ] || { put "$name" "$setting"; exit 1; }
     sleep 1
   done
   vault policy write "tradepost-$name" - >/dev/null <<POLICY
@@ -53,6 +53,9 @@ POLICY
   vault write -force -field=secret_id "auth/approle/role/tradepost-$name/secret-id" | keep "$folder/vault-secret-id"
   echo "made a login for $name"
 }
+
+# what the file says, without its line end: Vault keeps values as they are
+put() { tr -d '\n' <"$secrets/vault/$1" | vault kv put "secret/$1" "$2=-" >/dev/null; }
 
 logs_in() {
   [ -s "$1/vault-role-id" ] && [ -s "$1/vault-secret-id" ] &&
