@@ -165,9 +165,9 @@ nothing_is_left() {
 # The file without Vault: what its modules would ask there is in files beside their other secrets.
 stores_from_files() {
   local folder=$project/deploy/compose/secrets module of='(product|inventory|order|notification)' file=/run/secrets/store
-  sed -i -E "/vault-setup: \{ condition/d; s/<<: \[\*settings, \*vault\]/<<: *settings/
-    s|(__MODULES: $of),|\1, TRADEPOST__\U\2\E__STORE_FILE: $file,|
-    s|^( +)(TRADEPOST__SERVER__MODULES: $of)\$|\1\2\n\1TRADEPOST__\U\3\E__STORE_FILE: $file|" "$project/docker-compose.yml"
+  sed -i -E "s/vault-setup: \*done, //; s/<<: \[\*settings, \*vault\]/<<: *settings/
+    s#(__MODULES: $of)(,| \})#\1, TRADEPOST__\U\2\E__STORE_FILE: $file\3#
+    s#^( +)(TRADEPOST__SERVER__MODULES: $of)\$#\1\2\n\1TRADEPOST__\U\3\E__STORE_FILE: $file#" "$project/docker-compose.yml"
   for module in product inventory order notification; do
     install -m 400 -o 65532 -g 65532 "$folder/vault/$module-service" "$folder/$module/store"
     install -m 400 -o 65532 -g 65532 "$folder/vault/$module-migrate" "$folder/$module-migrate/store"
