@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A real Kafka from Maven's registry, on loopback: one broker that is its own controller, or one of several.
 # usage: kafka.sh start|stop|kill   (needs mvn, java 17, ss); what it keeps survives until STATE_DIR is removed
-# environment: STATE_DIR (its data), CACHE_DIR (the jars), KAFKA_PORT (and the one after it)
+# environment: STATE_DIR (its data), CACHE_DIR (the jars), KAFKA_PORT (and the one after it), KAFKA_ADVERTISED (host:port
+# under which clients find it, where something carries their connections here)
 # With CERTIFICATES, a folder of certificates.sh, there are two listeners more: at the port + 2 TLS that asks for a
 # certificate, at the port + 3 TLS with a login (PLAIN, SCRAM) as `shop` by KAFKA_PASSWORD.
 # With KAFKA_VOTERS (`1@host:port,2@...`, their controllers' ports) this is node KAFKA_NODE of them; all copy everything,
@@ -44,7 +45,7 @@ process.roles=broker,controller
 node.id=$node
 controller.quorum.voters=$voters
 listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+advertised.listeners=PLAINTEXT://${KAFKA_ADVERTISED:-127.0.0.1:$port}
 controller.listener.names=CONTROLLER
 log.dirs=$state/data
 auto.create.topics.enable=false
@@ -130,4 +131,4 @@ kill_hard() {
   while busy "$port" || busy "$controller"; do sleep 0.1; done
 }
 
-case ${1:-} in start | stop) "$1" ;; kill) kill_hard ;; *) sed -n 2,8p "${BASH_SOURCE[0]}" && exit 2 ;; esac
+case ${1:-} in start | stop) "$1" ;; kill) kill_hard ;; *) sed -n 2,9p "${BASH_SOURCE[0]}" && exit 2 ;; esac

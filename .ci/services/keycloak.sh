@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real Keycloak, from Maven's registry, on loopback, with the project's realm in it.
-# usage: keycloak.sh start|stop   (needs mvn, java 17, curl)
+# usage: keycloak.sh install|start|stop   (needs mvn, java 17, curl)
 # environment: STATE_DIR (its data), CACHE_DIR (the distribution), KC_PORT, and what the realm file names:
 # TRADEPOST_SERVICE_SECRET, MICROSERVICES_CLIENT_SECRET, DEMO_ADMIN_PASSWORD, DEMO_ALICE_PASSWORD, KC_ADMIN_PASSWORD;
 # KC_TLS: a folder with server.pem, server.key and ca.pem, where it is to speak TLS instead
@@ -63,4 +63,4 @@ stop() {
   kill -KILL -- "-$group"
 }
 
-case ${1:-} in start | stop) "$1" ;; *) sed -n 2,6p "${BASH_SOURCE[0]}" && exit 2 ;; esac
+case ${1:-} in install | start | stop) "$1" ;; *) sed -n 2,6p "${BASH_SOURCE[0]}" && exit 2 ;; esac

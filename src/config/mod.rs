@@ -1,11 +1,13 @@
 //! Typed settings, one struct a concern, in layers: defaults here, then `tradepost.toml`, then a config
-//! server, then a Vault, then `TRADEPOST__SECTION__KEY`, then flags. The highest layer that names a key wins.
+//! server, then a Vault, then `TRADEPOST__SECTION__KEY` (or a file that `TRADEPOST__SECTION__KEY_FILE` names), then
+//! flags. The highest layer that names a key wins.
 //!
 //! A key that does not exist or a value that does not fit stops the start, with the key, the layer
 //! it came from and what was expected.
 
 mod backends;
 mod edges;
+mod files;
 mod keys;
 pub mod placeholders;
 mod remote;
@@ -119,7 +121,8 @@ fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<St
         None => File::new("tradepost.toml", FileFormat::Toml).required(false),
     };
     // as they are: a password of digits is no number. What is one is read from its text in the end
-    let variables = Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").source(environment);
+    let environment = files::read(environment)?;
+    let variables = Environment::with_prefix("TRADEPOST").prefix_separator("__").separator("__").source(Some(environment.all.clone()));
     let mut lists = variables.clone().try_parsing(true).list_separator(",");
     for list in LISTS {
         lists = lists.with_list_parse_key(list);
@@ -132,7 +135,8 @@ fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<St
         }
     }
     let below = Config::builder().add_source(source).build().map_err(explain)?;
-    Ok((below, flagged(above.build().map_err(explain)?, flags)?))
+    let above = above.build().and_then(|above| environment.mark(above)).map_err(explain)?;
+    Ok((below, flagged(above, flags)?))
 }
 
 /// `again`: a process runs on what was read before. Then nothing is waited for, and a server that is away is an
@@ -232,9 +236,10 @@ fn alone(wanted: &[String]) -> Option<Module> {
     here.next().filter(|_| here.next().is_none())
 }
 
-/// With a Vault among the layers no value is repeated: it may be a secret of it, or a piece of one.
+/// With a Vault among the layers, or files with single values, no value is repeated: it may be a secret, or a piece of one.
 fn misfit(error: ConfigError, origins: &BTreeMap<String, String>) -> String {
-    let Some(vault) = origins.values().find(|origin| origin.starts_with("vault ")) else { return explain(error) };
+    let hides = |origin: &&String| origin.starts_with("vault ") || files::is_origin(origin);
+    let Some(hidden) = origins.values().find(hides) else { return explain(error) };
     let (key, expected) = match &error {
         ConfigError::Type { key, expected, .. } => (key.as_deref(), *expected),
         ConfigError::At { key, .. } => (key.as_deref(), "another form"),
@@ -242,7 +247,7 @@ fn misfit(error: ConfigError, origins: &BTreeMap<String, String>) -> String {
     };
     let key = key.unwrap_or("a key");
     let named = key.split(['[', ' ']).next().unwrap_or(key);
-    let origin = origins.iter().find(|(name, _)| name.starts_with(named)).map_or(vault, |(_, origin)| origin);
+    let origin = origins.iter().find(|(name, _)| name.starts_with(named)).map_or(hidden, |(_, origin)| origin);
     format!("settings: `{key}` in {origin}: expected {expected}; what stands there is not repeated")
 }
 

@@ -110,8 +110,13 @@ impl Member {
         if let Some(config) = &plan.config {
             command.arg("--config").arg(config);
         }
+        let told = common.settings(module, number);
+        for (name, _) in &told {
+            // what we tell goes before what somebody told us, by value or by file
+            command.env_remove(format!("{name}_FILE"));
+        }
         command
-            .envs(common.settings(module, number))
+            .envs(told)
             .envs(plan.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,0 +1,24 @@
+#!/bin/bash
+# Keycloak reads the passwords of its first administrator and of the realm from its environment alone. So they come
+# there from files, within the container, and stand in no list of its variables outside.
+set -euo pipefail
+
+# whether the realm is there; the image has bash and little else
+if [[ ${1:-} == healthy ]]; then
+  exec 3<>/dev/tcp/127.0.0.1/8080
+  printf 'GET /realms/spring-cloud-microservices-realm HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
+  read -r _ status _ <&3
+  [[ $status == 200 ]]
+  exit
+fi
+
+secret() { echo "$(<"/run/secrets/$1")"; }
+
+export KC_BOOTSTRAP_ADMIN_USERNAME=admin
+KC_BOOTSTRAP_ADMIN_PASSWORD=$(secret bootstrap-admin)
+DEMO_ADMIN_PASSWORD=$(secret demo-admin)
+DEMO_ALICE_PASSWORD=$(secret demo-alice)
+TRADEPOST_SERVICE_SECRET=$(secret service-client)
+MICROSERVICES_CLIENT_SECRET=$(secret microservices-client)
+export KC_BOOTSTRAP_ADMIN_PASSWORD DEMO_ADMIN_PASSWORD DEMO_ALICE_PASSWORD TRADEPOST_SERVICE_SECRET MICROSERVICES_CLIENT_SECRET
+exec /opt/keycloak/bin/kc.sh "$@"
