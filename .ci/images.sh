@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# The images of docker-compose.yml, built by the Dockerfile on a real Docker engine: what is in them, what they weigh,
+# that they start, as nobody and on a file system that is read-only. Then docker-compose.yml itself (.ci/compose.sh).
+#
+# Built with thin LTO unless LTO=fat, which is the Dockerfile's own: a third of the time, 6 % larger.
+# No image can be pulled here. What the Dockerfile asks for by name, rust:1.95-bookworm, is made on Debian by
+# debootstrap, with this machine's Rust.
+# usage: images.sh [build] [MODULE...]   build: no compose.sh after it; without a module: all
+# environment: CACHE_DIR, DOCKER_STATE (of the engine; images and what was compiled stay there)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+source .ci/install.sh
+need python3=python3 objcopy=binutils git=git
+python3 -c 'import yaml' 2>/dev/null || apt_install python3-yaml
+export DOCKER_NETNS=${DOCKER_NETNS:-tradepost-ci} DOCKER_BUILDKIT=1
+export DOCKER_STATE=${DOCKER_STATE:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/docker}
+export DOCKER_HOST=unix://$DOCKER_STATE/docker.sock
+work=$(mktemp -d)
+engine() { STATE_DIR=$DOCKER_STATE .ci/services/docker.sh "$@"; }
+fail() {
+  echo "images: $*" >&2
+  exit 1
+}
+
+clean_up() {
+  local code=$?
+  trap - EXIT
+  docker rm -f tradepost-images >/dev/null 2>&1 || true
+  engine stop || true
+  rm -rf "$work"
+  exit "$code"
+}
+trap clean_up EXIT
+trap 'exit 143' INT TERM
+
+# The toolchain of this machine under the name of the image that the Dockerfile asks for.
+rust() {
+  local image=$1 toolchain
+  docker image inspect "$image" >/dev/null 2>&1 && return
+  toolchain=$(rustc --print sysroot)
+  mkdir -p "$work/rust/bin" "$work/rust/lib"
+  cp "$toolchain"/bin/{cargo,rustc} "$work/rust/bin/"
+  cp -r "$toolchain"/lib/*.so* "$toolchain/lib/rustlib" "$work/rust/lib/"
+  rm -rf "$work/rust/lib/rustlib/src"
+  # as wherever packages come from here
+  cp /etc/ssl/certs/ca-certificates.crt "$work/"
+  engine import-base tradepost-ci/rust:1 ca-certificates,g++,gcc,libc6-dev,libssl-dev,make,pkg-config >/dev/null
+  printf 'FROM tradepost-ci/rust:1\nCOPY rust /usr/local\nCOPY ca-certificates.crt /etc/ssl/certs/\nRUN cargo --version\n' >"$work/Dockerfile"
+  docker build -q --network host -t "$image" "$work" >/dev/null
+}
+
+# name and features of each image that docker-compose.yml builds
+images() {
+  python3 - <<'P'
+import yaml
+seen = {}
+for service in yaml.safe_load(open("docker-compose.yml"))["services"].values():
+    if "build" in service:
+        features = service["build"]["args"]["FEATURES"]
+        if seen.setdefault(service["image"], features) != features:
+            raise SystemExit(f"{service['image']} is built in two ways")
+for image, features in seen.items():
+    print(image, features)
+P
+}
+
+# Crates that the binary says it is made of, and those that Cargo compiles into it. The list in the binary has a few more:
+# macros, and what would be in if a feature written with `?` switched its crate on.
+said() {
+  objcopy -O binary --only-section=.dep-v0 --set-section-flags .dep-v0=alloc "$1" "$work/list"
+  python3 - "$work/list" <<'P'
+import json, sys, zlib
+for crate in json.loads(zlib.decompress(open(sys.argv[1], "rb").read()))["packages"]:
+    print(crate["name"], crate["version"])
+P
+}
+meant() {
+  cargo tree --quiet --locked -e normal,no-proc-macro --prefix none --no-default-features --features "$1" -f '{p}' | sed -E 's/ \((\*|proc-macro|\/.*)\)//g; s/ v/ /' | sort -u
+}
+
+build() {
+  local image=$1 features=$2 since=$SECONDS bytes limit=$service_limit binary=$work/tradepost
+  docker build --quiet --network host --build-arg "FEATURES=$features" --build-arg "LTO=$LTO" --build-arg "COMMIT=$commit" --build-arg "VERSION=${image##*:}" \
+    --build-arg "SOURCE_DATE_EPOCH=$(git show -s --format=%ct HEAD)" -t "$image" . >"$work/built" 2>"$work/log" ||
+    { tail -40 "$work/log" >&2; fail "$image was not built"; }
+  [[ $features != all-in-one ]] || limit=40 # megabytes
+  bytes=$(docker image inspect --format '{{.Size}}' "$image")
+  docker create --name tradepost-images "$image" >/dev/null
+  docker export tradepost-images | tar -C "$work" -xf - tradepost
+  # what the engine itself puts into any container is not the image's
+  docker export tradepost-images | tar -t | grep -vE '^(dev|proc|sys)/|^\.dockerenv$|^etc/(hostname|hosts|resolv\.conf|mtab)$|/$' | sort >"$work/files"
+  docker rm tradepost-images >/dev/null
+  [[ $(<"$work/files") == $'etc/nsswitch.conf\netc/ssl/certs/ca-certificates.crt\ntradepost' ]] || { cat "$work/files" >&2; fail "$image holds other files than it should"; }
+  if readelf -d "$binary" | grep NEEDED; then fail "$image: the binary needs libraries"; fi
+  [[ $(docker image inspect --format '{{.Config.User}}' "$image") == 65532:65532 ]] || fail "$image runs as root"
+  [[ $(docker image inspect --format '{{index .Config.Labels "org.opencontainers.image.revision"}}' "$image") == "$commit" ]] || fail "$image has no label with its commit"
+  "$binary" --version | grep -qF "${image##*:} (commit $commit)" || fail "$image says of itself: $("$binary" --version)"
+  said "$binary" | sort -u >"$work/said"
+  (($(wc -l <"$work/said") > 100)) && comm -23 <(meant "$features") "$work/said" >"$work/missing" && [[ ! -s $work/missing ]] || { cat "$work/missing" >&2; fail "$image does not list what is in it"; }
+  awk -v image="$image" -v bytes="$bytes" -v packed="$(gzip -6 <"$binary" | wc -c)" -v crates="$(wc -l <"$work/said")" -v took=$((SECONDS - since)) \
+    'BEGIN { printf "%-28s %5.1f MB, %4.1f as it travels; lists %d crates; built in %d s\n", image, bytes / 1e6, packed / 1e6, crates, took }'
+  ((bytes <= limit * 1000000)) || over+=("$image")
+}
+
+# The whole shop in a container that may write nowhere but to its volume.
+start() {
+  local since took
+  since=$(date +%s%N)
+  docker run -d --name tradepost-images --network none --read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /data:uid=65532,mode=0700 \
+    -e TRADEPOST__IDENTITY__FORCE=true "$1" >/dev/null
+  until docker exec tradepost-images /tradepost healthcheck >/dev/null 2>&1; do
+    [[ $(docker inspect --format '{{.State.Running}}' tradepost-images) == true ]] || { docker logs tradepost-images >&2; fail "$1 does not start"; }
+    sleep 0.02
+  done
+  took=$((($(date +%s%N) - since) / 1000000))
+  echo "$1 was well after $took ms, the container's own start included"
+  docker stop tradepost-images >/dev/null
+  [[ $(docker inspect --format '{{.State.ExitCode}}' tradepost-images) == 0 ]] || fail "$1 did not stop in order"
+  docker rm tradepost-images >/dev/null
+}
+
+then_compose=yes
+if [[ ${1:-} == build ]]; then
+  then_compose=
+  shift
+fi
+export LTO=${LTO:-thin}
+service_limit=26
+if [[ $LTO == fat ]]; then service_limit=25; fi
+over=()
+commit=$(git rev-parse HEAD)
+engine start host
+rust "rust:$(sed -n 's/^ARG RUST=//p' Dockerfile)"
+images >"$work/wanted"
+while read -r image features; do
+  name=${image#*/}
+  if (($#)) && [[ " $* " != *" ${name%%:*} "* ]]; then continue; fi
+  build "$image" "$features"
+  if [[ $features == all-in-one ]]; then start "$image"; fi
+done <"$work/wanted"
+((${#over[@]} == 0)) || fail "heavier than features.md says: ${over[*]}"
+[[ -n $then_compose ]] || exit 0
+engine stop
+engine start isolated
+bash .ci/compose.sh
