@@ -251,6 +251,22 @@ echo "-- a trace, metrics and where settings come from"
 address() { docker inspect "$(compose ps -q "$1")" --format '{{(index .NetworkSettings.Networks "tradepost_back").IPAddress}}'; }
 inside env ALICE="$(secret alice)" ADMIN="$(secret admin)" ORDER="http://$(address order):5294" python3 .ci/compose/look.py $shop
 
+echo "-- a second order, and a Vault that was started again"
+orders_known() { [[ $(inside curl -fs "http://$(address registry):8761/eureka/apps/ORDER-SERVICE" | grep -o '<instanceId>' | wc -l) == "$1" ]]; }
+compose up -d --no-deps --scale order=2 --no-recreate order >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "there is no second order"; }
+wait_until 60 orders_known 2
+compose up -d --no-deps --scale order=1 --no-recreate order >"$work/up.log" 2>&1
+wait_until 60 orders_known 1
+echo "the registry knew the second one, and forgot it"
+if [[ -z $without_vault ]]; then
+  open_vault() { compose exec -T vault vault status -address=http://127.0.0.1:8200; }
+  compose restart vault >"$work/up.log" 2>&1
+  if open_vault >/dev/null 2>&1; then fail "a Vault that was started again is open"; fi
+  compose up -d vault-setup >"$work/up.log" 2>&1
+  wait_until 60 open_vault
+  echo "vault-setup opened it"
+fi
+
 echo "-- what the stores say"
 sum() { inside mysql --protocol=tcp --port=13306 --user=root -N -e "$1"; }
 may=$(sum "SHOW GRANTS FOR 'order'@'%'")
