@@ -1,6 +1,6 @@
 # One recipe for every image. Which one is said by the features:
 #
-#   docker build --build-arg FEATURES=svc-order,mysql,kafka-tls,tls -t tradepost/order .
+#   docker build --build-arg FEATURES=order,mysql,kafka-tls,tls,vault -t tradepost/order .
 #
 # Nothing but one static binary, the public certificate authorities and an empty /data: no shell, no libraries. It runs
 # as user 65532 and writes to /data alone, so the file system may be read-only. Needs BuildKit.
@@ -20,9 +20,10 @@ FROM rust AS dependencies
 COPY --from=auditable /tools/bin/cargo-auditable /usr/local/bin/
 # The libraries of Debian's OpenSSL go in, too (kafka-tls), and those of glibc: its resolver for files and DNS is part
 # of libc since 2.34. Build scripts and macros are programs of their own, and not static: hence the target.
-# The linker folds functions that came out alike, and packs relocations: 2 MB less.
+# Packed relocations are 1 MB less, and on x86-64, where Rust brings lld, functions that came out alike are folded.
 ENV OPENSSL_STATIC=1 CARGO_BUILD_TARGET=host-tuple \
-    CARGO_BUILD_RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=/cargo/registry/src="
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=/cargo/registry/src=" \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=/cargo/registry/src="
 # "thin" is built in a third of the time and 6 % larger
 ARG LTO=fat
 ARG FEATURES=all-in-one

@@ -64,6 +64,7 @@ post() {
 order() { post orders '{"orderLineItems":[{"skuCode":"kept","quantity":1}]}' "$1" | sed 's/.*"orderNumber":"\([^"]*\)".*/\1/'; }
 
 start_shop() {
+  : >"$work/$store.shop/screen" # or that of the last start would be read
   (cd "$work/$store.shop" && exec "$bin") >"$work/$store.shop/screen" 2>>"$work/$store.shop/log" &
   shop=$!
   until_it 180 "the shop is there" greeted

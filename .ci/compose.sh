@@ -4,8 +4,8 @@
 # whole shop in one container; then that nothing is left, and that no secret was to be seen.
 #
 # No image can be pulled here. What stands in for those of others is in .ci/compose/override.yml; Grafana is not tried.
-# usage: compose.sh   with images tradepost/*:0.1.0 in the engine, those of the Dockerfile; where there are none, they
-#        are made of the binary that cargo builds here, on Debian
+# usage: compose.sh   with the images of the Dockerfile in the engine (.ci/images.sh); SAMPLES=yes: with images made of the
+#        binary that cargo builds here, on Debian
 # environment: DOCKER_STATE, DOCKER_NETNS: STATE_DIR and namespace of the engine (.ci/services/docker.sh); one that
 #        runs goes on running. CACHE_DIR. COMPOSE='docker compose': the second Compose, where it is there; by default
 #        the first, which Debian has. WITHOUT_VAULT=yes: as on a machine that has none
@@ -29,7 +29,9 @@ compose() { ${COMPOSE:-docker-compose} --project-directory "$project" --env-file
 secret() { cat "$project/deploy/compose/secrets/passwords/$1"; }
 fail() { echo "compose: $*" >&2; exit 1; }
 
-servers=() pids=() ours= without_vault=
+commit=$(git rev-parse HEAD)
+version=$(sed -n 's/^    image: tradepost\/order://p' docker-compose.yml | sort -u)
+servers=() pids=() client= watcher= ours= without_vault=
 clean_up() {
   local code=$? name
   trap - EXIT
@@ -39,6 +41,8 @@ clean_up() {
   fi
   compose --profile all-in-one down --volumes --remove-orphans --timeout 5 >/dev/null 2>&1 || true
   for name in "${servers[@]}"; do STATE_DIR=$work/$name bash ".ci/services/$name.sh" stop || true; done
+  [[ -z $client ]] || kill "$client" 2>/dev/null || true
+  [[ -z $watcher ]] || kill "$watcher" 2>/dev/null || true
   ((${#pids[@]} == 0)) || kill "${pids[@]}" 2>/dev/null || true
   if [[ -n $ours ]]; then engine stop || true; fi
   rm -rf "$work"
@@ -65,7 +69,10 @@ images() {
   done
   local modules=(gateway product inventory order notification registry config-server all-in-one)
   for module in "${modules[@]}"; do
-    docker image inspect "tradepost/$module:0.1.0" >/dev/null 2>&1 || { echo "there is no image tradepost/$module:0.1.0: all are made of the binary built here"; sample "${modules[@]}"; return; }
+    if [[ ${SAMPLES:-} != yes ]] && [[ $(docker image inspect --format '{{index .Config.Labels "org.opencontainers.image.revision"}}' "tradepost/$module:$version" 2>/dev/null) == "$commit" ]]; then continue; fi
+    [[ ${SAMPLES:-} == yes ]] || fail "there is no image tradepost/$module:$version of $commit; .ci/images.sh builds it, SAMPLES=yes does without"
+    sample "${modules[@]}"
+    return
   done
 }
 
@@ -94,20 +101,20 @@ VOLUME /data
 ENTRYPOINT ["/tradepost"]
 D
   DOCKER_BUILDKIT=0 docker build -q -t tradepost-ci/sample "$work/sample" 2>/dev/null
-  for module; do docker tag tradepost-ci/sample "tradepost/$module:0.1.0"; done
+  for module; do docker tag tradepost-ci/sample "tradepost/$module:$version"; done
 }
 
 # up ARGUMENTS...: and when each service was well, in seconds after the beginning
 up() {
-  local since=$SECONDS watcher
+  local since=$SECONDS
   watch_health "$since" &
   watcher=$!
-  pids+=("$watcher")
   compose "$@" >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "$* failed"; }
   wait_until 120 all_well
   sleep 1.5 # one more look
   kill "$watcher"
   wait "$watcher" 2>/dev/null || true
+  watcher=
   echo "all well after $((SECONDS - since)) s"
 }
 
@@ -234,7 +241,7 @@ head -n "${LINES_PLAYED:-1200}" demo/online-retail.csv >"$work/invoices.csv"
 inside "$binary" replay "$work/invoices.csv" --clients 4 --url $shop --user admin
 
 echo "-- order is replaced while orders come in"
-inside env ALICE="$(secret alice)" ADMIN="$(secret admin)" python3 .ci/compose/orders.py $shop "$work/replaced" >"$work/orders" 2>&1 &
+ALICE=$(secret alice) ADMIN=$(secret admin) nsenter "--net=/run/netns/$DOCKER_NETNS" python3 .ci/compose/orders.py $shop "$work/replaced" >"$work/orders" 2>&1 &
 client=$!
 wait_until 60 grep -q '^under way' "$work/orders"
 before=$(compose ps -q order)
@@ -244,7 +251,8 @@ wait_until 60 all_well
 [[ $(compose ps -q order) != "$before" ]] || fail "it is the same container"
 echo "replaced and well within $((SECONDS - since)) s"
 touch "$work/replaced"
-wait "$client" || { cat "$work/orders"; fail "orders were lost"; }
+wait "$client" || { client=; cat "$work/orders"; fail "orders were lost"; }
+client=
 cat "$work/orders"
 
 echo "-- a trace, metrics and where settings come from"

@@ -17,17 +17,22 @@ export DOCKER_NETNS=${DOCKER_NETNS:-tradepost-ci} DOCKER_BUILDKIT=1
 export DOCKER_STATE=${DOCKER_STATE:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/docker}
 export DOCKER_HOST=unix://$DOCKER_STATE/docker.sock
 work=$(mktemp -d)
+# the engine's own client, which needs no plug-in for BuildKit; there may be another one on the path
+docker() { /usr/bin/docker "$@"; }
 engine() { STATE_DIR=$DOCKER_STATE .ci/services/docker.sh "$@"; }
 fail() {
   echo "images: $*" >&2
   exit 1
 }
 
+ours= # the engine, once it is
 clean_up() {
   local code=$?
   trap - EXIT
-  docker rm -f tradepost-images >/dev/null 2>&1 || true
-  engine stop || true
+  if [[ -n $ours ]]; then
+    docker rm -f tradepost-images >/dev/null 2>&1 || true
+    engine stop || true
+  fi
   rm -rf "$work"
   exit "$code"
 }
@@ -110,7 +115,8 @@ start() {
   docker run -d --name tradepost-images --network none --read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /data:uid=65532,mode=0700 \
     -e TRADEPOST__IDENTITY__FORCE=true "$1" >/dev/null
   until docker exec tradepost-images /tradepost healthcheck >/dev/null 2>&1; do
-    [[ $(docker inspect --format '{{.State.Running}}' tradepost-images) == true ]] || { docker logs tradepost-images >&2; fail "$1 does not start"; }
+    [[ $(docker inspect --format '{{.State.Running}}' tradepost-images) == true ]] && (($(date +%s%N) - since < 120 * 10 ** 9)) ||
+      { docker logs tradepost-images >&2; fail "$1 does not get ready"; }
     sleep 0.02
   done
   took=$((($(date +%s%N) - since) / 1000000))
@@ -130,6 +136,8 @@ service_limit=26
 if [[ $LTO == fat ]]; then service_limit=25; fi
 over=()
 commit=$(git rev-parse HEAD)
+if engine status >/dev/null 2>&1; then fail "an engine runs already: $DOCKER_HOST; end it, or set DOCKER_STATE"; fi
+ours=yes
 engine start host
 rust "rust:$(sed -n 's/^ARG RUST=//p' Dockerfile)"
 images >"$work/wanted"

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 LIMIT = 600
@@ -67,11 +68,16 @@ class Shell:
         self.process.stdin.write(f"{block}\necho; echo {end}\n")
         self.process.stdin.flush()
         said = []
-        for line in self.process.stdout:
-            if line.strip() == end:
-                return "".join(said)
-            said.append(line)
-        sys.exit("the shell ended: " + "".join(said))
+        hangs = threading.Timer(10 * LIMIT, os.killpg, (self.process.pid, signal.SIGKILL))
+        hangs.start()
+        try:
+            for line in self.process.stdout:
+                if line.strip() == end:
+                    return "".join(said)
+                said.append(line)
+        finally:
+            hangs.cancel()
+        sys.exit("the shell ended, or took too long: " + "".join(said))
 
 
 def wait_until(what, holds, terminal):
@@ -135,6 +141,8 @@ def step(info, block, shell, terminals):
 
 
 def main(readme):
+    # whoever is started in the background ignores it, and so would all that is started here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     shell, terminals, run, skipped = Shell(), [], 0, 0
     try:
         for info, block in blocks(pathlib.Path(readme).read_text()):

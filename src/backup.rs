@@ -64,13 +64,8 @@ fn look(settings: &Settings) -> Result<Inventory, String> {
     let chosen = modules::select(&settings.server.modules, |_| true)?;
     let (mut databases, mut notes) = (Vec::new(), Vec::new());
     for module in &chosen {
-        let path = match module {
-            Module::Registry | Module::ConfigServer | Module::Gateway => continue,
-            // its database is there where it has run as the issuer
-            Module::Identity => Some(settings.data.dir.join("identity.db")).filter(|path| path.is_file()),
-            Module::Product => Some(documents(settings)?),
-            Module::Inventory | Module::Order | Module::Notification => Some(rows(settings, module.name())?),
-        };
+        // a database of the issuer is there where it has run here
+        let path = database(settings, *module)?.filter(|path| *module != Module::Identity || path.is_file());
         databases.extend(path.map(|path| (format!("{}.db", module.name()), path)));
     }
     let all_of_its = Module::ALL.into_iter().filter(|module| module.has_events()).all(|module| chosen.contains(&module));
@@ -82,6 +77,17 @@ fn look(settings: &Settings) -> Result<Inventory, String> {
     }
     let folders = chosen.iter().map(|module| module.name()).filter(|name| settings.data.dir.join(name).is_dir()).collect();
     Ok(Inventory { databases, folders, notes })
+}
+
+/// Where a module has its database; none where it has none, refused where that is on a server.
+fn database(settings: &Settings, module: Module) -> Result<Option<PathBuf>, String> {
+    Ok(match module {
+        Module::Registry | Module::ConfigServer | Module::Gateway => None,
+        Module::Identity => Some(settings.data.dir.join("identity.db")),
+        Module::Product => Some(documents(settings)?),
+        // rows, as whatever module will come has them, too
+        _ => Some(rows(settings, module.name())?),
+    })
 }
 
 fn rows(settings: &Settings, module: &str) -> Result<PathBuf, String> {

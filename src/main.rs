@@ -334,9 +334,8 @@ fn back_up(settings: &config::Settings, to: &std::path::Path) -> Result<(), Stri
 
 #[cfg(feature = "all-in-one")]
 fn restore(settings: &config::Settings, from: &std::path::Path) -> Result<(), String> {
-    let data = &settings.data.dir;
-    let manifest = tradepost::backup::restore(from, data)?;
-    println!("{}: the shop as of {} ({} files)", data.display(), manifest.taken_at, manifest.files.len());
+    let manifest = tradepost::backup::restore(settings, from)?;
+    println!("{}: the shop as of {} ({} files)", settings.data.dir.display(), manifest.taken_at, manifest.files.len());
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::eureka::{self, Offer, Registrations};
 use crate::platform::docs;
+use crate::platform::files;
 use crate::platform::host::{Host, StartError};
 use crate::platform::metrics;
 use crate::platform::refresh::{self, InForce};
@@ -226,6 +227,7 @@ fn towards(servers: &Servers) -> Option<std::net::IpAddr> {
 fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Result<Host, StartError> {
     if chosen.iter().any(|module| keeps_files(*module, &settings)) {
         make_private(&settings.data.dir)?;
+        files::whole(&settings.data.dir).map_err(StartError)?;
     }
     let bus = if chosen.iter().any(|module| module.has_events()) { Some(wiring::bus(&settings)?) } else { None };
     Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })

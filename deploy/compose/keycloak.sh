@@ -12,7 +12,10 @@ if [[ ${1:-} == healthy ]]; then
   exit
 fi
 
-secret() { echo "$(<"/run/secrets/$1")"; }
+secret() {
+  [[ -s /run/secrets/$1 ]] || { echo "there is no password in /run/secrets/$1: see deploy/compose/README.md" >&2; exit 1; }
+  echo "$(<"/run/secrets/$1")"
+}
 
 export KC_BOOTSTRAP_ADMIN_USERNAME=admin
 KC_BOOTSTRAP_ADMIN_PASSWORD=$(secret bootstrap-admin)

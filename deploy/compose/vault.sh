@@ -12,7 +12,10 @@ code=0
 vault operator init -status >/dev/null || code=$?
 case $code in
   0) ;;
-  2) vault operator init -key-shares=1 -key-threshold=1 >"$init" && echo "initialised" ;;
+  2)
+    vault operator init -key-shares=1 -key-threshold=1 >"$init"
+    echo "initialised"
+    ;;
   *) exit "$code" ;;
 esac
 [ -s "$init" ] || { echo "this Vault was initialised by somebody else: $init is not there" >&2; exit 1; }

@@ -1,15 +1,28 @@
 //! The way back: a copy that is still what it was becomes a data folder.
 
 use super::manifest::digest;
-use super::{Entry, Manifest, failed, make_folder, sync};
+use super::{Entry, Manifest, database, failed, make_folder, sync};
+use crate::config::Settings;
+use crate::modules::Module;
 use crate::platform::files;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// Puts a copy into a data folder that holds no shop. Every file is held against the manifest on its way; until
-/// all of them are there, none is in its place.
-pub fn restore(copy: &Path, data: &Path) -> Result<Manifest, String> {
-    let manifest = Manifest::read(copy)?;
+/// Puts a copy into the data folder, which must hold no shop. Every file is held against the manifest on its way; until
+/// all of them are there, none is in its place. Refused where a store is set to be elsewhere: the shop would not look here.
+pub fn restore(settings: &Settings, copy: &Path) -> Result<Manifest, String> {
+    let (manifest, data) = (Manifest::read(copy)?, settings.data.dir.as_path());
+    for module in Module::ALL {
+        let (name, place) = (format!("{}.db", module.name()), data.join(format!("{}.db", module.name())));
+        let copied = manifest.files.iter().any(|entry| entry.path == name);
+        if copied && database(settings, module)?.is_none_or(|path| path != place) {
+            return Err(format!(
+                "{module}.store is not {place}, where {name} goes; restore without that setting, then move the file to where it says",
+                module = module.name(),
+                place = place.display()
+            ));
+        }
+    }
     if !data.is_dir() {
         make_folder(data)?;
     }
@@ -20,7 +33,7 @@ pub fn restore(copy: &Path, data: &Path) -> Result<Manifest, String> {
         ));
     }
     // within the folder, which may be a volume of its own
-    let beside = data.join(format!(".restore.{}", uuid::Uuid::new_v4().simple()));
+    let beside = data.join(format!("{}{}", files::RESTORING, uuid::Uuid::new_v4().simple()));
     make_folder(&beside)?;
     let filled = manifest.files.iter().try_for_each(|entry| bring(entry, copy, &beside)).and_then(|()| settle(&beside, data));
     if filled.is_err() {
@@ -35,7 +48,8 @@ fn in_the_way(data: &Path, manifest: &Manifest) -> Result<Option<PathBuf>, Strin
     for entry in fs::read_dir(data).map_err(failed(data))? {
         let path = entry.map_err(failed(data))?.path();
         let database = path.extension().is_some_and(|e| e.to_string_lossy().starts_with("db"));
-        if database || tops.iter().any(|top| path.ends_with(top)) {
+        let cut_off = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(files::RESTORING));
+        if database || cut_off || tops.iter().any(|top| path.ends_with(top)) {
             return Ok(Some(path));
         }
     }
@@ -62,7 +76,7 @@ fn bring(entry: &Entry, copy: &Path, to: &Path) -> Result<(), String> {
     target.sync_all().map_err(failed(&to))
 }
 
-/// Puts all of it in its place.
+/// Puts all of it in its place. The folder that it comes from goes last: while it is there, no shop starts here.
 fn settle(from: &Path, data: &Path) -> Result<(), String> {
     for entry in fs::read_dir(from).map_err(failed(from))? {
         let entry = entry.map_err(failed(from))?;

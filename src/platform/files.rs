@@ -5,6 +5,26 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+/// How the folder begins in which a restore keeps what is not yet in its place.
+pub const RESTORING: &str = ".restore.";
+
+/// Refuses a data folder in which a restore was cut off: a shop would make anew what is missing.
+pub fn whole(data: &Path) -> Result<(), String> {
+    let entries = fs::read_dir(data).map_err(|e| format!("{}: {e}", data.display()))?;
+    let left = entries.flatten().map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.is_some_and(|name| name.starts_with(RESTORING))
+    });
+    match left {
+        Some(left) => Err(format!(
+            "{}: a restore was cut off here, or is going on; wait for it, or empty {} and restore again",
+            left.display(),
+            data.display()
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A folder that only its owner may enter, with files that only their owner may read.
 pub struct Folder(PathBuf);
 

@@ -209,6 +209,24 @@ fn a_copy_is_restored_whole_or_not_at_all_and_over_no_shop() {
     assert!(done, "{words}");
     assert_eq!(Sql::open(&volume, "order").value("count(*)", "orders"), "1");
 
+    // the shop would look elsewhere, and make what is not there
+    let asked = tradepost(&["restore", &copy.to_string_lossy(), "--data", &dir.path().join("moved").to_string_lossy()])
+        .env("TRADEPOST__ORDER__STORE", format!("sqlite://{}", dir.path().join("o.db").display()))
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&asked.stderr);
+    assert!(!asked.status.success() && words.contains("order.store is not"), "{words}");
+    assert!(!dir.path().join("moved").exists());
+
+    // killed halfway: what is not there would be made anew
+    let half = dir.path().join("half");
+    std::fs::create_dir_all(half.join(".restore.1")).unwrap();
+    let asked = tradepost(&["serve", "--port", "0", "--data", &half.to_string_lossy()]).output().unwrap();
+    let words = String::from_utf8_lossy(&asked.stderr);
+    assert!(!asked.status.success() && words.contains("a restore was cut off here"), "{words}");
+    let (done, words) = restore(&copy, &half);
+    assert!(!done && words.contains(".restore.1 is there already"), "{words}");
+
     std::fs::remove_file(copy.join("bus.db")).unwrap();
     let (done, words) = restore(&copy, &dir.path().join("partial"));
     assert!(!done && words.contains("bus.db"), "{words}");

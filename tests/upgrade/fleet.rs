@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use tokio::task::spawn_blocking;
 use tradepost::modules::Module;
 
 const REALM: &str = "/realms/spring-cloud-microservices-realm";
@@ -79,7 +80,13 @@ impl Fleet {
         command.args(["--modules", module.name(), "--port", &port.to_string()]).envs(self.settings(module, release));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_string));
+        // elsewhere: the customers go on meanwhile
+        let (ready, lines) = spawn_blocking(move || {
+            let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_string));
+            (ready, lines)
+        })
+        .await
+        .unwrap();
         let ready = ready.unwrap_or_else(|| panic!("{module:?} of {release:?} did not get ready"));
         std::thread::spawn(move || lines.for_each(drop));
         let url = if port == 0 { ready } else { self.at(module, release) };
@@ -104,16 +111,17 @@ impl Fleet {
         }
     }
 
-    /// SIGTERM, and a stop in order.
-    pub fn stop(&mut self, module: Module, release: Release) {
+    /// SIGTERM, and a stop in order, while the customers go on.
+    pub async fn stop(&mut self, module: Module, release: Release) {
         let mut member = self.members.remove(&(module, release)).unwrap();
         Command::new("kill").args(["-TERM", &member.child.id().to_string()]).status().unwrap();
-        assert_eq!(member.child.wait().unwrap().code(), Some(0), "{module:?} of {release:?}");
+        let exit = spawn_blocking(move || member.child.wait().unwrap()).await.unwrap();
+        assert_eq!(exit.code(), Some(0), "{module:?} of {release:?}");
     }
 
-    pub fn stop_all(&mut self) {
+    pub async fn stop_all(&mut self) {
         while let Some((module, release)) = self.members.keys().next_back().copied() {
-            self.stop(module, release);
+            self.stop(module, release).await;
         }
     }
 

@@ -37,7 +37,7 @@ async fn replace(fleet: &mut Fleet, callers: &Callers, by: Release, admin: &str)
         fleet.start(module, by).await;
         fleet.acquainted(admin).await;
         go_on(callers, 40).await;
-        fleet.stop(module, by.other());
+        fleet.stop(module, by.other()).await;
         fleet.acquainted(admin).await;
         go_on(callers, 20).await;
     }
@@ -102,7 +102,7 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
         told_once_each(&orders, &pages(&notification, "/api/v1/notifications").await);
         assert_eq!(notification.get(&c.admin, "/actuator/deadletters").await.expect(200).json(), json!([]));
         report(&callers, orders.len());
-        fleet.stop_all();
+        fleet.stop_all().await;
     });
 }
 
