@@ -184,7 +184,7 @@ stores_from_files() {
 
 binary=${TRADEPOST_BINARY:-}
 if [[ -z $binary ]]; then
-  build=(cargo build --quiet --locked --features production)
+  build=(cargo build --quiet --locked --features "${FEATURES:-production}")
   if command -v mold >/dev/null; then mold -run "${build[@]}"; else "${build[@]}"; fi
   binary=target/debug/tradepost
 fi
