@@ -3,6 +3,7 @@
 # module's test in each shape, the house rules, a build of it alone. So the guide and its proof are one text.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/common.sh
 
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
 root=$PWD
@@ -10,9 +11,6 @@ copy=$root/target/guide # the same place each time: what is compiled there is kn
 rm -rf "$copy"
 mkdir -p "$copy"
 
-cargo() {
-  if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi
-}
 export -f cargo
 
 source .ci/install.sh

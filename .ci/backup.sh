@@ -5,6 +5,7 @@
 # usage: backup.sh    env: FEATURES (mysql,kafka) STORES ("mysql8 mariadb") MYSQL_PORT (13308) KAFKA_PORT (9292)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/common.sh
 
 source .ci/install.sh
 need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl mysqldump=mariadb-client g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
@@ -29,11 +30,6 @@ clean_up() {
   exit "$code"
 }
 trap clean_up EXIT
-
-fail() {
-  echo "$*" >&2
-  exit 1
-}
 
 # until_it SECONDS WHAT COMMAND...
 until_it() {
@@ -140,7 +136,7 @@ one_store() {
   server stop
 }
 
-if command -v mold >/dev/null; then mold -run cargo build --locked --features "${FEATURES:-mysql,kafka}"; else cargo build --locked --features "${FEATURES:-mysql,kafka}"; fi
+cargo build --locked --features "${FEATURES:-mysql,kafka}"
 # other builds in the same folder put theirs in its place
 cp "$bin" "$work/tradepost"
 bin=$work/tradepost

@@ -4,6 +4,7 @@
 # audit must hold, and the shop goes on ordering on what it was given.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/common.sh
 
 work=$(mktemp -d)
 chmod 755 "$work" # MariaDB's server drops root's rights
@@ -21,16 +22,9 @@ clean_up() {
 }
 trap clean_up EXIT
 
-fail() {
-  echo "$*" >&2
-  exit 1
-}
-
 source .ci/install.sh
 need python3=python3 curl=curl
-cargo=(cargo)
-if command -v mold >/dev/null; then cargo=(mold -run cargo); fi
-"${cargo[@]}" build --locked --features "${FEATURES:-mysql}"
+cargo build --locked --features "${FEATURES:-mysql}"
 bin=${CARGO_TARGET_DIR:-$PWD/target}/debug/tradepost
 bash "$service" start
 sql() { mariadb --no-defaults --host=127.0.0.1 --port="$MYSQL_PORT" --user=root --batch "$@"; }

@@ -3,6 +3,7 @@
 # and what only a server can show: conflicts, a schema that several instances change at once, a server that is killed under load.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/common.sh
 
 work=$(mktemp -d)
 service=
@@ -14,10 +15,6 @@ clean_up() {
   exit "$code"
 }
 trap clean_up EXIT
-
-cargo() {
-  if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi
-}
 
 source .ci/install.sh
 need openssl=openssl

@@ -3,12 +3,13 @@
 # ports (5294, 5295, 8761); where they are taken, root goes the way in a network of its own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/common.sh
 
 source .ci/install.sh
 need python3=python3 curl=curl ps=procps
 root=$PWD
 if [[ -z ${TOUR_ALONE:-} ]]; then
-  if command -v mold >/dev/null; then mold -run cargo build --locked; else cargo build --locked; fi
+  cargo build --locked
   taken=
   for port in 5294 5295 8761; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then taken=$port; fi

@@ -5,6 +5,7 @@
 # usage: upgrade.sh    env: FEATURES (mysql) STORES ("embedded mysql8") PORT (13307)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/common.sh
 
 work=$(mktemp -d)
 service=
@@ -16,15 +17,6 @@ clean_up() {
   exit "$code"
 }
 trap clean_up EXIT
-
-fail() {
-  echo "$*" >&2
-  exit 1
-}
-
-cargo() {
-  if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi
-}
 
 features=${FEATURES:-mysql}
 target=$PWD/target
