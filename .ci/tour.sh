@@ -29,7 +29,7 @@ ln -s "${CARGO_TARGET_DIR:-$root/target}" "$work/shop/target"
 ln -s "$root/demo" "$work/shop/demo"
 # cargo runs what this project is in whatever folder one stands
 mkdir "$work/bin"
-printf '#!/bin/sh\nverb=$1\nshift\nexec "%s" "$verb" --quiet --locked --manifest-path "%s/Cargo.toml" "$@"\n' "$(command -v cargo)" "$root" >"$work/bin/cargo"
+printf '#!/bin/sh\nverb=$1\nshift\nexec "%s" "$verb" --quiet --locked --manifest-path "%s/Cargo.toml" "$@"\n' "$(type -P cargo)" "$root" >"$work/bin/cargo"
 chmod +x "$work/bin/cargo"
 cd "$work/shop"
 PATH=$work/bin:$PATH python3 "$root/.ci/tour.py" "$root/README.md"
