@@ -1,7 +1,7 @@
 //! Transactions that meet: undone whole, run again whole, and never left open.
 
 use super::{Database, migrating};
-use crate::support::{on_system, wait_for};
+use crate::support::{on_system, wait_for, wait_until};
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
@@ -27,22 +27,33 @@ async fn add_one(c: &mut Conn, id: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Waits until something has happened so often.
+async fn reached(what: &str, count: &AtomicUsize, least: usize) {
+    wait_until(what, || {
+        let n = AtomicUsize::load(count, Ordering::SeqCst);
+        if n >= least { Ok(()) } else { Err(format!("{n}")) }
+    })
+    .await;
+}
+
 /// The very transactions that make a deadlock: each holds what the other wants. The server ends one of
 /// them, and it is run again, so both succeed.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
 fn a_deadlock_is_run_again_and_nobody_hears_of_it() {
-    let (database, db) = fought_for(&migrating());
+    let (database, db) = fought_for(&MySql { transaction_ms: 30_000, ..migrating() });
     on_system(async move {
         let attempts = Arc::new(AtomicUsize::new(0));
+        let holding = Arc::new(AtomicUsize::new(0));
         let transaction = |first: i64, second: i64| {
-            let (db, attempts) = (db.clone(), attempts.clone());
+            let (db, attempts, holding) = (db.clone(), attempts.clone(), holding.clone());
             async move {
                 db.write(async move |c: &mut Conn| {
                     attempts.fetch_add(1, Ordering::SeqCst);
                     add_one(c, first).await?;
                     // both hold their first row before either asks for its second
-                    diesel::sql_query("DO SLEEP(0.3)").execute(c).await.map_err(StoreError::from)?;
+                    holding.fetch_add(1, Ordering::SeqCst);
+                    reached("both hold a row", &holding, 2).await;
                     add_one(c, second).await
                 })
                 .await
@@ -60,16 +71,16 @@ fn a_deadlock_is_run_again_and_nobody_hears_of_it() {
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
 fn a_lock_that_is_held_for_a_while_is_waited_for_again() {
-    let settings = MySql { statement_ms: 1000, transaction_ms: 20_000, ..migrating() };
+    let settings = MySql { statement_ms: 1000, transaction_ms: 30_000, ..migrating() };
     let (database, db) = fought_for(&settings);
     on_system(async move {
         let attempts = Arc::new(AtomicUsize::new(0));
-        let holder = db.clone();
+        let (holder, until) = (db.clone(), attempts.clone());
         let held = actix_web::rt::spawn(async move {
             holder
-                .write(async |c: &mut Conn| {
+                .write(async move |c: &mut Conn| {
                     add_one(c, 1).await?;
-                    tokio::time::sleep(Duration::from_millis(2500)).await;
+                    reached("it has waited, and waits again", &until, 2).await;
                     Ok::<_, StoreError>(())
                 })
                 .await
@@ -92,7 +103,6 @@ fn a_lock_that_is_held_for_a_while_is_waited_for_again() {
         });
         added.await.unwrap();
         held.await.unwrap().unwrap();
-        assert!(AtomicUsize::load(&attempts, Ordering::SeqCst) >= 2, "it did not wait twice, so nothing was tested");
         assert_eq!(database.value("n", "t WHERE id = 1"), "2");
     });
 }
@@ -122,14 +132,21 @@ fn a_transaction_that_refuses_leaves_nothing_and_is_not_repeated() {
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
 fn a_caller_that_gives_up_leaves_no_transaction_open() {
-    let (database, db) = fought_for(&MySql { connections: 1, ..migrating() });
+    let (database, db) = fought_for(&MySql { connections: 1, acquire_ms: 30_000, transaction_ms: 30_000, ..migrating() });
     on_system(async move {
-        let given_up = db.write(async |c: &mut Conn| {
+        let (begun, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (in_the_middle, nobody_there) = (begun.clone(), gone.clone());
+        let given_up = db.write(async move |c: &mut Conn| {
             add_one(c, 1).await?;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            in_the_middle.fetch_add(1, Ordering::SeqCst);
+            reached("its caller is gone", &nobody_there, 1).await;
             add_one(c, 2).await
         });
-        assert!(tokio::time::timeout(Duration::from_millis(50), given_up).await.is_err(), "it was too quick to be given up");
+        tokio::select! {
+            done = given_up => panic!("nobody gave up: {done:?}"),
+            () = reached("it is in the middle", &begun, 1) => {}
+        }
+        gone.fetch_add(1, Ordering::SeqCst);
         // the only connection is free again when that is done
         db.write(async |c: &mut Conn| add_one(c, 1).await).await.unwrap();
         assert_eq!(database.value("group_concat(n ORDER BY id)", "t"), "2,1");
