@@ -19,18 +19,40 @@
 //! Eleven commits a group. What the shop does beyond that (JSON, tokens, events, waiting for each
 //! other) is missing here on purpose.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Statement, params};
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// The databases of one shop.
 pub struct Straight {
-    order: Connection,
-    inventory: Connection,
-    product: Connection,
-    bus: Connection,
-    notification: Connection,
+    order: Db,
+    inventory: Db,
+    product: Db,
+    bus: Db,
+    notification: Db,
+}
+
+/// A connection and its prepared statements. The crate would keep them, too, but what it needs for that switches on
+/// features of crates that the shop stands on, and `cargo test` would compile those anew after `cargo run`.
+struct Db {
+    conn: &'static Connection,
+    statements: HashMap<&'static str, Statement<'static>>,
+}
+
+impl Db {
+    fn sql(&mut self, sql: &'static str) -> &mut Statement<'static> {
+        self.statements.entry(sql).or_insert_with(|| self.conn.prepare(sql).unwrap())
+    }
+
+    fn begin(&self) {
+        self.conn.execute_batch("BEGIN").unwrap();
+    }
+
+    fn commit(&self) {
+        self.conn.execute_batch("COMMIT").unwrap();
+    }
 }
 
 fn open(data: &Path, name: &str) -> Connection {
@@ -40,7 +62,6 @@ fn open(data: &Path, name: &str) -> Connection {
          PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000;",
     )
     .unwrap();
-    conn.set_prepared_statement_cache_capacity(64);
     conn
 }
 
@@ -54,7 +75,7 @@ struct Order {
 impl Straight {
     /// On the databases of a stocked shop that does not run.
     pub fn open(data: &Path) -> Self {
-        let db = |name| open(data, name);
+        let db = |name| Db { conn: Box::leak(Box::new(open(data, name))), statements: HashMap::new() };
         Self { order: db("order"), inventory: db("inventory"), product: db("product"), bus: db("bus"), notification: db("notification") }
     }
 
@@ -75,7 +96,7 @@ impl Straight {
         for n in from..from + group {
             let skus: Vec<usize> = (0..lines).map(|line| (n * 7919 + line * 104_729) % skus).collect();
             for sku in &skus {
-                let mut price = self.product.prepare_cached("SELECT doc FROM products WHERE sku_code = ?").unwrap();
+                let price = self.product.sql("SELECT doc FROM products WHERE sku_code = ?");
                 let _: String = price.query_row([super::sku(*sku)], |row| row.get(0)).unwrap();
             }
             orders.push(Order { id: 0, number: Uuid::now_v7().to_string(), skus });
@@ -90,96 +111,99 @@ impl Straight {
     }
 
     fn begin(&mut self, orders: &mut [Order]) {
-        let tx = self.order.transaction().unwrap();
+        let db = &mut self.order;
+        db.begin();
         for order in orders {
-            let mut insert = tx
-                .prepare_cached(
-                    "INSERT INTO orders (order_number, customer, customer_name, email, status, total, reason, lease_until, created_at)
+            let insert = db.sql(
+                "INSERT INTO orders (order_number, customer, customer_name, email, status, total, reason, lease_until, created_at)
                      VALUES (?, ?, 'alice', 'alice@example.com', 'PENDING', '19.99', NULL, ?, ?) RETURNING id",
-                )
-                .unwrap();
+            );
             order.id =
                 insert.query_row(params![order.number, super::SUBJECT, 1_900_000_000_000i64, 1_900_000_000_000i64], |r| r.get(0)).unwrap();
             for sku in &order.skus {
                 let sql = "INSERT INTO order_lines (order_id, sku_code, quantity, price) VALUES (?, ?, ?, '19.99') RETURNING id";
-                let _: i64 = tx.prepare_cached(sql).unwrap().query_row(params![order.id, super::sku(*sku), 1], |r| r.get(0)).unwrap();
+                let _: i64 = db.sql(sql).query_row(params![order.id, super::sku(*sku), 1], |r| r.get(0)).unwrap();
             }
         }
-        tx.commit().unwrap();
+        db.commit();
     }
 
     fn reserve(&mut self, orders: &[Order]) {
-        let tx = self.inventory.transaction().unwrap();
-        let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| assert_eq!(tx.prepare_cached(sql).unwrap().execute(values).unwrap(), 1);
+        let db = &mut self.inventory;
+        db.begin();
         for order in orders {
             let lines =
                 serde_json::to_string(&order.skus.iter().map(|s| (super::sku(*s), 1)).collect::<std::collections::BTreeMap<_, _>>());
             let sql = "INSERT OR IGNORE INTO reservations (order_number, state, lines, expires_at) VALUES (?, 'HELD', ?, ?)";
-            run(sql, &[&order.number, &lines.unwrap(), &1_900_000_000_000i64]);
+            assert_eq!(db.sql(sql).execute(params![order.number, lines.unwrap(), 1_900_000_000_000i64]).unwrap(), 1);
             for sku in &order.skus {
                 let sql = "UPDATE stock SET quantity = quantity - ?1, held = held + ?1
                            WHERE sku_code = ?2 AND quantity >= ?1 AND removed = 0 RETURNING quantity";
-                let _: i64 = tx.prepare_cached(sql).unwrap().query_row(params![1, super::sku(*sku)], |r| r.get(0)).unwrap();
+                let _: i64 = db.sql(sql).query_row(params![1, super::sku(*sku)], |r| r.get(0)).unwrap();
             }
-            run("INSERT INTO outbox (body) VALUES (?)", &[&body(&order.number, 350)]);
+            assert_eq!(db.sql("INSERT INTO outbox (body) VALUES (?)").execute([body(&order.number, 350)]).unwrap(), 1);
         }
-        tx.commit().unwrap();
+        db.commit();
     }
 
     fn end(&mut self, orders: &[Order]) {
-        let tx = self.order.transaction().unwrap();
+        let db = &mut self.order;
+        db.begin();
         for order in orders {
             let sql = "UPDATE orders SET status = 'PLACED', settle = 'COMMIT', reason = NULL WHERE id = ? AND status = 'PENDING'";
-            assert_eq!(tx.prepare_cached(sql).unwrap().execute([order.id]).unwrap(), 1);
+            assert_eq!(db.sql(sql).execute([order.id]).unwrap(), 1);
             let body = body(&order.number, 430 + 50 * order.skus.len());
-            tx.prepare_cached("INSERT INTO outbox (body) VALUES (?)").unwrap().execute([body]).unwrap();
+            db.sql("INSERT INTO outbox (body) VALUES (?)").execute([body]).unwrap();
         }
-        tx.commit().unwrap();
+        db.commit();
     }
 
     fn notify(&mut self, orders: &[Order]) {
         let events: Vec<(i64, String)> = {
             let sql = "SELECT position, body FROM messages WHERE position > coalesce((SELECT position FROM cursors WHERE consumer = ?), 0)
                        AND topic IN ('order', 'stock', 'product') ORDER BY position";
-            let mut fetch = self.bus.prepare_cached(sql).unwrap();
+            let fetch = self.bus.sql(sql);
             let rows = fetch.query_map(["straight"], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
             rows.map(Result::unwrap).collect()
         };
-        let tx = self.notification.transaction().unwrap();
+        let db = &mut self.notification;
+        db.begin();
         for _ in &events {
             let sql = "INSERT OR IGNORE INTO inbox (event_id, applied_at) VALUES (?, ?)";
-            tx.prepare_cached(sql).unwrap().execute(params![Uuid::now_v7().to_string(), 1_900_000_000_000i64]).unwrap();
+            db.sql(sql).execute(params![Uuid::now_v7().to_string(), 1_900_000_000_000i64]).unwrap();
         }
         for order in orders {
             let sql = "INSERT INTO notifications (event_id, customer, type, order_number, title, message, created_at, read)
                        VALUES (?, ?, 'order.placed', ?, 'Order placed', ?, ?, 0)";
             let message = format!("Your order {} is placed: 1 line, 19.99 in all.", order.number);
             let values = params![Uuid::now_v7().to_string(), super::SUBJECT, order.number, message, 1_900_000_000_000i64];
-            tx.prepare_cached(sql).unwrap().execute(values).unwrap();
+            db.sql(sql).execute(values).unwrap();
         }
-        tx.commit().unwrap();
+        db.commit();
         let last = events.last().unwrap().0;
         let sql = "INSERT INTO cursors (consumer, position) VALUES (?1, ?2) ON CONFLICT (consumer) DO UPDATE SET position = ?2";
-        self.bus.prepare_cached(sql).unwrap().execute(params!["straight", last]).unwrap();
+        self.bus.sql(sql).execute(params!["straight", last]).unwrap();
     }
 
     fn settle(&mut self, orders: &[Order]) {
-        let tx = self.inventory.transaction().unwrap();
+        let db = &mut self.inventory;
+        db.begin();
         for order in orders {
             let sql = "UPDATE reservations SET state = 'COMMITTED' WHERE order_number = ? AND state = 'HELD' RETURNING lines";
-            let _: String = tx.prepare_cached(sql).unwrap().query_row([&order.number], |row| row.get(0)).unwrap();
+            let _: String = db.sql(sql).query_row([&order.number], |row| row.get(0)).unwrap();
             for sku in &order.skus {
                 let sql = "UPDATE stock SET held = held - ?1, sold = sold + ?1 WHERE sku_code = ?2";
-                tx.prepare_cached(sql).unwrap().execute(params![1, super::sku(*sku)]).unwrap();
+                db.sql(sql).execute(params![1, super::sku(*sku)]).unwrap();
             }
         }
-        tx.commit().unwrap();
-        let tx = self.order.transaction().unwrap();
+        db.commit();
+        let db = &mut self.order;
+        db.begin();
         for order in orders {
             let sql = "UPDATE orders SET settle = NULL WHERE order_number = ? AND settle = 'COMMIT'";
-            tx.prepare_cached(sql).unwrap().execute([&order.number]).unwrap();
+            db.sql(sql).execute([&order.number]).unwrap();
         }
-        tx.commit().unwrap();
+        db.commit();
     }
 }
 
@@ -188,18 +212,18 @@ fn body(number: &str, length: usize) -> String {
     format!("{{\"orderNumber\":\"{number}\",\"data\":\"{:x<1$}\"}}", "", length.saturating_sub(number.len() + 28))
 }
 
-fn relay(from: &mut Connection, bus: &mut Connection, topic: &str) {
+fn relay(from: &mut Db, bus: &mut Db, topic: &str) {
     let rows: Vec<(i64, String)> = {
-        let mut all = from.prepare_cached("SELECT seq, body FROM outbox ORDER BY seq").unwrap();
+        let all = from.sql("SELECT seq, body FROM outbox ORDER BY seq");
         all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
     };
-    let tx = bus.transaction().unwrap();
+    bus.begin();
     for (_, body) in &rows {
-        tx.prepare_cached("INSERT INTO messages (topic, body) VALUES (?, ?)").unwrap().execute(params![topic, body]).unwrap();
+        bus.sql("INSERT INTO messages (topic, body) VALUES (?, ?)").execute(params![topic, body]).unwrap();
     }
-    tx.commit().unwrap();
+    bus.commit();
     let (first, last) = (rows.first().unwrap().0, rows.last().unwrap().0);
-    from.prepare_cached("DELETE FROM outbox WHERE seq BETWEEN ? AND ?").unwrap().execute([first, last]).unwrap();
+    from.sql("DELETE FROM outbox WHERE seq BETWEEN ? AND ?").execute([first, last]).unwrap();
 }
 
 /// What the shop on this folder still has to do: events to carry, events to apply, orders to settle.
