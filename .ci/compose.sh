@@ -110,7 +110,7 @@ up() {
   watch_health "$since" &
   watcher=$!
   compose "$@" >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "$* failed"; }
-  wait_until 120 all_well
+  wait_until 300 all_well
   sleep 1.5 # one more look
   kill "$watcher"
   wait "$watcher" 2>/dev/null || true
@@ -132,7 +132,10 @@ watch_health() {
 }
 
 running() { docker ps --filter label=com.docker.compose.project=tradepost --format '{{.Status}}'; }
-all_well() { [[ -n $(running) ]] && ! running | grep -Eq 'starting|unhealthy|Restarting'; }
+all_well() {
+  local all
+  all=$(running) && [[ -n $all && ! $all =~ starting|unhealthy|Restarting ]]
+}
 wait_until() {
   local left=$1
   shift
@@ -220,7 +223,7 @@ fi
 # mongo-java-server knows no users; what is there already stays as it is
 mkdir -p "$project/deploy/compose/secrets/vault"
 for name in product-service product-migrate; do echo mongodb://mongodb:27017/products >"$project/deploy/compose/secrets/vault/$name"; done
-compose run --rm secrets >"$work/made" 2>&1 || { cat "$work/made"; fail "no secrets were made"; }
+compose run -T --rm secrets </dev/null >"$work/made" 2>&1 || { cat "$work/made"; fail "no secrets were made"; }
 if [[ -n $without_vault ]]; then stores_from_files; fi
 server mysql8 13306 23306 MYSQL_PORT=13306 FLUSH=2
 inside mysql --protocol=tcp --port=13306 --user=root <"$project/deploy/compose/secrets/mysql/init/users.sql"
@@ -243,11 +246,11 @@ inside "$binary" replay "$work/invoices.csv" --clients 4 --url $shop --user admi
 echo "-- order is replaced while orders come in"
 ALICE=$(secret alice) ADMIN=$(secret admin) nsenter "--net=/run/netns/$DOCKER_NETNS" python3 .ci/compose/orders.py $shop "$work/replaced" >"$work/orders" 2>&1 &
 client=$!
-wait_until 60 grep -q '^under way' "$work/orders"
+wait_until 180 grep -q '^under way' "$work/orders"
 before=$(compose ps -q order)
 since=$SECONDS
 compose up -d --no-deps --force-recreate order >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "order was not replaced"; }
-wait_until 60 all_well
+wait_until 180 all_well
 [[ $(compose ps -q order) != "$before" ]] || fail "it is the same container"
 echo "replaced and well within $((SECONDS - since)) s"
 touch "$work/replaced"
@@ -262,16 +265,16 @@ inside env ALICE="$(secret alice)" ADMIN="$(secret admin)" ORDER="http://$(addre
 echo "-- a second order, and a Vault that was started again"
 orders_known() { [[ $(inside curl -fs "http://$(address registry):8761/eureka/apps/ORDER-SERVICE" | grep -o '<instanceId>' | wc -l) == "$1" ]]; }
 compose up -d --no-deps --scale order=2 --no-recreate order >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "there is no second order"; }
-wait_until 60 orders_known 2
+wait_until 180 orders_known 2
 compose up -d --no-deps --scale order=1 --no-recreate order >"$work/up.log" 2>&1
-wait_until 60 orders_known 1
+wait_until 180 orders_known 1
 echo "the registry knew the second one, and forgot it"
 if [[ -z $without_vault ]]; then
   open_vault() { compose exec -T vault vault status -address=http://127.0.0.1:8200; }
   compose restart vault >"$work/up.log" 2>&1
   if open_vault >/dev/null 2>&1; then fail "a Vault that was started again is open"; fi
   compose up -d vault-setup >"$work/up.log" 2>&1
-  wait_until 60 open_vault
+  wait_until 180 open_vault
   echo "vault-setup opened it"
 fi
 
@@ -280,7 +283,7 @@ sum() { inside mysql --protocol=tcp --port=13306 --user=root -N -e "$1"; }
 may=$(sum "SHOW GRANTS FOR 'order'@'%'")
 [[ $may == *'GRANT SELECT, INSERT, UPDATE, DELETE ON `orders`.*'* && $may != *ALL* ]] || fail "order's user may: $may"
 settled() { [[ $(sum "SELECT (SELECT COUNT(*) FROM orders.orders WHERE status = 'PENDING') + (SELECT COUNT(*) FROM orders.outbox)") == 0 ]]; }
-wait_until 60 settled # what was cut off is driven to an end
+wait_until 180 settled # what was cut off is driven to an end
 audit=(--env TRADEPOST__BUS__URL=kafka://kafka:9092 --env TRADEPOST__PRODUCT__STORE=mongodb://mongodb:27017/products)
 for module in inventory order notification; do
   audit+=(--env "TRADEPOST__${module^^}__STORE=mysql://root@mysql:3306/${module/%order/orders}")
@@ -302,10 +305,10 @@ placed=$(order $shop/api/v1/orders -H 'Content-Type: application/json' -H 'Idemp
 number=$(sed -n 's/.*"orderNumber":"\([^"]*\)".*/\1/p' <<<"$placed")
 [[ -n $number ]] || fail "no order was placed: $placed"
 compose --profile all-in-one restart shop >/dev/null 2>&1
-wait_until 60 all_well
+wait_until 180 all_well
 [[ $(order $shop/api/v1/orders) == *"$number"* ]] || fail "the order $number is gone after a restart"
 compose --profile all-in-one up -d --force-recreate shop >/dev/null 2>&1
-wait_until 60 all_well
+wait_until 180 all_well
 [[ $(order $shop/api/v1/orders) == *"$number"* ]] || fail "the order $number is gone with its container"
 echo "order $number is there after a restart, and in another container"
 compose --profile all-in-one down --volumes >"$work/down.log" 2>&1

@@ -33,10 +33,7 @@ fi
 binary=${TRADEPOST_BINARY:-$PWD/target/debug/tradepost}
 for part in server client; do
   # the repository is asked for hundreds of files; one that fails must not fail the build
-  for attempt in 1 2 3; do
-    if mvn --quiet --batch-mode --file "$here/$part/pom.xml" package; then break; fi
-    ((attempt < 3)) || fail "$here/$part does not build"
-  done
+  again mvn --quiet --batch-mode --file "$here/$part/pom.xml" package || fail "$here/$part does not build"
 done
 binary=$(realpath "$binary") here=$(realpath "$here")
 

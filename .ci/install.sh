@@ -1,5 +1,15 @@
 # What a bare Debian has not. Sourced.
 
+# again COMMAND...: three tries, for what comes over a network
+again() {
+  local try
+  for try in 1 2 3; do
+    if "$@"; then return; fi
+    ((try == 3)) || sleep $((5 * try))
+  done
+  return 1
+}
+
 apt_install() {
   (($#)) || return 0
   ((EUID == 0)) || { echo "please install: $*" >&2; return 1; }
@@ -10,8 +20,8 @@ apt_install() {
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod +x "$policy"
   fi
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@" >/dev/null || { local code=$?; [[ -z $ours ]] || rm -f "$policy"; return "$code"; }
+  apt-get -qq -o Acquire::Retries=3 update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@" >/dev/null || { local code=$?; [[ -z $ours ]] || rm -f "$policy"; return "$code"; }
   [[ -z $ours ]] || rm -f "$policy"
 }
 

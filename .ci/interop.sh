@@ -25,10 +25,7 @@ binary=$PWD/target/debug/tradepost
 if command -v mold >/dev/null; then mold -run cargo build --quiet --locked; else cargo build --quiet --locked; fi
 
 # the repository is asked for hundreds of files; one that fails must not fail the build
-for attempt in 1 2 3; do
-  if mvn --quiet --batch-mode --file tests/interop/pom.xml package; then break; fi
-  ((attempt < 3)) || { echo "tests/interop does not build" >&2; exit 1; }
-done
+again mvn --quiet --batch-mode --file tests/interop/pom.xml package || { echo "tests/interop does not build" >&2; exit 1; }
 echo "built in $((SECONDS - started)) s"
 
 passed=0

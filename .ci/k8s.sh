@@ -24,13 +24,13 @@ tools() {
   [[ -x $cache/kube-score-$score ]] || go_install kube-score "$score" github.com/zegl/kube-score/cmd/kube-score
   if [[ ! -e $cache/python/ok-$schemas ]]; then
     python3 -m venv "$cache/python"
-    "$cache/python/bin/pip" -q install "kubernetes-validate==$schemas"
+    again "$cache/python/bin/pip" -q install "kubernetes-validate==$schemas"
     touch "$cache/python/ok-$schemas"
   fi
   if [[ ! -e $cache/npm/.ok ]] || ! cmp -s .ci/k8s/package.json "$cache/npm/package.json"; then
     mkdir -p "$cache/npm"
     cp .ci/k8s/package.json "$cache/npm/"
-    (cd "$cache/npm" && npm install --silent --no-audit --no-fund --ignore-scripts)
+    (cd "$cache/npm" && again npm install --silent --no-audit --no-fund --ignore-scripts)
     touch "$cache/npm/.ok"
   fi
   exec 9>&-
@@ -57,6 +57,7 @@ with() {
 }
 
 tools
+if [[ ${1:-} == tools ]]; then exit; fi
 for overlay in k8s/overlays/*/; do render "$(basename "$overlay")" "$overlay"; done
 for component in k8s/components/*/; do
   case $(basename "$component") in

@@ -25,7 +25,7 @@ read -r commit what < <(grep -v '^#' .ci/previous-release)
 # a shallow clone has it not: one that knows where it came from can ask for that commit alone
 if ! git cat-file -e "$commit^{commit}" 2>/dev/null; then
   git fetch --quiet --depth 1 origin "$commit" 2>/dev/null ||
-    fail "commit $commit ($what) is not in this clone, and cannot be fetched alone; run: git fetch --unshallow origin"
+    { echo "commit $commit ($what) is not in this clone, and cannot be fetched alone; run: git fetch --unshallow origin" >&2; exit 77; }
 fi
 
 # always at the same place, so that it is compiled once; under target, which git does not look into

@@ -2,15 +2,15 @@
 # Secrets from a real HashiCorp Vault, started here and stopped at the end: the layer, logins, renewal, passwords of a
 # real MySQL that change under load, values of its transit engine, TLS to it, and our config server on it beside Spring's.
 #
-# Vault is compiled from source, once a machine. .ci/run begins that at its start, beside all else; here it is waited
-# for VAULT_WAIT seconds, and then CI goes on without: a build of 25 minutes must not be what a change waits for.
+# Vault is compiled from source, once a machine. .ci/run begins that beside all else; here it is waited for VAULT_WAIT
+# seconds, and then CI goes on without, by 77: a build of 25 minutes must not be what a change waits for.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if ! timeout "${VAULT_WAIT:-3600}" .ci/services/vault.sh install; then
   echo "!! THERE IS NO VAULT (its build is not done, or not possible here): NOTHING OF THE VAULT STAGE WAS TESTED"
   echo "!! .ci/services/vault.sh install builds it; .ci/vault.sh is this stage alone"
-  exit 3
+  exit 77
 fi
 
 source .ci/install.sh
@@ -57,10 +57,7 @@ run vault::sealed -- --ignored --nocapture
 
 echo "-- our config server and Spring's on the same Vault"
 here=tests/interop/config
-for attempt in 1 2 3; do
-  if mvn --quiet --batch-mode --file "$here/server/pom.xml" package; then break; fi
-  ((attempt < 3)) || { echo "$here/server does not build" >&2; exit 1; }
-done
+again mvn --quiet --batch-mode --file "$here/server/pom.xml" package || { echo "$here/server does not build" >&2; exit 1; }
 keep() { curl -fsS -o "$work/kept" -H 'X-Vault-Token: root' -d "{\"data\": $2}" "$TRADEPOST_TEST_VAULT/v1/secret/data/$1"; }
 keep application '{"shop.currency": "EUR", "shop.motd": "for ${shop.currency}"}'
 keep application,prod '{"shop.currency": "USD"}'

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import urllib.error
 import urllib.request
 
 from orders import SKU, ask, token
@@ -25,8 +26,15 @@ def eventually(what, look, seconds=90):
 def trace(shop, user):
     body = json.dumps({"orderLineItems": [{"skuCode": SKU, "quantity": 1}]}).encode()
     request = urllib.request.Request(f"{shop}/api/v1/orders", body, {**user, "Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as reply:
-        wanted = reply.headers["X-Trace-Id"]
+
+    def order():
+        try:
+            with urllib.request.urlopen(request) as reply:
+                return {"trace": reply.headers["X-Trace-Id"]}
+        except urllib.error.HTTPError as refused:
+            return f"{refused.code} {refused.read()}"
+
+    wanted = eventually("an order", order)["trace"]
     services = {"api-gateway", "order-service", "inventory-service", "product-service", "notification-service"}
 
     def look():

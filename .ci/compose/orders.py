@@ -65,7 +65,7 @@ class Client(threading.Thread):
             time.sleep(0.02)
 
     def order(self, key):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             body = {"orderLineItems": [{"skuCode": SKU, "quantity": 1}]}
             status, reply = ask(f"{self.shop}/api/v1/orders", body, {**self.user, "Idempotency-Key": key})

@@ -7,7 +7,9 @@
 #   host: no bridge, the machine's network: for `docker build --network host`. The images are the same: build so, then
 #     start isolated to run them.
 #   import-base: a Debian bookworm made by debootstrap, under the name of an image that cannot be pulled
-# environment: STATE_DIR CACHE_DIR DOCKER_NETNS; then DOCKER_HOST=unix://$STATE_DIR/docker.sock
+#   base PACKAGE,PACKAGE...: makes that Debian, which CACHE_DIR keeps, and no image of it yet
+# environment: STATE_DIR CACHE_DIR DOCKER_NETNS; CPU_SHARES: what the containers get of the processors where others want
+#   them, too (1024 is what everybody has); then DOCKER_HOST=unix://$STATE_DIR/docker.sock
 set -euo pipefail
 name=docker
 state=${STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/$name}
@@ -39,9 +41,22 @@ start() {
       ;;
     *) command_usage ;;
   esac
+  share
   launch "${inside[@]}" /usr/sbin/dockerd --data-root "$state/data" --exec-root "$state/exec" --pidfile "$state/own.pid" \
     -H "$DOCKER_HOST" "${network[@]}"
   until_it "$DOCKER_HOST, $1" answers_docker
+}
+
+# Containers, and what builds them, are in a group of their own, which the niceness of whoever started the engine does
+# not reach. Version 1 of cgroups counts in shares, version 2 in weights from 1 to 10000, of which everybody has 100.
+share() {
+  local shares=${CPU_SHARES:-1024} group
+  for group in /sys/fs/cgroup/cpu/docker /sys/fs/cgroup/docker; do
+    [[ -d ${group%/*} && $(stat -fc %T "${group%/*}") == cgroup* ]] || continue
+    mkdir -p "$group" 2>/dev/null || continue
+    if [[ -w $group/cpu.shares ]]; then echo "$shares" >"$group/cpu.shares"; fi
+    if [[ -w $group/cpu.weight ]]; then echo $((shares * 100 / 1024 + 1)) >"$group/cpu.weight"; fi
+  done
 }
 
 stop() {
@@ -59,23 +74,34 @@ stop() {
   fi
 }
 
+archive_of() { echo "$cache/bookworm-${1//,/+}.tar"; }
+
+base() {
+  local packages=$1 archive root
+  archive=$(archive_of "$packages")
+  mkdir -p "$cache" "$state"
+  # one at a time
+  exec 8>"$archive.lock"
+  flock 8
+  if [[ -s $archive ]]; then return; fi
+  root=$(mktemp -d)
+  again debootstrap --variant=minbase --include="$packages" bookworm "$root" >"$state/debootstrap.log" 2>&1 || { tail "$state/debootstrap.log" >&2; return 1; }
+  rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+  tar -C "$root" --numeric-owner -cf "$archive.new" .
+  mv "$archive.new" "$archive"
+  rm -rf "$root"
+  exec 8>&-
+}
+
 import_base() {
-  local image=$1 packages=${2:-ca-certificates} archive root
-  archive=$cache/bookworm-${packages//,/+}.tar
-  if [[ ! -s $archive ]]; then
-    mkdir -p "$cache" "$state"
-    root=$(mktemp -d)
-    debootstrap --variant=minbase --include="$packages" bookworm "$root" >"$state/debootstrap.log" 2>&1 || { tail "$state/debootstrap.log" >&2; return 1; }
-    rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
-    tar -C "$root" --numeric-owner -cf "$archive.new" .
-    mv "$archive.new" "$archive"
-    rm -rf "$root"
-  fi
-  docker import --change 'CMD ["bash"]' "$archive" "$image"
+  local image=$1 packages=${2:-ca-certificates}
+  base "$packages"
+  docker import --change 'CMD ["bash"]' "$(archive_of "$packages")" "$image"
 }
 
 command_start() { start "${1:-isolated}"; }
 command_stop() { stop; }
 command_import-base() { import_base "$@"; }
-command_usage() { sed -n 4,11p "${BASH_SOURCE[0]}" >&2; return 2; }
+command_base() { base "$@"; }
+command_usage() { sed -n 4,13p "${BASH_SOURCE[0]}" >&2; return 2; }
 "command_${1:-usage}" "${@:2}"

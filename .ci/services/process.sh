@@ -63,7 +63,7 @@ end_with() {
     kill -0 "$pid" 2>/dev/null || { rm -f "$pid_file"; return 0; }
     sleep 0.1
   done
-  kill -KILL "$pid"
+  kill -KILL "$pid" 2>/dev/null || true
   rm -f "$pid_file"
 }
 

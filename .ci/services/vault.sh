@@ -12,6 +12,7 @@ port=${VAULT_PORT:-8200}
 binary=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/vault-$version
 state=${STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/vault}
 pid_file=$state/pid log=$state/log
+source "$here/../install.sh"
 
 ready() { [[ -x $binary ]]; }
 
@@ -30,7 +31,7 @@ install() {
   cd "$work/main"
   printf 'module local/vault\n\ngo 1.26\n\nrequire github.com/hashicorp/vault %s\n' "$version" >go.mod
   printf 'package main\n\nimport (\n\t"os"\n\n\t"github.com/hashicorp/vault/command"\n)\n\nfunc main() { os.Exit(command.Run(os.Args[1:])) }\n' >main.go
-  "$go" mod download "github.com/hashicorp/vault@$version"
+  again "$go" mod download "github.com/hashicorp/vault@$version"
   source=$(GOFLAGS=-mod=mod "$go" list -m -f '{{.Dir}}' github.com/hashicorp/vault)
   cp -r "$source" "$work/vault"
   chmod -R u+w "$work/vault"
@@ -83,7 +84,7 @@ stop() {
     kill -0 "$pid" 2>/dev/null || return 0
     sleep 0.25
   done
-  kill -KILL "$pid"
+  kill -KILL "$pid" 2>/dev/null || true
 }
 
 case ${1:-} in install | ready | start | stop) "$1" ;; *) sed -n 2,7p "${BASH_SOURCE[0]}" && exit 2 ;; esac

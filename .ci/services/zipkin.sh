@@ -16,7 +16,7 @@ install() {
   local work
   work=$(mktemp -d)
   mkdir -p "$cache"
-  mvn -q -B dependency:copy -Dartifact="io.zipkin:zipkin-server:$version:jar:exec" -DoutputDirectory="$work"
+  again mvn -q -B dependency:copy -Dartifact="io.zipkin:zipkin-server:$version:jar:exec" -DoutputDirectory="$work"
   mv "$work/${jar##*/}" "$jar"
   rm -rf "$work"
 }
