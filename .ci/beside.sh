@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# What .ci/run has built in the idle time of all else: first what its stages fetch, then the images, which take the
-# longest, and Vault where it was never built and there is time for it. DIR/NAME has what was said, DIR/NAME.code how
-# it ended.
+# What .ci/run has built in the idle time of all else: first what its stages fetch, then Vault, and the images, which
+# take the longest. DIR/NAME has what was said, DIR/NAME.code how it ended.
 # usage: setsid beside.sh DIR   in a session of its own, which may be ended whole
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -35,6 +34,5 @@ in_turn() {
 }
 
 in_turn fetched fetch
+in_turn vault .ci/services/vault.sh install
 CPU_SHARES=100 in_turn images images
-# it takes half an hour
-if ((SECONDS < 2400)); then in_turn vault .ci/services/vault.sh install; fi
