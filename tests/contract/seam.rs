@@ -3,7 +3,7 @@
 
 use super::peer::Silent;
 use crate::support::client::{REALM, order};
-use crate::support::{Shape, Shop, on_system};
+use crate::support::{Shape, Shop, on_system, wait_until};
 use actix_web::http::Method;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -325,14 +325,16 @@ fn deadline_trace_and_identity_travel_to_peers() {
             ("authorization", bearer.as_str()),
             ("content-type", "application/json"),
             ("traceparent", &parent),
-            ("x-request-timeout-ms", "300"),
+            ("x-request-timeout-ms", "5000"),
         ];
         let reply = c.send(Method::POST, "/api/v1/orders", &headers, order(&[("s", 1)]).to_string()).await;
         super::envelope::assert_refusal(&reply, 503, "POST", "/api/v1/orders");
         assert_eq!(reply.headers["retry-after"], "1");
         assert_eq!((reply.headers["x-trace-id"].as_str(), reply.json()["traceId"].as_str()), (trace, Some(trace)));
-        let asked = silent.asked().into_iter().find(|asked| asked.path == "/api/v1/products/prices").expect("product was not asked");
-        assert!(asked.headers["x-request-timeout-ms"].parse::<u64>().unwrap() <= 300, "{asked:?}");
+        let product = || silent.asked().into_iter().find(|asked| asked.path == "/api/v1/products/prices");
+        wait_until("product was asked", || product().map(drop).ok_or(format!("{:?}", silent.asked()))).await;
+        let asked = product().unwrap();
+        assert!(asked.headers["x-request-timeout-ms"].parse::<u64>().unwrap() <= 5000, "{asked:?}");
         assert!(asked.headers["traceparent"].contains(trace) && asked.headers["traceparent"] != parent, "{asked:?}");
         assert_eq!(asked.headers["authorization"], bearer, "the caller's own token is relayed");
         assert_eq!(c.get(&c.alice, "/api/v1/orders").await.expect(200).json()["totalElements"], 0);

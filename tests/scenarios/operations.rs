@@ -187,6 +187,14 @@ fn a_gateway_alone_needs_neither_folder_nor_bus() {
     });
 }
 
+/// Of an order process: a peer that is slow is not away, and one that was away is asked again soon.
+const PATIENT: [(&str, &str); 4] = [
+    ("TRADEPOST__RESILIENCE__CALL_MS", "8000"),
+    ("TRADEPOST__ORDER__PEERS_MS", "8000"),
+    ("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1"),
+    ("TRADEPOST__RESILIENCE__PEERS__INVENTORY__OPEN_SECONDS", "1"),
+];
+
 /// A part runs where its peers have addresses: here, order in one process and the rest in another.
 #[test]
 fn a_part_finds_its_peers_by_address() {
@@ -200,16 +208,14 @@ fn a_part_finds_its_peers_by_address() {
         c.stocked("p", "2.50", 5).await;
         let secret = std::fs::read_to_string(rest_data.path().join("identity/service-secret")).unwrap();
         let issuer = format!("{}{}", rest.url, crate::support::client::REALM);
-        let order = Process::start(
-            order_data.path(),
-            &[
-                ("TRADEPOST__SERVER__MODULES", "order"),
-                ("TRADEPOST__PEERS__PRODUCT", &rest.url),
-                ("TRADEPOST__PEERS__INVENTORY", &rest.url),
-                ("TRADEPOST__IDENTITY__ISSUER", &issuer),
-                ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
-            ],
-        );
+        let settings = [
+            ("TRADEPOST__SERVER__MODULES", "order"),
+            ("TRADEPOST__PEERS__PRODUCT", &rest.url),
+            ("TRADEPOST__PEERS__INVENTORY", &rest.url),
+            ("TRADEPOST__IDENTITY__ISSUER", &issuer),
+            ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
+        ];
+        let order = Process::start(order_data.path(), &[&settings[..], &PATIENT].concat());
         let mut orders = c.clone();
         orders.url = order.url.clone();
         let placed = orders.order(&[("p", 2)]).await.expect(201).json();
@@ -240,40 +246,35 @@ fn a_part_finds_its_peers_by_the_registry() {
         c.stocked("p", "2.50", 5).await;
         let secret = std::fs::read_to_string(rest_data.path().join("identity/service-secret")).unwrap();
         let issuer = format!("{}{}", rest.url, crate::support::client::REALM);
-        let order = Process::start(
-            order_data.path(),
-            &[
-                ("TRADEPOST__SERVER__MODULES", "order"),
-                ("TRADEPOST__IDENTITY__ISSUER", &issuer),
-                ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
-                quick[0],
-                quick[1],
-            ],
-        );
+        let settings = [
+            ("TRADEPOST__SERVER__MODULES", "order"),
+            ("TRADEPOST__IDENTITY__ISSUER", &issuer),
+            ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
+        ];
+        let order = Process::start(order_data.path(), &[&settings[..], &quick, &PATIENT].concat());
         let notification = Process::start(
             notification_data.path(),
             &[("TRADEPOST__SERVER__MODULES", "notification"), ("TRADEPOST__IDENTITY__ISSUER", &issuer), quick[0]],
         );
         let mut orders = c.clone();
         orders.url = order.url.clone();
-        let mut placed = orders.order(&[("p", 2)]).await;
-        for _ in 0..100 {
-            if placed.status == 201 {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            placed = orders.order(&[("p", 2)]).await;
-        }
-        placed.expect(201);
+        wait_for("order has found its peers", || async {
+            let reply = orders.order(&[("p", 2)]).await;
+            if reply.status == 201 { Ok(()) } else { Err(format!("{reply:?}")) }
+        })
+        .await;
         let dashboard = || async {
             let page = awc::Client::default().get(format!("{}/", registry.url)).send().await.unwrap().body().await.unwrap();
             String::from_utf8(page.to_vec()).unwrap()
         };
-        let shown = dashboard().await;
         for app in ["PRODUCT-SERVICE", "INVENTORY-SERVICE", "IDENTITY-SERVICE", "NOTIFICATION-SERVICE", "ORDER-SERVICE"] {
-            assert!(shown.contains(app), "{app} in {shown}");
+            wait_for(&format!("{app} is registered"), || async {
+                let shown = dashboard().await;
+                if shown.contains(app) { Ok(()) } else { Err(shown) }
+            })
+            .await;
         }
-        assert!(!shown.contains(password.trim()));
+        assert!(!dashboard().await.contains(password.trim()));
         assert_eq!(notification.terminate(), Some(0));
         let shown = dashboard().await;
         assert!(!shown.contains("NOTIFICATION-SERVICE") && shown.contains("ORDER-SERVICE"), "who stops leaves first: {shown}");

@@ -56,10 +56,12 @@ resilience4j.circuitbreaker.instances.strict: {sliding-window-size: 2, wait-dura
 fn seen(reply: &Reply) -> Value {
     let shown = |name: &str| reply.headers.get(name).cloned().unwrap_or_default();
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
-    let headers = ["x-shop", "x-rest", "x-frame-options", "location", "retry-after", "content-type", "www-authenticate"];
+    let headers = ["x-shop", "x-rest", "x-frame-options", "location", "content-type", "www-authenticate"];
     let headers: Vec<_> = headers.iter().map(|name| format!("{name}: {}", shown(name))).collect();
     let traced = reply.headers.contains_key("x-trace-id");
-    json!({ "status": reply.status, "headers": headers, "traced": traced, "message": body["message"], "path": body["path"],
+    // the seconds of an open breaker go by
+    let long = reply.headers.get("retry-after").map(|seconds| seconds.parse::<u32>().unwrap() > 1);
+    json!({ "status": reply.status, "headers": headers, "waits long": long, "traced": traced, "message": body["message"], "path": body["path"],
         "elements": body["totalElements"], "size": body["size"] })
 }
 

@@ -46,18 +46,15 @@ fn pair(upstream: &Upstream) -> (Front, Arc<AtomicUsize>) {
 async fn a_dead_instance_gets_a_trial_now_and_then_and_nothing_else() {
     let upstream = Upstream::start("up");
     let (front, attempts) = pair(&upstream);
-    while attempts.load(Ordering::SeqCst) == 0 {
-        assert_eq!(front.get("/api/v1/orders").await.status, 200);
-    }
-    let (since, mut answered) = (Instant::now(), 0);
-    while since.elapsed() < Duration::from_millis(2500) {
+    let (since, mut answered, mut met) = (Instant::now(), 0, 0);
+    while met == 0 || since.elapsed() < Duration::from_millis(2500) || answered <= 10 * met {
         assert_eq!(front.get("/api/v1/orders").await.status, 200, "what meets it is answered by the other");
         answered += 1;
+        met = attempts.load(Ordering::SeqCst);
+        // ejected for 1 s, then for 2, 4, ... after a single request on trial each
+        let trials = (since.elapsed().as_secs_f64() + 1.0).log2().floor() as usize;
+        assert!(met <= 1 + trials, "{met} attempts at it among {answered}");
     }
-    // ejected for 1 s, then for 2, 4, ... after a single request on trial each
-    let trials = (since.elapsed().as_secs_f64() + 1.0).log2().floor() as usize;
-    let attempts = attempts.load(Ordering::SeqCst);
-    assert!(attempts <= 1 + trials && answered > 10 * attempts, "{attempts} attempts at it among {answered}");
 }
 
 #[actix_web::test]

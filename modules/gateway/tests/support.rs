@@ -32,6 +32,9 @@ use tokio_util::sync::CancellationToken;
 /// Of the issuer that stands for all upstreams here, made anew for each run.
 static KEY: LazyLock<RsaPrivateKey> = LazyLock::new(|| RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap());
 
+/// Nothing here takes so long; a test that waits for this has failed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What an upstream has seen.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -207,7 +210,8 @@ pub(super) fn front_on(
         operator: None,
         exchanges: Arc::default(),
         body_limit: 1 << 20,
-        timeout: Duration::from_secs(10),
+        // longer than `/slow` takes: it is late by a route's own limit or not at all
+        timeout: PATIENCE,
         origins: vec!["*".into()],
         door: Some(door),
         leaving: Default::default(),
@@ -226,7 +230,7 @@ pub(super) fn front_on(
     })
     .workers(1)
     .disable_signals()
-    .client_request_timeout(Duration::from_secs(1))
+    .client_request_timeout(Duration::from_secs(30))
     .listen_auto_h2c(listener)
     .unwrap()
     .run();
@@ -262,7 +266,7 @@ impl Got {
 
 impl Front {
     pub(super) fn request(&self, method: &str, path: &str) -> awc::ClientRequest {
-        let client = awc::Client::builder().disable_redirects().timeout(Duration::from_secs(30)).finish();
+        let client = awc::Client::builder().disable_redirects().timeout(PATIENCE).finish();
         client.request(method.parse().unwrap(), format!("{}{path}", self.url))
     }
 
@@ -274,16 +278,13 @@ impl Front {
         self.send(self.request("GET", path)).await
     }
 
-    /// Writes these bytes to a fresh connection and reads until it is closed or silent.
+    /// Writes these bytes to a fresh connection and reads until it is closed.
     pub(super) async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let _ = stream.write_all(bytes).await;
         let mut read = BytesMut::new();
-        while let Ok(Ok(n)) = tokio::time::timeout(Duration::from_millis(300), stream.read_buf(&mut read)).await {
-            if n == 0 {
-                break;
-            }
-        }
+        let end = async { while stream.read_buf(&mut read).await.is_ok_and(|n| n > 0) {} };
+        tokio::time::timeout(PATIENCE, end).await.expect("the connection was not closed");
         String::from_utf8_lossy(&read).into_owned()
     }
 }

@@ -151,14 +151,14 @@ async fn wrong_settings_are_refused_by_their_place() {
 #[actix_web::test]
 async fn a_delivery_is_claimed_by_one_and_free_again_when_the_claim_ends() {
     let hook = Receiver::start(&[]);
-    let running = Running::start(&eager(1, vec![]));
+    let mut running = Running::start(&eager(1, vec![]));
     let store: Arc<dyn NotificationStore> = running.store.clone();
     let event = placed("jane");
     let delivery = NewDelivery { channel: Channel::Webhook, target: hook.url.clone(), body: "{}".into() };
     store.take(vec![Taken { event: event.clone(), notification: None, deliveries: vec![delivery] }]).await.unwrap();
     // the courier here has no such webhook, and makes a dead letter of it: replayed, it is ours
     let dead = once(&running, DeliveryState::Dead).await;
-    running.stop.cancel();
+    running.rest().await;
     store.replay(dead.id, 0).await.unwrap();
     let due = store.due(10, Busy::default(), 8).await.unwrap();
     assert_eq!(store.claim(due.clone(), 10, 100).await.unwrap().len(), 1);
@@ -175,6 +175,5 @@ async fn a_delivery_is_claimed_by_one_and_free_again_when_the_claim_ends() {
     assert_eq!((after.attempts, after.next_attempt_at), (1, Some(rfc3339(400))), "the first word on an attempt counts");
     store.record(dead.id, 1, Attempted::Delivered).await.unwrap();
     assert_eq!(store.delivery(dead.id).await.unwrap().unwrap().state, DeliveryState::Delivered, "what has arrived has arrived");
-    running.stop().await;
     hook.stop().await;
 }

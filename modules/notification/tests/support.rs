@@ -80,9 +80,14 @@ impl Running {
     }
 
     /// Stops everything; fails where a worker does not end.
-    pub(super) async fn stop(self) {
+    pub(super) async fn stop(mut self) {
+        self.rest().await;
+    }
+
+    /// The same, and the store stays.
+    pub(super) async fn rest(&mut self) {
         self.stop.cancel();
-        for task in self.tasks {
+        for task in self.tasks.drain(..) {
             tokio::time::timeout(PATIENCE, task).await.expect("a worker did not stop").unwrap();
         }
     }

@@ -100,8 +100,10 @@ async fn who_may_not_and_what_is_not_there_are_said_clearly() {
 
 #[actix_web::test]
 async fn a_token_is_used_until_shortly_before_it_expires() {
-    let (state, shop) = open_for_admin(FakeShop { token_life: 1, ..Default::default() }).await;
+    let (_, shop) = open_for_admin(FakeShop { token_life: 3600, ..Default::default() }).await;
     assert_eq!((shop.token().await.unwrap(), shop.token().await.unwrap()), ("token-1".into(), "token-1".into()));
+    let (state, shop) = open_for_admin(FakeShop { token_life: 1, ..Default::default() }).await;
+    assert_eq!(shop.token().await.unwrap(), "token-1");
     actix_web::rt::time::sleep(std::time::Duration::from_millis(600)).await;
     assert_eq!((shop.token().await.unwrap(), state.lock().unwrap().tokens), ("token-2".into(), 2));
 }
