@@ -80,8 +80,7 @@ impl Stores {
             transaction_ms: PATIENT,
             ..MySql::default()
         };
-        settings.mongodb =
-            MongoDb { migrate: true, connect_ms: PATIENT, acquire_ms: PATIENT, statement_ms: PATIENT, ..MongoDb::default() };
+        settings.mongodb = MongoDb { migrate: true, connect_ms: PATIENT, acquire_ms: PATIENT, statement_ms: PATIENT, ..MongoDb::default() };
         if let Some(folder) = certificates() {
             (settings.mysql.ssl_mode, settings.tls.ca) = (SslMode::VerifyIdentity, Some(folder.join("ca.pem")));
         }
