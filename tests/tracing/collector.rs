@@ -3,9 +3,12 @@
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+#[path = "../../src/platform/ports.rs"]
+mod ports;
+pub use ports::free_port;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
@@ -25,13 +28,6 @@ pub struct Collector {
     spans: Mutex<Vec<Value>>,
     /// First lines and headers of the requests.
     heads: Mutex<Vec<String>>,
-}
-
-/// A port where nobody listens, and that nobody is given who asks for any free one, nor anybody here a second time.
-pub fn free_port() -> u16 {
-    static NEXT: LazyLock<AtomicUsize> = LazyLock::new(|| AtomicUsize::new((uuid::Uuid::new_v4().as_u128() % 8_000) as usize));
-    let candidates = std::iter::repeat_with(|| 20_000 + (NEXT.fetch_add(1, Ordering::Relaxed) % 8_000) as u16);
-    candidates.take(1000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 impl Collector {
