@@ -5,6 +5,25 @@ fail() {
   exit 1
 }
 
+# free_ports COUNT: ports where nobody listens, in one line; none that the system gives to whoever asks for any
+free_ports() {
+  python3 - "$1" <<'PYTHON'
+import random, socket, sys
+
+ports = []
+for port in random.sample(range(20000, 28000), 8000):
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+    ports.append(str(port))
+    if len(ports) == int(sys.argv[1]):
+        break
+print(*ports)
+PYTHON
+}
+
 # Cargo with mold as linker where there is one, and nothing else changed, so that all stages share what is built.
 cargo() {
   if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi

@@ -3,6 +3,7 @@
 # requests compared, a Spring client that boots from ours, and our modules that boot from Spring's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/common.sh
 
 work=$(mktemp -d)
 here=tests/interop/config
@@ -18,17 +19,11 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 143' INT TERM
 
-fail() {
-  echo "$*" >&2
-  exit 1
-}
-
 source .ci/install.sh
 need javac=default-jdk-headless mvn=maven git=git python3=python3
 
 if [[ -z ${TRADEPOST_BINARY:-} ]]; then
-  build=(cargo build --quiet --locked --features "${FEATURES:-config-cipher}")
-  if command -v mold >/dev/null; then mold -run "${build[@]}"; else "${build[@]}"; fi
+  cargo build --quiet --locked --features "${FEATURES:-config-cipher}"
 fi
 binary=${TRADEPOST_BINARY:-$PWD/target/debug/tradepost}
 for part in server client; do
@@ -45,8 +40,6 @@ in_git init --quiet -b main
 in_git add -A && in_git commit --quiet -m one && in_git tag v1
 in_git checkout --quiet -b team/x && echo 'basket: {limit: 50}' >"$work/git/basket.yml" && in_git commit --quiet -am two
 in_git checkout --quiet main
-
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # start NAME COMMAND...: in the background, its words in a log of that name
 start() {
@@ -65,7 +58,7 @@ answers() {
   fail "$1 does not answer"
 }
 
-spring_folder=$(free_port) spring_git=$(free_port) our_folder=$(free_port) our_git=$(free_port)
+read -r spring_folder spring_git our_folder our_git < <(free_ports 4)
 spring() {
   local name=$1 port=$2
   shift 2
@@ -133,7 +126,7 @@ echo "-- our modules boot from Spring's server, and from ours"
 # boots NAME PORT: a shop of two modules that takes product-service's settings from there
 boots() {
   local name=$1 server=$2 port url token env i
-  port=$(free_port) url=http://127.0.0.1:$port
+  port=$(free_ports 1) url=http://127.0.0.1:$port
   start "$name" env "TRADEPOST__CONFIG__SERVER=http://tradepost:not-a-secret@127.0.0.1:$server" TRADEPOST__CONFIG__NAME=product-service \
     TRADEPOST__CONFIG__PROFILE=prod "$binary" serve --modules identity,product,gateway --port "$port" --data "$work/$name"
   answers "$name" "$url/actuator/health"

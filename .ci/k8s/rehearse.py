@@ -135,8 +135,8 @@ def stock(port, admin):
 
 
 def here(variables, data, services, issuer, secret, patient):
-    """What is not to be had without a cluster: addresses, servers, the issuer. All else is the manifest's, but for the
-    time it lingers where it must not be patient."""
+    """What is not to be had without a cluster: addresses, servers, the issuer. All else is the manifest's, but for how
+    long it waits for its peers, and the time it lingers where it must not be patient."""
     changed = {
         "TRADEPOST__SERVER__HOST": "127.0.0.1",
         "TRADEPOST__DATA__DIR": data,
@@ -153,6 +153,8 @@ def here(variables, data, services, issuer, secret, patient):
         kept = {key: re.sub(rf"(//|@){module}:\d+", rf"\g<1>127.0.0.1:{service.port}", value) for key, value in kept.items()}
     if "TRADEPOST__IDENTITY__CLIENT_SECRET" in kept:
         kept["TRADEPOST__IDENTITY__CLIENT_SECRET"] = secret
+    # all pods share this machine: one that is slow while others start must not be taken for one that is away
+    kept["TRADEPOST__RESILIENCE__CALL_MS"] = kept["TRADEPOST__ORDER__PEERS_MS"] = "8000"
     return kept
 
 

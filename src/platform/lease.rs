@@ -14,7 +14,7 @@ use crate::platform::store::{Held, Known, StoreError, TERM, Turn};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 mod tables {
     diesel::table! {
@@ -32,21 +32,22 @@ pub struct Lease {
     pub(super) db: Db,
     name: &'static str,
     holder: String,
+    pub(super) term: Duration,
     pub(super) known: Known,
 }
 
 impl Lease {
     /// Not held yet. The store's migrations have the table.
     pub fn new(db: Db, name: &'static str) -> Self {
-        Self { db, name, holder: uuid::Uuid::new_v4().to_string(), known: Known::default() }
+        Self { db, name, holder: uuid::Uuid::new_v4().to_string(), term: TERM, known: Known::default() }
     }
 
     async fn take(&self) -> Result<Held, StoreError> {
-        let (name, holder) = (self.name, self.holder.clone());
+        let (name, holder, term) = (self.name, self.holder.clone(), self.term.as_millis() as i64);
         self.db
             .write(async move |c| {
                 let now = clock::now_ms();
-                let mine = (leases::holder.eq(&holder), leases::expires_at.eq(now + TERM.as_millis() as i64));
+                let mine = (leases::holder.eq(&holder), leases::expires_at.eq(now + term));
                 let row = || leases::table.filter(leases::name.eq(name));
                 if diesel::update(row().filter(leases::holder.eq(&holder))).set(mine).execute(c).await? == 1 {
                     return Ok(Held::Still);

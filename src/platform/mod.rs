@@ -19,6 +19,8 @@ pub mod html;
 pub mod metrics;
 pub mod money;
 pub mod page;
+#[cfg(test)]
+pub mod ports;
 pub mod problem;
 pub mod refresh;
 #[cfg(any(feature = "sqlite", feature = "mysql", feature = "mongodb"))]

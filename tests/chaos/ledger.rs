@@ -130,6 +130,7 @@ impl Ledger {
                         Ok(())
                     }
                     None if reply.status == 409 => Err("still under way".into()),
+                    None if matches!(reply.status, 503 | 504) => Err(format!("{reply:?}")),
                     None => panic!("order {serial}: {reply:?}"),
                 }
             })

@@ -7,7 +7,7 @@ use super::sql::Sql;
 use crate::support::client::{Client, Reply};
 use crate::support::hooks::Hooks;
 use crate::support::process::tradepost;
-use crate::support::{on_system, share_keys, wait_for, wait_until};
+use crate::support::{PATIENCE, on_system, share_keys, wait_for, wait_until};
 use actix_web::http::Method;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -36,8 +36,9 @@ fn two_of_each(data: &Path, hooks: &Hooks) -> Split {
         set("LOG__LEVEL", "error"),
         set("ORDER__LEASE_SECONDS", "1"),
         // a busy machine must not be taken for a peer that is away
-        set("RESILIENCE__CALL_MS", "8000"),
-        set("ORDER__PEERS_MS", "8000"),
+        set("RESILIENCE__CALL_MS", "30000"),
+        set("ORDER__PEERS_MS", "30000"),
+        set("SERVER__REQUEST_SECONDS", "40"),
     ];
     let binary = env!("CARGO_BIN_EXE_tradepost").into();
     let plan = Plan {
@@ -73,7 +74,7 @@ impl Callers {
     async fn ask(&self, doors: &[Client], dice: &mut Dice, question: impl AsyncFn(&Client) -> Result<Reply, String>) -> Reply {
         let (first, since) = (dice.roll(0, 1) as usize, Instant::now());
         for attempt in 0.. {
-            assert!(since.elapsed() < Duration::from_secs(60), "no final answer within a minute: {:?}", self.failures.borrow());
+            assert!(since.elapsed() < PATIENCE, "no final answer: {:?}", self.failures.borrow());
             let reply = match question(&doors[(first + attempt) % doors.len()]).await {
                 Ok(reply) => reply,
                 Err(_) => {
@@ -165,7 +166,7 @@ async fn kill_in_turn(split: &mut Split, callers: &Callers, total: Duration) -> 
         while split.members()[turn].2 == process || !answers(&url).await {
             split.tend();
             tokio::time::sleep(Duration::from_millis(20)).await;
-            assert!(gone.elapsed() < Duration::from_secs(60), "{name} did not come back");
+            assert!(gone.elapsed() < PATIENCE, "{name} did not come back");
         }
         let (requests, failed) = (callers.requests.get() - before.0, callers.failed() - before.1);
         println!("{name}: killed, back after {} ms; {requests} requests meanwhile, {failed} of them 5xx", gone.elapsed().as_millis());

@@ -18,7 +18,8 @@ impl Sql {
     /// Opens `<module>.db`, beside the shop that may have it open, too.
     pub fn open(data: &Path, module: &str) -> Self {
         let mut conn = SqliteConnection::establish(&data.join(format!("{module}.db")).to_string_lossy()).unwrap();
-        conn.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+        // whoever writes is not fair to those who wait
+        conn.batch_execute("PRAGMA busy_timeout = 60000").unwrap();
         Self(conn)
     }
 

@@ -4,14 +4,16 @@ use super::Database;
 use crate::support::stores::on_documents;
 use crate::support::{on_system, wait_for};
 use mongodb::bson::{Document, doc};
+use std::time::Duration;
 use tradepost::config::Secret;
 use tradepost::platform::store::mongodb::Db;
 use tradepost::platform::store::mongodb::lease::Lease;
 use tradepost::platform::store::{Held, Turn};
 
+/// Held until a test ends it, however slow the machine is.
 fn side(database: &Database) -> Lease {
     let db = Db::open(&Secret::new(&database.0), "test", &database.settings(), "things", &[]).unwrap();
-    Lease::new(db, "work")
+    Lease::new(db, "work").lasting(Duration::from_secs(3600))
 }
 
 /// Asked again and again, as a worker does it: what a side knows it believes for a moment.

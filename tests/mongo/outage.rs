@@ -38,6 +38,21 @@ async fn editor(c: &Client, number: usize, enough: &Cell<bool>, told: &RefCell<B
     }
 }
 
+/// The products after this one; a server that is slow for once is asked again.
+async fn page(c: &Client, after: &str) -> Value {
+    let page = RefCell::new(Value::Null);
+    wait_for("a page is there", || async {
+        let reply = c.get(&c.alice, &format!("/api/v1/products?size=100&after={after}")).await;
+        if reply.status == 503 {
+            return Err(format!("{reply:?}"));
+        }
+        *page.borrow_mut() = reply.expect(200).json();
+        Ok(())
+    })
+    .await;
+    page.into_inner()
+}
+
 async fn go_away_and_come_back(c: &Client, proxy: &Proxy, told: &RefCell<BTreeSet<String>>) {
     for round in 0..4 {
         let before = told.borrow().len();
@@ -94,7 +109,7 @@ fn a_server_that_goes_away_four_times_under_load_loses_no_product() {
         let mut there = BTreeMap::new();
         let mut after = "0".repeat(24);
         loop {
-            let page = c.get(&c.alice, &format!("/api/v1/products?size=100&after={after}")).await.expect(200).json();
+            let page = page(c, &after).await;
             for product in page["content"].as_array().unwrap() {
                 after = product["id"].as_str().unwrap().to_string();
                 there.insert(product["skuCode"].as_str().unwrap().to_string(), after.clone());

@@ -59,7 +59,9 @@ pub fn at(url: impl Into<String>) -> MySqlUrl {
     MySqlUrl { url: Secret::new(url), tls: None }
 }
 
-/// Settings of a process that may change the schema.
+/// Settings of a process that may change the schema, and waits for longer than anything takes.
 pub fn migrating() -> MySql {
-    MySql { migrate: true, ..MySql::default() }
+    const PATIENT: u64 = 30_000;
+    let limits = MySql { connect_ms: PATIENT, acquire_ms: PATIENT, statement_ms: PATIENT, transaction_ms: PATIENT, ..MySql::default() };
+    MySql { migrate: true, ..limits }
 }

@@ -115,7 +115,8 @@ scenario! {
 fn attempts_at_peers_are_counted() {
     on_system(async {
         for shape in [Shape::Local, Shape::Loopback] {
-            let mut shop = Shop::start(shape, |_| {}).await;
+            // nobody takes up an order that is slow for once: that would be more calls
+            let mut shop = Shop::start(shape, |settings| settings.order.lease_seconds = 60).await;
             let c = &shop.client;
             c.stocked("m", "1", 1).await;
             c.order(&[("m", 1)]).await.expect(201);

@@ -42,6 +42,9 @@ enum Runs {
     Split(Split),
 }
 
+/// How long a test waits for anything. Long: it is over as soon as what is waited for is there.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 /// The issuer's keys are made once for all tests: that is the one slow part of a first start.
 static KEYS: LazyLock<TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
@@ -124,6 +127,7 @@ impl Shop {
                 // a busy machine must not be taken for a peer that is away
                 set("RESILIENCE__CALL_MS", "8000"),
                 set("ORDER__PEERS_MS", "8000"),
+                set("GATEWAY__CONNECT_MS", "8000"),
                 set("BUS__URL", &settings.bus.url),
                 set("BUS__PREFIX", &settings.bus.prefix),
                 set("BUS__PARTITIONS", &settings.bus.partitions.to_string()),
@@ -231,12 +235,12 @@ async fn login(settings: &Settings, url: &str) -> Client {
 
 /// Waits for a condition; fails with what it last said.
 pub async fn wait_until(what: &str, mut condition: impl FnMut() -> Result<(), String>) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match condition() {
             Ok(()) => return,
-            Err(state) if std::time::Instant::now() > deadline => panic!("waited in vain until {what}: {state}"),
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            Err(state) if Instant::now() > deadline => panic!("waited in vain until {what}: {state}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
@@ -247,12 +251,12 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<(), String>>,
 {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match condition().await {
             Ok(()) => return,
-            Err(state) if std::time::Instant::now() > deadline => panic!("waited in vain until {what}: {state}"),
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            Err(state) if Instant::now() > deadline => panic!("waited in vain until {what}: {state}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }

@@ -1,15 +1,33 @@
 //! The real binary as a process of its own: for what only a process can show, such as dying.
 
-use super::{client::Client, share_keys, stores::Stores};
+use super::{PATIENCE, client::Client, share_keys, stores::Stores};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 
 /// A running binary; killed when dropped.
 pub struct Process {
     child: Child,
     pub url: String,
     data: PathBuf,
+}
+
+/// Until this is dropped a process has time for what it is to do; then it is killed, so that nobody waits for it or its
+/// words for ever.
+pub struct Limit(#[expect(dead_code, reason = "what is dropped tells that it is over")] Sender<()>);
+
+impl Limit {
+    pub fn on(child: &Child) -> Self {
+        let ((over, told), id) = (channel::<()>(), child.id().to_string());
+        std::thread::spawn(move || {
+            if told.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("process {id} has had {PATIENCE:?}: it is killed");
+                let _ = Command::new("kill").args(["-KILL", &id]).status();
+            }
+        });
+        Self(over)
+    }
 }
 
 /// A command of the binary, with no settings from outside.
@@ -51,8 +69,9 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (mut lines, limit) = (BufReader::new(child.stdout.take().unwrap()).lines(), Limit::on(&child));
         let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_string));
+        drop(limit);
         let url = ready.expect("the shop did not get ready");
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, url, data: data.into() }
@@ -76,7 +95,10 @@ impl Process {
     /// SIGTERM, and the exit code.
     pub fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");
-        self.child.wait().unwrap().code()
+        let limit = Limit::on(&self.child);
+        let exit = self.child.wait().unwrap();
+        drop(limit);
+        exit.code()
     }
 
     /// What `tradepost audit` says of its data: whether it is clean, and its words.

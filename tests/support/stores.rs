@@ -72,8 +72,15 @@ impl Stores {
         // every commit is an fsync of its own there, and a row that everybody wants is locked through it
         settings.server.request_seconds = PATIENT / 1000;
         (settings.resilience.call_ms, settings.order.peers_ms) = (PATIENT, PATIENT);
-        settings.mysql = MySql { migrate: true, acquire_ms: PATIENT, statement_ms: PATIENT, transaction_ms: PATIENT, ..MySql::default() };
-        settings.mongodb = MongoDb { migrate: true, acquire_ms: PATIENT, statement_ms: PATIENT, ..MongoDb::default() };
+        settings.mysql = MySql {
+            migrate: true,
+            connect_ms: PATIENT,
+            acquire_ms: PATIENT,
+            statement_ms: PATIENT,
+            transaction_ms: PATIENT,
+            ..MySql::default()
+        };
+        settings.mongodb = MongoDb { migrate: true, connect_ms: PATIENT, acquire_ms: PATIENT, statement_ms: PATIENT, ..MongoDb::default() };
         if let Some(folder) = certificates() {
             (settings.mysql.ssl_mode, settings.tls.ca) = (SslMode::VerifyIdentity, Some(folder.join("ca.pem")));
         }
@@ -84,9 +91,8 @@ impl Stores {
         let mut all: Vec<_> =
             self.0.iter().map(|(module, url)| (format!("TRADEPOST__{}__STORE", module.to_uppercase()), url.clone())).collect();
         if !all.is_empty() {
-            for (server, limits) in
-                [("MYSQL", &["ACQUIRE_MS", "STATEMENT_MS", "TRANSACTION_MS"][..]), ("MONGODB", &["ACQUIRE_MS", "STATEMENT_MS"])]
-            {
+            let limits = ["CONNECT_MS", "ACQUIRE_MS", "STATEMENT_MS", "TRANSACTION_MS"];
+            for (server, limits) in [("MYSQL", &limits[..]), ("MONGODB", &limits[..3])] {
                 all.push((format!("TRADEPOST__{server}__MIGRATE"), "true".into()));
                 all.extend(limits.iter().map(|key| (format!("TRADEPOST__{server}__{key}"), PATIENT.to_string())));
             }

@@ -6,6 +6,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+#[path = "../../src/platform/ports.rs"]
+mod ports;
+pub use ports::free_port;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     /// Takes what comes.
@@ -24,12 +28,6 @@ pub struct Collector {
     spans: Mutex<Vec<Value>>,
     /// First lines and headers of the requests.
     heads: Mutex<Vec<String>>,
-}
-
-/// A port where nobody listens, and that nobody is given who asks for any free one.
-pub fn free_port() -> u16 {
-    let candidates = std::iter::repeat_with(|| 20_000 + (uuid::Uuid::new_v4().as_u128() % 8_000) as u16);
-    candidates.take(1000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 impl Collector {

@@ -5,12 +5,15 @@ use crate::support::process::tradepost;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use actix_web::http::Method;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use tradepost::config::Secret;
 
 const SKU: &str = "sku-of-the-test";
+/// The step of a caller that records nothing here.
+const STEP_OF: &str = "00000000000000aa";
 
 fn zipkin() -> String {
     std::env::var("TRADEPOST_TEST_ZIPKIN").expect("TRADEPOST_TEST_ZIPKIN names the server")
@@ -52,6 +55,8 @@ async fn shop() -> Shop {
         settings.telemetry.zipkin = Some(Secret::new(zipkin()));
         settings.telemetry.sample = 1.0;
         settings.notification.smtp = Some(Secret::new(mail));
+        // nobody takes up an order that is slow for once: that would be a step more
+        settings.order.lease_seconds = 60;
     })
     .await;
     shop.client.stocked(SKU, "77.31", 1000).await;
@@ -74,17 +79,24 @@ fn is_database(span: &Value, service: &str) -> bool {
     span["localEndpoint"]["serviceName"] == service && span["tags"].get("db.system.name").is_some()
 }
 
-/// Waits until the trace has all these steps, and each of these services its database's.
+/// Waits until the trace has all these steps, and each of these services its database's, and what each follows from.
 async fn whole(shop: &Shop, id: &str, steps: &[&str], databases: &[&str]) -> Vec<Value> {
+    let whole = RefCell::new(Vec::new());
     wait_for("the trace is whole", || async {
         let spans = spans(shop, id).await;
         let known: BTreeSet<String> = spans.iter().map(step).collect();
         let mut missing: Vec<_> = steps.iter().filter(|step| !known.contains(**step)).collect();
         missing.extend(databases.iter().filter(|service| !spans.iter().any(|span| is_database(span, service))));
-        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are missing in {known:#?}")) }
+        let here = |parent: &Value| parent == STEP_OF || spans.iter().any(|span| span["id"] == *parent);
+        let orphans: Vec<_> = spans.iter().filter(|span| span.get("parentId").is_some_and(|parent| !here(parent))).map(step).collect();
+        if !missing.is_empty() || !orphans.is_empty() {
+            return Err(format!("{missing:?} are missing in {known:#?}, and what {orphans:?} follow from"));
+        }
+        *whole.borrow_mut() = spans;
+        Ok(())
     })
     .await;
-    spans(shop, id).await
+    whole.into_inner()
 }
 
 const STEPS: [&str; 11] = [
@@ -162,24 +174,23 @@ fn callers_that_speak_b3_or_w3c_stay_in_their_own_trace() {
         let mut shop = shop().await;
         let c = &shop.client;
         let ids = [(); 3].map(|()| format!("{:032x}", uuid::Uuid::new_v4().as_u128()));
-        let step_of = "00000000000000aa";
-        let (w3c, single) = (format!("00-{}-{step_of}-01", ids[0]), format!("{}-{step_of}-1", ids[1]));
+        let (w3c, single) = (format!("00-{}-{STEP_OF}-01", ids[0]), format!("{}-{STEP_OF}-1", ids[1]));
         let headers: [Vec<(&str, &str)>; 3] = [
             vec![("traceparent", &w3c)],
             vec![("b3", &single)],
-            vec![("x-b3-traceid", &ids[2]), ("x-b3-spanid", step_of), ("x-b3-sampled", "1")],
+            vec![("x-b3-traceid", &ids[2]), ("x-b3-spanid", STEP_OF), ("x-b3-sampled", "1")],
         ];
         for (headers, id) in headers.iter().zip(&ids) {
             let placed = c.with_body(Method::POST, &c.alice, "/api/v1/orders", headers, &order(&[(SKU, 1)])).await.expect(201);
             assert_eq!(&placed.headers["x-trace-id"], id);
             // what notification writes for several events at once is in the trace of the first of them
             let all = whole(&shop, id, &STEPS, &DATABASES[..3]).await;
-            let entries: Vec<_> = all.iter().filter(|span| span["parentId"] == step_of).map(step).collect();
+            let entries: Vec<_> = all.iter().filter(|span| span["parentId"] == STEP_OF).map(step).collect();
             assert_eq!(entries, [STEPS[0]], "{headers:?}");
         }
         // and those that want no record leave none
         let id = format!("{:032x}", uuid::Uuid::new_v4().as_u128());
-        let not = format!("{id}-{step_of}-0");
+        let not = format!("{id}-{STEP_OF}-0");
         c.with_body(Method::POST, &c.alice, "/api/v1/orders", &[("b3", &not)], &order(&[(SKU, 1)])).await.expect(201);
         let later = c.order(&[(SKU, 1)]).await.expect(201).headers["x-trace-id"].clone();
         whole(&shop, &later, &STEPS, &DATABASES[..3]).await;

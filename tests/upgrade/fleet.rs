@@ -1,5 +1,6 @@
 //! The processes of two releases, one a module and release, that find each other by registries of both.
 
+use crate::support::process::Limit;
 use crate::support::stores::Stores;
 use crate::support::wait_for;
 use std::collections::BTreeMap;
@@ -79,7 +80,7 @@ impl Fleet {
         let mut command = self.tell(release, "serve");
         command.args(["--modules", module.name(), "--port", &port.to_string()]).envs(self.settings(module, release));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (mut lines, limit) = (BufReader::new(child.stdout.take().unwrap()).lines(), Limit::on(&child));
         // elsewhere: the customers go on meanwhile
         let (ready, lines) = spawn_blocking(move || {
             let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_string));
@@ -87,6 +88,7 @@ impl Fleet {
         })
         .await
         .unwrap();
+        drop(limit);
         let ready = ready.unwrap_or_else(|| panic!("{module:?} of {release:?} did not get ready"));
         std::thread::spawn(move || lines.for_each(drop));
         let url = if port == 0 { ready } else { self.at(module, release) };
@@ -115,7 +117,9 @@ impl Fleet {
     pub async fn stop(&mut self, module: Module, release: Release) {
         let mut member = self.members.remove(&(module, release)).unwrap();
         Command::new("kill").args(["-TERM", &member.child.id().to_string()]).status().unwrap();
+        let limit = Limit::on(&member.child);
         let exit = spawn_blocking(move || member.child.wait().unwrap()).await.unwrap();
+        drop(limit);
         assert_eq!(exit.code(), Some(0), "{module:?} of {release:?}");
     }
 
@@ -167,8 +171,9 @@ impl Fleet {
             ("TRADEPOST__REGISTRY__SELF_PRESERVATION", "false".into()),
             ("TRADEPOST__ORDER__LEASE_SECONDS", "1".into()),
             // a busy machine must not be taken for a peer that is away
-            ("TRADEPOST__RESILIENCE__CALL_MS", "8000".into()),
-            ("TRADEPOST__ORDER__PEERS_MS", "8000".into()),
+            ("TRADEPOST__RESILIENCE__CALL_MS", "30000".into()),
+            ("TRADEPOST__ORDER__PEERS_MS", "30000".into()),
+            ("TRADEPOST__SERVER__REQUEST_SECONDS", "40".into()),
             ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret("identity/service-secret")),
         ];
         let front = self.door(Release::Before);

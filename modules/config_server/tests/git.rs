@@ -1,6 +1,7 @@
 //! A repository: labels are branches, tags and commits.
 
 use super::{BASIC, Secret, Settings, folder, get, send};
+use crate::platform::ports::free_port;
 use crate::shop::config_server::git::Git;
 use actix_web::test::TestRequest;
 use serde_json::json;
@@ -72,7 +73,7 @@ async fn of_a_repository_elsewhere_a_copy_follows() {
     let origin = dir.path().join("shop");
     git(&origin, &["init", "-q", "-b", "main"]);
     let first = commit(&origin, "basket.yml", "limit: 1");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let mut daemon = Command::new("git")
         .args(["daemon", "--export-all", "--listen=127.0.0.1", &format!("--port={port}")])
         .arg(format!("--base-path={}", dir.path().display()))

@@ -51,10 +51,6 @@ fn view() -> Arc<View> {
     Arc::new(View::new("1", [("order", "ORDER-SERVICE")].into(), Duration::from_secs(600)))
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[actix_web::test]
 async fn it_registers_renews_registers_again_and_leaves() {
     let desk = Desk::new();

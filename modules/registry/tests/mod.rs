@@ -9,6 +9,7 @@ use super::{Registry, http};
 use crate::config::{Registry as Settings, Secret};
 use crate::platform::auth::Authenticator;
 use crate::platform::auth::reach::Reach;
+use crate::platform::ports::free_port;
 use crate::platform::web::{Edge, configure};
 use actix_web::body::to_bytes;
 use actix_web::dev::{Server, ServerHandle, Service};

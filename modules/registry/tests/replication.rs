@@ -59,9 +59,7 @@ async fn what_one_hears_the_other_hears() {
 
 #[actix_web::test]
 async fn two_that_tell_each_other_come_to_rest() {
-    let (a, b) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    let (port_a, port_b) = (a.local_addr().unwrap().port(), b.local_addr().unwrap().port());
-    drop((a, b));
+    let (port_a, port_b) = (free_port(), free_port());
     let one = Desk::with(|settings| settings.peers = Some(Secret::new(url(port_b))));
     let two = Desk::with(|settings| settings.peers = Some(Secret::new(url(port_a))));
     let stop = CancellationToken::new();

@@ -4,6 +4,7 @@ use super::{HERE, registry, shown};
 use crate::support::certs::{Authority, client, http};
 use crate::support::process::tradepost;
 use crate::support::{on_system, wait_for, wait_until};
+use crate::tracing::collector::free_port;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -56,7 +57,7 @@ async fn presented(address: &str, authority: &Authority) -> Vec<u8> {
 fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     on_system(async {
         let authority = Authority::new();
-        let (dir, port) = (tempfile::tempdir().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
         let (address, used) = (format!("127.0.0.1:{port}"), authority.issue("used", HERE));
         let process = start(port, dir.path(), &used);
         wait_until("it is ready", || process.says("\"ready\"")).await;

@@ -6,7 +6,7 @@ use crate::platform::clock;
 use crate::platform::store::{Held, Known, StoreError, TERM, Turn};
 use ::mongodb::bson::doc;
 use async_trait::async_trait;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const COLLECTION: &str = "leases";
 
@@ -15,20 +15,26 @@ pub struct Lease {
     db: Db,
     name: &'static str,
     holder: String,
+    term: Duration,
     known: Known,
 }
 
 impl Lease {
     /// Not held yet.
     pub fn new(db: Db, name: &'static str) -> Self {
-        Self { db, name, holder: uuid::Uuid::new_v4().to_string(), known: Known::default() }
+        Self { db, name, holder: uuid::Uuid::new_v4().to_string(), term: TERM, known: Known::default() }
+    }
+
+    /// The same, for so long after its last renewal.
+    pub fn lasting(self, term: Duration) -> Self {
+        Self { term, ..self }
     }
 
     async fn take(&self) -> Result<Held, StoreError> {
         let leases = self.db.collection(COLLECTION);
-        let (name, holder, now) = (self.name, self.holder.clone(), clock::now_ms());
+        let (name, holder, now, term) = (self.name, self.holder.clone(), clock::now_ms(), self.term.as_millis() as i64);
         let taken = self.db.read("update", async move {
-            let mine = doc! { "$set": { "holder": &holder, "expiresAt": now + TERM.as_millis() as i64 } };
+            let mine = doc! { "$set": { "holder": &holder, "expiresAt": now + term } };
             if leases.update_one(doc! { "_id": name, "holder": &holder }, mine.clone()).await?.matched_count == 1 {
                 return Ok(Held::Still);
             }

@@ -5,13 +5,21 @@ use super::{Conn, Db};
 use crate::platform::store::{Held, Known, StoreError, Turn};
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use std::time::Duration;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/bus/sqlite");
+
+/// Held until a test ends it, however slow the machine is.
+fn lease(db: Db) -> Lease {
+    let mut lease = Lease::new(db, "work");
+    lease.term = Duration::from_secs(3600);
+    lease
+}
 
 /// Two processes' sides of one lease, each with its own writer.
 fn two() -> (tempfile::TempDir, Lease, Lease) {
     let dir = tempfile::tempdir().unwrap();
-    let side = || Lease::new(Db::open(&dir.path().join("t.db"), MIGRATIONS).unwrap(), "work");
+    let side = || lease(Db::open(&dir.path().join("t.db"), MIGRATIONS).unwrap());
     let (a, b) = (side(), side());
     (dir, a, b)
 }
@@ -54,7 +62,7 @@ async fn a_dead_holder_is_replaced_and_a_paused_one_learns_of_it() {
 #[tokio::test]
 async fn many_who_want_it_at_once_are_one_who_gets_it() {
     let (_dir, a, _) = two();
-    let sides: Vec<_> = (0..8).map(|_| Lease::new(a.db.clone(), "work")).collect();
+    let sides: Vec<_> = (0..8).map(|_| lease(a.db.clone())).collect();
     let asked = sides.into_iter().map(|mut side| async move { side.hold().await.unwrap() });
     let held = futures_util::future::join_all(asked).await;
     assert_eq!(held.iter().filter(|held| **held == Held::Anew).count(), 1, "{held:?}");
