@@ -100,11 +100,7 @@ one_store() {
   server start
   client -e "CREATE DATABASE inventory; CREATE DATABASE orders; CREATE DATABASE notification"
   export TRADEPOST__SERVER__PORT=0 TRADEPOST__LOG__LEVEL=warn TRADEPOST__ORDER__LEASE_SECONDS=2
-  # a request of ours is sent once: on a busy machine it takes its time
-  for limit in MYSQL__CONNECT MYSQL__ACQUIRE MYSQL__STATEMENT MYSQL__TRANSACTION RESILIENCE__CALL ORDER__PEERS; do
-    export "TRADEPOST__${limit}_MS=60000"
-  done
-  export TRADEPOST__SERVER__REQUEST_SECONDS=60
+  patient
   export TRADEPOST__INVENTORY__STORE=mysql://root@127.0.0.1:$MYSQL_PORT/inventory
   export TRADEPOST__ORDER__STORE=mysql://root@127.0.0.1:$MYSQL_PORT/orders
   export TRADEPOST__NOTIFICATION__STORE=mysql://root@127.0.0.1:$MYSQL_PORT/notification

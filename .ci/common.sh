@@ -24,6 +24,15 @@ print(*ports)
 PYTHON
 }
 
+# For shops that are asked once: on a busy machine they take their time.
+patient() {
+  local limit
+  for limit in MYSQL__CONNECT MYSQL__ACQUIRE MYSQL__STATEMENT MYSQL__TRANSACTION RESILIENCE__CALL ORDER__PEERS; do
+    export "TRADEPOST__${limit}_MS=60000"
+  done
+  export TRADEPOST__SERVER__REQUEST_SECONDS=60
+}
+
 # Cargo with mold as linker where there is one, and nothing else changed, so that all stages share what is built.
 cargo() {
   if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi

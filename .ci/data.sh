@@ -10,11 +10,7 @@ work=$(mktemp -d)
 chmod 755 "$work" # MariaDB's server drops root's rights
 service=.ci/services/mariadb.sh
 export STATE_DIR=$work/mariadb MYSQL_PORT=${PORT:-13316} FLUSH=2
-# each request is sent once: on a busy machine it takes its time
-for limit in MYSQL__CONNECT MYSQL__ACQUIRE MYSQL__STATEMENT MYSQL__TRANSACTION RESILIENCE__CALL ORDER__PEERS; do
-  export "TRADEPOST__${limit}_MS=60000"
-done
-export TRADEPOST__SERVER__REQUEST_SECONDS=60
+patient
 shop=
 
 clean_up() {

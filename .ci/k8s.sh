@@ -39,7 +39,7 @@ tools() {
 go_install() {
   local go
   go=$(.ci/services/go.sh)
-  GOTOOLCHAIN=local GOBIN=$cache/bin nice "$go" install "$3@$2"
+  GOTOOLCHAIN=local GOBIN=$cache/bin again nice "$go" install "$3@$2"
   mv "$cache/bin/$1" "$cache/$1-$2"
 }
 

@@ -13,6 +13,7 @@ if ! .ci/services/vault.sh install; then
   exit 77
 fi
 
+source .ci/common.sh
 source .ci/install.sh
 need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl python3=python3
 
@@ -66,8 +67,7 @@ keep basket,prod '{"limit": 7, "ratio": 1.5, "enabled": true, "none": null, "lis
   "dotted.key": "w", "empty": "", "nothing": [], "large": 4611686018427387904, "uni": "ü€\"\\", "url": "mysql://u:p@h/d"}'
 keep team/basket '{"a": "b"}'
 keep blank '{}'
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-spring=$(free_port) ours=$(free_port)
+read -r spring ours < <(free_ports 2)
 java -Xmx192m -XX:TieredStopAtLevel=1 -jar "$here/server/target/config-server.jar" --server.address=127.0.0.1 "--server.port=$spring" \
   --spring.security.user.name=tradepost --spring.security.user.password=not-a-secret --spring.profiles.active=vault \
   --spring.cloud.config.server.vault.host=127.0.0.1 "--spring.cloud.config.server.vault.port=${VAULT_PORT:-8200}" \

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # A Docker engine (Debian's docker.io) of its own: data root, socket and network namespace are its own, and what else
 # runs on the machine, its iptables and forwarding, is left as it is. Needs root.
-# usage: docker.sh install | start [isolated|host] | stop | status | import-base NAME:TAG [PACKAGE,PACKAGE...]
+# usage: docker.sh install | start [isolated|host] | stop | status | import-base NAME:TAG [PACKAGE,...] | base PACKAGE,...
 #   isolated (the default): bridge networks and published ports within the namespace; containers reach nothing outside.
 #     Published ports and containers are reached by nsenter --net=/run/netns/$DOCKER_NETNS
 #   host: no bridge, the machine's network: for `docker build --network host`. The images are the same: build so, then
 #     start isolated to run them.
 #   import-base: a Debian bookworm made by debootstrap, under the name of an image that cannot be pulled
-#   base PACKAGE,PACKAGE...: makes that Debian, which CACHE_DIR keeps, and no image of it yet
+#   base: makes that Debian, which CACHE_DIR keeps, and no image of it yet
 # environment: STATE_DIR CACHE_DIR DOCKER_NETNS; CPU_SHARES: what the containers get of the processors where others want
 #   them, too (1024 is what everybody has); then DOCKER_HOST=unix://$STATE_DIR/docker.sock
 set -euo pipefail
@@ -76,22 +76,23 @@ stop() {
 
 archive_of() { echo "$cache/bookworm-${1//,/+}.tar"; }
 
-base() {
-  local packages=$1 archive root
-  archive=$(archive_of "$packages")
+# One at a time, in a shell of its own, which lets go of the lock.
+base() (
+  archive=$(archive_of "$1") root=$(mktemp -d)
+  trap 'rm -rf "$root"' EXIT
   mkdir -p "$cache" "$state"
-  # one at a time
   exec 8>"$archive.lock"
   flock 8
-  if [[ -s $archive ]]; then return; fi
-  root=$(mktemp -d)
-  again debootstrap --variant=minbase --include="$packages" bookworm "$root" >"$state/debootstrap.log" 2>&1 || { tail "$state/debootstrap.log" >&2; return 1; }
+  if [[ -s $archive ]]; then exit; fi
+  bootstrap() {
+    rm -rf "$root"
+    debootstrap --variant=minbase --include="$1" bookworm "$root"
+  }
+  again bootstrap "$1" >"$state/debootstrap.log" 2>&1 || { tail "$state/debootstrap.log" >&2; exit 1; }
   rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
   tar -C "$root" --numeric-owner -cf "$archive.new" .
   mv "$archive.new" "$archive"
-  rm -rf "$root"
-  exec 8>&-
-}
+)
 
 import_base() {
   local image=$1 packages=${2:-ca-certificates}
@@ -103,5 +104,5 @@ command_start() { start "${1:-isolated}"; }
 command_stop() { stop; }
 command_import-base() { import_base "$@"; }
 command_base() { base "$@"; }
-command_usage() { sed -n 4,13p "${BASH_SOURCE[0]}" >&2; return 2; }
+command_usage() { sed -n 4,12p "${BASH_SOURCE[0]}" >&2; return 2; }
 "command_${1:-usage}" "${@:2}"

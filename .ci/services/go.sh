@@ -4,20 +4,19 @@
 # usage: go.sh
 set -euo pipefail
 toolchain=go1.26.8
+source "$(dirname "${BASH_SOURCE[0]}")/../install.sh"
 
 go=go
 command -v go >/dev/null || go=/usr/local/go/bin/go
 if ! command -v "$go" >/dev/null; then
-  ((EUID == 0)) || { echo "please install golang-go" >&2; exit 1; }
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends golang-go >/dev/null
+  apt_install golang-go
   go=go
 fi
 found=$(GOTOOLCHAIN=local "$go" env GOVERSION)
 if [[ $(printf '%s\n' go1.26 "$found" | sort -V | head -1) != go1.26 ]]; then
   cd "$(mktemp -d)"
   printf 'module local/fetch\n' >go.mod
-  dir=$(GOFLAGS=-mod=mod "$go" mod download -json "golang.org/toolchain@v0.0.1-$toolchain.linux-$("$go" env GOARCH)" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+  dir=$(GOFLAGS=-mod=mod again "$go" mod download -json "golang.org/toolchain@v0.0.1-$toolchain.linux-$("$go" env GOARCH)" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
   rm go.mod
   [[ -d $dir ]] || { echo "$toolchain cannot be fetched" >&2; exit 1; }
   # a module's files have no right to be run

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A real Keycloak, from Maven's registry, on loopback, with the project's realm in it.
+# A real Keycloak, from Maven's registry, on loopback, with the project's realm in it; its tokens last an hour.
 # usage: keycloak.sh install|start|stop   (needs mvn, java 17, curl)
 # environment: STATE_DIR (its data), CACHE_DIR (the distribution), KC_PORT, and what the realm file names:
 # TRADEPOST_SERVICE_SECRET, MICROSERVICES_CLIENT_SECRET, DEMO_ADMIN_PASSWORD, DEMO_ALICE_PASSWORD, KC_ADMIN_PASSWORD;
@@ -30,6 +30,7 @@ start() {
   mkdir -p "$state/keycloak/data/import"
   # tests keep their tokens, and some take their time
   sed 's/"accessTokenLifespan": [0-9]*/"accessTokenLifespan": 3600/' "$here/../../deploy/keycloak/realm.json" >"$state/keycloak/data/import/realm.json"
+  grep -q '"accessTokenLifespan": 3600' "$state/keycloak/data/import/realm.json"
   export KC_BOOTSTRAP_ADMIN_USERNAME=admin KC_BOOTSTRAP_ADMIN_PASSWORD=${KC_ADMIN_PASSWORD:?}
   export JAVA_OPTS_APPEND="-XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
   local scheme=http options=(--http-port="$port") trust=()

@@ -21,12 +21,13 @@ install() {
   local go work
   go=$("$here/go.sh")
   mkdir -p "${binary%/*}"
-  # one build at a time
+  # one build at a time; one that hangs is not waited for
   exec 9>"$binary.lock"
-  flock 9
+  flock -w 1800 9
   ready && return
   work=$(mktemp -d)
-  trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+  # `work` is not known any more by then
+  trap "chmod -R u+w '$work'; rm -rf '$work'" EXIT
   mkdir "$work/main"
   cd "$work/main"
   printf 'module local/vault\n\ngo 1.26\n\nrequire github.com/hashicorp/vault %s\n' "$version" >go.mod
@@ -47,7 +48,7 @@ install() {
   sed -i '/okta-sdk-golang/d; /^func (c \*Core) validateOkta(/,/^}/c func (c *Core) validateOkta(context.Context, *mfa.Config, string) error {\n\treturn errors.New("built without Okta")\n}\n\nvar _, _ = regexp.MustCompile, mapstructure.WeakDecode' "$work/vault/vault/login_mfa.go"
   sed -i '/agentproxyshared\/auth\/gcp"/d; /case "gcp":/,+1d' "$work/vault/command/agentproxyshared/helpers.go"
   printf 'replace github.com/hashicorp/vault => %s\nreplace github.com/hashicorp/go-discover => %s\n' "$work/vault" "$work/discover" >>go.mod
-  CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=mod nice -n 19 "$go" build -tags minimal -trimpath -ldflags '-s -w' -o "$binary.new" .
+  CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=mod again nice -n 19 "$go" build -tags minimal -trimpath -ldflags '-s -w' -o "$binary.new" .
   cd /
   mv "$binary.new" "$binary"
 }

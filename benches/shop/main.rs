@@ -25,7 +25,6 @@ use numbers::{median, number};
 use process::Server;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use straight::Straight;
 
 /// First argument that makes this binary the bare actix server.
 const BARE: &str = "--bare-actix";
@@ -86,7 +85,7 @@ fn main() {
             }
             for group in [32, 256] {
                 let data = copy(&stocked, scratch.path());
-                let (per_second, cpu) = Straight::open(&data).run(group, lines, SKUS, seconds);
+                let (per_second, cpu) = straight::run(&data, group, lines, SKUS, seconds);
                 std::fs::remove_dir_all(&data).unwrap();
                 let row = results.straight(lines, group);
                 row.2.push(per_second);

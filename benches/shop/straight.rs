@@ -26,23 +26,27 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// The databases of one shop.
-pub struct Straight {
-    order: Db,
-    inventory: Db,
-    product: Db,
-    bus: Db,
-    notification: Db,
+struct Straight<'c> {
+    order: Db<'c>,
+    inventory: Db<'c>,
+    product: Db<'c>,
+    bus: Db<'c>,
+    notification: Db<'c>,
 }
 
 /// A connection and its prepared statements. The crate would keep them, too, but what it needs for that switches on
 /// features of crates that the shop stands on, and `cargo test` would compile those anew after `cargo run`.
-struct Db {
-    conn: &'static Connection,
-    statements: HashMap<&'static str, Statement<'static>>,
+struct Db<'c> {
+    conn: &'c Connection,
+    statements: HashMap<&'static str, Statement<'c>>,
 }
 
-impl Db {
-    fn sql(&mut self, sql: &'static str) -> &mut Statement<'static> {
+impl<'c> Db<'c> {
+    fn on(conn: &'c Connection) -> Self {
+        Self { conn, statements: HashMap::new() }
+    }
+
+    fn sql(&mut self, sql: &'static str) -> &mut Statement<'c> {
         self.statements.entry(sql).or_insert_with(|| self.conn.prepare(sql).unwrap())
     }
 
@@ -72,25 +76,29 @@ struct Order {
     skus: Vec<usize>,
 }
 
-impl Straight {
-    /// On the databases of a stocked shop that does not run.
-    pub fn open(data: &Path) -> Self {
-        let db = |name| Db { conn: Box::leak(Box::new(open(data, name))), statements: HashMap::new() };
-        Self { order: db("order"), inventory: db("inventory"), product: db("product"), bus: db("bus"), notification: db("notification") }
+/// Orders a second, and CPU microseconds an order, in groups of this size, on the databases of a stocked shop that does
+/// not run.
+pub fn run(data: &Path, group: usize, lines: usize, skus: usize, time: Duration) -> (f64, f64) {
+    let [order, inventory, product, bus, notification] =
+        ["order", "inventory", "product", "bus", "notification"].map(|name| open(data, name));
+    let mut straight = Straight {
+        order: Db::on(&order),
+        inventory: Db::on(&inventory),
+        product: Db::on(&product),
+        bus: Db::on(&bus),
+        notification: Db::on(&notification),
+    };
+    let (started, mut orders) = (Instant::now(), 0usize);
+    let cpu = super::process::cpu("/proc/thread-self/stat");
+    while started.elapsed() < time {
+        straight.group(group, lines, skus, orders);
+        orders += group;
     }
+    let cpu = super::process::cpu("/proc/thread-self/stat") - cpu;
+    (orders as f64 / started.elapsed().as_secs_f64(), cpu.as_micros() as f64 / orders as f64)
+}
 
-    /// Orders a second, and CPU microseconds an order, in groups of this size.
-    pub fn run(&mut self, group: usize, lines: usize, skus: usize, time: Duration) -> (f64, f64) {
-        let (started, mut orders) = (Instant::now(), 0usize);
-        let cpu = super::process::cpu("/proc/thread-self/stat");
-        while started.elapsed() < time {
-            self.group(group, lines, skus, orders);
-            orders += group;
-        }
-        let cpu = super::process::cpu("/proc/thread-self/stat") - cpu;
-        (orders as f64 / started.elapsed().as_secs_f64(), cpu.as_micros() as f64 / orders as f64)
-    }
-
+impl Straight<'_> {
     fn group(&mut self, group: usize, lines: usize, skus: usize, from: usize) {
         let mut orders = Vec::with_capacity(group);
         for n in from..from + group {

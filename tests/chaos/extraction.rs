@@ -4,9 +4,9 @@
 use super::kill::{no_order_is_left_open, pages, told_once_each};
 use super::ledger::{Dice, Ledger, Told, send, told};
 use crate::support::client::{Client, REALM};
+use crate::support::ports::free_port;
 use crate::support::process::{Process, audit};
 use crate::support::{on_system, share_keys, wait_for, wait_until};
-use crate::tracing::collector::free_port;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;

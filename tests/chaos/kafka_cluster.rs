@@ -2,19 +2,16 @@
 //! lost, each is applied once, in order for each subject. `.ci/kafka.sh` starts them.
 
 use super::kafka::client;
-use super::kafka_restarts::{applied, told_once_in_order, write};
+use super::kafka_restarts::{Writer, applied, told_once_in_order};
 use super::sql::Sql;
 use crate::support::process::Process;
 use crate::support::{on_system, wait_until};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// At least.
-const EVENTS: usize = 6_000;
+const LEAST_EVENTS: usize = 6_000;
 
 /// How many brokers hold an up-to-date copy of each partition of this topic, and who leads each.
 fn copies(asks: &BaseConsumer, topic: &str) -> Result<(Vec<usize>, Vec<i32>), String> {
@@ -49,9 +46,7 @@ fn a_broker_that_dies_takes_no_event_with_it() {
             ("TRADEPOST__LOG__LEVEL", "error,rdkafka=off,librdkafka=off"),
         ];
         let shop = Process::start(data.path(), &settings);
-        let (path, over) = (data.path().to_path_buf(), Arc::new(AtomicBool::new(false)));
-        let until = over.clone();
-        let writer = std::thread::spawn(move || write(&path, EVENTS, &until));
+        let writer = Writer::start(data.path(), LEAST_EVENTS);
         let count = || Sql::open(data.path(), "notification").value("count(*)", "inbox").parse::<usize>().unwrap();
         wait_until("events are applied", || if count() > 200 { Ok(()) } else { Err(count().to_string()) }).await;
 
@@ -70,8 +65,7 @@ fn a_broker_that_dies_takes_no_event_with_it() {
         })
         .await;
 
-        over.store(true, Ordering::Relaxed);
-        let events = writer.join().unwrap();
+        let events = writer.end();
         applied(data.path(), events).await;
         told_once_in_order(data.path(), events);
         assert_eq!(shop.terminate(), Some(0));

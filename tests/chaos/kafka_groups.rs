@@ -2,18 +2,15 @@
 //! once, in order for each subject. `.ci/kafka.sh` runs this.
 
 use super::kafka::client;
-use super::kafka_restarts::{applied, told_once_in_order, write};
+use super::kafka_restarts::{Writer, applied, told_once_in_order};
 use super::sql::Sql;
 use crate::support::process::Process;
 use crate::support::{on_system, wait_until};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// At least.
-const EVENTS: usize = 6_000;
+const LEAST_EVENTS: usize = 6_000;
 
 /// How many members this group has that share its partitions at rest.
 async fn members(group: &str, n: usize) {
@@ -56,9 +53,7 @@ fn members_come_die_and_go_under_load() {
         let group = format!("{prefix}notification");
         members(&group, 2).await;
 
-        let (path, over) = (data.path().to_path_buf(), Arc::new(AtomicBool::new(false)));
-        let until = over.clone();
-        let writer = std::thread::spawn(move || write(&path, EVENTS, &until));
+        let writer = Writer::start(data.path(), LEAST_EVENTS);
         some_more(data.path()).await;
         let stays = start();
         members(&group, 3).await;
@@ -69,8 +64,7 @@ fn members_come_die_and_go_under_load() {
         assert_eq!(goes.terminate(), Some(0));
         members(&group, 1).await;
 
-        over.store(true, Ordering::Relaxed);
-        let events = writer.join().unwrap();
+        let events = writer.end();
         applied(data.path(), events).await;
         told_once_in_order(data.path(), events);
         assert_eq!(stays.terminate(), Some(0));

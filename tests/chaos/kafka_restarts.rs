@@ -18,8 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// At least.
-const EVENTS: usize = 10_000;
+const LEAST_EVENTS: usize = 10_000;
 const SUBJECTS: usize = 200;
 /// Events come in so much at a time, ten times a second.
 const AT_ONCE: usize = 20;
@@ -39,7 +38,7 @@ fn subject(n: usize) -> uuid::Uuid {
 /// with the same again, as a relay sends it that died between publishing and forgetting: a moment so short
 /// that kills by the clock may miss it. It goes on until all that is to happen meanwhile is over, and until there are
 /// at least so many; answers how many.
-pub fn write(data: &Path, least: usize, over: &AtomicBool) -> usize {
+fn write(data: &Path, least: usize, over: &AtomicBool) -> usize {
     let (mut outbox, mut first) = (Sql::open(data, "order"), 0);
     while first < least || !over.load(Ordering::Relaxed) {
         let rows: Vec<String> = (first..first + AT_ONCE)
@@ -60,6 +59,41 @@ pub fn write(data: &Path, least: usize, over: &AtomicBool) -> usize {
         std::thread::sleep(Duration::from_millis(100));
     }
     first
+}
+
+/// `write` beside the test; one that fails leaves none behind that writes on.
+pub struct Writer {
+    over: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<usize>>,
+}
+
+impl Writer {
+    pub fn start(data: &Path, least: usize) -> Self {
+        let (data, over) = (data.to_path_buf(), Arc::new(AtomicBool::new(false)));
+        let until = over.clone();
+        Self { over, thread: Some(std::thread::spawn(move || write(&data, least, &until))) }
+    }
+
+    /// All that was to happen meanwhile has.
+    pub fn over(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_some_and(std::thread::JoinHandle::is_finished)
+    }
+
+    /// How many it wrote, once it has come to its end.
+    pub fn end(mut self) -> usize {
+        self.over();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.over();
+    }
 }
 
 /// How many records the topic has, and the ids of the events in them.
@@ -133,9 +167,7 @@ fn nothing_is_lost_while_shop_and_broker_die() {
             ("TRADEPOST__LOG__LEVEL", "error,rdkafka=off,librdkafka=off"),
         ];
         let mut shop = Process::start(data.path(), &settings);
-        let (path, over) = (data.path().to_path_buf(), Arc::new(AtomicBool::new(false)));
-        let until = over.clone();
-        let writer = std::thread::spawn(move || write(&path, EVENTS, &until));
+        let writer = Writer::start(data.path(), LEAST_EVENTS);
         let breaker = std::thread::spawn(|| {
             for _ in 0..3 {
                 std::thread::sleep(Duration::from_secs(8));
@@ -146,12 +178,14 @@ fn nothing_is_lost_while_shop_and_broker_die() {
         let mut kills = 0;
         while !writer.is_finished() {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            over.store(breaker.is_finished(), Ordering::Relaxed);
+            if breaker.is_finished() {
+                writer.over();
+            }
             shop.kill();
             kills += 1;
             shop = Process::start(data.path(), &settings);
         }
-        let events = writer.join().unwrap();
+        let events = writer.end();
         breaker.join().unwrap();
 
         let quiet = Instant::now();

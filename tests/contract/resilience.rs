@@ -2,6 +2,7 @@
 
 use crate::support::client::{Client, REALM};
 use crate::support::metrics::Metrics;
+use crate::support::ports::free_port;
 use crate::support::process::Process;
 use crate::support::{on_system, wait_for};
 use serde_json::{Value, json};
@@ -114,7 +115,7 @@ fn port(url: &str) -> u16 {
 }
 
 fn free() -> String {
-    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
+    format!("http://127.0.0.1:{}", free_port())
 }
 
 /// Orders until the breaker has opened; each caller hears whose fault it is that it does not work, and when to come back.

@@ -1,6 +1,7 @@
 //! The indexes: created by `migrate`, looked at before serving.
 
 use super::Database;
+use crate::support::ports::free_port;
 use crate::support::process::tradepost;
 use crate::support::stores::on_documents;
 use mongodb::bson::{Document, doc};
@@ -84,8 +85,7 @@ fn an_index_that_is_not_unique_does_not_count() {
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
 fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = Secret::new(format!("mongodb://shop:hidden@127.0.0.1:{nobody}/shop"));
+    let url = Secret::new(format!("mongodb://shop:hidden@127.0.0.1:{}/shop", free_port()));
     let limits = MongoDb { wait_seconds: 1, acquire_ms: 300, ..MongoDb::default() };
     let refused = Db::look(&url, "product", &Settings { mongodb: limits, ..Settings::default() }).map(drop).unwrap_err().to_string();
     assert!(refused.contains("product") && refused.contains("127.0.0.1") && !refused.contains("hidden"), "{refused}");

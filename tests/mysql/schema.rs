@@ -1,6 +1,7 @@
 //! The schema: applied by whoever is first, taken back, and looked at before serving.
 
 use super::{Database, at, migrating};
+use crate::support::ports::free_port;
 use crate::support::process::tradepost;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use tradepost::config::MySql;
@@ -109,8 +110,7 @@ fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
 fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let nobody = at(format!("mysql://root:hidden@127.0.0.1:{nobody}/shop"));
+    let nobody = at(format!("mysql://root:hidden@127.0.0.1:{}/shop", free_port()));
     let refused = Db::open(&nobody, "order", &MySql { wait_seconds: 1, ..MySql::default() }, ORDER).map(drop);
     let said = refused.unwrap_err().to_string();
     assert!(said.contains("order") && !said.contains("hidden"), "{said}");

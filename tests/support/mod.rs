@@ -5,6 +5,9 @@ pub mod certs;
 pub mod client;
 pub mod hooks;
 pub mod metrics;
+/// The unit tests' own, which the library keeps to itself.
+#[path = "../../src/platform/ports.rs"]
+pub mod ports;
 pub mod process;
 pub mod stores;
 

@@ -13,8 +13,7 @@ pub struct Process {
     data: PathBuf,
 }
 
-/// Until this is dropped a process has time for what it is to do; then it is killed, so that nobody waits for it or its
-/// words for ever.
+/// Kills a process unless it is dropped within PATIENCE, so that nobody waits for the process or its words for ever.
 pub struct Limit(#[expect(dead_code, reason = "what is dropped tells that it is over")] Sender<()>);
 
 impl Limit {

@@ -1,7 +1,8 @@
 //! A collector that is away, silent or refusing is nobody's trouble but its own.
 
-use super::collector::{Collector, Manner, free_port};
+use super::collector::{Collector, Manner};
 use crate::support::client::{Client, order};
+use crate::support::ports::free_port;
 use crate::support::process::{Process, tradepost};
 use crate::support::{on_system, wait_for};
 use actix_web::http::Method;

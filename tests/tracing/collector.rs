@@ -6,10 +6,6 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-#[path = "../../src/platform/ports.rs"]
-mod ports;
-pub use ports::free_port;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     /// Takes what comes.

@@ -1,11 +1,11 @@
 //! The processes of two releases, one a module and release, that find each other by registries of both.
 
+use crate::support::ports::free_port;
 use crate::support::process::Limit;
 use crate::support::stores::Stores;
 use crate::support::wait_for;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tokio::task::spawn_blocking;
@@ -52,10 +52,7 @@ impl Fleet {
     pub fn on(data: &Path) -> Self {
         let known = [Module::Registry, Module::Identity, Module::Gateway];
         let all = known.into_iter().flat_map(|module| [(module, Release::Before), (module, Release::This)]);
-        // all are held until each has one
-        let held: Vec<_> = all.map(|who| (who, TcpListener::bind("127.0.0.1:0").unwrap())).collect();
-        let ports = held.iter().map(|(who, listener)| (*who, listener.local_addr().unwrap().port())).collect();
-        Self { data: data.into(), ports, members: BTreeMap::new() }
+        Self { data: data.into(), ports: all.map(|who| (who, free_port())).collect(), members: BTreeMap::new() }
     }
 
     /// The address of a release's gateway.

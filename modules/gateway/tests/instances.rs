@@ -50,6 +50,7 @@ async fn a_dead_instance_gets_a_trial_now_and_then_and_nothing_else() {
     while met == 0 || since.elapsed() < Duration::from_millis(2500) || answered <= 10 * met {
         assert_eq!(front.get("/api/v1/orders").await.status, 200, "what meets it is answered by the other");
         answered += 1;
+        assert!(since.elapsed() < Duration::from_secs(180), "it is met {met} times among {answered}");
         met = attempts.load(Ordering::SeqCst);
         // ejected for 1 s, then for 2, 4, ... after a single request on trial each
         let trials = (since.elapsed().as_secs_f64() + 1.0).log2().floor() as usize;

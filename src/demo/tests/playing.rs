@@ -9,6 +9,7 @@ use crate::demo::import::import;
 use crate::demo::replay::replay;
 use crate::demo::shop::token;
 use crate::demo::summary::Difference;
+use crate::platform::ports::free_port;
 
 #[actix_web::test]
 async fn the_real_file_is_imported_once_and_replayed_to_the_last_piece() {
@@ -93,9 +94,9 @@ async fn who_may_not_and_what_is_not_there_are_said_clearly() {
     assert!(replay(&shop, embedded(), 1).await.unwrap_err().contains("tradepost import"));
     let (_, shop) = open_for_admin(FakeShop { customers_only: true, ..Default::default() }).await;
     assert!(import(&shop, embedded()).await.unwrap_err().contains("an import needs an admin"));
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-    let nobody = token(&format!("http://{free}"), "alice", "alice").await.unwrap_err();
-    assert!(nobody.contains(&format!("no shop answers at http://{free}: start one with `tradepost`")), "{nobody}");
+    let free = format!("http://127.0.0.1:{}", free_port());
+    let nobody = token(&free, "alice", "alice").await.unwrap_err();
+    assert!(nobody.contains(&format!("no shop answers at {free}: start one with `tradepost`")), "{nobody}");
 }
 
 #[actix_web::test]

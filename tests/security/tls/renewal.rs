@@ -2,9 +2,9 @@
 
 use super::{HERE, registry, shown};
 use crate::support::certs::{Authority, client, http};
+use crate::support::ports::free_port;
 use crate::support::process::tradepost;
 use crate::support::{on_system, wait_for, wait_until};
-use crate::tracing::collector::free_port;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};

@@ -25,7 +25,7 @@ impl Lease {
         Self { db, name, holder: uuid::Uuid::new_v4().to_string(), term: TERM, known: Known::default() }
     }
 
-    /// The same, for so long after its last renewal.
+    /// The same, for so long after its last renewal: tests hold one for longer than a slow machine takes.
     pub fn lasting(self, term: Duration) -> Self {
         Self { term, ..self }
     }
