@@ -182,6 +182,21 @@ async def shop(binary, docs, work, patient):
     return process, url, services["gateway"].port, deployments
 
 
+def settled(port, user):
+    """Until every gateway knows where orders go: where there is a registry, that takes it a few seconds, too."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/orders", headers={"Authorization": f"Bearer {user}"})
+    deadline, in_a_row = time.monotonic() + 180, 0
+    while in_a_row < 30:
+        try:
+            urllib.request.urlopen(request).close()
+            in_a_row += 1
+        except urllib.error.HTTPError as refused:
+            if refused.code != 503 or time.monotonic() > deadline:
+                raise
+            in_a_row = 0
+            time.sleep(0.2)
+
+
 async def under_load(port, user, patient, deployments):
     """An update of all Deployments at once. What the clients lost, and which orders without a key were cut off."""
     clients = [Orders(port, user, keyed, keeps) for keyed in (True, False) for keeps in (True, True, False)]
@@ -206,7 +221,9 @@ async def update(binary, docs, work, patient):
     try:
         await asyncio.gather(*(deployment.start() for deployment in deployments))
         await asyncio.to_thread(stock, port, token(url + REALM, "admin"))
-        lost = await under_load(port, token(url + REALM, "alice"), patient, deployments)
+        alice = token(url + REALM, "alice")
+        await asyncio.to_thread(settled, port, alice)
+        lost = await under_load(port, alice, patient, deployments)
     finally:
         for process in [issuer, *(p.process for d in deployments for p in d.pods)]:
             if process and process.returncode is None:
