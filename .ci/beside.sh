@@ -18,13 +18,6 @@ fetch() {
   .ci/services/docker.sh base ca-certificates,socat && .ci/k8s.sh tools
 }
 
-# The lightest, the heaviest and the one that stands alone are built nearly as they are shipped, and weighed; the others
-# in half the time.
-images() {
-  LTO=thin .ci/images.sh build gateway product all-in-one &&
-    LTO=off .ci/images.sh build -gateway -product -all-in-one
-}
-
 # in_turn NAME COMMAND...
 in_turn() {
   local name=$1 code=0
@@ -35,4 +28,4 @@ in_turn() {
 
 in_turn fetched fetch
 in_turn vault .ci/services/vault.sh install
-CPU_SHARES=100 in_turn images images
+CPU_SHARES=100 in_turn images .ci/images.sh build

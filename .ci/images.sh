@@ -2,11 +2,11 @@
 # The images of docker-compose.yml, built by the Dockerfile on a real Docker engine: what is in them, what they weigh,
 # that they start, as nobody and on a file system that is read-only. Then docker-compose.yml itself (.ci/compose.sh).
 #
-# Built with thin LTO unless LTO says fat, which is the Dockerfile's own, or off: thin takes a third of the time and is
-# 6 % larger, off is quick to build and larger by far.
+# Built without LTO, unless LTO=fat, which is the Dockerfile's own: that takes far longer and is 6 % smaller. Thin is
+# neither: no smaller than none.
 # No image can be pulled here. What the Dockerfile asks for by name, rust:1.95-bookworm, is made on Debian by
 # debootstrap, with this machine's Rust.
-# usage: images.sh [build] [MODULE... | -MODULE...]   build: no compose.sh after it; these modules, all but these, or all
+# usage: images.sh [build] [MODULE...]   build: no compose.sh after it; without a module: all
 # environment: CACHE_DIR, DOCKER_STATE (of the engine; images and what was compiled stay there), CPU_SHARES
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -110,7 +110,7 @@ build() {
   (($(wc -l <"$work/said") > 100)) && comm -23 <(meant "$features") "$work/said" >"$work/missing" && [[ ! -s $work/missing ]] || { cat "$work/missing" >&2; fail "$image does not list what is in it"; }
   awk -v image="$image" -v bytes="$bytes" -v packed="$(gzip -6 <"$binary" | wc -c)" -v crates="$(wc -l <"$work/said")" -v took=$((SECONDS - since)) \
     'BEGIN { printf "%-28s %5.1f MB, %4.1f as it travels; lists %d crates; built in %d s with LTO=%s\n", image, bytes / 1e6, packed / 1e6, crates, took, ENVIRON["LTO"] }'
-  [[ -z $service_limit ]] || ((bytes <= limit * 1000000)) || over+=("$image")
+  ((bytes <= limit * 1000000)) || over+=("$image")
 }
 
 # The whole shop in a container that may write nowhere but to its volume.
@@ -131,25 +131,14 @@ start() {
   docker rm tradepost-images >/dev/null
 }
 
-# wanted NAME [MODULE... | -MODULE...]
-wanted() {
-  local name=$1
-  shift
-  if [[ ${1:-} == -* ]]; then [[ " $* " != *" -$name "* ]]; else (($# == 0)) || [[ " $* " == *" $name "* ]]; fi
-}
-
 then_compose=yes
 if [[ ${1:-} == build ]]; then
   then_compose=
   shift
 fi
-export LTO=${LTO:-thin}
-case $LTO in
-  fat) service_limit=25 ;;
-  thin) service_limit=26 ;;
-  off) service_limit= ;; # what it weighs says nothing of what is shipped
-  *) fail "LTO is fat, thin or off, not $LTO" ;;
-esac
+export LTO=${LTO:-off}
+service_limit=26
+if [[ $LTO == fat ]]; then service_limit=25; fi
 over=()
 commit=$(git rev-parse HEAD)
 if engine status >/dev/null 2>&1; then fail "an engine runs already: $DOCKER_HOST; end it, or set DOCKER_STATE"; fi
@@ -159,7 +148,7 @@ rust "rust:$(sed -n 's/^ARG RUST=//p' Dockerfile)"
 images >"$work/wanted"
 while read -r image features; do
   name=${image#*/}
-  wanted "${name%%:*}" "$@" || continue
+  if (($#)) && [[ " $* " != *" ${name%%:*} "* ]]; then continue; fi
   build "$image" "$features"
   if [[ $features == all-in-one ]]; then start "$image"; fi
 done <"$work/wanted"
