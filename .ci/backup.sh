@@ -94,7 +94,7 @@ lose_everything() {
 }
 
 one_store() {
-  local folder=$work/$store.shop before begun meanwhile kept lost client limit
+  local folder=$work/$store.shop before begun meanwhile kept lost client
   mkdir "$folder"
   cd "$folder"
   server start
