@@ -12,8 +12,7 @@ pub(super) use spring::Cipher;
 #[cfg(feature = "config-cipher")]
 mod spring {
     use aes::Aes256;
-    use cbc::cipher::{BlockDecryptMut, BlockEncryptMut, KeyIvInit, block_padding::Pkcs7};
-    use rand::RngCore;
+    use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
 
     const BLOCK: usize = 16;
     const ROUNDS: u32 = 1024;
@@ -36,8 +35,8 @@ mod spring {
         /// Another text each time.
         pub(in super::super) fn encrypt(&self, text: &str) -> String {
             let mut iv = [0; BLOCK];
-            rand::rngs::OsRng.fill_bytes(&mut iv);
-            let sealed = cbc::Encryptor::<Aes256>::new(&self.0.into(), &iv.into()).encrypt_padded_vec_mut::<Pkcs7>(text.as_bytes());
+            rand::fill(&mut iv);
+            let sealed = cbc::Encryptor::<Aes256>::new(&self.0.into(), &iv.into()).encrypt_padded_vec::<Pkcs7>(text.as_bytes());
             iv.iter().chain(&sealed).map(|byte| format!("{byte:02x}")).collect()
         }
 
@@ -45,7 +44,7 @@ mod spring {
         pub(in super::super) fn decrypt(&self, hex: &str) -> Option<String> {
             let bytes = from_hex(hex.trim())?;
             let (iv, sealed) = bytes.split_first_chunk::<BLOCK>()?;
-            let opened = cbc::Decryptor::<Aes256>::new(&self.0.into(), iv.into()).decrypt_padded_vec_mut::<Pkcs7>(sealed).ok()?;
+            let opened = cbc::Decryptor::<Aes256>::new(&self.0.into(), iv.into()).decrypt_padded_vec::<Pkcs7>(sealed).ok()?;
             String::from_utf8(opened).ok()
         }
     }

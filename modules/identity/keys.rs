@@ -1,7 +1,6 @@
 //! The key that signs: RSA 2048, made at the first start and kept. Its id is its RFC 7638
 //! thumbprint, so the same key has the same id after every start.
 
-use crate::platform::auth::install_crypto;
 use crate::platform::files::Folder;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
@@ -27,18 +26,17 @@ pub(super) struct Keys {
 impl Keys {
     /// Reads the key, or makes one at the first start.
     pub(super) fn open(folder: &Folder) -> Result<Self, String> {
-        install_crypto();
         let pem = folder.get_or_make(FILE, || {
-            let key = rsa::RsaPrivateKey::new(&mut rand::rngs::OsRng, BITS).map_err(|e| format!("no key could be made: {e}"))?;
+            let key = rsa::PrivateKey::new(&mut rand::rng(), BITS).map_err(|e| format!("no key could be made: {e}"))?;
             let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| format!("the new key could not be written: {e}"))?;
             Ok(pem.to_string())
         })?;
-        let key = rsa::RsaPrivateKey::from_pkcs8_pem(&pem)
+        let key = rsa::PrivateKey::from_pkcs8_pem(&pem)
             .map_err(|e| format!("identity/{FILE} is not an RSA key in PKCS#8 PEM ({e}); remove it and a new one is made"))?;
         if key.size() * 8 < BITS {
             return Err(format!("identity/{FILE} has fewer than {BITS} bits; remove it and a new one is made"));
         }
-        let (modulus, exponent) = (URL_SAFE_NO_PAD.encode(key.n().to_bytes_be()), URL_SAFE_NO_PAD.encode(key.e().to_bytes_be()));
+        let (modulus, exponent) = (URL_SAFE_NO_PAD.encode(key.n_bytes()), URL_SAFE_NO_PAD.encode(key.e_bytes()));
         let der = key.to_pkcs1_der().map_err(|e| format!("the key could not be used: {e}"))?;
         Ok(Self {
             kid: thumbprint(&modulus, &exponent),

@@ -37,7 +37,6 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-use rand::RngCore;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -204,7 +203,7 @@ fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result
 /// 256 bits that nobody guesses, fit for a URL.
 fn random() -> String {
     let mut bytes = [0; 32];
-    rand::rngs::OsRng.fill_bytes(&mut bytes);
+    rand::fill(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)
 }
 

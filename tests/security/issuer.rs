@@ -3,7 +3,7 @@
 use crate::support::client::REALM;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::Mac;
+use hmac::{KeyInit, Mac};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::pkcs8::DecodePrivateKey;
@@ -17,12 +17,12 @@ use std::sync::{Arc, LazyLock, Mutex};
 #[derive(Clone)]
 pub struct Key {
     pub kid: String,
-    pub rsa: rsa::RsaPrivateKey,
+    pub rsa: rsa::PrivateKey,
 }
 
 /// Keys are slow to make: two foreign ones serve all tests.
-static MADE: LazyLock<[rsa::RsaPrivateKey; 2]> =
-    LazyLock::new(|| [(); 2].map(|()| rsa::RsaPrivateKey::new(&mut rand::rngs::OsRng, 2048).unwrap()));
+static MADE: LazyLock<[rsa::PrivateKey; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap()));
 
 impl Key {
     /// The first or second of two keys that no shop knows by itself.
@@ -34,13 +34,13 @@ impl Key {
     pub fn of_shop(data: &Path, token: &str) -> Self {
         let pem = std::fs::read_to_string(data.join("identity/key.pem")).unwrap();
         let kid = jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
-        Self { kid, rsa: rsa::RsaPrivateKey::from_pkcs8_pem(&pem).unwrap() }
+        Self { kid, rsa: rsa::PrivateKey::from_pkcs8_pem(&pem).unwrap() }
     }
 
     /// The public half as a JWK.
     pub fn jwk(&self) -> Value {
-        let number = |n: &rsa::BigUint| URL_SAFE_NO_PAD.encode(n.to_bytes_be());
-        json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.kid, "n": number(self.rsa.n()), "e": number(self.rsa.e()) })
+        let number = |n: &[u8]| URL_SAFE_NO_PAD.encode(n);
+        json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.kid, "n": number(&self.rsa.n_bytes()), "e": number(&self.rsa.e_bytes()) })
     }
 
     fn signing(&self) -> EncodingKey {

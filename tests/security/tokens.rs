@@ -91,8 +91,8 @@ pub(super) fn bad_tokens(c: &Client, key: &Key, good: &Value) -> Vec<(String, St
     let confused = json!({ "alg": "HS256", "typ": "JWT", "kid": key.kid });
     add("HS256 with the public key's PEM", hs256(&confused, good, public.to_public_key_pem(LineEnding::LF).unwrap().as_bytes()));
     add("HS256 with the public key's DER", hs256(&confused, good, public.to_public_key_der().unwrap().as_bytes()));
-    add("HS256 with the modulus", hs256(&confused, good, &public.n().to_bytes_be()));
-    add("HS256 with the modulus as published", hs256(&confused, good, URL_SAFE_NO_PAD.encode(public.n().to_bytes_be()).as_bytes()));
+    add("HS256 with the modulus", hs256(&confused, good, &public.n_bytes()));
+    add("HS256 with the modulus as published", hs256(&confused, good, URL_SAFE_NO_PAD.encode(public.n_bytes()).as_bytes()));
     add("HS256 with nothing", hs256(&confused, good, b""));
     add("RS256 by name, HS256 in truth", hs256(&header, good, public.to_public_key_pem(LineEnding::LF).unwrap().as_bytes()));
     let foreign = Key::foreign(0, &key.kid);

@@ -104,7 +104,7 @@ fn what_a_vault_refuses_stops_the_start_and_is_named_without_its_secret() {
 fn a_service_accounts_token_logs_in() {
     on_system(async {
         let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
-        let key = rsa::RsaPrivateKey::new(&mut rand::thread_rng(), 2048).unwrap();
+        let key = rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap();
         let public = key.to_public_key().to_public_key_pem(rsa::pkcs8::LineEnding::LF).unwrap();
         let mount = format!("{}-k8s", vault.name);
         vault.done(&format!("sys/auth/{mount}"), json!({ "type": "jwt" })).await;

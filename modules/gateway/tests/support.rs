@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{StreamExt, stream};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use rsa::RsaPrivateKey;
+use rsa::PrivateKey;
 use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::traits::PublicKeyParts;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// Of the issuer that stands for all upstreams here, made anew for each run.
-static KEY: LazyLock<RsaPrivateKey> = LazyLock::new(|| RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap());
+static KEY: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::new(&mut rand::rng(), 2048).unwrap());
 
 /// Nothing here takes so long; a test that waits for this has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,7 +83,7 @@ impl Upstream {
                 }))
                 .route("/certs", web::get().to(async || {
                     web::Json(json!({ "keys": [{ "kty": "RSA", "kid": "k", "alg": "RS256", "use": "sig",
-                        "n": URL_SAFE_NO_PAD.encode(KEY.n().to_bytes_be()), "e": URL_SAFE_NO_PAD.encode(KEY.e().to_bytes_be()) }] }))
+                        "n": URL_SAFE_NO_PAD.encode(KEY.n_bytes()), "e": URL_SAFE_NO_PAD.encode(KEY.e_bytes()) }] }))
                 }))
                 .route("/big", web::to(async || {
                     let pieces = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024).map(Ok::<_, std::io::Error>);
@@ -145,7 +145,6 @@ impl Upstream {
         let claims = json!({ "iss": self.url, "aud": "tradepost", "sub": subject, "typ": "Bearer", "iat": now, "exp": now + 600,
             "realm_access": { "roles": roles } });
         let header = Header { kid: Some("k".into()), ..Header::new(Algorithm::RS256) };
-        crate::platform::auth::install_crypto();
         encode(&header, &claims, &EncodingKey::from_rsa_der(KEY.to_pkcs1_der().unwrap().as_bytes())).unwrap()
     }
 }

@@ -11,7 +11,7 @@ use actix_web::http::header::{self, HttpDate};
 use actix_web::http::{StatusCode, Uri};
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::engine::{DecodePaddingMode, Engine};
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::time::{Duration, SystemTime};
 

@@ -5,8 +5,6 @@
 
 pub mod basic;
 pub mod credentials;
-#[cfg(not(feature = "jwt-ec"))]
-mod crypto;
 pub mod jwks;
 pub mod operator;
 pub mod reach;
@@ -29,9 +27,7 @@ const ALGORITHMS: &[Algorithm] = &[
     Algorithm::PS256,
     Algorithm::PS384,
     Algorithm::PS512,
-    #[cfg(feature = "jwt-ec")]
     Algorithm::ES256,
-    #[cfg(feature = "jwt-ec")]
     Algorithm::ES384,
 ];
 /// The public client that may send a user's name and password, of the built-in issuer and of our realm of Keycloak.
@@ -45,12 +41,6 @@ const LEEWAY: u64 = 5;
 /// A verified token is taken at its word for so long: a withdrawn key is noticed after it.
 const REMEMBER: Duration = Duration::from_secs(30);
 const REMEMBER_MOST: usize = 4096;
-
-/// Chooses what signs and checks JWTs in this process; before the first one, and as often as you like.
-pub fn install_crypto() {
-    #[cfg(not(feature = "jwt-ec"))]
-    crypto::install();
-}
 
 #[derive(Debug, Deserialize)]
 struct Claims {
@@ -88,7 +78,6 @@ pub struct Authenticator {
 impl Authenticator {
     /// For tokens of this issuer that are meant for this audience.
     pub fn new(issuer: Arc<reach::Reach>, audience: &str) -> Self {
-        install_crypto();
         let keys = Arc::new(jwks::Jwks::new(issuer.clone()));
         Self { keys, issuer, audience: audience.into(), parties: Vec::new(), known: Arc::default() }
     }

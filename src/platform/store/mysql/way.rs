@@ -111,7 +111,7 @@ mod pem {
         match PrivateKeyDer::from_pem_file(path).map_err(|cause| wrong(&cause))? {
             PrivateKeyDer::Pkcs1(key) => Ok(key.secret_pkcs1_der().to_vec()),
             PrivateKeyDer::Pkcs8(key) => {
-                let key = rsa::RsaPrivateKey::from_pkcs8_der(key.secret_pkcs8_der()).map_err(|cause| wrong(&cause))?;
+                let key = rsa::PrivateKey::from_pkcs8_der(key.secret_pkcs8_der()).map_err(|cause| wrong(&cause))?;
                 Ok(key.to_pkcs1_der().map_err(|cause| wrong(&cause))?.as_bytes().to_vec())
             }
             _ => Err(wrong(&"MySQL's driver takes no other")),
