@@ -36,7 +36,7 @@ COPY Cargo.toml Cargo.lock ./
 # all but our own code, so that a change of ours compiles nothing else; images share what they have in common
 RUN --mount=type=cache,target=/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
     mkdir -p src && echo 'fn main() {}' | tee build.rs >src/main.rs && touch src/lib.rs && \
-    CARGO_PROFILE_RELEASE_LTO=$LTO cargo auditable build --lib --release --locked --no-default-features --features "$FEATURES"
+    CARGO_PROFILE_DIST_LTO=$LTO cargo auditable build --lib --profile dist --locked --no-default-features --features "$FEATURES"
 
 FROM dependencies AS build
 COPY . .
@@ -45,9 +45,9 @@ ARG SOURCE_DATE_EPOCH
 # cargo goes by the time of files, which is that of their checkout: another commit's binary would count as newer
 RUN --mount=type=cache,target=/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + && \
-    CARGO_PROFILE_RELEASE_LTO=$LTO TRADEPOST_COMMIT=$COMMIT cargo auditable build --release --locked --no-default-features --features "$FEATURES" && \
+    CARGO_PROFILE_DIST_LTO=$LTO TRADEPOST_COMMIT=$COMMIT cargo auditable build --profile dist --locked --no-default-features --features "$FEATURES" && \
     mkdir -p /image/data /image/etc/ssl/certs && \
-    strip -o /image/tradepost target/*/release/tradepost && \
+    strip -o /image/tradepost target/*/dist/tradepost && \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \
     echo 'hosts: files dns' >/image/etc/nsswitch.conf && chown 65532:65532 /image/data
 

@@ -12,6 +12,7 @@ use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
 use awc::error::{ConnectError, SendRequestError};
 use serde::Serialize;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -115,6 +116,9 @@ pub fn escape(segment: &str) -> String {
     escaped
 }
 
+/// Parses a successful reply, `ETag` and body, and keeps it.
+type ReadReply<'a> = dyn Fn(Option<&str>, &[u8]) -> Result<(), Problem> + 'a;
+
 /// A peer that runs in another process, or is to be called as if it did.
 pub struct Remote {
     /// The peer's module name.
@@ -133,12 +137,16 @@ impl Remote {
     /// Sends the call and reads the answer, or the peer's typed error.
     pub async fn call<R: Reply, E: TypedError>(&self, cx: &Cx, call: Outgoing) -> Result<R, E> {
         if self.send_twice && call.operation.as_ref().is_some_and(|o| o.repeatable) {
-            self.send::<R>(cx, &call).await.map_err(E::from_problem)?;
+            self.send(cx, &call, &|etag, body| R::read(etag, body).map(drop)).await.map_err(E::from_problem)?;
         }
-        self.send(cx, &call).await.map_err(E::from_problem)
+        let reply = Cell::new(None);
+        let read = |etag: Option<&str>, body: &[u8]| R::read(etag, body).map(|read| reply.set(Some(read)));
+        self.send(cx, &call, &read).await.map_err(E::from_problem)?;
+        reply.take().ok_or_else(|| E::from_problem(Problem::internal("a call succeeded without a reply")))
     }
 
-    async fn send<R: Reply>(&self, cx: &Cx, call: &Outgoing) -> Result<R, Problem> {
+    /// Not generic over the reply: the compiler would otherwise repeat the HTTP exchange for every operation.
+    async fn send(&self, cx: &Cx, call: &Outgoing, read: &ReadReply<'_>) -> Result<(), Problem> {
         let Some(operation) = &call.operation else {
             return Err(Problem::internal("a contract call without an operation"));
         };
@@ -148,7 +156,7 @@ impl Remote {
             None => None,
         };
         let token = self.token(cx, operation).await?;
-        let attempt = async |attempt: Attempt<'_>| self.attempt(cx, operation, call, body.clone(), token.as_deref(), attempt).await;
+        let attempt = async |attempt: Attempt<'_>| self.attempt(cx, operation, (call, read), body.clone(), token.as_deref(), attempt).await;
         self.peer.call(cx.deadline, operation.repeatable, attempt).await
     }
 
@@ -166,15 +174,15 @@ impl Remote {
         }
     }
 
-    async fn attempt<R: Reply>(
+    async fn attempt(
         &self,
         cx: &Cx,
         operation: &Operation,
-        call: &Outgoing,
+        (call, read): (&Outgoing, &ReadReply<'_>),
         body: Option<Bytes>,
         token: Option<&str>,
         attempt: Attempt<'_>,
-    ) -> Result<R, Failure> {
+    ) -> Result<(), Failure> {
         let exchange = trace::http::outgoing(cx.trace, &operation.method, operation.path, self.module);
         exchange.span().set("url.template", operation.path);
         let cx = &cx.in_span(exchange.span());
@@ -235,7 +243,7 @@ impl Remote {
         let status = answer.status().as_u16();
         if status == operation.status {
             let etag = answer.headers().get(header::ETAG).and_then(|v| v.to_str().ok());
-            return R::read(etag, &body).map_err(|problem| failed(&problem, instance, false, false));
+            return read(etag, &body).map_err(|problem| failed(&problem, instance, false, false));
         }
         match status {
             // our credentials not being accepted is our fault, never the caller's
