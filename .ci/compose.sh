@@ -12,6 +12,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+source .ci/common.sh
 source .ci/install.sh
 need java=default-jdk-headless mvn=maven ss=iproute2 curl=curl python3=python3 socat=socat mysql=default-mysql-client \
   prometheus=prometheus prometheus-alertmanager=prometheus-alertmanager
@@ -27,7 +28,6 @@ inside() { nsenter "--net=/run/netns/$DOCKER_NETNS" "$@"; }
 project=$work/project
 compose() { ${COMPOSE:-docker-compose} --project-directory "$project" --env-file "$project/.env" -f "$project/docker-compose.yml" -f "$project/override.yml" "$@"; }
 secret() { cat "$project/deploy/compose/secrets/passwords/$1"; }
-fail() { echo "compose: $*" >&2; exit 1; }
 
 commit=$(git rev-parse HEAD)
 version=$(sed -n 's/^    image: tradepost\/order://p' docker-compose.yml | sort -u)
@@ -313,4 +313,4 @@ wait_until 180 all_well
 echo "order $number is there after a restart, and in another container"
 compose --profile all-in-one down --volumes >"$work/down.log" 2>&1
 nothing_is_left
-echo "compose: all passed"
+tested "docker-compose up, orders, a service replaced under load, a trace, metrics, secrets, all in one"
