@@ -3,7 +3,7 @@
 # usage: setsid beside.sh DIR PART...   in a session of its own, which can be ended as a whole
 #   PART: a script of .ci/services, base (of images), cargo-tools and k8s (programs), images
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 dir=$1
 shift
 

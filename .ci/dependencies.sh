@@ -37,6 +37,10 @@ else
   echo "left out: advisories"
 fi
 command cargo deny --all-features --locked "${config[@]}" check "${checks[@]}"
-command cargo machete --with-metadata
+# cargo-machete reads the folders of targets, and modules/ is none of them
+mkdir "$work/tree"
+cp -r Cargo.toml Cargo.lock build.rs src tests benches "$work/tree"
+cp -r modules "$work/tree/src/modules"
+command cargo machete --with-metadata "$work/tree"
 crates=$(cargo tree --locked -e normal,build --prefix none | sed 's/ (.*//' | sort -u | grep -cv '^tradepost ')
 tested "$(IFS=,; echo "${checks[*]}" | sed 's/,/, /g') of all features; unused dependencies; $crates crates in a default build"

@@ -89,8 +89,11 @@ optional() {
 
 stage_format() {
   cargo fmt --check
-  bash -n .ci/run .ci/full .ci/*.sh .ci/services/*.sh
-  tested "all Rust sources are formatted, all scripts are parsed"
+  need shellcheck=shellcheck
+  # not asked for: empty values, variables of sourced files, `export name=$(command)`
+  shellcheck --shell bash --severity warning --exclude SC1007,SC2034,SC2154,SC2155 --external-sources --source-path .ci \
+    .ci/run .ci/full .ci/slim .ci/*.sh .ci/services/*.sh
+  tested "cargo fmt; shellcheck on the scripts of .ci"
 }
 
 stage_lints() {

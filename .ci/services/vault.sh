@@ -27,6 +27,7 @@ install() {
   ready && return
   work=$(mktemp -d)
   # `work` is not known any more by then
+  # shellcheck disable=SC2064
   trap "chmod -R u+w '$work'; rm -rf '$work'" EXIT
   mkdir "$work/main"
   cd "$work/main"
