@@ -187,8 +187,7 @@ stores_from_files() {
 
 binary=${TRADEPOST_BINARY:-}
 if [[ -z $binary ]]; then
-  build=(cargo build --quiet --locked --features "${FEATURES:-production}")
-  if command -v mold >/dev/null; then mold -run "${build[@]}"; else "${build[@]}"; fi
+  cargo build --quiet --locked --features "${FEATURES:-production}"
   binary=target/debug/tradepost
 fi
 binary=$(realpath "$binary")
@@ -200,8 +199,7 @@ cp .ci/compose/override.yml "$project/override.yml"
 cp -r deploy/{compose,prometheus,alertmanager,grafana,keycloak} "$project/deploy"
 rm -rf "$project/deploy/compose/secrets" # a developer's own
 docker-compose --project-directory . -f docker-compose.yml config >"$work/config.yml"
-python3 .ci/compose/policy.py check "$work/config.yml"
-python3 .ci/compose/policy.py prove "$work/config.yml"
+"$(python_tool check-jsonschema 0.39.0)/check-jsonschema" --schemafile .ci/compose/policy.yml "$work/config.yml"
 export JAVA VAULT=$cache/vault-v1.21.4 KEYCLOAK=$work/keycloak ZIPKIN=$cache/zipkin-server-3.6.1-exec.jar
 JAVA=$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")
 

