@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
 
 source .ci/install.sh
-need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl mysqldump=mariadb-client g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
+need_java mysqldump=mariadb-client
 work=$(mktemp -d)
 chmod 755 "$work" # MariaDB's server drops root's rights
 shop= store= load=

@@ -20,7 +20,7 @@ trap clean_up EXIT
 trap 'exit 143' INT TERM
 
 source .ci/install.sh
-need javac=default-jdk-headless mvn=maven git=git python3=python3
+need_java git=git python3=python3
 
 if [[ -z ${TRADEPOST_BINARY:-} ]]; then
   cargo build --quiet --locked --features "${FEATURES:-config-cipher}"

@@ -76,3 +76,9 @@ install_cargo_tools() {
 }
 
 need_pip() { python3 -m pip --version >/dev/null 2>&1 || apt_install python3-pip; }
+
+# need_java [COMMAND=PACKAGE...]: what Java servers need, and the build with Kafka (librdkafka is compiled from source)
+need_java() {
+  need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev \
+    pkg-config=pkg-config "$@"
+}

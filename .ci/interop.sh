@@ -19,7 +19,7 @@ trap clean_up EXIT
 trap 'exit 143' INT TERM
 
 source .ci/install.sh
-need javac=default-jdk-headless mvn=maven
+need_java
 
 source .ci/common.sh
 binary=$PWD/target/debug/tradepost

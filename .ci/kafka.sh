@@ -6,8 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 source .ci/common.sh
 source .ci/install.sh
-# librdkafka is compiled from source, and TLS to Kafka is OpenSSL's
-need javac=default-jdk-headless mvn=maven ss=iproute2 openssl=openssl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
+need_java openssl=openssl
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} KAFKA_PORT=${KAFKA_PORT:-9092}
 export TRADEPOST_TEST_KAFKA=127.0.0.1:$KAFKA_PORT
 export CERTIFICATES=$STATE_DIR/certificates KAFKA_PASSWORD=a-word-of-the-test

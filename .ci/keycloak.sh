@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 source .ci/common.sh
 source .ci/install.sh
-need javac=default-jdk-headless mvn=maven
+need_java
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} KC_PORT=${KC_PORT:-8180}
 export TRADEPOST_SERVICE_SECRET=$(random_secret) MICROSERVICES_CLIENT_SECRET=$(random_secret) KC_ADMIN_PASSWORD=$(random_secret)
 # the tests know the demo users of the built-in issuer

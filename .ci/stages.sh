@@ -17,6 +17,9 @@ stage() {
   paths[$1]="\.ci/$1(\.|/|$)|${6:-}"
 }
 
+# the files that docs/add-a-module.md changes
+guided=$(sed -n 's/^In `\([^`]*\)`.*/\1/p' "$(dirname "${BASH_SOURCE[0]}")/../docs/add-a-module.md" | sort -u | sed 's/\./\\./g' | paste -sd'|')
+
 stage tools         60 always  default    ""
 stage format         5 always  default    ""
 stage lints        150 always  default    ""
@@ -33,7 +36,7 @@ stage prometheus   100 touched default    "prometheus alertmanager" \
 stage interop      180 touched default    "" \
   'tests/interop/(pom|client|server|gateway|admin)|modules/(registry|gateway)/|src/platform/(discovery|actuator)'
 stage k8s          300 touched default    "k8s" 'k8s/|tradepost\.example\.toml'
-stage guide        150 touched default    "" "docs/add-a-module\.md|\.ci/add-a-module|\.ci/guide|$(sed -n 's/^In `\([^`]*\)`.*/\1/p' docs/add-a-module.md | sort -u | paste -sd'|' | sed 's/\./\\./g')"
+stage guide        150 touched default    "" "docs/add-a-module\.md|\.ci/(add-a-module|guide)|$guided"
 stage units        350 touched production "" '(src|modules)/.*(mysql|mongodb|kafka|tls|vault|otlp|cipher)'
 stage keycloak      90 touched production "keycloak" 'deploy/keycloak/|src/platform/auth|tests/security/keycloak|\.ci/services/keycloak'
 stage config       120 touched production "" 'modules/config_server/|src/config|tests/interop/config/|Cargo\.lock:(config|serde_yaml)'

@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 source .ci/common.sh
 source .ci/install.sh
-need openssl=openssl javac=default-jdk-headless mvn=maven
+need_java openssl=openssl
 work=$(mktemp -d)
 export STATE_DIR=$work/keycloak
 trap '.ci/services/keycloak.sh stop; rm -rf "$work"' EXIT

@@ -15,7 +15,7 @@ fi
 
 source .ci/common.sh
 source .ci/install.sh
-need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl python3=python3
+need_java python3=python3
 
 work=$(mktemp -d)
 pids=()

@@ -5,8 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 source .ci/common.sh
 source .ci/install.sh
-# librdkafka is compiled from source, and TLS to Kafka is OpenSSL's
-need java=default-jdk-headless mvn=maven ss=iproute2 curl=curl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
+need_java
 
 work=$(mktemp -d)
 export KAFKA_PORT=${KAFKA_PORT:-9092} ZIPKIN_PORT=${ZIPKIN_PORT:-9411}
