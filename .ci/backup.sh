@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
 
 source .ci/install.sh
-need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl mysqldump=mariadb-client g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
+need_java mysqldump=mariadb-client
 work=$(mktemp -d)
 chmod 755 "$work" # MariaDB's server drops root's rights
 shop= store= load=
@@ -30,16 +30,6 @@ clean_up() {
   exit "$code"
 }
 trap clean_up EXIT
-
-# until_it SECONDS WHAT COMMAND...
-until_it() {
-  local seconds=$1 what=$2 since=$SECONDS
-  shift 2
-  until "$@"; do
-    ((SECONDS - since < seconds)) || fail "waited $seconds s in vain until $what"
-    sleep 0.2
-  done
-}
 
 client() { mysql --no-defaults --protocol=tcp -h 127.0.0.1 -P "$MYSQL_PORT" -u root "$@"; }
 placed() { client -N -e "SELECT COUNT(*) FROM orders.orders WHERE status = 'PLACED'"; }
@@ -75,7 +65,7 @@ start_shop() {
   : >"$work/$store.shop/screen" # or that of the last start would be read
   (cd "$work/$store.shop" && exec "$bin") >"$work/$store.shop/screen" 2>>"$work/$store.shop/log" &
   shop=$!
-  until_it 180 "the shop is there" greeted
+  until_true 180 "the shop is there" greeted
   url=$(sed -n 's/^ready on //p' "$work/$store.shop/screen")
 }
 
@@ -116,7 +106,7 @@ one_store() {
     orders "$client" &
     load+=" $!"
   done
-  until_it 180 "orders come in" placed_at_least 40
+  until_true 180 "orders come in" placed_at_least 40
 
   echo "-- $store: dumped under load"
   kept=$(order kept)
@@ -124,7 +114,7 @@ one_store() {
   mysqldump --no-defaults --protocol=tcp -h 127.0.0.1 -P "$MYSQL_PORT" -u root \
     --single-transaction --skip-lock-tables --databases inventory orders notification >"$folder/dump.sql"
   "$bin" backup "$folder/files" --modules product,identity
-  until_it 180 "orders come in after the dump" placed_at_least $((before + 40))
+  until_true 180 "orders come in after the dump" placed_at_least $((before + 40))
   lost=$(order lost)
   meanwhile=$(placed)
 
@@ -137,16 +127,16 @@ one_store() {
   (($(placed) < meanwhile)) || fail "nothing was placed after the dump: nothing was tested"
   # the group's members are gone for good 6 s after their last word
   rewind() { java -cp "$jars/*" "$root/.ci/services/Rewind.java" "127.0.0.1:$KAFKA_PORT" "$store.notification" $((begun - 10000)) "$store.order" 2>"$work/rewind"; }
-  until_it 180 "the group is sent back" rewind
+  until_true 180 "the group is sent back" rewind
   start_shop
-  until_it 180 "the audit is clean" settled
+  until_true 180 "the audit is clean" settled
   cat "$work/audit"
 
   echo "-- $store: an order with a key from before is the same, one that was lost is placed"
   [[ $(order kept) == "$kept" ]] || fail "the key of order $kept is not known any more"
   [[ $(client -N -e "SELECT COUNT(*) FROM orders.orders WHERE order_number = '$lost'") == 0 ]] || fail "order $lost came after the dump"
   [[ $(order lost) =~ ^[0-9a-f-]{36}$ ]] || fail "an order that was lost cannot be placed again"
-  until_it 180 "the audit is clean" settled
+  until_true 180 "the audit is clean" settled
   cat "$work/audit"
   kill -TERM "$shop"
   wait "$shop"
@@ -162,3 +152,4 @@ bin=$work/tradepost
 kafka start
 for store in ${STORES:-mysql8 mariadb}; do one_store; done
 store=
+tested "dump under load, loss, restore and audit with Kafka, on ${STORES:-mysql8 mariadb}"

@@ -1,31 +1,28 @@
 #!/usr/bin/env bash
-# What .ci/run has built in the idle time of all else: first what its stages fetch, then Vault, and the images, which
-# take the longest. DIR/NAME has what was said, DIR/NAME.code how it ended.
-# usage: setsid beside.sh DIR   in a session of its own, which may be ended whole
+# Fetches and builds in idle time what stages need later. DIR/PART has the output of a part, DIR/PART.code its exit code.
+# usage: setsid beside.sh DIR PART...   in a session of its own, which can be ended as a whole
+#   PART: a script of .ci/services, base (of images), cargo-tools and k8s (programs), images
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 dir=$1
+shift
 
-# Being nice counts within a session; where sessions share the processors evenly, this one asks for less.
+# Niceness counts within a session; where the scheduler groups by session, this session asks for less.
 if [[ -w /proc/self/autogroup ]]; then echo 19 >/proc/self/autogroup; fi
 renice -n 19 $$ >/dev/null
 
-fetch() {
-  local server
-  for server in kafka keycloak mysql8 mongojava zipkin; do
-    STATE_DIR=$dir/$server ".ci/services/$server.sh" install || return
-  done
-  .ci/services/docker.sh base ca-certificates,socat && .ci/k8s.sh tools
+make() {
+  case $1 in
+    base) STATE_DIR=$dir/base .ci/services/docker.sh base ca-certificates,socat ;;
+    cargo-tools) (source .ci/common.sh && source .ci/install.sh && install_cargo_tools) ;;
+    k8s) .ci/k8s.sh tools ;;
+    images) CPU_SHARES=100 .ci/images.sh build ;;
+    *) STATE_DIR=$dir/$1 ".ci/services/$1.sh" install ;;
+  esac
 }
 
-# in_turn NAME COMMAND...
-in_turn() {
-  local name=$1 code=0
-  shift
-  "$@" >"$dir/$name" 2>&1 || code=$?
-  echo "$code" >"$dir/$name.code"
-}
-
-in_turn fetched fetch
-in_turn vault .ci/services/vault.sh install
-CPU_SHARES=100 in_turn images .ci/images.sh build
+for part; do
+  code=0
+  make "$part" >"$dir/$part" 2>&1 || code=$?
+  echo "$code" >"$dir/$part.code"
+done

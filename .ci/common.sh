@@ -1,11 +1,14 @@
-# What the scripts here say and do alike. Sourced.
+# Functions that the scripts of this folder share. Sourced.
 
 fail() {
   echo "$*" >&2
   exit 1
 }
 
-# free_ports COUNT: ports where nobody listens, in one line; none that the system gives to whoever asks for any
+# tested TEXT: what a stage has tested, for the last line that the pipeline prints of it
+tested() { echo "tested: $*"; }
+
+# free_ports COUNT: unused ports in one line, outside the range that the system assigns by itself
 free_ports() {
   python3 - "$1" <<'PYTHON'
 import random, socket, sys
@@ -24,7 +27,19 @@ print(*ports)
 PYTHON
 }
 
-# For shops that are asked once: on a busy machine they take their time.
+# until_true SECONDS WHAT COMMAND...: waits until the command succeeds
+until_true() {
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@"; do
+    ((SECONDS < deadline)) || fail "timed out waiting until $what"
+    sleep 0.2
+  done
+}
+
+random_secret() { head -c 18 /dev/urandom | base64 | tr '+/' '-_'; }
+
+# Timeouts for shops on a busy machine.
 patient() {
   local limit
   for limit in MYSQL__CONNECT MYSQL__ACQUIRE MYSQL__STATEMENT MYSQL__TRANSACTION RESILIENCE__CALL ORDER__PEERS; do
@@ -33,7 +48,16 @@ patient() {
   export TRADEPOST__SERVER__REQUEST_SECONDS=60
 }
 
-# Cargo with mold as linker where there is one, and nothing else changed, so that all stages share what is built.
+# Cargo with mold as its linker where mold is installed. Nothing else differs, so all stages share what is built.
 cargo() {
   if command -v mold >/dev/null; then mold -run cargo "$@"; else command cargo "$@"; fi
+}
+
+# shop_tests ARGUMENTS...: tests/main.rs with the features in FEATURES. A filter that matches no test is an error.
+shop_tests() {
+  local log
+  log=$(mktemp)
+  cargo test --locked ${FEATURES:+--features "$FEATURES"} --test shop "$@" 2>&1 | tee "$log"
+  grep -qE '^test result: ok\. [1-9]' "$log" || fail "no test ran: $*"
+  rm "$log"
 }

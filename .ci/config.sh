@@ -20,7 +20,7 @@ trap clean_up EXIT
 trap 'exit 143' INT TERM
 
 source .ci/install.sh
-need javac=default-jdk-headless mvn=maven git=git python3=python3
+need_java git=git python3=python3
 
 if [[ -z ${TRADEPOST_BINARY:-} ]]; then
   cargo build --quiet --locked --features "${FEATURES:-config-cipher}"
@@ -49,14 +49,7 @@ start() {
   pids+=($!)
 }
 # answers NAME URL: waits until it does
-answers() {
-  local i
-  for i in $(seq 600); do
-    if curl -fsS -u tradepost:not-a-secret "$2" >/dev/null 2>&1; then return; fi
-    sleep 0.2
-  done
-  fail "$1 does not answer"
-}
+answers() { until_true 120 "$1 answers" curl -fs -o /dev/null -u tradepost:not-a-secret "$2"; }
 
 read -r spring_folder spring_git our_folder our_git < <(free_ports 4)
 spring() {
@@ -167,4 +160,4 @@ refuses 'good credentials' "TRADEPOST__CONFIG__SERVER=http://tradepost:wrong@127
 refuses 'is there such a label' "$base:$spring_git" TRADEPOST__CONFIG__LABEL=none
 refuses 'config.server' "$base:9" TRADEPOST__CONFIG__RETRY_SECONDS=1
 refuses 'unknown setting `order.leese-seconds` in config server .*unknown.yml' "$base:$our_folder" TRADEPOST__CONFIG__NAME=unknown
-echo "config: all passed"
+tested "the config server beside Spring's on a folder and a git repository, a Spring client, modules on both"

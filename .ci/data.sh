@@ -43,15 +43,12 @@ start() { # FOLDER WORDS: a shop on it, at $base, once it has said these words
   rm -f "$work/screen.log"
   TRADEPOST__SERVER__PORT=0 "$bin" --data "$1" >"$work/screen.log" 2>"$work/shop.log" &
   shop=$!
-  for _ in $(seq 600); do
-    if grep -q "^$2" "$work/screen.log" 2>/dev/null; then
-      base=$(sed -n 's/^ready on //p' "$work/screen.log")
-      return 0
-    fi
-    kill -0 "$shop" || fail "the shop did not start"
-    sleep 0.1
-  done
-  fail "the shop is not ready within a minute"
+  until_true 60 "the shop says $2" said "$2"
+  base=$(sed -n 's/^ready on //p' "$work/screen.log")
+}
+said() {
+  kill -0 "$shop" || fail "the shop did not start"
+  grep -q "^$1" "$work/screen.log" 2>/dev/null
 }
 stop() {
   kill -TERM "$shop"
@@ -100,12 +97,8 @@ ask "$base/api/v1/products" -d '{"skuCode":"one","name":"One","price":"2.50"}' >
 expect "$(ask "$base/api/v1/orders" -d '{"orderLineItems":[{"skuCode":"one","quantity":1}]}')" '"status":"PLACED"'
 # an old order gives its stock back like any other
 ask -X POST "$base/api/v1/orders/1/cancel" -d '{}' >/dev/null
-for _ in $(seq 100); do
-  stock=$(sql -N -e "SELECT CONCAT_WS(':', quantity, held, sold, received) FROM inventory.stock WHERE sku_code = 'one'")
-  [[ $stock != 15:0:5:20 ]] || break
-  sleep 0.1
-done
-[[ $stock == 15:0:5:20 ]] || fail "14 less one, and two back, are 15; there is $stock"
+given_back() { [[ $(sql -N -e "SELECT CONCAT_WS(':', quantity, held, sold, received) FROM inventory.stock WHERE sku_code = 'one'") == 15:0:5:20 ]]; }
+until_true 30 "14 less one, and two back, are 15" given_back
 stop
 "$bin" audit --data "$data" | grep 'INV-1 to INV-5 hold'
 
@@ -145,4 +138,4 @@ sku=$(sed -n 's/^Order one \([^ ]*\) .*/\1/p' "$work/screen.log")
 expect "$(ask "$base/api/v1/orders" -d "{\"orderLineItems\":[{\"skuCode\":\"$sku\",\"quantity\":1}]}")" '"status":"PLACED"'
 stop
 "$bin" audit --data "$data" | grep 'INV-1 to INV-5 hold'
-echo "data that comes from elsewhere is whole"
+tested "Spring's tables to a shop and back, embedded stores to MariaDB, an audit after each"

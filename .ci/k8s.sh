@@ -6,9 +6,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+source .ci/common.sh
 source .ci/install.sh
 need python3=python3 node=nodejs npm=npm
-python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
 cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/k8s
 kustomize=v5.7.1 score=v1.20.0 schemas=1.37.0 newest=1.37
 oldest=1.30 # the first in which a preStop hook can sleep without a program in the image
@@ -22,11 +22,7 @@ tools() {
   flock 9
   [[ -x $cache/kustomize-$kustomize ]] || go_install kustomize "$kustomize" sigs.k8s.io/kustomize/kustomize/v5
   [[ -x $cache/kube-score-$score ]] || go_install kube-score "$score" github.com/zegl/kube-score/cmd/kube-score
-  if [[ ! -e $cache/python/ok-$schemas ]]; then
-    python3 -m venv "$cache/python"
-    again "$cache/python/bin/pip" -q install "kubernetes-validate==$schemas"
-    touch "$cache/python/ok-$schemas"
-  fi
+  python=$(python_tool kubernetes-validate "$schemas")
   if [[ ! -e $cache/npm/.ok ]] || ! cmp -s .ci/k8s/package.json "$cache/npm/package.json"; then
     mkdir -p "$cache/npm"
     cp .ci/k8s/package.json "$cache/npm/"
@@ -66,17 +62,16 @@ for component in k8s/components/*/; do
   esac
 done
 
-python=$cache/python/bin/python
 for version in "$oldest" "$newest"; do
   echo "-- the official schemas of Kubernetes $version"
-  "$python" "$cache/python/bin/kubernetes-validate" --strict -k "$version" "$work"/*.yaml >"$work/validated" 2>&1 || true
+  "$python/kubernetes-validate" --strict -k "$version" "$work"/*.yaml >"$work/validated" 2>&1 || true
   # custom resources have no schema there, and are looked at below; another kind without one is a mistake
   if grep -vE "^INFO .* passed|^WARN .* find schema for kind (HTTPRoute|ExternalSecret|ServiceMonitor) " "$work/validated"; then exit 1; fi
   echo "$(grep -c '^INFO .* passed' "$work/validated") objects fit"
 done
 
 echo "-- custom resources, by the types made of their definitions"
-"$python" .ci/k8s/custom.py "$cache/npm" "$work"/*.yaml
+"$python/python" .ci/k8s/custom.py "$cache/npm" "$work"/*.yaml
 
 echo "-- kube-score"
 # not asked for: images that are pulled each time, since tags are fixed; anti-affinity, since pods are spread
@@ -87,14 +82,15 @@ for file in "$work"/*.yaml; do
 done
 
 echo "-- our own rules"
-"$python" .ci/k8s/policy.py prove "$work/with-external-secrets.yaml"
-"$python" .ci/k8s/policy.py check "$work"/*.yaml
+"$python/python" .ci/k8s/policy.py prove "$work/with-external-secrets.yaml"
+"$python/python" .ci/k8s/policy.py check "$work"/*.yaml
 
 shop=target/debug/tradepost
-if command -v mold >/dev/null; then mold -run cargo build --locked; else cargo build --locked; fi
+cargo build --locked
 echo "-- every environment, read by the shop"
-"$python" .ci/k8s/rehearse.py settings "$shop" "$work"/*.yaml
+"$python/python" .ci/k8s/rehearse.py settings "$shop" "$work"/*.yaml
 for overlay in split split-eureka; do
   echo "-- an update of $overlay under load"
-  "$python" .ci/k8s/rehearse.py update "$shop" "$work/$overlay.yaml"
+  "$python/python" .ci/k8s/rehearse.py update "$shop" "$work/$overlay.yaml"
 done
+tested "$(ls "$work"/*.yaml | wc -l) renderings: schemas of Kubernetes $oldest and $newest, custom resources, kube-score, our rules, settings; two updates under load"

@@ -4,9 +4,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+source .ci/common.sh
 source .ci/install.sh
-# librdkafka is compiled from source, and TLS to Kafka is OpenSSL's
-need javac=default-jdk-headless mvn=maven ss=iproute2 openssl=openssl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
+need_java openssl=openssl
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} KAFKA_PORT=${KAFKA_PORT:-9092}
 export TRADEPOST_TEST_KAFKA=127.0.0.1:$KAFKA_PORT
 export CERTIFICATES=$STATE_DIR/certificates KAFKA_PASSWORD=a-word-of-the-test
@@ -16,19 +16,13 @@ trap '.ci/services/kafka.sh stop; rm -rf "$STATE_DIR"' EXIT
 .ci/services/certificates.sh servers "$CERTIFICATES"
 .ci/services/kafka.sh start
 
-run() {
-  local test=(cargo test --locked --features "${FEATURES:-kafka-tls}" --test shop "$@")
-  if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
-  # grep's word for it: a filter that no test matches must not pass as green
-  "${test[@]}" 2>&1 | tee "$STATE_DIR/tests"
-  grep -qE '^test result: ok\. [1-9]' "$STATE_DIR/tests"
-}
-run chaos::kafka:: -- --ignored --nocapture --test-threads 2
-run chaos::kafka_tls:: -- --include-ignored --nocapture --test-threads 2
-run chaos::kafka_large:: -- --ignored --nocapture --test-threads 2
-run chaos::kafka_groups:: -- --ignored --nocapture
+FEATURES=${FEATURES:-kafka-tls}
+shop_tests chaos::kafka:: -- --ignored --nocapture --test-threads 2
+shop_tests chaos::kafka_tls:: -- --include-ignored --nocapture --test-threads 2
+shop_tests chaos::kafka_large:: -- --ignored --nocapture --test-threads 2
+shop_tests chaos::kafka_groups:: -- --ignored --nocapture
 # alone: it kills the broker, too
-run chaos::kafka_restarts -- --ignored --nocapture
+shop_tests chaos::kafka_restarts -- --ignored --nocapture
 .ci/services/kafka.sh stop
 
 echo "-- three brokers"
@@ -47,4 +41,4 @@ for n in 1 2 3; do
   starting+=($!)
 done
 for one in "${starting[@]}"; do wait "$one"; done
-run chaos::kafka_cluster:: -- --ignored --nocapture
+shop_tests chaos::kafka_cluster:: -- --ignored --nocapture

@@ -3,11 +3,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+source .ci/common.sh
 source .ci/install.sh
-need javac=default-jdk-headless mvn=maven
-random() { head -c 18 /dev/urandom | base64 | tr '+/' '-_'; }
+need_java
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} KC_PORT=${KC_PORT:-8180}
-export TRADEPOST_SERVICE_SECRET=$(random) MICROSERVICES_CLIENT_SECRET=$(random) KC_ADMIN_PASSWORD=$(random)
+export TRADEPOST_SERVICE_SECRET=$(random_secret) MICROSERVICES_CLIENT_SECRET=$(random_secret) KC_ADMIN_PASSWORD=$(random_secret)
 # the tests know the demo users of the built-in issuer
 export DEMO_ADMIN_PASSWORD=admin DEMO_ALICE_PASSWORD=alice
 export TRADEPOST_TEST_KEYCLOAK=http://127.0.0.1:$KC_PORT
@@ -15,11 +15,4 @@ export TRADEPOST_TEST_KEYCLOAK=http://127.0.0.1:$KC_PORT
 trap '.ci/services/keycloak.sh stop; rm -rf "$STATE_DIR"' EXIT
 .ci/services/keycloak.sh start
 
-run() {
-  # grep's word for it: a filter that no test matches must not pass as green
-  local test=(cargo test --locked --features "${FEATURES:-}" --test shop "$@")
-  if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
-  "${test[@]}" 2>&1 | tee "$STATE_DIR/tests"
-  grep -qE '^test result: ok\. [1-9]' "$STATE_DIR/tests"
-}
-run security::keycloak -- --ignored --nocapture
+shop_tests security::keycloak -- --ignored --nocapture

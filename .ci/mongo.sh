@@ -19,6 +19,7 @@ clean_up() {
 trap clean_up EXIT
 
 # A certificate for the second server, and the same again for whom it must not be.
+source .ci/common.sh
 source .ci/install.sh
 need openssl=openssl
 mkdir -p "$secure"
@@ -32,12 +33,6 @@ STATE_DIR=$secure MONGO_PORT=$((MONGO_PORT + 1)) TLS=$secure bash "$service" sta
 export TRADEPOST_TEST_MONGO=mongodb://127.0.0.1:$MONGO_PORT
 export TRADEPOST_TEST_MONGO_TLS=mongodb://127.0.0.1:$((MONGO_PORT + 1)) TRADEPOST_TEST_MONGO_CA=$secure
 
-run() {
-  local test=(cargo test --locked --features "${FEATURES:-mongodb}" --test shop -- "$@")
-  if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
-  # grep's word for it: a filter that no test matches must not pass as green
-  "${test[@]}" 2>&1 | tee "$STATE_DIR/tests"
-  grep -qE '^test result: ok\. [1-9]' "$STATE_DIR/tests"
-}
-run mongo:: --ignored --nocapture --test-threads 1
-run scenarios:: --skip ::split --test-threads "${TEST_THREADS:-4}"
+FEATURES=${FEATURES:-mongodb}
+shop_tests -- mongo:: --ignored --nocapture --test-threads 1
+shop_tests -- scenarios:: --skip ::split --test-threads "${TEST_THREADS:-4}"

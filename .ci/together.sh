@@ -4,9 +4,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+source .ci/common.sh
 source .ci/install.sh
-# librdkafka is compiled from source, and TLS to Kafka is OpenSSL's
-need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
+need_java
 work=$(mktemp -d)
 chmod 755 "$work" # MariaDB's server drops root's rights
 running=()
@@ -30,20 +30,11 @@ clean_up() {
 }
 trap clean_up EXIT
 
-random() { head -c 18 /dev/urandom | base64 | tr '+/' '-_'; }
-
-scenarios() {
-  local test=(cargo test --locked --features "${FEATURES:-mysql,mongodb,kafka}" --test shop -- scenarios:: --skip ::local --skip ::loopback)
-  if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
-  # grep's word for it: a filter that no test matches must not pass as green
-  "${test[@]}" --test-threads "${TEST_THREADS:-2}" 2>&1 | tee "$work/tests"
-  grep -qE '^test result: ok\. [1-9]' "$work/tests"
-}
-
 export KC_PORT=${KC_PORT:-8180} KAFKA_PORT=${KAFKA_PORT:-9092} MONGO_PORT=${MONGO_PORT:-27217} MYSQL_PORT=${MYSQL_PORT:-13306}
-export TRADEPOST_SERVICE_SECRET=$(random) MICROSERVICES_CLIENT_SECRET=$(random) KC_ADMIN_PASSWORD=$(random)
+export TRADEPOST_SERVICE_SECRET=$(random_secret) MICROSERVICES_CLIENT_SECRET=$(random_secret) KC_ADMIN_PASSWORD=$(random_secret)
 # the tests know the demo users of the built-in issuer
 export DEMO_ADMIN_PASSWORD=admin DEMO_ALICE_PASSWORD=alice
+FEATURES=${FEATURES:-mysql,mongodb,kafka}
 # it is the modules that are tried here, not the machine's disk: what a server has written the system still has
 export FLUSH=2
 start keycloak
@@ -55,6 +46,7 @@ for name in ${STORES:-mysql8 mariadb}; do
   start "$name"
   export TRADEPOST_TEST_MYSQL=mysql://root@127.0.0.1:$MYSQL_PORT
   echo "-- $name, MongoDB's protocol, Kafka and Keycloak together"
-  scenarios
+  shop_tests -- scenarios:: --skip ::local --skip ::loopback --test-threads "${TEST_THREADS:-2}"
   stop "$name"
 done
+tested "every split scenario with MongoDB's protocol, Kafka and Keycloak, on ${STORES:-mysql8 mariadb}"

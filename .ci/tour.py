@@ -154,7 +154,7 @@ def main(readme):
         for one in [terminal.process for terminal in terminals] + [shell.process]:
             os.killpg(one.pid, signal.SIGTERM)
             one.wait()
-    print(f"tour: {run} blocks run, {skipped} not")
+    print(f"tested: {run} blocks of the tour; {skipped} are marked `not run`")
 
 
 main(*sys.argv[1:])

@@ -44,9 +44,7 @@ if cmp -s "$work/previous" "$target/debug/tradepost"; then fail "both binaries a
 
 run() {
   echo "-- from the release before to this one and back: $1"
-  TRADEPOST_TEST_PREVIOUS=$work/previous cargo test --locked --features "$features" --test shop -- upgrade:: --ignored --nocapture | tee "$work/said"
-  # a filter that no test matches must not pass as green
-  grep -qE '^test result: ok\. [1-9]' "$work/said"
+  TRADEPOST_TEST_PREVIOUS=$work/previous FEATURES=$features shop_tests -- upgrade:: --ignored --nocapture
 }
 
 for store in ${STORES:-embedded mysql8}; do
@@ -63,3 +61,4 @@ for store in ${STORES:-embedded mysql8}; do
   bash "$service" stop
   service=
 done
+tested "from $what to this commit and back, on ${STORES:-embedded mysql8}"

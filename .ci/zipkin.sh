@@ -3,9 +3,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+source .ci/common.sh
 source .ci/install.sh
-# librdkafka is compiled from source, and TLS to Kafka is OpenSSL's
-need java=default-jdk-headless mvn=maven ss=iproute2 curl=curl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config
+need_java
 
 work=$(mktemp -d)
 export KAFKA_PORT=${KAFKA_PORT:-9092} ZIPKIN_PORT=${ZIPKIN_PORT:-9411}
@@ -24,9 +24,5 @@ kafka start
 zipkin start
 export TRADEPOST_TEST_KAFKA=127.0.0.1:$KAFKA_PORT TRADEPOST_TEST_ZIPKIN=http://127.0.0.1:$ZIPKIN_PORT
 
-test=(cargo test --locked --features "${FEATURES:-kafka}" --test shop tracing::zipkin -- --ignored --nocapture --test-threads 1)
-if command -v mold >/dev/null; then test=(mold -run "${test[@]}"); fi
-# grep's word for it: a filter that no test matches must not pass as green
-"${test[@]}" 2>&1 | tee "$work/tests"
-grep -qE '^test result: ok\. [1-9]' "$work/tests"
-echo "zipkin: all passed"
+FEATURES=${FEATURES:-kafka}
+shop_tests tracing::zipkin -- --ignored --nocapture --test-threads 1

@@ -28,6 +28,7 @@ start() {
   install
   alive && return
   mkdir -p "$state"
+  # shellcheck disable=SC2054
   local network=(--bip 172.31.250.1/24 --default-address-pool base=172.31.240.0/21,size=24) inside=()
   case $1 in
     host) network=(--iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --bridge=none) ;;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real Kafka from Maven's registry, on loopback: one broker that is its own controller, or one of several.
-# usage: kafka.sh install|start|stop|kill   (needs mvn, java 17, ss); what it keeps survives until STATE_DIR is removed
+# usage: kafka.sh install|start|stop|kill|status   (needs mvn, java 17, ss); what it keeps survives until STATE_DIR is removed
 # environment: STATE_DIR (its data), CACHE_DIR (the jars), KAFKA_PORT (and the one after it), KAFKA_ADVERTISED (host:port
 # under which clients find it, where something carries their connections here)
 # With CERTIFICATES, a folder of certificates.sh, there are two listeners more: at the port + 2 TLS that asks for a
@@ -8,15 +8,15 @@
 # With KAFKA_VOTERS (`1@host:port,2@...`, their controllers' ports) this is node KAFKA_NODE of them; all copy everything,
 # and acknowledge what two of them have. They wait for each other, so start them side by side.
 set -euo pipefail
-version=4.4.0
+name=kafka version=4.4.0
 state=${STATE_DIR:?} cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci} port=${KAFKA_PORT:-9092}
 controller=$((port + 1)) node=${KAFKA_NODE:-1}
 voters=${KAFKA_VOTERS:-$node@127.0.0.1:$controller}
 commas=${voters//[^,]/}
 copies=$((${#commas} + 1))
 jars=$cache/kafka-$version
-pid_file=$state/pid log=$state/log
-source "$(dirname "${BASH_SOURCE[0]}")/../install.sh"
+log=$state/log
+source "$(dirname "${BASH_SOURCE[0]}")/process.sh"
 
 install() {
   [[ -f $jars/.complete ]] && return
@@ -36,6 +36,7 @@ busy() { [[ -n $(ss -ltnH "sport = :$1") ]]; }
 
 start() {
   install
+  alive && return
   mkdir -p "$state"
   if busy "$port" || busy "$controller"; then
     echo "port $port or $controller is in use; set KAFKA_PORT" >&2
@@ -67,17 +68,8 @@ X
     # any id will do: 16 bytes in base64url
     "${java[@]}" kafka.tools.StorageTool format -t dHJhZGVwb3N0LWthZmthMQ -c "$state/server.properties" "${login[@]}" >"$state/format.log" 2>&1
   fi
-  setsid "${java[@]}" -Xms128m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
-    kafka.Kafka "$state/server.properties" >>"$log" 2>&1 </dev/null &
-  echo $! >"$pid_file"
-  for _ in $(seq 480); do
-    kill -0 "$(<"$pid_file")" 2>/dev/null || break
-    answers && { echo "kafka $version: 127.0.0.1:$port"; return; }
-    sleep 0.25
-  done
-  tail -40 "$log" >&2
-  echo "kafka did not get ready" >&2
-  return 1
+  launch "${java[@]}" -Xms128m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 kafka.Kafka "$state/server.properties"
+  until_it "127.0.0.1:$port" knows_its_protocol
 }
 
 # The two listeners with TLS, and the user's proofs for the first start.
@@ -103,33 +95,12 @@ X
 }
 
 # A request for the versions of its protocol (ApiVersions, key 18) is answered.
-answers() {
+knows_its_protocol() {
   (
     exec 3<>"/dev/tcp/127.0.0.1/$port"
     printf '\0\0\0\013\0\022\0\0\0\0\0\001\0\001x' >&3
     [[ $(timeout 2 head -c 4 <&3 | wc -c) == 4 ]]
   ) 2>/dev/null
-}
-
-stop() {
-  [[ -s $pid_file ]] || return 0
-  local pid
-  pid=$(<"$pid_file")
-  rm "$pid_file"
-  kill -TERM "$pid" 2>/dev/null || return 0
-  for _ in $(seq 80); do
-    kill -0 "$pid" 2>/dev/null || return 0
-    sleep 0.25
-  done
-  kill -KILL "$pid" 2>/dev/null || true
-  gone
-}
-
-# As a machine that loses power: nothing is flushed, nobody is told.
-kill_hard() {
-  kill -KILL "$(<"$pid_file")"
-  rm "$pid_file"
-  gone
 }
 
 # its ports are free again once it is
@@ -142,4 +113,13 @@ gone() {
   return 1
 }
 
-case ${1:-} in install | start | stop) "$1" ;; kill) kill_hard ;; *) sed -n 2,9p "${BASH_SOURCE[0]}" && exit 2 ;; esac
+command_stop() {
+  end_with TERM
+  gone
+}
+# as a machine that loses power: nothing is flushed, no client is told
+command_kill() {
+  end_with KILL
+  gone
+}
+"command_${1:-usage}"

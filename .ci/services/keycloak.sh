@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # A real Keycloak, from Maven's registry, on loopback, with the project's realm in it; its tokens last an hour.
-# usage: keycloak.sh install|start|stop   (needs mvn, java 17, curl)
+# usage: keycloak.sh install|start|stop|kill|status   (needs mvn, java 17, curl)
 # environment: STATE_DIR (its data), CACHE_DIR (the distribution), KC_PORT, and what the realm file names:
 # TRADEPOST_SERVICE_SECRET, MICROSERVICES_CLIENT_SECRET, DEMO_ADMIN_PASSWORD, DEMO_ALICE_PASSWORD, KC_ADMIN_PASSWORD;
 # KC_TLS: a folder with server.pem, server.key and ca.pem, where it is to speak TLS instead
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-version=26.7.3
+name=keycloak version=26.7.3
+# kc.sh and the Java below it end together
+group=yes patience=600
 state=${STATE_DIR:?} cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci} port=${KC_PORT:-8180}
 dist=$cache/keycloak-$version
-pid_file=$state/pid log=$state/log
-source "$here/../install.sh"
+log=$state/log
+source "$here/process.sh"
 
 install() {
   [[ -f $dist/.complete ]] && return
@@ -25,6 +27,8 @@ install() {
 
 start() {
   install
+  alive && return
+  port_is_free
   mkdir -p "$state"
   cp -r "$dist" "$state/keycloak"
   mkdir -p "$state/keycloak/data/import"
@@ -39,31 +43,9 @@ start() {
     options=(--http-enabled=false --https-port="$port"
       --https-certificate-file="$KC_TLS/server.pem" --https-certificate-key-file="$KC_TLS/server.key")
   fi
-  # a session of its own, so that the script and the Java below it end together
-  setsid "$state/keycloak/bin/kc.sh" start-dev --import-realm --cache=local --http-host=127.0.0.1 "${options[@]}" \
-    --log-level=warn >"$log" 2>&1 </dev/null &
-  echo $! >"$pid_file"
+  launch "$state/keycloak/bin/kc.sh" start-dev --import-realm --cache=local --http-host=127.0.0.1 "${options[@]}" --log-level=warn
   local issuer=$scheme://127.0.0.1:$port/realms/spring-cloud-microservices-realm
-  for _ in $(seq 1200); do
-    curl -fs "${trust[@]}" -o /dev/null --max-time 2 "$issuer/.well-known/openid-configuration" && { echo "keycloak $version: $issuer"; return; }
-    kill -0 "$(<"$pid_file")" 2>/dev/null || break
-    sleep 0.5
-  done
-  tail -40 "$log" >&2
-  echo "keycloak did not get ready" >&2
-  return 1
+  until_it "$issuer" answers "$issuer/.well-known/openid-configuration" "${trust[@]}"
 }
 
-stop() {
-  [[ -s $pid_file ]] || return 0
-  local group
-  group=$(<"$pid_file")
-  kill -TERM -- "-$group" 2>/dev/null || return 0
-  for _ in $(seq 80); do
-    kill -0 -- "-$group" 2>/dev/null || return 0
-    sleep 0.25
-  done
-  kill -KILL -- "-$group" 2>/dev/null || true
-}
-
-case ${1:-} in install | start | stop) "$1" ;; *) sed -n 2,6p "${BASH_SOURCE[0]}" && exit 2 ;; esac
+"command_${1:-usage}"

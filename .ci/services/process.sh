@@ -1,5 +1,7 @@
 # What the scripts beside this one share: one server process, known by its id and the time it was started,
 # so that nothing else is ever stopped. They set `name`, `state`, `port` and `log`, and define install and start.
+# They may set `patience`, seconds until the server must answer, and `group=yes`, where all that the server has started
+# ends with it.
 
 pid_file=$state/$name.pid
 
@@ -36,8 +38,8 @@ launch() {
 until_it() {
   local address=$1
   shift
-  for _ in $(seq 480); do
-    alive || break
+  local deadline=$((SECONDS + ${patience:-120}))
+  while alive && ((SECONDS < deadline)); do
     if "$@" 2>/dev/null; then
       echo "$name ready: $address"
       return
@@ -52,18 +54,21 @@ until_it() {
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$port"); }
 # a server of MySQL's protocol speaks first
 greets() { (exec 3<>"/dev/tcp/127.0.0.1/$port" && timeout 2 head -c 8 <&3 | grep -aq '[0-9]'); }
-answers() { curl -fs -o /dev/null --max-time 2 "$1"; }
+# answers URL [OPTION...]
+answers() { curl -fs -o /dev/null --max-time 2 "$@"; }
 
 end_with() {
   alive || { rm -f "$pid_file"; return 0; }
   local pid
   pid=$(cat "$pid_file")
-  kill "-$1" "$pid"
+  # launch has made it the leader of a group of its own
+  local target=${group:+-}$pid
+  kill "-$1" -- "$target"
   for _ in $(seq 240); do
-    kill -0 "$pid" 2>/dev/null || { rm -f "$pid_file"; return 0; }
+    kill -0 -- "$target" 2>/dev/null || { rm -f "$pid_file"; return 0; }
     sleep 0.1
   done
-  kill -KILL "$pid" 2>/dev/null || true
+  kill -KILL -- "$target" 2>/dev/null || true
   rm -f "$pid_file"
 }
 

@@ -2,17 +2,17 @@
 # A real HashiCorp Vault in development mode on loopback: in memory, unsealed, a KV engine at secret/. It is
 # compiled from the Go module, which takes 4 minutes of one core, once: the binary stays in CACHE_DIR.
 # Vault's licence since 1.15 is BUSL-1.1: good for tests, and nothing of it is given on.
-# usage: vault.sh install|ready|start|stop   (needs curl and ss; a go of any version to install it)
+# usage: vault.sh install|ready|start|stop|kill|status   (needs curl and ss; a go of any version to install it)
 # environment: STATE_DIR CACHE_DIR VAULT_PORT; the root token is `root`, the unseal key in STATE_DIR/unseal
 #   TLS=DIR: it speaks https alone, with certificates that it makes itself; its authority is DIR/vault-ca.pem
 set -euo pipefail
-version=v1.21.4
+name=vault version=v1.21.4
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 port=${VAULT_PORT:-8200}
 binary=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/vault-$version
 state=${STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/vault}
-pid_file=$state/pid log=$state/log
-source "$here/../install.sh"
+log=$state/log
+source "$here/process.sh"
 
 ready() { [[ -x $binary ]]; }
 
@@ -27,6 +27,7 @@ install() {
   ready && return
   work=$(mktemp -d)
   # `work` is not known any more by then
+  # shellcheck disable=SC2064
   trap "chmod -R u+w '$work'; rm -rf '$work'" EXIT
   mkdir "$work/main"
   cd "$work/main"
@@ -55,44 +56,22 @@ install() {
 
 start() {
   install
-  if [[ -n $(ss -ltnH "sport = :$port") ]]; then
-    echo "vault: port $port is in use; set VAULT_PORT" >&2
-    return 1
-  fi
+  alive && return
+  port_is_free
   mkdir -p "$state/home"
   local url=http://127.0.0.1:$port tls=() trust=()
   if [[ -n ${TLS:-} ]]; then
     mkdir -p "$TLS"
     url=https://127.0.0.1:$port tls=(-dev-tls "-dev-tls-cert-dir=$TLS") trust=(--cacert "$TLS/vault-ca.pem")
   fi
-  HOME=$state/home setsid "$binary" server -dev -dev-no-store-token -dev-root-token-id=root "-dev-listen-address=127.0.0.1:$port" \
-    "${tls[@]}" -log-level=warn >"$log" 2>&1 </dev/null &
-  echo $! >"$pid_file"
-  for _ in $(seq 240); do
-    kill -0 "$(<"$pid_file")" 2>/dev/null || break
-    sed -n 's/^Unseal Key: //p' "$log" >"$state/unseal"
-    if [[ -s $state/unseal ]] && curl -fs -o /dev/null --max-time 2 "${trust[@]}" "$url/v1/sys/health"; then
-      echo "vault $version: $url"
-      return
-    fi
-    sleep 0.25
-  done
-  tail -20 "$log" >&2
-  echo "vault did not get ready" >&2
-  return 1
+  rm -f "$log" # or the key of an earlier start would be read
+  HOME=$state/home launch "$binary" server -dev -dev-no-store-token -dev-root-token-id=root "-dev-listen-address=127.0.0.1:$port" \
+    "${tls[@]}" -log-level=warn
+  until_it "$url" unsealed
+  sed -n 's/^Unseal Key: //p' "$log" >"$state/unseal"
 }
 
-stop() {
-  [[ -s $pid_file ]] || return 0
-  local pid
-  pid=$(<"$pid_file")
-  rm "$pid_file"
-  kill -TERM "$pid" 2>/dev/null || return 0
-  for _ in $(seq 40); do
-    kill -0 "$pid" 2>/dev/null || return 0
-    sleep 0.25
-  done
-  kill -KILL "$pid" 2>/dev/null || true
-}
+unsealed() { grep -q '^Unseal Key: ' "$log" && answers "$url/v1/sys/health" "${trust[@]}"; }
 
-case ${1:-} in install | ready | start | stop) "$1" ;; *) sed -n 2,7p "${BASH_SOURCE[0]}" && exit 2 ;; esac
+command_ready() { ready; }
+"command_${1:-usage}"

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The dependency tree by cargo-deny (bans, licences, sources, advisories; policy in deny.toml), and unused dependencies
+# by cargo-machete. Fails where a tool cannot be installed.
+#
+# cargo-deny clones the RustSec database from the internet. Where that cannot be reached, a folder with its files takes
+# its place: TRADEPOST_ADVISORY_DB, or ../shared/advisory-db. Without either, the advisories are left out, and the run
+# says so in its last line.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/common.sh
+source .ci/install.sh
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+install_cargo_tools
+upstream=https://github.com/RustSec/advisory-db
+folder=${TRADEPOST_ADVISORY_DB:-../shared/advisory-db}
+checks=(bans licenses sources)
+config=(--config deny.toml)
+if [[ -d $folder/crates ]]; then
+  # cargo-deny reads a clone only: git gives it this one in the place of the upstream repository
+  cp -r "$folder" "$work/files" && chmod -R u+w "$work/files" && rm -rf "$work/files/.git"
+  git -C "$work/files" init --quiet --initial-branch main
+  git -C "$work/files" add --all --force
+  git -C "$work/files" -c user.name=ci -c user.email=ci@localhost -c commit.gpgsign=false commit --quiet --message "$folder"
+  export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=url.file://$work/files.insteadOf GIT_CONFIG_VALUE_0=$upstream
+  # nothing of it stays in the user's own clone
+  mkdir "$work/clones"
+  sed "/^\[advisories\]/a db-path = \"$work/clones\"" deny.toml >"$work/deny.toml"
+  config=(--config "$work/deny.toml")
+  checks+=(advisories)
+elif [[ -z ${TRADEPOST_ADVISORY_DB:-} ]] && GIT_TERMINAL_PROMPT=0 timeout 20 git ls-remote --quiet "$upstream" HEAD >/dev/null 2>&1; then
+  checks+=(advisories)
+elif [[ -n ${TRADEPOST_ADVISORY_DB:-} ]]; then
+  fail "TRADEPOST_ADVISORY_DB: there is no advisory database in $folder"
+else
+  echo "left out: advisories"
+fi
+command cargo deny --all-features --locked "${config[@]}" check "${checks[@]}"
+# cargo-machete reads the folders of targets, and modules/ is none of them
+mkdir "$work/tree"
+cp -r Cargo.toml Cargo.lock build.rs src tests benches "$work/tree"
+cp -r modules "$work/tree/src/modules"
+command cargo machete --with-metadata "$work/tree"
+crates=$(cargo tree --locked -e normal,build --prefix none | sed 's/ (.*//' | sort -u | grep -cv '^tradepost ')
+tested "$(IFS=,; echo "${checks[*]}" | sed 's/,/, /g') of all features; unused dependencies; $crates crates in a default build"

@@ -1,0 +1,260 @@
+# Runs stages one after the other, and prints what they tested and how long they took. Sourced by .ci/run and .ci/full.
+source .ci/common.sh
+source .ci/stages.sh
+
+# no program may wait for input
+exec </dev/null
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 RUST_BACKTRACE=1
+started=$SECONDS
+work=$(mktemp -d)
+beside= # process group of .ci/beside.sh
+watch=  # process group that reports a late run
+rows=() # of the table at the end
+declare -A why ran
+left_out=() cannot=() late=() untouched=()
+
+# pipeline gate|full [--plan] [STAGE...]
+pipeline() {
+  local mode=$1 plan='' name
+  shift
+  if [[ ${1:-} == --plan ]]; then plan=yes; shift; fi
+  for name; do [[ -n ${seconds[$name]:-} ]] || { rm -rf "$work"; fail "there is no stage $name; there are: ${names[*]}"; }; done
+  trap clean_up EXIT
+  trap "exit 143" INT TERM
+  export MODE=$mode WORK=$work FEATURES=
+  choose "$mode" "$@"
+  if [[ -n $plan ]]; then print_plan; exit; fi
+
+  (($#)) || start_beside
+  watch_time
+  for name in "${names[@]}"; do
+    [[ -n ${why[$name]:-} ]] || continue
+    if [[ $mode == gate && ${gate[$name]} == touched && $# == 0 ]] && ((SECONDS - started + $(cost "$name") > budget)); then
+      late+=("$name")
+    else
+      run_stage "$name"
+    fi
+  done
+  end_beside
+  report
+}
+
+# About how many seconds a stage will take.
+cost() {
+  local cost=${seconds[$1]}
+  # the first stage of the build with every store compiles it
+  if [[ ${build[$1]} == production && $1 != units && -z ${ran[units]:-} ]]; then cost=$((cost + seconds[units])); fi
+  echo "$cost"
+}
+
+# Sets why[STAGE] for each stage that is to run.
+choose() {
+  local mode=$1 name changes path
+  shift
+  for name; do why[$name]="asked for"; done
+  if (($#)); then
+    left_out=("every other stage")
+    return
+  fi
+  # within the 45 minutes that the gate may take
+  budget=${TRADEPOST_CI_BUDGET:-2400}
+  if [[ $mode == gate ]]; then changes=$(changed_paths); fi
+  for name in "${names[@]}"; do
+    if [[ $mode == full || ${gate[$name]} == always ]]; then
+      why[$name]=always
+    elif path=$(grep -m1 -E "^(${paths[$name]%|}|$every_stage)" <<<"$changes"); then
+      why[$name]="touched by $path"
+      if [[ ${build[$name]} == production && -z ${why[units]:-} ]]; then why[units]="builds for $name"; fi
+    else
+      untouched+=("$name")
+    fi
+  done
+  # `units` may have been called for by a later stage
+  if [[ -n ${why[units]:-} ]]; then mapfile -t untouched < <(printf '%s\n' "${untouched[@]}" | grep -vxF -e units -e ''); fi
+}
+
+# The commit that a change is compared with: TRADEPOST_CI_BASE; or where this branch left origin/main; or, where HEAD is
+# origin/main, the newest commit of a day before HEAD. Empty if there is none.
+base_commit() {
+  local base
+  if [[ -n ${TRADEPOST_CI_BASE:-} ]]; then
+    git rev-parse --verify --quiet "$TRADEPOST_CI_BASE^{commit}" || fail "TRADEPOST_CI_BASE: there is no commit $TRADEPOST_CI_BASE"
+    return
+  fi
+  base=$(git merge-base origin/main HEAD 2>/dev/null || true)
+  if [[ -z $base || $base == "$(git rev-parse HEAD)" ]]; then
+    base=$(git rev-list -1 --first-parent --min-age=$(($(git show -s --format=%ct HEAD) - 86400)) HEAD)
+  fi
+  echo "$base"
+}
+
+# Paths that differ from the base, one a line, and Cargo.lock:NAME for each crate whose version differs. Where there is
+# no base, a path that touches every stage.
+changed_paths() {
+  local base
+  base=$(base_commit)
+  if [[ -z $base ]]; then
+    echo "no base to compare with: every stage counts as touched" >&2
+    echo .ci/run
+    return
+  fi
+  echo "compared with $(git show -s --format='%h of %cs, %s' "$base")" >&2
+  git -c core.quotepath=off diff --name-only "$base"
+  git -c core.quotepath=off ls-files --others --exclude-standard
+  comm -3 <(git show "$base:Cargo.lock" | locked_crates) <(locked_crates <Cargo.lock) | awk '{ print "Cargo.lock:" $1 }' | sort -u
+}
+
+locked_crates() { awk -F'"' '/^name = / { name = $2 } /^version = / && name { print name, $2; name = "" }' | LC_ALL=C sort -u; }
+
+print_plan() {
+  local name
+  for name in "${names[@]}"; do
+    printf '%-14s %5s s  %s\n' "$name" "${seconds[$name]}" "${why[$name]:-left out: not touched}"
+  done
+  if [[ $MODE == gate ]]; then echo "a touched stage is left out where it would end later than ${budget:-2400} s after the start"; fi
+}
+
+# What the chosen stages need is fetched and built in the idle time of the others.
+start_beside() {
+  local name part parts=()
+  for name in "${names[@]}"; do
+    if [[ -z ${why[$name]:-} ]]; then continue; fi
+    for part in ${beforehand[$name]}; do
+      [[ " ${parts[*]} " == *" $part "* ]] || parts+=("$part")
+    done
+  done
+  if ((${#parts[@]} == 0)); then return; fi
+  setsid .ci/beside.sh "$work" "${parts[@]}" >/dev/null 2>&1 &
+  beside=$!
+}
+
+# Ends what is built in the background, and the engine that it may have started.
+end_beside() {
+  if [[ -z $beside ]] || ! kill -TERM -- "-$beside" 2>/dev/null; then
+    beside=
+    return
+  fi
+  for _ in $(seq 300); do
+    kill -0 -- "-$beside" 2>/dev/null || break
+    sleep 0.2
+  done
+  if kill -KILL -- "-$beside" 2>/dev/null; then STATE_DIR=${DOCKER_STATE:-} .ci/services/docker.sh stop || true; fi
+  beside=
+}
+
+# A stage that hangs is to be seen before the run is ended from outside.
+watch_time() {
+  setsid bash -c 'sleep 5100; echo "!! not done after 5100 s; this is what runs:"; ps -eo pid,ppid,etimes,pcpu,args --forest | cut -c1-160; sleep infinity' &
+  watch=$!
+}
+
+clean_up() {
+  local code=$?
+  trap - EXIT
+  if [[ -n $watch ]]; then kill -TERM -- "-$watch" 2>/dev/null || true; fi
+  end_beside
+  rm -rf "$work"
+  ((code == 0)) || echo "== failed with $code after $((SECONDS - started)) s"
+  exit "$code"
+}
+
+# A background part that failed, ends the run at the next stage, and not an hour later. Without Vault a run goes on.
+check_beside() {
+  local code part
+  for code in "$work"/*.code; do
+    if [[ ! -s $code ]] || (($(<"$code") == 0)); then continue; fi
+    part=$(basename "$code" .code)
+    if [[ $part == vault ]]; then continue; fi
+    tail -n 60 "$work/$part" >&2
+    fail "$part: failed in the background"
+  done
+}
+
+# wait_beside PART...: until they are fetched or built
+wait_beside() {
+  local part since=$SECONDS
+  for part; do
+    until [[ -s $work/$part.code ]]; do
+      kill -0 "$beside" 2>/dev/null || [[ -s $work/$part.code ]] || fail "$part: the background process has ended without it"
+      if [[ $part == images ]]; then
+        if [[ $MODE == gate ]] && ((SECONDS - started > budget)); then
+          tail -n 5 "$work/images" >&2
+          left_out+=("the Dockerfile's images")
+          export SAMPLES=yes
+          end_beside
+          return
+        fi
+      elif ((SECONDS - since > 1800)); then
+        tail -n 60 "$work/$part" >&2
+        fail "$part: not ready after 1800 s"
+      fi
+      sleep 1
+    done
+  done
+  check_beside
+  ((SECONDS - since < 5)) || echo "waited $((SECONDS - since)) s for $*"
+}
+
+run_stage() {
+  local name=$1 since=$SECONDS code=0 log=$work/stage.log said tee
+  check_beside
+  echo "== $name"
+  # shellcheck disable=SC2086
+  if [[ -n $beside ]]; then wait_beside ${beforehand[$name]}; fi
+  if [[ ${build[$name]} == production ]]; then export FEATURES=production; else FEATURES=; fi
+  : >"$log"
+  exec 8> >(exec tee "$log")
+  tee=$!
+  bash .ci/stages.sh "$name" >&8 2>&1 8>&- || code=$?
+  exec 8>&-
+  # a process that a stage has left behind keeps the pipe open
+  for _ in $(seq 100); do
+    kill -0 "$tee" 2>/dev/null || break
+    sleep 0.1
+  done
+  mapfile -t -O "${#left_out[@]}" left_out < <(sed -n 's/^left out: //p' "$log")
+  said=$(what_was_tested <"$log")
+  if ((code == 77)); then
+    cannot+=("$name")
+    said="could not run here"
+  elif ((code)); then
+    rows+=("| $name | $((SECONDS - since)) | **failed** with $code |")
+    table
+    exit "$code"
+  elif [[ -z $said ]]; then
+    fail "$name does not say what it tested"
+  fi
+  ran[$name]=yes
+  rows+=("| $name | $((SECONDS - since)) | $said |")
+  echo "== $name: $said ($((SECONDS - since)) s)"
+}
+
+# From a stage's output: its last line `tested: ...`, and how many tests cargo has run.
+what_was_tested() {
+  awk '
+    / Running unittests/ { kind = "lib" } / Running tests\/main/ { kind = "shop" } / Doc-tests/ { kind = "doc" }
+    /^test result: ok\. [1-9]/ { if (!count[kind]) kinds[++n] = kind; count[kind] += $4 }
+    /^tested: / { said = substr($0, 9) }
+    END {
+      for (i = 1; i <= n; i++) tests = tests (i > 1 ? ", " : "") count[kinds[i]] " " kinds[i] " tests"
+      if (tests) tests = tests " passed"
+      print said (said && tests ? "; " : "") tests
+    }'
+}
+
+table() {
+  printf '\n| stage | seconds | tested |\n| --- | ---: | --- |\n'
+  printf '%s\n' "${rows[@]}" "| in all | $((SECONDS - started)) | |"
+  echo
+}
+
+report() {
+  local all=("${untouched[@]}" "${late[@]}" "${cannot[@]}" "${left_out[@]}") list
+  table
+  if ((${#untouched[@]})); then echo "left out, because nothing of theirs has changed: ${untouched[*]}"; fi
+  if ((${#late[@]})); then echo "left out for want of time, though touched: ${late[*]}"; fi
+  if ((${#cannot[@]})); then echo "could not run here: ${cannot[*]}"; fi
+  printf -v list ', %s' "${all[@]}"
+  if ((${#all[@]} == 0)); then list=', nothing'; fi
+  echo "== all passed in $((SECONDS - started)) s; left out: ${list:2}"
+}
