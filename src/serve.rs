@@ -84,8 +84,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     endpoints.extend(console::endpoints(&exports, &shop.authenticator));
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
     let in_force = Arc::new(InForce::new(loaded, shop.parts.changeable)?);
-    let outboxes = shop.parts.refused.clone();
-    let (checks, refused, bus) = (shop.parts.checks, shop.parts.refused, host.bus.clone());
+    let (checks, outboxes, bus) = (shop.parts.checks, shop.parts.outboxes, host.bus.clone());
     let exchanges = Arc::new(Exchanges::default());
     let leaving = CancellationToken::new();
     endpoints.extend(actuator::endpoints(Actuator {
@@ -93,7 +92,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         modules: names.clone(),
         checks,
         bus,
-        refused,
+        outboxes: outboxes.clone(),
         metrics: registry.clone(),
         exchanges: exchanges.clone(),
         folder: chosen.iter().any(|module| keeps_files(*module, &settings)).then(|| settings.data.dir.clone()),

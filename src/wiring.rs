@@ -139,7 +139,7 @@ fn join(all: &mut Parts, parts: Parts) {
     all.consumers.extend(parts.consumers);
     all.checks.extend(parts.checks);
     all.changeable.extend(parts.changeable);
-    all.refused.extend(parts.refused);
+    all.outboxes.extend(parts.outboxes);
     all.denied.extend(parts.denied);
 }
 
@@ -277,11 +277,11 @@ pub fn revert(settings: &Settings, chosen: &[Module]) -> Result<Vec<String>, Sta
     for module in chosen {
         let version: Option<String> = match module {
             #[cfg(feature = "inventory")]
-            Module::Inventory => crate::shop::inventory::revert(settings)?,
+            Module::Inventory => crate::shop::inventory::STORE.revert(settings)?,
             #[cfg(feature = "order")]
-            Module::Order => crate::shop::order::revert(settings)?,
+            Module::Order => crate::shop::order::STORE.revert(settings)?,
             #[cfg(feature = "notification")]
-            Module::Notification => crate::shop::notification::revert(settings)?,
+            Module::Notification => crate::shop::notification::STORE.revert(settings)?,
             _ => {
                 let _ = settings;
                 None

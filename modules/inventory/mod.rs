@@ -21,27 +21,19 @@ mod store;
 
 #[cfg(feature = "inventory")]
 pub use build::build;
-#[cfg(all(feature = "inventory", feature = "mysql"))]
-pub use build::revert;
 #[cfg(feature = "inventory")]
 pub use events::describe;
+#[cfg(feature = "inventory")]
+pub use store::STORE;
 
 #[cfg(feature = "inventory")]
 mod build {
     use super::{api, expiry, metrics, service, store};
-    #[cfg(feature = "mysql")]
-    use crate::config::Settings;
     use crate::platform::host::{Host, Late, Parts, StartError};
     use crate::shop::order::api::OrderApi;
     use crate::shop::product::api::ProductApi;
     use serde_json::json;
     use std::sync::Arc;
-
-    /// Takes the store's last migration back, where it is on a server; its version.
-    #[cfg(feature = "mysql")]
-    pub fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
-        store::revert(settings)
-    }
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(
@@ -53,16 +45,14 @@ mod build {
         let store = store::open(&host.settings, &host.metrics, &mut parts)?;
         let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
         parts.endpoints = api::InventoryClient::endpoints(service.clone());
-        let (carried, bus) = (store.clone(), host.bus()?);
-        parts.worker("inventory-outbox", move |stop| async move { carried.relay(bus, stop).await });
-        parts.refused.push(store.refused());
+        parts.outbox("inventory-outbox", store.outbox(), host.bus()?);
         let (shown, metrics) = (store.clone(), metrics::StockMetrics::new(&host.metrics)?);
         parts.worker("stock-gauges", move |stop| async move { metrics.keep_fresh(shown, stop).await });
         let expiring = store.clone();
         parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));
         parts.check("inventoryStore", move || {
             let store = store.clone();
-            async move { store.waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
+            async move { store.outbox().waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
         });
         Ok((service, parts))
     }

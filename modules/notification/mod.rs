@@ -42,17 +42,15 @@ mod tests;
 
 #[cfg(feature = "notification")]
 pub use build::build;
-#[cfg(all(feature = "notification", feature = "mysql"))]
-pub use build::revert;
 #[cfg(feature = "notification")]
 pub use events::describe;
+#[cfg(feature = "notification")]
+pub use store::STORE;
 
 #[cfg(feature = "notification")]
 mod build {
     use super::{api, delivery, events, http, service, store};
     use crate::config;
-    #[cfg(feature = "mysql")]
-    use crate::config::Settings;
     use crate::platform::host::{Host, Parts, StartError};
     use api::DeliveryState;
     use serde_json::json;
@@ -60,12 +58,6 @@ mod build {
     use std::time::Duration;
     use store::NotificationStore;
     use tokio_util::sync::CancellationToken;
-
-    /// Takes the store's last migration back, where it is on a server; its version.
-    #[cfg(feature = "mysql")]
-    pub fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
-        store::revert(settings)
-    }
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {

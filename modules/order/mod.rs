@@ -23,28 +23,20 @@ mod store;
 
 #[cfg(feature = "order")]
 pub use build::build;
-#[cfg(all(feature = "order", feature = "mysql"))]
-pub use build::revert;
 #[cfg(feature = "order")]
 pub use events::describe;
+#[cfg(feature = "order")]
+pub use store::STORE;
 
 #[cfg(feature = "order")]
 mod build {
     use super::{api, metrics, placing, recovery, service, store};
-    #[cfg(feature = "mysql")]
-    use crate::config::Settings;
     use crate::platform::host::{Host, Parts, StartError};
     use crate::shop::inventory::api::InventoryApi;
     use crate::shop::product::api::ProductApi;
     use serde_json::json;
     use std::sync::Arc;
     use std::time::Duration;
-
-    /// Takes the store's last migration back, where it is on a server; its version.
-    #[cfg(feature = "mysql")]
-    pub fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
-        store::revert(settings)
-    }
 
     /// Opens the store and builds the service with what runs beside it.
     pub fn build(
@@ -60,9 +52,7 @@ mod build {
         let path = Arc::new(placing::OrderPath { store, product, inventory, metrics, patience });
         let service: Arc<dyn api::OrderApi> = Arc::new(service::OrderService::new(path.clone(), settings.max_lines));
         parts.endpoints = api::OrderClient::endpoints(service.clone());
-        let (carried, bus) = (path.store.clone(), host.bus()?);
-        parts.worker("order-outbox", move |stop| async move { carried.relay(bus, stop).await });
-        parts.refused.push(path.store.refused());
+        parts.outbox("order-outbox", path.store.outbox(), host.bus()?);
         let (recovering, hours) = (path.clone(), settings.idempotency_hours);
         parts.worker("order-recovery", move |stop| recovery::run(recovering, hours, stop));
         let settling = path.clone();
@@ -73,7 +63,7 @@ mod build {
             let path = path.clone();
             async move {
                 let open = path.store.open_ends().await.map_err(|e| e.to_string())?;
-                let outbox = path.store.waiting().await.map_err(|e| e.to_string())?;
+                let outbox = path.store.outbox().waiting().await.map_err(|e| e.to_string())?;
                 Ok(json!({ "pending": open.pending, "unsettled": open.unsettled, "outbox": outbox }))
             }
         });

@@ -4,12 +4,14 @@
 use super::placing::OrderPath;
 use super::store::Settle;
 use crate::platform::cx::Cx;
-use crate::platform::store::{GATHER, Held, POLL, StoreError, Turn};
+use crate::platform::relay;
+use crate::platform::store::StoreError;
 use crate::platform::trace::{Kind, Span};
 use crate::shop::inventory::api::SettleInput;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 const BUDGET: Duration = Duration::from_secs(10);
 const EVERY: Duration = Duration::from_millis(500);
@@ -54,57 +56,26 @@ async fn recover(path: &OrderPath) -> Result<(), StoreError> {
 /// nothing, but under load it would be all of inventory's work again for each further process of ours: one
 /// at a time does it. (Recovery needs no such lease: each order has its own.)
 pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
-    let mut lease = path.store.lease("settlement");
-    loop {
-        let committed = path.store.committed();
-        let (pause, ours) = match settle_some(&path, lease.as_mut()).await {
-            Ok(Settled::Some) => continue,
-            Ok(_) if stop.is_cancelled() => break,
-            Ok(Settled::All) => (POLL, true),
-            Ok(Settled::ByAnother) => (POLL, false),
-            Err(_) if stop.is_cancelled() => break,
-            Err(cause) => {
-                tracing::warn!(cause, "reservations not settled; will try again");
-                (Duration::from_secs(1), false)
-            }
-        };
-        tokio::select! {
-            // while inventory is away, more orders are no reason to ask it more often
-            () = async { committed.await; tokio::time::sleep(GATHER).await }, if ours => {}
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-    lease.release().await;
+    let read = async || {
+        let open = path.store.unsettled().await?;
+        Ok((!open.is_empty()).then_some(open))
+    };
+    let work = async |open| settle_some(&path, open).await;
+    let failed = |cause: Failure| tracing::warn!(%cause, "reservations not settled; will try again");
+    relay::run(path.store.lease("settlement"), || path.store.committed(), read, work, failed, stop).await;
 }
 
-/// What a look at the notes came to.
-enum Settled {
-    All,
-    Some,
-    ByAnother,
-}
+type Failure = Box<dyn std::error::Error>;
 
-async fn settle_some(path: &OrderPath, lease: &mut dyn Turn) -> Result<Settled, String> {
-    let open = path.store.unsettled().await.map_err(|e| e.to_string())?;
-    if open.is_empty() {
-        return Ok(Settled::All);
-    }
-    match lease.hold().await.map_err(|e| e.to_string())? {
-        Held::Still => {}
-        Held::Anew => return Ok(Settled::Some),
-        Held::Elsewhere => return Ok(Settled::ByAnother),
-    }
+async fn settle_some(path: &OrderPath, open: Vec<(Uuid, Settle)>) -> Result<bool, Failure> {
     let with = |wanted: Settle| open.iter().filter(|(_, settle)| *settle == wanted).map(|(number, _)| *number).collect();
     let input = SettleInput { commit: with(Settle::Commit), release: with(Settle::Release) };
     let cx = Cx::module("order", BUDGET);
-    let settled = path.inventory.settle(&cx, input).await.map_err(|e| e.to_string())?;
+    let settled = path.inventory.settle(&cx, input).await?;
     let done: Vec<_> = open.into_iter().filter(|(number, _)| settled.contains(number)).collect();
-    let count = done.len();
-    path.store.settled(done).await.map_err(|e| e.to_string())?;
-    if count == 0 {
-        Err("inventory settled none of them: they were cancelled just now, or are unknown there".into())
-    } else {
-        Ok(Settled::Some)
+    if done.is_empty() {
+        return Err("inventory settled none of them: they were cancelled just now, or are unknown there".into());
     }
+    path.store.settled(done).await?;
+    Ok(true)
 }

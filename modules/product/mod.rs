@@ -32,12 +32,10 @@ mod build {
         let store = store::open(&host.settings, &host.metrics)?;
         let service: Arc<dyn api::ProductApi> = Arc::new(service::ProductService::new(store.clone()));
         let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
-        let (carried, bus) = (store.clone(), host.bus()?);
-        parts.worker("product-outbox", move |stop| async move { carried.relay(bus, stop).await });
-        parts.refused.push(store.refused());
+        parts.outbox("product-outbox", store.outbox(), host.bus()?);
         parts.check("productStore", move || {
             let store = store.clone();
-            async move { store.waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
+            async move { store.outbox().waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
         });
         Ok((service, parts))
     }

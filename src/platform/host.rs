@@ -1,7 +1,7 @@
 //! What a process gives each module, and what each module gives the process.
 
 use crate::config::Settings;
-use crate::platform::bus::{Bus, Consumer, Refused};
+use crate::platform::bus::{Bus, Consumer, Outbox};
 use crate::platform::contract::Endpoint;
 use crate::platform::store::StoreError;
 use futures_util::future::LocalBoxFuture;
@@ -62,8 +62,8 @@ pub struct Parts {
     pub consumers: Vec<Arc<dyn Consumer>>,
     /// How it is.
     pub checks: Vec<(&'static str, Check)>,
-    /// What its outbox could not hand to the bus.
-    pub refused: Vec<Arc<dyn Refused>>,
+    /// Its outbox.
+    pub outboxes: Vec<Arc<dyn Outbox>>,
     /// What it takes up while it runs.
     pub changeable: Vec<Changeable>,
     /// Told when a server refuses the credentials in force: there may be newer ones.
@@ -78,6 +78,12 @@ impl Parts {
         Fut: Future<Output = ()> + 'static,
     {
         self.workers.push((name, Box::new(move |stop| Box::pin(work(stop)))));
+    }
+
+    /// Adds an outbox, and the worker of this name that carries it to the bus.
+    pub fn outbox(&mut self, worker: &'static str, outbox: Arc<dyn Outbox>, bus: Arc<dyn Bus>) {
+        self.outboxes.push(outbox.clone());
+        self.worker(worker, move |stop| async move { outbox.relay(bus, stop).await });
     }
 
     /// Settings that are taken up again on `POST /actuator/refresh`.

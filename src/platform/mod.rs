@@ -23,7 +23,7 @@ pub mod page;
 pub mod ports;
 pub mod problem;
 pub mod refresh;
-#[cfg(any(feature = "sqlite", feature = "mysql", feature = "mongodb"))]
+#[cfg(any(feature = "store", feature = "mongodb"))]
 pub mod relay;
 pub mod resilience;
 pub mod sku;
@@ -37,4 +37,4 @@ pub mod web;
 
 // of the embedded store; that of MySQL has its own
 #[cfg(feature = "sqlite")]
-pub use store::sqlite::{inbox, lease, outbox};
+pub use store::sqlite::{inbox, outbox};

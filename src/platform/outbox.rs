@@ -4,14 +4,13 @@
 //! An event that the bus can never take, and a row that is no event, are set aside with the reason: they would
 //! be in the way of all that come after them. An admin sees them, and sends them again.
 
-use super::lease::Lease;
 use super::{Conn, Db};
 use crate::config::StoreUrl;
-use crate::platform::bus::{self, Backlog, Bus, DeadLetter, Refused};
+use crate::platform::bus::{self, Backlog, Bus, DeadLetter, Outbox};
 use crate::platform::clock;
-use crate::platform::event::Event;
-use crate::platform::relay::{self, Carried};
-use crate::platform::store::{Held, Snapshot, StoreError, Turn, types};
+use crate::platform::event::{self, Event};
+use crate::platform::relay;
+use crate::platform::store::{Lease, Snapshot, StoreError, types};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -50,11 +49,6 @@ pub async fn append(conn: &mut Conn, event: &Event) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many events wait to be carried.
-pub async fn waiting(db: &Db) -> Result<i64, StoreError> {
-    db.read(counted).await
-}
-
 async fn counted(c: &mut Conn) -> Result<i64, StoreError> {
     let first: Option<i64> = outbox::table.order(outbox::seq).select(outbox::seq).first(c).await.optional()?;
     let last: Option<i64> = outbox::table.order(outbox::seq.desc()).select(outbox::seq).first(c).await.optional()?;
@@ -62,17 +56,10 @@ async fn counted(c: &mut Conn) -> Result<i64, StoreError> {
     if span <= COUNTED { Ok(outbox::table.count().get_result(c).await?) } else { Ok(span) }
 }
 
-/// Carries one database's outbox to the bus, in order, until told to stop; then empties it once more.
-/// Of several processes on the database one at a time does it.
-pub async fn relay(db: Db, bus: Arc<dyn Bus>, stop: CancellationToken) {
-    let mut lease = Lease::new(db.clone(), "outbox");
-    relay::relay(db.name(), || db.committed(), async || carry(&db, bus.as_ref(), &mut lease).await, stop).await;
-    lease.release().await;
-}
+/// The next batch: rows with their numbers, oldest first, and whether there may be more.
+type Batch = (Vec<(i64, String)>, bool);
 
-/// One batch. A crash between publishing and forgetting repeats it, and so does a process that was paused
-/// there: delivery is at least once.
-async fn carry(db: &Db, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, StoreError> {
+async fn read(db: &Db) -> Result<Option<Batch>, StoreError> {
     let mut rows: Vec<(i64, String)> = db
         .read(async |c| {
             Ok::<_, StoreError>(outbox::table.select((outbox::seq, outbox::body)).order(outbox::seq).limit(BATCH).load(c).await?)
@@ -80,41 +67,25 @@ async fn carry(db: &Db, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, Sto
         .await?;
     let full = rows.len() as i64 == BATCH;
     let cut = cut(&mut rows);
+    Ok((!rows.is_empty()).then_some((rows, full || cut)))
+}
+
+/// Publishes one batch and takes it off the outbox. A crash between the two repeats it: delivery is at least once.
+async fn carry(db: &Db, bus: &dyn Bus, (rows, more): Batch) -> Result<bool, StoreError> {
     let seqs: Vec<i64> = rows.iter().map(|(seq, _)| *seq).collect();
-    if seqs.is_empty() {
-        return Ok(Carried::All);
-    }
-    match lease.hold().await? {
-        Held::Still => {}
-        Held::Anew => return Ok(Carried::More),
-        Held::Elsewhere => return Ok(Carried::ByAnother),
-    }
-    let (mut sent, mut events, mut refused) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()), Vec::new());
-    for (seq, body) in &rows {
-        match types::from_json::<Event>(body) {
-            Ok(event) => {
-                sent.push((*seq, body));
-                events.push(event);
-            }
-            Err(cause) => refused.push((*seq, body.clone(), format!("this is no event: {cause}"))),
-        }
-    }
-    for (place, error) in bus::publish(bus, events).await? {
-        refused.extend(sent.get(place).map(|(seq, body)| (*seq, (*body).clone(), error)));
-    }
-    for (seq, _, error) in &refused {
+    let refused = relay::publish(bus, rows, |(_, body)| types::from_json(body).map_err(|cause| cause.to_string())).await?;
+    for ((seq, _), error) in &refused {
         tracing::error!(store = db.name(), seq, error, "event refused by the bus; it is kept, see /actuator/outbox");
     }
     db.write(async move |c| {
-        for (seq, body, error) in &refused {
+        for ((seq, body), error) in &refused {
             set_aside(c, *seq, body, error).await?;
         }
         // no range: with several writers a number between these may be committed only now
         diesel::delete(outbox::table.filter(outbox::seq.eq_any(&seqs))).execute(c).await?;
-        Ok::<_, StoreError>(())
+        Ok(more)
     })
-    .await?;
-    Ok(if full || cut { Carried::More } else { Carried::All })
+    .await
 }
 
 /// Leaves what is too much for one batch to the next; whether there was any.
@@ -139,21 +110,33 @@ async fn set_aside(c: &mut Conn, seq: i64, body: &str, error: &str) -> Result<()
     Ok(())
 }
 
-/// What the outbox of a module, of this name, could not hand to the bus.
-pub struct Kept(pub Db, pub &'static str);
+/// The outbox in this database, of the module of this name.
+pub struct SqlOutbox(pub Db, pub &'static str);
 
 #[async_trait(?Send)]
-impl Refused for Kept {
-    fn store(&self) -> &'static str {
+impl Outbox for SqlOutbox {
+    fn module(&self) -> &'static str {
         self.1
     }
 
-    async fn list(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
+    async fn waiting(&self) -> Result<i64, StoreError> {
+        self.0.read(counted).await
+    }
+
+    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {
+        let Self(db, _) = self;
+        let lease = Lease::new(db.clone(), "outbox");
+        let failed = |cause: StoreError| tracing::warn!(%cause, store = db.name(), "outbox not carried; will try again");
+        let work = async |batch| carry(db, bus.as_ref(), batch).await;
+        relay::run(lease, || db.committed(), async || read(db).await, work, failed, stop).await;
+    }
+
+    async fn refused(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
         let oldest = async move |c: &mut Conn| {
             Ok::<_, StoreError>(outbox_refused::table.order(outbox_refused::id).limit(limit).load::<(i64, String, String, i64)>(c).await?)
         };
         let letter = |(id, body, error, at)| {
-            Ok(DeadLetter { id, group: self.store().into(), error, at: clock::rfc3339(at), event: bus::raw(body)? })
+            Ok(DeadLetter { id, group: self.module().into(), error, at: clock::rfc3339(at), event: bus::raw(body)? })
         };
         self.0.read(oldest).await?.into_iter().map(letter).collect()
     }
@@ -187,15 +170,7 @@ impl Refused for Kept {
     }
 }
 
-#[derive(diesel::QueryableByName)]
-struct Body {
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    body: String,
-}
-
 /// Type and subject of every event that waits in this database, or was refused, for the audit.
 pub fn waiting_in(store: &StoreUrl) -> Result<Vec<(String, String)>, StoreError> {
-    let rows: Vec<Body> = Snapshot::open(store)?.rows("SELECT body FROM outbox UNION ALL SELECT body FROM outbox_refused")?;
-    // what is no event reports no order's step: one that is missed is found by that
-    Ok(rows.iter().filter_map(|row| types::from_json::<Event>(&row.body).ok()).map(|event| (event.kind, event.subject)).collect())
+    event::reported(&mut Snapshot::open(store)?, "SELECT body FROM outbox UNION ALL SELECT body FROM outbox_refused")
 }

@@ -7,8 +7,7 @@ use mongodb::bson::{Document, doc};
 use std::time::Duration;
 use tradepost::config::Secret;
 use tradepost::platform::store::mongodb::Db;
-use tradepost::platform::store::mongodb::lease::Lease;
-use tradepost::platform::store::{Held, Turn};
+use tradepost::platform::store::{Lease, LeaseState};
 
 /// Held until a test ends it, however slow the machine is.
 fn side(database: &Database) -> Lease {
@@ -17,7 +16,7 @@ fn side(database: &Database) -> Lease {
 }
 
 /// Asked again and again, as a worker does it: what a side knows it believes for a moment.
-async fn becomes(side: &mut Lease, wanted: Held) {
+async fn becomes(side: &mut Lease, wanted: LeaseState) {
     let side = tokio::sync::Mutex::new(side);
     wait_for("the lease has another holder", || async {
         let held = side.lock().await.hold().await.unwrap();
@@ -32,11 +31,11 @@ fn one_at_a_time_holds_it_and_gives_it_back() {
     let database = Database::fresh();
     on_system(async move {
         let (mut a, mut b) = (side(&database), side(&database));
-        assert_eq!(a.hold().await.unwrap(), Held::Anew);
-        assert_eq!((a.hold().await.unwrap(), b.hold().await.unwrap()), (Held::Still, Held::Elsewhere));
+        assert_eq!(a.hold().await.unwrap(), LeaseState::Acquired);
+        assert_eq!((a.hold().await.unwrap(), b.hold().await.unwrap()), (LeaseState::Held, LeaseState::HeldElsewhere));
         a.release().await;
-        becomes(&mut b, Held::Anew).await;
-        assert_eq!(a.hold().await.unwrap(), Held::Elsewhere);
+        becomes(&mut b, LeaseState::Acquired).await;
+        assert_eq!(a.hold().await.unwrap(), LeaseState::HeldElsewhere);
     });
 }
 
@@ -46,14 +45,14 @@ fn a_dead_holder_is_replaced_and_a_paused_one_learns_of_it_and_takes_nothing_awa
     let database = Database::fresh();
     on_system(async move {
         let (mut a, mut b) = (side(&database), side(&database));
-        assert_eq!(a.hold().await.unwrap(), Held::Anew);
+        assert_eq!(a.hold().await.unwrap(), LeaseState::Acquired);
         on_documents(&database.0, |all| async move {
             all.collection::<Document>("leases").update_one(doc! {}, doc! { "$set": { "expiresAt": 0_i64 } }).await.unwrap();
         });
-        assert_eq!(b.hold().await.unwrap(), Held::Anew);
+        assert_eq!(b.hold().await.unwrap(), LeaseState::Acquired);
         a.release().await;
-        becomes(&mut a, Held::Elsewhere).await;
-        assert_eq!(b.hold().await.unwrap(), Held::Still);
+        becomes(&mut a, LeaseState::HeldElsewhere).await;
+        assert_eq!(b.hold().await.unwrap(), LeaseState::Held);
     });
 }
 
@@ -65,7 +64,7 @@ fn many_who_want_it_at_once_are_one_who_gets_it() {
         let mut sides: Vec<_> = (0..8).map(|_| side(&database)).collect();
         for _ in 0..5 {
             let held = futures_util::future::join_all(sides.iter_mut().map(|side| async { side.hold().await.unwrap() })).await;
-            assert!(held.iter().filter(|held| **held != Held::Elsewhere).count() == 1, "{held:?}");
+            assert!(held.iter().filter(|held| **held != LeaseState::HeldElsewhere).count() == 1, "{held:?}");
         }
     });
 }

@@ -4,8 +4,7 @@
 #[cfg(feature = "sqlite")]
 #[path = "sql"]
 mod sqlite {
-    pub(super) use crate::platform::store::sqlite as backend;
-    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/inventory/sqlite");
+    use crate::platform::store::sqlite as backend;
     pub(super) mod repo;
     mod reservations;
     mod stock;
@@ -15,57 +14,44 @@ mod sqlite {
 #[path = "sql"]
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
 mod mysql {
-    pub(super) use crate::platform::store::mysql as backend;
-    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/inventory/mysql");
+    use crate::platform::store::mysql as backend;
     pub(super) mod repo;
     mod reservations;
     mod stock;
 }
 
 use super::api::{InventoryError, Quantities, Reservation, ReservationState, SettleInput, Stock, StockCheck};
-use crate::config::{Settings, StoreUrl};
-use crate::platform::bus::{Bus, Refused};
+use crate::config::Settings;
+use crate::platform::bus::Outbox;
 use crate::platform::host::{Parts, StartError};
 use crate::platform::page::PageRequest;
-use crate::platform::store::StoreError;
+use crate::platform::store::{SqlDb, SqlStore, StoreError};
 use crate::platform::trace::Trace;
 use async_trait::async_trait;
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_migrations::embed_migrations;
 use prometheus::Registry;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
-pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn StockStore>, StartError> {
-    #[cfg(not(feature = "mysql"))]
-    let _ = parts;
-    Ok(match settings.store("inventory")? {
-        #[cfg(feature = "sqlite")]
-        StoreUrl::Sqlite(path) => {
-            let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
-            db.measured("inventory", metrics)?;
-            Arc::new(sqlite::repo::Repo::on(db, &settings.inventory))
-        }
-        #[cfg(feature = "mysql")]
-        StoreUrl::MySql(url) => {
-            let db = mysql::backend::Db::open(&url, "inventory", &settings.mysql, mysql::MIGRATIONS)?;
-            db.measured("inventory", metrics)?;
-            db.renewable(&["inventory.store"], settings, parts);
-            Arc::new(mysql::repo::Repo::on(db, &settings.inventory))
-        }
-    })
-}
+/// The store's setting and migrations.
+pub const STORE: SqlStore = SqlStore {
+    module: "inventory",
+    setting: &["inventory.store"],
+    #[cfg(feature = "sqlite")]
+    sqlite: embed_migrations!("migrations/inventory/sqlite"),
+    #[cfg(feature = "mysql")]
+    mysql: embed_migrations!("migrations/inventory/mysql"),
+};
 
-/// Takes the last migration back, where it is on a server; its version.
-#[cfg(feature = "mysql")]
-pub(super) fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
-    Ok(match settings.store("inventory")? {
-        StoreUrl::MySql(url) => mysql::backend::revert(&url, "inventory", &settings.mysql, mysql::MIGRATIONS)?,
+/// Opens the store where settings say.
+pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn StockStore>, StartError> {
+    Ok(match STORE.open(settings, metrics, parts)? {
         #[cfg(feature = "sqlite")]
-        StoreUrl::Sqlite(_) => None,
+        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::on(db, &settings.inventory)),
+        #[cfg(feature = "mysql")]
+        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::on(db, &settings.inventory)),
     })
 }
 
@@ -135,10 +121,6 @@ pub(super) trait StockStore: Send + Sync {
     async fn extend(&self, order: Uuid) -> Result<(), StoreError>;
     /// How much there is of everything.
     async fn levels(&self) -> Result<Levels, StoreError>;
-    /// How many events wait to be carried to the bus.
-    async fn waiting(&self) -> Result<i64, StoreError>;
-    /// Those that the bus would not take.
-    fn refused(&self) -> Arc<dyn Refused>;
-    /// Carries events to the bus until told to stop.
-    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
+    /// Its outbox.
+    fn outbox(&self) -> Arc<dyn Outbox>;
 }

@@ -4,8 +4,7 @@
 #[cfg(feature = "sqlite")]
 #[path = "sql"]
 mod sqlite {
-    pub(super) use crate::platform::store::sqlite as backend;
-    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/notification/sqlite");
+    use crate::platform::store::sqlite as backend;
     pub(super) mod repo;
 }
 /// The same on MySQL.
@@ -13,51 +12,39 @@ mod sqlite {
 #[path = "sql"]
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
 mod mysql {
-    pub(super) use crate::platform::store::mysql as backend;
-    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/notification/mysql");
+    use crate::platform::store::mysql as backend;
     pub(super) mod repo;
 }
 
 use super::api::{Delivery, DeliveryState, Notification};
-use crate::config::{Settings, StoreUrl};
+use crate::config::Settings;
 use crate::platform::event::Event;
 use crate::platform::host::{Parts, StartError};
 use crate::platform::page::PageRequest;
-use crate::platform::store::StoreError;
+use crate::platform::store::{SqlDb, SqlStore, StoreError};
 use async_trait::async_trait;
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_migrations::embed_migrations;
 use futures_util::future::LocalBoxFuture;
 use prometheus::Registry;
 use std::sync::Arc;
 
-/// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
-pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn NotificationStore>, StartError> {
-    #[cfg(not(feature = "mysql"))]
-    let _ = parts;
-    Ok(match settings.store("notification")? {
-        #[cfg(feature = "sqlite")]
-        StoreUrl::Sqlite(path) => {
-            let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
-            db.measured("notification", metrics)?;
-            Arc::new(sqlite::repo::Repo::on(db))
-        }
-        #[cfg(feature = "mysql")]
-        StoreUrl::MySql(url) => {
-            let db = mysql::backend::Db::open(&url, "notification", &settings.mysql, mysql::MIGRATIONS)?;
-            db.measured("notification", metrics)?;
-            db.renewable(&["notification.store"], settings, parts);
-            Arc::new(mysql::repo::Repo::on(db))
-        }
-    })
-}
+/// The store's setting and migrations.
+pub const STORE: SqlStore = SqlStore {
+    module: "notification",
+    setting: &["notification.store"],
+    #[cfg(feature = "sqlite")]
+    sqlite: embed_migrations!("migrations/notification/sqlite"),
+    #[cfg(feature = "mysql")]
+    mysql: embed_migrations!("migrations/notification/mysql"),
+};
 
-/// Takes the last migration back, where it is on a server; its version.
-#[cfg(feature = "mysql")]
-pub(super) fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
-    Ok(match settings.store("notification")? {
-        StoreUrl::MySql(url) => mysql::backend::revert(&url, "notification", &settings.mysql, mysql::MIGRATIONS)?,
+/// Opens the store where settings say.
+pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn NotificationStore>, StartError> {
+    Ok(match STORE.open(settings, metrics, parts)? {
         #[cfg(feature = "sqlite")]
-        StoreUrl::Sqlite(_) => None,
+        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::on(db)),
+        #[cfg(feature = "mysql")]
+        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::on(db)),
     })
 }
 

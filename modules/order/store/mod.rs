@@ -4,8 +4,7 @@
 #[cfg(feature = "sqlite")]
 #[path = "sql"]
 mod sqlite {
-    pub(super) use crate::platform::store::sqlite as backend;
-    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/order/sqlite");
+    use crate::platform::store::sqlite as backend;
     pub(super) mod repo;
     mod rows;
 }
@@ -14,57 +13,44 @@ mod sqlite {
 #[path = "sql"]
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
 mod mysql {
-    pub(super) use crate::platform::store::mysql as backend;
-    pub(super) const MIGRATIONS: super::EmbeddedMigrations = super::embed_migrations!("migrations/order/mysql");
+    use crate::platform::store::mysql as backend;
     pub(super) mod repo;
     mod rows;
 }
 
 use super::api::{OrderLine, OrderStatus};
-use crate::config::{Settings, StoreUrl};
-use crate::platform::bus::{Bus, Refused};
+use crate::config::Settings;
+use crate::platform::bus::Outbox;
 use crate::platform::host::{Parts, StartError};
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
-use crate::platform::store::{StoreError, Turn};
+use crate::platform::store::{Lease, SqlDb, SqlStore, StoreError};
 use crate::platform::trace::Trace;
 use crate::shop::inventory::api::StockCheck;
 use async_trait::async_trait;
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_migrations::embed_migrations;
 use futures_util::future::LocalBoxFuture;
 use prometheus::Registry;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Opens or creates it, where settings say; what of it may change while it runs goes to `parts`.
-pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
-    #[cfg(not(feature = "mysql"))]
-    let _ = parts;
-    Ok(match settings.store("order")? {
-        #[cfg(feature = "sqlite")]
-        StoreUrl::Sqlite(path) => {
-            let db = sqlite::backend::Db::open(&path, sqlite::MIGRATIONS)?;
-            db.measured("order", metrics)?;
-            Arc::new(sqlite::repo::Repo::on(db, settings.order.lease_seconds))
-        }
-        #[cfg(feature = "mysql")]
-        StoreUrl::MySql(url) => {
-            let db = mysql::backend::Db::open(&url, "order", &settings.mysql, mysql::MIGRATIONS)?;
-            db.measured("order", metrics)?;
-            db.renewable(&["order.store"], settings, parts);
-            Arc::new(mysql::repo::Repo::on(db, settings.order.lease_seconds))
-        }
-    })
-}
+/// The store's setting and migrations.
+pub const STORE: SqlStore = SqlStore {
+    module: "order",
+    setting: &["order.store"],
+    #[cfg(feature = "sqlite")]
+    sqlite: embed_migrations!("migrations/order/sqlite"),
+    #[cfg(feature = "mysql")]
+    mysql: embed_migrations!("migrations/order/mysql"),
+};
 
-/// Takes the last migration back, where it is on a server; its version.
-#[cfg(feature = "mysql")]
-pub(super) fn revert(settings: &Settings) -> Result<Option<String>, StartError> {
-    Ok(match settings.store("order")? {
-        StoreUrl::MySql(url) => mysql::backend::revert(&url, "order", &settings.mysql, mysql::MIGRATIONS)?,
+/// Opens the store where settings say.
+pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
+    Ok(match STORE.open(settings, metrics, parts)? {
         #[cfg(feature = "sqlite")]
-        StoreUrl::Sqlite(_) => None,
+        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::on(db, settings.order.lease_seconds)),
+        #[cfg(feature = "mysql")]
+        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::on(db, settings.order.lease_seconds)),
     })
 }
 
@@ -217,11 +203,7 @@ pub(super) trait OrderStore: Send + Sync {
     /// Waits for the next commit of this process. Register before looking at the data.
     fn committed(&self) -> LocalBoxFuture<'_, ()>;
     /// Our side of a lease of this name.
-    fn lease(&self, name: &'static str) -> Box<dyn Turn>;
-    /// How many events wait to be carried to the bus.
-    async fn waiting(&self) -> Result<i64, StoreError>;
-    /// Those that the bus would not take.
-    fn refused(&self) -> Arc<dyn Refused>;
-    /// Carries events to the bus until told to stop.
-    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
+    fn lease(&self, name: &'static str) -> Lease;
+    /// Its outbox.
+    fn outbox(&self) -> Arc<dyn Outbox>;
 }

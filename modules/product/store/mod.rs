@@ -7,7 +7,7 @@ pub(super) mod sqlite;
 
 use super::api::Product;
 use crate::config::{DocumentsUrl, Settings};
-use crate::platform::bus::{Bus, Refused};
+use crate::platform::bus::Outbox;
 use crate::platform::clock;
 use crate::platform::event::Event;
 use crate::platform::host::StartError;
@@ -19,7 +19,6 @@ use prometheus::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use tokio_util::sync::CancellationToken;
 
 /// Opens or creates it, where settings say.
 pub(super) fn open(settings: &Settings, metrics: &Registry) -> Result<Arc<dyn ProductStore>, StartError> {
@@ -52,12 +51,8 @@ pub(super) trait ProductStore: Send + Sync {
     async fn replace(&self, product: Product, version: i64, event: Event) -> Result<Option<bool>, StoreError>;
     /// Removes a document; `false` where there is none.
     async fn delete(&self, id: &str, event: Event) -> Result<bool, StoreError>;
-    /// How many events wait to be carried to the bus.
-    async fn waiting(&self) -> Result<i64, StoreError>;
-    /// Events that the bus could not take.
-    fn refused(&self) -> Arc<dyn Refused>;
-    /// Carries events to the bus until told to stop.
-    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
+    /// Its outbox.
+    fn outbox(&self) -> Arc<dyn Outbox>;
 }
 
 /// Makes ids in the form of MongoDB's ObjectId: 4 bytes of seconds, 5 random ones a process, a counter.

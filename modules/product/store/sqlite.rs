@@ -1,11 +1,11 @@
 //! Documents in SQLite: a JSON column, with what is looked up by beside it.
 
 use super::ProductStore;
-use crate::platform::bus::{Bus, Refused};
+use crate::platform::bus::Outbox;
 use crate::platform::event::Event;
 use crate::platform::host::StartError;
 use crate::platform::money::Money;
-use crate::platform::outbox;
+use crate::platform::outbox::{self, SqlOutbox};
 use crate::platform::page::PageRequest;
 use crate::platform::store::sqlite::Db;
 use crate::platform::store::{StoreError, types};
@@ -19,7 +19,6 @@ use prometheus::Registry;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/product/sqlite");
 
@@ -168,15 +167,7 @@ impl ProductStore for SqliteProducts {
             .await
     }
 
-    async fn waiting(&self) -> Result<i64, StoreError> {
-        outbox::waiting(&self.db).await
-    }
-
-    fn refused(&self) -> Arc<dyn Refused> {
-        Arc::new(outbox::Kept(self.db.clone(), "product"))
-    }
-
-    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {
-        outbox::relay(self.db.clone(), bus, stop).await;
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(SqlOutbox(self.db.clone(), "product"))
     }
 }

@@ -30,8 +30,8 @@ pub(super) async fn replay(actuator: &Actuator, id: &str) -> Result<HttpResponse
 /// What the outboxes could not hand to the bus.
 pub(super) async fn refused(actuator: &Actuator) -> Result<HttpResponse, Problem> {
     let mut letters = Vec::new();
-    for one in &actuator.refused {
-        letters.extend(one.list(SHOWN).await?);
+    for outbox in &actuator.outboxes {
+        letters.extend(outbox.refused(SHOWN).await?);
     }
     shown(&letters)
 }
@@ -39,9 +39,9 @@ pub(super) async fn refused(actuator: &Actuator) -> Result<HttpResponse, Problem
 /// Hands one to the bus again.
 pub(super) async fn again(actuator: &Actuator, module: &str, id: &str) -> Result<HttpResponse, Problem> {
     let number = number(id)?;
-    let known = actuator.refused.iter().find(|one| one.store() == module);
-    if let Some(one) = known
-        && one.again(number).await?
+    let known = actuator.outboxes.iter().find(|outbox| outbox.module() == module);
+    if let Some(outbox) = known
+        && outbox.again(number).await?
     {
         return Ok(HttpResponse::Accepted().finish());
     }

@@ -17,7 +17,7 @@ mod meters;
 mod process;
 mod threads;
 
-use crate::platform::bus::{Bus, Refused};
+use crate::platform::bus::{Bus, Outbox};
 use crate::platform::contract::{Access, Endpoint, Operation, percent_decode};
 use crate::platform::cx::Cx;
 use crate::platform::host::Check;
@@ -43,8 +43,8 @@ pub struct Actuator {
     pub checks: Vec<(&'static str, Check)>,
     /// For dead letters; none where no module of this process has events.
     pub bus: Option<Arc<dyn Bus>>,
-    /// What the outboxes of this process could not hand to the bus.
-    pub refused: Vec<Arc<dyn Refused>>,
+    /// The outboxes of this process, for events that the bus refused.
+    pub outboxes: Vec<Arc<dyn Outbox>>,
     /// The numbers of `/actuator/metrics`.
     pub metrics: prometheus::Registry,
     /// The last requests.
@@ -121,7 +121,7 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
         let path = "/actuator/deadletters/{id}/replay";
         endpoints.push(post("replay", path, |a, ask| Box::pin(async move { letters::replay(&a, &ask.path("id")).await })));
     }
-    if !actuator.refused.is_empty() {
+    if !actuator.outboxes.is_empty() {
         endpoints.push(get(Access::Admin, "outbox", "/actuator/outbox", |a, _| Box::pin(async move { letters::refused(&a).await })));
         let path = "/actuator/outbox/{module}/{id}/replay";
         endpoints.push(post("outbox_replay", path, |a, ask| {

@@ -4,12 +4,12 @@
 //! consumers of its own process at once, those of others find new events by polling.
 
 use super::{Bus, Consumer, DeadLetter, raw};
+use crate::config::StoreUrl;
 use crate::platform::clock;
-use crate::platform::event::Event;
+use crate::platform::event::{self, Event};
 use crate::platform::host::StartError;
-use crate::platform::store::sqlite::lease::Lease;
-use crate::platform::store::sqlite::{Conn, Db, Snapshot};
-use crate::platform::store::{GATHER, Held, POLL, StoreError, Turn, types};
+use crate::platform::store::sqlite::{Conn, Db};
+use crate::platform::store::{GATHER, Lease, LeaseState, POLL, Snapshot, StoreError, types};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -105,7 +105,7 @@ impl LocalBus {
     async fn round(&self, consumer: &dyn Consumer, lease: &mut Lease) -> Result<usize, StoreError> {
         let replays = self.wanted(consumer.group()).await?;
         let (from, batch) = self.fetch(consumer).await?;
-        if (replays.is_empty() && batch.is_empty()) || lease.hold().await? == Held::Elsewhere {
+        if (replays.is_empty() && batch.is_empty()) || lease.hold().await? == LeaseState::HeldElsewhere {
             return Ok(0);
         }
         self.again(consumer, replays).await?;
@@ -278,24 +278,17 @@ impl Bus for LocalBus {
     }
 }
 
-#[derive(diesel::QueryableByName)]
-struct Body {
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    body: String,
-}
-
 /// Type and subject of every event of these topics that this group has not taken yet, or that is its dead letter, for
 /// the audit.
 pub fn under_way(path: &Path, group: &str, topics: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let (group, topics) = (quoted(group), topics.iter().map(|topic| quoted(topic)).collect::<Vec<_>>().join(", "));
-    let rows: Vec<Body> = Snapshot::open(path)?.rows(&format!(
+    let query = format!(
         "SELECT body FROM messages WHERE topic IN ({topics}) \
          AND position > coalesce((SELECT position FROM cursors WHERE consumer = {group}), 0) \
          UNION ALL SELECT body FROM dead_letters WHERE consumer = {group}"
-    ))?;
-    // what is no event reports no order's step: one that is missed is found by that
-    Ok(rows.iter().filter_map(|row| types::from_json::<Event>(&row.body).ok()).map(|event| (event.kind, event.subject)).collect())
+    );
+    event::reported(&mut Snapshot::open(&StoreUrl::Sqlite(path.to_path_buf()))?, &query)
 }
 
 #[cfg(test)]

@@ -71,16 +71,22 @@ pub struct Backlog {
     pub refused: i64,
 }
 
-/// What an outbox could never hand to the bus: kept beside it, in the same store.
+/// A module's outbox, in the store that its events are about: events that wait to be carried to the bus, and
+/// those that the bus refused for good.
 #[async_trait(?Send)]
-pub trait Refused: Send + Sync {
-    /// Whose outbox: a module's name.
-    fn store(&self) -> &'static str;
-    /// The oldest of these events; `group` is the module's name.
-    async fn list(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError>;
-    /// How much it holds, and how much waits beside it.
+pub trait Outbox: Send + Sync {
+    /// The owning module's name.
+    fn module(&self) -> &'static str;
+    /// How many events wait.
+    async fn waiting(&self) -> Result<i64, StoreError>;
+    /// Carries events to the bus until told to stop; then empties the outbox once more. Of several processes on
+    /// the store one at a time does it.
+    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
+    /// The oldest refused events; `group` is the module's name.
+    async fn refused(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError>;
+    /// How much waits, and how much was refused.
     async fn backlog(&self) -> Result<Backlog, StoreError>;
-    /// Puts one into the outbox again; `false` where there is none of this id.
+    /// Makes a refused event wait again; `false` where there is none of this id.
     async fn again(&self, id: i64) -> Result<bool, StoreError>;
 }
 
@@ -135,8 +141,8 @@ impl Gauges {
     }
 
     /// Shows what an outbox holds, until told to stop.
-    pub async fn watch_outbox(&self, outbox: Arc<dyn Refused>, stop: CancellationToken) {
-        let module = [outbox.store()];
+    pub async fn watch_outbox(&self, outbox: Arc<dyn Outbox>, stop: CancellationToken) {
+        let module = [outbox.module()];
         metrics::keep_fresh("outbox", stop, async || {
             let backlog = outbox.backlog().await?;
             // not before it is known: none at all is not the same as 0

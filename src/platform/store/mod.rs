@@ -1,5 +1,6 @@
 //! What every store shares, whatever its backend.
 
+mod lease;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 #[cfg(feature = "mysql")]
@@ -8,17 +9,20 @@ pub mod mysql;
 mod same;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod snapshot;
+#[cfg(feature = "store")]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-mod turn;
 #[cfg(feature = "store")]
 pub mod types;
 
+pub use lease::{Lease, LeaseState, LeaseStore};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use same::{FEW, Same};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use snapshot::{Row, Snapshot};
-pub use turn::{Held, Known, TERM, Turn};
+#[cfg(feature = "store")]
+pub use sql::{SqlDb, SqlStore};
 
 use crate::platform::problem::Problem;
 #[cfg(feature = "store")]

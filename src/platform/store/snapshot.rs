@@ -2,41 +2,29 @@
 
 use super::StoreError;
 use crate::config::StoreUrl;
+use diesel::RunQueryDsl;
+use diesel::deserialize::QueryableByName;
+#[cfg(feature = "mysql")]
+use diesel::mysql::Mysql;
+#[cfg(not(feature = "sqlite"))]
+use diesel::mysql::Mysql as Sqlite;
+#[cfg(not(feature = "mysql"))]
+use diesel::sqlite::Sqlite as Mysql;
+#[cfg(feature = "sqlite")]
+use diesel::sqlite::{Sqlite, SqliteConnection};
 
 /// A row that every backend compiled in can fill.
-pub trait Row: sqlite::Row + mysql::Row + 'static {}
-impl<T: sqlite::Row + mysql::Row + 'static> Row for T {}
-
-mod sqlite {
-    #[cfg(feature = "sqlite")]
-    pub trait Row: diesel::deserialize::QueryableByName<diesel::sqlite::Sqlite> {}
-    #[cfg(feature = "sqlite")]
-    impl<T: diesel::deserialize::QueryableByName<diesel::sqlite::Sqlite>> Row for T {}
-    #[cfg(not(feature = "sqlite"))]
-    pub trait Row {}
-    #[cfg(not(feature = "sqlite"))]
-    impl<T> Row for T {}
-}
-
-mod mysql {
-    #[cfg(feature = "mysql")]
-    pub trait Row: diesel::deserialize::QueryableByName<diesel::mysql::Mysql> {}
-    #[cfg(feature = "mysql")]
-    impl<T: diesel::deserialize::QueryableByName<diesel::mysql::Mysql>> Row for T {}
-    #[cfg(not(feature = "mysql"))]
-    pub trait Row {}
-    #[cfg(not(feature = "mysql"))]
-    impl<T> Row for T {}
-}
+pub trait Row: QueryableByName<Sqlite> + QueryableByName<Mysql> + 'static {}
+impl<T: QueryableByName<Sqlite> + QueryableByName<Mysql> + 'static> Row for T {}
 
 /// It is never created or changed. Reading blocks: not for use inside an asynchronous runtime.
 pub enum Snapshot {
     /// A file.
     #[cfg(feature = "sqlite")]
-    Sqlite(super::sqlite::Snapshot),
-    /// On a server.
+    Sqlite(SqliteConnection),
+    /// On a server; the connection's own runtime ends after it.
     #[cfg(feature = "mysql")]
-    MySql(super::mysql::Snapshot),
+    MySql(super::mysql::Blocking, tokio::runtime::Runtime),
 }
 
 impl Snapshot {
@@ -44,19 +32,20 @@ impl Snapshot {
     pub fn open(url: &StoreUrl) -> Result<Self, StoreError> {
         match url {
             #[cfg(feature = "sqlite")]
-            StoreUrl::Sqlite(path) => super::sqlite::Snapshot::open(path).map(Snapshot::Sqlite),
+            StoreUrl::Sqlite(path) => super::sqlite::snapshot(path).map(Snapshot::Sqlite),
             #[cfg(feature = "mysql")]
-            StoreUrl::MySql(url) => super::mysql::Snapshot::open(url).map(Snapshot::MySql),
+            StoreUrl::MySql(url) => super::mysql::snapshot(url).map(|(conn, runtime)| Snapshot::MySql(conn, runtime)),
         }
     }
 
     /// All rows of a query that every backend understands.
     pub fn rows<T: Row>(&mut self, sql: &str) -> Result<Vec<T>, StoreError> {
-        match self {
+        let query = diesel::sql_query(sql);
+        Ok(match self {
             #[cfg(feature = "sqlite")]
-            Snapshot::Sqlite(snapshot) => snapshot.rows(sql),
+            Snapshot::Sqlite(conn) => query.load(conn)?,
             #[cfg(feature = "mysql")]
-            Snapshot::MySql(snapshot) => snapshot.rows(sql),
-        }
+            Snapshot::MySql(conn, _) => query.load(conn)?,
+        })
     }
 }

@@ -16,7 +16,7 @@ mod gauges;
 #[path = "../inbox.rs"]
 pub mod inbox;
 #[path = "../lease.rs"]
-pub mod lease;
+mod lease;
 #[path = "../outbox.rs"]
 pub mod outbox;
 mod turns;
@@ -282,27 +282,15 @@ impl Inner {
     }
 }
 
-/// A database of which only is read, as of one moment; it is never created or changed.
-pub struct Snapshot(SqliteConnection);
-
-impl Snapshot {
-    /// Opens it; its schema is taken as it is.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if !path.is_file() {
-            return Err(StoreError::Unavailable { store: path.display().to_string(), cause: "there is no such file".into() });
-        }
-        let mut conn = connect(path)?;
-        conn.batch_execute("PRAGMA query_only = ON; BEGIN DEFERRED")?;
-        Ok(Self(conn))
+/// A connection that only reads, as of one moment; it never creates or changes the database. Its schema is taken as
+/// it is.
+pub(super) fn snapshot(path: &Path) -> Result<SqliteConnection, StoreError> {
+    if !path.is_file() {
+        return Err(StoreError::Unavailable { store: path.display().to_string(), cause: "there is no such file".into() });
     }
-
-    /// All rows of a query.
-    pub fn rows<T>(&mut self, sql: &str) -> Result<Vec<T>, StoreError>
-    where
-        T: diesel::deserialize::QueryableByName<Sqlite> + 'static,
-    {
-        Ok(diesel::RunQueryDsl::load(diesel::sql_query(sql), &mut self.0)?)
-    }
+    let mut conn = connect(path)?;
+    conn.batch_execute("PRAGMA query_only = ON; BEGIN DEFERRED")?;
+    Ok(conn)
 }
 
 /// Work on a reading connection, with what it says in its span.

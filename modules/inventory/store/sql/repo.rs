@@ -1,9 +1,10 @@
 //! Stock and reservations in SQL.
 
-use super::backend::{Db, outbox};
+use super::backend::Db;
+use super::backend::outbox::SqlOutbox;
 use super::{reservations, stock};
 use crate::config;
-use crate::platform::bus::{Bus, Refused};
+use crate::platform::bus::Outbox;
 use crate::platform::clock;
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
@@ -14,7 +15,6 @@ use crate::shop::inventory::store::{Levels, StockStore};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(super) mod tables {
@@ -197,15 +197,7 @@ impl StockStore for Repo {
         self.db.read(async move |c| stock::levels(c, low).await).await
     }
 
-    async fn waiting(&self) -> Result<i64, StoreError> {
-        outbox::waiting(&self.db).await
-    }
-
-    fn refused(&self) -> Arc<dyn Refused> {
-        Arc::new(outbox::Kept(self.db.clone(), "inventory"))
-    }
-
-    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {
-        outbox::relay(self.db.clone(), bus, stop).await;
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(SqlOutbox(self.db.clone(), "inventory"))
     }
 }

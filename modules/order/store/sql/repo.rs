@@ -1,13 +1,13 @@
 //! Orders in SQL.
 
-use super::backend::lease::Lease;
-use super::backend::{Db, outbox};
+use super::backend::Db;
+use super::backend::outbox::{self, SqlOutbox};
 use super::rows;
-use crate::platform::bus::{Bus, Refused};
+use crate::platform::bus::Outbox;
 use crate::platform::clock;
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
-use crate::platform::store::{StoreError, Turn};
+use crate::platform::store::{Lease, StoreError};
 use crate::platform::trace::Trace;
 use crate::shop::inventory::api::StockCheck;
 use crate::shop::order::api::OrderStatus;
@@ -16,7 +16,6 @@ use crate::shop::order::store::{Begun, Cancelled, Key, NewOrder, OpenEnds, Order
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Orders recovered at once, and settled at once.
@@ -165,19 +164,11 @@ impl OrderStore for Repo {
         Box::pin(self.db.committed())
     }
 
-    fn lease(&self, name: &'static str) -> Box<dyn Turn> {
-        Box::new(Lease::new(self.db.clone(), name))
+    fn lease(&self, name: &'static str) -> Lease {
+        Lease::new(self.db.clone(), name)
     }
 
-    async fn waiting(&self) -> Result<i64, StoreError> {
-        outbox::waiting(&self.db).await
-    }
-
-    fn refused(&self) -> Arc<dyn Refused> {
-        Arc::new(outbox::Kept(self.db.clone(), "order"))
-    }
-
-    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {
-        outbox::relay(self.db.clone(), bus, stop).await;
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(SqlOutbox(self.db.clone(), "order"))
     }
 }

@@ -5,12 +5,13 @@ mod document;
 
 use super::ProductStore;
 use crate::config::{Secret, Settings};
-use crate::platform::bus::{Bus, Refused};
+use crate::platform::bus::Outbox;
 use crate::platform::event::Event;
 use crate::platform::money::Money;
 use crate::platform::page::PageRequest;
 use crate::platform::store::StoreError;
-use crate::platform::store::mongodb::{Db, Index, Kept, outbox};
+use crate::platform::store::mongodb::outbox::{self, MongoOutbox};
+use crate::platform::store::mongodb::{Db, Index};
 use crate::shop::product::api::Product;
 use ::mongodb::bson::oid::ObjectId;
 use ::mongodb::bson::{Document, doc};
@@ -19,7 +20,6 @@ use futures_util::TryStreamExt;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// Where they are.
 const COLLECTION: &str = "products";
@@ -176,16 +176,8 @@ impl ProductStore for MongoProducts {
         self.update(doc! { "_id": id }, update).await
     }
 
-    async fn waiting(&self) -> Result<i64, StoreError> {
-        outbox::waiting(&self.db, COLLECTION).await
-    }
-
-    fn refused(&self) -> Arc<dyn Refused> {
-        Arc::new(Kept { db: self.db.clone(), module: "product", collection: COLLECTION })
-    }
-
-    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {
-        outbox::relay(self.db.clone(), COLLECTION, bus, stop).await;
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(MongoOutbox { db: self.db.clone(), module: "product", collection: COLLECTION })
     }
 }
 

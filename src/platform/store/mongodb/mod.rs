@@ -11,12 +11,10 @@
 //! once more by itself if it is safe to (on a replica set), and a read always.
 
 mod connect;
-pub mod lease;
+mod lease;
 pub mod outbox;
-mod refused;
 mod schema;
 
-pub use refused::Kept;
 pub use schema::Index;
 
 use super::StoreError;

@@ -13,18 +13,21 @@
 //! Events of one document are carried in order; those of different documents in no particular one. These
 //! four fields never change their form, whatever becomes of the rest of a document: so a relay carries what
 //! any build has written.
+//!
+//! Events that the bus can never take, and entries that are no events, are set aside in a collection of their own
+//! with the reason, so that they hold up no other event. An admin sees them, and sends them again.
 
 use super::Db;
-use super::lease::Lease;
-use super::refused::{self, Aside};
-use crate::platform::bus::{self, Bus};
+use crate::platform::bus::{self, Backlog, Bus, DeadLetter, Outbox};
+use crate::platform::clock;
 use crate::platform::event::Event;
-use crate::platform::relay::{self, Carried};
-use crate::platform::store::{Held, StoreError, Turn};
+use crate::platform::relay;
+use crate::platform::store::{Lease, StoreError};
 use ::mongodb::Database;
 use ::mongodb::bson::oid::ObjectId;
 use ::mongodb::bson::{Bson, DateTime, Document, doc};
 use ::mongodb::error::{Error, Result as MongoResult};
+use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +38,9 @@ pub const SINCE: &str = "waitingSince";
 /// Documents whose events are carried at once, and events of each.
 const DOCUMENTS: i64 = 100;
 const EVENTS: i32 = 10;
+
+/// Where events are that the bus refused.
+const REFUSED: &str = "outbox_refused";
 
 fn entry(event: &Event) -> Result<Document, StoreError> {
     let body = serde_json::to_string(event).map_err(|e| StoreError::Broken(e.to_string()))?;
@@ -77,62 +83,53 @@ pub async fn waiting(db: &Db, collection: &'static str) -> Result<i64, StoreErro
 }
 
 /// When the oldest event that waits came, in milliseconds since 1970.
-pub(super) async fn oldest(db: &Db, collection: &'static str) -> Result<Option<i64>, StoreError> {
+async fn oldest(db: &Db, collection: &'static str) -> Result<Option<i64>, StoreError> {
     let all = db.collection(collection);
     let first = db.read("find", async move { all.find_one(waits()).sort(doc! { SINCE: 1 }).projection(doc! { SINCE: 1 }).await });
     Ok(first.await?.and_then(|row| row.get_datetime(SINCE).ok().map(|since| since.timestamp_millis())))
 }
 
-/// Carries the events of one collection to the bus until told to stop; then all that are left once more.
-/// Of several processes on the database one at a time does it.
-pub async fn relay(db: Db, collection: &'static str, bus: Arc<dyn Bus>, stop: CancellationToken) {
-    let mut lease = Lease::new(db.clone(), "outbox");
-    relay::relay(db.name(), || db.committed(), async || carry(&db, collection, bus.as_ref(), &mut lease).await, stop).await;
-    lease.release().await;
-}
-
-/// One batch. A crash between publishing and taking off repeats it, and so does a process that was paused
-/// there: delivery is at least once.
-async fn carry(db: &Db, collection: &'static str, bus: &dyn Bus, lease: &mut Lease) -> Result<Carried, StoreError> {
+/// The next documents whose events wait.
+async fn read(db: &Db, collection: &'static str) -> Result<Option<Vec<Document>>, StoreError> {
     let all = db.collection(collection);
     let found = db.read("find", async move {
         let shape = doc! { "version": 1, "deleted": 1, "outbox": { "$slice": EVENTS } };
         all.find(waits()).sort(doc! { SINCE: 1 }).limit(DOCUMENTS).projection(shape).await?.try_collect::<Vec<_>>().await
     });
-    let found = found.await?;
-    if found.is_empty() {
-        return Ok(Carried::All);
-    }
-    match lease.hold().await? {
-        Held::Still => {}
-        Held::Anew => return Ok(Carried::More),
-        Held::Elsewhere => return Ok(Carried::ByAnother),
-    }
-    let (mut sent, mut events, mut refused) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()), Vec::new());
-    for entry in found.iter().flat_map(entries) {
-        match entry.get_str("body").map_err(|e| e.to_string()).and_then(|body| serde_json::from_str(body).map_err(|e| e.to_string())) {
-            Ok(event) => {
-                sent.push(entry);
-                events.push(event);
-            }
-            Err(cause) => refused.push(aside(entry, format!("this is no event: {cause}"))),
-        }
-    }
-    let more = found.len() as i64 == DOCUMENTS || found.iter().any(|document| entries(document).count() as i32 == EVENTS);
-    if !events.is_empty() {
-        for (place, error) in bus::publish(bus, events).await? {
-            refused.extend(sent.get(place).map(|entry| aside(entry, error)));
-        }
-    }
-    refused::keep(db, refused).await?;
-    let database = db.database();
-    db.read("update", async move { take_off(&database, collection, &found).await }).await?;
-    Ok(if more { Carried::More } else { Carried::All })
+    Ok(Some(found.await?).filter(|found| !found.is_empty()))
 }
 
-fn aside(entry: &Document, error: String) -> Aside {
-    let text = |field| entry.get_str(field).map(str::to_string);
-    Aside { id: text("id").unwrap_or_else(|_| ObjectId::new().to_hex()), body: text("body").unwrap_or_else(|_| entry.to_string()), error }
+/// Publishes one batch and takes it off the outbox. A crash between the two repeats it: delivery is at least once.
+async fn carry(db: &Db, collection: &'static str, bus: &dyn Bus, found: Vec<Document>) -> Result<bool, StoreError> {
+    let more = found.len() as i64 == DOCUMENTS || found.iter().any(|document| entries(document).count() as i32 == EVENTS);
+    let refused = relay::publish(bus, found.iter().flat_map(entries), |entry| {
+        let body = entry.get_str("body").map_err(|cause| cause.to_string())?;
+        serde_json::from_str(body).map_err(|cause| cause.to_string())
+    });
+    set_aside(db, refused.await?).await?;
+    let database = db.database();
+    db.read("update", async move { take_off(&database, collection, &found).await }).await?;
+    Ok(more)
+}
+
+/// Keeps these entries. One that was kept before, and sent again meanwhile, is kept anew: that sending does not
+/// remove it.
+async fn set_aside(db: &Db, refused: Vec<(&Document, String)>) -> Result<(), StoreError> {
+    // by the clock, so that those of several processes differ; in JavaScript still an exact number
+    let first = clock::now_ms().saturating_mul(1000);
+    for (at, (entry, error)) in (0..).zip(refused) {
+        let text = |field| entry.get_str(field).map(str::to_string);
+        let (id, body) = (text("id").unwrap_or_else(|_| ObjectId::new().to_hex()), text("body").unwrap_or_else(|_| entry.to_string()));
+        tracing::error!(store = db.name(), event = id, error, "event refused by the bus; it is kept, see /actuator/outbox");
+        let kept = db.collection(REFUSED);
+        let again = ObjectId::new();
+        let change = doc! {
+            "$set": { "error": error, "refusedAt": clock::now_ms(), "again": again },
+            "$setOnInsert": { "number": first + at, "body": body },
+        };
+        db.read("update", async move { kept.update_one(doc! { "_id": id }, change).upsert(true).await }).await?;
+    }
+    Ok(())
 }
 
 fn entries(document: &Document) -> impl Iterator<Item = &Document> {
@@ -177,4 +174,76 @@ async fn command(database: &Database, mut command: Document) -> MongoResult<()> 
         None => Ok(()),
         Some(cause) => Err(Error::custom(format!("carried events were not taken off: {cause}"))),
     }
+}
+
+/// The outboxes of the documents in a module's collection.
+pub struct MongoOutbox {
+    /// The module's database.
+    pub db: Db,
+    /// The module.
+    pub module: &'static str,
+    /// The collection whose documents have the outbox.
+    pub collection: &'static str,
+}
+
+#[async_trait(?Send)]
+impl Outbox for MongoOutbox {
+    fn module(&self) -> &'static str {
+        self.module
+    }
+
+    async fn waiting(&self) -> Result<i64, StoreError> {
+        waiting(&self.db, self.collection).await
+    }
+
+    async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {
+        let Self { db, collection, .. } = self;
+        let lease = Lease::new(db.clone(), "outbox");
+        let failed = |cause: StoreError| tracing::warn!(%cause, store = db.name(), "outbox not carried; will try again");
+        let work = async |found| carry(db, collection, bus.as_ref(), found).await;
+        relay::run(lease, || db.committed(), async || read(db, collection).await, work, failed, stop).await;
+    }
+
+    async fn refused(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
+        let kept = self.db.collection(REFUSED);
+        let oldest = async move { kept.find(doc! {}).sort(doc! { "number": 1 }).limit(limit).await?.try_collect::<Vec<_>>().await };
+        self.db.read("find", oldest).await?.iter().map(|row| letter(self.module, row)).collect()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let kept = self.db.collection(REFUSED);
+        let refused = self.db.read("count", async move { kept.count_documents(doc! {}).await }).await?;
+        let waiting = waiting(&self.db, self.collection).await?;
+        let oldest = oldest(&self.db, self.collection).await?;
+        Ok(Backlog { waiting, oldest, refused: i64::try_from(refused).unwrap_or(i64::MAX) })
+    }
+
+    /// The event waits in a document that is nothing but its outbox, and goes with it.
+    async fn again(&self, id: i64) -> Result<bool, StoreError> {
+        let (kept, all) = (self.db.collection(REFUSED), self.db.collection(self.collection));
+        let found = self.db.read("find", async move { kept.find_one(doc! { "number": id }).await }).await?;
+        let Some(row) = found else { return Ok(false) };
+        let (name, body, carrier) = (row.get("_id").cloned(), row.get("body").cloned(), row.get("again").cloned());
+        let entry = doc! { "id": name.clone(), "body": body };
+        let sent = doc! { "_id": name, "again": carrier.clone() };
+        let carrier = doc! { "_id": carrier, "version": 1_i64, "deleted": true, "outbox": [entry], SINCE: DateTime::now() };
+        match self.db.write("insert", async move { all.insert_one(carrier).await }).await {
+            // it waits already: somebody else has asked for it, too
+            Ok(_) | Err(StoreError::Taken(_)) => {}
+            Err(cause) => return Err(cause),
+        }
+        let kept = self.db.collection(REFUSED);
+        Ok(self.db.read("delete", async move { kept.delete_one(sent).await }).await?.deleted_count == 1)
+    }
+}
+
+fn letter(module: &str, row: &Document) -> Result<DeadLetter, StoreError> {
+    let unfit = |cause: ::mongodb::bson::error::Error| StoreError::Broken(format!("a refused event does not fit: {cause}"));
+    Ok(DeadLetter {
+        id: row.get_i64("number").map_err(unfit)?,
+        group: module.into(),
+        error: row.get_str("error").map_err(unfit)?.into(),
+        at: clock::rfc3339(row.get_i64("refusedAt").map_err(unfit)?),
+        event: bus::raw(row.get_str("body").map_err(unfit)?.into())?,
+    })
 }

@@ -22,13 +22,13 @@ mod way;
 pub mod inbox;
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
 #[path = "../../lease.rs"]
-pub mod lease;
+mod lease;
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
 #[path = "../../outbox.rs"]
 pub mod outbox;
 
-pub use schema::revert;
-pub use snapshot::Snapshot;
+pub use schema::{Blocking, revert};
+pub(super) use snapshot::snapshot;
 
 use super::{Same, StoreError};
 use crate::config::{MySql, MySqlUrl, Settings, StoreUrl};
@@ -149,7 +149,7 @@ impl Db {
 
     /// Takes up new credentials in `<module>.store` while it runs, and asks for them when the server refuses
     /// the old ones and a Vault may have newer.
-    pub fn renewable(&self, keys: &'static [&'static str], settings: &Settings, parts: &mut Parts) {
+    pub(super) fn renewable(&self, keys: &'static [&'static str], settings: &Settings, parts: &mut Parts) {
         if settings.vault.url.is_some() {
             parts.denied.push(self.0.access.renewed_by());
         }

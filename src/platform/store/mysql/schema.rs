@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// diesel's migrations are written for connections that block.
-type Blocking = AsyncConnectionWrapper<Conn>;
+pub type Blocking = AsyncConnectionWrapper<Conn>;
 
 /// Between two attempts to reach a server that is not up yet.
 const RETRY: Duration = Duration::from_millis(500);
