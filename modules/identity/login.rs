@@ -46,12 +46,12 @@ impl Issuer {
             Ok(checked) => checked,
             Err((error, description)) => return self.answer(&back, &[("error", error), ("error_description", description)]),
         };
-        let Some(username) = username else { return Ok(self.page(200, form, &back, form.get("login_hint"), None)) };
+        let Some(username) = username else { return self.page(200, form, &back, form.get("login_hint"), None) };
         let account = match self.check_password(username, form.get("password").unwrap_or_default()).await {
             Ok(Some(account)) => account,
-            Ok(None) => return Ok(self.page(401, form, &back, Some(username), Some("wrong username or password"))),
+            Ok(None) => return self.page(401, form, &back, Some(username), Some("wrong username or password")),
             Err(Refusal::Client { status, description, .. }) => {
-                return Ok(self.page(status, form, &back, Some(username), Some(&description)));
+                return self.page(status, form, &back, Some(username), Some(&description));
             }
             Err(other) => return Err(other),
         };
@@ -90,15 +90,22 @@ impl Issuer {
         oauth::redirect(&redirects::append(back.redirect_uri, back.fragment, &all))
     }
 
-    fn page(&self, status: u16, form: &Form, back: &Back<'_>, username: Option<&str>, error: Option<&str>) -> HttpResponse {
-        let body = html::login(&html::Login {
+    fn page(
+        &self,
+        status: u16,
+        form: &Form,
+        back: &Back<'_>,
+        username: Option<&str>,
+        error: Option<&str>,
+    ) -> Result<HttpResponse, Refusal> {
+        let page = html::Login {
             client: &back.client.id,
             error,
             username: username.unwrap_or_default(),
             carried: CARRIED.iter().filter_map(|name| form.get(name).map(|value| (*name, value))).collect(),
             demo: &self.users.demo(),
-        });
-        oauth::page(status, body, Some(&redirects::policy_source(back.redirect_uri)))
+        };
+        Ok(oauth::page(status, &page, Some(&redirects::policy_source(back.redirect_uri)))?)
     }
 }
 

@@ -53,7 +53,8 @@ impl Issuer {
             self.sessions.end(&session, super::now()).await?;
         }
         let Some(target) = target else {
-            return Ok(oauth::page(200, html::message("Signed out", "you can close this page"), None));
+            let done = html::Message { title: "Signed out", text: "you can close this page" };
+            return Ok(oauth::page(200, &done, None)?);
         };
         let state = form.get("state").map(|state| ("state", state));
         oauth::redirect(&redirects::append(target, false, state.as_slice()))

@@ -1,6 +1,7 @@
 //! How the issuer's endpoints speak: forms in, JSON or pages out, refusals as RFC 6749 wants them.
 
 use super::html;
+use crate::platform::html::render;
 use crate::platform::problem::Problem;
 use crate::platform::store::StoreError;
 use actix_web::dev::Payload;
@@ -8,6 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{BytesMut, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use askama::Template;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -86,7 +88,7 @@ impl Refusal {
     pub(super) fn respond(self) -> Result<HttpResponse, Box<Problem>> {
         match self {
             Refusal::Ours(problem) => Err(problem),
-            Refusal::Person { status, text } => Ok(page(status, html::message("This does not work", &text), None)),
+            Refusal::Person { status, text } => Ok(page(status, &html::Message { title: "This does not work", text: &text }, None)?),
             Refusal::Client { status, error, description, challenge, retry_after } => {
                 let mut response = uncached(status);
                 if let Some(challenge) = challenge {
@@ -104,6 +106,12 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(cause: StoreError) -> Self {
         Refusal::Ours(Box::new(cause.into()))
+    }
+}
+
+impl From<Box<Problem>> for Refusal {
+    fn from(problem: Box<Problem>) -> Self {
+        Refusal::Ours(problem)
     }
 }
 
@@ -138,17 +146,19 @@ pub(super) fn redirect(target: &str) -> Result<HttpResponse, Refusal> {
 
 /// A page that loads nothing, runs nothing and is framed by nobody; its form goes to us and may be
 /// answered with a redirect to `leads_to`.
-pub(super) fn page(status: u16, body: String, leads_to: Option<&str>) -> HttpResponse {
+pub(super) fn page(status: u16, page: &impl Template, leads_to: Option<&str>) -> Result<HttpResponse, Box<Problem>> {
+    let body = render(page)?;
     let leads_to = leads_to.map(|source| format!(" {source}")).unwrap_or_default();
     let policy =
         format!("default-src 'none'; style-src 'unsafe-inline'; form-action 'self'{leads_to}; frame-ancestors 'none'; base-uri 'none'");
-    uncached(status)
+    let response = uncached(status)
         .content_type("text/html; charset=utf-8")
         .insert_header((header::CONTENT_SECURITY_POLICY, policy))
         .insert_header((header::X_FRAME_OPTIONS, "DENY"))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::REFERRER_POLICY, "no-referrer"))
-        .body(body)
+        .body(body);
+    Ok(response)
 }
 
 /// Parameters of a request, each at most once; an empty one counts as absent (RFC 6749, 3.1).

@@ -90,10 +90,10 @@ pub(super) fn applications(request: &HttpRequest, all: &Applications) -> Result<
 pub(super) fn answer<T: Serialize>(request: &HttpRequest, root: &str, content: &T) -> Result<HttpResponse, Problem> {
     let (media, text) = if has(request, "accept", "json") {
         let text = serde_json::to_string(content).map_err(Problem::internal)?;
-        ("application/json", format!("{{\"{root}\":{text}}}"))
+        ("application/json", format!("{{\"{root}\":{text}}}").into_bytes())
     } else {
         let value = serde_json::to_value(content).map_err(Problem::internal)?;
-        ("application/xml", xml::write(root, &value))
+        ("application/xml", xml::write(root, &value).map_err(Problem::internal)?)
     };
     let mut response = HttpResponse::Ok();
     response.content_type(media).insert_header((header::VARY, "accept, accept-encoding, x-eureka-accept"));
@@ -101,7 +101,7 @@ pub(super) fn answer<T: Serialize>(request: &HttpRequest, root: &str, content: &
         return Ok(response.body(text));
     }
     let mut compressed = Vec::new();
-    GzEncoder::new(text.as_bytes(), Compression::fast()).read_to_end(&mut compressed).map_err(Problem::internal)?;
+    GzEncoder::new(text.as_slice(), Compression::fast()).read_to_end(&mut compressed).map_err(Problem::internal)?;
     Ok(response.insert_header((header::CONTENT_ENCODING, "gzip")).body(compressed))
 }
 
@@ -124,7 +124,7 @@ pub(super) async fn read<T: DeserializeOwned>(
         }
     } else if has(request, "content-type", "xml") {
         let text = String::from_utf8(bytes).map_err(|cause| bad(cause.to_string()))?;
-        let (name, value) = xml::read(&text).map_err(bad)?;
+        let (name, value) = xml::read(&text).map_err(|cause| bad(cause.to_string()))?;
         if root.is_some_and(|root| root != name) {
             return Err(bad(format!("expected <{}>", root.unwrap_or_default())));
         }

@@ -1,54 +1,65 @@
 //! XML as Eureka's XStream has it, from and to the JSON form of the same thing: a member `@x` is an
 //! attribute, `$` an element's text, a list a repeated element.
 //!
-//! Source: Netflix/eureka `Converters`, `XmlXStream`, `PortWrapperXmlDeserializer`. The reader takes
-//! what clients send and no more: no document types, so no entities but the five, and a bounded depth.
+//! Source: Netflix/eureka `Converters`, `XmlXStream`, `PortWrapperXmlDeserializer`. quick-xml knows the syntax.
+//! The reader takes what clients send and no more: no document types, so no entities but the five, and a
+//! bounded depth.
 
-use crate::platform::html::escape;
+use quick_xml::XmlVersion::Implicit1_0;
+use quick_xml::escape::resolve_xml_entity;
+use quick_xml::events::{BytesDecl, BytesEnd, BytesRef, BytesStart, BytesText, Event};
+use quick_xml::{Reader, Writer};
 use serde_json::{Map, Value};
+use std::io;
 
-/// An instance is five deep; who nests deeper wants to exhaust a stack.
+/// An instance is five deep; more is meant to exhaust a stack.
 const DEPTH: usize = 16;
 
 /// Writes a document with this root.
-pub(super) fn write(root: &str, value: &Value) -> String {
-    let mut text = String::new();
-    element(&mut text, root, value, false);
-    text
+pub(super) fn write(root: &str, value: &Value) -> io::Result<Vec<u8>> {
+    let mut writer = Writer::new(Vec::new());
+    element(&mut writer, root, value, false)?;
+    Ok(writer.into_inner())
 }
 
-fn element(out: &mut String, name: &str, value: &Value, metadata: bool) {
+fn element(out: &mut Writer<Vec<u8>>, name: &str, value: &Value, metadata: bool) -> io::Result<()> {
     // XStream's escape for what users call their metadata; all other names are ours
     let name = if metadata { name.replace('_', "__").replace('$', "_-") } else { name.replace("overriddenStatus", "overriddenstatus") };
     if !is_name(&name) {
-        return;
+        return Ok(());
     }
     match value {
-        Value::Null => {}
-        Value::Array(items) => items.iter().for_each(|item| element(out, &name, item, false)),
-        Value::Object(members) => {
-            out.push_str(&format!("<{name}"));
-            for (key, value) in members {
-                if let Some(key) = key.strip_prefix('@').filter(|_| !metadata) {
-                    out.push_str(&format!(" {key}=\"{}\"", escape(&plain(value))));
-                }
-            }
-            out.push('>');
-            for (key, value) in members.iter().filter(|(key, _)| !key.starts_with('@')) {
-                if key == "$" && name != "metadata" {
-                    out.push_str(&escape(&plain(value)));
-                } else {
-                    element(out, key, value, name == "metadata");
-                }
-            }
-            out.push_str(&format!("</{name}>"));
-        }
-        leaf => out.push_str(&format!("<{name}>{}</{name}>", escape(&plain(leaf)))),
+        Value::Null => return Ok(()),
+        Value::Array(items) => return items.iter().try_for_each(|item| element(out, &name, item, false)),
+        _ => {}
     }
+    let mut start = BytesStart::new(name.as_str());
+    let Value::Object(members) = value else {
+        out.write_event(Event::Start(start))?;
+        out.write_event(Event::Text(BytesText::new(&plain(value))))?;
+        return out.write_event(Event::End(BytesEnd::new(name.as_str())));
+    };
+    for (key, value) in members {
+        if let Some(key) = key.strip_prefix('@').filter(|key| !metadata && is_name(key)) {
+            start.push_attribute((key, plain(value).as_str()));
+        }
+    }
+    out.write_event(Event::Start(start))?;
+    for (key, value) in members.iter().filter(|(key, _)| !key.starts_with('@')) {
+        if key == "$" && name != "metadata" {
+            out.write_event(Event::Text(BytesText::new(&plain(value))))?;
+        } else {
+            element(out, key, value, name == "metadata")?;
+        }
+    }
+    out.write_event(Event::End(BytesEnd::new(name.as_str())))
 }
 
+/// A value as text, without the characters that no XML document may hold: one would make it unreadable as a whole.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+    let mut text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    text.retain(|c| matches!(c, '\n' | '\r' | '\t') || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')));
+    text
 }
 
 fn is_name(name: &str) -> bool {
@@ -56,116 +67,142 @@ fn is_name(name: &str) -> bool {
     name.starts_with(begins) && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
+/// Why a document is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error(transparent)]
+    Syntax(#[from] quick_xml::Error),
+    #[error("`{0}` is no name")]
+    Name(String),
+    #[error("`&{0};` is no known entity")]
+    Entity(String),
+    #[error("<{0}> is not closed")]
+    Unclosed(String),
+    #[error("the document is in {0}; expected UTF-8")]
+    Encoding(String),
+    #[error("it is nested too deeply")]
+    Depth,
+    #[error("a document type is not taken")]
+    DocumentType,
+    #[error("the XML declaration is not at the beginning")]
+    Declaration,
+    #[error("an element is expected")]
+    NoElement,
+    #[error("there is more than one element at the root")]
+    SecondRoot,
+}
+
+impl From<quick_xml::events::attributes::AttrError> for Refused {
+    fn from(cause: quick_xml::events::attributes::AttrError) -> Self {
+        Refused::Syntax(cause.into())
+    }
+}
+
 /// Reads a document; answers its root's name and content.
-pub(super) fn read(text: &str) -> Result<(String, Value), String> {
-    let mut reader = Reader { rest: text.trim_start_matches('\u{feff}') };
-    reader.skip()?;
-    let read = reader.element(0, false)?;
-    reader.skip()?;
-    if reader.rest.is_empty() { Ok(read) } else { Err("there is more than one element at the root".into()) }
-}
-
-struct Reader<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Reader<'a> {
-    fn until(&mut self, end: &str) -> Result<&'a str, String> {
-        let (before, after) = self.rest.split_once(end).ok_or_else(|| format!("`{end}` is missing"))?;
-        self.rest = after;
-        Ok(before)
-    }
-
-    fn take(&mut self, start: &str) -> bool {
-        let taken = self.rest.strip_prefix(start);
-        self.rest = taken.unwrap_or(self.rest);
-        taken.is_some()
-    }
-
-    /// White space, comments and processing instructions between elements.
-    fn skip(&mut self) -> Result<(), String> {
-        loop {
-            self.rest = self.rest.trim_start();
-            if self.take("<!--") {
-                self.until("-->")?;
-            } else if self.take("<?") {
-                self.until("?>")?;
-            } else {
-                return Ok(());
+pub(super) fn read(text: &str) -> Result<(String, Value), Refused> {
+    let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
+    let mut tree = Tree::default();
+    let mut first = true;
+    loop {
+        match reader.read_event()? {
+            Event::Start(start) => tree.open(&start)?,
+            Event::Empty(start) => {
+                tree.open(&start)?;
+                tree.close();
             }
+            // that it is the right one the reader has checked
+            Event::End(_) => tree.close(),
+            Event::Text(part) => tree.text(&part.xml10_content())?,
+            Event::CData(part) => tree.text(&part.xml10_content())?,
+            Event::GeneralRef(reference) => tree.text(&resolved(&reference)?)?,
+            Event::Decl(declaration) if first => check_encoding(&declaration, text)?,
+            Event::Decl(_) => return Err(Refused::Declaration),
+            Event::DocType(_) => return Err(Refused::DocumentType),
+            Event::Comment(_) | Event::PI(_) => {}
+            Event::Eof => return tree.finish(),
         }
+        first = false;
     }
+}
 
-    fn name(&mut self) -> Result<&'a str, String> {
-        let end = self.rest.find(|c: char| c.is_whitespace() || matches!(c, '>' | '/' | '=' | '<')).unwrap_or(self.rest.len());
-        let (name, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        if is_name(name) { Ok(name) } else { Err(format!("`{name}` is no name")) }
+/// The bytes were UTF-8. What is declared as something else may mean other characters beyond ASCII.
+fn check_encoding(declaration: &BytesDecl<'_>, text: &str) -> Result<(), Refused> {
+    match declaration.encoding().transpose()? {
+        Some(encoding) if !text.is_ascii() && !encoding.eq_ignore_ascii_case("utf-8") => Err(Refused::Encoding(encoding.into_owned())),
+        _ => Ok(()),
     }
+}
 
-    fn element(&mut self, depth: usize, metadata: bool) -> Result<(String, Value), String> {
-        if depth > DEPTH {
-            return Err("it is nested too deeply".into());
+/// A character reference or one of the five entities.
+fn resolved(reference: &BytesRef<'_>) -> Result<String, Refused> {
+    if let Some(character) = reference.resolve_char_ref()? {
+        return Ok(character.to_string());
+    }
+    let entity = resolve_xml_entity(reference).ok_or_else(|| Refused::Entity(reference.to_string()))?;
+    Ok(entity.to_string())
+}
+
+/// The elements that are open, and the root once it is closed.
+#[derive(Default)]
+struct Tree {
+    open: Vec<Open>,
+    root: Option<(String, Value)>,
+}
+
+struct Open {
+    name: String,
+    members: Map<String, Value>,
+    text: String,
+}
+
+impl Tree {
+    fn open(&mut self, start: &BytesStart<'_>) -> Result<(), Refused> {
+        if self.root.is_some() {
+            return Err(Refused::SecondRoot);
         }
-        if !self.take("<") {
-            return Err("an element is expected".into());
+        if self.open.len() > DEPTH {
+            return Err(Refused::Depth);
         }
-        if self.rest.starts_with('!') {
-            return Err("a document type is not taken".into());
-        }
-        let name = self.name()?;
+        let name = checked(start.name().as_ref())?.to_string();
         let mut members = Map::new();
-        loop {
-            self.rest = self.rest.trim_start();
-            if self.take("/>") {
-                return Ok((shown(name, metadata), close(members, String::new())));
-            }
-            if self.take(">") {
-                break;
-            }
-            let (key, value) = self.attribute()?;
-            members.insert(key, value);
+        for attribute in start.attributes() {
+            let attribute = attribute?;
+            let key = format!("@{}", checked(attribute.key.as_ref())?);
+            members.insert(key, attribute.normalized_value(Implicit1_0)?.into());
         }
-        let mut text = String::new();
-        loop {
-            if self.take("</") {
-                let end = self.until(">")?;
-                if end.trim_end() != name {
-                    return Err(format!("<{name}> is closed by </{end}>"));
-                }
-                return Ok((shown(name, metadata), close(members, text)));
-            } else if self.take("<![CDATA[") {
-                text.push_str(self.until("]]>")?);
-            } else if self.take("<!--") {
-                self.until("-->")?;
-            } else if self.rest.starts_with('<') {
-                let (key, value) = self.element(depth + 1, name == "metadata")?;
-                add(&mut members, key, value);
-            } else {
-                let end = self.rest.find('<').ok_or_else(|| format!("<{name}> is not closed"))?;
-                let (raw, rest) = self.rest.split_at(end);
-                self.rest = rest;
-                text.push_str(&unescape(raw)?);
-            }
+        self.open.push(Open { name, members, text: String::new() });
+        Ok(())
+    }
+
+    fn text(&mut self, part: &str) -> Result<(), Refused> {
+        match self.open.last_mut() {
+            Some(element) => element.text.push_str(part),
+            None if part.trim().is_empty() => {}
+            None if self.root.is_some() => return Err(Refused::SecondRoot),
+            None => return Err(Refused::NoElement),
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let Some(Open { name, members, text }) = self.open.pop() else { return };
+        let value = content(members, &text);
+        match self.open.last_mut() {
+            Some(parent) => add(&mut parent.members, shown(&name, parent.name == "metadata"), value),
+            None => self.root = Some((name, value)),
         }
     }
 
-    fn attribute(&mut self) -> Result<(String, Value), String> {
-        let key = format!("@{}", self.name()?);
-        self.rest = self.rest.trim_start();
-        if !self.take("=") {
-            return Err(format!("{key} has no value"));
+    fn finish(mut self) -> Result<(String, Value), Refused> {
+        match self.open.pop() {
+            Some(element) => Err(Refused::Unclosed(element.name)),
+            None => self.root.ok_or(Refused::NoElement),
         }
-        self.rest = self.rest.trim_start();
-        let quote = if self.take("\"") {
-            "\""
-        } else if self.take("'") {
-            "'"
-        } else {
-            return Err(format!("{key} has no quotes"));
-        };
-        Ok((key, Value::String(unescape(self.until(quote)?)?)))
     }
+}
+
+fn checked(name: &str) -> Result<&str, Refused> {
+    if is_name(name) { Ok(name) } else { Err(Refused::Name(name.to_string())) }
 }
 
 /// The JSON form's name of an element.
@@ -174,10 +211,10 @@ fn shown(name: &str, metadata: bool) -> String {
 }
 
 /// An element that holds text alone is that text; an empty one is nothing.
-fn close(mut members: Map<String, Value>, text: String) -> Value {
+fn content(mut members: Map<String, Value>, text: &str) -> Value {
     let text = text.trim();
     if members.is_empty() {
-        return if text.is_empty() { Value::Null } else { Value::String(text.into()) };
+        return if text.is_empty() { Value::Null } else { text.into() };
     }
     if !text.is_empty() {
         members.insert("$".into(), text.into());
@@ -195,29 +232,6 @@ fn add(members: &mut Map<String, Value>, key: String, value: Value) {
     }
 }
 
-fn unescape(text: &str) -> Result<String, String> {
-    let mut parts = text.split('&');
-    let mut plain = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        let (entity, rest) = part.split_once(';').ok_or("an `&` begins no entity")?;
-        let number = |digits, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
-        let character = match entity {
-            "amp" => Some('&'),
-            "lt" => Some('<'),
-            "gt" => Some('>'),
-            "quot" => Some('"'),
-            "apos" => Some('\''),
-            other => match other.strip_prefix("#x") {
-                Some(digits) => number(digits, 16),
-                None => other.strip_prefix('#').and_then(|digits| number(digits, 10)),
-            },
-        };
-        plain.push(character.ok_or_else(|| format!("`&{entity};` is no known entity"))?);
-        plain.push_str(rest);
-    }
-    Ok(plain)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,27 +247,68 @@ mod tests {
             "app": "A & B!", "port": {"@enabled": "true", "$": "8080"}, "metadata": {"@class": "java.util.Collections$EmptyMap"},
             "x": "<y>", "l": ["1", "2"], "overriddenstatus": "UP"
         });
-        assert_eq!(read(text), Ok(("instance".into(), expected)));
+        assert_eq!(read(text).unwrap(), ("instance".into(), expected));
     }
 
     #[test]
-    fn what_could_harm_is_refused() {
+    fn malformed_document_is_refused_with_its_reason() {
         let deep = "<a>".repeat(100_000);
-        for bad in [
-            "",
-            "<a>",
-            "<a></b>",
-            "<a/><b/>",
-            "<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>",
-            "<a>&x;</a>",
-            "<a b=c/>",
-            "<a b/>",
-            "< a/>",
-            "<a>&#xD800;</a>",
-            &deep,
+        let laughs = r#"<!DOCTYPE a [<!ENTITY l "ha"><!ENTITY m "&l;&l;&l;"><!ENTITY n "&m;&m;&m;">]><a>&n;</a>"#;
+        for (document, reason) in [
+            ("", "an element is expected"),
+            ("text", "an element is expected"),
+            ("<a>", "<a> is not closed"),
+            ("<a><b></b>", "<a> is not closed"),
+            ("<a></b>", "expected `</a>`, but `</b>` was found"),
+            ("</a>", "`</a>` does not match"),
+            ("<a", "not closed"),
+            ("<a/><b/>", "more than one element"),
+            ("<a/>text", "more than one element"),
+            ("<a/><![CDATA[x]]>", "more than one element"),
+            ("<!DOCTYPE a><a/>", "a document type is not taken"),
+            ("<a><!DOCTYPE a></a>", "a document type is not taken"),
+            ("<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><a/>", "a document type is not taken"),
+            ("<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>", "a document type is not taken"),
+            (laughs, "a document type is not taken"),
+            ("<!DOCTYPE a [", "DOCTYPE not closed"),
+            ("<!ENTITY x \"y\"><a/>", "markup"),
+            ("<a>&x;</a>", "`&x;` is no known entity"),
+            ("<a b=\"&x;\"/>", "`x`"),
+            ("<a>&amp</a>", "reference not closed"),
+            ("<a>&#xD800;</a>", "codepoint"),
+            ("<a>&#0;</a>", "not permitted"),
+            ("<a>&#99999999999;</a>", "invalid character reference"),
+            ("<a b=c/>", "attribute"),
+            ("<a b/>", "attribute"),
+            ("<a b=\"1\" b=\"2\"/>", "attribute"),
+            ("< a/>", "`` is no name"),
+            ("<a:b/>", "`a:b` is no name"),
+            ("<a><![CDATA[x</a>", "CDATA not closed"),
+            ("<a><!-- x</a>", "comment not closed"),
+            ("<?x <a/>", "processing instruction not closed"),
+            ("<a><?xml version=\"1.0\"?></a>", "not at the beginning"),
+            ("<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><a>\u{e4}</a>", "in ISO-8859-1; expected UTF-8"),
+            (deep.as_str(), "nested too deeply"),
         ] {
-            assert!(read(bad).is_err(), "{bad:.40}");
+            let refused = read(document).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{document:.80}: {refused}");
         }
+    }
+
+    #[test]
+    fn what_is_not_content_is_skipped() {
+        let text = "\u{feff}\n<?xml version='1.0' encoding='us-ascii'?><?style x?><!-- <b> -- -->\n<a><!-- & --><?p <?>x<![CDATA[&<]]>\r\n<!---->y</a ><!-- --><?end?>\n";
+        assert_eq!(read(text).unwrap(), ("a".into(), json!("x&<\ny")));
+        let nested = |depth: usize| format!("{}x{}", "<a>".repeat(depth), "</a>".repeat(depth));
+        assert!(read(&nested(DEPTH + 1)).is_ok());
+        assert!(matches!(read(&nested(DEPTH + 2)), Err(Refused::Depth)));
+    }
+
+    #[test]
+    fn character_that_xml_forbids_is_not_written() {
+        let written = write("a", &json!({ "@b": "1\u{0}\n2", "c": "\u{1b}[0m\u{ffff}'<&>\"\r\n" })).unwrap();
+        let expected = "<a b=\"1&#10;2\"><c>[0m&apos;&lt;&amp;&gt;&quot;&#13;\n</c></a>";
+        assert_eq!(String::from_utf8(written).unwrap(), expected);
     }
 
     proptest! {
@@ -265,7 +320,8 @@ mod tests {
             let member = if trimmed.is_empty() { Value::Null } else { Value::String(trimmed) };
             let mut metadata = Map::new();
             metadata.insert(key, member.clone());
-            let (_, back) = read(&write("instance", &json!({"metadata": metadata}))).unwrap();
+            let written = write("instance", &json!({"metadata": metadata})).unwrap();
+            let (_, back) = read(std::str::from_utf8(&written).unwrap()).unwrap();
             if member != Value::Null {
                 prop_assert_eq!(back, json!({"metadata": metadata}));
             }

@@ -1,23 +1,15 @@
-//! What pages share.
+//! What pages share. A page is an askama template, which escapes whatever is filled in.
 
+use crate::platform::problem::Problem;
 use actix_web::HttpResponse;
 use actix_web::http::header;
+use askama::Template;
 
-/// Text for HTML and XML and for their attributes; control characters, which are in neither, are left out.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() && !matches!(c, '\n' | '\r' | '\t') => {}
-            other => escaped.push(other),
-        }
-    }
-    escaped
+/// Renders a page. Control characters, which HTML forbids, are dropped.
+pub fn render(page: &impl Template) -> Result<String, Problem> {
+    let mut text = page.render().map_err(Problem::internal)?;
+    text.retain(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
+    Ok(text)
 }
 
 /// Answers with a page that has no scripts, is in nobody's frame, sends its forms to us alone and is kept nowhere.
@@ -36,8 +28,16 @@ pub fn respond(page: String) -> HttpResponse {
 mod tests {
     use super::*;
 
+    #[derive(Template)]
+    #[template(source = "<p title='{{ text }}'>{{ text }}</p>", ext = "html")]
+    struct Page {
+        text: &'static str,
+    }
+
     #[test]
-    fn nothing_in_a_text_is_markup() {
-        assert_eq!(escape("<a href='x' b=\"y\">&\u{7}</a>\n"), "&lt;a href=&#39;x&#39; b=&quot;y&quot;&gt;&amp;&lt;/a&gt;\n");
+    fn text_with_markup_stays_text() {
+        let page = render(&Page { text: "<a href='x' b=\"y\">&\u{7}</a>\n" }).unwrap();
+        let escaped = "&#60;a href=&#39;x&#39; b=&#34;y&#34;&#62;&#38;&#60;/a&#62;\n";
+        assert_eq!(page, format!("<p title='{escaped}'>{escaped}</p>"));
     }
 }

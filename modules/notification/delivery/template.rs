@@ -4,6 +4,7 @@
 //! goes and is never read again, so a customer called `{{total}}` is called `{{total}}`.
 
 use crate::shop::notification::events::{OrderData, OrderEvent};
+use askama::filters::{Escaper, Html};
 
 /// A mail's texts.
 pub(super) struct Texts {
@@ -73,16 +74,8 @@ fn breaks(c: char) -> bool {
 /// For HTML, in text and in attributes.
 fn escaped(value: &str) -> String {
     let mut html = String::with_capacity(value.len());
-    for c in plain(value).chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            other => html.push(other),
-        }
-    }
+    // a String takes everything
+    let _ = Html.write_escaped_str(&mut html, &plain(value));
     html
 }
 
@@ -114,7 +107,7 @@ mod tests {
             assert!(texts.text.contains("00000000-0000-0000-0000-000000000007"));
         }
         let placed = texts(OrderEvent::Placed, &order("Jane"));
-        assert!(placed.text.contains("\n  2 x <SKU> at 10.00\n") && placed.html.contains("<li>2 x &lt;SKU&gt; at 10.00</li>"));
+        assert!(placed.text.contains("\n  2 x <SKU> at 10.00\n") && placed.html.contains("<li>2 x &#60;SKU&#62; at 10.00</li>"));
     }
 
     #[test]
@@ -124,7 +117,7 @@ mod tests {
             let texts = texts(kind, &evil);
             assert!(!texts.subject.contains(breaks), "{:?}", texts.subject);
             assert!(texts.subject.contains("{{total}}") && texts.html.contains("{{total}}"));
-            assert!(!texts.html.contains("<script>") && texts.html.contains("&lt;script&gt;&quot;"));
+            assert!(!texts.html.contains("<script>") && texts.html.contains("&#60;script&#62;&#34;"));
         }
     }
 }

@@ -12,6 +12,25 @@ async fn with_one() -> (Desk, Web) {
     (desk, web)
 }
 
+/// Instances in every state that the dashboard distinguishes, with markup in what they say of themselves.
+async fn with_several() -> (Desk, Web) {
+    let desk = Desk::with(|settings| settings.peers = Some(Secret::new("http://user:secret@peer.test:8761/eureka")));
+    let web = desk.web().await;
+    let mut down = instance("ORDER-SERVICE", "h:order-service:2", 101);
+    down["status"] = "DOWN".into();
+    down["metadata"] = json!({ "version": "1.2 \"beta\" & 'more'\u{7}", "a_b": "c\nd", "$x": "", "no name": "left out" });
+    down["homePageUrl"] = "http://host.test/?a=1&b='\"".into();
+    let mut starting = instance("PRODUCT-SERVICE", "p:2", 103);
+    starting["status"] = "STARTING".into();
+    for instance in [instance("ORDER-SERVICE", "h:order-service:1", 100), down, instance("PRODUCT-SERVICE", "p:1", 102)] {
+        assert_eq!(web.register(instance).await, 204);
+    }
+    assert_eq!(web.put("/eureka/apps/PRODUCT-SERVICE/p:1/status?value=OUT_OF_SERVICE").await, 200);
+    desk.pass(95);
+    assert_eq!(web.register(starting).await, 204);
+    (desk, web)
+}
+
 #[actix_web::test]
 async fn a_registration_is_found_by_every_path() {
     let (_desk, web) = with_one().await;
@@ -70,6 +89,40 @@ async fn what_cannot_be_registered_is_refused() {
     assert_eq!(send("application/xml", "<application/>").await.status, 400);
     assert_eq!(send("text/plain", "{}").await.status, 415, "what a page of another site could send");
     assert_eq!(desk.known(), 1);
+}
+
+#[actix_web::test]
+async fn malformed_xml_is_refused() {
+    let (desk, web) = with_one().await;
+    let whole = web.send(TestRequest::get().uri(ID)).await.text();
+    let send = |body: Vec<u8>| {
+        let post = TestRequest::post().uri("/eureka/apps/ORDER-SERVICE").insert_header(BASIC);
+        web.send(post.insert_header(("content-type", "application/xml")).set_payload(body))
+    };
+    let declared = |declaration: &str, body: &str| format!("{declaration}{}", body.replace("h:order-service:1", "new:\u{e4}"));
+    let laughs =
+        r#"<!DOCTYPE instance [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>"#;
+    for (body, reason) in [
+        (declared(laughs, &whole.replace("host.test", "&c;")).into_bytes(), "a document type is not taken"),
+        (declared("<?xml version=\"1.0\" encoding=\"ISO-8859-15\"?>", &whole).into_bytes(), "expected UTF-8"),
+        (declared("", &whole).chars().map(|c| c as u8).collect(), "utf-8"),
+        (declared("\u{feff}", &whole).encode_utf16().flat_map(u16::to_be_bytes).collect(), "utf-8"),
+        (declared("", &whole).replace("</instance>", "").into_bytes(), "<instance> is not closed"),
+        (declared("", &whole).replace("</metadata>", "").into_bytes(), "</metadata>"),
+        (declared("", &whole).repeat(2).into_bytes(), "more than one element"),
+        (declared("", &whole).replace("host.test", "&nbsp;").into_bytes(), "`&nbsp;` is no known entity"),
+        (format!("<instance>{}", "<a>".repeat(300_000)).into_bytes(), "nested too deeply"),
+    ] {
+        let refused = send(body).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.text().contains("the body is not understood: ") && refused.text().contains(reason), "{}", refused.text());
+    }
+    assert_eq!(send(format!("<instance>{}</instance>", " ".repeat(1 << 20)).into_bytes()).await.status, 413);
+    assert_eq!(desk.known(), 1);
+    let commented =
+        declared("<?xml version=\"1.0\" encoding=\"utf-8\"?><!-- a -->", &whole).replace("host.test", "<![CDATA[host]]><!-- b -->.test");
+    assert_eq!(send(commented.into_bytes()).await.status, 204);
+    assert_eq!(web.get("/eureka/apps/ORDER-SERVICE/new:%C3%A4").await.json()["instance"]["hostName"], "host.test");
 }
 
 #[actix_web::test]
@@ -195,25 +248,29 @@ async fn no_field_is_written_that_the_java_mapper_does_not_know() {
     assert!(compact["metadata"].is_null() && compact["leaseInfo"].is_null() && compact["status"] == "UP" && compact["port"]["$"] == 8080);
 }
 
+fn snapshot(name: &str, document: &str) {
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, document);
+    });
+}
+
 #[actix_web::test]
-async fn xml_says_the_same_as_json() {
-    let (_desk, web) = with_one().await;
+async fn xml_matches_its_snapshots() {
+    let (_desk, web) = with_several().await;
     for accept in [None, Some("application/xml"), Some("*/*")] {
         let request = accept.into_iter().fold(TestRequest::get().uri("/eureka/apps/"), |r, a| r.insert_header(("accept", a)));
         let answer = web.send(request).await;
-        let text = answer.text();
         assert_eq!(answer.header("content-type"), "application/xml");
-        assert!(text.starts_with("<applications>") && text.contains("<versions__delta>1</versions__delta>"), "{text}");
-        assert!(text.contains("<apps__hashcode>UP_1_</apps__hashcode>") && text.contains("<port enabled=\"true\">8080</port>"), "{text}");
-        assert!(
-            text.contains("<overriddenstatus>UNKNOWN</overriddenstatus>") && text.contains("<zone>&lt;b&gt;z1&lt;/b&gt;</zone>"),
-            "{text}"
-        );
-        assert!(
-            text.contains("<dataCenterInfo class=\"com.netflix.appinfo.InstanceInfo$DefaultDataCenterInfo\"><name>MyOwn</name>"),
-            "{text}"
-        );
+        snapshot("applications.xml", &answer.text());
     }
+    snapshot("instance.xml", &web.send(TestRequest::get().uri("/eureka/instances/h:order-service:2")).await.text());
+    let compact = TestRequest::get().uri("/eureka/apps").insert_header(("x-eureka-accept", "compact"));
+    snapshot("applications-compact.xml", &web.send(compact).await.text());
+}
+
+#[actix_web::test]
+async fn xml_says_the_same_as_json() {
+    let (_desk, web) = with_one().await;
     let one = web.send(TestRequest::get().uri(ID)).await.text();
     let copy = one.replace("h:order-service:1", "copy:1");
     let post =
@@ -256,15 +313,16 @@ async fn gzip_both_ways() {
 }
 
 #[actix_web::test]
-async fn the_dashboard_shows_all_and_runs_nothing() {
-    let (desk, web) = with_one().await;
-    desk.pass(95);
+async fn dashboard_matches_its_snapshots() {
+    let (_desk, web) = with_several().await;
     for path in ["/", "/eureka/web"] {
         let page = web.get(path).await;
-        let text = page.text();
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-        assert!(text.contains("ORDER-SERVICE") && text.contains("h:order-service:1") && text.contains("&lt;b&gt;z1&lt;/b&gt;"), "{text}");
-        assert!(!text.contains("<b>") && !text.contains("javascript:") && text.contains("1 min 35 s ago"), "{text}");
-        assert!(text.contains("lease ended") && text.contains("nobody is evicted"), "{text}");
+        assert_eq!(
+            page.header("content-security-policy"),
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+        );
+        snapshot("dashboard.html", &page.text());
     }
+    snapshot("dashboard-empty.html", &Desk::new().web().await.get("/").await.text());
 }

@@ -9,7 +9,7 @@
 //! Administrators only, see [`access`]. Plain HTML without scripts.
 
 mod access;
-mod style;
+mod party;
 mod trace;
 mod traces;
 
@@ -57,7 +57,7 @@ impl Console {
 
     fn list(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
         let filter = filter(request)?;
-        Ok(html::respond(traces::page(&self.service, &filter, &self.listed(&filter))))
+        Ok(html::respond(traces::page(&self.service, &filter, &self.listed(&filter))?))
     }
 
     fn list_json(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
@@ -74,7 +74,7 @@ impl Console {
         if json {
             return Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(spans));
         }
-        Ok(html::respond(trace::page(&id.to_string(), &spans, kept.cut)))
+        Ok(html::respond(trace::page(&id.to_string(), &spans, kept.cut)?))
     }
 }
 

@@ -1,13 +1,15 @@
 //! The list of traces.
 
-use super::{Filter, style};
+use super::Filter;
+use super::party::Party;
 use crate::platform::clock::rfc3339;
-use crate::platform::html::escape;
+use crate::platform::html::render;
+use crate::platform::problem::Problem;
 use crate::platform::trace::export::zipkin::Span;
 use crate::platform::trace::waterfall::{Waterfall, time};
+use askama::Template;
 use opentelemetry::trace::TraceId;
 use serde::Serialize;
-use std::fmt::Write;
 
 /// A trace in a line.
 #[derive(Debug, Serialize)]
@@ -49,54 +51,41 @@ impl Summary {
     }
 }
 
-/// The page.
-pub(super) fn page(service: &str, filter: &Filter, listed: &[Summary]) -> String {
-    let checked = if filter.errors.is_some() { " checked" } else { "" };
-    let mut body = format!(
-        "<h1>Traces</h1>\n<p class=\"soft\">What <strong>{}</strong> did lately, as far as it was recorded. The newest come first.</p>\n\
-         <form method=\"get\" action=\"/console/traces\" role=\"search\">\n\
-         <label for=\"q\">Name, module or trace id</label>\n<input id=\"q\" name=\"q\" type=\"search\" value=\"{}\">\n\
-         <label><input type=\"checkbox\" name=\"errors\" value=\"1\"{checked}> failed only</label>\n<button type=\"submit\">Show</button>\n</form>\n",
-        escape(service),
-        escape(&filter.q)
-    );
-    if listed.is_empty() {
-        let why = if filter.q.is_empty() && filter.errors.is_none() {
-            "No trace is kept yet: place an order and load this page again. <code>telemetry.sample</code> says how many are recorded."
-        } else {
-            "No trace that is kept matches. <a href=\"/console/traces\">Show all</a>"
-        };
-        let _ = writeln!(body, "<section><p class=\"soft\">{why}</p></section>");
-        return style::document("Traces", &body);
-    }
-    body.push_str(
-        "<section>\n<table>\n<thead><tr><th scope=\"col\">Began (UTC)</th><th scope=\"col\">Trace</th><th scope=\"col\">Who</th>\
-         <th scope=\"col\" class=\"number\">Duration</th><th scope=\"col\" class=\"number\">Spans</th><th scope=\"col\">Outcome</th></tr></thead>\n<tbody>\n",
-    );
-    listed.iter().for_each(|trace| line(&mut body, trace));
-    body.push_str("</tbody>\n</table>\n</section>\n");
-    style::document("Traces", &body)
+#[derive(Template)]
+#[template(path = "platform/console/templates/traces.html")]
+struct Page<'a> {
+    service: &'a str,
+    filter: &'a Filter,
+    lines: Vec<Line<'a>>,
 }
 
-fn line(body: &mut String, trace: &Summary) {
-    let began = rfc3339((trace.timestamp / 1000) as i64);
-    let (day, clock) = began.split_once('T').unwrap_or_default();
-    let who: String = trace.services.iter().map(|who| style::party(who)).collect::<Vec<_>>().join(" ");
-    let outcome = match trace.errors {
-        0 => "<span class=\"state\">ok</span>".to_string(),
-        1 => "<span class=\"state bad\">1 error</span>".to_string(),
-        many => format!("<span class=\"state bad\">{many} errors</span>"),
-    };
-    let _ = writeln!(
-        body,
-        "<tr><td><time datetime=\"{began}\"><span class=\"soft\">{day}</span> {}</time></td>\
-         <td><a href=\"/console/traces/{}\">{}</a></td><td>{who}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td>{outcome}</td></tr>",
-        clock.trim_end_matches('Z'),
-        escape(&trace.trace_id),
-        escape(if trace.name.is_empty() { "(no name)" } else { &trace.name }),
-        time(trace.duration),
-        trace.spans,
-    );
+struct Line<'a> {
+    trace: &'a Summary,
+    began: String,
+    day: String,
+    clock: String,
+    parties: Vec<Party<'a>>,
+    duration: String,
+}
+
+impl<'a> Line<'a> {
+    fn of(trace: &'a Summary) -> Self {
+        let began = rfc3339((trace.timestamp / 1000) as i64);
+        let (day, clock) = began.split_once('T').unwrap_or_default();
+        Self {
+            trace,
+            day: day.to_string(),
+            clock: clock.trim_end_matches('Z').to_string(),
+            parties: trace.services.iter().map(|name| Party::of(name)).collect(),
+            duration: time(trace.duration),
+            began,
+        }
+    }
+}
+
+/// The page.
+pub(super) fn page(service: &str, filter: &Filter, listed: &[Summary]) -> Result<String, Problem> {
+    render(&Page { service, filter, lines: listed.iter().map(Line::of).collect() })
 }
 
 #[cfg(test)]
@@ -128,10 +117,36 @@ mod tests {
         assert!(!summary(false).matches(&asks("", true)));
     }
 
+    /// One trace without, one with one and one with several errors.
+    fn of_a_shop() -> Vec<Summary> {
+        let trace = |id: &str, name: &str, errors, services: &[&str]| Summary {
+            trace_id: id.into(),
+            name: name.into(),
+            timestamp: 1_700_000_000_123_000,
+            duration: 12_345,
+            services: services.iter().map(|name| name.to_string()).collect(),
+            spans: 7,
+            errors,
+        };
+        vec![
+            trace("0af7651916cd43dd8448eb211c80319c", "POST /<script>", 0, &["gateway", "order", "s<v>c"]),
+            trace("1af7651916cd43dd8448eb211c80319c", "", 1, &["tradepost"]),
+            trace("2af7651916cd43dd8448eb211c80319c", "GET /api/v1/products", 2, &[]),
+        ]
+    }
+
     #[test]
-    fn a_name_is_a_text_and_spans_that_were_cut_are_counted() {
-        let page = page("tradepost", &Filter { q: "\"><b>".into(), errors: None }, &[summary(true)]);
-        assert!(page.contains("POST /&lt;script&gt;") && page.contains("value=\"&quot;&gt;&lt;b&gt;\""), "{page}");
-        assert!(page.contains("<td class=\"number\">7</td>") && page.contains("1 error"), "{page}");
+    fn spans_that_were_cut_are_counted() {
+        assert_eq!(summary(true).spans, 7);
+    }
+
+    #[test]
+    fn pages_match_their_snapshots() {
+        let asks = |q: &str, errors: Option<&str>| Filter { q: q.into(), errors: errors.map(String::from) };
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!("traces", page("tradepost", &asks("\"><b>", Some("1")), &of_a_shop()).unwrap());
+            insta::assert_snapshot!("traces-none", page("<shop>", &Filter::default(), &[]).unwrap());
+            insta::assert_snapshot!("traces-nothing-found", page("tradepost", &asks("x", None), &[]).unwrap());
+        });
     }
 }
