@@ -74,6 +74,11 @@ impl Refusal {
         Refusal::Person { status: 400, text: text.into() }
     }
 
+    /// A defect of ours: the cause goes to the log.
+    pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
+        Refusal::Ours(Box::new(Problem::internal(cause)))
+    }
+
     /// The same refusal where a person is looking.
     pub(super) fn for_person(self) -> Self {
         match self {
@@ -104,12 +109,6 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(cause: StoreError) -> Self {
         Refusal::Ours(Box::new(cause.into()))
-    }
-}
-
-impl From<String> for Refusal {
-    fn from(cause: String) -> Self {
-        Refusal::Ours(Box::new(Problem::internal(cause)))
     }
 }
 
