@@ -11,6 +11,7 @@
 
 use super::api::{OrderError, OrderStatus};
 use super::metrics::{OrderMetrics, Outcome};
+use super::recovery::SettleError;
 use super::store::{Begun, NewOrder, OrderStore, Settle, StoredOrder};
 use crate::platform::cx::Cx;
 use crate::platform::money::Money;
@@ -175,12 +176,13 @@ impl OrderPath {
 
     /// Gives a cancelled order's stock back now if inventory answers, from the order's note otherwise.
     pub(super) async fn give_back(&self, cx: &Cx, number: Uuid) {
-        let given = match self.inventory.release(cx, number).await {
-            Ok(_) => self.store.settled(vec![(number, Settle::Release)]).await.map_err(|e| e.to_string()),
-            Err(cause) => Err(cause.to_string()),
+        let release = async {
+            self.inventory.release(cx, number).await?;
+            self.store.settled(vec![(number, Settle::Release)]).await?;
+            Ok::<_, SettleError>(())
         };
-        if let Err(cause) = given {
-            tracing::warn!(order_number = %number, cause, "stock of a cancelled order will be given back later");
+        if let Err(cause) = release.await {
+            tracing::warn!(order_number = %number, %cause, "stock of a cancelled order will be given back later");
         }
     }
 }

@@ -6,7 +6,7 @@ use super::store::Settle;
 use crate::platform::cx::Cx;
 use crate::platform::store::{GATHER, Held, POLL, StoreError, Turn};
 use crate::platform::trace::{Kind, Span};
-use crate::shop::inventory::api::SettleInput;
+use crate::shop::inventory::api::{InventoryError, SettleInput};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +64,7 @@ pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
             Ok(Settled::ByAnother) => (POLL, false),
             Err(_) if stop.is_cancelled() => break,
             Err(cause) => {
-                tracing::warn!(cause, "reservations not settled; will try again");
+                tracing::warn!(%cause, "reservations not settled; will try again");
                 (Duration::from_secs(1), false)
             }
         };
@@ -78,6 +78,17 @@ pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
     lease.release().await;
 }
 
+/// Why reservations were not settled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SettleError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
+    #[error("inventory settled none of them: they were cancelled just now, or are unknown there")]
+    None,
+}
+
 /// What a look at the notes came to.
 enum Settled {
     All,
@@ -85,12 +96,12 @@ enum Settled {
     ByAnother,
 }
 
-async fn settle_some(path: &OrderPath, lease: &mut dyn Turn) -> Result<Settled, String> {
-    let open = path.store.unsettled().await.map_err(|e| e.to_string())?;
+async fn settle_some(path: &OrderPath, lease: &mut dyn Turn) -> Result<Settled, SettleError> {
+    let open = path.store.unsettled().await?;
     if open.is_empty() {
         return Ok(Settled::All);
     }
-    match lease.hold().await.map_err(|e| e.to_string())? {
+    match lease.hold().await? {
         Held::Still => {}
         Held::Anew => return Ok(Settled::Some),
         Held::Elsewhere => return Ok(Settled::ByAnother),
@@ -98,13 +109,9 @@ async fn settle_some(path: &OrderPath, lease: &mut dyn Turn) -> Result<Settled, 
     let with = |wanted: Settle| open.iter().filter(|(_, settle)| *settle == wanted).map(|(number, _)| *number).collect();
     let input = SettleInput { commit: with(Settle::Commit), release: with(Settle::Release) };
     let cx = Cx::module("order", BUDGET);
-    let settled = path.inventory.settle(&cx, input).await.map_err(|e| e.to_string())?;
+    let settled = path.inventory.settle(&cx, input).await?;
     let done: Vec<_> = open.into_iter().filter(|(number, _)| settled.contains(number)).collect();
     let count = done.len();
-    path.store.settled(done).await.map_err(|e| e.to_string())?;
-    if count == 0 {
-        Err("inventory settled none of them: they were cancelled just now, or are unknown there".into())
-    } else {
-        Ok(Settled::Some)
-    }
+    path.store.settled(done).await?;
+    if count == 0 { Err(SettleError::None) } else { Ok(Settled::Some) }
 }
