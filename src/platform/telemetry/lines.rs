@@ -94,8 +94,9 @@ where
 mod tests {
     use super::*;
     use crate::platform::trace::Trace;
+    use parking_lot::Mutex;
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use tracing_subscriber::fmt::MakeWriter;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -104,7 +105,7 @@ mod tests {
 
     impl io::Write for Written {
         fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(part)
+            self.0.lock().write(part)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -127,7 +128,7 @@ mod tests {
         let written = Written::default();
         let lines = tracing_subscriber::fmt::layer().with_writer(written.clone()).event_format(form);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
-        let bytes = written.0.lock().unwrap().clone();
+        let bytes = written.0.lock().clone();
         String::from_utf8(bytes).unwrap()
     }
 
