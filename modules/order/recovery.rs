@@ -4,6 +4,7 @@
 use super::placing::OrderPath;
 use super::store::Settle;
 use crate::platform::cx::Cx;
+use crate::platform::problem::TypedError;
 use crate::platform::store::{GATHER, Held, POLL, StoreError, Turn};
 use crate::platform::trace::{Kind, Span};
 use crate::shop::inventory::api::SettleInput;
@@ -98,7 +99,7 @@ async fn settle_some(path: &OrderPath, lease: &mut dyn Turn) -> Result<Settled, 
     let with = |wanted: Settle| open.iter().filter(|(_, settle)| *settle == wanted).map(|(number, _)| *number).collect();
     let input = SettleInput { commit: with(Settle::Commit), release: with(Settle::Release) };
     let cx = Cx::module("order", BUDGET);
-    let settled = path.inventory.settle(&cx, input).await.map_err(|e| e.to_string())?;
+    let settled = path.inventory.settle(&cx, input).await.map_err(|e| e.for_log())?;
     let done: Vec<_> = open.into_iter().filter(|(number, _)| settled.contains(number)).collect();
     let count = done.len();
     path.store.settled(done).await.map_err(|e| e.to_string())?;

@@ -56,10 +56,7 @@ impl Credentials for ClientCredentials {
         {
             return Ok(token.clone());
         }
-        let granted = self.grant().await.map_err(|cause| {
-            tracing::error!(cause, "no token for calls to peers");
-            Problem::unavailable("the token issuer is not available")
-        })?;
+        let granted = self.grant().await.map_err(|cause| Problem::unavailable("the token issuer is not available").with_cause(cause))?;
         let margin = (granted.expires_in / 5).clamp(1, 30);
         *kept = Some((granted.access_token.clone(), Instant::now() + Duration::from_secs(granted.expires_in.saturating_sub(margin))));
         Ok(granted.access_token)

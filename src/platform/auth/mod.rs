@@ -130,10 +130,11 @@ impl Authenticator {
             access_token: String,
         }
         let form = [("grant_type", "password"), ("client_id", PASSWORD_CLIENT), ("username", username), ("password", password)];
-        let granted = self.issuer.grant_unless_refused::<Granted>(&form).await.map_err(|cause| {
-            tracing::warn!(cause, "nobody can log in");
-            Problem::unavailable("the token issuer is not available")
-        })?;
+        let granted = self
+            .issuer
+            .grant_unless_refused::<Granted>(&form)
+            .await
+            .map_err(|cause| Problem::unavailable("the token issuer is not available").with_cause(cause))?;
         Ok(granted.map(|granted| granted.access_token))
     }
 

@@ -160,7 +160,7 @@ impl Peer {
         if left.is_zero() {
             return Err(Problem::unavailable(format!("no time left to call {}", self.module)));
         }
-        let permit = self.guard.acquire().map_err(|refused| self.away(refused.wait))?;
+        let permit = self.guard.acquire().map_err(|refused| self.away(refused.wait).with_cause("its circuit breaker is open"))?;
         self.budget.call(started);
         let until = deadline.min(started + self.limits.call);
         // a caller in a hurry must not be able to open the breaker for everybody else; a caller of a

@@ -114,3 +114,39 @@ pub fn set_level(target: &str, level: Option<LevelFilter>) -> Result<(), String>
     *current = next;
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use parking_lot::Mutex;
+    use std::io;
+    use std::sync::Arc;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    /// What a test's log wrote.
+    #[derive(Clone, Default)]
+    pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().clone()).unwrap()
+        }
+    }
+
+    impl io::Write for Written {
+        fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(part)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Written {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+}
