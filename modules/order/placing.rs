@@ -119,7 +119,7 @@ impl OrderPath {
         let input = ReserveInput { order_number: order.number, lines: wanted(&lines) };
         self.inventory.reserve(cx, input).await.map_err(|cause| {
             let problem = cause.into_problem();
-            if problem.is_transient() { problem } else { Problem::internal(problem) }.into()
+            if problem.is_transient() { problem } else { Problem::internal(problem.for_log()) }.into()
         })
     }
 
@@ -137,7 +137,7 @@ impl OrderPath {
     /// For a caller who was told that it did not work: the order ends as REJECTED and its key is free
     /// again. Whether stock was reserved is not known; releasing it makes sure that it is not.
     async fn give_up(&self, cx: &Cx, order: &StoredOrder, missing: Outcome, cause: OrderError) -> OrderError {
-        tracing::warn!(order_number = %order.number, %cause, "order could not be placed");
+        tracing::warn!(order_number = %order.number, cause = cause.for_log(), "order could not be placed");
         match self.store.give_up(order, cx.trace).await {
             Ok(true) => self.metrics.ended(missing),
             // it has ended otherwise, and was counted there

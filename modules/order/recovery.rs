@@ -4,6 +4,7 @@
 use super::placing::OrderPath;
 use super::store::Settle;
 use crate::platform::cx::Cx;
+use crate::platform::problem::TypedError;
 use crate::platform::store::{GATHER, Held, POLL, StoreError, Turn};
 use crate::platform::trace::{Kind, Span};
 use crate::shop::inventory::api::{InventoryError, SettleInput};
@@ -44,7 +45,7 @@ async fn recover(path: &OrderPath) -> Result<(), StoreError> {
         let span = Span::child(placed_in, Kind::Internal, || "recover order".into());
         cx.trace = span.trace();
         let outcome = span.scope(path.drive(&cx, order)).await;
-        let outcome = outcome.map_or_else(|refused| refused.to_string(), |order| order.status.text().to_string());
+        let outcome = outcome.map_or_else(|refused| refused.for_log(), |order| order.status.text().to_string());
         tracing::info!(order_number = %number, outcome, "recovered an order");
     }
     Ok(())
@@ -83,7 +84,7 @@ pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
 pub(super) enum SettleError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
+    #[error("{}", .0.for_log())]
     Inventory(#[from] InventoryError),
     #[error("inventory settled none of them: they were cancelled just now, or are unknown there")]
     None,
