@@ -1,13 +1,42 @@
 //! Where settings are: files in a folder or in a git repository, or secrets of a Vault. A further place joins here.
 
 use super::environment::Wanted;
-use super::git::Git;
+use super::git::{Git, GitError};
 use crate::platform::problem::Problem;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// No settings file is larger, in bytes.
 pub(super) const LARGEST: usize = 1 << 20;
+
+/// Why settings files cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BackendError {
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The operating system refuses a file.
+    #[error("{path} cannot be read: {source}")]
+    File { path: String, source: std::io::Error },
+    #[error("{path} is larger than {LARGEST} bytes")]
+    TooLarge { path: String },
+    /// The thread that was to read has died.
+    #[error("reading broke off: {0}")]
+    Reader(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The caller reads which file it is; the log reads what git and the operating system said.
+impl From<BackendError> for Problem {
+    fn from(error: BackendError) -> Self {
+        let shown = match &error {
+            BackendError::Git(GitError::CutShort) | BackendError::Reader(_) => return Problem::internal(error),
+            BackendError::Git(_) => "the repository cannot be read right now".to_string(),
+            BackendError::File { path, .. } => format!("{path} cannot be read"),
+            BackendError::TooLarge { .. } => error.to_string(),
+        };
+        tracing::error!(cause = %error, "settings files not read");
+        Problem::unavailable(shown)
+    }
+}
 
 /// The files of one moment.
 pub(super) struct State {
@@ -62,8 +91,8 @@ impl Backend {
             (Backend::Folder(Folder { root: Some(root), .. }), _) => {
                 let root = root.clone();
                 let read = move || paths.iter().map(|path| read(&root, path)).collect::<Result<Vec<_>, _>>();
-                let contents = actix_web::web::block(read).await.map_err(Problem::internal)?;
-                contents.map_err(Problem::unavailable)
+                let contents = actix_web::web::block(read).await.map_err(|cause| BackendError::Reader(Box::new(cause)))?;
+                Ok(contents?)
             }
             _ => Ok(vec![None; paths.len()]),
         }
@@ -121,16 +150,17 @@ fn searched(search: &[String], wanted: &Wanted, label: Option<&str>) -> Vec<Stri
 }
 
 /// A file below the root. A link may lead to another place in it, as those of Kubernetes do, but not out of it.
-fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, String> {
+fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, BackendError> {
+    let refused = |source| BackendError::File { path: path.into(), source };
     let failed = |e: std::io::Error| match e.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => Ok(None),
-        _ => Err(format!("{path} cannot be read: {e}")),
+        _ => Err(refused(e)),
     };
     let real = match root.join(path).canonicalize() {
         Ok(real) => real,
         Err(e) => return failed(e),
     };
-    if !real.starts_with(root.canonicalize().map_err(|e| format!("{path} cannot be read: {e}"))?) {
+    if !real.starts_with(root.canonicalize().map_err(refused)?) {
         tracing::warn!(path, "leads out of the folder; not read");
         return Ok(None);
     }
@@ -140,7 +170,7 @@ fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, String> {
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(real).and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut bytes));
     match opened {
-        Ok(_) if bytes.len() > LARGEST => Err(format!("{path} is larger than {LARGEST} bytes")),
+        Ok(_) if bytes.len() > LARGEST => Err(BackendError::TooLarge { path: path.into() }),
         Ok(_) => Ok(Some(bytes)),
         Err(e) => failed(e),
     }

@@ -9,8 +9,23 @@
 #[cfg(feature = "config-cipher")]
 pub(super) use spring::Cipher;
 
+/// Settings from which no cipher can be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CipherError {
+    #[cfg(feature = "config-cipher")]
+    #[error("config_server.encrypt_key: expected a symmetric key; RSA keys are not supported")]
+    Key,
+    #[cfg(feature = "config-cipher")]
+    #[error("config_server.encrypt_salt: expected hexadecimal digits, two a byte")]
+    Salt,
+    #[cfg(not(feature = "config-cipher"))]
+    #[error("config_server.encrypt_key: this build decrypts nothing; build with --features config-cipher")]
+    NotBuilt,
+}
+
 #[cfg(feature = "config-cipher")]
 mod spring {
+    use super::CipherError;
     use aes::Aes256;
     use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
 
@@ -22,11 +37,11 @@ mod spring {
 
     impl Cipher {
         /// By a password, and a salt in hexadecimal.
-        pub(in super::super) fn new(key: &str, salt: &str) -> Result<Self, String> {
+        pub(in super::super) fn new(key: &str, salt: &str) -> Result<Self, CipherError> {
             if key.is_empty() || key.contains("PRIVATE KEY") || key.starts_with("ssh-rsa") {
-                return Err("config_server.encrypt_key: expected a symmetric key; RSA keys are not supported".into());
+                return Err(CipherError::Key);
             }
-            let salt = from_hex(salt).ok_or("config_server.encrypt_salt: expected hexadecimal digits, two a byte")?;
+            let salt = from_hex(salt).ok_or(CipherError::Salt)?;
             let mut derived = [0; 32];
             pbkdf2::pbkdf2_hmac::<sha1::Sha1>(key.as_bytes(), &salt, ROUNDS, &mut derived);
             Ok(Self(derived))
@@ -64,8 +79,8 @@ pub(super) enum Cipher {}
 
 #[cfg(not(feature = "config-cipher"))]
 impl Cipher {
-    pub(super) fn new(_: &str, _: &str) -> Result<Self, String> {
-        Err("config_server.encrypt_key: this build decrypts nothing; build with --features config-cipher".into())
+    pub(super) fn new(_: &str, _: &str) -> Result<Self, CipherError> {
+        Err(CipherError::NotBuilt)
     }
 
     pub(super) fn encrypt(&self, _: &str) -> String {

@@ -5,6 +5,19 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_yaml_ng as yaml;
 
+/// Why a settings file cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DocumentError {
+    #[error("is not UTF-8")]
+    Encoding(#[from] std::str::Utf8Error),
+    #[error(transparent)]
+    Yaml(#[from] yaml::Error),
+    #[error(transparent)]
+    Properties(#[from] properties::LineError),
+    #[error(transparent)]
+    Profiles(#[from] profiles::ExpressionError),
+}
+
 /// Keys with their values, in the order of the file. A value is a text, a number or a boolean.
 pub(super) type Flat = Vec<(String, Value)>;
 
@@ -13,16 +26,16 @@ const ON_PROFILE: &str = "spring.config.activate.on-profile";
 const ON_CLOUD: &str = "spring.config.activate.on-cloud-platform";
 
 /// The documents of a file, by the ending of its name.
-pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Flat>, String> {
+pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Flat>, DocumentError> {
     if path.ends_with(".properties") {
         let documents = properties::parse(bytes)?;
         return Ok(documents.into_iter().map(|pairs| pairs.into_iter().map(|(key, value)| (key, value.into())).collect()).collect());
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_string())?;
+    let text = std::str::from_utf8(bytes)?;
     let mut documents = Vec::new();
     for document in yaml::Deserializer::from_str(text) {
-        let mut value = yaml::Value::deserialize(document).map_err(|cause| cause.to_string())?;
-        value.apply_merge().map_err(|cause| cause.to_string())?;
+        let mut value = yaml::Value::deserialize(document)?;
+        value.apply_merge()?;
         let mut flat = Vec::new();
         match value {
             yaml::Value::Null => continue,
@@ -37,9 +50,9 @@ pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Flat>, String> {
 
 /// Settings as Vault has them, flat in the same way.
 #[cfg(feature = "vault")]
-pub(super) fn of_json(members: serde_json::Map<String, Value>) -> Result<Flat, String> {
+pub(super) fn of_json(members: serde_json::Map<String, Value>) -> Result<Flat, yaml::Error> {
     let mut flat = Vec::new();
-    flatten(String::new(), yaml::to_value(members).map_err(|cause| cause.to_string())?, &mut flat);
+    flatten(String::new(), yaml::to_value(members)?, &mut flat);
     Ok(flat)
 }
 
@@ -98,7 +111,7 @@ pub(super) fn plain(value: &Value) -> String {
 }
 
 /// Whether a document counts for these profiles.
-pub(super) fn is_active(document: &Flat, active: &[String]) -> Result<bool, String> {
+pub(super) fn is_active(document: &Flat, active: &[String]) -> Result<bool, profiles::ExpressionError> {
     if document.iter().any(|(key, _)| key == ON_CLOUD) {
         return Ok(false); // we run on none of the platforms that Spring means
     }

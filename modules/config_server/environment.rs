@@ -5,7 +5,7 @@
 
 use super::backend::{Backend, State};
 use super::cipher::Cipher;
-use super::document::{self, Flat, plain};
+use super::document::{self, DocumentError, Flat, plain};
 use crate::config::placeholders;
 use crate::platform::problem::Problem;
 use serde::ser::{SerializeMap, Serializer};
@@ -147,14 +147,14 @@ impl Environment {
         let mut sources = Vec::new();
         for ((folder, path), bytes) in files.iter().zip(contents) {
             let Some(bytes) = bytes else { continue };
-            let unreadable = |cause: String| {
-                tracing::error!(path, cause, "settings file not understood");
+            let unreadable = |cause: DocumentError| {
+                tracing::error!(path, %cause, "settings file not understood");
                 Problem::unavailable(format!("{path} cannot be read: {cause}"))
             };
             let documents = document::parse(path, &bytes).map_err(unreadable)?;
             let several = documents.len() > 1;
             for (number, document) in documents.into_iter().enumerate() {
-                if document::is_active(&document, &wanted.profiles).map_err(unreadable)? {
+                if document::is_active(&document, &wanted.profiles).map_err(|cause| unreadable(cause.into()))? {
                     let name = backend.name(folder, path, several.then_some(number));
                     sources.push(Source { name, source: opened(document, cipher) });
                 }
@@ -172,7 +172,7 @@ impl Environment {
 
     /// A text with its placeholders resolved by these settings.
     pub(super) fn resolve(&self, text: &str) -> Result<String, Problem> {
-        placeholders::resolve(text, &|key| self.value(key)).map_err(|cause| Problem::new(400, cause))
+        placeholders::resolve(text, &|key| self.value(key)).map_err(|cause| Problem::new(400, cause.to_string()))
     }
 }
 

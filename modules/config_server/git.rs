@@ -2,13 +2,13 @@
 //! keys, and a library that does as much is a hundred crates. Files come out of its object store, so
 //! there is no working copy that two requests could want on two branches.
 
-use super::backend::LARGEST;
+use super::backend::{BackendError, LARGEST};
 use crate::config::Secret;
 use crate::platform::contract::percent_decode;
 use crate::platform::problem::Problem;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -19,6 +19,33 @@ use tokio::sync::Mutex;
 const FETCH: Duration = Duration::from_secs(120);
 /// Reading from the disk.
 const READ: Duration = Duration::from_secs(10);
+
+/// Lines of what git wrote that are kept of a failure.
+const SHOWN_LINES: usize = 3;
+
+/// Why git does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GitError {
+    /// There is no such program, or the system does not start it.
+    #[error("git cannot be run; install it, or use a folder: {0}")]
+    NotRun(#[source] std::io::Error),
+    /// It ended with this status; `stderr` are the first lines that it wrote.
+    #[error("git: {}", if stderr.is_empty() { status.to_string() } else { stderr.clone() })]
+    Failed { status: ExitStatus, stderr: String },
+    #[error("git took longer than {} s", limit.as_secs())]
+    TimedOut { limit: Duration },
+    /// Its output could not be read.
+    #[error("git: {0}")]
+    Output(#[source] std::io::Error),
+    /// Its answer ends before the last file does.
+    #[error("git's answer is cut short")]
+    CutShort,
+    /// A folder is not there, or cannot be made.
+    #[error("{}: {source}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("its credentials are not well percent-encoded")]
+    Credentials,
+}
 
 /// A repository.
 pub(super) struct Git {
@@ -44,8 +71,12 @@ struct Upstream {
 impl Git {
     /// A local repository is read where it is; of one elsewhere a copy is kept in `data`, fetched when it is
     /// older than `every`.
-    pub(super) fn open(url: &Secret, label: &str, search: &[String], every: Duration, data: &Path) -> Result<Self, String> {
+    pub(super) fn open(url: &Secret, label: &str, search: &[String], every: Duration, data: &Path) -> Result<Self, GitError> {
         let url = url.expose();
+        let folder = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| GitError::Folder { path, source }
+        };
         let local = match url.strip_prefix("file://") {
             Some(path) => Some(PathBuf::from(path)),
             None => Some(PathBuf::from(url)).filter(|path| !url.contains("://") && path.is_dir()),
@@ -53,12 +84,12 @@ impl Git {
         let (shown, credentials) = parted(url)?;
         let (label, search) = (label.to_string(), search.to_vec());
         if let Some(path) = local {
-            let dir = path.canonicalize().map_err(|e| format!("{}: {e}", path.display()))?;
+            let dir = path.canonicalize().map_err(folder(&path))?;
             at_start(&dir, &["rev-parse", "--git-dir"])?;
             return Ok(Self { shown: format!("file://{}", path.display()), dir, label, search, upstream: None });
         }
         let dir = data.join("config-server/repository.git");
-        std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        std::fs::create_dir_all(&dir).map_err(folder(&dir))?;
         at_start(&dir, &["init", "--quiet", "--bare"])?;
         let mut settings = vec![("remote.origin.url".to_string(), shown.clone())];
         if let Some(credentials) = credentials {
@@ -85,8 +116,7 @@ impl Git {
             // as Spring's server does, for repositories of before 2020
             asked.push("refs/heads/master^{commit}".into());
         }
-        let answer = run(&self.dir, &[], &["cat-file", "--batch-check=%(objectname)"], &lines(&asked), READ).await;
-        let answer = answer.map_err(Problem::unavailable)?;
+        let answer = self.batch("--batch-check=%(objectname)", &asked).await?;
         let found = String::from_utf8_lossy(&answer).lines().find(|line| !line.contains(' ')).map(str::to_string);
         found.ok_or_else(unknown)
     }
@@ -99,7 +129,7 @@ impl Git {
         for ((line, object), path) in String::from_utf8_lossy(&sizes).lines().zip(&asked).zip(paths) {
             let size = line.strip_prefix("blob ").and_then(|size| size.parse::<usize>().ok());
             if size.is_some_and(|size| size > LARGEST) {
-                return Err(Problem::unavailable(format!("{path} is larger than {LARGEST} bytes")));
+                return Err(BackendError::TooLarge { path: path.clone() }.into());
             }
             wanted.push(size.map(|size| (size, object.clone())));
         }
@@ -115,18 +145,18 @@ impl Git {
         };
         let mut files = Vec::new();
         for size in wanted {
-            let file = size.map(|(size, _)| take(size).ok_or_else(|| Problem::internal("git's answer is cut short"))).transpose()?;
+            let file = size.map(|(size, _)| take(size).ok_or(BackendError::Git(GitError::CutShort))).transpose()?;
             files.push(file);
         }
         files.resize(paths.len(), None);
         Ok(files)
     }
 
-    async fn batch(&self, how: &str, objects: &[String]) -> Result<Vec<u8>, Problem> {
+    async fn batch(&self, how: &str, objects: &[String]) -> Result<Vec<u8>, BackendError> {
         if objects.is_empty() {
             return Ok(Vec::new());
         }
-        run(&self.dir, &[], &["cat-file", how], &lines(objects), READ).await.map_err(Problem::unavailable)
+        Ok(run(&self.dir, &[], &["cat-file", how], &lines(objects), READ).await?)
     }
 
     /// Fetches where the copy is old, or at once. A repository that is away leaves what was fetched before in use.
@@ -134,12 +164,13 @@ impl Git {
         let Some(upstream) = self.upstream.clone() else { return Ok(()) };
         // apart from the request: one that gives up must not break off what the next will need
         let fetching = actix_web::rt::spawn(async move { upstream.fetch(now).await });
-        fetching.await.map_err(Problem::internal)?.map_err(Problem::unavailable)
+        let fetched = fetching.await.map_err(|cause| BackendError::Reader(Box::new(cause)))?;
+        Ok(fetched.map_err(BackendError::from)?)
     }
 }
 
 impl Upstream {
-    async fn fetch(&self, now: bool) -> Result<(), String> {
+    async fn fetch(&self, now: bool) -> Result<(), GitError> {
         let mut fetched = self.fetched.lock().await;
         if !now && fetched.is_some_and(|at| at.elapsed() < self.every) {
             return Ok(());
@@ -148,7 +179,7 @@ impl Upstream {
             ["fetch", "--quiet", "--prune", "--no-write-fetch-head", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
         match run(&self.dir, &self.settings, &all, b"", FETCH).await {
             Ok(_) => *fetched = Some(Instant::now()),
-            Err(cause) if fetched.is_some() => tracing::warn!(cause, "repository not fetched: what is here stays in use"),
+            Err(cause) if fetched.is_some() => tracing::warn!(%cause, "repository not fetched: what is here stays in use"),
             Err(cause) => return Err(cause),
         }
         Ok(())
@@ -160,12 +191,12 @@ fn lines(objects: &[String]) -> Vec<u8> {
 }
 
 /// An address and the `user:password` that was in it.
-fn parted(url: &str) -> Result<(String, Option<String>), String> {
+fn parted(url: &str) -> Result<(String, Option<String>), GitError> {
     let whole = || (url.trim_end_matches('/').to_string(), None);
     let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else { return Ok(whole()) };
     let end = rest.find('/').unwrap_or(rest.len());
     let Some((user, host)) = rest.get(..end).and_then(|authority| authority.rsplit_once('@')) else { return Ok(whole()) };
-    let decoded = percent_decode(user).ok_or("its credentials are not well percent-encoded")?;
+    let decoded = percent_decode(user).ok_or(GitError::Credentials)?;
     let path = rest.get(end..).unwrap_or_default().trim_end_matches('/');
     Ok((format!("{scheme}://{host}{path}"), Some(decoded)))
 }
@@ -178,22 +209,19 @@ fn prepared(command: &mut std::process::Command, dir: &Path, settings: &[(String
     }
 }
 
-const NO_GIT: &str = "git cannot be run; install it, or use a folder";
-
 /// Once, before anything is served.
-fn at_start(dir: &Path, args: &[&str]) -> Result<(), String> {
+fn at_start(dir: &Path, args: &[&str]) -> Result<(), GitError> {
     let mut command = std::process::Command::new("git");
     prepared(&mut command, dir, &[], args);
-    let output = command.output().map_err(|e| format!("{NO_GIT}: {e}"))?;
-    if output.status.success() { Ok(()) } else { Err(said(&output.stderr)) }
+    succeeded(command.output().map_err(GitError::NotRun)?).map(drop)
 }
 
-async fn run(dir: &Path, settings: &[(String, String)], args: &[&str], input: &[u8], limit: Duration) -> Result<Vec<u8>, String> {
+async fn run(dir: &Path, settings: &[(String, String)], args: &[&str], input: &[u8], limit: Duration) -> Result<Vec<u8>, GitError> {
     let mut command = std::process::Command::new("git");
     prepared(&mut command, dir, settings, args);
     let mut command = Command::from(command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(|e| format!("{NO_GIT}: {e}"))?;
+    let mut child = command.spawn().map_err(GitError::NotRun)?;
     let stdin = child.stdin.take();
     let write = async {
         if let Some(mut stdin) = stdin {
@@ -202,12 +230,16 @@ async fn run(dir: &Path, settings: &[(String, String)], args: &[&str], input: &[
         }
     };
     let work = async { tokio::join!(write, child.wait_with_output()).1 };
-    let output = tokio::time::timeout(limit, work).await.map_err(|_| format!("git took longer than {} s", limit.as_secs()))?;
-    let output = output.map_err(|e| format!("git: {e}"))?;
-    if output.status.success() { Ok(output.stdout) } else { Err(said(&output.stderr)) }
+    let output = tokio::time::timeout(limit, work).await.map_err(|_| GitError::TimedOut { limit })?;
+    succeeded(output.map_err(GitError::Output)?)
 }
 
-fn said(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    format!("git: {}", text.lines().filter(|line| !line.trim().is_empty()).take(3).collect::<Vec<_>>().join("; "))
+/// What git wrote, where its exit status says that it did what it was asked.
+fn succeeded(output: Output) -> Result<Vec<u8>, GitError> {
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).take(SHOWN_LINES).collect();
+    Err(GitError::Failed { status: output.status, stderr: lines.join("; ") })
 }

@@ -34,6 +34,42 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Settings with which the config server does not start.
+#[derive(Debug, thiserror::Error)]
+enum SettingsError {
+    #[error("config_server.search_paths: `{path}` is no folder within")]
+    SearchPath { path: String },
+    #[error("config_server.git and config_server.folder are both set; expected one")]
+    GitAndFolder,
+    #[error("config_server.vault is set beside config_server.git or config_server.folder; expected one")]
+    VaultAndFiles,
+    #[error("config_server.git: {0}")]
+    Git(#[from] git::GitError),
+    #[error("config_server.folder: {} is no folder", path.display())]
+    NoFolder { path: PathBuf },
+    #[error("config_server.folder: {}: {source}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Cipher(#[from] cipher::CipherError),
+    #[error(transparent)]
+    Password(#[from] access::PasswordError),
+    #[cfg(feature = "vault")]
+    #[error("config_server.vault needs vault.url, and vault.auth with what belongs to it")]
+    VaultUrl,
+    #[cfg(feature = "vault")]
+    #[error("{0}")]
+    Vault(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[cfg(not(feature = "vault"))]
+    #[error("config_server.vault is set, and this build knows no Vault: build with --features vault")]
+    NoVault,
+}
+
+impl From<SettingsError> for StartError {
+    fn from(error: SettingsError) -> Self {
+        StartError::from(error.to_string())
+    }
+}
+
 /// The server with all that its endpoints share.
 struct ConfigServer {
     access: access::Access,
@@ -64,23 +100,22 @@ pub fn build(host: &Host, authenticator: &Authenticator, alone: bool) -> Result<
 }
 
 impl ConfigServer {
-    fn new(settings: &Settings, data: &Path, authenticator: Authenticator) -> Result<Self, String> {
+    fn new(settings: &Settings, data: &Path, authenticator: Authenticator) -> Result<Self, SettingsError> {
         for search in &settings.search_paths {
             if search.split('/').any(|part| part == "..") || search.starts_with('/') {
-                return Err(format!("config_server.search_paths: `{search}` is no folder within"));
+                return Err(SettingsError::SearchPath { path: search.clone() });
             }
         }
         let backend = match (&settings.git, &settings.folder) {
-            (Some(_), Some(_)) => return Err("config_server.git and config_server.folder are both set; expected one".into()),
+            (Some(_), Some(_)) => return Err(SettingsError::GitAndFolder),
             (Some(url), None) => {
                 let every = Duration::from_secs(settings.refresh_seconds);
-                let git = git::Git::open(url, &settings.label, &settings.search_paths, every, data);
-                Backend::Git(git.map_err(|cause| format!("config_server.git: {cause}"))?)
+                Backend::Git(git::Git::open(url, &settings.label, &settings.search_paths, every, data)?)
             }
             (None, folder) => Backend::Folder(Folder { root: root(folder.as_deref())?, search: settings.search_paths.clone() }),
         };
         if settings.vault.is_some() && (settings.git.is_some() || settings.folder.is_some()) {
-            return Err("config_server.vault is set beside config_server.git or config_server.folder; expected one".into());
+            return Err(SettingsError::VaultAndFiles);
         }
         let cipher = settings.encrypt_key.as_ref().map(|key| cipher::Cipher::new(key.expose(), &settings.encrypt_salt)).transpose()?;
         Ok(Self { access: access::Access::new(settings, data, authenticator)?, backend, cipher })
@@ -88,23 +123,24 @@ impl ConfigServer {
 
     /// The same on a mount of the Vault that this process knows.
     #[cfg(feature = "vault")]
-    fn on_vault(self, mount: &str, settings: &crate::config::Settings) -> Result<Self, String> {
-        let url = settings.vault.url.as_ref().ok_or("config_server.vault needs vault.url, and vault.auth with what belongs to it")?;
-        let vault = crate::platform::vault::Vault::open(url, &settings.vault, &settings.tls)?;
+    fn on_vault(self, mount: &str, settings: &crate::config::Settings) -> Result<Self, SettingsError> {
+        let url = settings.vault.url.as_ref().ok_or(SettingsError::VaultUrl)?;
+        let vault = crate::platform::vault::Vault::open(url, &settings.vault, &settings.tls);
+        let vault = vault.map_err(|cause| SettingsError::Vault(cause.into()))?;
         Ok(Self { backend: Backend::Vault(vault::Keys { vault, mount: mount.trim_matches('/').into() }), ..self })
     }
 
     #[cfg(not(feature = "vault"))]
-    fn on_vault(self, _: &str, _: &crate::config::Settings) -> Result<Self, String> {
-        Err("config_server.vault is set, and this build knows no Vault: build with --features vault".into())
+    fn on_vault(self, _: &str, _: &crate::config::Settings) -> Result<Self, SettingsError> {
+        Err(SettingsError::NoVault)
     }
 }
 
 /// A folder that is named must be there; `./config` is taken where it is.
-fn root(folder: Option<&Path>) -> Result<Option<PathBuf>, String> {
+fn root(folder: Option<&Path>) -> Result<Option<PathBuf>, SettingsError> {
     let path = folder.unwrap_or(Path::new("config"));
     if !path.is_dir() {
-        return if folder.is_some() { Err(format!("config_server.folder: {} is no folder", path.display())) } else { Ok(None) };
+        return if folder.is_some() { Err(SettingsError::NoFolder { path: path.into() }) } else { Ok(None) };
     }
-    std::path::absolute(path).map(Some).map_err(|e| format!("config_server.folder: {}: {e}", path.display()))
+    std::path::absolute(path).map(Some).map_err(|source| SettingsError::Folder { path: path.into(), source })
 }

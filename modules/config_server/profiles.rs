@@ -1,8 +1,15 @@
 //! Profile expressions, as `spring.config.activate.on-profile` has them: `prod & (eu | us)`, `!test`.
 
+/// A text that is no profile expression.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("`{expression}` is no profile expression")]
+pub(super) struct ExpressionError {
+    expression: String,
+}
+
 /// Whether the expression holds for these profiles. `&` and `|` side by side need parentheses, as in Spring.
-pub(super) fn accepts(expression: &str, active: &[String]) -> Result<bool, String> {
-    let malformed = || format!("`{expression}` is no profile expression");
+pub(super) fn accepts(expression: &str, active: &[String]) -> Result<bool, ExpressionError> {
+    let malformed = || ExpressionError { expression: expression.into() };
     let mut parser = Parser { rest: expression, active, depth: 0 };
     let holds = parser.all().ok_or_else(malformed)?;
     if parser.rest.trim().is_empty() { Ok(holds) } else { Err(malformed()) }

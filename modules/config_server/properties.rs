@@ -1,8 +1,23 @@
 //! Java's properties files, as `java.util.Properties` and Spring Boot read them: Latin-1, escapes,
 //! lines that go on after a backslash, and documents cut by `#---`.
 
+/// A line of a properties file that cannot be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}: {source}")]
+pub(super) struct LineError {
+    line: usize,
+    source: EscapeError,
+}
+
+/// An escape that names no character.
+#[derive(Debug, thiserror::Error)]
+#[error("`\\u{digits}` is no escape: expected four hexadecimal digits")]
+struct EscapeError {
+    digits: String,
+}
+
 /// The documents of a file, each with its keys in order. Fails on a broken `\u` escape.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Vec<(String, String)>>, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Vec<(String, String)>>, LineError> {
     // Spring Boot reads Latin-1, whatever the editor wrote: a file must not change its meaning here
     let text: String = bytes.iter().copied().map(char::from).collect();
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
@@ -24,7 +39,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Vec<(String, String)>>, String> 
             let Some((_, next)) = rest.next() else { break };
             logical.push_str(next.trim_start_matches(blank));
         }
-        let pair = split(&logical).map_err(|cause| format!("line {}: {cause}", at + 1))?;
+        let pair = split(&logical).map_err(|source| LineError { line: at + 1, source })?;
         if let Some(document) = documents.last_mut() {
             document.push(pair);
         }
@@ -51,7 +66,7 @@ fn goes_on(line: &str) -> bool {
     line.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1
 }
 
-fn split(line: &str) -> Result<(String, String), String> {
+fn split(line: &str) -> Result<(String, String), EscapeError> {
     let mut escaped = false;
     let end = line.find(|c: char| {
         let ends = !escaped && (blank(c) || c == '=' || c == ':');
@@ -64,7 +79,7 @@ fn split(line: &str) -> Result<(String, String), String> {
     Ok((unescape(key)?, unescape(value)?))
 }
 
-fn unescape(text: &str) -> Result<String, String> {
+fn unescape(text: &str) -> Result<String, EscapeError> {
     // in UTF-16, since a character beyond the first plane is written as two escapes
     let mut units: Vec<u16> = Vec::with_capacity(text.len());
     let mut chars = text.chars();
@@ -73,7 +88,7 @@ fn unescape(text: &str) -> Result<String, String> {
             Some('u') => {
                 let digits: String = chars.by_ref().take(4).collect();
                 let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
-                units.push(unit.ok_or_else(|| format!("`\\u{digits}` is no escape: expected four hexadecimal digits"))?);
+                units.push(unit.ok_or(EscapeError { digits })?);
                 continue;
             }
             Some('t') => '\t',

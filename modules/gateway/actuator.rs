@@ -59,21 +59,21 @@ pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
             let gateway = adds.clone();
             async move {
                 let body: Value = parse_json(&read_body(&request, payload, MAX_BODY).await?)?;
-                let mut definition = Definition::read(&body, id(&request)).map_err(|cause| Problem::new(400, cause))?;
+                let mut definition = Definition::read(&body, id(&request)).map_err(|cause| Problem::new(400, cause.to_string()))?;
                 definition.id = id(&request).to_string();
-                gateway.routes.add(definition).map_err(|cause| Problem::new(400, cause))?;
+                gateway.routes.add(definition).map_err(|cause| Problem::new(400, cause.to_string()))?;
                 let location = request.uri().path().to_string();
                 Ok(HttpResponse::Created().insert_header(("location", location)).finish())
             }
         }),
         Endpoint::raw("gateway", "remove_route", Method::DELETE, "/actuator/gateway/routes/{id}", Access::Admin, move |_, request, _| {
-            let removed = removes.routes.remove(id(&request)).map_err(|cause| Problem::new(404, cause));
+            let removed = removes.routes.remove(id(&request)).map_err(|cause| Problem::new(404, cause.to_string()));
             std::future::ready(removed.map(|_| HttpResponse::Ok().finish()))
         }),
         Endpoint::raw("gateway", "refresh", Method::POST, "/actuator/gateway/refresh", Access::Admin, move |_, _, _| {
             let refreshed = refreshes.routes.reload().map_err(|cause| {
-                tracing::error!(cause, "routes not read: those in use stay");
-                Problem::new(400, cause)
+                tracing::error!(%cause, "routes not read: those in use stay");
+                Problem::new(400, cause.to_string())
             });
             std::future::ready(refreshed.map(|_| HttpResponse::Ok().finish()))
         }),

@@ -1,6 +1,6 @@
 //! Settings of a route file's circuit breakers, as Resilience4j's users write them.
 
-use super::file::{duration, find, text};
+use super::file::{DocumentError, ValueError, duration, find, text};
 use crate::platform::resilience::breaker::Rules;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -36,21 +36,26 @@ impl Circuits {
     }
 
     /// Reads what a document says of them.
-    pub(super) fn read(&mut self, document: &Value) -> Result<(), String> {
+    pub(super) fn read(&mut self, document: &Value) -> Result<(), DocumentError> {
+        let wrong = |kind: &str, path: String| {
+            let key = format!("resilience4j.{kind}.{path}");
+            move |source| DocumentError::Setting { key, source }
+        };
         let at = |kind: &str, path: &str| find(document, &format!("resilience4j.{kind}.{path}"));
         for (kind, read) in [("circuitbreaker", breaker as fn(&Value, &mut Settings) -> _), ("timelimiter", time_limit)] {
             if let Some(settings) = at(kind, "configs.default") {
-                read(settings, &mut self.base).map_err(|e| format!("resilience4j.{kind}.configs.default: {e}"))?;
+                read(settings, &mut self.base).map_err(wrong(kind, "configs.default".into()))?;
             }
             let Some(Value::Object(instances)) = at(kind, "instances") else { continue };
             for (name, settings) in instances {
                 // an instance may stand on a named configuration: `baseConfig`
                 let mut own = self.of(name);
                 if let Some(base) = any(settings, "base-config", "baseConfig") {
-                    let shared = at(kind, &format!("configs.{base}")).ok_or_else(|| format!("there is no configuration `{base}`"))?;
-                    read(shared, &mut own).map_err(|e| format!("resilience4j.{kind}.configs.{base}: {e}"))?;
+                    let path = format!("configs.{base}");
+                    let shared = at(kind, &path).ok_or(DocumentError::UnknownConfiguration { name: base })?;
+                    read(shared, &mut own).map_err(wrong(kind, path))?;
                 }
-                read(settings, &mut own).map_err(|e| format!("resilience4j.{kind}.instances.{name}: {e}"))?;
+                read(settings, &mut own).map_err(wrong(kind, format!("instances.{name}")))?;
                 self.named.insert(name.clone(), own);
             }
         }
@@ -63,10 +68,11 @@ fn any(settings: &Value, dashed: &str, camel: &str) -> Option<String> {
     settings.get(dashed).or_else(|| settings.get(camel)).map(text)
 }
 
-fn breaker(settings: &Value, into: &mut Settings) -> Result<(), String> {
+fn breaker(settings: &Value, into: &mut Settings) -> Result<(), ValueError> {
+    let wrong = |name: &str, value: &str, expected| ValueError::MalformedNamed { name: name.into(), value: value.into(), expected };
     let count = |dashed: &str, camel: &str| {
-        let wrong = |n: &String| format!("{dashed}: `{n}` is no number from 1 to 10000");
-        let parse = |n: String| n.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(|| wrong(&n));
+        let parse =
+            |n: String| n.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(|| wrong(dashed, &n, "number from 1 to 10000"));
         any(settings, dashed, camel).map(parse).transpose()
     };
     let rules = &mut into.rules;
@@ -82,7 +88,7 @@ fn breaker(settings: &Value, into: &mut Settings) -> Result<(), String> {
     }
     if let Some(rate) = any(settings, "failure-rate-threshold", "failureRateThreshold") {
         let percent = rate.parse::<f32>().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0);
-        let percent = percent.ok_or_else(|| format!("failure-rate-threshold: `{rate}` is no rate in percent"))?;
+        let percent = percent.ok_or_else(|| wrong("failure-rate-threshold", &rate, "rate in percent"))?;
         rules.failure_percent = (percent.round() as usize).max(1);
     }
     if let Some(open) = any(settings, "wait-duration-in-open-state", "waitDurationInOpenState") {
@@ -91,7 +97,7 @@ fn breaker(settings: &Value, into: &mut Settings) -> Result<(), String> {
     Ok(())
 }
 
-fn time_limit(settings: &Value, into: &mut Settings) -> Result<(), String> {
+fn time_limit(settings: &Value, into: &mut Settings) -> Result<(), ValueError> {
     if let Some(limit) = any(settings, "timeout-duration", "timeoutDuration") {
         into.limit = Some(duration(&limit)?);
     }

@@ -4,12 +4,99 @@
 //! `${NAME:default}` is taken from the environment, so that a team's file works as it is.
 
 use super::circuit::Circuits;
+use super::pattern::{PatternError, RangeError};
+use super::routes::{RouteError, RouteReason};
+use actix_web::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const PREFIXES: [&str; 2] = ["spring.cloud.gateway.server.webflux.", "spring.cloud.gateway."];
+
+/// Why an argument of a predicate or filter, or a setting, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ValueError {
+    /// An argument without a default is missing.
+    #[error("lacks `{name}`")]
+    Missing { name: String },
+    /// A value is not of its type.
+    #[error("`{value}` is no {expected}")]
+    Malformed { value: String, expected: &'static str },
+    /// The same, of a value that does not show by itself which one it is.
+    #[error("{name}: `{value}` is no {expected}")]
+    MalformedNamed { name: String, value: String, expected: &'static str },
+    /// A value is none of those that are known.
+    #[error("{name} `{value}`: expected {expected}")]
+    Unexpected { name: &'static str, value: String, expected: &'static str },
+    /// A status of `RedirectTo` is none of 300 to 399.
+    #[error("{0} is no redirection")]
+    NotARedirection(StatusCode),
+    /// A time is malformed.
+    #[error("`{value}` is no time such as 2030-01-20T17:42:47+01:00[Europe/Paris]: {source}")]
+    Time { value: String, source: time::error::Parse },
+    /// A time in milliseconds is outside the years that we know.
+    #[error("`{value}`: {source}")]
+    TimeRange { value: String, source: time::error::ComponentRange },
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    #[error(transparent)]
+    Range(#[from] RangeError),
+}
+
+impl ValueError {
+    /// For a value that is not of its type.
+    pub(super) fn malformed(value: &str, expected: &'static str) -> Self {
+        Self::Malformed { value: value.into(), expected }
+    }
+}
+
+/// Why a predicate or filter cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PartError {
+    /// There is none of this name.
+    #[error("there is no {kind} `{name}`; known: {}", known.join(", "))]
+    Unknown { kind: &'static str, name: String, known: &'static [&'static str] },
+    /// One of its arguments is wrong.
+    #[error("{name}: {source}")]
+    Argument { name: String, source: ValueError },
+    /// Its long form has no name.
+    #[error("a predicate or filter has no `name`")]
+    Nameless,
+    /// The arguments of its long form are no map.
+    #[error("`{name}`: args must be a map, not {found}")]
+    ArgsForm { name: String, found: Value },
+    /// It is neither in the shortcut form nor in the long one.
+    #[error("expected `Name=arguments` or {{name, args}}, found {found}")]
+    Form { found: Value },
+}
+
+/// Why the text of a route file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DocumentError {
+    #[error(transparent)]
+    Yaml(#[from] serde_yaml_ng::Error),
+    /// `${` without `}`.
+    #[error("`{text}`: a placeholder is not closed")]
+    OpenPlaceholder { text: String },
+    /// A placeholder names nothing.
+    #[error("`{text}`: {name} is not in the environment and has no default")]
+    UnknownVariable { text: String, name: String },
+    /// What must be a list is none.
+    #[error("{key}: expected a list, found {found}")]
+    NotAList { key: String, found: Value },
+    /// A filter of `default-filters` is malformed.
+    #[error(transparent)]
+    DefaultFilter(PartError),
+    /// A setting outside the routes is wrong.
+    #[error("{key}: {source}")]
+    Setting { key: String, source: ValueError },
+    /// A `baseConfig` names none of the configurations.
+    #[error("there is no configuration `{name}`")]
+    UnknownConfiguration { name: String },
+    #[error(transparent)]
+    Route(#[from] RouteError),
+}
 
 /// Arguments of a predicate or filter: by position from the shortcut form, by name from the long one.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,8 +116,9 @@ impl Args {
     }
 
     /// One argument that must be there.
-    pub(super) fn need(&self, index: usize, names: &[&str], last: bool) -> Result<String, String> {
-        self.one(index, names, last).ok_or_else(|| format!("lacks `{}`", names.first().copied().unwrap_or_default()))
+    pub(super) fn need(&self, index: usize, names: &[&str], last: bool) -> Result<String, ValueError> {
+        let missing = || ValueError::Missing { name: names.first().copied().unwrap_or_default().into() };
+        self.one(index, names, last).ok_or_else(missing)
     }
 
     /// A list: the positions from `index` on, `name.0`, `name.1`, ..., or `name` with commas.
@@ -89,21 +177,33 @@ impl Part {
     }
 
     /// From its shortcut, or from `{name, args}`.
-    pub(super) fn read(value: &Value) -> Result<Self, String> {
+    pub(super) fn read(value: &Value) -> Result<Self, PartError> {
         match value {
             Value::String(text) => Ok(Self::shortcut(text)),
             Value::Object(members) => {
-                let name = members.get("name").and_then(Value::as_str).ok_or("a predicate or filter has no `name`")?;
+                let name = members.get("name").and_then(Value::as_str).ok_or(PartError::Nameless)?;
                 let mut args = Args::default();
                 match members.get("args") {
                     None | Some(Value::Null) => {}
                     Some(Value::Object(named)) => named.iter().for_each(|(key, value)| args.insert(key, value)),
-                    Some(other) => return Err(format!("`{name}`: args must be a map, not {other}")),
+                    Some(other) => return Err(PartError::ArgsForm { name: name.into(), found: other.clone() }),
                 }
                 Ok(Self { name: name.into(), args })
             }
-            other => Err(format!("expected `Name=arguments` or {{name, args}}, found {other}")),
+            other => Err(PartError::Form { found: other.clone() }),
         }
+    }
+}
+
+impl Part {
+    /// For one whose argument is wrong.
+    pub(super) fn refuse(&self, source: ValueError) -> PartError {
+        PartError::Argument { name: self.name.clone(), source }
+    }
+
+    /// For one that is none of the known.
+    pub(super) fn unknown(&self, kind: &'static str, known: &'static [&'static str]) -> PartError {
+        PartError::Unknown { kind, name: self.name.clone(), known }
     }
 }
 
@@ -142,12 +242,12 @@ struct Raw {
 
 impl Definition {
     /// From one element of `routes`, or from the body of `POST /actuator/gateway/routes/{id}`.
-    pub(super) fn read(value: &Value, id: &str) -> Result<Self, String> {
-        let raw: Raw = serde_json::from_value(value.clone()).map_err(|e| format!("route `{id}`: {e}"))?;
+    pub(super) fn read(value: &Value, id: &str) -> Result<Self, RouteError> {
+        let raw: Raw = serde_json::from_value(value.clone()).map_err(|cause| RouteError::of(id, cause))?;
         let id = raw.id.unwrap_or_else(|| id.to_string());
         let parts = |values: Vec<Value>| values.iter().map(Part::read).collect::<Result<Vec<_>, _>>();
         let (predicates, filters) = (parts(raw.predicates), parts(raw.filters));
-        let named = |e| format!("route `{id}`: {e}");
+        let named = |cause: PartError| RouteError::of(&id, cause);
         Ok(Self {
             predicates: predicates.map_err(named)?,
             filters: filters.map_err(named)?,
@@ -159,9 +259,9 @@ impl Definition {
     }
 
     /// A duration of the metadata, in milliseconds there; negative means none.
-    pub(super) fn time(&self, name: &str) -> Result<Option<i64>, String> {
+    pub(super) fn time(&self, name: &'static str) -> Result<Option<i64>, RouteReason> {
         let value = self.metadata.get(&plain(name));
-        value.map(|v| v.parse().map_err(|_| format!("metadata {name}: `{v}` is no number of milliseconds"))).transpose()
+        value.map(|v| v.parse().map_err(|_| RouteReason::Metadata { name, value: v.clone() })).transpose()
     }
 }
 
@@ -187,24 +287,25 @@ impl Default for Document {
 }
 
 /// Reads a file; the error says what is wrong and where.
-pub(super) fn parse(yaml: &str) -> Result<Document, String> {
+pub(super) fn parse(yaml: &str) -> Result<Document, DocumentError> {
     let mut document = Document::default();
     for part in serde_yaml_ng::Deserializer::from_str(yaml) {
-        let mut value = Value::deserialize(part).map_err(|e| e.to_string())?;
+        let mut value = Value::deserialize(part)?;
         resolve(&mut value)?;
         let value = nest(value);
         for prefix in PREFIXES {
             let at = |key: &str| find(&value, &format!("{prefix}{key}"));
-            for (index, route) in items(at("routes"))?.iter().enumerate() {
+            for (index, route) in items(prefix, "routes", &value)?.iter().enumerate() {
                 let id = route.get("id").and_then(Value::as_str).map_or_else(|| format!("route-{index}"), str::to_string);
                 document.routes.push(Definition::read(route, &id)?);
             }
-            for filter in items(at("default-filters"))? {
-                document.default_filters.push(Part::read(filter)?);
+            for filter in items(prefix, "default-filters", &value)? {
+                document.default_filters.push(Part::read(filter).map_err(DocumentError::DefaultFilter)?);
             }
             for (key, slot) in [("connect-timeout", &mut document.connect), ("response-timeout", &mut document.response)] {
                 if let Some(found) = at(&format!("httpclient.{key}")) {
-                    *slot = Some(duration(&text(found)).map_err(|e| format!("httpclient.{key}: {e}"))?);
+                    let wrong = |source| DocumentError::Setting { key: format!("httpclient.{key}"), source };
+                    *slot = Some(duration(&text(found)).map_err(wrong)?);
                 }
             }
             document.host_with_port &= at("predicate.host.include-port").is_none_or(|on| text(on) != "false");
@@ -218,11 +319,12 @@ pub(super) fn parse(yaml: &str) -> Result<Document, String> {
     Ok(document)
 }
 
-fn items(value: Option<&Value>) -> Result<&[Value], String> {
-    match value {
+fn items<'a>(prefix: &str, key: &str, value: &'a Value) -> Result<&'a [Value], DocumentError> {
+    let key = format!("{prefix}{key}");
+    match find(value, &key) {
         None | Some(Value::Null) => Ok(&[]),
         Some(Value::Array(items)) => Ok(items),
-        Some(other) => Err(format!("expected a list, found {other}")),
+        Some(other) => Err(DocumentError::NotAList { key, found: other.clone() }),
     }
 }
 
@@ -256,7 +358,8 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
 }
 
 /// `10ms`, `5s`, `2m`, `PT5S`, or a bare number of milliseconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, ValueError> {
+    let wrong = || ValueError::malformed(text, "duration; expected such as 500ms, 5s, 2m");
     let bare = text.trim().to_ascii_lowercase();
     let bare = bare.strip_prefix("pt").unwrap_or(&bare);
     let digits = bare.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -265,14 +368,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1000.0,
         "m" => 60_000.0,
         "h" => 3_600_000.0,
-        _ => return Err(format!("`{text}` is no duration; expected such as 500ms, 5s, 2m")),
+        _ => return Err(wrong()),
     };
-    let number: f64 = digits.parse().map_err(|_| format!("`{text}` is no duration"))?;
-    Duration::try_from_secs_f64(number * unit / 1000.0).map_err(|_| format!("`{text}` is no duration"))
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * unit / 1000.0).map_err(|_| wrong())
 }
 
 /// Fills `${NAME:default}` in from the environment. `$\{name}` stays: it is a filter's own.
-fn resolve(value: &mut Value) -> Result<(), String> {
+fn resolve(value: &mut Value) -> Result<(), DocumentError> {
     match value {
         Value::String(text) => *text = fill(text, &|name| std::env::var(name).ok())?,
         Value::Array(items) => items.iter_mut().try_for_each(resolve)?,
@@ -282,15 +385,15 @@ fn resolve(value: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
-fn fill(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+fn fill(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, DocumentError> {
     let mut filled = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
-        let (inner, tail) = after.split_once('}').ok_or_else(|| format!("`{text}`: a placeholder is not closed"))?;
+        let (inner, tail) = after.split_once('}').ok_or_else(|| DocumentError::OpenPlaceholder { text: text.into() })?;
         let (name, default) = inner.split_once(':').map_or((inner, None), |(name, default)| (name, Some(default)));
         let relaxed = name.replace(['.', '-'], "_").to_uppercase();
         let value = variable(name).or_else(|| variable(&relaxed)).or_else(|| default.map(str::to_string));
-        let value = value.ok_or_else(|| format!("`{text}`: {name} is not in the environment and has no default"))?;
+        let value = value.ok_or_else(|| DocumentError::UnknownVariable { text: text.into(), name: name.into() })?;
         filled.push_str(before);
         filled.push_str(&value);
         rest = tail;

@@ -1,8 +1,9 @@
 //! What a route does to a request on its way out, and to the answer on its way back.
 
 use super::circuit;
-use super::file::{Args, Part, duration};
+use super::file::{Args, Part, PartError, ValueError, duration};
 use super::limit::Rate;
+use super::pattern::PatternError;
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -131,14 +132,19 @@ type Variables = BTreeMap<String, String>;
 
 impl Filter {
     /// Reads one; a breaker goes by these settings.
-    pub(super) fn read(part: &Part, circuits: &circuit::Circuits) -> Result<Self, String> {
+    pub(super) fn read(part: &Part, circuits: &circuit::Circuits) -> Result<Self, PartError> {
+        let known = Self::known(part, circuits).map_err(|cause| part.refuse(cause))?;
+        known.ok_or_else(|| part.unknown("filter", &KNOWN))
+    }
+
+    fn known(part: &Part, circuits: &circuit::Circuits) -> Result<Option<Self>, ValueError> {
         let args = &part.args;
         let header = |names: &[&str]| {
             let name = args.need(0, names, false)?;
-            name.parse::<HeaderName>().map_err(|_| format!("`{name}` is no header name"))
+            name.parse::<HeaderName>().map_err(|_| ValueError::malformed(&name, "header name"))
         };
         let value = || args.need(1, &["value"], true);
-        Ok(match part.name.as_str() {
+        Ok(Some(match part.name.as_str() {
             "AddRequestHeader" => Self::AddRequestHeader(header(&["name"])?, value()?),
             "SetRequestHeader" => Self::SetRequestHeader(header(&["name"])?, value()?),
             "RemoveRequestHeader" => Self::RemoveRequestHeader(header(&["name"])?),
@@ -149,10 +155,10 @@ impl Filter {
             "RemoveResponseHeader" => Self::RemoveResponseHeader(header(&["name"])?),
             "DedupeResponseHeader" => {
                 let names = args.need(0, &["name"], false)?;
-                let names = names.split_whitespace().map(|n| n.parse().map_err(|_| format!("`{n}` is no header name")));
+                let names = names.split_whitespace().map(|n| n.parse().map_err(|_| ValueError::malformed(n, "header name")));
                 let strategy = args.one(1, &["strategy"], true).unwrap_or_else(|| "RETAIN_FIRST".into());
                 if !["RETAIN_FIRST", "RETAIN_LAST", "RETAIN_UNIQUE"].contains(&strategy.as_str()) {
-                    return Err(format!("strategy `{strategy}`: expected RETAIN_FIRST, RETAIN_LAST or RETAIN_UNIQUE"));
+                    return Err(unexpected("strategy", &strategy, "RETAIN_FIRST, RETAIN_LAST or RETAIN_UNIQUE"));
                 }
                 Self::Dedupe(names.collect::<Result<_, _>>()?, strategy)
             }
@@ -160,7 +166,7 @@ impl Filter {
             "PrefixPath" => Self::PrefixPath(args.need(0, &["prefix"], true)?),
             "RewritePath" => {
                 let regex = args.need(0, &["regexp"], false)?;
-                let compiled = Regex::new(&regex).map_err(|e| format!("regex `{regex}`: {e}"))?;
+                let compiled = Regex::new(&regex).map_err(|source| PatternError::Regex { regex, source })?;
                 Self::RewritePath(compiled, replacement(&args.one(1, &["replacement"], true).unwrap_or_default()))
             }
             "SetPath" => Self::SetPath(args.need(0, &["template"], true)?),
@@ -170,9 +176,9 @@ impl Filter {
                 let url = args.need(1, &["url"], false)?;
                 let query = args.one(2, &["includeRequestParams"], false).is_some_and(|flag| flag == "true");
                 if !code.is_redirection() {
-                    return Err(format!("{code} is no redirection"));
+                    return Err(ValueError::NotARedirection(code));
                 }
-                HeaderValue::from_str(&url).map_err(|_| format!("`{url}` is no URL"))?;
+                HeaderValue::from_str(&url).map_err(|_| ValueError::malformed(&url, "URL"))?;
                 Self::RedirectTo(code, url, query)
             }
             "SetStatus" => Self::SetStatus(status(&args.need(0, &["status"], false)?)?),
@@ -189,14 +195,14 @@ impl Filter {
                 // as in Spring, the shortcut has a name only
                 let fallback = args.one(usize::MAX, &["fallbackUri"], true).map(|uri| {
                     let path = uri.strip_prefix("forward:").filter(|path| path.starts_with('/')).map(str::to_string);
-                    path.ok_or_else(|| format!("fallbackUri `{uri}`: expected forward:/path"))
+                    path.ok_or_else(|| unexpected("fallbackUri", &uri, "forward:/path"))
                 });
                 let statuses = args.list(usize::MAX, "statusCodes").iter().map(|s| status(s)).collect::<Result<_, _>>()?;
                 let name = args.need(0, &["name"], false)?;
                 Self::Circuit(Circuit { settings: circuits.of(&name), name, fallback: fallback.transpose()?, statuses })
             }
-            other => return Err(format!("there is no filter `{other}`; known: {}", KNOWN.join(", "))),
-        })
+            _ => return Ok(None),
+        }))
     }
 
     /// Changes a request on its way out; an answer where it goes no further.
@@ -315,18 +321,23 @@ fn replacement(java: &str) -> String {
     ours
 }
 
-fn number<T: std::str::FromStr>(args: &Args, index: usize, name: &str, default: Option<T>) -> Result<T, String> {
+fn unexpected(name: &'static str, value: &str, expected: &'static str) -> ValueError {
+    ValueError::Unexpected { name, value: value.into(), expected }
+}
+
+fn number<T: std::str::FromStr>(args: &Args, index: usize, name: &str, default: Option<T>) -> Result<T, ValueError> {
+    let wrong = |value: &str| ValueError::MalformedNamed { name: name.into(), value: value.into(), expected: "number that fits" };
     match args.one(index, &[name], false) {
-        Some(text) => text.parse().map_err(|_| format!("{name}: `{text}` is no number that fits")),
-        None => default.ok_or_else(|| format!("lacks `{name}`")),
+        Some(text) => text.parse().map_err(|_| wrong(&text)),
+        None => default.ok_or_else(|| ValueError::Missing { name: name.into() }),
     }
 }
 
 /// A code, or the name that Spring's `HttpStatus` gives it.
-pub(super) fn status(text: &str) -> Result<StatusCode, String> {
+pub(super) fn status(text: &str) -> Result<StatusCode, ValueError> {
     let by_name = || (100..600).filter_map(|code| StatusCode::from_u16(code).ok()).find(|code| status_name(*code) == text);
     let code = text.parse::<u16>().ok().and_then(|code| StatusCode::from_u16(code).ok()).or_else(by_name);
-    code.ok_or_else(|| format!("`{text}` is no status such as 404 or NOT_FOUND"))
+    code.ok_or_else(|| ValueError::malformed(text, "status such as 404 or NOT_FOUND"))
 }
 
 /// `NOT_FOUND` and so on.
@@ -335,20 +346,21 @@ pub(super) fn status_name(status: StatusCode) -> String {
     words.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
-fn size(text: &str) -> Result<u64, String> {
+fn size(text: &str) -> Result<u64, ValueError> {
+    let wrong = || ValueError::malformed(text, "size such as 5000000 or 5MB");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..).unwrap_or_default().to_ascii_uppercase().as_str() {
         "" | "B" => 1,
         "KB" => 1 << 10,
         "MB" => 1 << 20,
         "GB" => 1 << 30,
-        _ => return Err(format!("`{text}` is no size such as 5000000 or 5MB")),
+        _ => return Err(wrong()),
     };
-    let number: u64 = digits.trim().parse().map_err(|_| format!("`{text}` is no size such as 5000000 or 5MB"))?;
+    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
     Ok(number.saturating_mul(unit))
 }
 
-fn retry(args: &Args) -> Result<Retry, String> {
+fn retry(args: &Args) -> Result<Retry, ValueError> {
     let time = |index, name| args.one(index, &[name], false).map(|t| duration(&t)).transpose();
     // by position there is one status and one method; by name, lists
     let by_name_or_position = |index: usize, name: &str| {
@@ -363,7 +375,7 @@ fn retry(args: &Args) -> Result<Retry, String> {
         "REDIRECTION" => Ok(3),
         "CLIENT_ERROR" => Ok(4),
         "SERVER_ERROR" => Ok(5),
-        other => Err(format!("series `{other}`: expected such as SERVER_ERROR")),
+        other => Err(unexpected("series", other, "such as SERVER_ERROR")),
     };
     let named_series = args.list(usize::MAX, "series").iter().map(series).collect::<Result<Vec<u16>, _>>()?;
     let first = time(3, "backoff.firstBackoff")?;
@@ -374,10 +386,10 @@ fn retry(args: &Args) -> Result<Retry, String> {
         methods: if methods.is_empty() {
             vec![Method::GET]
         } else {
-            methods.iter().map(|m| m.parse().map_err(|_| format!("`{m}` is no method"))).collect::<Result<_, _>>()?
+            methods.iter().map(|m| m.parse().map_err(|_| ValueError::malformed(m, "method"))).collect::<Result<_, _>>()?
         },
         first: first.unwrap_or_default(),
         most: time(4, "backoff.maxBackoff")?.unwrap_or(Duration::from_secs(5)),
-        factor: args.one(5, &["backoff.factor"], false).map_or(Ok(2.0), |f| f.parse().map_err(|_| format!("factor `{f}`")))?,
+        factor: number(args, 5, "backoff.factor", Some(2.0))?,
     })
 }

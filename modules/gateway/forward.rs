@@ -7,10 +7,10 @@ use super::hygiene::{self, CleanPath, Origin, clean_path, registry_is_read_only}
 use super::limit::{Limiter, Rate, Verdict};
 use super::local::{Ahead, ahead, is_unclean, status};
 use super::metrics::Metrics;
-use super::pattern::{Pattern, Range};
+use super::pattern::{Pattern, PatternError, Range, RangeError};
 use super::predicates::Incoming;
 use super::routes::{Dice, Route, Table, Target, locator};
-use super::table::Routes;
+use super::table::{Routes, RoutesError};
 use super::upstream::{Answer, Body};
 use super::websocket;
 use crate::config;
@@ -29,8 +29,9 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,24 @@ use tokio_util::sync::CancellationToken;
 /// A fallback may itself be a route with a fallback, but not for ever.
 const MOST_FALLBACKS: u32 = 3;
 const REGISTRY: &str = "registry";
+
+/// Settings with which the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+enum SettingsError {
+    #[error(transparent)]
+    Routes(#[from] RoutesError),
+    #[error("gateway.public: {0}")]
+    Public(#[from] PatternError),
+    #[error("gateway.trusted_proxies: {0}")]
+    TrustedProxies(#[from] RangeError),
+}
+
+impl From<SettingsError> for StartError {
+    fn from(error: SettingsError) -> Self {
+        StartError::from(error.to_string())
+    }
+}
+
 /// The front door.
 pub(super) struct Gateway {
     pub(super) routes: Routes,
@@ -83,14 +102,14 @@ impl Gateway {
         let proxies = settings.trusted_proxies.iter().map(|r| Range::parse(r)).collect::<Result<_, _>>();
         let id = uuid::Uuid::new_v4();
         Ok(Self {
-            routes: Routes::new(settings, here.contains(&REGISTRY), breakers)?,
+            routes: Routes::new(settings, here.contains(&REGISTRY), breakers).map_err(SettingsError::from)?,
             // alone, its page is at another path than here
             here: here.iter().copied().filter(|name| *name != REGISTRY).collect(),
             discovery,
             limiter: Limiter::default(),
             metrics: Metrics::new(&host.metrics)?,
-            public: public.map_err(|e| format!("gateway.public: {e}"))?,
-            proxies: proxies.map_err(|e| format!("gateway.trusted_proxies: {e}"))?,
+            public: public.map_err(SettingsError::Public)?,
+            proxies: proxies.map_err(SettingsError::TrustedProxies)?,
             rate: RwLock::new(common_rate(settings)),
             locator: settings.locator,
             body_limit: settings.body_limit.unwrap_or(host.settings.server.body_limit as u64),
@@ -103,11 +122,11 @@ impl Gateway {
 
     /// The common limit, from now on as these settings say.
     pub(super) fn set_rate(&self, settings: &config::Gateway) {
-        *self.rate.write().unwrap_or_else(PoisonError::into_inner) = common_rate(settings);
+        *self.rate.write() = common_rate(settings);
     }
 
     pub(super) fn rate(&self) -> Option<Rate> {
-        *self.rate.read().unwrap_or_else(PoisonError::into_inner)
+        *self.rate.read()
     }
 
     pub(super) fn limit(&self, whose: &str, cx: &Cx, origin: &Origin, rate: Rate) -> Verdict {

@@ -1,8 +1,8 @@
 //! Token buckets: so many requests a second for each key, with bursts.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Above so many, buckets that are full again are forgotten: they say nothing.
@@ -46,7 +46,7 @@ pub(super) struct Limiter(Mutex<HashMap<String, Bucket>>);
 impl Limiter {
     /// Takes a request's tokens out of this key's bucket, where it has so many.
     pub(super) fn take(&self, key: &str, rate: Rate, now: Instant) -> Verdict {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.0.lock();
         if buckets.len() >= MANY && !buckets.contains_key(key) {
             buckets.retain(|_, bucket| {
                 bucket.fill(now);

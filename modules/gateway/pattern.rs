@@ -4,6 +4,25 @@ use regex::Regex;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// Why a path pattern, a host pattern or a regular expression cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PatternError {
+    /// The pattern's own regular expressions, or their sum, are not valid.
+    #[error("pattern `{pattern}`: {source}")]
+    Pattern { pattern: String, source: regex::Error },
+    /// A variable has no end.
+    #[error("pattern `{segment}`: a brace is not closed")]
+    OpenBrace { segment: String },
+    /// A plain regular expression is not valid.
+    #[error("regex `{regex}`: {source}")]
+    Regex { regex: String, source: regex::Error },
+}
+
+/// A text that is no address range.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no address range; expected such as 10.0.0.0/8 or ::1")]
+pub(super) struct RangeError(String);
+
 /// A pattern that names parts of what it matches.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
@@ -13,7 +32,7 @@ pub(super) struct Pattern {
 
 impl Pattern {
     /// A path pattern: `?`, `*`, `**`, `{name}`, `{name:regex}`, `{*name}`.
-    pub(super) fn path(text: &str, trailing_slash: bool) -> Result<Self, String> {
+    pub(super) fn path(text: &str, trailing_slash: bool) -> Result<Self, PatternError> {
         let mut names = Vec::new();
         let mut regex = String::from("^");
         let rooted = text.strip_prefix('/').unwrap_or(text);
@@ -33,7 +52,7 @@ impl Pattern {
     }
 
     /// A host pattern, its labels separated by dots: `**.example.org`, `{sub}.example.org`.
-    pub(super) fn host(text: &str) -> Result<Self, String> {
+    pub(super) fn host(text: &str) -> Result<Self, PatternError> {
         let mut names = Vec::new();
         let mut regex = String::from("(?i)^");
         let labels: Vec<&str> = text.split('.').collect();
@@ -50,8 +69,8 @@ impl Pattern {
         Self::build(text, &regex, names)
     }
 
-    fn build(text: &str, regex: &str, names: Vec<String>) -> Result<Self, String> {
-        let regex = Regex::new(regex).map_err(|e| format!("pattern `{text}`: {e}"))?;
+    fn build(text: &str, regex: &str, names: Vec<String>) -> Result<Self, PatternError> {
+        let regex = Regex::new(regex).map_err(|source| PatternError::Pattern { pattern: text.into(), source })?;
         Ok(Self { regex, names })
     }
 
@@ -83,7 +102,7 @@ fn segments(path: &str) -> Vec<&str> {
 }
 
 /// One segment as a regex, in which `any` is a character that does not separate.
-fn piece(segment: &str, any: &str, names: &mut Vec<String>) -> Result<String, String> {
+fn piece(segment: &str, any: &str, names: &mut Vec<String>) -> Result<String, PatternError> {
     let mut regex = String::new();
     let mut rest = segment;
     while let Some(c) = rest.chars().next() {
@@ -101,7 +120,7 @@ fn piece(segment: &str, any: &str, names: &mut Vec<String>) -> Result<String, St
             depth += i32::from(*c == '{') - i32::from(*c == '}');
             depth == 0
         });
-        let (end, _) = end.ok_or_else(|| format!("pattern `{segment}`: a brace is not closed"))?;
+        let (end, _) = end.ok_or_else(|| PatternError::OpenBrace { segment: segment.into() })?;
         let inner = rest.get(1..end).unwrap_or_default();
         let (name, own) = inner.split_once(':').map_or((inner, None), |(name, own)| (name, Some(own)));
         let own = own.map_or_else(|| format!("{any}+"), str::to_string);
@@ -113,8 +132,8 @@ fn piece(segment: &str, any: &str, names: &mut Vec<String>) -> Result<String, St
 }
 
 /// A whole value's regex: Java's `matches` means all of it.
-pub(super) fn whole(regex: &str) -> Result<Regex, String> {
-    Regex::new(&format!("^(?:{regex})$")).map_err(|e| format!("regex `{regex}`: {e}"))
+pub(super) fn whole(regex: &str) -> Result<Regex, PatternError> {
+    Regex::new(&format!("^(?:{regex})$")).map_err(|source| PatternError::Regex { regex: regex.into(), source })
 }
 
 /// A range of addresses: `10.0.0.0/8`, `::1`.
@@ -126,8 +145,8 @@ pub(super) struct Range {
 
 impl Range {
     /// Reads it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no address range; expected such as 10.0.0.0/8 or ::1");
+    pub(super) fn parse(text: &str) -> Result<Self, RangeError> {
+        let wrong = || RangeError(text.into());
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
         let most = if address.is_ipv4() { 32 } else { 128 };

@@ -1,6 +1,6 @@
 //! Which requests a route takes.
 
-use super::file::Part;
+use super::file::{Part, PartError, ValueError};
 use super::hygiene::Origin;
 use super::pattern::{Pattern, Range, whole};
 use actix_web::HttpRequest;
@@ -43,13 +43,19 @@ pub(super) struct Incoming<'a> {
 
 impl Predicate {
     /// Reads one; `Between` becomes two. `with_port`: a host's port is part of what its patterns match.
-    pub(super) fn read(part: &Part, with_port: bool) -> Result<Vec<Self>, String> {
+    pub(super) fn read(part: &Part, with_port: bool) -> Result<Vec<Self>, PartError> {
+        let known = Self::known(part, with_port).map_err(|cause| part.refuse(cause))?;
+        if known.is_empty() { Err(part.unknown("predicate", &KNOWN)) } else { Ok(known) }
+    }
+
+    /// None at all where there is no predicate of this name.
+    fn known(part: &Part, with_port: bool) -> Result<Vec<Self>, ValueError> {
         let args = &part.args;
         let one = |index, name| args.need(index, &[name], true);
         let regex = |index, name| args.one(index, &[name], true).map(|r| whole(&r)).transpose();
         let ranges = || {
             let ranges = some(args.list(0, "sources"), "sources")?;
-            ranges.iter().map(|range| Range::parse(range)).collect::<Result<Vec<_>, _>>()
+            ranges.iter().map(|range| Ok(Range::parse(range)?)).collect::<Result<Vec<_>, ValueError>>()
         };
         Ok(vec![match part.name.as_str() {
             "After" => Self::After(instant(&one(0, "datetime")?)?),
@@ -67,7 +73,7 @@ impl Predicate {
             }
             "Method" => {
                 let methods = some(args.list(0, "methods"), "methods")?;
-                let parse = |m: &String| m.to_uppercase().parse().map_err(|_| format!("`{m}` is no method"));
+                let parse = |m: &String| m.to_uppercase().parse().map_err(|_| ValueError::malformed(m, "method"));
                 Self::Method(methods.iter().map(parse).collect::<Result<_, _>>()?)
             }
             "Path" => {
@@ -87,10 +93,11 @@ impl Predicate {
             "RemoteAddr" | "XForwardedRemoteAddr" => Self::RemoteAddr(ranges()?),
             "Weight" => {
                 let weight = one(1, "weight")?;
-                let weight = weight.parse().map_err(|_| format!("weight `{weight}` is no whole number"))?;
+                let wrong = |_| ValueError::Unexpected { name: "weight", value: weight.clone(), expected: "a whole number" };
+                let weight = weight.parse().map_err(wrong)?;
                 Self::Weight(args.need(0, &["group"], false)?, weight)
             }
-            other => return Err(format!("there is no predicate `{other}`; known: {}", KNOWN.join(", "))),
+            _ => return Ok(Vec::new()),
         }])
     }
 
@@ -137,16 +144,17 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
     parts.map(|part| part.trim().trim_matches('"')).filter(|part| !part.is_empty())
 }
 
-fn some(list: Vec<String>, name: &str) -> Result<Vec<String>, String> {
-    if list.is_empty() { Err(format!("lacks `{name}`")) } else { Ok(list) }
+fn some(list: Vec<String>, name: &str) -> Result<Vec<String>, ValueError> {
+    if list.is_empty() { Err(ValueError::Missing { name: name.into() }) } else { Ok(list) }
 }
 
 /// Java's `ZonedDateTime` (its offset counts, the zone's name in brackets says nothing more), or
 /// milliseconds since 1970.
-fn instant(text: &str) -> Result<OffsetDateTime, String> {
+fn instant(text: &str) -> Result<OffsetDateTime, ValueError> {
     let bare = text.split('[').next().unwrap_or_default().trim();
     if let Ok(ms) = bare.parse::<i128>() {
-        return OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).map_err(|e| format!("`{text}`: {e}"));
+        return OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000)
+            .map_err(|source| ValueError::TimeRange { value: text.into(), source });
     }
-    OffsetDateTime::parse(bare, &Rfc3339).map_err(|e| format!("`{text}` is no time such as 2030-01-20T17:42:47+01:00[Europe/Paris]: {e}"))
+    OffsetDateTime::parse(bare, &Rfc3339).map_err(|source| ValueError::Time { value: text.into(), source })
 }

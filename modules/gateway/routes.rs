@@ -1,6 +1,6 @@
 //! The table of routes: what a file, the actuator and the shop itself define, ready to be matched.
 
-use super::file::{Definition, Document, Part};
+use super::file::{Definition, Document, Part, PartError};
 use super::filters::{Circuit, Filter, Retry};
 use super::limit::Rate;
 use super::predicates::{Incoming, Predicate};
@@ -12,6 +12,51 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// A route that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("route `{id}`: {reason}")]
+pub(super) struct RouteError {
+    pub(super) id: String,
+    #[source]
+    pub(super) reason: RouteReason,
+}
+
+impl RouteError {
+    /// For the route of this id.
+    pub(super) fn of(id: &str, reason: impl Into<RouteReason>) -> Self {
+        Self { id: id.into(), reason: reason.into() }
+    }
+}
+
+/// Why a route cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RouteReason {
+    /// A member is missing or of another type.
+    #[error(transparent)]
+    Form(#[from] serde_json::Error),
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// `uri` leads nowhere that we know.
+    #[error("uri `{uri}`: expected lb://service-name or http://host:port")]
+    Uri { uri: String },
+    /// `uri` needs a feature that this build has not.
+    #[error("uri `{uri}`: this build has no https; build with --features tls")]
+    NoTls { uri: String },
+    /// A duration of the metadata is no number.
+    #[error("metadata {name}: `{value}` is no number of milliseconds")]
+    Metadata { name: &'static str, value: String },
+}
+
+/// Why routes do not make a table.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TableError {
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// Two routes have one id.
+    #[error("route `{id}` is there twice")]
+    Twice { id: String },
+}
 
 /// Where requests of a route go.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,24 +83,22 @@ pub(super) struct Route {
 
 impl Route {
     /// A route of no file.
-    pub(super) fn alone(definition: Definition) -> Result<Self, String> {
+    pub(super) fn alone(definition: Definition) -> Result<Self, RouteError> {
         Self::build(definition, &Document::default())
     }
 
-    fn build(definition: Definition, document: &Document) -> Result<Self, String> {
+    fn build(definition: Definition, document: &Document) -> Result<Self, RouteError> {
         let id = definition.id.clone();
-        Self::ready(definition, document).map_err(|cause| format!("route `{id}`: {cause}"))
+        Self::ready(definition, document).map_err(|reason| RouteError { id, reason })
     }
 
-    fn ready(definition: Definition, document: &Document) -> Result<Self, String> {
-        let named = |part: &Part, cause: String| if cause.starts_with("there is no") { cause } else { format!("{}: {cause}", part.name) };
+    fn ready(definition: Definition, document: &Document) -> Result<Self, RouteReason> {
         let mut predicates = Vec::new();
         for part in &definition.predicates {
-            predicates.extend(Predicate::read(part, document.host_with_port).map_err(|cause| named(part, cause))?);
+            predicates.extend(Predicate::read(part, document.host_with_port)?);
         }
         let parts = document.default_filters.iter().chain(&definition.filters);
-        let filters =
-            parts.map(|part| Filter::read(part, &document.circuits).map_err(|cause| named(part, cause))).collect::<Result<_, _>>()?;
+        let filters = parts.map(|part| Filter::read(part, &document.circuits)).collect::<Result<_, _>>()?;
         let limit = |ms: i64| u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis);
         Ok(Self {
             target: target(&definition.uri)?,
@@ -95,8 +138,8 @@ impl Route {
     }
 }
 
-fn target(uri: &str) -> Result<Target, String> {
-    let wrong = || format!("uri `{uri}`: expected lb://service-name or http://host:port");
+fn target(uri: &str) -> Result<Target, RouteReason> {
+    let wrong = || RouteReason::Uri { uri: uri.into() };
     let (scheme, rest) = uri.split_once("://").ok_or_else(wrong)?;
     let scheme = scheme.to_ascii_lowercase();
     // as in Spring, a path in the URI says nothing: the request's own goes on
@@ -106,7 +149,7 @@ fn target(uri: &str) -> Result<Target, String> {
         "no" => Ok(Target::Nowhere),
         "http" | "ws" => Ok(Target::Fixed(format!("http://{host}"))),
         "https" | "wss" if cfg!(feature = "tls") => Ok(Target::Fixed(format!("https://{host}"))),
-        "https" | "wss" => Err(format!("uri `{uri}`: this build has no https; build with --features tls")),
+        "https" | "wss" => Err(RouteReason::NoTls { uri: uri.into() }),
         _ => Err(wrong()),
     }
 }
@@ -140,11 +183,11 @@ pub(super) struct Table {
 
 impl Table {
     /// Of a document, and of what the actuator has added.
-    pub(super) fn build(document: &Document, added: &BTreeMap<String, Definition>) -> Result<Self, String> {
+    pub(super) fn build(document: &Document, added: &BTreeMap<String, Definition>) -> Result<Self, TableError> {
         let mut table = Self::default();
         for definition in document.routes.iter().chain(added.values()) {
             if table.routes.iter().any(|route| route.definition.id == definition.id) {
-                return Err(format!("route `{}` is there twice", definition.id));
+                return Err(TableError::Twice { id: definition.id.clone() });
             }
             table.routes.push(Arc::new(Route::build(definition.clone(), document)?));
         }
@@ -191,7 +234,7 @@ impl Table {
 
 /// The shop's own routes, where no file is given. Of the registry only its page is shown, where it does
 /// not run in this process and shows it itself.
-pub(super) fn builtin(dashboard: Option<&str>) -> Result<Document, String> {
+pub(super) fn builtin(dashboard: Option<&str>) -> Result<Document, PartError> {
     let route = |id: &str, path: &str, filters: Vec<Part>, uri: &str| Definition {
         id: id.into(),
         uri: uri.into(),

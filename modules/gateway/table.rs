@@ -1,17 +1,54 @@
 //! The table in use, and how it changes: by the file, by the actuator.
 
-use super::file::{self, Definition, Document};
-use super::routes::{Table, builtin};
+use super::file::{self, Definition, Document, DocumentError, PartError};
+use super::routes::{Table, TableError, builtin};
 use crate::config;
 use crate::platform::resilience::registry::Breakers;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Why the routes in use stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RoutesError {
+    #[error(transparent)]
+    File(#[from] RouteFileError),
+    /// The file's routes do not go together with those that were added.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A route of our own is wrong: a defect.
+    #[error(transparent)]
+    BuiltIn(#[from] PartError),
+    /// A route that the actuator did not add cannot be removed by it.
+    #[error("no route `{id}` was added here")]
+    NotAdded { id: String },
+}
+
+/// A route file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("gateway.routes: {}: {reason}", path.display())]
+pub(super) struct RouteFileError {
+    path: PathBuf,
+    #[source]
+    reason: RouteFileReason,
+}
+
+/// Why a route file cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum RouteFileReason {
+    #[error(transparent)]
+    Unreadable(#[from] std::io::Error),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
 
 struct Sources {
     document: Document,
@@ -29,7 +66,7 @@ pub(super) struct Routes {
 
 impl Routes {
     /// As settings say; a bad file is told at once. The registry's page is routed to where it is not shown here.
-    pub(super) fn new(settings: &config::Gateway, shown_here: bool, breakers: Breakers) -> Result<Self, String> {
+    pub(super) fn new(settings: &config::Gateway, shown_here: bool, breakers: Breakers) -> Result<Self, RoutesError> {
         let routes = Self {
             file: Mutex::new(settings.routes.clone()),
             dashboard: (!shown_here).then(|| settings.dashboard.clone()),
@@ -43,40 +80,34 @@ impl Routes {
 
     /// The table of this moment; a request keeps the one it began with.
     pub(super) fn table(&self) -> Arc<Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.table.read().clone()
     }
 
     /// Whether the file asks for the discovery locator.
     pub(super) fn locator(&self) -> bool {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner).document.locator
+        self.sources.lock().document.locator
     }
 
     fn file(&self) -> Option<PathBuf> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.file.lock().clone()
     }
 
     /// Takes the routes from another file, or from none; where that is not good, all stays as it was.
-    pub(super) fn use_file(&self, file: Option<PathBuf>) -> Result<(), String> {
+    pub(super) fn use_file(&self, file: Option<PathBuf>) -> Result<(), RoutesError> {
         self.read(file.as_deref())?;
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        *self.file.lock() = file;
         Ok(())
     }
 
     /// Reads the routes again. Where they are not good, those in use stay.
-    pub(super) fn reload(&self) -> Result<usize, String> {
+    pub(super) fn reload(&self) -> Result<usize, RoutesError> {
         self.read(self.file().as_deref())
     }
 
-    fn read(&self, file: Option<&Path>) -> Result<usize, String> {
+    fn read(&self, file: Option<&Path>) -> Result<usize, RoutesError> {
         let document = match file {
             None => builtin(self.dashboard.as_deref())?,
-            Some(path) => {
-                let named = |cause: String| format!("gateway.routes: {}: {cause}", path.display());
-                let text = std::fs::read_to_string(path).map_err(|e| named(e.to_string()))?;
-                let document = file::parse(&text).map_err(named)?;
-                Table::build(&document, &BTreeMap::new()).map_err(named)?;
-                document
-            }
+            Some(path) => from_file(path).map_err(|reason| RouteFileError { path: path.into(), reason })?,
         };
         self.change(|sources| {
             sources.document = document;
@@ -85,7 +116,7 @@ impl Routes {
     }
 
     /// Adds a route, or puts another in its place where it was added this way before.
-    pub(super) fn add(&self, definition: Definition) -> Result<usize, String> {
+    pub(super) fn add(&self, definition: Definition) -> Result<usize, RoutesError> {
         self.change(|sources| {
             sources.added.insert(definition.id.clone(), definition);
             Ok(())
@@ -93,19 +124,19 @@ impl Routes {
     }
 
     /// Takes away a route that was added.
-    pub(super) fn remove(&self, id: &str) -> Result<usize, String> {
-        self.change(|sources| sources.added.remove(id).map(|_| ()).ok_or_else(|| format!("no route `{id}` was added here")))
+    pub(super) fn remove(&self, id: &str) -> Result<usize, RoutesError> {
+        self.change(|sources| sources.added.remove(id).map(|_| ()).ok_or_else(|| RoutesError::NotAdded { id: id.into() }))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Sources) -> Result<(), String>) -> Result<usize, String> {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+    fn change(&self, change: impl FnOnce(&mut Sources) -> Result<(), RoutesError>) -> Result<usize, RoutesError> {
+        let mut sources = self.sources.lock();
         let mut next = Sources { document: sources.document.clone(), added: sources.added.clone() };
         change(&mut next)?;
         let mut table = Table::build(&next.document, &next.added)?;
         table.guards = self.breakers.routed(&table.breakers());
         let count = table.routes.len();
         *sources = next;
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        *self.table.write() = Arc::new(table);
         Ok(count)
     }
 
@@ -130,8 +161,15 @@ impl Routes {
             seen = now;
             match self.reload() {
                 Ok(routes) => tracing::info!(routes, "routes read again"),
-                Err(cause) => tracing::error!(cause, "routes not read: those in use stay"),
+                Err(cause) => tracing::error!(%cause, "routes not read: those in use stay"),
             }
         }
     }
+}
+
+/// The routes of a file, which make a table by themselves.
+fn from_file(path: &Path) -> Result<Document, RouteFileReason> {
+    let document = file::parse(&std::fs::read_to_string(path)?)?;
+    Table::build(&document, &BTreeMap::new())?;
+    Ok(document)
 }

@@ -9,9 +9,11 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::http::{Method, StatusCode, Version};
 use actix_web::web::Bytes;
+use awc::error::SendRequestError;
 use futures_util::{Stream, StreamExt, stream};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::error::Error;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -34,10 +36,10 @@ pub(super) enum Failure {
     Unknown(String),
     /// Not even a connection: the request was not sent.
     #[error("not reached: {0}")]
-    Unreached(String),
+    Unreached(#[source] Box<dyn Error>),
     /// The connection broke, or what came back was no HTTP.
     #[error("broke off: {0}")]
-    Broken(String),
+    Broken(#[source] Box<dyn Error>),
     /// It took too long.
     #[error("took too long")]
     Late,
@@ -72,6 +74,16 @@ struct Inner {
 }
 
 impl Failure {
+    /// Without a connection.
+    pub(super) fn unreached(cause: impl Into<Box<dyn Error>>) -> Self {
+        Failure::Unreached(cause.into())
+    }
+
+    /// On a connection.
+    pub(super) fn broken(cause: impl Into<Box<dyn Error>>) -> Self {
+        Failure::Broken(cause.into())
+    }
+
     /// In a word, for traces.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -187,13 +199,13 @@ impl Body {
     }
 
     /// Whose fault it is that sending failed.
-    fn blame(&self, cause: String) -> Failure {
+    fn blame(&self, cause: SendRequestError) -> Failure {
         if self.is_over() {
             Failure::TooLarge(self.0.limit.get())
         } else if self.0.broke.get() {
             Failure::ClientGone
         } else {
-            Failure::Broken(cause)
+            Failure::broken(cause)
         }
     }
 }
@@ -318,7 +330,7 @@ pub(super) async fn send(
     let response = match sent {
         Ok(response) => response,
         Err(cause) => {
-            let failure = classify(&cause, body);
+            let failure = classify(cause, body);
             if !failure.is_clients() {
                 report(picked, Outcome::Failed);
             }
@@ -335,6 +347,6 @@ fn report(picked: Option<Picked>, outcome: Outcome) {
     }
 }
 
-fn classify(cause: &awc::error::SendRequestError, body: &Body) -> Failure {
-    if unsent(cause) { Failure::Unreached(cause.to_string()) } else { body.blame(cause.to_string()) }
+fn classify(cause: SendRequestError, body: &Body) -> Failure {
+    if unsent(&cause) { Failure::unreached(cause) } else { body.blame(cause) }
 }

@@ -53,8 +53,7 @@ pub(super) async fn handshake(
         None => (authority, format!("{authority}:{}", if scheme == "https" { 443 } else { 80 })),
     };
     let connected = tokio::time::timeout(connect, open(scheme, host, &address)).await;
-    let (mut reads, mut writes) =
-        connected.map_err(|_| Failure::Unreached("took too long".into()))?.map_err(|e| Failure::Unreached(e.to_string()))?;
+    let (mut reads, mut writes) = connected.map_err(|_| Failure::unreached("took too long"))?.map_err(Failure::unreached)?;
     let mut head = format!("GET {target} HTTP/1.1\r\n").into_bytes();
     let mut line = |name: &str, value: &[u8]| head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
     if !headers.contains_key(header::HOST) {
@@ -65,16 +64,16 @@ pub(super) async fn handshake(
     line("upgrade", b"websocket");
     head.extend(b"\r\n");
     let exchange = async {
-        writes.write_all(&head).await.map_err(|e| Failure::Broken(e.to_string()))?;
-        writes.flush().await.map_err(|e| Failure::Broken(e.to_string()))?;
+        writes.write_all(&head).await.map_err(Failure::broken)?;
+        writes.flush().await.map_err(Failure::broken)?;
         let mut buffer = BytesMut::new();
         loop {
             if let Some((status, headers, used)) = parse(&buffer)? {
                 return Ok((status, headers, buffer.split_off(used).freeze()));
             }
-            let read = reads.read_buf(&mut buffer).await.map_err(|e| Failure::Broken(e.to_string()))?;
+            let read = reads.read_buf(&mut buffer).await.map_err(Failure::broken)?;
             if read == 0 || buffer.len() > LARGEST_HEAD {
-                return Err(Failure::Broken("no answer to the handshake".into()));
+                return Err(Failure::broken("no answer to the handshake"));
             }
         }
     };
@@ -104,11 +103,10 @@ async fn secured(_: TcpStream, _: &str) -> std::io::Result<(Reads, Writes)> {
 }
 
 fn parse(buffer: &[u8]) -> Result<Option<(StatusCode, HeaderMap, usize)>, Failure> {
-    let broken = |cause: String| Failure::Broken(cause);
     let mut fields = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut response = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(used) = response.parse(buffer).map_err(|e| broken(e.to_string()))? else { return Ok(None) };
-    let status = StatusCode::from_u16(response.code.unwrap_or_default()).map_err(|e| broken(e.to_string()))?;
+    let httparse::Status::Complete(used) = response.parse(buffer).map_err(Failure::broken)? else { return Ok(None) };
+    let status = StatusCode::from_u16(response.code.unwrap_or_default()).map_err(Failure::broken)?;
     let mut headers = HeaderMap::new();
     for field in response.headers.iter() {
         if let (Ok(name), Ok(value)) = (field.name.parse::<HeaderName>(), HeaderValue::from_bytes(field.value)) {

@@ -12,6 +12,19 @@ use std::sync::Arc;
 /// What Keycloak puts before a client's id to name its service account.
 pub(super) const SERVICE_PREFIX: &str = "service-account-";
 
+/// A user that the settings name and that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UserError {
+    #[error("identity.users: `{}` is no user name", name.escape_debug())]
+    Name { name: String },
+    #[error("identity.users: user `{name}` has no password")]
+    NoPassword { name: String },
+    #[error("identity.users: user `{name}` has the name of a service account ({SERVICE_PREFIX}...)")]
+    ServiceAccount { name: String },
+    #[error("identity.users: user `{name}` is there twice; upper and lower case count as the same")]
+    Twice { name: String },
+}
+
 /// Somebody whom a token can name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Account {
@@ -64,7 +77,7 @@ pub(super) struct Users {
 
 impl Users {
     /// Of the settings; the error names what cannot be.
-    pub(super) fn new(configured: &[User]) -> Result<Self, String> {
+    pub(super) fn new(configured: &[User]) -> Result<Self, UserError> {
         let mut users = Self { by_name: BTreeMap::new(), nobody: Hashed::new(&super::random()), demo: configured.is_empty() };
         if configured.is_empty() {
             users.add(Account::new("admin", Some("admin@example.com".into()), vec!["admin".into(), "customer".into()]), "admin");
@@ -73,17 +86,17 @@ impl Users {
         for user in configured {
             let name = user.username.as_str();
             if name.is_empty() || name.trim() != name || name.chars().any(char::is_control) {
-                return Err(format!("identity.users: `{}` is no user name", name.escape_debug()));
+                return Err(UserError::Name { name: name.into() });
             }
             if user.password.expose().is_empty() {
-                return Err(format!("identity.users: user `{name}` has no password"));
+                return Err(UserError::NoPassword { name: name.into() });
             }
             let account = Account::new(name, user.email.clone(), user.roles.clone());
             if account.username.starts_with(SERVICE_PREFIX) {
-                return Err(format!("identity.users: user `{name}` has the name of a service account ({SERVICE_PREFIX}...)"));
+                return Err(UserError::ServiceAccount { name: name.into() });
             }
             if users.by_name.contains_key(&account.username) {
-                return Err(format!("identity.users: user `{name}` is there twice; upper and lower case count as the same"));
+                return Err(UserError::Twice { name: name.into() });
             }
             users.add(account, user.password.expose());
         }
@@ -142,7 +155,7 @@ mod tests {
             (vec![user(" ", "a")], "no user name"),
             (vec![user("service-account-x", "a")], "service account"),
         ] {
-            let refused = Users::new(&users).err().unwrap();
+            let refused = Users::new(&users).err().unwrap().to_string();
             assert!(refused.contains(says), "{refused}");
         }
     }

@@ -2,7 +2,7 @@
 
 use super::accounts::{Account, Hashed, SERVICE_PREFIX};
 use super::oauth::{Form, Refusal};
-use super::redirects::Registered;
+use super::redirects::{RedirectError, Registered};
 use crate::config;
 use actix_web::HttpRequest;
 use actix_web::http::header;
@@ -13,6 +13,30 @@ use std::sync::Arc;
 
 /// The public client of the demo: it may send a user's password, and log in from any loopback port.
 pub(super) const DEMO: &str = crate::platform::auth::PASSWORD_CLIENT;
+
+/// A client that the settings name and that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("{origin}: `{}` is no client id: 1 or more ASCII characters without spaces", id.escape_debug())]
+    Id { origin: &'static str, id: String },
+    #[error("{origin}: client `{id}` {reason}")]
+    Client { origin: &'static str, id: String, reason: ClientReason },
+    #[error("{origin}: client `{id}`: {source}")]
+    Redirect { origin: &'static str, id: String, source: RedirectError },
+}
+
+/// Why a client cannot be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientReason {
+    #[error("is there twice (`{DEMO}` and identity.client_id are built in)")]
+    Twice,
+    #[error("has an empty secret; leave the secret out for a public client")]
+    EmptySecret,
+    #[error("has roles but no secret: anybody could have its tokens; give it a secret")]
+    PublicRoles,
+    #[error("has neither a secret nor redirect_uris, so it can get no token")]
+    Useless,
+}
 
 /// A program that may ask for tokens.
 pub(super) struct Client {
@@ -46,7 +70,7 @@ pub(super) struct Clients {
 
 impl Clients {
     /// The demo client, our own service client, and those of the settings.
-    pub(super) fn new(service_id: &str, service_secret: &str, configured: &[config::Client]) -> Result<Self, String> {
+    pub(super) fn new(service_id: &str, service_secret: &str, configured: &[config::Client]) -> Result<Self, ClientError> {
         let mut clients = Self { by_id: BTreeMap::new(), nobody: Hashed::new(&super::random()) };
         let loopback = ["http://127.0.0.1/*", "http://localhost/*", "http://[::1]/*"];
         clients.add("the built-in demo client", DEMO, None, &loopback.map(String::from), &[])?;
@@ -58,24 +82,33 @@ impl Clients {
         Ok(clients)
     }
 
-    fn add(&mut self, origin: &str, id: &str, secret: Option<&str>, redirects: &[String], roles: &[String]) -> Result<(), String> {
+    fn add(
+        &mut self,
+        origin: &'static str,
+        id: &str,
+        secret: Option<&str>,
+        redirects: &[String],
+        roles: &[String],
+    ) -> Result<(), ClientError> {
+        let refused = |reason| Err(ClientError::Client { origin, id: id.into(), reason });
         if id.is_empty() || !id.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(format!("{origin}: `{}` is no client id: 1 or more ASCII characters without spaces", id.escape_debug()));
+            return Err(ClientError::Id { origin, id: id.into() });
         }
         // a service account's name is in lower case: two ids must differ by more than that
         if self.by_id.keys().any(|other| other.eq_ignore_ascii_case(id)) {
-            return Err(format!("{origin}: client `{id}` is there twice (`{DEMO}` and identity.client_id are built in)"));
+            return refused(ClientReason::Twice);
         }
         if secret == Some("") {
-            return Err(format!("{origin}: client `{id}` has an empty secret; leave the secret out for a public client"));
+            return refused(ClientReason::EmptySecret);
         }
         if secret.is_none() && !roles.is_empty() {
-            return Err(format!("{origin}: client `{id}` has roles but no secret: anybody could have its tokens; give it a secret"));
+            return refused(ClientReason::PublicRoles);
         }
         if secret.is_none() && redirects.is_empty() {
-            return Err(format!("{origin}: client `{id}` has neither a secret nor redirect_uris, so it can get no token"));
+            return refused(ClientReason::Useless);
         }
-        let registered = redirects.iter().map(|uri| Registered::parse(uri).map_err(|e| format!("{origin}: client `{id}`: {e}")));
+        let redirect = |source| ClientError::Redirect { origin, id: id.into(), source };
+        let registered = redirects.iter().map(|uri| Registered::parse(uri).map_err(redirect));
         let client = Client {
             id: id.into(),
             secret: secret.map(Hashed::new),
@@ -194,7 +227,7 @@ mod tests {
             (client("a b", Some("x"), &[], &[]), "no client id"),
             (client("a", None, &["https://shop.example/*"], &[]), "loopback"),
         ] {
-            let refused = Clients::new("svc", "secret", &[wrong]).err().unwrap();
+            let refused = Clients::new("svc", "secret", &[wrong]).err().unwrap().to_string();
             assert!(refused.contains(says), "{refused}");
         }
     }

@@ -10,9 +10,38 @@ use rsa::traits::PublicKeyParts;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::error::Error;
 
 const FILE: &str = "key.pem";
 const BITS: usize = 2048;
+
+/// Why there is no key to sign with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeyError {
+    /// Its file can neither be read nor written.
+    #[error("{0}")]
+    File(#[source] Box<dyn Error + Send + Sync>),
+    #[error("identity/{FILE} is not an RSA key in PKCS#8 PEM ({0}); remove it and a new one is made")]
+    Format(#[from] rsa::pkcs8::Error),
+    #[error("identity/{FILE} has fewer than {BITS} bits; remove it and a new one is made")]
+    TooShort,
+    #[error("the key could not be used: {0}")]
+    Unusable(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Why no key could be made.
+#[derive(Debug, thiserror::Error)]
+enum NewKeyError {
+    #[error("no key could be made: {0}")]
+    Generate(#[from] rsa::Error),
+    #[error("the new key could not be written: {0}")]
+    Encode(#[from] rsa::pkcs8::Error),
+}
+
+/// A token that could not be signed.
+#[derive(Debug, thiserror::Error)]
+#[error("a token could not be signed: {0}")]
+pub(super) struct SignError(#[from] jsonwebtoken::errors::Error);
 
 /// The issuer's key pair.
 pub(super) struct Keys {
@@ -25,23 +54,19 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Reads the key, or makes one at the first start.
-    pub(super) fn open(folder: &Folder) -> Result<Self, String> {
-        let pem = folder.get_or_make(FILE, || {
-            let key = rsa::PrivateKey::new(&mut rand::rng(), BITS).map_err(|e| format!("no key could be made: {e}"))?;
-            let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| format!("the new key could not be written: {e}"))?;
-            Ok(pem.to_string())
-        })?;
-        let key = rsa::PrivateKey::from_pkcs8_pem(&pem)
-            .map_err(|e| format!("identity/{FILE} is not an RSA key in PKCS#8 PEM ({e}); remove it and a new one is made"))?;
+    pub(super) fn open(folder: &Folder) -> Result<Self, KeyError> {
+        let pem =
+            folder.get_or_make(FILE, || generate().map_err(|cause| cause.to_string())).map_err(|cause| KeyError::File(cause.into()))?;
+        let key = rsa::PrivateKey::from_pkcs8_pem(&pem)?;
         if key.size() * 8 < BITS {
-            return Err(format!("identity/{FILE} has fewer than {BITS} bits; remove it and a new one is made"));
+            return Err(KeyError::TooShort);
         }
         let (modulus, exponent) = (URL_SAFE_NO_PAD.encode(key.n_bytes()), URL_SAFE_NO_PAD.encode(key.e_bytes()));
-        let der = key.to_pkcs1_der().map_err(|e| format!("the key could not be used: {e}"))?;
+        let der = key.to_pkcs1_der().map_err(|cause| KeyError::Unusable(Box::new(cause)))?;
         Ok(Self {
             kid: thumbprint(&modulus, &exponent),
             signing: EncodingKey::from_rsa_der(der.as_bytes()),
-            verifying: DecodingKey::from_rsa_components(&modulus, &exponent).map_err(|e| format!("the key could not be used: {e}"))?,
+            verifying: DecodingKey::from_rsa_components(&modulus, &exponent).map_err(|cause| KeyError::Unusable(Box::new(cause)))?,
             modulus,
             exponent,
         })
@@ -53,9 +78,9 @@ impl Keys {
     }
 
     /// A JWT of these claims. Takes milliseconds: not for a thread that serves requests.
-    pub(super) fn sign<T: Serialize>(&self, claims: &T) -> Result<String, String> {
+    pub(super) fn sign<T: Serialize>(&self, claims: &T) -> Result<String, SignError> {
         let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::RS256) };
-        encode(&header, claims, &self.signing).map_err(|e| format!("a token could not be signed: {e}"))
+        Ok(encode(&header, claims, &self.signing)?)
     }
 
     /// The claims of a JWT that we signed and that passes these rules.
@@ -69,6 +94,12 @@ impl Keys {
             "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.kid, "n": self.modulus, "e": self.exponent,
         }] })
     }
+}
+
+/// A new key, as its file holds it.
+fn generate() -> Result<String, NewKeyError> {
+    let key = rsa::PrivateKey::new(&mut rand::rng(), BITS)?;
+    Ok(key.to_pkcs8_pem(LineEnding::LF)?.to_string())
 }
 
 /// RFC 7638: the members in this order, without spaces.
@@ -102,9 +133,9 @@ mod tests {
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "nothing is left beside the key");
 
         std::fs::set_permissions(path.join(FILE), std::fs::Permissions::from_mode(0o640)).unwrap();
-        let refused = Keys::open(&Folder::open(path.clone()).unwrap()).err().unwrap();
+        let refused = Keys::open(&Folder::open(path.clone()).unwrap()).err().unwrap().to_string();
         assert!(refused.contains("mode 640") && refused.contains("chmod 600"), "{refused}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(Folder::open(path).err().unwrap().contains("chmod 700"));
+        assert!(Folder::open(path).err().unwrap().to_string().contains("chmod 700"));
     }
 }

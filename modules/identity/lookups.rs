@@ -86,7 +86,7 @@ impl Issuer {
         if claims.typ == "Refresh" && !self.sessions.is_current(claims.sid.as_deref().unwrap_or_default(), &claims.jti)? {
             return Ok(None);
         }
-        let mut answer = serde_json::to_value(&claims).map_err(|e| e.to_string())?;
+        let mut answer = serde_json::to_value(&claims).map_err(Refusal::internal)?;
         if let Value::Object(answer) = &mut answer {
             answer.insert("active".into(), true.into());
             answer.insert("client_id".into(), claims.azp.into());

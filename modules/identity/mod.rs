@@ -60,6 +60,46 @@ const SECRET_FILE: &str = "service-secret";
 /// Ten years: more is a slip of the finger, and would overflow somewhere.
 const LONGEST: u64 = 315_360_000;
 
+/// Settings or files with which the issuer does not start.
+#[derive(Debug, thiserror::Error)]
+enum IssuerError {
+    #[error(
+        "the built-in issuer is for development, and {reason}; use Keycloak: set identity.issuer to its realm's URL (TRADEPOST__IDENTITY__ISSUER), or set identity.force=true if you know what you do"
+    )]
+    OutsideDevelopment { reason: Reachable },
+    #[error("identity.force in production needs identity.users: everybody knows the demo users' passwords")]
+    DemoUsers,
+    #[error("{key} is {value}; expected 1 to {LONGEST}")]
+    Seconds { key: &'static str, value: u64 },
+    #[error("identity.audience is empty; it is what tokens name in aud, by default tradepost")]
+    NoAudience,
+    #[error(transparent)]
+    User(#[from] accounts::UserError),
+    #[error(transparent)]
+    Client(#[from] clients::ClientError),
+    #[error(transparent)]
+    Key(#[from] keys::KeyError),
+    #[error("identity/{SECRET_FILE} is empty; remove it and a new one is made")]
+    EmptySecret,
+    #[error("{0}")]
+    Files(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<IssuerError> for StartError {
+    fn from(error: IssuerError) -> Self {
+        StartError::from(error.to_string())
+    }
+}
+
+/// What makes a process more than a developer's own.
+#[derive(Debug, thiserror::Error)]
+enum Reachable {
+    #[error("server.profile is production")]
+    Production,
+    #[error("server.host ({host}) can be reached from other machines")]
+    Host { host: String },
+}
+
 /// The issuer's URL, for clients that reach this process at `public_url`.
 pub fn issuer_url(public_url: &str) -> String {
     format!("{}/realms/{REALM}", public_url.trim_end_matches('/'))
@@ -99,12 +139,13 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
     let access_seconds = seconds("identity.access_seconds", settings.access_seconds)?;
     let refresh_seconds = seconds("identity.refresh_seconds", settings.refresh_seconds)?;
     if settings.audience.is_empty() {
-        return Err(StartError("identity.audience is empty; it is what tokens name in aud, by default tradepost".into()));
+        return Err(IssuerError::NoAudience.into());
     }
     // mistakes in the settings are told before anything is written
-    let users = accounts::Users::new(&settings.users)?;
-    clients::Clients::new(&settings.client_id, "not known yet", &settings.clients)?;
-    let folder = || files::Folder::open(host.settings.data.dir.join("identity"));
+    let users = accounts::Users::new(&settings.users).map_err(IssuerError::from)?;
+    let clients = |secret: &str| clients::Clients::new(&settings.client_id, secret, &settings.clients).map_err(IssuerError::from);
+    clients("not known yet")?;
+    let folder = || files::Folder::open(host.settings.data.dir.join("identity")).map_err(|cause| IssuerError::Files(cause.into()));
     let client_secret = service_secret(settings.client_secret.as_ref(), &folder()?)?;
     let db = Db::open(&host.settings.data.dir.join("identity.db"), MIGRATIONS)?;
     db.measured("identity", &host.metrics)?;
@@ -113,8 +154,8 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
         audience: settings.audience.clone(),
         access_seconds,
         refresh_seconds,
-        keys: keys::Keys::open(&folder()?)?,
-        clients: clients::Clients::new(&settings.client_id, client_secret.expose(), &settings.clients)?,
+        keys: keys::Keys::open(&folder()?).map_err(IssuerError::from)?,
+        clients: clients(client_secret.expose())?,
         users,
         sessions: sessions::Sessions::new(db.clone(), access_seconds.max(refresh_seconds)),
         codes: codes::Codes::new(db.clone()),
@@ -160,42 +201,40 @@ where
     })
 }
 
-fn refuse_outside_development(settings: &Settings) -> Result<(), StartError> {
+fn refuse_outside_development(settings: &Settings) -> Result<(), IssuerError> {
     let Some(reason) = outside_development(&settings.server) else { return Ok(()) };
     if !settings.identity.force {
-        return Err(StartError(format!(
-            "the built-in issuer is for development, and {reason}; use Keycloak: set identity.issuer to its realm's URL (TRADEPOST__IDENTITY__ISSUER), or set identity.force=true if you know what you do"
-        )));
+        return Err(IssuerError::OutsideDevelopment { reason });
     }
     if settings.server.profile == Profile::Production && settings.identity.users.is_empty() {
-        return Err(StartError("identity.force in production needs identity.users: everybody knows the demo users' passwords".into()));
+        return Err(IssuerError::DemoUsers);
     }
-    tracing::warn!(reason, "the built-in issuer is forced to run outside development");
+    tracing::warn!(%reason, "the built-in issuer is forced to run outside development");
     Ok(())
 }
 
-fn outside_development(server: &Server) -> Option<String> {
+fn outside_development(server: &Server) -> Option<Reachable> {
     if server.profile == Profile::Production {
-        return Some("server.profile is production".into());
+        return Some(Reachable::Production);
     }
     let host = server.host.trim_start_matches('[').trim_end_matches(']');
     let here = host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    (!here).then(|| format!("server.host ({}) can be reached from other machines", server.host))
+    (!here).then(|| Reachable::Host { host: server.host.clone() })
 }
 
-fn seconds(key: &str, value: u64) -> Result<i64, StartError> {
+fn seconds(key: &'static str, value: u64) -> Result<i64, IssuerError> {
     let good = i64::try_from(value).ok().filter(|_| (1..=LONGEST).contains(&value));
-    good.ok_or_else(|| StartError(format!("{key} is {value}; expected 1 to {LONGEST}")))
+    good.ok_or(IssuerError::Seconds { key, value })
 }
 
 /// The settings' secret; without one, that of the first start.
-fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result<Secret, String> {
+fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result<Secret, IssuerError> {
     if let Some(secret) = configured {
         return Ok(secret.clone());
     }
-    let kept = folder.get_or_make(SECRET_FILE, || Ok(random()))?;
+    let kept = folder.get_or_make(SECRET_FILE, || Ok(random())).map_err(|cause| IssuerError::Files(cause.into()))?;
     match kept.trim() {
-        "" => Err(format!("identity/{SECRET_FILE} is empty; remove it and a new one is made")),
+        "" => Err(IssuerError::EmptySecret),
         kept => Ok(Secret::new(kept)),
     }
 }

@@ -76,6 +76,11 @@ impl Refusal {
         Refusal::Person { status: 400, text: text.into() }
     }
 
+    /// A defect of ours: the cause goes to the log.
+    pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
+        Refusal::Ours(Box::new(Problem::internal(cause)))
+    }
+
     /// The same refusal where a person is looking.
     pub(super) fn for_person(self) -> Self {
         match self {
@@ -112,12 +117,6 @@ impl From<StoreError> for Refusal {
 impl From<Box<Problem>> for Refusal {
     fn from(problem: Box<Problem>) -> Self {
         Refusal::Ours(problem)
-    }
-}
-
-impl From<String> for Refusal {
-    fn from(cause: String) -> Self {
-        Refusal::Ours(Box::new(Problem::internal(cause)))
     }
 }
 

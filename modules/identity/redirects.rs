@@ -7,6 +7,25 @@ const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 /// Schemes that run or show something instead of leading to a client.
 const NEVER: [&str; 6] = ["javascript", "data", "vbscript", "file", "blob", "about"];
 
+/// A redirect URI that cannot be registered.
+#[derive(Debug, thiserror::Error)]
+#[error("`{uri}` {reason}")]
+pub(super) struct RedirectError {
+    uri: String,
+    reason: RedirectReason,
+}
+
+/// Why a redirect URI cannot be registered.
+#[derive(Debug, thiserror::Error)]
+enum RedirectReason {
+    #[error("is not an absolute URI without a fragment; `*` may only be its last character")]
+    Form,
+    #[error("has no scheme that leads to a client")]
+    Scheme,
+    #[error("ends with `*`, which is for loopback hosts only: {}", LOOPBACK.join(", "))]
+    Prefix,
+}
+
 /// A registered redirect URI.
 #[derive(Debug)]
 pub(super) enum Registered {
@@ -18,13 +37,14 @@ pub(super) enum Registered {
 
 impl Registered {
     /// Reads a setting; the error says what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, RedirectError> {
+        let refused = |reason| Err(RedirectError { uri: text.into(), reason });
         let (plain, prefix) = text.strip_suffix('*').map_or((text, false), |plain| (plain, true));
         if !clean(plain) || plain.contains('*') {
-            return Err(format!("`{text}` is not an absolute URI without a fragment; `*` may only be its last character"));
+            return refused(RedirectReason::Form);
         }
         if scheme(plain).is_none_or(|s| NEVER.contains(&s.as_str())) {
-            return Err(format!("`{text}` has no scheme that leads to a client"));
+            return refused(RedirectReason::Scheme);
         }
         if let Some(uri) = loopback(plain) {
             let path = uri.path_and_query().map(|p| p.as_str()).unwrap_or("/").to_string();
@@ -32,7 +52,7 @@ impl Registered {
             return Ok(Registered::Loopback { scheme: uri.scheme_str().unwrap_or_default().to_string(), host, path, prefix });
         }
         if prefix {
-            return Err(format!("`{text}` ends with `*`, which is for loopback hosts only: {}", LOOPBACK.join(", ")));
+            return refused(RedirectReason::Prefix);
         }
         Ok(Registered::Exact(text.into()))
     }

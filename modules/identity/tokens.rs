@@ -2,6 +2,7 @@
 
 use super::Issuer;
 use super::accounts::Account;
+use super::keys::SignError;
 use super::oauth::Refusal;
 use crate::platform::store::StoreError;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -111,6 +112,21 @@ pub(super) struct Session {
     pub(super) scope: Scope,
 }
 
+/// Why tokens are not made.
+#[derive(Debug, thiserror::Error)]
+enum MintError {
+    #[error("signing broke off: {0}")]
+    Thread(#[source] tokio::task::JoinError),
+    #[error(transparent)]
+    Signature(SignError),
+}
+
+impl From<MintError> for Refusal {
+    fn from(cause: MintError) -> Self {
+        Refusal::internal(cause)
+    }
+}
+
 /// What the token endpoint has decided to give.
 pub(super) struct Grant {
     /// To whom.
@@ -130,10 +146,10 @@ impl Issuer {
     pub(super) async fn mint(self: &Arc<Self>, grant: Grant) -> Result<Value, Refusal> {
         let issuer = self.clone();
         let made = tokio::task::spawn_blocking(move || issuer.sign(&grant)).await;
-        Ok(made.map_err(|e| format!("signing broke off: {e}"))??)
+        Ok(made.map_err(MintError::Thread)?.map_err(MintError::Signature)?)
     }
 
-    fn sign(&self, grant: &Grant) -> Result<Value, String> {
+    fn sign(&self, grant: &Grant) -> Result<Value, SignError> {
         let access = self.keys.sign(&self.claims(grant, Kind::Access, json!([self.audience, "account"])))?;
         let mut answer = Map::new();
         let mut put = |name: &str, value: Value| answer.insert(name.into(), value);

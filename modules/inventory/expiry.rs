@@ -3,6 +3,7 @@
 use super::store::StockStore;
 use crate::platform::cx::Cx;
 use crate::platform::host::Late;
+use crate::platform::problem::TypedError;
 use crate::platform::store::StoreError;
 use crate::shop::order::api::{OrderApi, OrderError, OrderStatus};
 use std::sync::Arc;
@@ -49,7 +50,7 @@ async fn end(store: &dyn StockStore, order: &dyn OrderApi, number: Uuid) -> Resu
             store.release(number, cx.trace).await?;
         }
         Err(cause) => {
-            tracing::warn!(order_number = %number, %cause, "order cannot be asked about a reservation; it stays held");
+            tracing::warn!(order_number = %number, cause = cause.for_log(), "order cannot be asked about a reservation; it stays held");
             store.extend(number).await?;
         }
     }

@@ -77,7 +77,7 @@ mod build {
         draining: CancellationToken,
     ) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
         if settings.attempts == 0 {
-            return Err(StartError("notification.attempts: expected at least 1".into()));
+            return Err(StartError::from("notification.attempts: expected at least 1".to_string()));
         }
         let receivers = Arc::new(delivery::Receivers::new(settings)?);
         let service: Arc<dyn api::NotificationApi> = Arc::new(service::NotificationService::new(store.clone()));

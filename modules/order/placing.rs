@@ -11,6 +11,7 @@
 
 use super::api::{OrderError, OrderStatus};
 use super::metrics::{OrderMetrics, Outcome};
+use super::recovery::SettleError;
 use super::store::{Begun, NewOrder, OrderStore, Settle, StoredOrder};
 use crate::platform::cx::Cx;
 use crate::platform::money::Money;
@@ -118,7 +119,7 @@ impl OrderPath {
         let input = ReserveInput { order_number: order.number, lines: wanted(&lines) };
         self.inventory.reserve(cx, input).await.map_err(|cause| {
             let problem = cause.into_problem();
-            if problem.is_transient() { problem } else { Problem::internal(problem) }.into()
+            if problem.is_transient() { problem } else { Problem::internal(problem.for_log()) }.into()
         })
     }
 
@@ -136,7 +137,7 @@ impl OrderPath {
     /// For a caller who was told that it did not work: the order ends as REJECTED and its key is free
     /// again. Whether stock was reserved is not known; releasing it makes sure that it is not.
     async fn give_up(&self, cx: &Cx, order: &StoredOrder, missing: Outcome, cause: OrderError) -> OrderError {
-        tracing::warn!(order_number = %order.number, %cause, "order could not be placed");
+        tracing::warn!(order_number = %order.number, cause = cause.for_log(), "order could not be placed");
         match self.store.give_up(order, cx.trace).await {
             Ok(true) => self.metrics.ended(missing),
             // it has ended otherwise, and was counted there
@@ -175,12 +176,13 @@ impl OrderPath {
 
     /// Gives a cancelled order's stock back now if inventory answers, from the order's note otherwise.
     pub(super) async fn give_back(&self, cx: &Cx, number: Uuid) {
-        let given = match self.inventory.release(cx, number).await {
-            Ok(_) => self.store.settled(vec![(number, Settle::Release)]).await.map_err(|e| e.to_string()),
-            Err(cause) => Err(cause.to_string()),
+        let release = async {
+            self.inventory.release(cx, number).await?;
+            self.store.settled(vec![(number, Settle::Release)]).await?;
+            Ok::<_, SettleError>(())
         };
-        if let Err(cause) = given {
-            tracing::warn!(order_number = %number, cause, "stock of a cancelled order will be given back later");
+        if let Err(cause) = release.await {
+            tracing::warn!(order_number = %number, %cause, "stock of a cancelled order will be given back later");
         }
     }
 }

@@ -4,10 +4,11 @@
 use super::placing::OrderPath;
 use super::store::Settle;
 use crate::platform::cx::Cx;
+use crate::platform::problem::TypedError;
 use crate::platform::relay;
 use crate::platform::store::StoreError;
 use crate::platform::trace::{Kind, Span};
-use crate::shop::inventory::api::SettleInput;
+use crate::shop::inventory::api::{InventoryError, SettleInput};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +47,7 @@ async fn recover(path: &OrderPath) -> Result<(), StoreError> {
         let span = Span::child(placed_in, Kind::Internal, || "recover order".into());
         cx.trace = span.trace();
         let outcome = span.scope(path.drive(&cx, order)).await;
-        let outcome = outcome.map_or_else(|refused| refused.to_string(), |order| order.status.text().to_string());
+        let outcome = outcome.map_or_else(|refused| refused.for_log(), |order| order.status.text().to_string());
         tracing::info!(order_number = %number, outcome, "recovered an order");
     }
     Ok(())
@@ -61,20 +62,29 @@ pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
         Ok((!open.is_empty()).then_some(open))
     };
     let work = async |open| settle_some(&path, open).await;
-    let failed = |cause: Failure| tracing::warn!(%cause, "reservations not settled; will try again");
+    let failed = |cause: SettleError| tracing::warn!(%cause, "reservations not settled; will try again");
     relay::run(path.store.lease("settlement"), || path.store.committed(), read, work, failed, stop).await;
 }
 
-type Failure = Box<dyn std::error::Error>;
+/// Why reservations were not settled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SettleError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{}", .0.for_log())]
+    Inventory(#[from] InventoryError),
+    #[error("inventory settled none of them: they were cancelled just now, or are unknown there")]
+    None,
+}
 
-async fn settle_some(path: &OrderPath, open: Vec<(Uuid, Settle)>) -> Result<bool, Failure> {
+async fn settle_some(path: &OrderPath, open: Vec<(Uuid, Settle)>) -> Result<bool, SettleError> {
     let with = |wanted: Settle| open.iter().filter(|(_, settle)| *settle == wanted).map(|(number, _)| *number).collect();
     let input = SettleInput { commit: with(Settle::Commit), release: with(Settle::Release) };
     let cx = Cx::module("order", BUDGET);
     let settled = path.inventory.settle(&cx, input).await?;
     let done: Vec<_> = open.into_iter().filter(|(number, _)| settled.contains(number)).collect();
     if done.is_empty() {
-        return Err("inventory settled none of them: they were cancelled just now, or are unknown there".into());
+        return Err(SettleError::None);
     }
     path.store.settled(done).await?;
     Ok(true)

@@ -24,14 +24,34 @@ use crate::platform::discovery::eureka::instance::{Instance, Status};
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::host::{Host, Parts, StartError};
 use leases::{Leases, Renewed, Rules};
+use parking_lot::{Mutex, MutexGuard};
 use replication::{Kind, Peer, Task};
 use serde_json::json;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Milliseconds since 1970.
 type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Settings with which the registry does not start.
+#[derive(Debug, thiserror::Error)]
+enum SettingsError {
+    #[error("registry.renewal_threshold is {0}; expected 0 to 1")]
+    RenewalThreshold(f64),
+    #[error("registry.sweep_seconds is 0; expected 1 or more")]
+    SweepSeconds,
+    #[error("registry.peers: {0}")]
+    Peers(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Password(#[from] access::PasswordError),
+}
+
+impl From<SettingsError> for StartError {
+    fn from(error: SettingsError) -> Self {
+        StartError::from(error.to_string())
+    }
+}
 
 /// The registry with all that its endpoints share.
 struct Registry {
@@ -71,12 +91,12 @@ pub fn build(host: &Host) -> Result<Parts, StartError> {
 }
 
 impl Registry {
-    fn new(settings: &Settings, data: &Path, body_limit: usize, clock: Clock) -> Result<Self, StartError> {
+    fn new(settings: &Settings, data: &Path, body_limit: usize, clock: Clock) -> Result<Self, SettingsError> {
         if !(0.0..=1.0).contains(&settings.renewal_threshold) {
-            return Err(StartError(format!("registry.renewal_threshold is {}; expected 0 to 1", settings.renewal_threshold)));
+            return Err(SettingsError::RenewalThreshold(settings.renewal_threshold));
         }
         if settings.sweep_seconds == 0 {
-            return Err(StartError("registry.sweep_seconds is 0; expected 1 or more".into()));
+            return Err(SettingsError::SweepSeconds);
         }
         let rules = Rules {
             delta_ms: i64::try_from(settings.delta_seconds).unwrap_or(i64::MAX).saturating_mul(1000),
@@ -86,14 +106,14 @@ impl Registry {
         let (access, password) = access::Access::new(settings, data)?;
         let mut peers = Vec::new();
         for url in settings.peers.iter().flat_map(|urls| urls.expose().split(',')).filter(|url| !url.trim().is_empty()) {
-            let servers = Servers::parse(url).map_err(|cause| format!("registry.peers: {cause}"))?;
+            let servers = Servers::parse(url).map_err(|cause| SettingsError::Peers(cause.into()))?;
             peers.push(Arc::new(Peer::new(servers.or_as(&settings.user, &password))));
         }
         Ok(Self { leases: Mutex::new(Leases::new(rules)), started: clock(), clock, access, peers, body_limit })
     }
 
     fn leases(&self) -> MutexGuard<'_, Leases> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+        self.leases.lock()
     }
 
     fn sweep(&self) {

@@ -10,10 +10,11 @@ use super::leases::Renewed;
 use crate::platform::discovery::eureka::instance::{Applications, Instance, Status};
 use crate::platform::discovery::eureka::servers::Servers;
 use actix_web::http::Method;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,17 @@ const BATCH: usize = 250;
 pub(super) const WAITING: usize = 10_000;
 /// Pause before a peer that was away is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Why a peer is not informed, or not copied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PeerError {
+    /// It is away, or what it answers is not understood.
+    #[error("{0}")]
+    Call(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It takes no batch.
+    #[error("a batch was answered {status}")]
+    Refused { status: u16 },
+}
 
 /// What happened, by the names of Eureka's `Action`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +159,7 @@ impl Peer {
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Task>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Where it is, without credentials.
@@ -192,7 +204,7 @@ impl Peer {
 /// has just started knows nobody.
 pub(super) async fn run(registry: &Registry, peer: &Peer, stop: &CancellationToken) {
     if let Err(cause) = copy(registry, peer).await {
-        tracing::info!(cause, peer = peer.address(), "nothing to copy from the other registry");
+        tracing::info!(%cause, peer = peer.address(), "nothing to copy from the other registry");
     }
     let mut away = false;
     while !stop.is_cancelled() {
@@ -205,7 +217,7 @@ pub(super) async fn run(registry: &Registry, peer: &Peer, stop: &CancellationTok
             Ok(()) => away = false,
             Err(cause) => {
                 if !away {
-                    tracing::warn!(cause, peer = peer.address(), "the other registry is away");
+                    tracing::warn!(%cause, peer = peer.address(), "the other registry is away");
                 }
                 away = true;
                 peer.put_back(tasks);
@@ -216,13 +228,14 @@ pub(super) async fn run(registry: &Registry, peer: &Peer, stop: &CancellationTok
 }
 
 /// Takes over what the peer has.
-pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), String> {
+pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), PeerError> {
     #[derive(Deserialize)]
     struct Fetched {
         applications: Applications,
     }
-    let answer = peer.servers.call(Method::GET, "/apps/", None).await?;
-    for application in answer.json::<Fetched>()?.applications.application {
+    let answer = peer.servers.call(Method::GET, "/apps/", None).await.map_err(|cause| PeerError::Call(cause.into()))?;
+    let fetched: Fetched = answer.json().map_err(|cause| PeerError::Call(cause.into()))?;
+    for application in fetched.applications.application {
         for mut instance in application.instance {
             if check(&application.name.to_uppercase(), &mut instance).is_ok() {
                 registry.register(instance, true);
@@ -232,12 +245,14 @@ pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), String>
     Ok(())
 }
 
-async fn send(registry: &Registry, peer: &Peer, tasks: &[Task]) -> Result<(), String> {
-    let answer = peer.servers.call(Method::POST, "/peerreplication/batch", Some(&json!({ "replicationList": tasks }))).await?;
+async fn send(registry: &Registry, peer: &Peer, tasks: &[Task]) -> Result<(), PeerError> {
+    let batch = json!({ "replicationList": tasks });
+    let answer = peer.servers.call(Method::POST, "/peerreplication/batch", Some(&batch)).await;
+    let answer = answer.map_err(|cause| PeerError::Call(cause.into()))?;
     if answer.status != 200 {
-        return Err(format!("a batch was answered {}", answer.status));
+        return Err(PeerError::Refused { status: answer.status });
     }
-    let all: AllDone = answer.json()?;
+    let all: AllDone = answer.json().map_err(|cause| PeerError::Call(cause.into()))?;
     for (task, done) in tasks.iter().zip(all.response_list) {
         if task.action != Kind::Heartbeat {
             continue;

@@ -6,6 +6,8 @@
 //! single fields are to blame. A module's own errors are an enum made by
 //! [`errors!`](crate::errors); it turns into a `Problem` at the edge and, in a peer that
 //! called over HTTP, back into the very same enum.
+//!
+//! A problem has two texts: the message, which the caller sees, and the cause, which only the log sees.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder};
@@ -51,6 +53,8 @@ pub struct Problem {
     pub challenge: Option<String>,
     /// Value of `Allow`, on a 405.
     pub allow: Option<String>,
+    /// The cause, for the log alone: it may name hosts, files and statements. It is never written to a response.
+    internal: Option<String>,
 }
 
 impl Problem {
@@ -65,6 +69,26 @@ impl Problem {
             retry_after: None,
             challenge: None,
             allow: None,
+            internal: None,
+        }
+    }
+
+    /// Adds the cause for the log. The caller does not see it; the edge logs it once, with the trace id.
+    pub fn with_cause(mut self, cause: impl std::fmt::Display) -> Self {
+        self.internal = Some(cause.to_string());
+        self
+    }
+
+    /// The cause that [`with_cause`](Self::with_cause) added.
+    pub fn cause(&self) -> Option<&str> {
+        self.internal.as_deref()
+    }
+
+    /// Status, message and cause: for a log line, never for a response.
+    pub fn for_log(&self) -> String {
+        match &self.internal {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
         }
     }
 
@@ -92,8 +116,7 @@ impl Problem {
 
     /// 500; the cause goes to the log with the trace id, not to the caller.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        tracing::error!(%cause, "internal error");
-        Self::new(500, "something went wrong on our side; the trace id leads to it in the log")
+        Self::new(500, "something went wrong on our side; the trace id leads to it in the log").with_cause(cause)
     }
 
     /// 401 of RFC 6750: with a reason, `error="invalid_token"`; without one, a bare challenge.
@@ -179,7 +202,7 @@ impl Problem {
             members.remove(spare);
         }
         let retry_after = (status == 503).then_some(1);
-        Self { status, kind, message, errors, extra: members, retry_after, challenge: None, allow: None }
+        Self { status, kind, message, errors, extra: members, retry_after, challenge: None, allow: None, internal: None }
     }
 }
 
@@ -199,6 +222,14 @@ pub trait TypedError: Serialize + DeserializeOwned + std::fmt::Display + From<Pr
     fn status(&self) -> u16;
     /// Takes out what is no variant of this module's own: a platform problem passing through.
     fn into_platform(self) -> Result<Problem, Self>;
+
+    /// The platform problem that this is, if it is one.
+    fn platform(&self) -> Option<&Problem>;
+
+    /// The text for a log line: that of a platform problem has its cause, which the caller does not see.
+    fn for_log(&self) -> String {
+        self.platform().map_or_else(|| self.to_string(), Problem::for_log)
+    }
 
     /// For the edge: the envelope, with the variant's fields as members.
     fn into_problem(self) -> Problem {
@@ -274,6 +305,9 @@ macro_rules! errors {
             }
             fn into_platform(self) -> Result<$crate::platform::problem::Problem, Self> {
                 match self { Self::Platform(problem) => Ok(problem), own => Err(own) }
+            }
+            fn platform(&self) -> Option<&$crate::platform::problem::Problem> {
+                match self { Self::Platform(problem) => Some(problem), _ => None }
             }
         }
     };

@@ -15,7 +15,7 @@ use crate::platform::problem::Problem;
 use crate::platform::trace::{self, Trace};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, Method};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
 use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
@@ -132,7 +132,11 @@ impl Edge {
             Some(response) => Ok(response),
             None => span.scope(self.run(endpoints, &request, payload, trace, started)).await,
         };
-        let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
+        let mut cause = None;
+        let mut response = outcome.unwrap_or_else(|problem| {
+            cause = problem.cause().map(str::to_string);
+            problem.respond(method.as_str(), &path, &trace.id())
+        });
         if smuggled || self.leaving.is_cancelled() {
             // whoever smuggles may see the rest of this connection in another way than we do
             response.head_mut().set_connection_type(ConnectionType::Close);
@@ -153,10 +157,13 @@ impl Edge {
         self.exchanges.note(&request, &path, &response, took);
         let elapsed_us = took.as_micros() as u64;
         span.sync_scope(|| {
-            if status.is_server_error() {
-                tracing::warn!(%method, path, status = status.as_u16(), elapsed_us, "request failed");
+            let status_code = status.as_u16();
+            if status == StatusCode::INTERNAL_SERVER_ERROR {
+                tracing::error!(%method, path, status = status_code, elapsed_us, cause, "request failed");
+            } else if status.is_server_error() {
+                tracing::warn!(%method, path, status = status_code, elapsed_us, cause, "request failed");
             } else {
-                tracing::debug!(%method, path, status = status.as_u16(), elapsed_us, "request");
+                tracing::debug!(%method, path, status = status_code, elapsed_us, cause, "request");
             }
         });
         response
@@ -342,4 +349,62 @@ pub fn bearer(request: &HttpRequest) -> Result<String, Problem> {
     parsed
         .map(|bearer| bearer.token().to_string())
         .ok_or_else(|| Problem::unauthorized(Some("the Authorization header is not Bearer <JWT>")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::auth::reach::Reach;
+    use crate::platform::store::StoreError;
+    use crate::platform::telemetry::tests::Written;
+    use actix_web::{App, test};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    fn edge() -> Edge {
+        Edge {
+            authenticator: Authenticator::new(Arc::new(Reach::new("http://127.0.0.1:1", None)), "tradepost"),
+            operator: None,
+            exchanges: Arc::default(),
+            body_limit: 1024,
+            timeout: Duration::from_secs(5),
+            origins: Vec::new(),
+            door: None,
+            leaving: CancellationToken::new(),
+        }
+    }
+
+    /// Status and body of the answer to a request that fails so, and what the log has of it.
+    async fn failing(problem: impl Fn() -> Problem + Send + Sync + 'static) -> (u16, String, String) {
+        let endpoint = Endpoint::raw("test", "fails", Method::GET, "/fails", Access::Public, move |_, _, _| {
+            let problem = problem();
+            async { Err(problem) }
+        });
+        let edge = Arc::new(edge());
+        let app = test::init_service(App::new().configure(|app| configure(app, &[endpoint], &edge))).await;
+        let written = Written::default();
+        let lines = tracing_subscriber::fmt::layer().with_writer(written.clone()).with_ansi(false);
+        let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines));
+        let response = test::call_service(&app, test::TestRequest::get().uri("/fails").to_request()).await;
+        let status = response.status().as_u16();
+        let headers = format!("{:?}", response.headers());
+        let body = String::from_utf8(test::read_body(response).await.to_vec()).unwrap();
+        (status, headers + &body, written.text())
+    }
+
+    #[actix_web::test]
+    async fn cause_of_a_failure_is_logged_once_and_not_sent() {
+        let unavailable = || StoreError::Unavailable { store: "order".into(), cause: "no route to db-7.internal".into() }.into();
+        let refused = || Problem::new(400, "malformed request").with_cause("no route to db-7.internal");
+        for (level, status, (found, sent, log)) in [
+            ("ERROR", 500, failing(|| Problem::internal("no route to db-7.internal")).await),
+            ("WARN", 503, failing(unavailable).await),
+            ("DEBUG", 400, failing(refused).await),
+        ] {
+            assert_eq!(found, status, "{sent}");
+            assert!(!sent.contains("db-7"), "{sent}");
+            assert_eq!(log.matches("db-7").count(), 1, "{log}");
+            let line = log.lines().find(|line| line.contains("db-7")).unwrap();
+            assert!(line.contains(level) && line.contains("path=\"/fails\""), "{line}");
+        }
+    }
 }

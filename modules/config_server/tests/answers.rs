@@ -187,7 +187,7 @@ fn what_is_set_wrongly_stops_the_start() {
             std::sync::Arc::new(crate::platform::auth::reach::Reach::new("http://127.0.0.1:9", None)),
             "tradepost",
         );
-        super::ConfigServer::new(settings, dir.path(), authenticator).err().unwrap_or_default()
+        super::ConfigServer::new(settings, dir.path(), authenticator).err().map(|error| error.to_string()).unwrap_or_default()
     };
     let good = settings(dir.path());
     assert_eq!(start(&good), "");

@@ -63,6 +63,7 @@ async fn without_a_key_nothing_is_encrypted() {
         super::Authenticator::new(std::sync::Arc::new(crate::platform::auth::reach::Reach::new("http://127.0.0.1:9", None)), "t"),
     )
     .err()
-    .unwrap();
+    .unwrap()
+    .to_string();
     assert!(said.contains("symmetric"), "{said}");
 }

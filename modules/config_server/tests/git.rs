@@ -2,7 +2,7 @@
 
 use super::{BASIC, Secret, Settings, folder, get, send};
 use crate::platform::ports::free_port;
-use crate::shop::config_server::git::Git;
+use crate::shop::config_server::git::{Git, GitError};
 use actix_web::test::TestRequest;
 use serde_json::json;
 use std::os::unix::process::CommandExt;
@@ -106,7 +106,12 @@ async fn of_a_repository_elsewhere_a_copy_follows() {
     daemon.wait().unwrap();
     assert_eq!(copy.commit(None).await.unwrap(), second, "what was fetched stays in use");
     let never = Git::open(&url, "main", &[], Duration::ZERO, &data.path().join("other")).unwrap();
-    assert_eq!(never.commit(None).await.unwrap_err().status, 503);
+    let refused = never.commit(None).await.unwrap_err();
+    assert_eq!(
+        (refused.status, refused.message.as_str()),
+        (503, "the repository cannot be read right now"),
+        "git's own words are for the log"
+    );
 }
 
 #[actix_web::test]
@@ -117,6 +122,13 @@ async fn a_push_is_answered_with_whom_it_concerns() {
     let settings = settings(&dir.path().to_string_lossy());
     let pushed = TestRequest::post().uri("/monitor").insert_header(BASIC).set_payload("path=basket.yml");
     assert_eq!(send(&settings, pushed).await.json(), json!(["basket"]));
+}
+
+#[test]
+fn no_repository_stops_the_start_with_gits_exit_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = Git::open(&Secret::new(dir.path().to_string_lossy()), "main", &[], Duration::ZERO, dir.path()).err().unwrap();
+    assert!(matches!(&refused, GitError::Failed { status, stderr } if status.code() == Some(128) && !stderr.is_empty()), "{refused:?}");
 }
 
 #[test]

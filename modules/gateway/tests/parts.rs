@@ -5,17 +5,17 @@ use super::super::file::{Args, Document, duration, parse};
 use super::super::hygiene::{clean_path, response_headers};
 use super::super::limit::{Limiter, Rate};
 use super::super::pattern::{Pattern, Range};
-use super::super::routes::{Table, builtin};
+use super::super::routes::{Table, TableError, builtin};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-fn table(document: &Document) -> Result<Table, String> {
+fn table(document: &Document) -> Result<Table, TableError> {
     Table::build(document, &BTreeMap::new())
 }
 
-fn routes(body: &str) -> Result<Table, String> {
-    table(&parse(&format!("spring.cloud.gateway.routes:\n{body}"))?)
+fn routes(body: &str) -> Result<Table, Box<dyn std::error::Error>> {
+    Ok(table(&parse(&format!("spring.cloud.gateway.routes:\n{body}"))?)?)
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn what_is_wrong_is_said_with_the_routes_id() {
         ("- {id: r, uri: 'http://h'}\n- {id: r, uri: 'http://h'}", "route `r` is there twice"),
         ("- {id: r, uri: [", "line"),
     ] {
-        let error = routes(route).map(drop).unwrap_err();
+        let error = routes(route).map(drop).unwrap_err().to_string();
         assert!(error.contains(expected), "{route}: {error}");
     }
 }

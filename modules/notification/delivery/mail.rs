@@ -4,12 +4,14 @@ use super::Outcome;
 use super::template;
 use crate::config::Secret;
 use crate::platform::event::Event;
-use crate::platform::store::types;
+use crate::platform::store::{StoreError, types};
 use crate::shop::notification::events::{OrderData, OrderEvent};
 use crate::shop::notification::store::Due;
+use lettre::address::AddressError;
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::{AsyncSmtpTransportBuilder, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use std::error::Error;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -17,6 +19,46 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// For the whole of it.
 const TOTAL: Duration = Duration::from_secs(30);
+
+/// Settings with which no mail can be sent. None shows the URL, which may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::shop::notification) enum MailSettingsError {
+    #[error("notification.smtp: {0}")]
+    Server(#[from] ServerError),
+    #[error("notification.from: expected `Name <name@host>`: {0}")]
+    From(#[source] AddressError),
+}
+
+/// Why a URL leads to no mail server.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::shop::notification) enum ServerError {
+    #[error("expected smtp://user:password@host:port")]
+    Form,
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Url(#[from] lettre::transport::smtp::Error),
+    #[cfg(feature = "tls")]
+    #[error("{0}")]
+    Tls(#[source] Box<dyn Error + Send + Sync>),
+    #[cfg(not(feature = "tls"))]
+    #[error("TLS is not compiled into this build; build with --features tls")]
+    NoTls,
+}
+
+/// Why there is no mail about an event: it would be the same at the next attempt.
+#[derive(Debug, thiserror::Error)]
+enum MessageError {
+    #[error(transparent)]
+    Event(#[from] StoreError),
+    #[error("{0}")]
+    Data(#[source] Box<dyn Error + Send + Sync>),
+    #[error("there is no mail about {kind}")]
+    NoTemplate { kind: String },
+    #[error("not a mail address: {0}")]
+    Recipient(#[from] AddressError),
+    #[error(transparent)]
+    Build(#[from] lettre::error::Error),
+}
 
 /// Sends mail by one server from one address.
 pub(super) struct Mailer {
@@ -27,10 +69,10 @@ pub(super) struct Mailer {
 }
 
 impl Mailer {
-    /// Checks the settings; errors do not show the URL, which may hold a password.
-    pub(super) fn new(url: &Secret, from: &str) -> Result<Self, String> {
-        let settings = server(url.expose().trim()).map_err(|cause| format!("notification.smtp: {cause}"))?;
-        let from = from.parse().map_err(|cause| format!("notification.from: expected `Name <name@host>`: {cause}"))?;
+    /// Checks the settings.
+    pub(super) fn new(url: &Secret, from: &str) -> Result<Self, MailSettingsError> {
+        let settings = server(url.expose().trim())?;
+        let from = from.parse().map_err(MailSettingsError::From)?;
         let pool = PoolConfig::new().max_size(super::courier::MAX_PER_LANE as u32);
         Ok(Self { from, settings: settings.timeout(Some(TIMEOUT)).pool_config(pool), transport: OnceLock::new() })
     }
@@ -53,51 +95,51 @@ impl Mailer {
         }
     }
 
-    fn message(&self, due: &Due) -> Result<Message, String> {
-        let event: Event = types::from_json(&due.body).map_err(|e| e.to_string())?;
-        let kind = OrderEvent::of(&event.kind).ok_or_else(|| format!("there is no mail about {}", event.kind))?;
-        let order: OrderData = event.data()?;
-        let to = due.target.parse().map_err(|cause| format!("not a mail address: {cause}"))?;
+    fn message(&self, due: &Due) -> Result<Message, MessageError> {
+        let event: Event = types::from_json(&due.body)?;
+        let kind = OrderEvent::of(&event.kind).ok_or_else(|| MessageError::NoTemplate { kind: event.kind.clone() })?;
+        let order: OrderData = event.data().map_err(|cause| MessageError::Data(cause.into()))?;
+        let to = due.target.parse()?;
         let texts = template::texts(kind, &order);
-        Message::builder()
+        let message = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(texts.subject)
             // the same at every attempt: a receiver that got it twice can tell
             .message_id(Some(format!("<{}@{}>", due.event_id, self.from.email.domain())))
-            .multipart(MultiPart::alternative_plain_html(texts.text, texts.html))
-            .map_err(|cause| cause.to_string())
+            .multipart(MultiPart::alternative_plain_html(texts.text, texts.html))?;
+        Ok(message)
     }
 }
 
 #[cfg(feature = "tls")]
-fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, String> {
+fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, ServerError> {
     use lettre::transport::smtp::client::Tls;
-    let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(url).map_err(|cause| cause.to_string())?;
+    let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)?;
     // lettre has read the URL; whom to trust and what to show it is told here
-    let parsed: actix_web::http::Uri = url.parse().map_err(|_| "expected smtp://user:password@host:port")?;
+    let parsed: actix_web::http::Uri = url.parse().map_err(|_| ServerError::Form)?;
     let asked = parsed.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("tls=")));
     let host = parsed.host().unwrap_or_default();
+    let trusted = || crate::platform::tls::mail(host).map_err(|cause| ServerError::Tls(cause.into()));
     Ok(match (parsed.scheme_str(), asked) {
-        (Some("smtps"), _) => server.tls(Tls::Wrapper(crate::platform::tls::mail(host)?)),
-        (_, Some("required")) => server.tls(Tls::Required(crate::platform::tls::mail(host)?)),
-        (_, Some(_)) => server.tls(Tls::Opportunistic(crate::platform::tls::mail(host)?)),
+        (Some("smtps"), _) => server.tls(Tls::Wrapper(trusted()?)),
+        (_, Some("required")) => server.tls(Tls::Required(trusted()?)),
+        (_, Some(_)) => server.tls(Tls::Opportunistic(trusted()?)),
         (_, None) => server,
     })
 }
 
 /// The part of lettre's URLs that works without TLS; lettre itself reads them only with it.
 #[cfg(not(feature = "tls"))]
-fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, String> {
+fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, ServerError> {
     use lettre::transport::smtp::{SMTP_PORT, authentication::Credentials, extension::ClientId};
 
-    let expected = || "expected smtp://user:password@host:port".to_string();
-    let url: actix_web::http::Uri = url.parse().map_err(|_| expected())?;
+    let url: actix_web::http::Uri = url.parse().map_err(|_| ServerError::Form)?;
     if url.scheme_str() == Some("smtps") || url.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("tls="))) {
-        return Err("TLS is not compiled into this build; build with --features tls".into());
+        return Err(ServerError::NoTls);
     }
-    let host = url.host().filter(|host| url.scheme_str() == Some("smtp") && !host.is_empty()).ok_or_else(expected)?;
-    let (_, credentials) = super::authority(&url).ok_or_else(expected)?;
+    let host = url.host().filter(|host| url.scheme_str() == Some("smtp") && !host.is_empty()).ok_or(ServerError::Form)?;
+    let (_, credentials) = super::authority(&url).ok_or(ServerError::Form)?;
     let mut server =
         AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.trim_matches(['[', ']'])).port(url.port_u16().unwrap_or(SMTP_PORT));
     if let Some((user, password)) = credentials {
@@ -116,7 +158,7 @@ mod tests {
 
     #[test]
     fn settings_are_checked_and_never_shown() {
-        let error = |url: &str, from: &str| Mailer::new(&Secret::new(url), from).err().unwrap_or_default();
+        let error = |url: &str, from: &str| Mailer::new(&Secret::new(url), from).err().map(|error| error.to_string()).unwrap_or_default();
         let from = crate::config::Notification::default().from;
         assert_eq!(error("smtp://user:pw@localhost:2525/me.example", &from), "");
         #[cfg(not(feature = "tls"))]

@@ -33,6 +33,23 @@ impl Outcome {
     }
 }
 
+/// Settings of receivers that cannot work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReceiversError {
+    #[error(transparent)]
+    Mail(#[from] mail::MailSettingsError),
+    #[error("notification.webhooks[{index}]: {source}")]
+    Webhook { index: usize, source: webhook::WebhookError },
+    #[error("notification.webhooks[{index}]: has the address of webhooks[{first}], credentials and query aside")]
+    SameAddress { index: usize, first: usize },
+}
+
+impl From<ReceiversError> for StartError {
+    fn from(error: ReceiversError) -> Self {
+        StartError::from(error.to_string())
+    }
+}
+
 /// All receivers that settings name, checked at start.
 pub(super) struct Receivers {
     mail: Option<mail::Mailer>,
@@ -41,14 +58,13 @@ pub(super) struct Receivers {
 
 impl Receivers {
     /// From settings; what cannot work is refused here rather than at the first event.
-    pub(super) fn new(settings: &Notification) -> Result<Self, StartError> {
+    pub(super) fn new(settings: &Notification) -> Result<Self, ReceiversError> {
         let mail = settings.smtp.as_ref().map(|url| mail::Mailer::new(url, &settings.from)).transpose()?;
         let mut webhooks: Vec<webhook::Webhook> = Vec::new();
         for (index, settings) in settings.webhooks.iter().enumerate() {
-            let new = webhook::Webhook::new(settings).map_err(|cause| format!("notification.webhooks[{index}]: {cause}"))?;
+            let new = webhook::Webhook::new(settings).map_err(|source| ReceiversError::Webhook { index, source })?;
             if let Some(first) = webhooks.iter().position(|other| other.target() == new.target()) {
-                let text = format!("notification.webhooks[{index}]: has the address of webhooks[{first}], credentials and query aside");
-                return Err(text.into());
+                return Err(ReceiversError::SameAddress { index, first });
             }
             webhooks.push(new);
         }

@@ -25,6 +25,21 @@ const MAX_TARGET: usize = 600;
 /// The standard's bounds for a signing key, in bytes.
 const KEY: std::ops::RangeInclusive<usize> = 24..=64;
 
+/// Settings of a webhook that cannot be. None shows its secret or its URL, which may hold credentials.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::shop::notification) enum WebhookError {
+    #[error("url: expected http://host/path or https://host/path")]
+    Url,
+    #[error("url: https is not compiled into this build; build with --features tls")]
+    NoTls,
+    #[error("url: longer than {MAX_TARGET} characters, credentials and query aside")]
+    TooLong,
+    #[error("events: `{event}` is of none of the topics {}", TOPICS.join(", "))]
+    Event { event: String },
+    #[error("secret: expected whsec_ and the base64 of {} to {} bytes", KEY.start(), KEY.end())]
+    Secret,
+}
+
 /// One receiver.
 pub(super) struct Webhook {
     /// Without credentials and query: the one form that is kept and shown.
@@ -36,23 +51,22 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
-    /// Checks the settings; errors show neither secret nor URL, which may hold credentials.
-    pub(super) fn new(settings: &config::Webhook) -> Result<Self, String> {
-        let expected = || "url: expected http://host/path or https://host/path".to_string();
-        let url: Uri = settings.url.trim().parse().map_err(|_| expected())?;
-        let scheme = url.scheme_str().filter(|s| matches!(*s, "http" | "https")).ok_or_else(expected)?;
+    /// Checks the settings.
+    pub(super) fn new(settings: &config::Webhook) -> Result<Self, WebhookError> {
+        let url: Uri = settings.url.trim().parse().map_err(|_| WebhookError::Url)?;
+        let scheme = url.scheme_str().filter(|s| matches!(*s, "http" | "https")).ok_or(WebhookError::Url)?;
         if scheme == "https" && !cfg!(feature = "tls") {
-            return Err("url: https is not compiled into this build; build with --features tls".into());
+            return Err(WebhookError::NoTls);
         }
-        let (host, credentials) = authority(&url).filter(|(host, _)| !host.is_empty()).ok_or_else(expected)?;
+        let (host, credentials) = authority(&url).filter(|(host, _)| !host.is_empty()).ok_or(WebhookError::Url)?;
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let target = format!("{scheme}://{host}{}", url.path());
         if target.chars().count() > MAX_TARGET {
-            return Err(format!("url: longer than {MAX_TARGET} characters, credentials and query aside"));
+            return Err(WebhookError::TooLong);
         }
         let wrong = |event: &&String| !TOPICS.contains(&event.split('.').next().unwrap_or_default());
         if let Some(event) = settings.events.iter().find(wrong) {
-            return Err(format!("events: `{event}` is of none of the topics {}", TOPICS.join(", ")));
+            return Err(WebhookError::Event { event: event.clone() });
         }
         let key = key(settings.secret.expose())?;
         Ok(Self { url: format!("{target}{query}"), target, credentials, key, events: settings.events.clone() })
@@ -100,12 +114,11 @@ impl Webhook {
     }
 }
 
-fn key(secret: &str) -> Result<Vec<u8>, String> {
-    let expected = || format!("secret: expected whsec_ and the base64 of {} to {} bytes", KEY.start(), KEY.end());
+fn key(secret: &str) -> Result<Vec<u8>, WebhookError> {
     let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let text = secret.trim().strip_prefix("whsec_").ok_or_else(expected)?;
-    let key = GeneralPurpose::new(&base64::alphabet::STANDARD, lenient).decode(text).map_err(|_| expected())?;
-    if KEY.contains(&key.len()) { Ok(key) } else { Err(expected()) }
+    let text = secret.trim().strip_prefix("whsec_").ok_or(WebhookError::Secret)?;
+    let key = GeneralPurpose::new(&base64::alphabet::STANDARD, lenient).decode(text).map_err(|_| WebhookError::Secret)?;
+    if KEY.contains(&key.len()) { Ok(key) } else { Err(WebhookError::Secret) }
 }
 
 /// `v1,` and the base64 of the HMAC-SHA256 over `{id}.{timestamp}.{body}`.
@@ -147,20 +160,20 @@ mod tests {
     #[test]
     fn only_well_formed_settings_are_taken_and_no_error_shows_a_secret() {
         for secret in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_c2hvcnQ=", "whsec_not*base64*at*all*not*base64*"] {
-            let error = Webhook::new(&settings("http://h/p", secret, &[])).err().unwrap();
+            let error = Webhook::new(&settings("http://h/p", secret, &[])).err().unwrap().to_string();
             assert!(error.contains("whsec_ and the base64 of 24 to 64 bytes"), "{error}");
             assert!(!error.contains("c2hvcnQ") && !error.contains("not*base64"), "{error}");
         }
         for url in ["", "host/path", "ftp://user:pw@host/", "/path", "http://"] {
-            let error = Webhook::new(&settings(url, SECRET, &[])).err().unwrap();
+            let error = Webhook::new(&settings(url, SECRET, &[])).err().unwrap().to_string();
             assert!(error.starts_with("url: expected") && !error.contains("pw"), "{error}");
         }
         let long = format!("http://user:pw@h/{}", "p".repeat(MAX_TARGET));
-        let error = Webhook::new(&settings(&long, SECRET, &[])).err().unwrap();
+        let error = Webhook::new(&settings(&long, SECRET, &[])).err().unwrap().to_string();
         assert!(error.starts_with("url: longer than 600") && !error.contains("pw"), "{error}");
-        assert!(Webhook::new(&settings("http://h/p", SECRET, &["orders.placed"])).err().unwrap().contains("`orders.placed`"));
+        assert!(Webhook::new(&settings("http://h/p", SECRET, &["orders.placed"])).err().unwrap().to_string().contains("`orders.placed`"));
         #[cfg(not(feature = "tls"))]
-        assert!(Webhook::new(&settings("https://h/p", SECRET, &[])).err().unwrap().contains("--features tls"));
+        assert!(Webhook::new(&settings("https://h/p", SECRET, &[])).err().unwrap().to_string().contains("--features tls"));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use crate::demo::shop::Shop;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 type State = web::Data<Mutex<FakeShop>>;
 
@@ -75,7 +76,7 @@ fn known(request: &HttpRequest) -> bool {
 }
 
 async fn token(state: State, form: web::Form<HashMap<String, String>>) -> HttpResponse {
-    let mut shop = state.lock().unwrap();
+    let mut shop = state.lock();
     if form["grant_type"] != "password" || form["client_id"] != "tradepost-demo" || form["username"] != form["password"] {
         return HttpResponse::Unauthorized().json(json!({ "error": "invalid_grant", "error_description": "wrong user or password" }));
     }
@@ -84,18 +85,18 @@ async fn token(state: State, form: web::Form<HashMap<String, String>>) -> HttpRe
 }
 
 async fn add_product(state: State, body: web::Json<Value>) -> HttpResponse {
-    if state.lock().unwrap().customers_only {
+    if state.lock().customers_only {
         return refused(403, "the role admin is needed");
     }
     let sku = body["skuCode"].as_str().unwrap().to_string();
-    if state.lock().unwrap().products.insert(sku.clone(), body.into_inner()).is_some() {
+    if state.lock().products.insert(sku.clone(), body.into_inner()).is_some() {
         return refused(400, &format!("Product with SKU {sku} already exists"));
     }
     HttpResponse::Created().json(json!({}))
 }
 
 async fn add_stock(state: State, body: web::Json<Value>) -> HttpResponse {
-    let mut shop = state.lock().unwrap();
+    let mut shop = state.lock();
     let sku = body["skuCode"].as_str().unwrap();
     if !shop.products.contains_key(sku) {
         return refused(404, "unknown SKU");
@@ -108,14 +109,14 @@ async fn add_stock(state: State, body: web::Json<Value>) -> HttpResponse {
 }
 
 async fn list_stock(state: State, query: web::Query<HashMap<String, usize>>) -> HttpResponse {
-    let shop = state.lock().unwrap();
+    let shop = state.lock();
     let rows: Vec<_> = (1..).zip(&shop.stock).map(|(id, (sku, n))| json!({ "id": id, "skuCode": sku, "quantity": n })).collect();
     let page: Vec<_> = rows.iter().skip(query["page"] * query["size"]).take(query["size"]).collect();
     HttpResponse::Ok().json(json!({ "content": page, "last": (query["page"] + 1) * query["size"] >= rows.len() }))
 }
 
 async fn adjust(state: State, id: web::Path<usize>, body: web::Json<Value>) -> HttpResponse {
-    let mut shop = state.lock().unwrap();
+    let mut shop = state.lock();
     let quantity = &mut shop.stock[*id - 1].1;
     let changed = *quantity + body["quantity"].as_i64().unwrap();
     if changed < 0 {
@@ -126,7 +127,7 @@ async fn adjust(state: State, id: web::Path<usize>, body: web::Json<Value>) -> H
 }
 
 async fn order(state: State, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
-    let answer = answer(&mut state.lock().unwrap(), &request, &body);
+    let answer = answer(&mut state.lock(), &request, &body);
     match answer {
         Some(answer) => answer,
         None => std::future::pending().await,
@@ -157,7 +158,7 @@ fn answer(shop: &mut FakeShop, request: &HttpRequest, body: &Value) -> Option<Ht
 }
 
 async fn cancel(state: State, id: web::Path<usize>) -> HttpResponse {
-    let mut shop = state.lock().unwrap();
+    let mut shop = state.lock();
     let (lines, cancelled) = &mut shop.orders[*id - 1];
     let lines = if std::mem::replace(cancelled, true) { vec![] } else { lines.clone() };
     for (sku, quantity) in lines {
@@ -185,7 +186,7 @@ pub(super) async fn open(shop: FakeShop) -> (Arc<Mutex<FakeShop>>, String) {
     let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", server.addrs()[0]);
     let server = server.run();
-    state.lock().unwrap().door = Some(server.handle());
+    state.lock().door = Some(server.handle());
     actix_web::rt::spawn(server);
     (state, url)
 }

@@ -25,7 +25,7 @@ async fn the_real_file_is_imported_once_and_replayed_to_the_last_piece() {
     assert_eq!((report.orders, report.rejected.len(), report.latencies.len()), (287, 0, 287), "{report}");
     assert_eq!((report.ordered.len(), report.cancelled.len(), report.returned.len(), report.adjusted.len()), (6257, 0, 5, 12));
     assert_eq!((report.skipped.total(), report.accounted()), (75, 6349));
-    let fake = state.lock().unwrap();
+    let fake = state.lock();
     assert_eq!(fake.orders.len(), 287, "an order whose answer got lost was placed twice");
     // all sold but what was returned (6 + 2 + 1 + 5) and found (56, 1, 1, 1, 1, 1, 1, 3, 23, 19)
     assert_eq!(fake.stock.iter().map(|(_, quantity)| quantity).sum::<i64>(), 14 + 107);
@@ -58,7 +58,7 @@ async fn refused_orders_and_what_hangs_on_them_are_reported_by_line() {
     assert_eq!(report.skipped.of("stock not adjusted: 400 Quantity for an inventory item cannot be negative!"), [9]);
     assert_eq!(report.skipped.of("stock not adjusted: the shop has no stock row of this SKU"), [10]);
     assert_eq!((report.accounted(), report.lines), (10, 10));
-    assert_eq!(state.lock().unwrap().stock, [("A".to_string(), 4), ("B".to_string(), 0)]);
+    assert_eq!(state.lock().stock, [("A".to_string(), 4), ("B".to_string(), 0)]);
     let text = report.to_string();
     assert!(text.contains("orders: 2 placed, 2 not placed, 1 cancelled") && text.contains("stock audit: ok, 2 SKUs"), "{text}");
 }
@@ -106,7 +106,7 @@ async fn a_token_is_used_until_shortly_before_it_expires() {
     let (state, shop) = open_for_admin(FakeShop { token_life: 1, ..Default::default() }).await;
     assert_eq!(shop.token().await.unwrap(), "token-1");
     actix_web::rt::time::sleep(std::time::Duration::from_millis(600)).await;
-    assert_eq!((shop.token().await.unwrap(), state.lock().unwrap().tokens), ("token-2".into(), 2));
+    assert_eq!((shop.token().await.unwrap(), state.lock().tokens), ("token-2".into(), 2));
 }
 
 #[test]

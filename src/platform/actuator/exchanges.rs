@@ -7,8 +7,8 @@ use crate::platform::clock;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse};
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How many are kept: Spring's default.
@@ -60,7 +60,7 @@ impl Exchanges {
             return;
         }
         let at_ms = clock::now_ms();
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.0.lock();
         let place = ring.next;
         if ring.slots.len() == place {
             ring.slots.push(Kept::default());
@@ -76,7 +76,7 @@ impl Exchanges {
     pub(super) fn show(&self) -> HttpResponse {
         // every request waits for this lock: what takes longer is done without it
         let (slots, next) = {
-            let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let ring = self.0.lock();
             (ring.slots.clone(), ring.next)
         };
         let (newer, older) = slots.split_at(next.min(slots.len()));

@@ -1,9 +1,9 @@
 //! What the kernel tells of this process and its machine, by proc(5).
 
+use parking_lot::Mutex;
 use rustix::fs::statvfs;
 use std::fs::read_to_string;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Ticks in a second of all times in `/proc`: what the kernel calls USER_HZ, the same on every machine that we know.
@@ -91,7 +91,7 @@ impl Processors {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         let (at, before, _) = *last;
         if at.elapsed() >= WINDOW
             && let Some(now) = Ticks::now()

@@ -4,7 +4,7 @@ use super::reach::Reach;
 use crate::platform::problem::Problem;
 use async_trait::async_trait;
 use serde::Deserialize;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -19,7 +19,7 @@ pub trait Credentials: Send + Sync {
 pub struct ClientCredentials {
     issuer: Arc<Reach>,
     id: String,
-    secret: std::sync::Mutex<String>,
+    secret: parking_lot::Mutex<String>,
     kept: Mutex<Option<(String, Instant)>>,
 }
 
@@ -32,16 +32,16 @@ struct Granted {
 impl ClientCredentials {
     /// For a confidential client of this issuer.
     pub fn new(issuer: Arc<Reach>, id: &str, secret: &str) -> Self {
-        Self { issuer, id: id.into(), secret: std::sync::Mutex::new(secret.into()), kept: Mutex::new(None) }
+        Self { issuer, id: id.into(), secret: parking_lot::Mutex::new(secret.into()), kept: Mutex::new(None) }
     }
 
     /// The secret to ask for the next token with; the one in use is good until it expires.
     pub fn change(&self, secret: &str) {
-        *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = secret.into();
+        *self.secret.lock() = secret.into();
     }
 
     async fn grant(&self) -> Result<Granted, String> {
-        let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let secret = self.secret.lock().clone();
         let form = [("grant_type", "client_credentials"), ("client_id", &self.id), ("client_secret", &secret)];
         self.issuer.grant(&form).await.map_err(|cause| format!("client {}: {cause}", self.id))
     }
@@ -56,10 +56,7 @@ impl Credentials for ClientCredentials {
         {
             return Ok(token.clone());
         }
-        let granted = self.grant().await.map_err(|cause| {
-            tracing::error!(cause, "no token for calls to peers");
-            Problem::unavailable("the token issuer is not available")
-        })?;
+        let granted = self.grant().await.map_err(|cause| Problem::unavailable("the token issuer is not available").with_cause(cause))?;
         let margin = (granted.expires_in / 5).clamp(1, 30);
         *kept = Some((granted.access_token.clone(), Instant::now() + Duration::from_secs(granted.expires_in.saturating_sub(margin))));
         Ok(granted.access_token)

@@ -6,9 +6,10 @@
 use super::reach::Reach;
 use crate::platform::problem::Problem;
 use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
+use parking_lot::RwLock;
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Between two fetches, and so the longest that a token of an unknown key waits for one.
@@ -64,13 +65,13 @@ impl Jwks {
     }
 
     fn look(&self, kid: &str) -> (Option<Key>, bool) {
-        let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        let cached = self.cached.read();
         let stale = cached.fetched.is_none_or(|at| at.elapsed() > REFRESH);
         (cached.keys.get(kid).cloned(), stale)
     }
 
     fn empty(&self) -> bool {
-        self.cached.read().unwrap_or_else(PoisonError::into_inner).keys.is_empty()
+        self.cached.read().keys.is_empty()
     }
 
     /// One fetch at a time, none sooner than the floor after the last.
@@ -92,10 +93,10 @@ impl Jwks {
             }
             tokio::time::sleep(pause).await;
         }
-        self.cached.write().unwrap_or_else(PoisonError::into_inner).tried = Some(Instant::now());
+        self.cached.write().tried = Some(Instant::now());
         match self.fetch().await {
             Ok(keys) => {
-                let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+                let mut cached = self.cached.write();
                 cached.keys = keys;
                 cached.fetched = Some(Instant::now());
             }
@@ -104,7 +105,7 @@ impl Jwks {
     }
 
     fn tried(&self) -> Option<Instant> {
-        self.cached.read().unwrap_or_else(PoisonError::into_inner).tried
+        self.cached.read().tried
     }
 
     async fn fetch(&self) -> Result<HashMap<String, Key>, String> {

@@ -14,9 +14,10 @@ pub use credentials::Credentials;
 use crate::platform::cx::Principal;
 use crate::platform::problem::Problem;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header, errors::ErrorKind};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Public-key algorithms only: with a shared-secret one among them, the public key would be the secret.
@@ -129,10 +130,11 @@ impl Authenticator {
             access_token: String,
         }
         let form = [("grant_type", "password"), ("client_id", PASSWORD_CLIENT), ("username", username), ("password", password)];
-        let granted = self.issuer.grant_unless_refused::<Granted>(&form).await.map_err(|cause| {
-            tracing::warn!(cause, "nobody can log in");
-            Problem::unavailable("the token issuer is not available")
-        })?;
+        let granted = self
+            .issuer
+            .grant_unless_refused::<Granted>(&form)
+            .await
+            .map_err(|cause| Problem::unavailable("the token issuer is not available").with_cause(cause))?;
         Ok(granted.map(|granted| granted.access_token))
     }
 
@@ -152,12 +154,12 @@ impl Authenticator {
     }
 
     fn recall(&self, token: &str) -> Option<Arc<Principal>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         known.get(token).filter(|(_, until)| *until > Instant::now()).map(|(principal, _)| principal.clone())
     }
 
     fn remember(&self, token: &str, principal: &Arc<Principal>, lifetime: Duration) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if known.len() >= REMEMBER_MOST {
             let now = Instant::now();
             known.retain(|_, (_, until)| *until > now);

@@ -18,6 +18,7 @@ use crate::platform::event::Event;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
 use feed::Feed;
+use parking_lot::{Mutex, MutexGuard};
 use producer::Producer;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -26,7 +27,7 @@ use rdkafka::message::OwnedMessage;
 use rdkafka::types::RDKafkaErrorCode;
 use read::Reader;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +74,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> +
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl KafkaBus {

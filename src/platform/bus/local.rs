@@ -14,10 +14,11 @@ use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use parking_lot::Mutex;
 use prometheus::Registry;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -198,7 +199,7 @@ impl Bus for LocalBus {
     }
 
     async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken) {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner).insert(consumer.group().into(), consumer.topics());
+        self.topics.lock().insert(consumer.group().into(), consumer.topics());
         let mut rounds: u32 = 0;
         let mut lease = Lease::new(self.db.clone(), consumer.group());
         while !stop.is_cancelled() {
@@ -266,7 +267,7 @@ impl Bus for LocalBus {
 
     /// Of a group that has a consumer in this process.
     async fn lag(&self, group: &str) -> Result<i64, StoreError> {
-        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner).get(group).copied().unwrap_or_default();
+        let topics = self.topics.lock().get(group).copied().unwrap_or_default();
         let group = group.to_string();
         self.db
             .read(async move |c| {

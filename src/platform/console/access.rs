@@ -12,9 +12,9 @@ use crate::platform::problem::Problem;
 use crate::platform::web::bearer;
 use actix_web::HttpRequest;
 use actix_web::http::header;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 /// People whose tokens are remembered at once.
 const REMEMBER: usize = 64;
@@ -44,7 +44,7 @@ impl Access {
 
     async fn roles(&self, user: &str, password: &str) -> Result<Vec<String>, Problem> {
         let key: [u8; 32] = Sha256::digest(format!("{}:{user}{password}", user.len())).into();
-        let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = self.tokens.lock().get(&key).cloned();
         if let Some(token) = known
             && let Ok(principal) = self.authenticator.authenticate(&token).await
         {
@@ -53,7 +53,7 @@ impl Access {
         let token =
             self.authenticator.login(user, password).await?.ok_or_else(|| ask("the issuer does not take this name and password"))?;
         let roles = self.authenticator.authenticate(&token).await?.roles.clone();
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock();
         if tokens.len() >= REMEMBER {
             tokens.clear();
         }

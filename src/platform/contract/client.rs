@@ -169,7 +169,7 @@ impl Remote {
             _ if operation.access == Access::Public => Ok(None),
             _ => match tokio::time::timeout_at(cx.deadline.into(), self.credentials.token()).await {
                 Ok(token) => token.map(Some),
-                Err(_) => Err(Problem::unavailable("the token issuer is not available")),
+                Err(_) => Err(Problem::unavailable("the token issuer is not available").with_cause("it gave no token in time")),
             },
         }
     }
@@ -189,7 +189,7 @@ impl Remote {
         let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool, unsent: bool| {
             let instance = instance.unwrap_or_default();
             tracing::warn!(peer = self.module, instance, operation = operation.name, %cause, "call failed");
-            Failure::Peer { problem: self.away(), instance: Some(instance).filter(|i| !i.is_empty()), again, unsent }
+            Failure::Peer { problem: self.away().with_cause(cause), instance: Some(instance).filter(|i| !i.is_empty()), again, unsent }
         };
         let started = Instant::now();
         let Some(picked) = self.discovery.pick(self.module, attempt.avoid) else {
@@ -243,14 +243,14 @@ impl Remote {
         let status = answer.status().as_u16();
         if status == operation.status {
             let etag = answer.headers().get(header::ETAG).and_then(|v| v.to_str().ok());
-            return read(etag, &body).map_err(|problem| failed(&problem, instance, false, false));
+            return read(etag, &body).map_err(|problem| failed(&problem.for_log(), instance, false, false));
         }
         match status {
             // our credentials not being accepted is our fault, never the caller's
             401 | 403 => {
                 let said = Problem::parse(status, &body).message;
                 tracing::error!(peer = self.module, status, said, "peer refused our token");
-                Err(Failure::Refused(self.away()))
+                Err(Failure::Refused(self.away().with_cause(format!("it refused our token: {status} {said}"))))
             }
             400..=499 => Err(Failure::Refused(Problem::parse(status, &body))),
             _ => Err(failed(&Problem::parse(status, &body), instance, matches!(status, 502..=504), false)),

@@ -24,7 +24,7 @@ fn start(status: u16) -> HttpResponseBuilder {
 }
 
 fn unreadable(cause: impl std::fmt::Display) -> Problem {
-    Problem::new(502, format!("the peer's answer does not fit the contract: {cause}"))
+    Problem::new(502, "the peer's answer does not fit the contract").with_cause(cause)
 }
 
 impl<T: Serialize + DeserializeOwned + JsonSchema> Reply for T {

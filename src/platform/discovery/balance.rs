@@ -7,10 +7,11 @@
 //! before others, so that a rolling update keeps to one side as long as it can.
 
 use super::{Outcome, Picked};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// First ejection; each further one in a row lasts twice as long.
@@ -146,7 +147,7 @@ impl Balancer {
 }
 
 fn lock(accounts: &Mutex<HashMap<String, Account>>) -> MutexGuard<'_, HashMap<String, Account>> {
-    accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    accounts.lock()
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! The prometheus crate has such a collector; it stands on procfs and rustix: 5 crates for four short files.
 
 use crate::platform::host::StartError;
+use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, Registry};
 use std::fs::{read_dir, read_to_string};
-use std::sync::{Mutex, PoisonError};
 
 /// The kernel tells times in hundredths of a second, whatever its own clock is (`USER_HZ`).
 const TICKS: f64 = 100.0;
@@ -42,7 +42,7 @@ impl Collector for Process {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let used = used();
-        let one = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = self.raised.lock();
         self.cpu.inc_by((used.cpu - self.cpu.get()).max(0.0));
         drop(one);
         for (gauge, now) in self.gauges.iter().zip(used.gauges) {

@@ -16,9 +16,10 @@
 //! through. One that comes late says how the peer was, not how it is.
 
 use failsafe::{FailurePolicy, Instrument, StateMachine};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// When it opens, for how long, and what closes it.
@@ -296,7 +297,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// The state now. Whoever looks after the time of opening is over finds it half-open, as if a timer

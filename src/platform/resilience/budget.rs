@@ -4,8 +4,8 @@
 //! The rule is that of tower's and linkerd's retry budget: over the last 10 seconds at most 20 % of the
 //! calls, plus 10 a second for those who call seldom.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 const SECONDS: u64 = 10;
@@ -53,7 +53,7 @@ impl Budget {
     /// The slots that still count; the last one is this second's.
     fn slots(&self, now: Instant) -> MutexGuard<'_, VecDeque<Slot>> {
         let second = now.saturating_duration_since(self.started).as_secs();
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock();
         while slots.front().is_some_and(|slot| slot.second + SECONDS <= second) {
             slots.pop_front();
         }

@@ -27,9 +27,10 @@ use crate::platform::host::{Parts, StartError};
 use crate::platform::problem::Problem;
 use budget::Budget;
 use meters::{Counters, Meters};
+use parking_lot::Mutex;
 use registry::{Breakers, Guard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
@@ -47,7 +48,7 @@ type Shared = Arc<Mutex<BTreeMap<&'static str, Arc<Peer>>>>;
 
 /// The peers so far, by name.
 fn listed(all: &Shared) -> Vec<Arc<Peer>> {
-    all.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    all.lock().values().cloned().collect()
 }
 
 impl Peers {
@@ -66,7 +67,7 @@ impl Peers {
     /// The one state of this peer.
     pub fn of(&self, module: &'static str) -> Result<Arc<Peer>, StartError> {
         let limits = self.settings.limits(module)?;
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock();
         let make = || Arc::new(Peer::new(module, limits, self.breakers.fixed(module, limits.breaker), self.meters.of(module)));
         Ok(all.entry(module).or_insert_with(make).clone())
     }
@@ -159,7 +160,7 @@ impl Peer {
         if left.is_zero() {
             return Err(Problem::unavailable(format!("no time left to call {}", self.module)));
         }
-        let permit = self.guard.acquire().map_err(|refused| self.away(refused.wait))?;
+        let permit = self.guard.acquire().map_err(|refused| self.away(refused.wait).with_cause("its circuit breaker is open"))?;
         self.budget.call(started);
         let until = deadline.min(started + self.limits.call);
         // a caller in a hurry must not be able to open the breaker for everybody else; a caller of a

@@ -2,9 +2,10 @@
 //! name. One name is one breaker, as in Resilience4j's registry.
 
 use super::breaker::{Breaker, NotPermitted, Permit, Rules};
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::{Error, IntCounter, IntCounterVec, Opts, Registry};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// A breaker under its name, with its counters.
 pub struct Guard {
@@ -94,6 +95,6 @@ impl Breakers {
     }
 
     fn lock(&self) -> MutexGuard<'_, ByName> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 }

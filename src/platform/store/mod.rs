@@ -90,10 +90,7 @@ fn is_of_the_moment(said: &str) -> bool {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable { store, cause } => {
-                tracing::error!(store, cause, "store not available");
-                Problem::unavailable("the store is not available right now")
-            }
+            away @ StoreError::Unavailable { .. } => Problem::unavailable("the store is not available right now").with_cause(away),
             other => Problem::internal(other),
         }
     }

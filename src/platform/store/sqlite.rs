@@ -31,11 +31,12 @@ use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 use futures_util::future::BoxFuture;
 use gauges::Waiting;
+use parking_lot::Mutex;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use turns::{Turns, begin, patiently};
 
@@ -273,12 +274,12 @@ impl Db {
 
 impl Inner {
     fn reader(&self) -> Result<Conn, StoreError> {
-        let idle = self.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle_readers.lock().pop();
         idle.map_or_else(|| connect(&self.path).map(SyncConnectionWrapper::new), Ok)
     }
 
     fn put_back(&self, conn: Conn) {
-        self.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        self.idle_readers.lock().push(conn);
     }
 }
 

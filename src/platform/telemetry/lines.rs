@@ -93,32 +93,9 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::telemetry::tests::Written;
     use crate::platform::trace::Trace;
-    use std::io;
-    use std::sync::{Arc, Mutex};
-    use tracing_subscriber::fmt::MakeWriter;
     use tracing_subscriber::layer::SubscriberExt;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(part)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl<'a> MakeWriter<'a> for Written {
-        type Writer = Self;
-
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
-    }
 
     fn written<F>(form: F, work: impl FnOnce()) -> String
     where
@@ -127,8 +104,7 @@ mod tests {
         let written = Written::default();
         let lines = tracing_subscriber::fmt::layer().with_writer(written.clone()).event_format(form);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
-        let bytes = written.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        written.text()
     }
 
     #[test]

@@ -6,8 +6,9 @@ mod lines;
 use crate::platform::trace;
 use opentelemetry::trace::TracerProvider;
 
+use parking_lot::Mutex;
 use std::io::IsTerminal;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -67,7 +68,7 @@ fn recorder() -> tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemet
 /// Every target with a level of its own; the default is `ROOT`.
 pub fn levels() -> Vec<(String, LevelFilter)> {
     let Some(levels) = LEVELS.get() else { return Vec::new() };
-    let current = levels.current.lock().unwrap_or_else(PoisonError::into_inner);
+    let current = levels.current.lock();
     let mut all = vec![("ROOT".to_string(), current.default_level().unwrap_or(LevelFilter::OFF))];
     all.extend(current.iter().map(|(target, level)| (target.to_string(), level)));
     all
@@ -87,7 +88,7 @@ pub fn effective(target: &str) -> LevelFilter {
 pub fn set_levels(level: &str) -> Result<(), String> {
     let targets = parse(level)?;
     let Some(levels) = LEVELS.get() else { return Err("logging was not started".into()) };
-    let mut current = levels.current.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut current = levels.current.lock();
     levels.handle.reload(targets.clone()).map_err(|e| e.to_string())?;
     *current = targets;
     Ok(())
@@ -104,7 +105,7 @@ fn parse(level: &str) -> Result<Targets, String> {
 /// Sets the level of a target, or of all others by `ROOT`; `None` takes a target's own level away.
 pub fn set_level(target: &str, level: Option<LevelFilter>) -> Result<(), String> {
     let Some(levels) = LEVELS.get() else { return Err("logging was not started".into()) };
-    let mut current = levels.current.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut current = levels.current.lock();
     let default = if target == "ROOT" { level.unwrap_or(LevelFilter::INFO) } else { current.default_level().unwrap_or(LevelFilter::OFF) };
     let others: Vec<_> = current.iter().filter(|(t, _)| *t != target).map(|(t, l)| (t.to_string(), l)).collect();
     let own = level.filter(|_| target != "ROOT").map(|level| (target.to_string(), level));
@@ -112,4 +113,40 @@ pub fn set_level(target: &str, level: Option<LevelFilter>) -> Result<(), String>
     levels.handle.reload(next.clone()).map_err(|e| e.to_string())?;
     *current = next;
     Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use parking_lot::Mutex;
+    use std::io;
+    use std::sync::Arc;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    /// What a test's log wrote.
+    #[derive(Clone, Default)]
+    pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().clone()).unwrap()
+        }
+    }
+
+    impl io::Write for Written {
+        fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(part)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Written {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Certificates and keys in files, and what is made of them as long as it lasts.
 
+use parking_lot::{Mutex, RwLock};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -7,7 +8,7 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 /// A file that a setting names, as it was read.
 #[derive(PartialEq)]
@@ -73,12 +74,12 @@ impl<T: ?Sized> Kept<T> {
 
     /// What counts now.
     pub(super) fn get(&self) -> Arc<T> {
-        self.made.read().unwrap_or_else(PoisonError::into_inner).now.clone()
+        self.made.read().now.clone()
     }
 
     /// What counted before it: another process may not have looked yet.
     pub(super) fn before(&self) -> Option<Arc<T>> {
-        self.made.read().unwrap_or_else(PoisonError::into_inner).before.clone()
+        self.made.read().before.clone()
     }
 }
 
@@ -96,7 +97,7 @@ pub(super) trait Watch {
 
 impl<T: ?Sized> Watch for Kept<T> {
     fn look(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         let now = read(&self.paths);
         // what is not good may become so by itself: a certificate whose time comes
         if seen.files == now && seen.trouble.is_none() {
@@ -106,7 +107,7 @@ impl<T: ?Sized> Watch for Kept<T> {
         seen.files = now;
         match made {
             Ok(new) => {
-                let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
+                let mut made = self.made.write();
                 made.before = Some(std::mem::replace(&mut made.now, new));
                 seen.trouble = None;
                 tracing::info!(files = ?self.paths, "certificates were read again");

@@ -3,13 +3,14 @@
 use super::Renewals;
 use super::files::{Kept, Watch, add_roots, identity, pair};
 use crate::config::Tls;
+use parking_lot::RwLock;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, Error, RootCertStore, SignatureScheme, StreamOwned};
 use std::io::{self, Read, Write};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -23,13 +24,13 @@ static CURRENT: RwLock<Option<Current>> = RwLock::new(None);
 /// to those who ask it.
 pub(super) fn install(tls: &Tls, own: Option<Arc<Kept<CertifiedKey>>>, renewals: &mut Renewals) -> Result<(), String> {
     let made = make(tls, own, renewals)?;
-    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some((made, tls.clone()));
+    *CURRENT.write() = Some((made, tls.clone()));
     Ok(())
 }
 
 /// Whether settings have been made those of the clients.
 pub(super) fn is_installed() -> bool {
-    CURRENT.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    CURRENT.read().is_some()
 }
 
 /// How every client of this process speaks TLS; before anything is set, as a browser does.
@@ -37,7 +38,7 @@ pub(super) fn is_installed() -> bool {
 /// HTTP/1.1 is all it offers: awc would put every call to an instance on one HTTP/2 connection, and one that
 /// breaks would then break all of them off at once, where with HTTP/1.1 it is one call.
 pub fn config() -> Result<Arc<ClientConfig>, String> {
-    if let Some((config, _)) = &*CURRENT.read().unwrap_or_else(PoisonError::into_inner) {
+    if let Some((config, _)) = &*CURRENT.read() {
         return Ok(config.clone());
     }
     super::install();
@@ -143,7 +144,7 @@ pub fn blocking(stream: std::net::TcpStream, host: &str) -> io::Result<impl Read
 pub fn mail(host: &str) -> Result<lettre::transport::smtp::client::TlsParameters, String> {
     use lettre::transport::smtp::client::{Certificate, Identity, TlsParameters};
     use rustls::pki_types::pem::PemObject;
-    let tls = CURRENT.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, tls)| tls.clone()).unwrap_or_default();
+    let tls = CURRENT.read().as_ref().map(|(_, tls)| tls.clone()).unwrap_or_default();
     let read =
         |key: &str, path: &std::path::Path| std::fs::read(path).map_err(|cause| format!("{key}: cannot read {}: {cause}", path.display()));
     let mut parameters = TlsParameters::builder(host.into());

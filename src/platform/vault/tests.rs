@@ -4,8 +4,9 @@
 use super::Vault;
 use crate::config::{Secret, Tls, Vault as Settings, VaultAuth};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Answers by path, and keeps what it was sent.
 struct StandIn {
@@ -21,7 +22,7 @@ impl StandIn {
             let kept = kept.clone();
             App::new().default_service(web::to(move |request: HttpRequest, body: web::Bytes| {
                 let (status, answer) = answer(request.path());
-                kept.lock().unwrap().push((request.path().into(), serde_json::from_slice(&body).unwrap_or_default()));
+                kept.lock().push((request.path().into(), serde_json::from_slice(&body).unwrap_or_default()));
                 std::future::ready(HttpResponse::build(status.try_into().unwrap()).json(answer))
             }))
         });
@@ -32,7 +33,7 @@ impl StandIn {
     }
 
     fn bodies(&self, path: &str) -> Vec<Value> {
-        self.asked.lock().unwrap().iter().filter(|(asked, _)| asked == path).map(|(_, body)| body.clone()).collect()
+        self.asked.lock().iter().filter(|(asked, _)| asked == path).map(|(_, body)| body.clone()).collect()
     }
 }
 
@@ -94,7 +95,7 @@ async fn a_path_is_asked_for_as_it_is_written() {
     for path in ["basket,prod", "team/basket", "a b%2f?x=#ü"] {
         assert!(vault.read("kv/shop", path, None).await.unwrap().is_none());
     }
-    let asked: Vec<_> = server.asked.lock().unwrap().iter().map(|(path, _)| path.clone()).filter(|path| path.contains("/kv/")).collect();
+    let asked: Vec<_> = server.asked.lock().iter().map(|(path, _)| path.clone()).filter(|path| path.contains("/kv/")).collect();
     assert_eq!(asked, ["/v1/kv/shop/data/basket,prod", "/v1/kv/shop/data/team/basket", "/v1/kv/shop/data/a%20b%252f%3Fx=%23%C3%BC"]);
 }
 

@@ -3,12 +3,13 @@
 
 use crate::config::{Bus, SaslMechanism, Secret, Tls};
 use crate::platform::store::StoreError;
+use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// What a client needs to reach the brokers of `bus.url`; otherwise which setting is wrong.
 pub(super) fn config(bus: &Bus, tls: &Tls) -> Result<ClientConfig, String> {
@@ -91,7 +92,7 @@ pub(super) struct Ear(Arc<Mutex<Option<&'static str>>>);
 impl Ear {
     /// What to do, as far as is known.
     pub(super) fn advice(&self) -> Option<&'static str> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 
     /// A failure with what to do about it.
@@ -126,7 +127,7 @@ impl ClientContext for Ear {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, said: &str) {
         let advice = advice(said);
         if advice.is_some() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = advice;
+            *self.0.lock() = advice;
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {

@@ -9,10 +9,11 @@ use super::client::{Ear, refused};
 use super::record::Record;
 use crate::platform::store::StoreError;
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the brokers may take to acknowledge what is sent at once.
@@ -89,7 +90,7 @@ impl Producer {
     }
 
     fn current(&self) -> Result<Arc<Client>, StoreError> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if let Some(client) = current.as_ref() {
             return Ok(client.clone());
         }
@@ -100,7 +101,7 @@ impl Producer {
 
     /// Others who wait for the same producer fail too, and send again: no order is lost there either.
     fn discard(&self, failed: &Arc<Client>) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if current.as_ref().is_some_and(|client| Arc::ptr_eq(client, failed)) {
             let gone = current.take();
             purge(gone);
@@ -117,7 +118,7 @@ impl Client {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        purge(self.current.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        purge(self.current.get_mut().take());
     }
 }
 

@@ -3,8 +3,9 @@
 use super::instance::{Action, Application, Applications, Instance, Status, hash};
 use crate::platform::discovery::balance::{Balancer, Candidate};
 use crate::platform::discovery::{Discovery, Picked};
+use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 type Instances = BTreeMap<(String, String), Instance>;
@@ -39,7 +40,7 @@ impl View {
         let mut instances = Instances::new();
         insert_all(&mut instances, fetched.application);
         let until = Instant::now() + self.grace;
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         let mut missing = known.missing.clone();
         missing.extend(known.instances.iter().map(|(key, instance)| (key.clone(), (instance.clone(), until))));
         drop(known);
@@ -50,7 +51,7 @@ impl View {
     /// fetch helps, and until then what was known before stays in use.
     /// Source: `DiscoveryClient.updateDelta` and `reconcileAndLogDifference`.
     pub fn apply(&self, delta: Applications) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         let now = Instant::now();
         let settled = known.missing.values().all(|(_, until)| *until > now);
         let unchanged =
@@ -73,7 +74,7 @@ impl View {
 
     /// How many instances are known.
     pub fn len(&self) -> usize {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).instances.len()
+        self.known.read().instances.len()
     }
 
     /// Whether none is.
@@ -97,7 +98,7 @@ impl View {
             }
         }
         let candidates = by_name.into_iter().map(|(name, all)| (name, all.into())).collect();
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { instances, missing, candidates };
+        *self.known.write() = Known { instances, missing, candidates };
         self.balancer.keep(|url| urls.contains(url));
     }
 }
@@ -106,7 +107,7 @@ impl Discovery for View {
     /// `module` may be a module's name, or that of any application in the registry.
     fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked> {
         let name = self.names.get(module).copied().unwrap_or(module).to_ascii_uppercase();
-        let candidates = self.known.read().unwrap_or_else(PoisonError::into_inner).candidates.get(&name).cloned()?;
+        let candidates = self.known.read().candidates.get(&name).cloned()?;
         self.balancer.pick(&candidates, avoid)
     }
 }
@@ -251,7 +252,7 @@ mod tests {
                     delta.hash = full.hash.clone();
                     prop_assert!(by_delta.apply(delta));
                     by_fetch.replace(full);
-                    prop_assert_eq!(&by_delta.known.read().unwrap().instances, &by_fetch.known.read().unwrap().instances);
+                    prop_assert_eq!(&by_delta.known.read().instances, &by_fetch.known.read().instances);
                     pending.clear();
                 }
             }

@@ -12,7 +12,8 @@ use crate::platform::resilience::{Peers, Resilience};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Nothing here takes so long, on however slow a machine.
@@ -58,10 +59,10 @@ struct Listed {
 
 impl Discovery for Listed {
     fn pick(&self, _: &str, avoid: Option<&str>) -> Option<Picked> {
-        self.avoided.lock().unwrap().push(avoid.map(str::to_string));
+        self.avoided.lock().push(avoid.map(str::to_string));
         let url = self.urls.iter().find(|url| Some(url.as_str()) != avoid).or(self.urls.first())?;
         let outcomes = self.outcomes.clone();
-        Some(Picked::tracked(url.clone(), move |outcome| outcomes.lock().unwrap().push(outcome)))
+        Some(Picked::tracked(url.clone(), move |outcome| outcomes.lock().push(outcome)))
     }
 }
 
@@ -100,7 +101,7 @@ impl Rig {
     }
 
     fn outcomes(&self) -> Vec<Option<Outcome>> {
-        self.listed.outcomes.lock().unwrap().clone()
+        self.listed.outcomes.lock().clone()
     }
 
     fn metric(&self, line: &str) -> bool {
@@ -144,7 +145,7 @@ async fn the_next_attempt_goes_to_another_instance_and_the_peer_is_well() {
         assert_eq!(rig.ask().await, Ok(42));
     }
     assert_eq!((rig.state(), rig.failed()), (State::Closed, 0));
-    assert_eq!(rig.listed.avoided.lock().unwrap()[..2], [None, Some(dead)]);
+    assert_eq!(rig.listed.avoided.lock()[..2], [None, Some(dead)]);
     assert_eq!(rig.outcomes()[..2], [Some(Outcome::Failed), Some(Outcome::Answered)]);
 }
 
@@ -244,7 +245,7 @@ async fn a_call_ends_at_the_peers_limit() {
     .await;
     assert_eq!(rig.failed(), asked);
     assert_eq!(rig.outcomes(), vec![Some(Outcome::Failed); asked], "a time-out leaves no time for a retry");
-    let limits = server.limits.lock().unwrap().clone();
+    let limits = server.limits.lock().clone();
     assert!(!limits.is_empty() && limits.iter().all(|ms| *ms <= 300), "{limits:?}");
 }
 
@@ -257,7 +258,7 @@ async fn a_call_ends_at_the_callers_deadline() {
     assert_eq!(rig.failed(), 0, "a caller in a hurry says nothing of the peer");
     let outcomes = rig.outcomes();
     assert!(outcomes.iter().all(Option::is_none), "{outcomes:?}");
-    let limits = server.limits.lock().unwrap().clone();
+    let limits = server.limits.lock().clone();
     assert!(!limits.is_empty() && limits.iter().all(|ms| *ms <= 100), "{limits:?}");
     assert_eq!((ask(Duration::ZERO).await, rig.outcomes().len()), (503, outcomes.len()), "nothing is sent too late");
 }

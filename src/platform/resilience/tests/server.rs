@@ -1,9 +1,10 @@
 //! A peer that does as it is told: one line of a script for each request, the last one over and over.
 
+use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Debug, Clone)]
@@ -57,7 +58,7 @@ fn serve(mut stream: TcpStream, script: &[Act], count: &AtomicUsize, heard: &Mut
     }
     let text = String::from_utf8_lossy(&request).to_lowercase();
     let limit = text.lines().find_map(|line| line.strip_prefix("x-request-timeout-ms: ")).map(|ms| ms.trim().parse::<u64>().unwrap());
-    heard.lock().unwrap().extend(limit);
+    heard.lock().extend(limit);
     let number = count.fetch_add(1, Ordering::SeqCst);
     let answer = match &script[number.min(script.len() - 1)] {
         Act::Answer(status, body) => {

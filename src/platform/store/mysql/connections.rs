@@ -10,9 +10,10 @@ use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncConnectionCore};
 use mysql_async::{Opts, OptsBuilder};
+use parking_lot::Mutex;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -88,16 +89,16 @@ impl Access {
     }
 
     fn way(&self) -> Opts {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.way.lock().1.clone()
     }
 
     fn since(&self) -> Instant {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.since.lock()
     }
 
     /// From here on nobody is lent what was connected before.
     pub(super) fn cut(&self, now: Instant) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        *self.since.lock() = now;
     }
 
     /// Other credentials for the same database.
@@ -107,7 +108,7 @@ impl Access {
             url.rsplit_once('@').map_or(url, |(_, place)| place)
         }
         let next = (server.clone(), way::to(server, name)?);
-        let mut current = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.way.lock();
         if place(&current.0) != place(server) || current.0.tls != server.tls {
             return Err(format!("{name}.store names another database, which needs a restart; credentials alone are taken up at once"));
         }
@@ -230,7 +231,7 @@ impl Watch {
 
     fn note(&self, error: &DieselError) {
         if let Some(trouble) = Trouble::of(error) {
-            let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = self.0.lock();
             // the first is the cause, unless what follows is worse
             if seen.is_none() || trouble == Trouble::Lost {
                 *seen = Some((trouble, error.to_string()));
@@ -240,12 +241,12 @@ impl Watch {
 
     /// What has happened, if anything.
     pub(super) fn seen(&self) -> Option<Trouble> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(trouble, _)| *trouble)
+        self.0.lock().as_ref().map(|(trouble, _)| *trouble)
     }
 
     /// What has happened, as the reason for an attempt's end.
     pub(super) fn failure<E>(&self) -> Option<Failure<E>> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.0.lock();
         seen.as_ref().map(|(trouble, cause)| match trouble {
             Trouble::Conflict | Trouble::Lost => Failure::Again(cause.clone()),
             Trouble::Stopped => Failure::Given(cause.clone()),

@@ -4,8 +4,8 @@ use super::{Db, Inner, MAX_QUEUE, READERS};
 use crate::platform::host::StartError;
 use crate::platform::metrics::{self, Pool};
 use prometheus::Registry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
 
 impl Db {
     /// Shows how many writes wait for the writer, as the queue `<store>-writer`, and how busy the readers are.
@@ -20,7 +20,7 @@ impl Db {
 
 impl Inner {
     fn readers(&self) -> Pool {
-        let idle = self.idle_readers.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let idle = self.idle_readers.lock().len();
         let in_use = READERS.saturating_sub(self.reader_permits.available_permits());
         Pool { idle, in_use, max: READERS, waiting: self.waiting.load(Ordering::Relaxed) }
     }

@@ -3,8 +3,9 @@
 use super::Sink;
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
+use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Spans of one trace at most.
 const MOST_SPANS: usize = 250;
@@ -39,20 +40,20 @@ impl Memory {
 
     /// All traces, the last to begin first.
     pub fn all(&self) -> Vec<(TraceId, Spans)> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock();
         kept.order.iter().rev().filter_map(|id| Some((*id, kept.traces.get(id)?.clone()))).collect()
     }
 
     /// One of them.
     pub fn get(&self, id: TraceId) -> Option<Spans> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).traces.get(&id).cloned()
+        self.kept.lock().traces.get(&id).cloned()
     }
 }
 
 impl Sink for Memory {
     fn take(&self, span: &Arc<SpanData>) {
         let id = span.span_context.trace_id();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         let mut gone = None;
         if !kept.traces.contains_key(&id) {
             if kept.order.len() >= self.most {

@@ -16,9 +16,10 @@ use memory::Memory;
 use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span, SpanData, SpanProcessor};
+use parking_lot::RwLock;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use target::Target;
 
@@ -41,7 +42,7 @@ pub fn is_watched() -> bool {
 /// From now on these get every span.
 pub fn to(sinks: Vec<Arc<dyn Sink>>) {
     WATCHED.store(!sinks.is_empty(), Relaxed);
-    *SINKS.write().unwrap_or_else(PoisonError::into_inner) = sinks;
+    *SINKS.write() = sinks;
 }
 
 /// What a process does with its spans.
@@ -116,7 +117,7 @@ impl SpanProcessor for HandOver {
 
     fn on_end(&self, span: SpanData) {
         let span = Arc::new(span);
-        for sink in SINKS.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for sink in SINKS.read().iter() {
             sink.take(&span);
         }
     }
