@@ -9,28 +9,19 @@
 #![cfg(feature = "all-in-one")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
 
-#[path = "../shop/bare.rs"]
-mod bare;
-#[path = "../shop/load.rs"]
-#[allow(dead_code, reason = "the other bench uses all of it")]
-mod load;
+#[path = "../common/mod.rs"]
+mod common;
 mod nginx;
-#[path = "../shop/numbers.rs"]
-mod numbers;
-#[path = "../shop/process.rs"]
-#[allow(dead_code, reason = "the other bench uses all of it")]
-mod process;
 
-use load::Until;
-use numbers::{median, number};
-use process::Server;
+use common::load::{self, Until};
+use common::numbers::{Measured, median, number, ratio, spread};
+use common::process::{self, Server};
+use common::{bare, report};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-/// First argument that makes this binary the upstream.
-const BARE: &str = "--bare-actix";
 /// As the shop answers a small read.
 const ANSWER: usize = 512;
 
@@ -59,44 +50,22 @@ const ROWS: [(&str, &str, bool); 9] = [
     ("JWT, headers, SecureHeaders, CircuitBreaker, Retry, RequestRateLimiter", "/closed/all", true),
 ];
 
-#[derive(Default)]
-struct Measured {
-    per_second: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    cpu_us: Vec<f64>,
+/// One round against this address.
+fn run(measured: &mut Measured, to: SocketAddr, path: &str, token: &str, connections: usize, time: Duration, cpu: impl Fn() -> Duration) {
+    let requests = [load::request("GET", path, token, "")];
+    let before = cpu();
+    let outcome = load::run(to, &requests, connections, Until::Elapsed(time), 201);
+    assert_eq!(outcome.bad, 0, "{path}: {:?}", outcome.first_bad);
+    measured.add(&outcome, cpu() - before);
 }
 
-impl Measured {
-    fn run(&mut self, to: SocketAddr, path: &str, token: &str, connections: usize, time: Duration, cpu: impl Fn() -> Duration) {
-        let requests = [load::request("GET", path, token, "")];
-        let before = cpu();
-        let outcome = load::run(to, &requests, connections, Until::Elapsed(time), 201);
-        assert_eq!(outcome.bad, 0, "{path}: {:?}", outcome.first_bad);
-        self.per_second.push(outcome.per_second());
-        self.p50.push(outcome.percentile(0.50));
-        self.p99.push(outcome.percentile(0.99));
-        self.cpu_us.push((cpu() - before).as_micros() as f64 / outcome.good as f64);
-    }
-
-    fn row(&self, name: &str) -> String {
-        let [rate, p50, p99, cpu] = [&self.per_second, &self.p50, &self.p99, &self.cpu_us].map(|v| median(v));
-        let least = self.per_second.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = self.per_second.iter().copied().fold(0.0, f64::max);
-        format!("| {name} | {rate:.0} ({least:.0} to {most:.0}) | {p50:.2} | {p99:.2} | {cpu:.1} |")
-    }
-}
-
-/// Ratios taken round by round.
-fn ratio(of: &Measured, to: &Measured) -> f64 {
-    median(&of.per_second.iter().zip(&to.per_second).map(|(a, b)| a / b).collect::<Vec<_>>())
+fn row(measured: &Measured, name: &str) -> String {
+    let [p50, p99, cpu] = [&measured.p50, &measured.p99, &measured.cpu_us].map(|v| median(v));
+    format!("| {name} | {} | {p50:.2} | {p99:.2} | {cpu:.1} |", spread(&measured.per_second, 0))
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if args.get(1).is_some_and(|arg| arg == BARE) {
-        return bare::serve(&args[2], &args[3]);
-    }
+    bare::serve_if_asked();
     if !nginx::is_installed() {
         println!("nginx is not installed: nothing to stand beside (apt-get install nginx-light)");
         return;
@@ -104,7 +73,7 @@ fn main() {
     let (seconds, rounds) = (Duration::from_secs(number("GATEWAY_BENCH_SECONDS", 3)), number("GATEWAY_BENCH_ROUNDS", 5));
     let workers = number("GATEWAY_BENCH_WORKERS", 1);
     let binary = Path::new(env!("CARGO_BIN_EXE_tradepost"));
-    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let scratch = process::folder();
     let upstream = Server::bare(&"x".repeat(ANSWER));
     let issuer = Server::module(binary, &scratch.path().join("issuer"), "identity", &[]);
     let token = issuer.token("alice");
@@ -131,59 +100,56 @@ fn main() {
                 (beside, direct) = (Measured::default(), Measured::default());
                 rows.iter_mut().for_each(|row| *row = Measured::default());
             }
-            direct.run(upstream.address, "/open/plain", "", connections, time, || upstream.cpu());
+            run(&mut direct, upstream.address, "/open/plain", "", connections, time, || upstream.cpu());
             for ((_, path, with_token), row) in ROWS.iter().zip(&mut rows) {
                 // nginx and the plain gateway stand side by side in every round
                 if *path == "/open/plain" {
-                    beside.run(nginx.address, path, "", connections, time, || nginx.cpu());
+                    run(&mut beside, nginx.address, path, "", connections, time, || nginx.cpu());
                 }
-                row.run(gateway.address, path, if *with_token { &token } else { "" }, connections, time, || gateway.cpu());
+                run(row, gateway.address, path, if *with_token { &token } else { "" }, connections, time, || gateway.cpu());
             }
         }
         let _ = writeln!(
             text,
             "\n## {connections} connections\n\n| through | requests/s | p50 ms | p99 ms | CPU us/request |\n|---|---|---|---|---|"
         );
-        let _ = writeln!(text, "{}\n{}", direct.row("nothing: the upstream itself"), beside.row("nginx"));
-        for ((name, ..), row) in ROWS.iter().zip(&rows) {
-            let _ = writeln!(text, "{}", row.row(name));
+        let _ = writeln!(text, "{}\n{}", row(&direct, "nothing: the upstream itself"), row(&beside, "nginx"));
+        for ((name, ..), measured) in ROWS.iter().zip(&rows) {
+            let _ = writeln!(text, "{}", row(measured, name));
         }
         let added = |of: &[f64]| median(of) - if std::ptr::eq(of, &rows[0].p50[..]) { median(&beside.p50) } else { median(&beside.p99) };
         let _ = writeln!(
             text,
             "\n- the plain gateway has {:.2} of nginx's throughput (goal: 0.8), and adds {:.2} ms at p50 and {:.2} ms at p99 to what nginx takes",
-            ratio(&rows[0], &beside),
+            ratio(&rows[0].per_second, &beside.per_second),
             added(&rows[0].p50),
             added(&rows[0].p99)
         );
         for ((name, ..), row) in ROWS.iter().zip(&rows).skip(1) {
             let cost = median(&row.cpu_us) - median(&rows[0].cpu_us);
-            let _ =
-                writeln!(text, "- {name}: {cost:+.1} us of CPU a request, {:.2} of the plain gateway's throughput", ratio(row, &rows[0]));
+            let _ = writeln!(
+                text,
+                "- {name}: {cost:+.1} us of CPU a request, {:.2} of the plain gateway's throughput",
+                ratio(&row.per_second, &rows[0].per_second)
+            );
         }
     }
-    println!("{text}");
-    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/GATEWAY.md"), text).unwrap();
+    report::keep("GATEWAY.md", &text);
 }
 
 fn head(rounds: u64, seconds: Duration, workers: u64) -> String {
-    let said = |command: &str, args: &[&str]| {
-        let out = std::process::Command::new(command).args(args).output().map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
-        String::from_utf8_lossy(&out).trim().to_string()
-    };
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
         "# What the gateway costs\n\nWritten by `cargo bench --bench gateway`; do not edit. How it is measured: `benches/gateway/main.rs`.\n\n\
          - commit {}; {}; {}\n- {} cores, Linux {}; load average at the start {}\n\
          - {rounds} rounds of {} s each, in turn; medians, least and most in brackets; ratios are taken round by round\n\
          - {workers} worker(s) in nginx and in the gateway each; upstream and load generator share the cores with them, and with whatever else runs there\n\
          - a GET with an answer of {ANSWER} bytes, keep-alive on both sides, no access log, release build\n",
-        said("git", &["rev-parse", "--short", "HEAD"]),
-        said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
-        said("/usr/sbin/nginx", &["-v"]),
-        std::thread::available_parallelism().map_or(0, usize::from),
-        said("uname", &["-r"]),
-        load.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+        report::output("git", &["rev-parse", "--short", "HEAD"]),
+        report::output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        report::output("/usr/sbin/nginx", &["-v"]),
+        report::cores(),
+        report::output("uname", &["-r"]),
+        report::load_average(),
         seconds.as_secs(),
     )
 }

@@ -1,6 +1,6 @@
 //! nginx as a proxy of the same upstream, configured as one would for throughput.
 
-use super::process;
+use super::common::process;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -7,43 +7,33 @@
 #![cfg(all(feature = "all-in-one", feature = "mysql"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
 
-#[path = "../shop/goods.rs"]
-mod goods;
-#[path = "../shop/load.rs"]
-#[allow(dead_code, reason = "the other benches use all of it")]
-mod load;
-#[path = "../shop/numbers.rs"]
-mod numbers;
-#[path = "../shop/process.rs"]
-#[allow(dead_code, reason = "the other benches use all of it")]
-mod process;
+#[path = "../common/mod.rs"]
+mod common;
 mod server;
 mod straight;
 
-use load::Until;
-use numbers::{median, number, percentile};
-use process::Server;
+use common::load::{self, Outcome, Until};
+use common::numbers::{self, median, number, ratio};
+use common::process::{self, Server};
+use common::{goods, report as machine};
 use server::{Counters, Sql};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// For [`process`]; nothing bare is measured here.
-const BARE: &str = "--bare-actix";
 const CONNECTIONS: usize = 32;
 const SUBJECT: &str = "8f14e45f-ceea-467f-a9f1-0d9f0e6c1f00";
 const ORDER: &str = "tradepost_bench_order";
 const INVENTORY: &str = "tradepost_bench_inventory";
 const NOTIFICATION: &str = "tradepost_bench_notification";
 
-/// One way to place orders, over all rounds.
+const SKUS: usize = 1000;
+
+/// One way to place orders, over all rounds. The CPU time is that of the client or the shop.
+#[derive(Default)]
 struct Measured {
     name: String,
-    per_second: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    /// Of the client or the shop, per order.
-    cpu_us: Vec<f64>,
+    load: numbers::Measured,
     /// Of the server, per order.
     server_cpu_us: Vec<f64>,
     statements: Vec<f64>,
@@ -53,27 +43,9 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(name: String) -> Self {
-        Self {
-            name,
-            per_second: Vec::new(),
-            p50: Vec::new(),
-            p99: Vec::new(),
-            cpu_us: Vec::new(),
-            server_cpu_us: Vec::new(),
-            statements: Vec::new(),
-            prepared: Vec::new(),
-            commits: Vec::new(),
-            flushes: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, orders: usize, took: Duration, latencies: (f64, f64), cpu: Duration, spent: &Counters) {
-        let per_order = |n: f64| n / orders as f64;
-        self.per_second.push(orders as f64 / took.as_secs_f64());
-        self.p50.push(latencies.0);
-        self.p99.push(latencies.1);
-        self.cpu_us.push(per_order(cpu.as_micros() as f64));
+    fn add(&mut self, outcome: &Outcome, cpu: Duration, spent: &Counters) {
+        let per_order = |n: f64| n / outcome.good as f64;
+        self.load.add(outcome, cpu);
         self.server_cpu_us.push(per_order(spent.cpu.as_micros() as f64));
         self.statements.push(per_order(spent.statements as f64));
         self.prepared.push(per_order(spent.prepared as f64));
@@ -93,15 +65,14 @@ fn settings(url: &str) -> Vec<(&'static str, String)> {
 }
 
 fn shop_round(measured: &mut Measured, shop: &Server, sql: &mut Sql, lines: usize, time: Duration) {
-    let requests = goods::orders(lines, &shop.token("alice"));
+    let requests = goods::orders(lines, SKUS, &shop.token("alice"));
     load::run(shop.address, &requests, CONNECTIONS, Until::Elapsed(Duration::from_secs(1)), 201);
     wait_until_done(sql);
     let (before, cpu) = (sql.counters(), shop.cpu());
     let outcome = load::run(shop.address, &requests, CONNECTIONS, Until::Elapsed(time), 201);
     wait_until_done(sql);
     assert_eq!(outcome.bad, 0, "{:?}", outcome.first_bad);
-    let latencies = (outcome.percentile(0.50), outcome.percentile(0.99));
-    measured.add(outcome.good, outcome.took, latencies, shop.cpu() - cpu, &sql.counters().since(&before));
+    measured.add(&outcome, shop.cpu() - cpu, &sql.counters().since(&before));
 }
 
 fn straight_round(measured: &mut Measured, url: &str, sql: &mut Sql, lines: usize, time: Duration) {
@@ -110,8 +81,7 @@ fn straight_round(measured: &mut Measured, url: &str, sql: &mut Sql, lines: usiz
     let (before, cpu) = (sql.counters(), process::cpu("/proc/self/stat"));
     let outcome = straight::run(&base, CONNECTIONS, lines, time);
     let cpu = process::cpu("/proc/self/stat") - cpu;
-    let latencies = (percentile(&outcome.latencies_us, 0.50), percentile(&outcome.latencies_us, 0.99));
-    measured.add(outcome.orders, outcome.took, latencies, cpu, &sql.counters().since(&before));
+    measured.add(&outcome, cpu, &sql.counters().since(&before));
     wait_until_done(sql);
 }
 
@@ -129,42 +99,40 @@ fn main() {
     };
     let binary = Path::new(env!("CARGO_BIN_EXE_tradepost"));
     let (time, rounds) = (Duration::from_secs(number("MYSQL_BENCH_SECONDS", 5)), number("MYSQL_BENCH_ROUNDS", 3));
-    let at_start = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let at_start = machine::load_average();
     let mut sql = Sql::open(&url);
     let mut rows: Vec<(Measured, Measured)> = Vec::new();
     for round in 0..rounds {
         for (at, lines) in [1, 5].into_iter().enumerate() {
             eprintln!("round {} of {rounds}, {lines} lines", round + 1);
             if rows.len() == at {
-                let name = |who: &str| Measured::new(format!("{who}, {lines}-line orders"));
+                let name = |who: &str| Measured { name: format!("{who}, {lines}-line orders"), ..Measured::default() };
                 rows.push((name("shop"), name("straight")));
             }
-            let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            let data = process::folder();
             sql.anew();
             let shop = Server::shop_with(binary, data.path(), &settings(&url));
-            goods::stock(&shop);
+            goods::stock(&shop, SKUS);
             shop_round(&mut rows[at].0, &shop, &mut sql, lines, time);
             shop.stop();
             straight_round(&mut rows[at].1, &url, &mut sql, lines, time);
         }
     }
     let text = report(&sql.version(), &at_start, rounds, time, &rows);
-    println!("{text}");
-    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/MYSQL.md"), text).unwrap();
+    machine::keep("MYSQL.md", &text);
 }
 
 fn report(version: &str, at_start: &str, rounds: u64, time: Duration, rows: &[(Measured, Measured)]) -> String {
     let mut text = format!(
         "# The shop on MySQL, and the same transactions straight\n\nWritten by `cargo bench --bench mysql --features mysql`; do not edit. \
          How it is measured: `benches/mysql/main.rs`; what goes straight: `benches/mysql/straight.rs`.\n\n\
-         - {version}; shop, server and load share {} cores; load average at the start {}\n\
+         - {version}; shop, server and load share {} cores; load average at the start {at_start}\n\
          - {rounds} rounds of {} s each, shop and straight in turn on the same tables; medians\n\
          - {CONNECTIONS} connections in a closed loop: to the shop by HTTP with a token checked each time, straight to the server by its own protocol\n\
          - statements, commits and flushes as the server counts them, per order, with all that follows it behind\n\n\
          | | orders/s | p50 ms | p99 ms | CPU us/order | server's CPU us/order | statements | prepared anew | commits | log flushes |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
-        std::thread::available_parallelism().map_or(0, usize::from),
-        at_start.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+        machine::cores(),
         time.as_secs(),
     );
     for row in rows.iter().flat_map(|(shop, straight)| [shop, straight]) {
@@ -172,10 +140,10 @@ fn report(version: &str, at_start: &str, rounds: u64, time: Duration, rows: &[(M
             text,
             "| {} | {:.0} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} | {:.2} | {:.2} | {:.2} |",
             row.name,
-            median(&row.per_second),
-            median(&row.p50),
-            median(&row.p99),
-            median(&row.cpu_us),
+            median(&row.load.per_second),
+            median(&row.load.p50),
+            median(&row.load.p99),
+            median(&row.load.cpu_us),
             median(&row.server_cpu_us),
             median(&row.statements),
             median(&row.prepared),
@@ -185,8 +153,8 @@ fn report(version: &str, at_start: &str, rounds: u64, time: Duration, rows: &[(M
     }
     text.push('\n');
     for (shop, straight) in rows {
-        let share: Vec<f64> = shop.per_second.iter().zip(&straight.per_second).map(|(a, b)| a / b * 100.0).collect();
-        let _ = writeln!(text, "- {}: {:.0} % of what goes straight (goal: 50 %)", shop.name, median(&share));
+        let share = ratio(&shop.load.per_second, &straight.load.per_second) * 100.0;
+        let _ = writeln!(text, "- {}: {share:.0} % of what goes straight (goal: 50 %)", shop.name);
     }
     text
 }

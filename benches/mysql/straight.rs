@@ -13,7 +13,7 @@
 //! emptied, events enter the customer's inbox, reservations are committed and orders marked as settled.
 //! The bus and the price look-up, which are not in this server, are missing on purpose.
 
-use super::{INVENTORY, NOTIFICATION, ORDER, SUBJECT, goods};
+use super::{INVENTORY, NOTIFICATION, ORDER, Outcome, SKUS, SUBJECT, goods};
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, SimpleAsyncConnection};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -34,13 +34,6 @@ struct Work {
     /// Placed and not settled: number and SKUs.
     placed: RefCell<Vec<(Uuid, Vec<String>)>>,
     over: Cell<bool>,
-}
-
-/// What a run came to.
-pub struct Outcome {
-    pub orders: usize,
-    pub took: Duration,
-    pub latencies_us: Vec<u32>,
 }
 
 /// Places orders of so many lines over so many connections.
@@ -72,7 +65,7 @@ pub fn run(url: &str, connections: usize, lines: usize, time: Duration) -> Outco
         work.over.set(true);
         behind.await.unwrap();
         let latencies_us = work.latencies_us.take();
-        Outcome { orders: latencies_us.len(), took, latencies_us }
+        Outcome { good: latencies_us.len(), took, latencies_us, ..Outcome::default() }
     })
 }
 
@@ -93,7 +86,7 @@ async fn transaction(conn: &mut AsyncMysqlConnection, database: &str, statements
 
 async fn place(conn: &mut AsyncMysqlConnection, lines: usize, work: &Work) {
     let n = work.next.replace(work.next.get() + 1);
-    let skus: Vec<String> = (0..lines).map(|line| goods::sku(goods::pick(n, line))).collect();
+    let skus: Vec<String> = (0..lines).map(|line| goods::sku(goods::pick(n, line, SKUS))).collect();
     let (started, number) = (Instant::now(), Uuid::now_v7());
     let rows: Vec<String> = skus.iter().map(|sku| format!("(LAST_INSERT_ID(), '{sku}', 1, '19.99')")).collect();
     transaction(

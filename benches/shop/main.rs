@@ -9,37 +9,29 @@
 #![cfg(feature = "all-in-one")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
 
-mod bare;
-mod goods;
-mod load;
-mod numbers;
-#[allow(dead_code, reason = "the other benches use all of it")]
-mod process;
+#[path = "../common/mod.rs"]
+mod common;
 mod report;
 mod seam;
 mod straight;
 
-use goods::{SKUS, orders, sku};
-use load::Until;
-use numbers::{median, number};
-use process::Server;
+use common::goods::{self, orders, sku};
+use common::load::{self, Until};
+use common::numbers::{self, mb, median, number, ratio, spread};
+use common::process::{self, Server};
+use common::{bare, report as machine};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// First argument that makes this binary the bare actix server.
-const BARE: &str = "--bare-actix";
 const CONNECTIONS: usize = 32;
+const SKUS: usize = 1000;
 const SUBJECT: &str = "8f14e45f-ceea-467f-a9f1-0d9f0e6c1f00";
 
 /// One server under load.
 #[derive(Default)]
 struct Measured {
     name: String,
-    per_second: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    /// Of the server, per order.
-    cpu_us: Vec<f64>,
+    load: numbers::Measured,
     /// Of the load generator, per order.
     load_cpu_us: Vec<f64>,
     /// From the last answer until nothing is left to do behind it.
@@ -59,16 +51,12 @@ struct Results {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if args.get(1).is_some_and(|arg| arg == BARE) {
-        return bare::serve(&args[2], &args[3]);
-    }
+    bare::serve_if_asked();
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_tradepost"));
     let before = std::env::var_os("SHOP_BENCH_BEFORE").map(PathBuf::from);
     let seconds = Duration::from_secs(number("SHOP_BENCH_SECONDS", 5));
     let rounds = number("SHOP_BENCH_ROUNDS", 5) as usize;
-    // on the disk, wherever that is: /tmp may be memory, where an fsync costs nothing
-    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let scratch = process::folder();
     let stocked = scratch.path().join("stocked");
     let answer = stock(&binary, &stocked);
 
@@ -108,8 +96,7 @@ fn main() {
     results.seam = Some(seam::measure(&shop, &copy(&stocked, scratch.path())));
     shop.stop();
     let text = report::text(&mut results, rounds, seconds);
-    println!("{text}");
-    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md"), text).unwrap();
+    machine::keep("RESULTS.md", &text);
 }
 
 impl Results {
@@ -133,8 +120,8 @@ impl Results {
 /// A shop with a thousand products that never sell out; answers what an order's answer looks like.
 fn stock(binary: &Path, data: &Path) -> String {
     let shop = Server::shop(binary, data);
-    goods::stock(&shop);
-    let answer = load::once(shop.address, goods::order(1, 0, &shop.token("alice")), 201);
+    goods::stock(&shop, SKUS);
+    let answer = load::once(shop.address, goods::order(1, 0, SKUS, &shop.token("alice")), 201);
     wait_until_done(data);
     shop.stop();
     String::from_utf8(answer).unwrap()
@@ -157,15 +144,11 @@ fn wait_until_done(data: &Path) -> Duration {
     started.elapsed()
 }
 
-fn mb(bytes: u64) -> f64 {
-    bytes as f64 / 1024.0 / 1024.0
-}
-
 fn shop_round(measured: &mut Measured, binary: &Path, data: &Path, lines: usize, seconds: Duration) {
     let shop = Server::shop(binary, data);
     std::thread::sleep(Duration::from_secs(1));
     measured.idle_mb.push(mb(shop.resident()));
-    let requests = orders(lines, &shop.token("alice"));
+    let requests = orders(lines, SKUS, &shop.token("alice"));
     load::run(shop.address, &requests, CONNECTIONS, Until::Elapsed(Duration::from_secs(1)), 201);
     wait_until_done(data);
     let told = straight::placed_and_told(data);
@@ -173,12 +156,9 @@ fn shop_round(measured: &mut Measured, binary: &Path, data: &Path, lines: usize,
     let outcome = load::run(shop.address, &requests, CONNECTIONS, Until::Elapsed(seconds), 201);
     let own = process::cpu("/proc/self/stat") - own;
     let behind = wait_until_done(data);
-    let per_order = |time: Duration| time.as_micros() as f64 / outcome.good as f64;
-    measured.cpu_us.push(per_order(shop.cpu() - cpu));
-    measured.load_cpu_us.push(per_order(own));
+    measured.add(&outcome, shop.cpu() - cpu, own);
     measured.behind_ms.push(behind.as_secs_f64() * 1000.0);
     measured.loaded_mb.push(mb(shop.most_resident()));
-    measured.add(&outcome);
     shop.stop();
     // nobody is told too much or too little, or the numbers mean nothing
     let (placed, notified) = straight::placed_and_told(data);
@@ -187,24 +167,21 @@ fn shop_round(measured: &mut Measured, binary: &Path, data: &Path, lines: usize,
 
 fn bare_round(measured: &mut Measured, answer: &str, seconds: Duration) {
     let server = Server::bare(answer);
-    let requests = orders(1, &"x".repeat(900));
+    let requests = orders(1, SKUS, &"x".repeat(900));
     load::run(server.address, &requests, CONNECTIONS, Until::Elapsed(Duration::from_secs(1)), 201);
     let (cpu, own) = (server.cpu(), process::cpu("/proc/self/stat"));
     let outcome = load::run(server.address, &requests, CONNECTIONS, Until::Elapsed(seconds.min(Duration::from_secs(3))), 201);
-    let per_order = |time: Duration| time.as_micros() as f64 / outcome.good as f64;
-    measured.cpu_us.push(per_order(server.cpu() - cpu));
-    measured.load_cpu_us.push(per_order(process::cpu("/proc/self/stat") - own));
-    measured.add(&outcome);
+    measured.add(&outcome, server.cpu() - cpu, process::cpu("/proc/self/stat") - own);
 }
 
 impl Measured {
-    fn add(&mut self, outcome: &load::Outcome) {
+    /// One more round: what the server spent on it, and what the load did.
+    fn add(&mut self, outcome: &load::Outcome, cpu: Duration, own: Duration) {
         if let Some(bad) = &outcome.first_bad {
             eprintln!("{}: {} answers were not 201, the first:\n{bad}", self.name, outcome.bad);
         }
         self.bad += outcome.bad;
-        self.per_second.push(outcome.per_second());
-        self.p50.push(outcome.percentile(0.50));
-        self.p99.push(outcome.percentile(0.99));
+        self.load.add(outcome, cpu);
+        self.load_cpu_us.push(own.as_micros() as f64 / outcome.good as f64);
     }
 }

@@ -1,46 +1,23 @@
 //! The table, as it is printed and as it is kept.
 
-use super::{CONNECTIONS, Measured, Results, SKUS, median};
+use super::machine::{cores, load_average, output};
+use super::{CONNECTIONS, Measured, Results, SKUS, ratio, spread};
 use std::fmt::Write;
-use std::process::Command;
 use std::time::Duration;
-
-fn output(program: &str, args: &[&str]) -> String {
-    let out = Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output();
-    out.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string()).unwrap_or_default()
-}
 
 fn machine() -> String {
     let file = |path: &str, key: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.lines().find(|l| l.starts_with(key)).and_then(|l| l.split(':').nth(1)).unwrap_or_default().trim().to_string()
     };
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: Vec<_> = load.split(' ').take(3).collect();
     format!(
-        "{cores} cores of {}, {}, Linux {}; load average at the end {}",
+        "{} cores of {}, {}, Linux {}; load average at the end {}",
+        cores(),
         file("/proc/cpuinfo", "model name"),
         file("/proc/meminfo", "MemTotal"),
         output("uname", &["-r"]),
-        load.join(" ")
+        load_average()
     )
-}
-
-/// Median, and in brackets the least and the most.
-fn spread(values: &[f64], digits: usize) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = median(&sorted);
-    match (sorted.first(), sorted.last()) {
-        (Some(least), Some(most)) if sorted.len() > 1 => format!("{middle:.digits$} ({least:.digits$} to {most:.digits$})"),
-        _ => format!("{middle:.digits$}"),
-    }
-}
-
-/// Round by round, then the median: what moved the machine in a round moved both.
-fn ratio(of: &[f64], to: &[f64]) -> f64 {
-    median(&of.iter().zip(to).map(|(a, b)| a / b).collect::<Vec<_>>())
 }
 
 pub fn text(results: &mut Results, rounds: usize, seconds: Duration) -> String {
@@ -81,10 +58,10 @@ fn write(out: &mut String, results: &mut Results, rounds: usize, seconds: Durati
             out,
             "| {} | {} | {} | {} | {} | {} | {behind} | {} |",
             m.name,
-            spread(&m.per_second, 0),
-            spread(&m.p50, 1),
-            spread(&m.p99, 1),
-            spread(&m.cpu_us, 0),
+            spread(&m.load.per_second, 0),
+            spread(&m.load.p50, 1),
+            spread(&m.load.p99, 1),
+            spread(&m.load.cpu_us, 0),
             spread(&m.load_cpu_us, 0),
             m.bad
         )?;
@@ -127,7 +104,7 @@ fn goals(out: &mut String, results: &Results) -> std::fmt::Result {
         }
         let pair = (server(&format!("shop, {lines}-line orders")), server(&format!("shop before, {lines}-line orders")));
         if let (Some(now), Some(before)) = pair {
-            let (speed, cpu) = (ratio(&now.per_second, &before.per_second), ratio(&now.cpu_us, &before.cpu_us));
+            let (speed, cpu) = (ratio(&now.load.per_second, &before.load.per_second), ratio(&now.load.cpu_us, &before.load.cpu_us));
             writeln!(out, "- {lines}-line orders, beside the build before: {speed:.2} x orders/s with {cpu:.2} x the CPU an order")?;
         }
     }
@@ -135,9 +112,9 @@ fn goals(out: &mut String, results: &Results) -> std::fmt::Result {
 }
 
 fn goal(out: &mut String, shop: &Measured, bare: &Measured, lines: usize, results: &Results) -> std::fmt::Result {
-    write!(out, "- {}: {:.0} % of bare actix", shop.name, 100.0 * ratio(&shop.per_second, &bare.per_second))?;
+    write!(out, "- {}: {:.0} % of bare actix", shop.name, 100.0 * ratio(&shop.load.per_second, &bare.load.per_second))?;
     for (_, group, straight, _) in results.straight.iter().filter(|s| s.0 == lines) {
-        write!(out, ", {:.0} % of straight SQLite in groups of {group}", 100.0 * ratio(&shop.per_second, straight))?;
+        write!(out, ", {:.0} % of straight SQLite in groups of {group}", 100.0 * ratio(&shop.load.per_second, straight))?;
     }
     writeln!(out, " (goal: 50 % of the lower limit at the shop's group size, {CONNECTIONS})")
 }

@@ -102,7 +102,7 @@ impl Straight<'_> {
     fn group(&mut self, group: usize, lines: usize, skus: usize, from: usize) {
         let mut orders = Vec::with_capacity(group);
         for n in from..from + group {
-            let skus: Vec<usize> = (0..lines).map(|line| (n * 7919 + line * 104_729) % skus).collect();
+            let skus: Vec<usize> = (0..lines).map(|line| super::goods::pick(n, line, skus)).collect();
             for sku in &skus {
                 let price = self.product.sql("SELECT doc FROM products WHERE sku_code = ?");
                 let _: String = price.query_row([super::sku(*sku)], |row| row.get(0)).unwrap();

@@ -9,24 +9,18 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
 
 mod collector;
-#[path = "../shop/load.rs"]
-mod load;
-#[path = "../shop/numbers.rs"]
-mod numbers;
-#[path = "../shop/process.rs"]
-#[allow(dead_code, reason = "the other benches use all of it")]
-mod process;
+#[path = "../common/mod.rs"]
+mod common;
 
 use collector::{Collector, Manner};
-use load::Until;
-use numbers::{median, number};
-use process::Server;
+use common::load::{self, Until};
+use common::numbers::{Measured, mb, median, number, ratio};
+use common::process::{self, Server};
+use common::{goods, report};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-/// For [`process`]; nothing bare is measured here.
-const BARE: &str = "--bare-actix";
 const CONNECTIONS: usize = 32;
 const SKUS: usize = 200;
 
@@ -37,41 +31,24 @@ struct Variant {
     orders: Vec<Vec<u8>>,
     /// Kept for its end.
     _data: tempfile::TempDir,
-    per_second: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    cpu_us: Vec<f64>,
+    measured: Measured,
 }
 
 impl Variant {
     fn start(binary: &Path, name: &'static str, settings: &[(&str, String)]) -> Self {
-        // on the disk, wherever that is: /tmp may be memory, where an fsync costs nothing
-        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = process::folder();
         let shop = Server::shop_with(binary, data.path(), settings);
-        let admin = shop.token("admin");
-        let make = |path: &str, body: &dyn Fn(usize) -> String| {
-            let requests: Vec<_> = (0..SKUS).map(|n| load::request("POST", path, &admin, &body(n))).collect();
-            let made = load::run(shop.address, &requests, 4, Until::Sent, 201);
-            assert_eq!(made.good, SKUS, "{:?}", made.first_bad);
-        };
-        make("/api/v1/products", &|n| format!(r#"{{"skuCode":"S-{n}","name":"product {n}","price":"19.99"}}"#));
-        make("/api/v1/inventory", &|n| format!(r#"{{"skuCode":"S-{n}","quantity":2000000000}}"#));
-        let token = shop.token("alice");
-        let order = |n: usize| format!(r#"{{"orderLineItems":[{{"skuCode":"S-{n}","quantity":1}}]}}"#);
-        let orders: Vec<_> = (0..SKUS).map(|n| load::request("POST", "/api/v1/orders", &token, &order(n))).collect();
+        goods::stock(&shop, SKUS);
+        let orders = goods::orders(1, SKUS, &shop.token("alice"));
         load::run(shop.address, &orders, CONNECTIONS, Until::Elapsed(Duration::from_secs(1)), 201);
-        Self { name, place: 0, shop, orders, _data: data, per_second: vec![], p50: vec![], p99: vec![], cpu_us: vec![] }
+        Self { name, place: 0, shop, orders, _data: data, measured: Measured::default() }
     }
 
     fn round(&mut self, time: Duration) {
         let before = self.shop.cpu();
         let outcome = load::run(self.shop.address, &self.orders, CONNECTIONS, Until::Elapsed(time), 201);
-        let cpu = self.shop.cpu() - before;
         assert_eq!(outcome.bad, 0, "{}: {:?}", self.name, outcome.first_bad);
-        self.per_second.push(outcome.per_second());
-        self.p50.push(outcome.percentile(0.50));
-        self.p99.push(outcome.percentile(0.99));
-        self.cpu_us.push(cpu.as_micros() as f64 / outcome.good as f64);
+        self.measured.add(&outcome, self.shop.cpu() - before);
     }
 
     /// Spans by what became of them, as its metrics say.
@@ -86,16 +63,10 @@ impl Variant {
     }
 }
 
-/// Per cent that a median ratio to `off` is below it.
-fn lost(of: &[f64], off: &[f64]) -> f64 {
-    let ratios: Vec<f64> = of.iter().zip(off).map(|(of, off)| of / off).collect();
-    (1.0 - median(&ratios)) * 100.0
-}
-
 fn main() {
     let binary = Path::new(env!("CARGO_BIN_EXE_tradepost"));
     let (time, rounds) = (Duration::from_secs(number("TRACING_BENCH_SECONDS", 4)), number("TRACING_BENCH_ROUNDS", 5));
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = report::load_average();
     let [well, silent, refusing] = [Manner::Takes, Manner::Silent, Manner::Refuses].map(Collector::start);
     let share = |share: &str, first: &str| {
         let (share, first) = (share.to_string(), first.to_string());
@@ -127,32 +98,32 @@ fn main() {
     }
     let mut text = format!(
         "# What tracing costs\n\nWritten by `cargo bench --bench tracing`; do not edit. How it is measured: `benches/tracing/main.rs`.\n\n\
-         - {} cores; load average at the start {}\n- {rounds} rounds of {} s each, in turn; medians; lost: median of the ratios to `off` in the same round\n\
+         - {} cores; load average at the start {load}\n- {rounds} rounds of {} s each, in turn; medians; lost: median of the ratios to `off` in the same round\n\
          - 1-line orders, {CONNECTIONS} keep-alive connections in a closed loop, all modules in one process, all commits synchronous=FULL\n\
          - the collector throws away what it reads, on the same cores\n\n\
          | tracing | orders/s | lost, % | p50, ms | p99, ms | CPU us/order | most memory, MB | spans exported / dropped / failed |\n|---|---|---|---|---|---|---|---|\n",
-        std::thread::available_parallelism().map_or(0, usize::from),
-        load.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+        report::cores(),
         time.as_secs(),
     );
     variants.sort_by_key(|variant| variant.place);
-    let off = variants[0].per_second.clone();
+    let off = variants[0].measured.per_second.clone();
     for v in &variants {
+        let measured = &v.measured;
         let _ = writeln!(
             text,
             "| {} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {} |",
             v.name,
-            median(&v.per_second),
-            lost(&v.per_second, &off),
-            median(&v.p50),
-            median(&v.p99),
-            median(&v.cpu_us),
-            v.shop.most_resident() as f64 / 1024.0 / 1024.0,
+            median(&measured.per_second),
+            // per cent that the median of the rounds' ratios is below `off`
+            (1.0 - ratio(&measured.per_second, &off)) * 100.0,
+            median(&measured.p50),
+            median(&measured.p99),
+            median(&measured.cpu_us),
+            mb(v.shop.most_resident()),
             v.spans()
         );
     }
     let _ = writeln!(text, "\nThe collector that is well was sent {} MB.", well.bytes() / 1_000_000);
-    println!("{text}");
-    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/TRACING.md"), text).unwrap();
+    report::keep("TRACING.md", &text);
     variants.into_iter().for_each(|variant| variant.shop.stop());
 }

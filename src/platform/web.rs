@@ -4,6 +4,9 @@
 //! deadline, handler, and the one form of refusal for whatever went wrong.
 
 mod protocol;
+#[cfg(test)]
+#[allow(dead_code, reason = "of a build of some modules not all of it is used")]
+pub(crate) mod testing;
 
 use crate::platform::actuator::exchanges::Exchanges;
 use crate::platform::auth::Authenticator;

@@ -1,8 +1,8 @@
 //! `tradepost backup` beside a shop under load, and `tradepost restore`: each copy is a shop in which everything is true
 //! that had been answered before it was begun.
 
-use super::kill::{no_order_is_left_open, pages, seed, told_once_each};
-use super::ledger::{Dice, Ledger, Told, send, told};
+use super::kill::{audit_is_clean, no_order_is_left_open, pages, seed, told_once_each};
+use super::ledger::{Dice, Ledger, Told, send, stock, told};
 use super::sql::Sql;
 use crate::support::client::Client;
 use crate::support::process::{Process, audit, tradepost};
@@ -60,10 +60,7 @@ fn acknowledged(ledger: &Ledger) -> BTreeSet<String> {
 async fn copied_under_load(c: &Client, data: &Path, to: &Path) -> Vec<Copied> {
     let seed = seed();
     println!("TRADEPOST_CHAOS_SEED={seed}");
-    c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
-    for n in 0..3 {
-        c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
-    }
+    stock(c).await;
     let (ledger, over, mut dice) = (Ledger::default(), Cell::new(false), Dice::new(seed));
     let customers: Vec<_> = (0..CUSTOMERS).map(|_| customer(c, &ledger, Dice::new(dice.roll(0, u64::MAX - 1)), &over)).collect();
     let copying = async {
@@ -97,11 +94,7 @@ async fn is_a_shop_in_order(copied: &Copied, data: &Path) {
     let process = Process::start(data, &[]);
     let c = process.client().await;
     no_order_is_left_open(&c).await;
-    wait_until("the audit is clean and nothing is under way", || {
-        let (clean, words) = process.audit();
-        if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
-    })
-    .await;
+    wait_until("the audit is clean and nothing is under way", audit_is_clean(&process)).await;
     let orders = pages(&c, "/api/v1/orders").await;
     let there: BTreeSet<String> = orders.iter().map(|order| order["orderNumber"].as_str().unwrap().into()).collect();
     let lost: Vec<_> = copied.before.difference(&there).collect();

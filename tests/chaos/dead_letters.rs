@@ -27,7 +27,6 @@ async fn wait_for_letters(shop: &Shop, n: usize) -> Vec<Value> {
     letters(shop).await
 }
 
-/// What comes after it is told.
 /// What the command says, of this shop.
 async fn command(shop: &Shop, args: &[&str]) -> String {
     let mut command = tradepost(&[&["dead-letters", "--url", &shop.client.url], args].concat());
@@ -38,6 +37,7 @@ async fn command(shop: &Shop, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What comes after it is told.
 async fn an_order_is_told(shop: &Shop, sku: &str) {
     let c = &shop.client;
     c.stocked(sku, "1", 1).await;

@@ -2,10 +2,10 @@
 //! docs/extract-a-module.md, while customers go on ordering: nobody hears of it, and nothing is lost.
 
 use super::kill::{no_order_is_left_open, pages, told_once_each};
-use super::ledger::{Dice, Ledger, Told, send, told};
+use super::ledger::{Dice, Ledger, Told, send, stock, told};
 use crate::support::client::{Client, REALM};
 use crate::support::ports::free_port;
-use crate::support::process::{Process, audit};
+use crate::support::process::{Process, at_rest, audit};
 use crate::support::{on_system, share_keys, wait_for, wait_until};
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -138,13 +138,6 @@ async fn alone(data: &Path, port: u16, front: &str, module: Module, others: &str
     start(data, port, front, &settings).await
 }
 
-async fn stock(c: &Client) {
-    c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
-    for n in 0..3 {
-        c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
-    }
-}
-
 /// The shop with this data answers as it has answered, every order was told once, and the audit is clean.
 async fn nothing_is_lost(c: &Client, ledger: &Ledger, data: &Path) {
     no_order_is_left_open(c).await;
@@ -152,11 +145,7 @@ async fn nothing_is_lost(c: &Client, ledger: &Ledger, data: &Path) {
     let orders = pages(c, "/api/v1/orders").await;
     ledger.check(&orders);
     assert_eq!(orders.len(), ledger.entries().len());
-    wait_until("the audit is clean", || {
-        let (clean, words) = audit(data);
-        if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
-    })
-    .await;
+    wait_until("the audit is clean", || at_rest(audit(data))).await;
     told_once_each(&orders, &pages(c, "/api/v1/notifications").await);
 }
 

@@ -1,10 +1,10 @@
 //! `kill -9` at any moment: what was acknowledged is there, what was refused is not, and what was
 //! under way comes to its end.
 
-use super::ledger::{Cancel, Dice, Ledger, Told};
+use super::ledger::{Cancel, Dice, Ledger, Told, lines, stock};
 use super::sql::Sql;
 use crate::support::client::Client;
-use crate::support::process::{Process, tradepost};
+use crate::support::process::{Process, at_rest, tradepost};
 use crate::support::{on_system, share_keys, wait_for, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -28,13 +28,7 @@ async fn customer(c: &Client, ledger: &Ledger, mut dice: Dice) {
         let done = if dice.roll(1, 5) == 1 {
             ledger.cancel(c, dice.roll(0, u64::MAX - 1)).await
         } else {
-            // `few` runs out soon; nobody has a `nothing`
-            let lines = (0..dice.roll(1, 3)).map(|_| match dice.roll(0, 19) {
-                0 => ("nothing".to_string(), 1),
-                1..=4 => ("few".to_string(), dice.roll(1, 3) as i64),
-                n => (format!("many-{}", n % 3), dice.roll(1, 5) as i64),
-            });
-            let lines = lines.collect();
+            let lines = lines(&mut dice);
             ledger.order(c, dice.roll(0, 1) == 1, lines).await
         };
         if done.is_err() {
@@ -65,10 +59,7 @@ pub async fn no_order_is_left_open(c: &Client) {
 }
 
 pub fn audit_is_clean(process: &Process) -> impl FnMut() -> Result<(), String> {
-    || {
-        let (clean, words) = process.audit();
-        if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
-    }
+    || at_rest(process.audit())
 }
 
 fn cancelled(ledger: &Ledger) -> usize {
@@ -117,11 +108,7 @@ fn a_shop_killed_under_load_keeps_its_word() {
         let ledger = Ledger::default();
         let mut process = Process::start(data.path(), &[]);
         let c = process.client().await;
-        c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
-        for n in 0..3 {
-            c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
-        }
-        c.stocked("few", "10.00", 20).await;
+        stock(&c).await;
         for run in 1..=runs {
             let c = process.client().await;
             let (before, cancelled_before, after_ms) = (ledger.entries().len(), cancelled(&ledger), dice.roll(50, 600));

@@ -27,6 +27,25 @@ impl Dice {
     }
 }
 
+/// What a shop under load sells: `many-0` to `many-2` of which there is enough, `few` of which there is not, and `tag`.
+pub async fn stock(c: &Client) {
+    c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
+    for n in 0..3 {
+        c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
+    }
+    c.stocked("few", "10.00", 20).await;
+}
+
+/// Lines of an order: `few` runs out soon, and `nothing` is no product.
+pub fn lines(dice: &mut Dice) -> Vec<(String, i64)> {
+    let line = |dice: &mut Dice| match dice.roll(0, 19) {
+        0 => ("nothing".to_string(), 1),
+        1..=4 => ("few".to_string(), dice.roll(1, 3) as i64),
+        n => (format!("many-{}", n % 3), dice.roll(1, 5) as i64),
+    };
+    (0..dice.roll(1, 3)).map(|_| line(dice)).collect()
+}
+
 /// What a customer knows of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {

@@ -2,11 +2,11 @@
 //! that was acknowledged is lost, nothing stays half-done, and callers hardly notice.
 
 use super::kill::{no_order_is_left_open, pages, seed, told_once_each};
-use super::ledger::{Cancel, Dice, Entry, Ledger, Told, send, told};
+use super::ledger::{Cancel, Dice, Ledger, Told, lines, send, stock, told};
 use super::sql::Sql;
 use crate::support::client::{Client, Reply};
 use crate::support::hooks::Hooks;
-use crate::support::process::tradepost;
+use crate::support::process::{at_rest, audit};
 use crate::support::{PATIENCE, on_system, share_keys, wait_for, wait_until};
 use actix_web::http::Method;
 use std::cell::{Cell, RefCell};
@@ -99,12 +99,7 @@ impl Callers {
     }
 
     async fn order(&self, doors: &[Client], dice: &mut Dice) {
-        let lines = (0..dice.roll(1, 3)).map(|_| match dice.roll(0, 19) {
-            0 => ("nothing".to_string(), 1),
-            1..=4 => ("few".to_string(), dice.roll(1, 3) as i64),
-            n => (format!("many-{}", n % 3), dice.roll(1, 5) as i64),
-        });
-        let (serial, entry): (i64, Entry) = self.ledger.begin(true, lines.collect());
+        let (serial, entry) = self.ledger.begin(true, lines(dice));
         let reply = self.ask(doors, dice, async |c| send(c, &entry).await).await;
         self.ledger.tell(serial, told(&reply).unwrap_or_else(|| panic!("order {serial}: {reply:?}")));
     }
@@ -181,13 +176,6 @@ async fn answers(url: &str) -> bool {
     health.timeout(Duration::from_secs(5)).send().await.is_ok_and(|answer| answer.status().is_success())
 }
 
-/// What `tradepost audit` says.
-fn audit(data: &Path) -> Result<(), String> {
-    let output = tradepost(&["audit", "--data", &data.to_string_lossy()]).output().unwrap();
-    let words = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.success() && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
-}
-
 #[test]
 fn two_of_each_module_of_which_one_is_always_being_killed() {
     let (total, seed) = (duration(), seed());
@@ -197,11 +185,7 @@ fn two_of_each_module_of_which_one_is_always_being_killed() {
         let hooks = Hooks::start();
         let mut split = two_of_each(data.path(), &hooks);
         let c = Client::login(&split.urls[0]).await;
-        c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
-        for n in 0..3 {
-            c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
-        }
-        c.stocked("few", "10.00", 20).await;
+        stock(&c).await;
         let doors: Vec<Client> = split.urls.iter().map(|url| c.at(url)).collect();
 
         let (callers, mut dice) = (Callers::default(), Dice::new(seed));
@@ -215,7 +199,7 @@ fn two_of_each_module_of_which_one_is_always_being_killed() {
         let orders = pages(&order, "/api/v1/orders").await;
         callers.ledger.check(&orders);
         assert!(callers.ledger.entries().values().all(|entry| entry.told != Told::Nothing), "an order was never answered");
-        wait_until("the audit is clean and nothing is under way", || audit(data.path())).await;
+        wait_until("the audit is clean and nothing is under way", || at_rest(audit(data.path()))).await;
         told_once_each(&orders, &pages(&c.at(&at("notification-2")), "/api/v1/notifications").await);
         wait_for("every event has reached the webhook", || async {
             let left =

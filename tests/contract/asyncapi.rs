@@ -52,6 +52,14 @@ fn required(document: &Value, kind: &str) -> BTreeSet<String> {
     lines
 }
 
+/// The whole document; what of it consumers rely on is held by the next test.
+#[test]
+fn the_document_is_as_it_was() {
+    let Document(mut document) = Document::new();
+    document["info"]["version"] = "[version]".into();
+    insta::assert_json_snapshot!("asyncapi", document);
+}
+
 /// Consumers ignore what they do not know; what they know as required never goes away, nor becomes something else.
 #[test]
 fn what_was_ever_required_of_an_event_stays() {

@@ -13,8 +13,12 @@ use serde_json::json;
 enum Says {
     /// `errors[0].field`.
     Field(String),
-    /// Part of `message`.
-    Text(String),
+    /// The body as a whole is to blame: it lacks this member.
+    Missing(&'static str),
+    /// The end of `type`: a module's error has one of its own.
+    Kind(&'static str),
+    /// How `message` begins, of a refusal that has no type.
+    Text(&'static str),
 }
 
 /// One row of the table.
@@ -25,19 +29,26 @@ struct Row {
     body: Vec<u8>,
     status: u16,
     says: Says,
+    /// A member of the problem, and its value: what the error is about.
+    about: Option<(&'static str, String)>,
 }
 
 fn field(name: impl Into<String>) -> Says {
     Says::Field(name.into())
 }
 
-fn says(part: &str) -> Says {
-    Says::Text(part.into())
+/// A module's error, as in `product:not-found`.
+fn kind(name: &'static str) -> Says {
+    Says::Kind(name)
+}
+
+fn says(start: &'static str) -> Says {
+    Says::Text(start)
 }
 
 fn row(method: Method, path: impl Into<String>, body: impl Into<Vec<u8>>, status: u16, says: Says) -> Row {
     let headers = vec![("content-type", "application/json".to_string())];
-    Row { method, path: path.into(), headers, body: body.into(), status, says }
+    Row { method, path: path.into(), headers, body: body.into(), status, says, about: None }
 }
 
 fn get(path: impl Into<String>, status: u16, says: Says) -> Row {
@@ -56,6 +67,11 @@ impl Row {
         self
     }
 
+    fn about(mut self, member: &'static str, value: &str) -> Self {
+        self.about = Some((member, value.to_string()));
+        self
+    }
+
     /// Sends it and holds the answer against the table.
     async fn check(&self, c: &Client, token: &str) {
         let bearer = format!("Bearer {token}");
@@ -67,9 +83,21 @@ impl Row {
         assert_eq!(reply.status, self.status, "{what}");
         let path = self.path.split('?').next().unwrap_or_default();
         assert_refusal(&reply, self.status, self.method.as_str(), path);
+        if let Some((member, value)) = &self.about {
+            assert_eq!(reply.json()[member], *value, "{what}");
+        }
         match &self.says {
             Says::Field(field) => assert_eq!(reply.json()["errors"][0]["field"], *field, "{what}"),
-            Says::Text(part) => assert!(reply.message().contains(part), "expected `{part}`: {what}"),
+            Says::Missing(member) => {
+                let error = &reply.json()["errors"][0];
+                let named = error["message"].as_str().is_some_and(|m| m.starts_with(&format!("missing field `{member}`")));
+                assert!(error["field"] == "body" && named, "{what}");
+            }
+            Says::Kind(kind) => assert_eq!(reply.json()["type"], format!("urn:tradepost:problem:{kind}"), "{what}"),
+            Says::Text(start) => {
+                assert_eq!(reply.json()["type"], "about:blank", "{what}");
+                assert!(reply.message().starts_with(start), "expected `{start}`: {what}");
+            }
         }
     }
 }
@@ -218,22 +246,22 @@ fn wholes() -> Vec<Row> {
         orders(lines(1001), field("orderLineItems")),
         orders(format!(r#"{{"orderLineItems":[{huge},{huge}]}}"#), field("orderLineItems")),
         orders(r#"{"orderLineItems":[{"skuCode":"p","skuCode":"q","quantity":1}]}"#.into(), field("orderLineItems[0]")),
-        orders(r#"{"orderLineItems":[{"skuCode":"what","quantity":1}]}"#.into(), says(" Invalid SKUs: what")),
-        orders(r#"{"orderLineItems":[{"skuCode":"p","quantity":9}]}"#.into(), says("Insufficient stock for SKUs: p")),
-        orders(r#"{"orderLineItems":[{"skuCode":"p","quantity":5},{"skuCode":"p","quantity":4}]}"#.into(), says("Insufficient stock")),
+        orders(r#"{"orderLineItems":[{"skuCode":"what","quantity":1}]}"#.into(), kind("order:refused")),
+        orders(r#"{"orderLineItems":[{"skuCode":"p","quantity":9}]}"#.into(), kind("order:refused")),
+        orders(r#"{"orderLineItems":[{"skuCode":"p","quantity":5},{"skuCode":"p","quantity":4}]}"#.into(), kind("order:refused")),
         check("{}".into(), 400, field("body")),
         check(many(1001), 400, field("body")),
         check(r#"["p"]"#.into(), 400, field("body")),
         check(r#"{"a\u0000b":1}"#.into(), 400, field("a\0b")),
         check(format!("{{\"{}\":1}}", "x".repeat(65)), 400, field("x".repeat(65))),
-        take(r#"{"p":9}"#, 400, says("Insufficient stock for SKUs: p")),
-        take(r#"{"p":1,"what":1}"#, 404, says("what")),
+        take(r#"{"p":9}"#, 400, kind("inventory:short")),
+        take(r#"{"p":1,"what":1}"#, 404, kind("inventory:unknown-sku")),
         take(r#"{"p":1,"q":-1}"#, 400, field("q")),
-        row(Method::POST, "/api/v1/inventory", r#"{"skuCode":"p","quantity":1}"#, 409, says("already exists")),
-        row(Method::POST, "/api/v1/inventory", r#"{"skuCode":"what","quantity":1}"#, 404, says("Product with SKU CODE what not found.")),
-        row(Method::POST, "/api/v1/products", object(&PRODUCT, "skuCode", Some("\"p\"")), 400, says("Product with SKU p already exists")),
-        row(Method::PUT, "/api/v1/inventory/1", r#"{"quantity":-9}"#, 400, says("cannot be negative!")),
-        row(Method::PUT, "/api/v1/inventory/1", r#"{"quantity":2147483647}"#, 400, says("exceed")),
+        row(Method::POST, "/api/v1/inventory", r#"{"skuCode":"p","quantity":1}"#, 409, kind("inventory:sku-taken")),
+        row(Method::POST, "/api/v1/inventory", r#"{"skuCode":"what","quantity":1}"#, 404, kind("inventory:unknown-sku")),
+        row(Method::POST, "/api/v1/products", object(&PRODUCT, "skuCode", Some("\"p\"")), 400, kind("product:sku-taken")),
+        row(Method::PUT, "/api/v1/inventory/1", r#"{"quantity":-9}"#, 400, kind("inventory:negative")),
+        row(Method::PUT, "/api/v1/inventory/1", r#"{"quantity":2147483647}"#, 400, kind("inventory:too-many")),
         row(Method::POST, "/api/v1/products/prices", r#"["p",null]"#, 400, field("[1]")),
         row(Method::POST, "/api/v1/products/prices", "{}", 400, field("body")),
         row(Method::POST, "/api/v1/products/prices", format!("[{}]", vec!["\"p\""; 1001].join(",")), 400, field("body")),
@@ -254,36 +282,41 @@ scenario! {
     /// Whatever takes a body says what is wrong with one that is not JSON, not whole, not there, or not said to be JSON.
     async fn bodies_that_are_no_json_are_refused(shop) {
         refuse_all(shop, &shop.client.admin, async |product| {
+            // with what is said of a broken object, of lists in lists and of objects in objects, too many of them
+            let broken = || says("malformed JSON");
+            let object_wanted = || [broken(), field("body"), broken()];
+            let map_wanted = || [broken(), field("body"), field("p")];
+            let list_wanted = || [field("body"), field("[0]"), field("body")];
             let takers = [
-                (Method::POST, "/api/v1/products".to_string(), object(&PRODUCT, "", None)),
-                (Method::PUT, format!("/api/v1/products/{product}"), object(&PRODUCT, "", None)),
-                (Method::POST, "/api/v1/products/prices".into(), r#"["p"]"#.into()),
-                (Method::POST, "/api/v1/inventory".into(), object(&STOCK, "", None)),
-                (Method::POST, "/api/v1/inventory/checkStock".into(), r#"{"p":1}"#.into()),
-                (Method::PUT, "/api/v1/inventory/1".into(), r#"{"quantity":1}"#.into()),
-                (Method::PUT, "/api/v1/inventory/updateQuantitiesBySku".into(), r#"{"p":1}"#.into()),
-                (Method::POST, "/api/v1/orders".into(), format!("{{\"orderLineItems\":[{}]}}", object(&LINE, "", None))),
+                (Method::POST, "/api/v1/products".to_string(), object(&PRODUCT, "", None), object_wanted()),
+                (Method::PUT, format!("/api/v1/products/{product}"), object(&PRODUCT, "", None), object_wanted()),
+                (Method::POST, "/api/v1/products/prices".into(), r#"["p"]"#.into(), list_wanted()),
+                (Method::POST, "/api/v1/inventory".into(), object(&STOCK, "", None), object_wanted()),
+                (Method::POST, "/api/v1/inventory/checkStock".into(), r#"{"p":1}"#.into(), map_wanted()),
+                (Method::PUT, "/api/v1/inventory/1".into(), r#"{"quantity":1}"#.into(), object_wanted()),
+                (Method::PUT, "/api/v1/inventory/updateQuantitiesBySku".into(), r#"{"p":1}"#.into(), map_wanted()),
+                (Method::POST, "/api/v1/orders".into(), format!("{{\"orderLineItems\":[{}]}}", object(&LINE, "", None)), object_wanted()),
             ];
             let mut rows = Vec::new();
-            for (method, path, good) in takers {
+            for (method, path, good, [broken, deep_list, deep_object]) in takers {
                 let body = |body: &[u8], status, says: Says| row(method.clone(), path.clone(), body, status, says);
                 let malformed = || says("malformed JSON");
                 rows.push(body(b"", 400, says("a JSON body is required")));
                 rows.push(body(b"", 400, says("a JSON body is required")).without("content-type"));
                 rows.push(body(b" \r\n", 400, says("a JSON body is required")));
-                rows.push(body(b"{ this is not JSON }", 400, says("")));
+                rows.push(body(b"{ this is not JSON }", 400, broken));
                 rows.push(body(&good.as_bytes()[..good.len() - 1], 400, malformed()));
                 rows.push(body(format!("{good} x").as_bytes(), 400, malformed()));
                 rows.push(body(format!("{good}{good}").as_bytes(), 400, malformed()));
                 rows.push(body(b"{\"skuCode\":\"\xff\xfe\",\"quantity\":1}", 400, malformed()));
                 rows.push(body(b"\xef\xbb\xbf{}", 400, malformed()));
-                rows.push(body("[".repeat(100_000).as_bytes(), 400, says("")));
-                rows.push(body("{\"p\":".repeat(100_000).as_bytes(), 400, says("")));
+                rows.push(body("[".repeat(100_000).as_bytes(), 400, deep_list));
+                rows.push(body("{\"p\":".repeat(100_000).as_bytes(), 400, deep_object));
                 rows.extend(["null", "true", "42", "\"text\""].map(|wrong| body(wrong.as_bytes(), 400, field("body"))));
                 for media in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "json", "multipart/form-data; boundary=x"] {
-                    rows.push(body(good.as_bytes(), 415, says("application/json")).with("content-type", media));
+                    rows.push(body(good.as_bytes(), 415, says("the body must be application/json")).with("content-type", media));
                 }
-                rows.push(body(good.as_bytes(), 415, says("application/json")).without("content-type"));
+                rows.push(body(good.as_bytes(), 415, says("the body must be application/json")).without("content-type"));
             }
             rows
         })
@@ -313,20 +346,20 @@ scenario! { of one process:
                 rows.push(get(format!("/api/v1/orders/number/{id}"), 400, field("order_number")));
             }
             for id in ["-1", "0", "2", "9223372036854775807", "-9223372036854775808"] {
-                rows.push(get(format!("/api/v1/inventory/{id}"), 404, says(&format!("Inventory with id {id} not found"))));
-                rows.push(row(Method::DELETE, format!("/api/v1/inventory/{id}"), "", 404, says("not found")));
-                rows.push(row(Method::PUT, format!("/api/v1/inventory/{id}"), r#"{"quantity":1}"#, 404, says("not found")));
-                rows.push(get(format!("/api/v1/orders/{id}"), 404, says(&format!("Order with ID {id} not found!"))));
-                rows.push(row(Method::DELETE, format!("/api/v1/orders/{id}"), "", 404, says("not found!")));
-                rows.push(row(Method::POST, format!("/api/v1/orders/{id}/cancel"), "", 404, says("not found!")));
-                rows.push(row(Method::POST, format!("/api/v1/notifications/{id}/read"), "", 404, says("not found")));
+                rows.push(get(format!("/api/v1/inventory/{id}"), 404, kind("inventory:not-found")));
+                rows.push(row(Method::DELETE, format!("/api/v1/inventory/{id}"), "", 404, kind("inventory:not-found")));
+                rows.push(row(Method::PUT, format!("/api/v1/inventory/{id}"), r#"{"quantity":1}"#, 404, kind("inventory:not-found")));
+                rows.push(get(format!("/api/v1/orders/{id}"), 404, kind("order:not-found")));
+                rows.push(row(Method::DELETE, format!("/api/v1/orders/{id}"), "", 404, kind("order:not-found")));
+                rows.push(row(Method::POST, format!("/api/v1/orders/{id}/cancel"), "", 404, kind("order:not-found")));
+                rows.push(row(Method::POST, format!("/api/v1/notifications/{id}/read"), "", 404, kind("notification:not-found")));
             }
-            rows.push(get("/api/v1/orders/number/00000000-0000-4000-8000-000000000000", 404, says("not found!")));
+            rows.push(get("/api/v1/orders/number/00000000-0000-4000-8000-000000000000", 404, kind("order:unknown-number")));
             for (id, shown) in [("abc", "abc"), ("0", "0"), ("%00", "\0"), ("%2F", "/"), ("a%2Fb", "a/b"), ("%252F", "%2F"), ("%C3%A4", "ä"), (long.as_str(), long.as_str())] {
-                rows.push(get(format!("/api/v1/products/{id}"), 404, says(&format!("Product with id {shown} not found"))));
-                rows.push(row(Method::DELETE, format!("/api/v1/products/{id}"), "", 404, says("not found")));
-                rows.push(get(format!("/api/v1/products/{id}/price"), 404, says(&format!("Product with SKU CODE {shown} not found."))));
-                rows.push(get(format!("/api/v1/products/sku/{id}"), 404, says("not found.")));
+                rows.push(get(format!("/api/v1/products/{id}"), 404, kind("product:not-found")).about("id", shown));
+                rows.push(row(Method::DELETE, format!("/api/v1/products/{id}"), "", 404, kind("product:not-found")).about("id", shown));
+                rows.push(get(format!("/api/v1/products/{id}/price"), 404, kind("product:unknown-sku")).about("skuCode", shown));
+                rows.push(get(format!("/api/v1/products/sku/{id}"), 404, kind("product:unknown-sku")).about("skuCode", shown));
             }
             rows.push(get("/api/v1/products/%FF", 400, field("id")));
             rows.push(get("/api/v1/products/%C3%28/price", 400, field("sku_code")));
@@ -338,15 +371,15 @@ scenario! { of one process:
                     rows.push(get(format!("{path}?page=0&size={size}"), 400, field("size")));
                 }
                 for accept in ["image/png", "text/html", "application/xml", "application/json;q=0", "text/event-stream, image/*"] {
-                    rows.push(get(path, 406, says("Accept")).with("accept", accept));
+                    rows.push(get(path, 406, says("answers are application/json")).with("accept", accept));
                 }
             }
             rows.push(get("/api/v1/notifications/deliveries?state=lost", 400, field("state")));
             let replaced = format!("/api/v1/products/{product}");
-            let put = |status, part| row(Method::PUT, &replaced, object(&PRODUCT, "", None), status, says(part));
-            rows.push(put(428, "If-Match"));
-            rows.extend(["\"0\"", "\"2\"", "garbage", "", "\"99999999999999999999\"", "\"-1\"", "\"1\", \"1\""].map(|tag| put(412, "changed meanwhile").with("if-match", tag)));
-            rows.push(row(Method::PUT, "/api/v1/products/abc", object(&PRODUCT, "", None), 404, says("Product with id abc not found")).with("if-match", "*"));
+            let put = |status, name| row(Method::PUT, &replaced, object(&PRODUCT, "", None), status, kind(name)).about("id", product);
+            rows.push(put(428, "product:version-missing"));
+            rows.extend(["\"0\"", "\"2\"", "garbage", "", "\"99999999999999999999\"", "\"-1\"", "\"1\", \"1\""].map(|tag| put(412, "product:stale").with("if-match", tag)));
+            rows.push(row(Method::PUT, "/api/v1/products/abc", object(&PRODUCT, "", None), 404, kind("product:not-found")).about("id", "abc").with("if-match", "*"));
             rows
         })
         .await;
@@ -369,16 +402,16 @@ scenario! {
             let mut rows = vec![
                 reserve("orderNumber", Some("\"abc\""), field("orderNumber")),
                 reserve("orderNumber", Some("null"), field("orderNumber")),
-                reserve("orderNumber", None, says("orderNumber")),
+                reserve("orderNumber", None, Says::Missing("orderNumber")),
                 reserve("lines", Some("{}"), field("lines")),
                 reserve("lines", Some("null"), field("lines")),
                 reserve("lines", Some("[]"), field("lines")),
                 reserve("lines", Some("{\"\":1}"), field("lines.")),
-                reserve("lines", None, says("lines")),
+                reserve("lines", None, Says::Missing("lines")),
             ];
             rows.extend(NO_QUANTITY.into_iter().chain(["0", "-1"]).map(|raw| reserve("lines", Some(&format!("{{\"p\":{raw}}}")), field("lines.p"))));
             let settle = |body: String, says| row(Method::POST, "/api/v1/inventory/reservations/settle", body, 400, says);
-            rows.push(settle(r#"{"commit":[]}"#.into(), says("release")));
+            rows.push(settle(r#"{"commit":[]}"#.into(), Says::Missing("release")));
             rows.push(settle(r#"{"commit":["abc"],"release":[]}"#.into(), field("commit[0]")));
             rows.push(settle(format!("{{\"commit\":[{}],\"release\":[]}}", vec![NUMBER; 1001].join(",")), field("body")));
             for end in ["commit", "release"] {

@@ -74,12 +74,12 @@ scenario! { of one process:
             for method in [Method::GET, Method::POST, Method::DELETE] {
                 assert_refusal(&c.send(method.clone(), path, &auth, "").await, 404, method.as_str(), path);
             }
+        }
         // what no module has goes through the gateway's hygiene: one form of a path, and no tricks
         for path in ["/api/v1/products/../inventory", "/api/v1/products%2Fx"] {
             assert_refusal(&c.send(Method::GET, path, &auth, "").await, 400, "GET", path);
         }
         c.send(Method::GET, "//api/v1/products", &auth, "").await.expect(200);
-        }
     }
 }
 
@@ -111,23 +111,22 @@ scenario! {
     async fn bytes_that_are_hardly_http_do_no_harm(shop) {
         let c = &shop.client;
         let order = |more: &[u8]| [b"POST /api/v1/orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nauthorization: Bearer ", c.alice.as_bytes(), b"\r\n", more].concat();
-        let mut hung_up = 0;
-        for request in [
-            b"GET /api/v1/products/\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            b"GET /api/v1/products/a b HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            b"GET /api/v1/products HTTP/9.9\r\nhost: x\r\n\r\n".to_vec(),
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(),
-            b"GET /api/v1/products HTTP/1.1\r\nbad header\r\n\r\n".to_vec(),
-            [b"GET /".as_slice(), &[b'a'; 200_000], b" HTTP/1.1\r\nhost: x\r\n\r\n"].concat(),
-            order(b"content-length: -1\r\n\r\n{}"),
-            order(b"content-length: 2, 3\r\n\r\n{}"),
-            order(b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}x"),
-            order(b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"),
+        for (request, expected) in [
+            (b"GET /api/v1/products/\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(), Some(400)),
+            (b"GET /api/v1/products/a b HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(), Some(400)),
+            (b"GET /api/v1/products HTTP/9.9\r\nhost: x\r\n\r\n".to_vec(), Some(400)),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), Some(400)),
+            (b"GET /api/v1/products HTTP/1.1\r\nbad header\r\n\r\n".to_vec(), Some(400)),
+            ([b"GET /".as_slice(), &[b'a'; 200_000], b" HTTP/1.1\r\nhost: x\r\n\r\n"].concat(), Some(431)),
+            (order(b"content-length: -1\r\n\r\n{}"), Some(400)),
+            (order(b"content-length: 2, 3\r\n\r\n{}"), Some(400)),
+            (order(b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}x"), Some(400)),
+            // its answer is under way already: there is none to be given
+            (order(b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"), None),
         ] {
-            let Some(reply) = raw(shop, &request).await else { hung_up += 1; continue };
-            assert!((400..500).contains(&reply.status), "{}: {reply:?}", String::from_utf8_lossy(&request[..request.len().min(200)]));
+            let status = raw(shop, &request).await.map(|reply| reply.status);
+            assert_eq!(status, expected, "{}", String::from_utf8_lossy(&request[..request.len().min(200)]));
         }
-        assert!(hung_up <= 1, "only where an answer is under way already there is none to be given");
         let body = b"{\"orderLineItems\":[{\"skuCode\":\"any\",\"quantity\":1}]}";
         let head = format!("content-length: {}\r\nidempotency-key: ", body.len());
         let key = raw(shop, &order(&[head.as_bytes(), b"\xe4\xff\r\n\r\n", body].concat())).await.unwrap();

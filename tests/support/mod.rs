@@ -238,14 +238,7 @@ async fn login(settings: &Settings, url: &str) -> Client {
 
 /// Waits for a condition; fails with what it last said.
 pub async fn wait_until(what: &str, mut condition: impl FnMut() -> Result<(), String>) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match condition() {
-            Ok(()) => return,
-            Err(state) if Instant::now() > deadline => panic!("waited in vain until {what}: {state}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
+    wait_for(what, || std::future::ready(condition())).await;
 }
 
 /// The same for a condition that must be asked for.

@@ -3,7 +3,7 @@
 use super::{PATIENCE, client::Client, share_keys, stores::Stores};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 
 /// A running binary; killed when dropped.
@@ -39,12 +39,25 @@ pub fn tradepost(args: &[&str]) -> Command {
     command
 }
 
+/// What a command says that ends with an error: the last thing on stderr, behind the log.
+pub fn last_words(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    let at = format!("\n{said}").rfind("\ntradepost: ").unwrap_or_else(|| panic!("no error: {said}"));
+    said[at..].trim_end().to_string()
+}
+
 /// What `tradepost audit` says of the shop with this data folder: whether it is clean, and its words.
 pub fn audit(data: &Path) -> (bool, String) {
     let mut command = tradepost(&["audit", "--data", &data.to_string_lossy()]);
     let output = command.envs(Stores::of(data).environment()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), text)
+}
+
+/// Of an audit: fails unless it is clean, and no event is under way any more.
+pub fn at_rest((clean, words): (bool, String)) -> Result<(), String> {
+    if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
 }
 
 impl Process {
@@ -55,6 +68,15 @@ impl Process {
 
     /// The same on a given port: for one that comes back where it was.
     pub fn start_on(port: u16, data: &Path, env: &[(&str, &str)]) -> Self {
+        Self::spawn(Stdio::inherit(), port, data, env)
+    }
+
+    /// The same, with what it logs in this file: anew with each start.
+    pub fn start_logged(log: &Path, data: &Path, env: &[(&str, &str)]) -> Self {
+        Self::spawn(std::fs::File::create(log).unwrap().into(), 0, data, env)
+    }
+
+    fn spawn(log: Stdio, port: u16, data: &Path, env: &[(&str, &str)]) -> Self {
         if data.is_dir() && !data.join("identity").exists() {
             share_keys(data);
         }
@@ -66,6 +88,7 @@ impl Process {
             .envs(Stores::of(data).environment())
             .envs(env.iter().copied())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let (mut lines, limit) = (BufReader::new(child.stdout.take().unwrap()).lines(), Limit::on(&child));

@@ -1,5 +1,6 @@
 //! The processes of two releases, one a module and release, that find each other by registries of both.
 
+use crate::support::client::REALM;
 use crate::support::ports::free_port;
 use crate::support::process::Limit;
 use crate::support::stores::Stores;
@@ -10,8 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tokio::task::spawn_blocking;
 use tradepost::modules::Module;
-
-const REALM: &str = "/realms/spring-cloud-microservices-realm";
 
 /// Whose binary it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,9 +4,10 @@
 mod fleet;
 
 use crate::chaos::kill::{no_order_is_left_open, pages, seed, told_once_each};
-use crate::chaos::ledger::{Dice, Told};
+use crate::chaos::ledger::{Dice, Told, stock};
 use crate::chaos::pairs::Callers;
 use crate::support::client::Client;
+use crate::support::process::at_rest;
 use crate::support::{on_system, share_keys, wait_until};
 use fleet::{Fleet, Release};
 use serde_json::json;
@@ -46,8 +47,7 @@ async fn replace(fleet: &mut Fleet, callers: &Callers, by: Release, admin: &str)
 
 async fn audit_is_clean(fleet: &Fleet, by: Release) {
     wait_until("the audit is clean and nothing is under way", || {
-        let (clean, words) = fleet.command(by, "audit");
-        if clean && words.contains(" 0 under way") { Ok(()) } else { Err(format!("{by:?}: {words}")) }
+        at_rest(fleet.command(by, "audit")).map_err(|words| format!("{by:?}: {words}"))
     })
     .await;
 }
@@ -104,14 +104,6 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
         report(&callers, orders.len());
         fleet.stop_all().await;
     });
-}
-
-async fn stock(c: &Client) {
-    c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
-    for n in 0..3 {
-        c.stocked(&format!("many-{n}"), "2.55", 10_000_000).await;
-    }
-    c.stocked("few", "10.00", 20).await;
 }
 
 fn report(callers: &Callers, orders: usize) {

@@ -1,6 +1,7 @@
 //! Values encrypted by Spring's server are read, and what is encrypted here can be read.
 
 use super::{BASIC, Secret, Settings, folder, get, send, settings};
+use crate::platform::web::testing;
 use actix_web::test::TestRequest;
 use serde_json::json;
 
@@ -57,13 +58,7 @@ async fn without_a_key_nothing_is_encrypted() {
     let answer = get(&settings(dir.path()), "/encrypt/status").await;
     assert_eq!((answer.status, answer.json()["status"].clone()), (404, json!("NO_KEY")));
     let rsa = Settings { encrypt_key: Some(Secret::new("-----BEGIN RSA PRIVATE KEY-----")), ..settings(dir.path()) };
-    let said = super::ConfigServer::new(
-        &rsa,
-        dir.path(),
-        super::Authenticator::new(std::sync::Arc::new(crate::platform::auth::reach::Reach::new("http://127.0.0.1:9", None)), "t"),
-    )
-    .err()
-    .unwrap()
-    .to_string();
+    let authenticator = testing::edge(testing::NO_ISSUER).authenticator;
+    let said = super::ConfigServer::new(&rsa, dir.path(), authenticator).err().unwrap().to_string();
     assert!(said.contains("symmetric"), "{said}");
 }

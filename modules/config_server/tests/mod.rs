@@ -8,17 +8,11 @@ mod git;
 
 use super::{ConfigServer, http};
 use crate::config::{ConfigServer as Settings, Secret};
-use crate::platform::auth::Authenticator;
-use crate::platform::web::{Edge, configure};
-use actix_web::App;
-use actix_web::body::to_bytes;
-use actix_web::dev::Service;
-use actix_web::test as web_test;
+use crate::platform::web::testing;
 use actix_web::test::TestRequest;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// `tradepost:pw`
 const BASIC: (&str, &str) = ("authorization", "Basic dHJhZGVwb3N0OnB3");
@@ -71,25 +65,10 @@ impl Answer {
 
 async fn send(settings: &Settings, request: TestRequest) -> Answer {
     let data = tempfile::tempdir().unwrap();
-    let authenticator =
-        Authenticator::new(std::sync::Arc::new(crate::platform::auth::reach::Reach::new("http://127.0.0.1:9", None)), "tradepost");
-    let server = Arc::new(ConfigServer::new(settings, data.path(), authenticator.clone()).unwrap());
-    let endpoints = http::endpoints(&server, true);
-    let edge = Arc::new(Edge {
-        authenticator,
-        operator: None,
-        exchanges: Arc::default(),
-        body_limit: 1 << 20,
-        timeout: Duration::from_secs(60),
-        origins: vec![],
-        door: None,
-        leaving: Default::default(),
-    });
-    let service = web_test::init_service(App::new().configure(move |app| configure(app, &endpoints, &edge))).await;
-    let response = service.call(request.to_request()).await.unwrap();
-    let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_string()).unwrap_or_default();
-    let status = response.status().as_u16();
-    let body = to_bytes(response.into_body()).await.ok().unwrap();
+    let edge = Arc::new(testing::edge(testing::NO_ISSUER));
+    let server = Arc::new(ConfigServer::new(settings, data.path(), edge.authenticator.clone()).unwrap());
+    let (status, headers, body) = testing::app(http::endpoints(&server, true), edge).await(request).await;
+    let kind = headers.get("content-type").map(|kind| kind.to_str().unwrap().to_string()).unwrap_or_default();
     Answer { status, kind, text: String::from_utf8(body.to_vec()).unwrap() }
 }
 

@@ -82,29 +82,27 @@ resilience4j:
 
 #[test]
 fn what_is_wrong_is_said_with_the_routes_id() {
-    for (route, expected) in [
-        ("- {id: r, uri: 'http://h', predicates: ['Pfad=/a']}", "route `r`: there is no predicate `Pfad`; known: After, Before"),
-        ("- {id: r, uri: 'http://h', filters: ['Magic=1']}", "route `r`: there is no filter `Magic`; known: AddRequestHeader"),
-        ("- {id: r, uri: 'ftp://h'}", "route `r`: uri `ftp://h`"),
-        ("- {id: r}", "route `r`: missing field `uri`"),
-        ("- {id: r, uri: 'http://h', predicates: ['After=soon']}", "route `r`: After: `soon` is no time"),
-        ("- {id: r, uri: 'http://h', predicates: ['Header=X, [']}", "route `r`: Header: regex"),
-        ("- {id: r, uri: 'http://h', predicates: ['RemoteAddr=10.0.0.0/99']}", "RemoteAddr: `10.0.0.0/99`"),
-        ("- {id: r, uri: 'http://h', filters: ['StripPrefix=x']}", "StripPrefix: parts: `x`"),
-        ("- {id: r, uri: 'http://h', filters: ['RedirectTo=200, /x']}", "200 OK is no redirection"),
-        ("- {id: r, uri: 'http://h', filters: [{name: RequestRateLimiter}]}", "RequestRateLimiter: lacks"),
-        (
-            "- {id: r, uri: 'http://h', filters: [{name: CircuitBreaker, args: {name: x, fallbackUri: 'http://y'}}]}",
-            "expected forward:/path",
-        ),
-        ("- {id: r, uri: 'http://h', metadata: {response-timeout: soon}}", "metadata response-timeout: `soon`"),
-        ("- {id: r, uri: '${NO_SUCH_VARIABLE}'}", "NO_SUCH_VARIABLE is not in the environment"),
-        ("- {id: r, uri: 'http://h'}\n- {id: r, uri: 'http://h'}", "route `r` is there twice"),
-        ("- {id: r, uri: [", "line"),
+    let mut said = Vec::new();
+    for route in [
+        "- {id: r, uri: 'http://h', predicates: ['Pfad=/a']}",
+        "- {id: r, uri: 'http://h', filters: ['Magic=1']}",
+        "- {id: r, uri: 'ftp://h'}",
+        "- {id: r}",
+        "- {id: r, uri: 'http://h', predicates: ['After=soon']}",
+        "- {id: r, uri: 'http://h', predicates: ['Header=X, [']}",
+        "- {id: r, uri: 'http://h', predicates: ['RemoteAddr=10.0.0.0/99']}",
+        "- {id: r, uri: 'http://h', filters: ['StripPrefix=x']}",
+        "- {id: r, uri: 'http://h', filters: ['RedirectTo=200, /x']}",
+        "- {id: r, uri: 'http://h', filters: [{name: RequestRateLimiter}]}",
+        "- {id: r, uri: 'http://h', filters: [{name: CircuitBreaker, args: {name: x, fallbackUri: 'http://y'}}]}",
+        "- {id: r, uri: 'http://h', metadata: {response-timeout: soon}}",
+        "- {id: r, uri: '${NO_SUCH_VARIABLE}'}",
+        "- {id: r, uri: 'http://h'}\n- {id: r, uri: 'http://h'}",
+        "- {id: r, uri: [",
     ] {
-        let error = routes(route).map(drop).unwrap_err().to_string();
-        assert!(error.contains(expected), "{route}: {error}");
+        said.push(format!("{route}\n  {}", routes(route).map(drop).unwrap_err()));
     }
+    insta::assert_snapshot!("route_errors", said.join("\n"));
 }
 
 #[test]

@@ -2,13 +2,11 @@
 
 use super::super::{Built, build};
 use crate::config::Settings;
-use crate::platform::auth::Authenticator;
-use crate::platform::auth::reach::Reach;
 use crate::platform::clock::now_ms;
 use crate::platform::discovery::{Discovery, Fixed, Picked};
 use crate::platform::host::Host;
 use crate::platform::resilience::Peers;
-use crate::platform::web::{Edge, before, configure};
+use crate::platform::web::{Edge, before, configure, testing};
 use actix_web::dev::Service;
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
@@ -42,6 +40,8 @@ pub(super) struct Seen {
     pub(super) calls: AtomicUsize,
     /// `/flaky` fails so often before it succeeds.
     pub(super) failures: AtomicUsize,
+    /// Pieces of `/big`, 64 KiB each, that were taken off it.
+    pub(super) pieces: AtomicUsize,
     /// Lets `/events` go on.
     pub(super) go_on: CancellationToken,
 }
@@ -85,9 +85,12 @@ impl Upstream {
                     web::Json(json!({ "keys": [{ "kty": "RSA", "kid": "k", "alg": "RS256", "use": "sig",
                         "n": URL_SAFE_NO_PAD.encode(KEY.n_bytes()), "e": URL_SAFE_NO_PAD.encode(KEY.e_bytes()) }] }))
                 }))
-                .route("/big", web::to(async || {
-                    let pieces = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024).map(Ok::<_, std::io::Error>);
-                    HttpResponse::Ok().streaming(pieces)
+                .route("/big", web::to(async |seen: web::Data<Seen>| {
+                    let pieces = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024);
+                    HttpResponse::Ok().streaming(pieces.map(move |piece| {
+                        seen.pieces.fetch_add(1, Ordering::SeqCst);
+                        Ok::<_, std::io::Error>(piece)
+                    }))
                 }))
                 .route("/sink", web::post().to(async |mut payload: web::Payload| {
                     let mut size = 0;
@@ -204,17 +207,8 @@ pub(super) fn front_on(
     };
     let peers = Peers::new(Default::default(), &host.metrics).unwrap();
     let Built { mut parts, door } = build(&host, discovery, &[], peers.breakers.clone()).unwrap();
-    let edge = Arc::new(Edge {
-        authenticator: Authenticator::new(Arc::new(Reach::new(&upstream.url, None)), "tradepost"),
-        operator: None,
-        exchanges: Arc::default(),
-        body_limit: 1 << 20,
-        // longer than `/slow` takes: it is late by a route's own limit or not at all
-        timeout: PATIENCE,
-        origins: vec!["*".into()],
-        door: Some(door),
-        leaving: Default::default(),
-    });
+    // its time-out is longer than `/slow` takes: that is late by a route's own limit or not at all
+    let edge = Arc::new(Edge { origins: vec!["*".into()], door: Some(door), ..testing::edge(&upstream.url) });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     parts.endpoints.extend(peers.parts().endpoints);

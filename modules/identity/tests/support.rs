@@ -2,24 +2,15 @@
 
 use super::super::{Built, MIGRATIONS, build, keys};
 use crate::config::{Settings, User};
-use crate::platform::auth::Authenticator;
-use crate::platform::auth::reach::Reach;
 use crate::platform::files::Folder;
 use crate::platform::host::{Host, StartError};
 use crate::platform::store::sqlite::Db;
-use crate::platform::web::{Edge, configure};
-
-use actix_web::body::to_bytes;
-use actix_web::dev::Service;
+use crate::platform::web::{Edge, testing};
 use actix_web::http::header::HeaderMap;
 use actix_web::test::TestRequest;
-use actix_web::{App, test};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
-use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 pub(super) const BASE: &str = "/realms/spring-cloud-microservices-realm/protocol/openid-connect";
 pub(super) const DEMO: &str = "client_id=tradepost-demo";
@@ -71,33 +62,14 @@ impl Desk {
 }
 
 pub(super) fn edge(built: &Built) -> Arc<Edge> {
-    Arc::new(Edge {
-        authenticator: Authenticator::new(Arc::new(Reach::new(&built.issuer, None)), "tradepost"),
-        operator: None,
-        exchanges: Arc::default(),
-        body_limit: 1 << 20,
-        timeout: Duration::from_secs(10),
-        origins: vec![],
-        door: None,
-        leaving: Default::default(),
-    })
+    Arc::new(testing::edge(&built.issuer))
 }
 
 /// An app in this process: a request in, an answer out.
-pub(super) type Web = Rc<dyn Fn(TestRequest) -> LocalBoxFuture<'static, Answer>>;
+pub(super) type Web = testing::App;
 
 pub(super) async fn app(built: &Built) -> Web {
-    let (endpoints, edge) = (built.parts.endpoints.clone(), edge(built));
-    let service = Rc::new(test::init_service(App::new().configure(move |c| configure(c, &endpoints, &edge))).await);
-    Rc::new(move |request| {
-        let service = service.clone();
-        Box::pin(async move {
-            let response = service.call(request.to_request()).await.unwrap();
-            let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            let body = to_bytes(response.into_body()).await.ok().unwrap();
-            Answer { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
-        })
-    })
+    testing::app(built.parts.endpoints.clone(), edge(built)).await
 }
 
 #[derive(Debug)]
@@ -136,7 +108,8 @@ impl Answer {
 }
 
 pub(super) async fn send(app: &Web, request: TestRequest) -> Answer {
-    app(request).await
+    let (status, headers, body) = app(request).await;
+    Answer { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
 }
 
 pub(super) fn post(path: &str, form: &str) -> TestRequest {

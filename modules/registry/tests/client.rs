@@ -6,9 +6,61 @@ use crate::platform::discovery::Discovery;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::eureka::{Offer, Registrations, fetch, instance::Instance, keep_fetched};
+use std::sync::atomic::AtomicUsize;
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_millis(20);
+
+/// Longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What stands at a registry's address while that is away: it takes connections, and answers nothing.
+struct Away {
+    port: u16,
+    asked: Arc<AtomicUsize>,
+    accepting: actix_web::rt::task::JoinHandle<()>,
+}
+
+impl Away {
+    /// Keeps every caller waiting. Port 0 is any free one.
+    fn silent(port: u16) -> Self {
+        Self::start(port, true)
+    }
+
+    /// Hangs up at once.
+    fn hanging_up(port: u16) -> Self {
+        Self::start(port, false)
+    }
+
+    fn start(port: u16, waits: bool) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (port, asked) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let counted = asked.clone();
+        let accepting = actix_web::rt::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                if waits {
+                    kept.push(connection);
+                }
+            }
+        });
+        Self { port, asked, accepting }
+    }
+
+    /// How often somebody came.
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// The port is free again.
+    async fn end(self) {
+        self.accepting.abort();
+        assert!(self.accepting.await.unwrap_err().is_cancelled());
+    }
+}
 
 fn servers(ports: &[u16]) -> Arc<Servers> {
     let urls: Vec<String> = ports.iter().map(|port| url(*port)).collect();
@@ -68,23 +120,27 @@ async fn it_registers_renews_registers_again_and_leaves() {
     assert_eq!(kept.lease_info.registration_timestamp, 1_000_000, "without registering again");
     desk.registry.leases().cancel("ORDER-SERVICE", "127.0.0.1:order-service:1", 1);
     until("it registers again where it was forgotten", || desk.known() == 2).await;
-    registrations.leave(Duration::from_secs(20)).await;
+    assert!(registrations.leave(LIMIT).await);
     assert_eq!(desk.known(), 0);
 }
 
 #[actix_web::test]
 async fn a_registry_may_be_away_at_the_start_and_later() {
-    let port = free_port();
     let (view, stop) = (view(), CancellationToken::new());
+    let away = Away::hanging_up(0);
+    let port = away.port;
     let registrations = Registrations::start(&servers(&[port]), vec![offer(1)], EVERY);
     let fetching = actix_web::rt::spawn(keep_fetched(servers(&[port]), view.clone(), EVERY, stop.clone()));
-    tokio::time::sleep(EVERY * 3).await;
+    until("it was asked in vain, again and again", || away.asked() > 5).await;
     assert!(view.pick("order", None).is_none());
+    away.end().await;
     let first = Desk::new();
     let (_, handle) = first.listen(port);
     until("it is found once the registry is there", || view.pick("order", None).is_some()).await;
     handle.stop(false).await;
-    tokio::time::sleep(EVERY * 3).await;
+    let away = Away::hanging_up(port);
+    until("it was asked in vain again", || away.asked() > 5).await;
+    away.end().await;
     assert_eq!(view.pick("order", None).unwrap().base_url, "http://127.0.0.1:1", "the last known stay in use");
     // started anew it knows nobody; nobody is lost meanwhile
     let second = Desk::new();
@@ -94,7 +150,7 @@ async fn a_registry_may_be_away_at_the_start_and_later() {
         second.known() == 1
     })
     .await;
-    registrations.leave(Duration::from_secs(20)).await;
+    assert!(registrations.leave(LIMIT).await);
     until("who left is called no more", || view.pick("order", None).is_none()).await;
     stop.cancel();
     fetching.await.unwrap();
@@ -107,14 +163,22 @@ async fn another_registry_stands_in() {
     let (port, _server) = desk.listen(0);
     let registrations = Registrations::start(&servers(&[free_port(), port]), vec![offer(1)], EVERY);
     until("it is registered with the one that is there", || desk.known() == 1).await;
-    registrations.leave(Duration::from_secs(20)).await;
+    assert!(registrations.leave(LIMIT).await);
     assert_eq!(desk.known(), 0);
 }
 
 #[actix_web::test]
 async fn leaving_waits_for_no_registry_that_is_away() {
     let registrations = Registrations::start(&servers(&[free_port()]), vec![offer(1)], EVERY);
-    registrations.leave(Duration::from_secs(20)).await;
+    assert!(registrations.leave(LIMIT).await, "it gave up, so it waited until then");
+}
+
+#[actix_web::test]
+async fn leaving_waits_for_a_silent_registry_no_longer_than_the_limit() {
+    let away = Away::silent(0);
+    let registrations = Registrations::start(&servers(&[away.port]), vec![offer(1)], EVERY);
+    until("it has asked", || away.asked() > 0).await;
+    assert!(!registrations.leave(EVERY).await, "nobody has answered");
 }
 
 #[actix_web::test]

@@ -134,9 +134,13 @@ fn settings_that_cannot_be_meant_are_told() {
         change(&mut settings);
         Registry::new(&settings, dir.path(), 1, Arc::new(|| 0)).err().unwrap().to_string()
     };
-    assert!(refused(|s| s.renewal_threshold = 1.5).contains("registry.renewal_threshold"));
-    assert!(refused(|s| s.sweep_seconds = 0).contains("registry.sweep_seconds"));
-    assert!(refused(|s| s.password = Some(Secret::new(""))).contains("registry.password"));
-    let said = refused(|s| s.peers = Some(Secret::new("user:topsecret@nowhere")));
-    assert!(said.contains("registry.peers") && !said.contains("topsecret"), "{said}");
+    let said = [
+        refused(|s| s.renewal_threshold = 1.5),
+        refused(|s| s.sweep_seconds = 0),
+        refused(|s| s.password = Some(Secret::new(""))),
+        refused(|s| s.peers = Some(Secret::new("user:topsecret@nowhere"))),
+    ];
+    let said = said.join("\n");
+    assert!(!said.contains("topsecret"), "{said}");
+    insta::assert_snapshot!("start_errors", said);
 }

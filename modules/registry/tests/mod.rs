@@ -7,14 +7,10 @@ mod replication;
 
 use super::{Registry, http};
 use crate::config::{Registry as Settings, Secret};
-use crate::platform::auth::Authenticator;
-use crate::platform::auth::reach::Reach;
 use crate::platform::ports::free_port;
-use crate::platform::web::{Edge, configure};
-use actix_web::body::to_bytes;
-use actix_web::dev::{Server, ServerHandle, Service};
+use crate::platform::web::{Edge, configure, testing};
+use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::header::HeaderMap;
-use actix_web::test as web_test;
 use actix_web::test::TestRequest;
 use actix_web::{App, HttpServer};
 use futures_util::future::LocalBoxFuture;
@@ -52,14 +48,11 @@ impl Desk {
 
     /// An app in this process: a request in, an answer out.
     async fn web(&self) -> Web {
-        let (endpoints, edge) = (http::endpoints(&self.registry), edge());
-        let service = Rc::new(web_test::init_service(App::new().configure(move |c| configure(c, &endpoints, &edge))).await);
+        let app = testing::app(http::endpoints(&self.registry), edge()).await;
         Web(Rc::new(move |request: TestRequest| {
-            let service = service.clone();
+            let app = app.clone();
             Box::pin(async move {
-                let response = service.call(request.to_request()).await.unwrap();
-                let (status, headers) = (response.status().as_u16(), response.headers().clone());
-                let body = to_bytes(response.into_body()).await.ok().unwrap();
+                let (status, headers, body) = app(request).await;
                 Answer { status, headers, body: body.to_vec() }
             })
         }))
@@ -90,16 +83,7 @@ impl Desk {
 }
 
 fn edge() -> Arc<Edge> {
-    Arc::new(Edge {
-        authenticator: Authenticator::new(Arc::new(Reach::new("http://127.0.0.1:9", None)), "tradepost"),
-        operator: None,
-        exchanges: Arc::default(),
-        body_limit: 1 << 20,
-        timeout: Duration::from_secs(10),
-        origins: vec![],
-        door: None,
-        leaving: Default::default(),
-    })
+    Arc::new(testing::edge(testing::NO_ISSUER))
 }
 
 fn url(port: u16) -> String {

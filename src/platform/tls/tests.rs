@@ -7,8 +7,8 @@ use crate::platform::contract::client::http;
 #[test]
 fn https_to_nobody_is_an_error_and_no_panic() {
     actix_web::rt::System::new().block_on(async {
-        let nobody = http().get("https://127.0.0.1:1/").send().await.err().map(|e| e.to_string());
-        assert!(nobody.as_deref().is_some_and(|e| e.contains("connect") || e.contains("refused")), "{nobody:?}");
+        let nobody = http().get("https://127.0.0.1:1/").send().await.err();
+        assert!(matches!(nobody, Some(awc::error::SendRequestError::Connect(_))), "{nobody:?}");
     });
 }
 

@@ -139,12 +139,14 @@ impl Registrations {
         Self { leave, kept }
     }
 
-    /// Takes all of them back, so that nobody calls us any more; gives up after a while.
-    pub async fn leave(self, limit: Duration) {
+    /// Deregisters all of them, so that no peer calls this process any more. Returns false where it gave up at the limit.
+    pub async fn leave(self, limit: Duration) -> bool {
         self.leave.cancel();
-        if tokio::time::timeout(limit, futures_util::future::join_all(self.kept)).await.is_err() {
+        let done = tokio::time::timeout(limit, futures_util::future::join_all(self.kept)).await.is_ok();
+        if !done {
             tracing::warn!("the registry did not hear us leave; our lease there will end by itself");
         }
+        done
     }
 }
 

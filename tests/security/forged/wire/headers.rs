@@ -8,6 +8,7 @@ const HEADERS: &[(&str, &str, Expect)] = &[
     ("a user's name", "X-User: admin", Asked),
     ("a user's id", "X-User-Id: 1", Asked),
     ("a user's roles", "X-User-Roles: admin", Asked),
+    ("a user's token", "X-Auth-Token: 1", Asked),
     ("a header of a proxy that authenticates", "X-Auth-Request-User: admin", Asked),
     ("a forwarded user", "X-Forwarded-User: admin", Asked),
     ("a remote user", "X-Remote-User: admin", Asked),

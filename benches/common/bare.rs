@@ -1,9 +1,19 @@
 //! The first limit: actix-web alone, which reads the body and answers the same JSON from memory.
 
+use super::process::BARE;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
-/// Serves until it is killed.
-pub fn serve(address: &str, answer: &str) {
+/// Where this very process was started as the bare server (see `Server::bare`): serves until it is killed.
+pub fn serve_if_asked() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, first, address, answer, ..] = args.as_slice()
+        && first == BARE
+    {
+        serve(address, answer);
+    }
+}
+
+fn serve(address: &str, answer: &str) {
     let (address, answer) = (address.to_string(), web::Bytes::from(answer.to_string()));
     actix_web::rt::System::new()
         .block_on(async move {
@@ -22,4 +32,5 @@ pub fn serve(address: &str, answer: &str) {
             .await
         })
         .unwrap();
+    std::process::exit(0);
 }

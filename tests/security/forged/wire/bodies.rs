@@ -4,7 +4,7 @@
 use super::{Case, Expect, case};
 use Expect::{Asked, Refused};
 
-/// Name, the rest of a `POST` to the protected path after its `Host`, what must come of it.
+/// Name, the rest of a `POST` after its `Host`, what must come of it at a protected path.
 const BODIES: &[(&str, &str, Expect)] = &[
     ("CL and TE", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nSMUGGLED", Refused(400)),
     ("TE and CL", "Transfer-Encoding: chunked\r\nContent-Length: 200\r\n\r\n0\r\n\r\nSMUGGLED", Refused(400)),
@@ -87,11 +87,11 @@ const BODIES: &[(&str, &str, Expect)] = &[
 
 const SMUGGLED: &str = "GET /api/v1/smuggled HTTP/1.1\r\nHost: shop\r\n\r\n";
 
-/// All of them, with this in front of the first of their headers: an `Authorization`, or nothing.
-pub fn cases(front: &str) -> Vec<Case> {
+/// All of them for this path, with this in front of the first of their headers: an `Authorization`, or nothing.
+pub fn cases(path: &str, front: &str) -> Vec<Case> {
     let post = |version: &str, rest: &str| {
         let rest = rest.replace("SMUGGLED", SMUGGLED);
-        format!("POST /api/v1/orders HTTP/{version}\r\nHost: shop\r\n{front}{rest}")
+        format!("POST {path} HTTP/{version}\r\nHost: shop\r\n{front}{rest}")
     };
     let mut all: Vec<_> = BODIES.iter().map(|(name, rest, expect)| case(name, post("1.1", rest), *expect)).collect();
     let chunks = "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nSMUGGLED";

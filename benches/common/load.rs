@@ -23,7 +23,8 @@ pub struct Outcome {
     pub first_bad: Option<String>,
     /// How long it lasted.
     pub took: Duration,
-    latencies_us: Vec<u32>,
+    /// Of the good ones.
+    pub latencies_us: Vec<u32>,
 }
 
 impl Outcome {

@@ -18,6 +18,24 @@ fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// First argument that makes a bench's own binary the bare actix server.
+pub const BARE: &str = "--bare-actix";
+
+/// A data folder on the disk, wherever that is: /tmp may be memory, where an fsync costs nothing.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// The shop's binary with these arguments and this data folder, and no settings from outside.
+fn tradepost(binary: &Path, args: &[&str], address: SocketAddr, data: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
+        command.env_remove(key);
+    }
+    command.args(args).args(["--port", &address.port().to_string(), "--data"]).arg(data).env("TRADEPOST__LOG__LEVEL", "warn");
+    command
+}
+
 impl Server {
     /// The shop's binary, all modules in one process, on this data folder.
     pub fn shop(binary: &Path, data: &Path) -> Self {
@@ -27,27 +45,18 @@ impl Server {
     /// The same with these settings.
     pub fn shop_with(binary: &Path, data: &Path, settings: &[(&str, String)]) -> Self {
         let address = free_port();
-        let mut command = Command::new(binary);
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
-            command.env_remove(key);
-        }
-        command.args(["serve", "--port", &address.port().to_string(), "--data"]).arg(data);
-        command.env("TRADEPOST__DATA__DEMO", "false").env("TRADEPOST__LOG__LEVEL", "warn");
-        command.envs(settings.iter().map(|(key, value)| (*key, value.as_str())));
+        let mut command = tradepost(binary, &["serve"], address, data);
+        command.env("TRADEPOST__DATA__DEMO", "false").envs(settings.iter().map(|(key, value)| (*key, value.as_str())));
         Self::start(command, address)
     }
 
     /// The same as one process a module, behind the gateway.
     pub fn split(binary: &Path, data: &Path) -> Self {
         let address = free_port();
-        let mut command = Command::new(binary);
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
-            command.env_remove(key);
-        }
-        command.args(["up", "--split", "--registry-port", "0", "--port", &address.port().to_string(), "--data"]).arg(data);
+        let mut command = tradepost(binary, &["up", "--split", "--registry-port", "0"], address, data);
         // a shared machine must not be taken for a peer that is away
         command.env("TRADEPOST__RESILIENCE__CALL_MS", "8000").env("TRADEPOST__ORDER__PEERS_MS", "8000");
-        let server = Self::start(command.env("TRADEPOST__LOG__LEVEL", "warn"), address);
+        let server = Self::start(command, address);
         while !server.answers("/realms/spring-cloud-microservices-realm/protocol/openid-connect/certs") {
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -59,12 +68,8 @@ impl Server {
     /// One module of it as a process of its own, with these settings.
     pub fn module(binary: &Path, data: &Path, module: &str, settings: &[(&str, String)]) -> Self {
         let address = free_port();
-        let mut command = Command::new(binary);
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
-            command.env_remove(key);
-        }
-        command.args(["serve", "--modules", module, "--port", &address.port().to_string(), "--data"]).arg(data);
-        command.env("TRADEPOST__LOG__LEVEL", "warn").envs(settings.iter().map(|(key, value)| (*key, value.as_str())));
+        let mut command = tradepost(binary, &["serve", "--modules", module], address, data);
+        command.envs(settings.iter().map(|(key, value)| (*key, value.as_str())));
         Self::start(command, address)
     }
 
@@ -72,12 +77,11 @@ impl Server {
     pub fn bare(answer: &str) -> Self {
         let address = free_port();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args([super::BARE, &address.to_string(), answer]);
+        command.args([BARE, &address.to_string(), answer]);
         Self::start(command, address)
     }
 
-    fn start(mut command: impl std::borrow::BorrowMut<Command>, address: SocketAddr) -> Self {
-        let command = command.borrow_mut();
+    fn start(mut command: Command, address: SocketAddr) -> Self {
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         let server = Self { child, address };
         let deadline = Instant::now() + Duration::from_secs(60);
