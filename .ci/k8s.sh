@@ -74,11 +74,17 @@ echo "-- custom resources, by the types made of their definitions"
 "$python/python" .ci/k8s/custom.py "$cache/npm" "$work"/*.yaml
 
 echo "-- kube-score"
-# not asked for: images that are pulled each time, since tags are fixed; anti-affinity, since pods are spread
+# ignored: images that are pulled each time, since tags are fixed; anti-affinity, since pods are spread; a single replica
+# of each of two registries
+ignored=deployment-replicas,container-image-pull-policy,deployment-has-host-podantiaffinity,statefulset-has-host-podantiaffinity
 for file in "$work"/*.yaml; do
-  [[ $file != */all-in-one.yaml ]] || continue # one pod on purpose
-  "$cache/kube-score-$score" score --kubernetes-version v1.30 --output-format ci --ignore-test container-image-pull-policy,deployment-has-host-podantiaffinity,statefulset-has-host-podantiaffinity "$file" >"$work/scored" || { grep -E '^\[(CRITICAL|WARNING)' "$work/scored"; exit 1; }
-  echo "$(basename "$file"): $(grep -c '^\[OK' "$work/scored") opinions"
+  # one pod on a volume, on purpose
+  only=
+  if [[ $file == */all-in-one.yaml ]]; then only=,deployment-strategy; fi
+  "$cache/kube-score-$score" score --kubernetes-version v1.30 --output-format ci --exit-one-on-warning \
+    --enable-optional-test container-seccomp-profile --ignore-test "$ignored$only" "$file" >"$work/scored" ||
+    { grep -E '^\[(CRITICAL|WARNING)' "$work/scored"; exit 1; }
+  echo "$(basename "$file"): $(grep -c '^\[OK' "$work/scored") checks"
 done
 
 echo "-- our own rules"
