@@ -8,9 +8,9 @@
 use super::keys::{is_known, known_keys, unknown};
 use super::{ConfigClient, Settings, explain, placeholders};
 use crate::modules::Module;
-use crate::platform::contract::client::escape;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::resilience::Resilience;
+use crate::platform::uri::encode_component;
 use actix_web::http::Method;
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, Value as Setting, ValueKind};
@@ -61,8 +61,8 @@ pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, String> {
 fn path(settings: &Settings) -> String {
     let ConfigClient { profile, label, .. } = &settings.config;
     let name = name(settings);
-    let label = label.as_ref().map(|label| format!("/{}", escape(&label.replace('/', "(_)")))).unwrap_or_default();
-    format!("/{}/{}{label}", escape(&name), escape(profile))
+    let label = label.as_ref().map(|label| format!("/{}", encode_component(&label.replace('/', "(_)")))).unwrap_or_default();
+    format!("/{}/{}{label}", encode_component(&name), encode_component(profile))
 }
 
 /// Whose settings these are.

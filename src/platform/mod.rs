@@ -31,6 +31,7 @@ pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod trace;
+pub mod uri;
 #[cfg(feature = "vault")]
 pub mod vault;
 pub mod web;
