@@ -7,6 +7,7 @@ use actix_web::http::header;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use subtle::ConstantTimeEq;
 
 const FILE: &str = "password";
 
@@ -39,8 +40,7 @@ impl Basic {
     pub fn sent_with(&self, request: &HttpRequest) -> bool {
         let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some((user, password)) = sent.and_then(credentials) else { return false };
-        let differ = |a: &[u8; 32], b: &[u8; 32]| a.iter().zip(b).fold(0, |all, (x, y)| all | (x ^ y));
-        differ(&digest(&user), &self.user) | differ(&digest(&password), &self.password) == 0
+        (digest(&user).ct_eq(&self.user) & digest(&password).ct_eq(&self.password)).into()
     }
 }
 
