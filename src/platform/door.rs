@@ -52,7 +52,7 @@ pub const INSIDE_HEADER: &str = "x-tradepost-inside";
 /// Its value, which nobody else knows.
 pub fn inside() -> &'static HeaderValue {
     static INSIDE: LazyLock<HeaderValue> = LazyLock::new(|| {
-        let secret = uuid::Uuid::new_v4().simple().to_string();
+        let secret = hex::encode(rand::random::<[u8; 16]>());
         HeaderValue::from_str(&secret).unwrap_or_else(|_| HeaderValue::from_static(""))
     });
     &INSIDE

@@ -136,8 +136,7 @@ impl Courier {
             Outcome::Refused { error } => Attempted::Dead { error: shortened(&error) },
             Outcome::Failed { error, .. } if attempts >= self.attempts => Attempted::Dead { error: shortened(&error) },
             Outcome::Failed { error, wait } => {
-                let random = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX);
-                let pause = pause(self.backoff, attempts, wait, random);
+                let pause = pause(self.backoff, attempts, wait, rand::random_range(0.0..=1.0));
                 Attempted::Again { error: shortened(&error), at: clock::now_ms() + pause.as_millis() as i64 }
             }
         };

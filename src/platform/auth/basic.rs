@@ -60,8 +60,8 @@ fn digest(text: &str) -> [u8; 32] {
 fn kept(dir: &Path) -> Result<String, String> {
     let kept = Folder::open(dir.to_path_buf())?.get_or_make(FILE, || {
         tracing::info!(file = %dir.join(FILE).display(), "making a password for the clients of this server");
-        // 244 bits from the system's generator; letters and digits, so that it goes into a URL as it is
-        Ok(format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()))
+        // letters and digits, so that it goes into a URL as it is
+        Ok(hex::encode(rand::random::<[u8; 32]>()))
     })?;
     match kept.trim() {
         "" => Err(format!("{} is empty; remove it and a new one is made", dir.join(FILE).display())),
