@@ -5,6 +5,7 @@ use crate::platform::clock;
 use crate::platform::store::StoreError;
 use crate::platform::trace::{Kind, Span, Trace};
 use crate::shop::notification::store::{Attempted, Busy, Channel, Due, NotificationStore};
+use backon::{ConstantBuilder, Retryable};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::sync::Arc;
@@ -149,10 +150,9 @@ impl Courier {
             Attempted::Dead { error } => tracing::warn!(delivery = id, channel, event_id, attempts, error, "not delivered; given up"),
         }
         // as long as it is not written down, the delivery stays under way: else it would be sent again at once
-        while let Err(cause) = self.store.record(id, attempts, outcome.clone()).await {
-            tracing::warn!(%cause, delivery = id, "attempt not recorded; will try again");
-            tokio::time::sleep(STORE_PAUSE).await;
-        }
+        let record = || self.store.record(id, attempts, outcome.clone());
+        let warn = |cause: &StoreError, _| tracing::warn!(%cause, delivery = id, "attempt not recorded; will try again");
+        let _ = record.retry(ConstantBuilder::new().with_delay(STORE_PAUSE).without_max_times()).notify(warn).await;
         id
     }
 }
