@@ -22,6 +22,7 @@ pub mod page;
 #[cfg(test)]
 pub mod ports;
 pub mod problem;
+pub mod proc;
 pub mod refresh;
 #[cfg(any(feature = "sqlite", feature = "mysql", feature = "mongodb"))]
 pub mod relay;

@@ -1,6 +1,7 @@
 //! Bodies, streams, time, and what happens when an upstream fails.
 
 use super::support::{PATIENCE, Upstream, front, got, one};
+use crate::platform::proc;
 use actix_web::web::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
@@ -10,9 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 fn resident_kb() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    proc::number_after(&proc::text("self/status").unwrap(), "VmRSS:").unwrap() as usize
 }
 
 #[actix_web::test]
