@@ -170,7 +170,7 @@ impl Drop for Split {
 /// Details of health are for those who have a password.
 fn with_password(mut plan: Plan) -> Plan {
     if plan.actuator.password.is_none() {
-        let made = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let made = hex::encode(rand::random::<[u8; 32]>());
         plan.settings.push(("TRADEPOST__ACTUATOR__PASSWORD".into(), made.clone()));
         plan.actuator.password = Some(Secret::new(made));
     }

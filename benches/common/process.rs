@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tradepost::platform::proc::{self, Stat, number_after};
 
 /// A running server; killed when dropped.
 pub struct Server {
@@ -166,17 +167,12 @@ impl Drop for Server {
 }
 
 fn status(pid: u32, key: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|l| l.strip_prefix(key)).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    number_after(&proc::text(&format!("{pid}/status")).unwrap(), key).unwrap() as u64 * 1024
 }
 
-/// CPU time in a `stat` of /proc; its ticks are 10 ms on every Linux.
+/// CPU time in a `stat` of /proc.
 pub fn cpu(stat: &str) -> Duration {
-    let text = std::fs::read_to_string(stat).unwrap();
-    let after_name = text.rsplit(')').next().unwrap();
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
+    Stat::read(Path::new(stat)).and_then(|stat| stat.cpu_time()).unwrap()
 }
 
 /// From the start of the process to its first healthy answer.

@@ -52,7 +52,7 @@ mod spring {
             let mut iv = [0; BLOCK];
             rand::fill(&mut iv);
             let sealed = cbc::Encryptor::<Aes256>::new(&self.0.into(), &iv.into()).encrypt_padded_vec::<Pkcs7>(text.as_bytes());
-            iv.iter().chain(&sealed).map(|byte| format!("{byte:02x}")).collect()
+            hex::encode([&iv[..], &sealed].concat())
         }
 
         /// The text, where it was encrypted with this key.
@@ -64,12 +64,9 @@ mod spring {
         }
     }
 
+    /// One byte at least.
     fn from_hex(text: &str) -> Option<Vec<u8>> {
-        let digits = text.chars().map(|c| c.to_digit(16)).collect::<Option<Vec<_>>>()?;
-        if digits.is_empty() || digits.len() % 2 != 0 {
-            return None;
-        }
-        digits.chunks(2).map(|pair| u8::try_from(pair.iter().fold(0, |all, digit| all * 16 + digit)).ok()).collect()
+        hex::decode(text).ok().filter(|bytes| !bytes.is_empty())
     }
 }
 

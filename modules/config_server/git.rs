@@ -4,8 +4,8 @@
 
 use super::backend::{BackendError, LARGEST};
 use crate::config::Secret;
-use crate::platform::contract::percent_decode;
 use crate::platform::problem::Problem;
+use crate::platform::uri::percent_decode;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};

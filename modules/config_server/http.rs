@@ -7,8 +7,9 @@ use super::ConfigServer;
 use super::environment::{Environment, Wanted, fits, without_prefix};
 use super::monitor;
 use super::text::{self, Form};
-use crate::platform::contract::{Access, Endpoint, percent_decode};
+use crate::platform::contract::{Access, Endpoint};
 use crate::platform::problem::Problem;
+use crate::platform::uri::{percent_decode, query_value};
 use crate::platform::web::read_body;
 use actix_web::dev::Payload;
 use actix_web::http::{Method, StatusCode, header};
@@ -72,8 +73,7 @@ fn part(request: &HttpRequest, name: &'static str) -> Result<String, Problem> {
 }
 
 fn asked(request: &HttpRequest, name: &str) -> Option<String> {
-    let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(request.query_string()).ok()?;
-    pairs.into_inner().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    query_value(request.query_string(), name)
 }
 
 /// `resolvePlaceholders`: by default yes.

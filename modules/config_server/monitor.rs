@@ -3,6 +3,7 @@
 //! Source: spring-cloud-config-monitor `PropertyPathEndpoint`, and the push events of GitHub, GitLab,
 //! Gitea and Bitbucket, which agree on `commits[].{added,modified,removed}`.
 
+use crate::platform::uri::query_pairs;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -15,10 +16,8 @@ pub(super) fn applications(body: &[u8]) -> Vec<String> {
 
 fn paths(body: &[u8]) -> Vec<String> {
     let Ok(event) = serde_json::from_slice::<Value>(body) else {
-        let form = std::str::from_utf8(body).ok();
-        let pairs = form.and_then(|form| actix_web::web::Query::<Vec<(String, String)>>::from_query(form).ok());
-        let pairs = pairs.map(|pairs| pairs.into_inner()).unwrap_or_default();
-        return pairs.into_iter().filter(|(key, _)| key == "path").map(|(_, path)| path).collect();
+        let form = std::str::from_utf8(body).unwrap_or_default();
+        return query_pairs(form).filter(|(key, _)| key == "path").map(|(_, path)| path).collect();
     };
     let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let pushed = |commit: &Value| ["added", "modified", "removed"].map(|kind| list(commit, kind)).concat();

@@ -4,6 +4,7 @@ use super::circuit;
 use super::file::{Args, Part, PartError, ValueError, duration};
 use super::limit::Rate;
 use super::pattern::PatternError;
+use crate::platform::uri::{encode_component, encode_path};
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -219,7 +220,7 @@ impl Filter {
                 out.headers.remove(name);
             }
             Self::AddRequestParameter(name, value) => {
-                let pair = format!("{}={}", escape(name, b""), escape(&expand(value, variables), b""));
+                let pair = format!("{}={}", encode_component(name), encode_component(&expand(value, variables)));
                 out.query = if out.query.is_empty() { pair } else { format!("{}&{pair}", out.query) };
             }
             Self::RemoveRequestParameter(name) => {
@@ -272,12 +273,6 @@ impl Filter {
     }
 }
 
-/// Escapes all but unreserved characters and those to keep.
-fn escape(text: &str, keep: &[u8]) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b) || keep.contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
 fn dedupe(headers: &mut HeaderMap, name: &HeaderName, strategy: &str) {
     let values: Vec<HeaderValue> = headers.get_all(name).cloned().collect();
     let mut kept: Vec<HeaderValue> = Vec::new();
@@ -301,7 +296,7 @@ pub(super) fn expand(template: &str, variables: &Variables) -> String {
 
 /// The same for a path: what is filled in is escaped again.
 pub(super) fn escaped(template: &str, variables: &Variables) -> String {
-    let variables = variables.iter().map(|(name, value)| (name.clone(), escape(value, b"/:@!$&'()*+,;="))).collect();
+    let variables = variables.iter().map(|(name, value)| (name.clone(), encode_path(value))).collect();
     expand(template, &variables)
 }
 

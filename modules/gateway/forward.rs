@@ -9,7 +9,7 @@ use super::local::{Ahead, ahead, is_unclean, status};
 use super::metrics::Metrics;
 use super::pattern::{Pattern, PatternError, Range, RangeError};
 use super::predicates::Incoming;
-use super::routes::{Dice, Route, Table, Target, locator};
+use super::routes::{Route, Table, Target, locator};
 use super::table::{Routes, RoutesError};
 use super::upstream::{Answer, Body};
 use super::websocket;
@@ -73,7 +73,6 @@ pub(super) struct Gateway {
     pub(super) connect: Duration,
     /// Our name in `Via`, by which we know our own requests.
     via: String,
-    dice: Dice,
     draining: CancellationToken,
 }
 
@@ -100,7 +99,6 @@ impl Gateway {
         let settings = &host.settings.gateway;
         let public = settings.public.iter().map(|p| Pattern::path(p, true)).collect::<Result<_, _>>();
         let proxies = settings.trusted_proxies.iter().map(|r| Range::parse(r)).collect::<Result<_, _>>();
-        let id = uuid::Uuid::new_v4();
         Ok(Self {
             routes: Routes::new(settings, here.contains(&REGISTRY), breakers).map_err(SettingsError::from)?,
             // alone, its page is at another path than here
@@ -114,8 +112,7 @@ impl Gateway {
             locator: settings.locator,
             body_limit: settings.body_limit.unwrap_or(host.settings.server.body_limit as u64),
             connect: Duration::from_millis(settings.connect_ms),
-            via: format!("1.1 tradepost-{}", id.simple()),
-            dice: Dice::new(id.as_u64_pair().0),
+            via: format!("1.1 tradepost-{}", uuid::Uuid::new_v4().simple()),
             draining: host.draining.clone(),
         })
     }
@@ -139,7 +136,7 @@ impl Gateway {
 
     pub(super) fn find(&self, table: &Table, request: &HttpRequest, origin: &Origin, path: &str) -> Option<(Arc<Route>, Variables)> {
         let incoming = Incoming { request, path, origin, now: OffsetDateTime::now_utc() };
-        table.find(&incoming, || self.dice.roll()).map(|(route, variables)| (route.clone(), variables))
+        table.find(&incoming, rand::random).map(|(route, variables)| (route.clone(), variables))
     }
 
     /// A route made up for this request, where services are served under their names.

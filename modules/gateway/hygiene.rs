@@ -2,10 +2,10 @@
 //! go on.
 
 use super::pattern::Range;
-use crate::platform::contract::percent_decode;
 use crate::platform::cx::TIMEOUT_HEADER;
 use crate::platform::door::INSIDE_HEADER;
 use crate::platform::problem::Problem;
+use crate::platform::uri::{encode_byte, percent_decode};
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
@@ -42,12 +42,12 @@ pub(super) fn clean_path(path: &str) -> Result<CleanPath, Problem> {
                     b'/' | b'\\' => return Err(malformed("an escaped slash or backslash in the path")),
                     0..=0x1f | 0x7f => return Err(malformed("an escaped control character in the path")),
                     plain @ (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~') => raw.push(char::from(plain)),
-                    other => raw.push_str(&format!("%{other:02X}")),
+                    other => raw.push_str(encode_byte(other)),
                 }
             }
             b'\\' => return Err(malformed("a backslash in the path")),
             b'?' | b'#' => return Err(malformed("a query or fragment in the path")),
-            odd @ (b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}') => raw.push_str(&format!("%{odd:02X}")),
+            odd @ (b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}') => raw.push_str(encode_byte(odd)),
             0..=0x20 | 0x7f.. => return Err(malformed("a character in the path that must be escaped")),
             // several slashes count as one: upstreams differ in what they make of them
             b'/' if raw.ends_with('/') => {}

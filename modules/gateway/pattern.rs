@@ -1,5 +1,6 @@
 //! Spring's path patterns, Ant patterns of host names, and address ranges.
 
+use ipnet::IpNet;
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -138,10 +139,7 @@ pub(super) fn whole(regex: &str) -> Result<Regex, PatternError> {
 
 /// A range of addresses: `10.0.0.0/8`, `::1`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Range {
-    address: IpAddr,
-    bits: u32,
-}
+pub(super) struct Range(IpNet);
 
 impl Range {
     /// Reads it.
@@ -149,18 +147,12 @@ impl Range {
         let wrong = || RangeError(text.into());
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), |bits| bits.trim().parse().map_err(|_| wrong()))?;
-        if bits > most { Err(wrong()) } else { Ok(Self { address, bits }) }
+        let Some(bits) = bits else { return Ok(Self(address.into())) };
+        IpNet::new(address, bits.trim().parse().map_err(|_| wrong())?).map(Self).map_err(|_| wrong())
     }
 
-    /// Whether this address is within.
+    /// Whether this address is within; an IPv4-mapped one counts as the IPv4 address that it maps.
     pub(super) fn contains(&self, address: IpAddr) -> bool {
-        let common = |a: u128, b: u128, width: u32| self.bits == 0 || (a ^ b) >> (width - self.bits) == 0;
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => common(u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
-            (IpAddr::V6(a), IpAddr::V6(b)) => common(a.to_bits(), b.to_bits(), 128),
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }

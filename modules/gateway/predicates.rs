@@ -3,6 +3,7 @@
 use super::file::{Part, PartError, ValueError};
 use super::hygiene::Origin;
 use super::pattern::{Pattern, Range, whole};
+use crate::platform::uri::query_pairs;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use regex::Regex;
@@ -125,8 +126,7 @@ impl Predicate {
             Self::Method(methods) => methods.contains(incoming.request.method()),
             Self::Path(patterns) => patterns.iter().any(|p| p.capture(incoming.path, variables)),
             Self::Query(name, regex) => {
-                let query = actix_web::web::Query::<Vec<(String, String)>>::from_query(incoming.request.query_string());
-                query.is_ok_and(|pairs| pairs.iter().any(|(n, v)| n == name && regex.as_ref().is_none_or(|r| r.is_match(v))))
+                query_pairs(incoming.request.query_string()).any(|(n, v)| n == *name && regex.as_ref().is_none_or(|r| r.is_match(&v)))
             }
             Self::RemoteAddr(ranges) => incoming.origin.client.is_some_and(|client| ranges.iter().any(|range| range.contains(client))),
             Self::Weight(group, _) => drawn(group),

@@ -10,7 +10,6 @@ use serde_json::json;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A route that cannot be used.
@@ -151,24 +150,6 @@ fn target(uri: &str) -> Result<Target, RouteReason> {
         "https" | "wss" if cfg!(feature = "tls") => Ok(Target::Fixed(format!("https://{host}"))),
         "https" | "wss" => Err(RouteReason::NoTls { uri: uri.into() }),
         _ => Err(wrong()),
-    }
-}
-
-/// Numbers for drawing routes.
-pub(super) struct Dice(AtomicU64);
-
-impl Dice {
-    /// The same seed, the same numbers.
-    pub(super) fn new(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
-    }
-
-    /// From 0 up to 1, by SplitMix64: even, quick, and shared by threads without a lock.
-    pub(super) fn roll(&self) -> f64 {
-        let mut z = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

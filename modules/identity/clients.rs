@@ -4,10 +4,10 @@ use super::accounts::{Account, Hashed, SERVICE_PREFIX};
 use super::oauth::{Form, Refusal};
 use super::redirects::{RedirectError, Registered};
 use crate::config;
+use crate::platform::auth::basic::credentials;
+use crate::platform::uri::form_decode;
 use actix_web::HttpRequest;
 use actix_web::http::header;
-use actix_web::web::Query;
-use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -158,20 +158,8 @@ impl Clients {
 
 /// RFC 6749, 2.3.1: id and secret are urlencoded before they are joined.
 fn basic(header: &str) -> Option<(String, String)> {
-    let (kind, encoded) = header.split_once(' ')?;
-    if !kind.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (id, secret) = text.split_once(':')?;
-    Some((decoded(id)?, decoded(secret)?))
-}
-
-fn decoded(text: &str) -> Option<String> {
-    // a name before and no separator within: the decoder sees one pair
-    let pair = format!("v={}", text.replace('&', "%26"));
-    let pairs = Query::<Vec<(String, String)>>::from_query(&pair).ok()?.into_inner();
-    pairs.into_iter().next().map(|(_, value)| value)
+    let (id, secret) = credentials(header)?;
+    Some((form_decode(&id), form_decode(&secret)))
 }
 
 #[cfg(test)]
@@ -179,6 +167,7 @@ mod tests {
     use super::*;
     use crate::config::Secret;
     use actix_web::test::TestRequest;
+    use base64::{Engine, engine::general_purpose::STANDARD};
 
     fn client(id: &str, secret: Option<&str>, redirects: &[&str], roles: &[&str]) -> config::Client {
         config::Client {

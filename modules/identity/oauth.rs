@@ -4,10 +4,11 @@ use super::html;
 use crate::platform::html::render;
 use crate::platform::problem::Problem;
 use crate::platform::store::StoreError;
+use crate::platform::uri::query_pairs;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::web::{BytesMut, Query};
+use actix_web::web::BytesMut;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use askama::Template;
 use futures_util::StreamExt;
@@ -167,9 +168,8 @@ pub(super) struct Form(BTreeMap<String, String>);
 impl Form {
     /// Of urlencoded text.
     pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
-        let pairs = Query::<Vec<(String, String)>>::from_query(text).map_err(|_| Refusal::invalid("the parameters are malformed"))?;
         let mut form = BTreeMap::new();
-        for (name, value) in pairs.into_inner() {
+        for (name, value) in query_pairs(text) {
             if form.contains_key(&name) {
                 return Err(Refusal::invalid(format!("the parameter {name} is there twice")));
             }

@@ -1,5 +1,6 @@
 //! Where a browser may be sent after a login: to what a client registered, and nowhere else.
 
+use crate::platform::uri::encode_component;
 use actix_web::http::Uri;
 
 /// Hosts that are this very machine; RFC 8252 leaves the port to the client there.
@@ -110,21 +111,10 @@ pub(super) fn append(uri: &str, fragment: bool, parameters: &[(&str, &str)]) -> 
         target.push_str(separator);
         target.push_str(name);
         target.push('=');
-        target.push_str(&escape(value));
+        target.push_str(&encode_component(value));
         separator = "&";
     }
     target
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => escaped.push(char::from(byte)),
-            other => escaped.push_str(&format!("%{other:02X}")),
-        }
-    }
-    escaped
 }
 
 /// How a content security policy names the place that a form's answer redirects to.

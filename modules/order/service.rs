@@ -107,7 +107,7 @@ fn key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -> Resu
         hash.update(&line.sku_code);
         hash.update(line.quantity.to_le_bytes());
     }
-    let fingerprint = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = hex::encode(hash.finalize());
     Ok(Some(Key { scope: format!("POST /api/v1/orders {}", principal.subject), key, fingerprint }))
 }
 

@@ -6,12 +6,12 @@
 use super::leases::Renewed;
 use super::replication::{self, List};
 use super::{Registry, body, page};
-use crate::platform::contract::{Access, Endpoint, percent_decode};
+use crate::platform::contract::{Access, Endpoint};
 use crate::platform::discovery::eureka::instance::{Application, Instance, Status};
 use crate::platform::problem::Problem;
+use crate::platform::uri::{percent_decode, query_pairs, query_value};
 use actix_web::dev::Payload;
 use actix_web::http::Method;
-use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse};
 use std::sync::Arc;
 
@@ -165,7 +165,7 @@ async fn unset_status(registry: Arc<Registry>, request: HttpRequest, _: Payload)
 }
 
 async fn metadata(registry: Arc<Registry>, request: HttpRequest, _: Payload) -> Answer {
-    found(registry.set_metadata(&app(&request)?, &part(&request, "id")?, pairs(&request), replica(&request)))
+    found(registry.set_metadata(&app(&request)?, &part(&request, "id")?, query_pairs(request.query_string()).collect(), replica(&request)))
 }
 
 async fn batch(registry: Arc<Registry>, request: HttpRequest, payload: Payload) -> Answer {
@@ -193,12 +193,8 @@ fn part(request: &HttpRequest, name: &str) -> Result<String, Problem> {
     percent_decode(raw).ok_or_else(|| Problem::new(400, "the path is not well percent-encoded"))
 }
 
-fn pairs(request: &HttpRequest) -> Vec<(String, String)> {
-    Query::<Vec<(String, String)>>::from_query(request.query_string()).map(Query::into_inner).unwrap_or_default()
-}
-
 fn query(request: &HttpRequest, name: &str) -> Option<String> {
-    pairs(request).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    query_value(request.query_string(), name)
 }
 
 fn dirty(request: &HttpRequest) -> Result<Option<i64>, Problem> {

@@ -102,5 +102,5 @@ pub(super) fn digest(from: &mut impl Read, to: &mut impl Write) -> std::io::Resu
         to.write_all(part)?;
         size += n as u64;
     }
-    Ok((size, digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    Ok((size, hex::encode(digest.finalize())))
 }

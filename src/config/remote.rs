@@ -8,10 +8,11 @@
 use super::keys::{is_known, known_keys, unknown};
 use super::{ConfigClient, Settings, explain, placeholders};
 use crate::modules::Module;
-use crate::platform::contract::client::escape;
 use crate::platform::discovery::eureka::servers::Servers;
 use crate::platform::resilience::Resilience;
+use crate::platform::uri::encode_component;
 use actix_web::http::Method;
+use backon::{ConstantBuilder, Retryable};
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, Value as Setting, ValueKind};
 use serde::Deserialize;
@@ -20,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const PREFIX: &str = "tradepost.";
-/// Between two attempts while a server is away.
-const PAUSE: Duration = Duration::from_millis(500);
+/// While a server is away.
+const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 
 #[derive(Deserialize)]
 struct Answer {
@@ -61,8 +62,8 @@ pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, String> {
 fn path(settings: &Settings) -> String {
     let ConfigClient { profile, label, .. } = &settings.config;
     let name = name(settings);
-    let label = label.as_ref().map(|label| format!("/{}", escape(&label.replace('/', "(_)")))).unwrap_or_default();
-    format!("/{}/{}{label}", escape(&name), escape(profile))
+    let label = label.as_ref().map(|label| format!("/{}", encode_component(&label.replace('/', "(_)")))).unwrap_or_default();
+    format!("/{}/{}{label}", encode_component(&name), encode_component(profile))
 }
 
 /// Whose settings these are.
@@ -85,23 +86,17 @@ fn application(chosen: &[String]) -> String {
 async fn fetch(servers: &Servers, path: &str, patience: Duration) -> Result<Answer, String> {
     let deadline = Instant::now() + patience;
     let mut told = false;
-    loop {
-        let cause = match servers.call(Method::GET, path, None).await {
-            Ok(answer) if answer.status == 200 => {
-                return serde_json::from_slice(&answer.body).map_err(|cause| format!("{path}: the answer is not understood: {cause}"));
-            }
-            Ok(answer) if answer.status == 404 => return Err(format!("{path}: answered 404; is there such a label?")),
-            Ok(answer) => return Err(format!("{path}: answered {}", answer.status)),
-            Err(cause) => cause,
-        };
-        if Instant::now() >= deadline {
-            return Err(cause);
-        }
-        if !told {
+    let tell_once = |cause: &String, _| {
+        if !std::mem::replace(&mut told, true) {
             eprintln!("tradepost: waiting for the config server: {cause}");
-            told = true;
         }
-        tokio::time::sleep(PAUSE).await;
+    };
+    let ask = || servers.call(Method::GET, path, None);
+    let answer = ask.retry(RETRY).when(|_| Instant::now() < deadline).notify(tell_once).await?;
+    match answer.status {
+        200 => serde_json::from_slice(&answer.body).map_err(|cause| format!("{path}: the answer is not understood: {cause}")),
+        404 => Err(format!("{path}: answered 404; is there such a label?")),
+        status => Err(format!("{path}: answered {status}")),
     }
 }
 

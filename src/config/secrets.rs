@@ -51,11 +51,12 @@ mod with_vault {
     use crate::config::Secret;
     use crate::config::remote::{self, Sources};
     use crate::platform::vault::{Secrets, Trouble, Vault};
+    use backon::{BlockingRetryable, ConstantBuilder};
     use serde_json::Value;
     use std::time::{Duration, Instant};
 
-    /// Between two attempts while Vault is away.
-    const PAUSE: Duration = Duration::from_millis(500);
+    /// While Vault is away.
+    const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 
     /// The layer, where a Vault is set. None beside a source: it is away, and may be.
     pub(in crate::config) fn layer(settings: &Settings) -> Result<(Option<Source>, Option<Config>), String> {
@@ -110,18 +111,14 @@ mod with_vault {
         fn patiently(&self, patience: Duration) -> Result<Vec<Option<Secrets>>, Trouble> {
             let deadline = Instant::now() + patience;
             let mut told = false;
-            loop {
-                match self.vault.secrets(&self.paths) {
-                    Err(cause) if cause.away && Instant::now() < deadline => {
-                        if !told {
-                            eprintln!("tradepost: waiting for Vault: {cause}");
-                            told = true;
-                        }
-                        std::thread::sleep(PAUSE);
-                    }
-                    other => return other,
+            let tell_once = |cause: &Trouble, _| {
+                if !std::mem::replace(&mut told, true) {
+                    eprintln!("tradepost: waiting for Vault: {cause}");
                 }
-            }
+            };
+            let read = || self.vault.secrets(&self.paths);
+            let retry = read.retry(RETRY).sleep(std::thread::sleep).when(|cause| cause.away && Instant::now() < deadline);
+            retry.notify(tell_once).call()
         }
 
         fn names(&self) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use crate::platform::contract::client::http;
 use actix_web::http::{Method, header};
-use actix_web::rt::time::sleep;
 use awc::error::SendRequestError;
+use backon::{ExponentialBuilder, Retryable};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -190,15 +190,16 @@ impl Shop {
 
     /// Sends a call that may be repeated: again, a bounded number of times, while the shop is busy or silent.
     pub async fn send_patiently(&self, call: &Call<'_>) -> Result<Answer, String> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..self.tries {
+        let retries = self.tries.saturating_sub(1) as usize;
+        let backoff = ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE).with_max_times(retries);
+        // an answer can be a reason to retry as well: the last one is handed on, whichever it is
+        let attempt = || async {
             match self.send(call).await {
-                Ok(answer) if !answer.is_transient() && !in_progress(call, &answer) => return Ok(answer),
-                _ => sleep(pause).await,
+                Ok(answer) if !answer.is_transient() && !in_progress(call, &answer) => Ok(answer),
+                other => Err(other),
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-        self.send(call).await
+        };
+        attempt.retry(backoff).await.or_else(|last| last)
     }
 
     /// All stock rows by SKU code.

@@ -2,10 +2,11 @@
 
 use super::shop::{Answer, Call, Shop};
 use crate::config::Secret;
-use crate::platform::contract::client::{escape, http};
+use crate::platform::contract::client::http;
 use crate::platform::trace::export::target;
 use crate::platform::trace::export::zipkin::Span;
 use crate::platform::trace::waterfall::{Row, Waterfall, time};
+use crate::platform::uri::encode_component;
 use actix_web::http::Method;
 use serde_json::Value;
 use std::fmt::Write;
@@ -44,7 +45,7 @@ fn is_a_part(spans: &[Span]) -> bool {
 }
 
 async fn of_order(shop: &Shop, number: &str) -> Result<String, String> {
-    let path = format!("/api/v1/orders/number/{}", escape(number));
+    let path = format!("/api/v1/orders/number/{}", encode_component(number));
     let answer = shop.send_patiently(&Call { method: Method::GET, path, body: None, key: None }).await?;
     if answer.status != 200 {
         return Err(format!("order {number}: {}", answer.message()));

@@ -22,6 +22,7 @@ pub mod page;
 #[cfg(test)]
 pub mod ports;
 pub mod problem;
+pub mod proc;
 pub mod refresh;
 #[cfg(any(feature = "store", feature = "mongodb"))]
 pub mod relay;
@@ -31,6 +32,7 @@ pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod trace;
+pub mod uri;
 #[cfg(feature = "vault")]
 pub mod vault;
 pub mod web;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A port where nobody listens, and that nobody is given who asks for any free one, nor anybody here a second time.
 pub fn free_port() -> u16 {
-    static NEXT: LazyLock<AtomicUsize> = LazyLock::new(|| AtomicUsize::new((uuid::Uuid::new_v4().as_u128() % 8_000) as usize));
+    static NEXT: LazyLock<AtomicUsize> = LazyLock::new(|| AtomicUsize::new(rand::random_range(0..8_000)));
     let candidates = std::iter::repeat_with(|| 20_000 + (NEXT.fetch_add(1, Ordering::Relaxed) % 8_000) as u16);
     candidates.take(1000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }

@@ -19,7 +19,7 @@ fn runs() -> u64 {
 /// A new one each time, printed; set TRADEPOST_CHAOS_SEED to have a run's dice again.
 pub fn seed() -> u64 {
     let given = std::env::var("TRADEPOST_CHAOS_SEED").ok().map(|seed| seed.parse().expect("TRADEPOST_CHAOS_SEED: a number"));
-    given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0)
+    given.unwrap_or_else(rand::random)
 }
 
 /// One customer at a terminal: orders and cancels until nobody answers any more.

@@ -5,25 +5,23 @@
 
 use crate::support::client::{Client, Reply, order};
 use actix_web::http::Method;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// Numbers as a seed makes them (SplitMix64): a run can be repeated.
-pub struct Dice(u64);
+/// Random numbers from a seed: a run can be repeated.
+pub struct Dice(StdRng);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(StdRng::seed_from_u64(seed))
     }
 
     /// A number from `low` to `high`.
     pub fn roll(&mut self, low: u64, high: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        low + (z ^ (z >> 31)) % (high - low + 1)
+        self.0.random_range(low..=high)
     }
 }
 

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use tradepost::config::{Secret, Settings};
 use tradepost::modules::Module;
-use tradepost::platform::contract::client::escape;
+use tradepost::platform::uri::encode_component;
 
 /// Prometheus and Alertmanager, for one test; stopped when dropped.
 struct Watch {
@@ -63,7 +63,7 @@ impl Watch {
 
     /// Whether an expression finds something now, or what is wrong.
     async fn finds(&self, expression: &str) -> Result<(), String> {
-        let data = self.get(&format!("/api/v1/query?query={}", escape(expression))).await?;
+        let data = self.get(&format!("/api/v1/query?query={}", encode_component(expression))).await?;
         if list(&data, "result").is_empty() { Err("no data".into()) } else { Ok(()) }
     }
 
@@ -80,7 +80,7 @@ impl Watch {
 
     /// Whether Alertmanager has this alert now, for this receiver.
     async fn told(&self, alert: &str, receiver: &str) -> bool {
-        let path = format!("/api/v2/alerts?receiver={receiver}&filter={}", escape(&format!("alertname=\"{alert}\"")));
+        let path = format!("/api/v2/alerts?receiver={receiver}&filter={}", encode_component(&format!("alertname=\"{alert}\"")));
         let alerts = self.alertmanager.send(Method::GET, &path, &[], "").await.expect(200).json();
         !alerts.as_array().unwrap().is_empty()
     }

@@ -30,7 +30,7 @@ async fn until_an_order_arrives(c: &Client, collector: &Collector) {
     // what was recorded before may wait behind what is tried again
     let sent = RefCell::new(Vec::new());
     wait_for("an order's spans arrive", || async {
-        let id = format!("{:032x}", uuid::Uuid::new_v4().as_u128());
+        let id = format!("{:032x}", rand::random::<u128>());
         let parent = format!("00-{id}-00000000000000aa-01");
         let headers = [("traceparent", parent.as_str())];
         c.with_body(Method::POST, &c.alice, "/api/v1/orders", &headers, &order(&[("s", 1)])).await.expect(201);

@@ -142,6 +142,11 @@ fn patterns_match_as_in_spring() {
     assert!(Range::parse("10.0.0.0/8").unwrap().contains("::ffff:10.1.2.3".parse().unwrap()));
     assert!(!Range::parse("fe80::/10").unwrap().contains("10.0.0.1".parse().unwrap()));
     assert!(Range::parse("0.0.0.0/0").unwrap().contains("8.8.8.8".parse().unwrap()));
+    assert!(Range::parse(" ::1 / 128 ").unwrap().contains("::1".parse().unwrap()));
+    assert!(!Range::parse("10.0.0.1").unwrap().contains("10.0.0.2".parse().unwrap()));
+    for wrong in ["", "/", "/8", "10/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8/8", "::/129", "::/256", "shop.org"] {
+        assert!(Range::parse(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -3,10 +3,13 @@
 use super::super::file::parse;
 use super::super::hygiene::Origin;
 use super::super::predicates::Incoming;
-use super::super::routes::{Dice, Table};
+use super::super::routes::Table;
 use super::support::{Upstream, front, one};
 use actix_web::test::TestRequest;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::json;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 use time::OffsetDateTime;
@@ -153,11 +156,11 @@ async fn the_canary_gets_its_share() {
 fn weights_are_kept_over_many_draws() {
     let file = "spring.cloud.gateway.routes:\n- {id: a, uri: 'http://a', predicates: ['Weight=g, 8']}\n- {id: b, uri: 'http://b', predicates: ['Weight=g, 2']}\n";
     let table = Table::build(&parse(file).unwrap(), &BTreeMap::new()).unwrap();
-    let (request, dice) = (TestRequest::default().to_http_request(), Dice::new(42));
+    let (request, random) = (TestRequest::default().to_http_request(), RefCell::new(StdRng::seed_from_u64(42)));
     let origin = Origin::of(&request, &[]);
     let draw = || {
         let incoming = Incoming { request: &request, path: "/", origin: &origin, now: OffsetDateTime::now_utc() };
-        table.find(&incoming, || dice.roll()).unwrap().0.definition.id.clone()
+        table.find(&incoming, || random.borrow_mut().random()).unwrap().0.definition.id.clone()
     };
     let canaries = (0..10_000).filter(|_| draw() == "b").count();
     assert!((1900..2100).contains(&canaries), "{canaries}");

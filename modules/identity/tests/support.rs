@@ -5,6 +5,7 @@ use crate::config::{Settings, User};
 use crate::platform::files::Folder;
 use crate::platform::host::{Host, StartError};
 use crate::platform::store::sqlite::Db;
+use crate::platform::uri::query_value;
 use crate::platform::web::{Edge, testing};
 use actix_web::http::header::HeaderMap;
 use actix_web::test::TestRequest;
@@ -102,8 +103,7 @@ impl Answer {
     pub(super) fn location(&self, name: &str) -> Option<String> {
         assert_eq!(self.status, 302, "{self:?}");
         let query = self.header("location").split_once('?')?.1;
-        let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(query).unwrap().into_inner();
-        pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        query_value(query, name)
     }
 }
 

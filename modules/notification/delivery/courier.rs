@@ -5,6 +5,7 @@ use crate::platform::clock;
 use crate::platform::store::StoreError;
 use crate::platform::trace::{Kind, Span, Trace};
 use crate::shop::notification::store::{Attempted, Busy, Channel, Due, NotificationStore};
+use backon::{ConstantBuilder, Retryable};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::sync::Arc;
@@ -136,8 +137,7 @@ impl Courier {
             Outcome::Refused { error } => Attempted::Dead { error: shortened(&error) },
             Outcome::Failed { error, .. } if attempts >= self.attempts => Attempted::Dead { error: shortened(&error) },
             Outcome::Failed { error, wait } => {
-                let random = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX);
-                let pause = pause(self.backoff, attempts, wait, random);
+                let pause = pause(self.backoff, attempts, wait, rand::random_range(0.0..=1.0));
                 Attempted::Again { error: shortened(&error), at: clock::now_ms() + pause.as_millis() as i64 }
             }
         };
@@ -150,10 +150,9 @@ impl Courier {
             Attempted::Dead { error } => tracing::warn!(delivery = id, channel, event_id, attempts, error, "not delivered; given up"),
         }
         // as long as it is not written down, the delivery stays under way: else it would be sent again at once
-        while let Err(cause) = self.store.record(id, attempts, outcome.clone()).await {
-            tracing::warn!(%cause, delivery = id, "attempt not recorded; will try again");
-            tokio::time::sleep(STORE_PAUSE).await;
-        }
+        let record = || self.store.record(id, attempts, outcome.clone());
+        let warn = |cause: &StoreError, _| tracing::warn!(%cause, delivery = id, "attempt not recorded; will try again");
+        let _ = record.retry(ConstantBuilder::new().with_delay(STORE_PAUSE).without_max_times()).notify(warn).await;
         id
     }
 }

@@ -7,8 +7,8 @@ mod webhook;
 
 use super::store::{Channel, Due};
 use crate::config::Notification;
-use crate::platform::contract::user_info;
 use crate::platform::host::StartError;
+use crate::platform::uri::user_info;
 use actix_web::http::Uri;
 use std::time::Duration;
 

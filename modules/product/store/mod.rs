@@ -63,8 +63,7 @@ pub(super) struct NewId {
 
 impl Default for NewId {
     fn default() -> Self {
-        let random = uuid::Uuid::new_v4().as_u128();
-        Self { process: (random as u64) & 0xff_ffff_ffff, counter: AtomicU32::new((random >> 64) as u32) }
+        Self { process: rand::random_range(0..=0xff_ffff_ffff), counter: AtomicU32::new(rand::random()) }
     }
 }
 

@@ -8,8 +8,9 @@ use super::as_asked;
 use super::process::{self, Processors};
 use crate::platform::contract::{Access, Endpoint};
 use crate::platform::problem::Problem;
+use crate::platform::uri::query_pairs;
+use actix_web::HttpResponse;
 use actix_web::http::Method;
-use actix_web::{HttpResponse, web};
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use serde_json::{Value, json};
@@ -107,9 +108,8 @@ impl Meters {
 
     /// 404 for a name, or tags, that nothing has; 400 for a tag that is none.
     fn one(&self, name: &str, query: &str) -> Result<Value, Problem> {
-        let pairs = web::Query::<Vec<(String, String)>>::from_query(query).map_err(|e| Problem::field("tag", e.to_string()))?;
         let mut wanted: BTreeSet<Tag> = BTreeSet::new();
-        for (_, tag) in pairs.iter().filter(|(key, _)| key == "tag") {
+        for (_, tag) in query_pairs(query).filter(|(key, _)| key == "tag") {
             let (key, value) = tag.split_once(':').ok_or_else(|| Problem::field("tag", "expected key:value"))?;
             wanted.insert((key.to_string(), value.to_string()));
         }

@@ -18,11 +18,12 @@ mod process;
 mod threads;
 
 use crate::platform::bus::{Bus, Outbox};
-use crate::platform::contract::{Access, Endpoint, Operation, percent_decode};
+use crate::platform::contract::{Access, Endpoint, Operation};
 use crate::platform::cx::Cx;
 use crate::platform::host::Check;
 use crate::platform::problem::Problem;
 use crate::platform::refresh::InForce;
+use crate::platform::uri::percent_decode;
 use crate::platform::web::read_body;
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;

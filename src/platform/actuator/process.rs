@@ -1,13 +1,11 @@
-//! What the kernel tells of this process and its machine, by proc(5).
+//! How much this process and its machine use.
 
+use crate::platform::proc::{self, Stat, TICKS_PER_SECOND};
 use parking_lot::Mutex;
 use rustix::fs::statvfs;
-use std::fs::read_to_string;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Ticks in a second of all times in `/proc`: what the kernel calls USER_HZ, the same on every machine that we know.
-pub(super) const TICKS: u64 = 100;
 /// A use of the processor is that of at least so long a time: a shorter one says nothing.
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -27,22 +25,16 @@ pub(super) fn disk(folder: &Path) -> Option<Disk> {
 
 /// Of 1-minute load, how many processes run or wait to.
 pub(super) fn load() -> Option<f64> {
-    read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+    proc::text("loadavg")?.split(' ').next()?.parse().ok()
 }
 
 /// Seconds since 1970 at which this process started, and for how many it has run.
 pub(super) fn age() -> Option<(f64, f64)> {
-    let since_boot = stat_field(&read_to_string("/proc/self/stat").ok()?, 22)? as f64 / TICKS as f64;
-    let up: f64 = read_to_string("/proc/uptime").ok()?.split(' ').next()?.parse().ok()?;
+    let since_boot = Stat::of_self()?.field(22)? as f64 / TICKS_PER_SECOND as f64;
+    let up: f64 = proc::text("uptime")?.split(' ').next()?.parse().ok()?;
     let age = (up - since_boot).max(0.0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64();
     Some((now - age, age))
-}
-
-/// A field of `/proc/PID/stat`, counted from 1 as in proc(5). The second, the name, may have anything in it.
-pub(super) fn stat_field(stat: &str, number: usize) -> Option<u64> {
-    let rest = stat.rsplit_once(") ")?.1;
-    rest.split(' ').nth(number.checked_sub(3)?)?.trim().parse().ok()
 }
 
 /// Ticks since the start.
@@ -58,13 +50,12 @@ struct Ticks {
 
 impl Ticks {
     fn now() -> Option<Self> {
-        let stat = read_to_string("/proc/self/stat").ok()?;
-        let machine = read_to_string("/proc/stat").ok()?;
+        let machine = proc::text("stat")?;
         // user nice system idle iowait irq softirq steal; what guests use is in user already
         let times: Vec<u64> = machine.lines().next()?.split_whitespace().skip(1).take(8).filter_map(|n| n.parse().ok()).collect();
         let idle: u64 = times.iter().skip(3).take(2).sum();
         let all: u64 = times.iter().sum();
-        Some(Self { process: stat_field(&stat, 14)? + stat_field(&stat, 15)?, busy: all.saturating_sub(idle), all })
+        Some(Self { process: Stat::of_self()?.cpu_ticks()?, busy: all.saturating_sub(idle), all })
     }
 
     /// Parts of all processors, 0 to 1: of this process and of all.
@@ -105,13 +96,6 @@ impl Processors {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_spaces_and_brackets_shifts_no_field() {
-        let stat = "7 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 140 150 16 17 20 0 5 0 2200 23";
-        assert_eq!((stat_field(stat, 14), stat_field(stat, 15), stat_field(stat, 22)), (Some(140), Some(150), Some(2200)));
-        assert_eq!(stat_field(stat, 2), None);
-    }
 
     #[test]
     fn usage_is_a_part_of_all_processors() {

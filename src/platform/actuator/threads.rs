@@ -1,8 +1,8 @@
 //! `/actuator/threaddump`: the threads of this process as the kernel sees them, in the form that Spring gives those of
 //! a JVM. What they run at the moment is not known here: stacks are empty.
 
-use super::process::{TICKS, stat_field};
 use crate::platform::problem::Problem;
+use crate::platform::proc::{Stat, number_after};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
@@ -52,16 +52,16 @@ fn all() -> std::io::Result<Vec<Thread>> {
 }
 
 fn thread(folder: &Path) -> Option<Thread> {
-    let stat = read_to_string(folder.join("stat")).ok()?;
+    let stat = Stat::read(&folder.join("stat"))?;
     let status = read_to_string(folder.join("status")).ok()?;
-    let count = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default();
+    let count = |name: &str| number_after(&status, name).unwrap_or_default() as u64;
     Some(Thread {
         id: folder.file_name()?.to_str()?.parse().ok()?,
         name: read_to_string(folder.join("comm")).ok()?.trim_end().to_string(),
-        state: stat.rsplit_once(") ")?.1.chars().next()?,
-        cpu_ms: (stat_field(&stat, 14)? + stat_field(&stat, 15)?) * 1000 / TICKS,
+        state: stat.state()?,
+        cpu_ms: stat.cpu_time()?.as_millis() as u64,
         // one for real time is negative
-        priority: stat_field(&stat, 18).unwrap_or_default(),
+        priority: stat.field(18).unwrap_or_default(),
         waited: count("voluntary_ctxt_switches:"),
         preempted: count("nonvoluntary_ctxt_switches:"),
     })

@@ -7,6 +7,7 @@ use actix_web::http::header;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use subtle::ConstantTimeEq;
 
 const FILE: &str = "password";
 
@@ -39,8 +40,7 @@ impl Basic {
     pub fn sent_with(&self, request: &HttpRequest) -> bool {
         let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some((user, password)) = sent.and_then(credentials) else { return false };
-        let differ = |a: &[u8; 32], b: &[u8; 32]| a.iter().zip(b).fold(0, |all, (x, y)| all | (x ^ y));
-        differ(&digest(&user), &self.user) | differ(&digest(&password), &self.password) == 0
+        (digest(&user).ct_eq(&self.user) & digest(&password).ct_eq(&self.password)).into()
     }
 }
 
@@ -60,8 +60,8 @@ fn digest(text: &str) -> [u8; 32] {
 fn kept(dir: &Path) -> Result<String, String> {
     let kept = Folder::open(dir.to_path_buf())?.get_or_make(FILE, || {
         tracing::info!(file = %dir.join(FILE).display(), "making a password for the clients of this server");
-        // 244 bits from the system's generator; letters and digits, so that it goes into a URL as it is
-        Ok(format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()))
+        // letters and digits, so that it goes into a URL as it is
+        Ok(hex::encode(rand::random::<[u8; 32]>()))
     })?;
     match kept.trim() {
         "" => Err(format!("{} is empty; remove it and a new one is made", dir.join(FILE).display())),

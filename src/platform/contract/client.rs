@@ -8,6 +8,7 @@ use crate::platform::door::{INSIDE_HEADER, inside};
 use crate::platform::problem::{Problem, TypedError};
 use crate::platform::resilience::{Attempt, Failure, Peer};
 use crate::platform::trace::{self, propagation};
+use crate::platform::uri::encode_component;
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
 use awc::error::{ConnectError, SendRequestError};
@@ -85,7 +86,7 @@ impl Outgoing {
 
     /// Fills a path parameter in, escaped.
     pub fn path<T: Param>(&mut self, name: &str, value: &T) {
-        self.path = self.path.replace(&format!("{{{name}}}"), &escape(&value.to_text().unwrap_or_default()));
+        self.path = self.path.replace(&format!("{{{name}}}"), &encode_component(&value.to_text().unwrap_or_default()));
     }
 
     /// Adds a query parameter.
@@ -102,18 +103,6 @@ impl Outgoing {
     pub fn body<T: Serialize>(&mut self, value: &T) {
         self.body = Some(serde_json::to_vec(value).map_err(|e| e.to_string()));
     }
-}
-
-/// A path segment with all escaped that could be taken for something else.
-pub fn escape(segment: &str) -> String {
-    let mut escaped = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => escaped.push(char::from(byte)),
-            other => escaped.push_str(&format!("%{other:02X}")),
-        }
-    }
-    escaped
 }
 
 /// Parses a successful reply, `ETag` and body, and keeps it.

@@ -16,6 +16,7 @@ pub use param::Param;
 pub use reply::{Empty, Reply, Tagged, Text};
 
 use crate::platform::trace::{Kind, Span};
+use crate::platform::uri::{percent_decode, query_value};
 use crate::platform::{cx::Cx, problem::Problem};
 use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::Method, web::Bytes};
 use futures_util::future::LocalBoxFuture;
@@ -97,9 +98,8 @@ impl Call {
 
     /// A query parameter; the first of its name counts.
     pub fn query<T: Param>(&self, name: &str) -> Result<T, Problem> {
-        let pairs: Vec<(String, String)> = serde_urlencoded_pairs(self.request.query_string());
-        let text = pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        T::from_text(text).map_err(|expected| Problem::field(name, expected))
+        let text = query_value(self.request.query_string(), name);
+        T::from_text(text.as_deref()).map_err(|expected| Problem::field(name, expected))
     }
 
     /// A request header; an argument `idempotency_key` reads `idempotency-key`.
@@ -138,31 +138,6 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     })?;
     json.end().map_err(|cause| Problem::new(400, format!("malformed JSON: {cause}")))?;
     Ok(value)
-}
-
-fn serde_urlencoded_pairs(query: &str) -> Vec<(String, String)> {
-    actix_web::web::Query::<Vec<(String, String)>>::from_query(query).map(|q| q.into_inner()).unwrap_or_default()
-}
-
-/// `user:password` of a URL, decoded; `None` where they are not well percent-encoded.
-pub fn user_info(text: &str) -> Option<(String, String)> {
-    let (user, password) = text.split_once(':').unwrap_or((text, ""));
-    Some((percent_decode(user)?, percent_decode(password)?))
-}
-
-/// Undoes percent-encoding; `None` for what is not well-formed or not UTF-8.
-pub fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let (high, low) = (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
-            bytes.push((high * 16 + low) as u8);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// Serves a [`Call`].

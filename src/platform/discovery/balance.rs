@@ -9,9 +9,7 @@
 use super::{Outcome, Picked};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// First ejection; each further one in a row lasts twice as long.
@@ -75,15 +73,12 @@ pub struct Balancer {
     version: String,
     accounts: Arc<Mutex<HashMap<String, Account>>>,
     now: fn() -> Instant,
-    random: AtomicU64,
 }
 
 impl Balancer {
     /// For a process of this build version.
     pub fn new(version: impl Into<String>) -> Self {
-        // a hasher's seed is random, which is all that is wanted here
-        let seed = RandomState::new().hash_one(0_u8);
-        Self { version: version.into(), accounts: Arc::default(), now: Instant::now, random: AtomicU64::new(seed) }
+        Self { version: version.into(), accounts: Arc::default(), now: Instant::now }
     }
 
     /// One of these for one call; `None` where there is none. `avoid` is taken only where there is no other.
@@ -110,7 +105,7 @@ impl Balancer {
             [] => pool.into_iter().min_by_key(|c| account(c).map(|a| (a.ejected_until, a.outstanding)))?,
             [only] => only,
             several => {
-                let (first, second) = self.two(several)?;
+                let (first, second) = two(several)?;
                 if outstanding(second) < outstanding(first) { second } else { first }
             }
         };
@@ -129,21 +124,13 @@ impl Balancer {
     pub fn keep(&self, known: impl Fn(&str) -> bool) {
         lock(&self.accounts).retain(|url, account| account.outstanding > 0 || known(url));
     }
+}
 
-    /// Two different ones at random.
-    fn two<'a>(&self, several: &[&'a Candidate]) -> Option<(&'a Candidate, &'a Candidate)> {
-        let first = self.random(several.len());
-        let second = (first + 1 + self.random(several.len() - 1)) % several.len();
-        Some((several.get(first).copied()?, several.get(second).copied()?))
-    }
-
-    /// Below `bound`, by SplitMix64.
-    fn random(&self, bound: usize) -> usize {
-        let mut x = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) % bound.max(1) as u64) as usize
-    }
+/// Two different ones at random, of two or more.
+fn two<'a>(several: &[&'a Candidate]) -> Option<(&'a Candidate, &'a Candidate)> {
+    let first = rand::random_range(0..several.len());
+    let second = (first + rand::random_range(1..several.len())) % several.len();
+    Some((several.get(first).copied()?, several.get(second).copied()?))
 }
 
 fn lock(accounts: &Mutex<HashMap<String, Account>>) -> MutexGuard<'_, HashMap<String, Account>> {

@@ -1,17 +1,15 @@
-//! What a process uses, under the names that all of Prometheus' client libraries give it, read from `/proc` when
-//! somebody asks (proc(5)). Where there is none, as on other systems than Linux, they are 0.
+//! What a process uses, under the names that all of Prometheus' client libraries give it, read from `/proc` at each
+//! scrape. Without `/proc`, as on other systems than Linux, all are 0.
 //!
-//! The prometheus crate has such a collector; it stands on procfs and rustix: 5 crates for four short files.
+//! The prometheus crate's own collector counts CPU time in whole seconds.
 
 use crate::platform::host::StartError;
+use crate::platform::proc::{self, Stat, TICKS_PER_SECOND, number_after};
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, Registry};
-use std::fs::{read_dir, read_to_string};
-
-/// The kernel tells times in hundredths of a second, whatever its own clock is (`USER_HZ`).
-const TICKS: f64 = 100.0;
+use std::fs::read_dir;
 
 /// Shows them in this registry.
 pub(super) fn show(registry: &Registry) -> Result<(), StartError> {
@@ -60,33 +58,23 @@ struct Used {
 }
 
 fn used() -> Used {
-    let text = |name: &str| read_to_string(format!("/proc/{name}")).unwrap_or_default();
-    let (stat, status) = (text("self/stat"), text("self/status"));
-    // its second field is the program's name, in brackets, and may have spaces and brackets in it
-    let fields: Vec<&str> = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
-    // numbered from 1 in proc(5), and the first two are cut off
-    let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
-    let (user, system, threads, started) = (field(14), field(15), field(20), field(22));
+    let number = |name: &str, label: &str| proc::text(name).and_then(|text| number_after(&text, label)).unwrap_or_default();
+    let status = proc::text("self/status").unwrap_or_default();
+    let of_status = |label: &str| number_after(&status, label).unwrap_or_default();
+    let stat = Stat::of_self();
+    let field = |number: usize| stat.as_ref().and_then(|stat| stat.field(number)).unwrap_or_default() as f64;
+    let ticks = stat.as_ref().and_then(Stat::cpu_ticks).unwrap_or_default() as f64;
     // the last entry is the folder's own, open while it is read
     let open = read_dir("/proc/self/fd").map_or(0, |all| all.count().saturating_sub(1));
     let gauges = [
-        1024.0 * after(&status, "VmRSS:"),
-        1024.0 * after(&status, "VmSize:"),
+        1024.0 * of_status("VmRSS:"),
+        1024.0 * of_status("VmSize:"),
         open as f64,
-        after(&text("self/limits"), "Max open files"),
-        after(&text("stat"), "btime") + started / TICKS,
-        threads,
+        number("self/limits", "Max open files"),
+        number("stat", "btime") + field(22) / TICKS_PER_SECOND as f64,
+        field(20),
     ];
-    Used { cpu: (user + system) / TICKS, gauges }
-}
-
-/// The first number after this word at the beginning of a line; infinite where it is `unlimited`.
-fn after(text: &str, word: &str) -> f64 {
-    let rest = text.lines().find_map(|line| line.strip_prefix(word)).unwrap_or_default();
-    match rest.split_whitespace().next() {
-        Some("unlimited") => f64::INFINITY,
-        first => first.and_then(|number| number.parse().ok()).unwrap_or_default(),
-    }
+    Used { cpu: ticks / TICKS_PER_SECOND as f64, gauges }
 }
 
 #[cfg(all(test, target_os = "linux"))]

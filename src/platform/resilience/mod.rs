@@ -215,7 +215,6 @@ impl Peer {
     /// do not come back together (Brooker, "Exponential Backoff and Jitter").
     fn pause(&self, retries: u32) -> Duration {
         let longest = self.limits.backoff.saturating_mul(2_u32.saturating_pow(retries));
-        let share = (uuid::Uuid::new_v4().as_u128() as u32) as f64 / f64::from(u32::MAX);
-        longest.mul_f64(share)
+        longest.mul_f64(rand::random_range(0.0..=1.0))
     }
 }

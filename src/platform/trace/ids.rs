@@ -1,19 +1,6 @@
 //! Ids of W3C Trace Context.
 
-use opentelemetry::trace::{SpanId, TraceId};
-use opentelemetry_sdk::trace::IdGenerator;
-use std::cell::Cell;
-
-/// A number for ids that must differ and need not be secret: SplitMix64, with a start of its own in each
-/// thread. The system's random numbers would cost a call of it for each.
-pub(super) fn random() -> u64 {
-    thread_local!(static STATE: Cell<u64> = Cell::new(uuid::Uuid::new_v4().as_u64_pair().0));
-    let state = STATE.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
-    STATE.set(state);
-    let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ (z >> 31)).max(1)
-}
+use std::num::{NonZeroU64, NonZeroU128};
 
 /// Where a call belongs: its trace, and the step in it that it follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +16,12 @@ pub struct Trace {
 impl Trace {
     /// A new trace with random ids, of which nothing is recorded.
     pub fn start() -> Self {
-        Self { trace_id: u128::from(random()) << 64 | u128::from(random()), span_id: random(), sampled: false }
+        Self { trace_id: rand::random::<NonZeroU128>().get(), span_id: rand::random::<NonZeroU64>().get(), sampled: false }
     }
 
     /// The next step of the same trace.
     pub fn child(self) -> Self {
-        Self { span_id: random(), ..self }
+        Self { span_id: rand::random::<NonZeroU64>().get(), ..self }
     }
 
     /// Reads a `traceparent`; `None` for what is malformed (W3C Trace Context, 3.2).
@@ -69,20 +56,6 @@ impl Trace {
 pub(super) fn hex<const DIGITS: usize>(text: &str) -> Option<u128> {
     let digits = text.len() == DIGITS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     digits.then(|| u128::from_str_radix(text, 16).ok())?
-}
-
-/// Makes the ids of recorded spans.
-#[derive(Debug)]
-pub(super) struct Ids;
-
-impl IdGenerator for Ids {
-    fn new_trace_id(&self) -> TraceId {
-        TraceId::from(u128::from(random()) << 64 | u128::from(random()))
-    }
-
-    fn new_span_id(&self) -> SpanId {
-        SpanId::from(random())
-    }
 }
 
 #[cfg(test)]

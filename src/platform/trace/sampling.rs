@@ -2,7 +2,6 @@
 //! it; here is decided only of those that begin with us: a share of them, and the first few of each second, so
 //! that a quiet shop's are all there.
 
-use super::ids::random;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -25,7 +24,7 @@ pub fn set(share: f64, first: u32) {
 
 /// Whether a trace that begins now is recorded.
 pub fn decide() -> bool {
-    random() >> 32 < SHARE.load(Relaxed) || OURS.has_room(FIRST.load(Relaxed))
+    u64::from(rand::random::<u32>()) < SHARE.load(Relaxed) || OURS.has_room(FIRST.load(Relaxed))
 }
 
 /// Whether a stranger's word that his trace is to be recorded counts now.

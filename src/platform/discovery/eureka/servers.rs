@@ -1,7 +1,7 @@
 //! The registries' addresses, and a call to the first of them that answers.
 
 use crate::platform::contract::client::http;
-use crate::platform::contract::user_info;
+use crate::platform::uri::user_info;
 use actix_web::http::{Method, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -4,17 +4,18 @@ use super::explain;
 use crate::config::{MongoDb, Secret, Tls};
 use crate::platform::store::StoreError;
 use ::mongodb::bson::doc;
-use ::mongodb::error::ErrorKind;
+use ::mongodb::error::{Error as MongoError, ErrorKind};
 use ::mongodb::options::{Acknowledgment, ClientOptions, ConnectionString, ReadConcern, Tls as DriverTls, WriteConcern};
 use ::mongodb::{Client, Database};
+use backon::{ConstantBuilder, Retryable};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Between two attempts to reach a server that is not up yet.
-const RETRY: Duration = Duration::from_millis(500);
+/// While a server is not up yet.
+const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 
 /// A thread with a runtime, until this is dropped.
 pub(super) struct Home {
@@ -57,16 +58,15 @@ pub(super) async fn reach(url: &Secret, name: &str, settings: &MongoDb, tls: &Tl
         StoreError::Broken(format!("{name}.store: the URL names no database; expected mongodb://user:password@host:port/database"))
     })?;
     let since = Instant::now();
-    loop {
-        let Err(cause) = database.run_command(doc! { "ping": 1 }).await else { return Ok(database) };
+    let ping = || async { database.run_command(doc! { "ping": 1 }).await };
+    let later = |cause: &MongoError| {
         let away =
             matches!(cause.kind.as_ref(), ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. });
-        if !away || since.elapsed().as_secs() >= settings.wait_seconds {
-            return Err(explain(name, &cause));
-        }
-        tracing::warn!(store = name, %cause, "no connection yet; will try again");
-        tokio::time::sleep(RETRY).await;
-    }
+        away && since.elapsed().as_secs() < settings.wait_seconds
+    };
+    let warn = |cause: &MongoError, _| tracing::warn!(store = name, %cause, "no connection yet; will try again");
+    ping.retry(RETRY).when(later).notify(warn).await.map_err(|cause| explain(name, &cause))?;
+    Ok(database)
 }
 
 /// What the URL says goes before what we ask for.

@@ -353,8 +353,7 @@ async fn attempt_at<T, E>(
 
 /// Doubles with each attempt, and differs: two that met must not meet again.
 fn pause(attempt: u32) -> Duration {
-    let random = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX);
-    FIRST_PAUSE.saturating_mul(1 << attempt.min(10)).min(LONGEST_PAUSE).mul_f64(0.5 + random)
+    FIRST_PAUSE.saturating_mul(1 << attempt.min(10)).min(LONGEST_PAUSE).mul_f64(rand::random_range(0.5..=1.5))
 }
 
 diesel::define_sql_function! {

@@ -1,8 +1,10 @@
 //! The schema: checked at every start, applied and taken back under a lock of the server's.
 
-use super::{Backend, Conn, connections, way};
+use super::connections::{self, NoConnection};
+use super::{Backend, Conn, way};
 use crate::config::{MySql, MySqlUrl};
 use crate::platform::store::StoreError;
+use backon::{ConstantBuilder, Retryable};
 use diesel::RunQueryDsl;
 use diesel::migration::MigrationSource;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
@@ -14,8 +16,8 @@ use std::time::{Duration, Instant};
 /// diesel's migrations are written for connections that block.
 pub type Blocking = AsyncConnectionWrapper<Conn>;
 
-/// Between two attempts to reach a server that is not up yet.
-const RETRY: Duration = Duration::from_millis(500);
+/// While a server is not up yet.
+const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 /// How long others are waited for that change the same schema, in seconds.
 const LOCK_SECONDS: u32 = 120;
 
@@ -88,16 +90,11 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, StoreError> {
 /// Waits for a server that is not up yet. One that answers and refuses is not asked again.
 async fn reach(way: &Opts, name: &str, settings: &MySql) -> Result<Conn, StoreError> {
     let since = Instant::now();
-    loop {
-        match connections::establish(way, settings).await {
-            Ok(conn) => return Ok(conn),
-            Err(no) if no.later && since.elapsed().as_secs() < settings.wait_seconds => {
-                tracing::warn!(store = name, cause = no.cause, "no connection yet; will try again");
-                tokio::time::sleep(RETRY).await;
-            }
-            Err(no) => return Err(StoreError::Unavailable { store: name.into(), cause: no.cause }),
-        }
-    }
+    let establish = || connections::establish(way, settings);
+    let later = |no: &NoConnection| no.later && since.elapsed().as_secs() < settings.wait_seconds;
+    let warn = |no: &NoConnection, _| tracing::warn!(store = name, cause = no.cause, "no connection yet; will try again");
+    let reached = establish.retry(RETRY).when(later).notify(warn).await;
+    reached.map_err(|no| StoreError::Unavailable { store: name.into(), cause: no.cause })
 }
 
 fn pending(conn: &mut Blocking, migrations: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {

@@ -5,7 +5,7 @@
 //! it is a snapshot from the first look on, however long the rest takes.
 
 use super::connect;
-use super::turns::LOOK;
+use super::turns::{is_locked, patiently_until};
 use crate::platform::files;
 use crate::platform::store::StoreError;
 use diesel::connection::SimpleConnection;
@@ -105,21 +105,12 @@ pub fn at_once(copies: &mut [Copy]) -> Result<Duration, StoreError> {
 
 /// Takes the one lock of a database that writers need.
 fn hold(gate: &mut SqliteConnection, until: Instant) -> QueryResult<()> {
-    loop {
-        match gate.batch_execute("BEGIN IMMEDIATE") {
-            Err(cause) if is_locked(&cause) && Instant::now() < until => std::thread::sleep(LOOK),
-            outcome => return outcome,
-        }
-    }
+    patiently_until(until, || gate.batch_execute("BEGIN IMMEDIATE"))
 }
 
 /// The first look: from here on it sees what is there now.
 fn begin(copy: &mut Copy) -> QueryResult<()> {
     copy.conn.batch_execute("BEGIN; SELECT count(*) FROM source.sqlite_schema")
-}
-
-fn is_locked(cause: &diesel::result::Error) -> bool {
-    matches!(cause, diesel::result::Error::DatabaseError(_, info) if info.message().contains("locked"))
 }
 
 #[cfg(test)]

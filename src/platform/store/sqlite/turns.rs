@@ -1,6 +1,7 @@
 //! Several processes on one file: how they wait for each other, and let each other in.
 
 use super::{Conn, execute};
+use backon::{BlockingRetryable, ConstantBuilder};
 use diesel::QueryResult;
 use diesel::sqlite::SqliteConnection;
 use std::time::{Duration, Instant};
@@ -9,19 +10,22 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks whether it is over: SQLite's own pauses grow to 100 ms, and a writer that has
 /// always more to do would hardly ever be found between two transactions.
-pub(super) const LOOK: Duration = Duration::from_micros(500);
+const LOOK: Duration = Duration::from_micros(500);
 
 /// Tries again while another process has the lock.
-pub(super) fn patiently(mut attempt: impl FnMut() -> QueryResult<()>) -> QueryResult<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match attempt() {
-            Err(diesel::result::Error::DatabaseError(_, info)) if info.message().contains("locked") && Instant::now() < until => {
-                std::thread::sleep(LOOK);
-            }
-            outcome => return outcome,
-        }
-    }
+pub(super) fn patiently(attempt: impl FnMut() -> QueryResult<()>) -> QueryResult<()> {
+    patiently_until(Instant::now() + PATIENCE, attempt)
+}
+
+/// The same, but no longer than until then.
+pub(super) fn patiently_until(until: Instant, attempt: impl FnMut() -> QueryResult<()>) -> QueryResult<()> {
+    let look = ConstantBuilder::new().with_delay(LOOK).without_max_times();
+    attempt.retry(look).sleep(std::thread::sleep).when(|cause| is_locked(cause) && Instant::now() < until).call()
+}
+
+/// Whether another process has the lock.
+pub(super) fn is_locked(cause: &diesel::result::Error) -> bool {
+    matches!(cause, diesel::result::Error::DatabaseError(_, info) if info.message().contains("locked"))
 }
 
 /// Begins a transaction once no other process has one.

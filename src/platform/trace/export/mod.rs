@@ -8,7 +8,6 @@ mod queue;
 pub mod target;
 pub mod zipkin;
 
-use super::ids::Ids;
 use crate::config::Telemetry;
 use crate::platform::host::StartError;
 use crate::platform::metrics;
@@ -106,7 +105,7 @@ impl Exports {
 
 /// Makes spans. What is sampled was decided before there was a span: here all are.
 pub fn provider() -> SdkTracerProvider {
-    SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_id_generator(Ids).with_span_processor(HandOver).build()
+    SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_span_processor(HandOver).build()
 }
 
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use crate::config::Secret;
 use crate::platform::contract::client;
-use crate::platform::contract::user_info;
+use crate::platform::uri::user_info;
 use actix_web::http::{StatusCode, Uri};
 use actix_web::web::Bytes;
 use std::time::Duration;
