@@ -17,7 +17,8 @@ pub(super) struct Access {
 
 impl Access {
     pub(super) fn new(settings: &ConfigServer, data: &Path, authenticator: Authenticator) -> Result<Self, String> {
-        let (basic, _) = Basic::new("config_server.password", &settings.user, settings.password.as_ref(), &data.join("config-server"))?;
+        let (basic, _) = Basic::new("config_server.password", &settings.user, settings.password.as_ref(), &data.join("config-server"))
+            .map_err(|e| e.to_string())?;
         Ok(Self { basic, authenticator })
     }
 

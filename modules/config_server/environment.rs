@@ -172,7 +172,7 @@ impl Environment {
 
     /// A text with its placeholders resolved by these settings.
     pub(super) fn resolve(&self, text: &str) -> Result<String, Problem> {
-        placeholders::resolve(text, &|key| self.value(key)).map_err(|cause| Problem::new(400, cause))
+        placeholders::resolve(text, &|key| self.value(key)).map_err(|cause| Problem::new(400, cause.to_string()))
     }
 }
 

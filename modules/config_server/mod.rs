@@ -90,7 +90,7 @@ impl ConfigServer {
     #[cfg(feature = "vault")]
     fn on_vault(self, mount: &str, settings: &crate::config::Settings) -> Result<Self, String> {
         let url = settings.vault.url.as_ref().ok_or("config_server.vault needs vault.url, and vault.auth with what belongs to it")?;
-        let vault = crate::platform::vault::Vault::open(url, &settings.vault, &settings.tls)?;
+        let vault = crate::platform::vault::Vault::open(url, &settings.vault, &settings.tls).map_err(|e| e.to_string())?;
         Ok(Self { backend: Backend::Vault(vault::Keys { vault, mount: mount.trim_matches('/').into() }), ..self })
     }
 

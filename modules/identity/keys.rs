@@ -26,11 +26,12 @@ pub(super) struct Keys {
 impl Keys {
     /// Reads the key, or makes one at the first start.
     pub(super) fn open(folder: &Folder) -> Result<Self, String> {
-        let pem = folder.get_or_make(FILE, || {
+        let pem = folder.get_or_make(FILE, || -> Result<_, String> {
             let key = rsa::PrivateKey::new(&mut rand::rng(), BITS).map_err(|e| format!("no key could be made: {e}"))?;
             let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| format!("the new key could not be written: {e}"))?;
             Ok(pem.to_string())
-        })?;
+        });
+        let pem = pem.map_err(|e| e.to_string())?;
         let key = rsa::PrivateKey::from_pkcs8_pem(&pem)
             .map_err(|e| format!("identity/{FILE} is not an RSA key in PKCS#8 PEM ({e}); remove it and a new one is made"))?;
         if key.size() * 8 < BITS {
@@ -105,6 +106,6 @@ mod tests {
         let refused = Keys::open(&Folder::open(path.clone()).unwrap()).err().unwrap();
         assert!(refused.contains("mode 640") && refused.contains("chmod 600"), "{refused}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(Folder::open(path).err().unwrap().contains("chmod 700"));
+        assert!(Folder::open(path).err().unwrap().to_string().contains("chmod 700"));
     }
 }

@@ -38,6 +38,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use serde_json::json;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 macro_rules! realm {
@@ -99,7 +100,7 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
     let access_seconds = seconds("identity.access_seconds", settings.access_seconds)?;
     let refresh_seconds = seconds("identity.refresh_seconds", settings.refresh_seconds)?;
     if settings.audience.is_empty() {
-        return Err(StartError("identity.audience is empty; it is what tokens name in aud, by default tradepost".into()));
+        return Err(StartError::from("identity.audience is empty; it is what tokens name in aud, by default tradepost".to_string()));
     }
     // mistakes in the settings are told before anything is written
     let users = accounts::Users::new(&settings.users)?;
@@ -163,12 +164,14 @@ where
 fn refuse_outside_development(settings: &Settings) -> Result<(), StartError> {
     let Some(reason) = outside_development(&settings.server) else { return Ok(()) };
     if !settings.identity.force {
-        return Err(StartError(format!(
+        return Err(StartError::from(format!(
             "the built-in issuer is for development, and {reason}; use Keycloak: set identity.issuer to its realm's URL (TRADEPOST__IDENTITY__ISSUER), or set identity.force=true if you know what you do"
         )));
     }
     if settings.server.profile == Profile::Production && settings.identity.users.is_empty() {
-        return Err(StartError("identity.force in production needs identity.users: everybody knows the demo users' passwords".into()));
+        return Err(StartError::from(
+            "identity.force in production needs identity.users: everybody knows the demo users' passwords".to_string(),
+        ));
     }
     tracing::warn!(reason, "the built-in issuer is forced to run outside development");
     Ok(())
@@ -185,7 +188,7 @@ fn outside_development(server: &Server) -> Option<String> {
 
 fn seconds(key: &str, value: u64) -> Result<i64, StartError> {
     let good = i64::try_from(value).ok().filter(|_| (1..=LONGEST).contains(&value));
-    good.ok_or_else(|| StartError(format!("{key} is {value}; expected 1 to {LONGEST}")))
+    good.ok_or_else(|| StartError::from(format!("{key} is {value}; expected 1 to {LONGEST}")))
 }
 
 /// The settings' secret; without one, that of the first start.
@@ -193,7 +196,7 @@ fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result
     if let Some(secret) = configured {
         return Ok(secret.clone());
     }
-    let kept = folder.get_or_make(SECRET_FILE, || Ok(random()))?;
+    let kept = folder.get_or_make(SECRET_FILE, || Ok::<_, Infallible>(random())).map_err(|e| e.to_string())?;
     match kept.trim() {
         "" => Err(format!("identity/{SECRET_FILE} is empty; remove it and a new one is made")),
         kept => Ok(Secret::new(kept)),

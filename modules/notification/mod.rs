@@ -85,7 +85,7 @@ mod build {
         draining: CancellationToken,
     ) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
         if settings.attempts == 0 {
-            return Err(StartError("notification.attempts: expected at least 1".into()));
+            return Err(StartError::from("notification.attempts: expected at least 1".to_string()));
         }
         let receivers = Arc::new(delivery::Receivers::new(settings)?);
         let service: Arc<dyn api::NotificationApi> = Arc::new(service::NotificationService::new(store.clone()));
@@ -100,8 +100,8 @@ mod build {
         parts.check("notificationStore", move || {
             let store = store.clone();
             async move {
-                let pending = store.count(DeliveryState::Pending).await.map_err(|e| e.to_string())?;
-                let dead = store.count(DeliveryState::Dead).await.map_err(|e| e.to_string())?;
+                let pending = store.count(DeliveryState::Pending).await?;
+                let dead = store.count(DeliveryState::Dead).await?;
                 Ok(json!({ "pendingDeliveries": pending, "deadDeliveries": dead }))
             }
         });

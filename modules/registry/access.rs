@@ -16,7 +16,8 @@ pub(super) struct Access {
 impl Access {
     /// By settings; also the password. One that they do not have is made, and kept in `{data}/registry`.
     pub(super) fn new(settings: &Registry, data: &Path) -> Result<(Self, String), String> {
-        let (basic, password) = Basic::new("registry.password", &settings.user, settings.password.as_ref(), &data.join("registry"))?;
+        let (basic, password) = Basic::new("registry.password", &settings.user, settings.password.as_ref(), &data.join("registry"))
+            .map_err(|e| e.to_string())?;
         Ok((Self { basic, open_reads: settings.open_reads }, password))
     }
 

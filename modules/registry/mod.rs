@@ -73,10 +73,10 @@ pub fn build(host: &Host) -> Result<Parts, StartError> {
 impl Registry {
     fn new(settings: &Settings, data: &Path, body_limit: usize, clock: Clock) -> Result<Self, StartError> {
         if !(0.0..=1.0).contains(&settings.renewal_threshold) {
-            return Err(StartError(format!("registry.renewal_threshold is {}; expected 0 to 1", settings.renewal_threshold)));
+            return Err(StartError::from(format!("registry.renewal_threshold is {}; expected 0 to 1", settings.renewal_threshold)));
         }
         if settings.sweep_seconds == 0 {
-            return Err(StartError("registry.sweep_seconds is 0; expected 1 or more".into()));
+            return Err(StartError::from("registry.sweep_seconds is 0; expected 1 or more".to_string()));
         }
         let rules = Rules {
             delta_ms: i64::try_from(settings.delta_seconds).unwrap_or(i64::MAX).saturating_mul(1000),

@@ -221,8 +221,8 @@ pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), String>
     struct Fetched {
         applications: Applications,
     }
-    let answer = peer.servers.call(Method::GET, "/apps/", None).await?;
-    for application in answer.json::<Fetched>()?.applications.application {
+    let answer = peer.servers.call(Method::GET, "/apps/", None).await.map_err(|e| e.to_string())?;
+    for application in answer.json::<Fetched>().map_err(|e| e.to_string())?.applications.application {
         for mut instance in application.instance {
             if check(&application.name.to_uppercase(), &mut instance).is_ok() {
                 registry.register(instance, true);
@@ -233,11 +233,15 @@ pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), String>
 }
 
 async fn send(registry: &Registry, peer: &Peer, tasks: &[Task]) -> Result<(), String> {
-    let answer = peer.servers.call(Method::POST, "/peerreplication/batch", Some(&json!({ "replicationList": tasks }))).await?;
+    let answer = peer
+        .servers
+        .call(Method::POST, "/peerreplication/batch", Some(&json!({ "replicationList": tasks })))
+        .await
+        .map_err(|e| e.to_string())?;
     if answer.status != 200 {
         return Err(format!("a batch was answered {}", answer.status));
     }
-    let all: AllDone = answer.json()?;
+    let all: AllDone = answer.json().map_err(|e| e.to_string())?;
     for (task, done) in tasks.iter().zip(all.response_list) {
         if task.action != Kind::Heartbeat {
             continue;

@@ -20,7 +20,7 @@ fn the_first_start_makes_key_and_secret_for_its_owner_alone() {
         let secret = desk.settings.data.dir.join("identity/service-secret");
         assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(desk.build().err().unwrap().0.contains("chmod 600"));
+        assert!(desk.build().err().unwrap().to_string().contains("chmod 600"));
     }
 }
 
@@ -29,7 +29,7 @@ fn outside_development_it_refuses_and_says_what_to_do() {
     let refused = |change: &dyn Fn(&mut Desk)| {
         let mut desk = Desk::new().with_key();
         change(&mut desk);
-        desk.build().err().map(|e| e.0)
+        desk.build().err().map(|e| e.to_string())
     };
     for host in ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"] {
         assert_eq!(refused(&|d| d.settings.server.host = host.into()), None, "{host}");
@@ -69,11 +69,11 @@ fn settings_that_cannot_be_meant_stop_the_start_before_anything_is_written() {
     for (change, says) in cases {
         let mut desk = Desk::new();
         change(&mut desk);
-        let refused = desk.build().err().unwrap().0;
+        let refused = desk.build().err().unwrap().to_string();
         assert!(refused.contains(says), "{refused}");
         assert!(!desk.settings.data.dir.exists(), "{says}");
     }
     let mut desk = Desk::new();
     desk.settings.identity.client_secret = Some(Secret::new(""));
-    assert!(desk.build().err().unwrap().0.contains("empty secret"));
+    assert!(desk.build().err().unwrap().to_string().contains("empty secret"));
 }

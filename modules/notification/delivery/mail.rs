@@ -56,7 +56,7 @@ impl Mailer {
     fn message(&self, due: &Due) -> Result<Message, String> {
         let event: Event = types::from_json(&due.body).map_err(|e| e.to_string())?;
         let kind = OrderEvent::of(&event.kind).ok_or_else(|| format!("there is no mail about {}", event.kind))?;
-        let order: OrderData = event.data()?;
+        let order: OrderData = event.data().map_err(|e| e.to_string())?;
         let to = due.target.parse().map_err(|cause| format!("not a mail address: {cause}"))?;
         let texts = template::texts(kind, &order);
         Message::builder()
@@ -79,9 +79,9 @@ fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, String> {
     let asked = parsed.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("tls=")));
     let host = parsed.host().unwrap_or_default();
     Ok(match (parsed.scheme_str(), asked) {
-        (Some("smtps"), _) => server.tls(Tls::Wrapper(crate::platform::tls::mail(host)?)),
-        (_, Some("required")) => server.tls(Tls::Required(crate::platform::tls::mail(host)?)),
-        (_, Some(_)) => server.tls(Tls::Opportunistic(crate::platform::tls::mail(host)?)),
+        (Some("smtps"), _) => server.tls(Tls::Wrapper(crate::platform::tls::mail(host).map_err(|e| e.to_string())?)),
+        (_, Some("required")) => server.tls(Tls::Required(crate::platform::tls::mail(host).map_err(|e| e.to_string())?)),
+        (_, Some(_)) => server.tls(Tls::Opportunistic(crate::platform::tls::mail(host).map_err(|e| e.to_string())?)),
         (_, None) => server,
     })
 }
