@@ -37,7 +37,7 @@ mod build {
         parts.refused.push(store.refused());
         parts.check("productStore", move || {
             let store = store.clone();
-            async move { store.waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
+            async move { Ok(json!({ "outbox": store.waiting().await? })) }
         });
         Ok((service, parts))
     }

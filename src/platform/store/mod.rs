@@ -21,6 +21,7 @@ pub use snapshot::{Row, Snapshot};
 pub use turn::{Held, Known, TERM, Turn};
 
 use crate::platform::problem::Problem;
+use crate::platform::start::PartError;
 #[cfg(feature = "store")]
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub enum StoreError {
     Broken(String),
 }
 
+impl PartError for StoreError {}
+
 #[cfg(feature = "store")]
 impl From<DieselError> for StoreError {
     fn from(error: DieselError) -> Self {
@@ -78,6 +81,8 @@ impl From<DieselError> for StoreError {
 }
 
 /// What a store says when it was busy, or stopped a statement; not all of it comes by a way where it could be repeated.
+/// By its words: diesel keeps no code of SQLite's SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL and SQLITE_IOERR, and
+/// diesel-async none of MySQL's 1213, 1205, 1317 and 3024. MySQL's sessions speak English for that reason.
 #[cfg(feature = "store")]
 fn is_of_the_moment(said: &str) -> bool {
     ["locked", "disk", "try restarting transaction", "Query execution was interrupted"].iter().any(|words| said.contains(words))

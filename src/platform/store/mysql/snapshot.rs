@@ -15,7 +15,7 @@ pub struct Snapshot(AsyncConnectionWrapper<Conn>, #[expect(dead_code, reason = "
 impl Snapshot {
     /// Opens it; its schema is taken as it is.
     pub fn open(server: &MySqlUrl) -> Result<Self, StoreError> {
-        let way = way::to(server, "mysql").map_err(StoreError::Broken)?;
+        let way = way::to(server, "mysql").map_err(|wrong| StoreError::Broken(wrong.to_string()))?;
         let runtime = schema::runtime()?;
         // nobody waits for this one as a request does
         let patient = MySql { connect_ms: 10_000, ..MySql::default() };

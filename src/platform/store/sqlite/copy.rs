@@ -5,7 +5,7 @@
 //! it is a snapshot from the first look on, however long the rest takes.
 
 use super::connect;
-use super::turns::LOOK;
+use super::turns::{LOOK, is_locked};
 use crate::platform::files;
 use crate::platform::store::StoreError;
 use diesel::connection::SimpleConnection;
@@ -116,10 +116,6 @@ fn hold(gate: &mut SqliteConnection, until: Instant) -> QueryResult<()> {
 /// The first look: from here on it sees what is there now.
 fn begin(copy: &mut Copy) -> QueryResult<()> {
     copy.conn.batch_execute("BEGIN; SELECT count(*) FROM source.sqlite_schema")
-}
-
-fn is_locked(cause: &diesel::result::Error) -> bool {
-    matches!(cause, diesel::result::Error::DatabaseError(_, info) if info.message().contains("locked"))
 }
 
 #[cfg(test)]

@@ -16,12 +16,16 @@ pub(super) fn patiently(mut attempt: impl FnMut() -> QueryResult<()>) -> QueryRe
     let until = Instant::now() + PATIENCE;
     loop {
         match attempt() {
-            Err(diesel::result::Error::DatabaseError(_, info)) if info.message().contains("locked") && Instant::now() < until => {
-                std::thread::sleep(LOOK);
-            }
+            Err(cause) if is_locked(&cause) && Instant::now() < until => std::thread::sleep(LOOK),
             outcome => return outcome,
         }
     }
+}
+
+/// Whether another connection has the lock (SQLITE_BUSY, SQLITE_LOCKED). By SQLite's words, which are the same in
+/// every language: diesel keeps the code of constraints alone, and only unsafe code can ask the connection for it.
+pub(super) fn is_locked(cause: &diesel::result::Error) -> bool {
+    matches!(cause, diesel::result::Error::DatabaseError(_, info) if info.message().contains("locked"))
 }
 
 /// Begins a transaction once no other process has one.
