@@ -1,6 +1,6 @@
 //! `tradepost audit`: every invariant against the data there is.
 
-use crate::config::Settings;
+use crate::config::{Settings, SettingsError};
 use crate::invariants::{self, EventFacts, Violation};
 use crate::platform::clock;
 use crate::platform::store::StoreError;
@@ -14,15 +14,29 @@ pub struct Report {
     pub looked_at: Vec<String>,
 }
 
+/// Why nothing could be audited.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The settings do not say where a store is.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A defect of ours.
+    #[error("the audit panicked")]
+    Panicked,
+}
+
 /// Reads the stores of all modules; works on a running shop, too. Each store is read as of
 /// one moment, but one after the other: an order that is cancelled in between looks wrong once, and
 /// never again. So what is found is looked for a second time, and told where it is still there.
-pub fn run(settings: &Settings) -> Result<Report, String> {
+pub fn run(settings: &Settings) -> Result<Report, AuditError> {
     // on a thread of its own: reading blocks, and whoever asks may stand in an asynchronous runtime
-    std::thread::scope(|threads| threads.spawn(|| look_twice(settings)).join()).unwrap_or_else(|_| Err("the audit panicked".into()))
+    std::thread::scope(|threads| threads.spawn(|| look_twice(settings)).join()).unwrap_or_else(|_| Err(AuditError::Panicked))
 }
 
-fn look_twice(settings: &Settings) -> Result<Report, String> {
+fn look_twice(settings: &Settings) -> Result<Report, AuditError> {
     let first = look(settings)?;
     if first.violations.is_empty() {
         return Ok(first);
@@ -32,12 +46,11 @@ fn look_twice(settings: &Settings) -> Result<Report, String> {
     Ok(second)
 }
 
-fn look(settings: &Settings) -> Result<Report, String> {
-    let explain = |error: StoreError| error.to_string();
+fn look(settings: &Settings) -> Result<Report, AuditError> {
     let mut report = Report::default();
-    let orders = crate::shop::order::audit::facts(&settings.store("order")?).map_err(explain)?;
-    let (stock, reservations) = crate::shop::inventory::audit::facts(&settings.store("inventory")?).map_err(explain)?;
-    let (products, told) = crate::shop::product::audit::facts(&settings.documents("product")?, settings).map_err(explain)?;
+    let orders = crate::shop::order::audit::facts(&settings.store("order")?)?;
+    let (stock, reservations) = crate::shop::inventory::audit::facts(&settings.store("inventory")?)?;
+    let (products, told) = crate::shop::product::audit::facts(&settings.documents("product")?, settings)?;
     let events = events(settings)?;
 
     report.violations.extend(invariants::stock(&stock, &reservations));
@@ -72,14 +85,13 @@ fn sum(stock: &[invariants::StockFact], of: impl Fn(&invariants::StockFact) -> i
 }
 
 /// Under way is read before applied: an event that moves meanwhile is seen twice, never not at all.
-fn events(settings: &Settings) -> Result<EventFacts, String> {
-    let explain = |error: StoreError| error.to_string();
+fn events(settings: &Settings) -> Result<EventFacts, AuditError> {
     let mut facts = EventFacts::default();
     let order = settings.store("order")?;
-    facts.under_way.extend(crate::platform::outbox::waiting_in(&order).map_err(explain)?);
-    facts.under_way.extend(on_the_bus(settings).map_err(explain)?);
+    facts.under_way.extend(crate::platform::outbox::waiting_in(&order)?);
+    facts.under_way.extend(on_the_bus(settings)?);
     let notification = settings.store("notification")?;
-    facts.applied = crate::shop::notification::audit::applied(&notification).map_err(explain)?;
+    facts.applied = crate::shop::notification::audit::applied(&notification)?;
     Ok(facts)
 }
 

@@ -5,9 +5,11 @@
 //! is a data folder like any other, with a manifest beside its files. What a store on a server holds is not in it:
 //! docs/operate.md says how those are copied.
 
+mod error;
 mod manifest;
 mod restore;
 
+pub use error::BackupError;
 pub use manifest::{Entry, MANIFEST, Manifest};
 pub use restore::restore;
 
@@ -39,10 +41,10 @@ struct Inventory {
 }
 
 /// Copies what the modules of these settings keep into a new folder. Nothing is left of a copy that fails.
-pub fn take(settings: &Settings, to: &Path) -> Result<Taken, String> {
+pub fn take(settings: &Settings, to: &Path) -> Result<Taken, BackupError> {
     let inventory = look(settings)?;
     if to.symlink_metadata().is_ok() {
-        return Err(format!("{} is there already; a copy is written to a folder of its own", to.display()));
+        return Err(BackupError::Exists { folder: to.into() });
     }
     let beside = beside(to)?;
     make_folder(&beside)?;
@@ -59,7 +61,7 @@ pub fn take(settings: &Settings, to: &Path) -> Result<Taken, String> {
 }
 
 /// Everything in files that belongs to the chosen modules; refused where one of them has its store on a server.
-fn look(settings: &Settings) -> Result<Inventory, String> {
+fn look(settings: &Settings) -> Result<Inventory, BackupError> {
     // where peers are is nothing to whoever copies files
     let chosen = modules::select(&settings.server.modules, |_| true)?;
     let (mut databases, mut notes) = (Vec::new(), Vec::new());
@@ -80,7 +82,7 @@ fn look(settings: &Settings) -> Result<Inventory, String> {
 }
 
 /// Where a module has its database; none where it has none, refused where that is on a server.
-fn database(settings: &Settings, module: Module) -> Result<Option<PathBuf>, String> {
+fn database(settings: &Settings, module: Module) -> Result<Option<PathBuf>, BackupError> {
     Ok(match module {
         Module::Registry | Module::ConfigServer | Module::Gateway => None,
         Module::Identity => Some(settings.data.dir.join("identity.db")),
@@ -90,31 +92,26 @@ fn database(settings: &Settings, module: Module) -> Result<Option<PathBuf>, Stri
     })
 }
 
-fn rows(settings: &Settings, module: &str) -> Result<PathBuf, String> {
+fn rows(settings: &Settings, module: &str) -> Result<PathBuf, BackupError> {
     match settings.store(module)? {
         StoreUrl::Sqlite(path) => Ok(path),
         #[cfg(feature = "mysql")]
-        StoreUrl::MySql(_) => Err(on_a_server(module)),
+        StoreUrl::MySql(_) => Err(BackupError::OnServer { module: module.into() }),
     }
 }
 
-fn documents(settings: &Settings) -> Result<PathBuf, String> {
+fn documents(settings: &Settings) -> Result<PathBuf, BackupError> {
     match settings.documents("product")? {
         DocumentsUrl::Sqlite(path) => Ok(path),
         #[cfg(feature = "mongodb")]
-        DocumentsUrl::MongoDb(_) => Err(on_a_server("product")),
+        DocumentsUrl::MongoDb(_) => Err(BackupError::OnServer { module: "product".into() }),
     }
 }
 
-#[cfg(any(feature = "mysql", feature = "mongodb"))]
-fn on_a_server(module: &str) -> String {
-    format!("{module}.store is on a server, which has tools of its own for this (docs/operate.md); copy the others' files by --modules")
-}
-
-fn fill(inventory: &Inventory, data: &Path, to: &Path) -> Result<Taken, String> {
-    let open = |(name, path): &(String, PathBuf)| Copy::open(path, &to.join(name)).map_err(|e| e.to_string());
+fn fill(inventory: &Inventory, data: &Path, to: &Path) -> Result<Taken, BackupError> {
+    let open = |(name, path): &(String, PathBuf)| Copy::open(path, &to.join(name));
     let mut copies = inventory.databases.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let pause = copy::at_once(&mut copies).map_err(|e| e.to_string())?;
+    let pause = copy::at_once(&mut copies)?;
     let taken_at = clock::rfc3339(clock::now_ms());
     // a secret is made once and put in its place whole: it needs no moment
     let mut names: Vec<String> = inventory.databases.iter().map(|(name, _)| name.clone()).collect();
@@ -122,7 +119,7 @@ fn fill(inventory: &Inventory, data: &Path, to: &Path) -> Result<Taken, String> 
         names.extend(copy_folder(folder, data, to)?);
     }
     for copy in copies {
-        copy.write().map_err(|e| e.to_string())?;
+        copy.write()?;
     }
     let files = names.iter().map(|name| Entry::of(to, name)).collect::<Result<Vec<_>, _>>()?;
     let manifest = Manifest::new(taken_at, files);
@@ -131,7 +128,7 @@ fn fill(inventory: &Inventory, data: &Path, to: &Path) -> Result<Taken, String> 
 }
 
 /// The files of a folder of secrets, but none that are only being made.
-fn copy_folder(folder: &str, data: &Path, to: &Path) -> Result<Vec<String>, String> {
+fn copy_folder(folder: &str, data: &Path, to: &Path) -> Result<Vec<String>, BackupError> {
     let from = data.join(folder);
     make_folder(&to.join(folder))?;
     let mut names = Vec::new();
@@ -151,25 +148,25 @@ fn copy_folder(folder: &str, data: &Path, to: &Path) -> Result<Vec<String>, Stri
 }
 
 /// For its owner alone, whoever may read the original.
-fn copy_file(from: &Path, to: &Path) -> Result<(), String> {
+fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
     let mut source = File::open(from).map_err(failed(from))?;
     let mut target = files::create(to).map_err(failed(to))?;
     std::io::copy(&mut source, &mut target).and_then(|_| target.sync_all()).map_err(failed(to))
 }
 
-fn make_folder(path: &Path) -> Result<(), String> {
+fn make_folder(path: &Path) -> Result<(), BackupError> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().mode(0o700).create(path).map_err(failed(path))
 }
 
 /// What is in a folder by name stays so after a power cut.
-fn sync(path: &Path) -> Result<(), String> {
+fn sync(path: &Path) -> Result<(), BackupError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(failed(path))
 }
 
 /// A name that nobody uses, in the same folder: what stands there is no copy yet.
-fn beside(path: &Path) -> Result<PathBuf, String> {
-    let name = path.file_name().ok_or_else(|| format!("{}: expected the name of a new folder", path.display()))?;
+fn beside(path: &Path) -> Result<PathBuf, BackupError> {
+    let name = path.file_name().ok_or_else(|| BackupError::NoName { path: path.into() })?;
     let unique = uuid::Uuid::new_v4().simple();
     Ok(parent(path).join(format!(".{}.{unique}", name.to_string_lossy())))
 }
@@ -178,8 +175,8 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-fn failed(path: &Path) -> impl Fn(std::io::Error) -> String {
-    move |cause| format!("{}: {cause}", path.display())
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> BackupError {
+    move |cause| BackupError::Io { path: path.into(), cause }
 }
 
 /// Version and commit that wrote a copy, for people.

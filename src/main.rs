@@ -174,6 +174,9 @@ enum Command {
     },
 }
 
+/// Why a command failed: what is printed, whatever its type.
+type Failure = Box<dyn std::error::Error>;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
@@ -190,7 +193,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn load(args: &ServeArgs) -> Result<Loaded, String> {
+fn load(args: &ServeArgs) -> Result<Loaded, Failure> {
     let mut flags: Flags = Vec::new();
     let path = |p: &PathBuf| p.to_string_lossy().into_owned();
     flags.extend(args.modules.as_ref().map(|v| ("server.modules", v.clone())));
@@ -198,16 +201,16 @@ fn load(args: &ServeArgs) -> Result<Loaded, String> {
     flags.extend(args.data.as_ref().map(|v| ("data.dir", path(v))));
     flags.extend(args.port.map(|v| ("server.port", v.to_string())));
     flags.extend(args.host.as_ref().map(|v| ("server.host", v.clone())));
-    config::load(args.config.as_deref(), &flags)
+    Ok(config::load(args.config.as_deref(), &flags)?)
 }
 
-fn run(args: &ServeArgs) -> Result<(), String> {
+fn run(args: &ServeArgs) -> Result<(), Failure> {
     let loaded = load(args)?;
-    serve::start_log(&loaded).map_err(|e| e.to_string())?;
+    serve::start_log(&loaded)?;
     actix_web::rt::System::new().block_on(async {
         let mut told = pin!(serve::told_to_stop());
         let demo = loaded.settings.data.demo.then(|| loaded.settings.tls.clone());
-        let running = serve::start(loaded).await.map_err(|e| e.to_string())?;
+        let running = serve::start(loaded).await?;
         println!("ready on {}", running.public_url);
         tokio::select! {
             () = greet(&running, demo.as_ref()) => running.until(told).await,
@@ -228,26 +231,28 @@ async fn greet(running: &serve::Running, demo: Option<&config::Tls>) {
 #[cfg(not(feature = "demo"))]
 async fn greet(_: &serve::Running, _: Option<&config::Tls>) {}
 
-fn other(command: Command) -> Result<(), String> {
+fn other(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => run(&args),
         #[cfg(feature = "demo")]
-        Command::Import { file, target } => tradepost::demo::cli::run_import(&find(&target.shop)?, &target.user, &password(&target), &file),
+        Command::Import { file, target } => {
+            Ok(tradepost::demo::cli::run_import(&find(&target.shop)?, &target.user, &password(&target), &file)?)
+        }
         #[cfg(feature = "demo")]
         Command::Replay { file, target, clients } => {
-            tradepost::demo::cli::run_replay(&find(&target.shop)?, &target.user, &password(&target), &file, clients)
+            Ok(tradepost::demo::cli::run_replay(&find(&target.shop)?, &target.user, &password(&target), &file, clients)?)
         }
         #[cfg(feature = "demo")]
         Command::DeadLetters { replay, replay_all, target } => {
             use tradepost::demo::letters::Again;
             let again = if replay_all { Again::All } else { Some(replay).filter(|ids| !ids.is_empty()).map_or(Again::None, Again::These) };
-            tradepost::demo::cli::run_letters(&find(&target.shop)?, &target.user, &password(&target), again)
+            Ok(tradepost::demo::cli::run_letters(&find(&target.shop)?, &target.user, &password(&target), again)?)
         }
         #[cfg(feature = "demo")]
         Command::Trace { order, target } => {
             let url = find(&target.shop)?;
             let zipkin = config::local(target.shop.config.as_deref())?.telemetry.zipkin;
-            tradepost::demo::cli::run_trace(&url, &target.user, &password(&target), &order, zipkin.as_ref())
+            Ok(tradepost::demo::cli::run_trace(&url, &target.user, &password(&target), &order, zipkin.as_ref())?)
         }
         #[cfg(feature = "all-in-one")]
         Command::Audit(args) => audit(&args),
@@ -256,10 +261,10 @@ fn other(command: Command) -> Result<(), String> {
         #[cfg(feature = "all-in-one")]
         Command::Restore { folder, args } => restore(&load(&args)?.settings, &folder),
         #[cfg(feature = "demo")]
-        Command::Token(target) => tradepost::demo::cli::run_token(&find(&target.shop)?, &target.user, &password(&target)),
+        Command::Token(target) => Ok(tradepost::demo::cli::run_token(&find(&target.shop)?, &target.user, &password(&target))?),
         #[cfg(feature = "all-in-one")]
         Command::Up { split: _, data, port, registry_port, instances, config } => {
-            let binary = std::env::current_exe().map_err(|e| e.to_string())?;
+            let binary = std::env::current_exe()?;
             let settings = config::load(config.as_deref(), &Vec::new())?.settings;
             tradepost::platform::tls::start(&settings)?;
             let (instances, scheme) = (usize::from(instances), settings.server.scheme());
@@ -283,8 +288,8 @@ fn other(command: Command) -> Result<(), String> {
     }
 }
 
-fn print(document: &serde_json::Value) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(document).map_err(|e| e.to_string())?;
+fn print(document: &serde_json::Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document)?;
     // whoever reads may have seen enough: a closed pipe is no error
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())
@@ -301,7 +306,7 @@ fn password(target: &Target) -> String {
 }
 
 #[cfg(feature = "all-in-one")]
-fn audit(args: &ServeArgs) -> Result<(), String> {
+fn audit(args: &ServeArgs) -> Result<(), Failure> {
     let report = tradepost::audit::run(&load(args)?.settings)?;
     for line in &report.looked_at {
         println!("{line}");
@@ -314,12 +319,12 @@ fn audit(args: &ServeArgs) -> Result<(), String> {
             println!("audit: INV-1 to INV-5 hold");
             Ok(())
         }
-        n => Err(format!("audit: {n} contradictions")),
+        n => Err(format!("audit: {n} contradictions").into()),
     }
 }
 
 #[cfg(feature = "all-in-one")]
-fn back_up(settings: &config::Settings, to: &std::path::Path) -> Result<(), String> {
+fn back_up(settings: &config::Settings, to: &std::path::Path) -> Result<(), Failure> {
     let taken = tradepost::backup::take(settings, to)?;
     let (files, size) = (taken.manifest.files.len(), taken.manifest.size());
     println!(
@@ -333,17 +338,17 @@ fn back_up(settings: &config::Settings, to: &std::path::Path) -> Result<(), Stri
 }
 
 #[cfg(feature = "all-in-one")]
-fn restore(settings: &config::Settings, from: &std::path::Path) -> Result<(), String> {
+fn restore(settings: &config::Settings, from: &std::path::Path) -> Result<(), Failure> {
     let manifest = tradepost::backup::restore(settings, from)?;
     println!("{}: the shop as of {} ({} files)", settings.data.dir.display(), manifest.taken_at, manifest.files.len());
     Ok(())
 }
 
 #[cfg(feature = "all-in-one")]
-fn up(plan: &tradepost::up::Plan, demo: Option<&config::Tls>) -> Result<(), String> {
+fn up(plan: &tradepost::up::Plan, demo: Option<&config::Tls>) -> Result<(), Failure> {
     actix_web::rt::System::new().block_on(async {
         let told = serve::told_to_stop();
-        let mut split = tradepost::up::Split::start(plan).map_err(|e| e.to_string())?;
+        let mut split = tradepost::up::Split::start(plan)?;
         let Some((url, others)) = split.urls.split_first() else { return Err("there is no gateway".into()) };
         let url = url.clone();
         println!("ready on {url}");
@@ -357,31 +362,31 @@ fn up(plan: &tradepost::up::Plan, demo: Option<&config::Tls>) -> Result<(), Stri
         };
         let ended = tokio::select! { ended = run => Some(ended), () = told => None };
         split.stop();
-        ended.map_or(Ok(()), |module| Err(format!("{module} ended by itself; all were stopped")))
+        ended.map_or(Ok(()), |module| Err(format!("{module} ended by itself; all were stopped").into()))
     })
 }
 
 #[cfg(feature = "mysql")]
-fn take_back(args: &ServeArgs) -> Result<(), String> {
+fn take_back(args: &ServeArgs) -> Result<(), Failure> {
     let settings = load(args)?.settings;
-    let chosen = tradepost::wiring::select(&settings).map_err(|e| e.to_string())?;
-    let reverted = tradepost::wiring::revert(&settings, &chosen).map_err(|e| e.to_string())?;
+    let chosen = tradepost::wiring::select(&settings)?;
+    let reverted = tradepost::wiring::revert(&settings, &chosen)?;
     println!("taken back: {}", if reverted.is_empty() { "nothing".to_string() } else { reverted.join(", ") });
     Ok(())
 }
 
 /// Opening a store brings it up to date.
-fn migrate(args: &ServeArgs) -> Result<(), String> {
+fn migrate(args: &ServeArgs) -> Result<(), Failure> {
     let loaded = load(args)?;
     actix_web::rt::System::new().block_on(async {
-        let running = serve::prepare(loaded).map_err(|e| e.to_string())?;
+        let running = serve::prepare(loaded)?;
         println!("up to date: {}", running.join(", "));
         Ok(())
     })
 }
 
 /// The shop's address, and this process's clients set up for it.
-fn find(shop: &Address) -> Result<String, String> {
+fn find(shop: &Address) -> Result<String, Failure> {
     let settings = config::local(shop.config.as_deref())?;
     tradepost::platform::tls::start(&settings)?;
     let server = &settings.server;
@@ -389,7 +394,7 @@ fn find(shop: &Address) -> Result<String, String> {
     Ok(shop.url.clone().unwrap_or_else(|| format!("{}://{host}:{}", server.scheme(), server.port)))
 }
 
-async fn healthcheck(url: &str) -> Result<(), String> {
+async fn healthcheck(url: &str) -> Result<(), Failure> {
     let url = format!("{}/actuator/health/readiness", url.trim_end_matches('/'));
     let answer = tradepost::platform::contract::client::http()
         .get(&url)
@@ -397,5 +402,5 @@ async fn healthcheck(url: &str) -> Result<(), String> {
         .send()
         .await
         .map_err(|e| format!("{url}: {e}"))?;
-    if answer.status().is_success() { Ok(()) } else { Err(format!("{url}: answered {}", answer.status())) }
+    if answer.status().is_success() { Ok(()) } else { Err(format!("{url}: answered {}", answer.status()).into()) }
 }

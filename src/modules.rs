@@ -1,5 +1,7 @@
 //! The table of modules: what there is, what is compiled in, who needs whom, and who starts first.
 
+use crate::platform::start::PartError;
+
 /// A module of the shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Module {
@@ -136,21 +138,59 @@ pub fn service(chosen: &[Module]) -> String {
     }
 }
 
+/// Why these modules cannot run together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// A name that is no module's.
+    #[error("there is no module `{name}`; this build has: {compiled}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The modules of this build.
+        compiled: String,
+    },
+    /// A module that this build has not got.
+    #[error("module `{name}` is not compiled into this build, which has: {compiled}; build with --features svc-{name}")]
+    NotCompiled {
+        /// Its name.
+        name: String,
+        /// The modules of this build.
+        compiled: String,
+    },
+    /// A build without modules.
+    #[error("this build has no module; build with --features all-in-one, or with a module's name")]
+    Empty,
+    /// A peer that cannot be called.
+    #[error(
+        "module `{module}` calls `{peer}`, which runs neither here nor at a known address; add it to --modules, set peers.{peer} (TRADEPOST__PEERS__{}), or set registry.url",
+        .peer.to_uppercase()
+    )]
+    NoPeer {
+        /// The module.
+        module: &'static str,
+        /// Its peer.
+        peer: &'static str,
+    },
+    /// Modules of which none can start first: a defect of ours.
+    #[error("modules need each other in a circle: {0:?}")]
+    Circle(Vec<Module>),
+}
+
+impl PartError for SelectError {}
+
 /// The modules to run, in the order of their start.
 ///
 /// `wanted` empty means all that are compiled in. Refused: a name that is no module, a module that
 /// is not compiled in, and a module whose peer is neither among them nor given an address.
-pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result<Vec<Module>, String> {
+pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result<Vec<Module>, SelectError> {
     let compiled: Vec<_> = Module::ALL.into_iter().filter(|m| m.compiled()).collect();
     let names = |modules: &[Module]| modules.iter().map(|m| m.name()).collect::<Vec<_>>().join(", ");
     let mut chosen = Vec::new();
     for name in wanted {
-        let module = Module::by_name(name).ok_or_else(|| format!("there is no module `{name}`; this build has: {}", names(&compiled)))?;
+        let module = Module::by_name(name);
+        let module = module.ok_or_else(|| SelectError::Unknown { name: name.clone(), compiled: names(&compiled) })?;
         if !module.compiled() {
-            return Err(format!(
-                "module `{name}` is not compiled into this build, which has: {}; build with --features svc-{name}",
-                names(&compiled)
-            ));
+            return Err(SelectError::NotCompiled { name: name.clone(), compiled: names(&compiled) });
         }
         if !chosen.contains(&module) {
             chosen.push(module);
@@ -160,16 +200,12 @@ pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result
         chosen = compiled;
     }
     if chosen.is_empty() {
-        return Err("this build has no module; build with --features all-in-one, or with a module's name".into());
+        return Err(SelectError::Empty);
     }
     for module in &chosen {
         for peer in module.needs().iter().chain(module.asks()) {
             if !chosen.contains(peer) && !has_address(*peer) {
-                let (module, peer) = (module.name(), peer.name());
-                return Err(format!(
-                    "module `{module}` calls `{peer}`, which runs neither here nor at a known address; add it to --modules, set peers.{peer} (TRADEPOST__PEERS__{}), or set registry.url",
-                    peer.to_uppercase()
-                ));
+                return Err(SelectError::NoPeer { module: module.name(), peer: peer.name() });
             }
         }
     }
@@ -177,13 +213,13 @@ pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result
 }
 
 /// Dependencies first. A cycle is refused.
-fn order(chosen: &[Module], needs: impl Fn(Module) -> &'static [Module]) -> Result<Vec<Module>, String> {
+fn order(chosen: &[Module], needs: impl Fn(Module) -> &'static [Module]) -> Result<Vec<Module>, SelectError> {
     let mut rest: Vec<Module> = chosen.to_vec();
     let mut started = Vec::new();
     while !rest.is_empty() {
         let ready = rest.iter().position(|m| needs(*m).iter().all(|peer| !rest.contains(peer)));
         let Some(index) = ready else {
-            return Err(format!("modules need each other in a circle: {rest:?}"));
+            return Err(SelectError::Circle(rest));
         };
         started.push(rest.remove(index));
     }
@@ -194,7 +230,7 @@ fn order(chosen: &[Module], needs: impl Fn(Module) -> &'static [Module]) -> Resu
 mod tests {
     use super::*;
 
-    fn pick(names: &[&str], addresses: &[Module]) -> Result<Vec<Module>, String> {
+    fn pick(names: &[&str], addresses: &[Module]) -> Result<Vec<Module>, SelectError> {
         select(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>(), |m| addresses.contains(&m))
     }
 
@@ -210,9 +246,10 @@ mod tests {
     #[cfg(feature = "all-in-one")]
     fn a_part_needs_addresses_for_the_rest() {
         let refused = pick(&["order"], &[]).unwrap_err();
-        assert!(refused.contains("`order` calls `product`") && refused.contains("TRADEPOST__PEERS__PRODUCT"), "{refused}");
+        assert_eq!(refused, SelectError::NoPeer { module: "order", peer: "product" });
+        assert!(refused.to_string().contains("TRADEPOST__PEERS__PRODUCT"), "{refused}");
         assert_eq!(pick(&["order"], &[Module::Product, Module::Inventory]).unwrap(), [Module::Order]);
-        assert!(pick(&["basket"], &[]).unwrap_err().contains("no module `basket`"));
+        assert!(matches!(pick(&["basket"], &[]), Err(SelectError::Unknown { name, .. }) if name == "basket"));
     }
 
     #[test]
@@ -223,6 +260,6 @@ mod tests {
                 _ => &[Module::Order],
             }
         };
-        assert!(order(&[Module::Order, Module::Inventory], needs).unwrap_err().contains("circle"));
+        assert!(matches!(order(&[Module::Order, Module::Inventory], needs), Err(SelectError::Circle(_))));
     }
 }

@@ -1,5 +1,6 @@
 //! A process from its start to its end: listen, build, answer, drain, stop.
 
+mod error;
 mod listen;
 
 use crate::config::{Loaded, LogFormat, Settings};
@@ -25,6 +26,7 @@ use crate::platform::trace::{self, export::Exports};
 use crate::platform::web::Edge;
 use crate::wiring;
 use actix_web::dev::ServerHandle;
+use error::ServeError;
 use listen::{Speaks, listen};
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -66,13 +68,16 @@ const MEET: Duration = Duration::from_secs(2);
 /// built, so that a free one can be asked for (port 0) and a taken one is told at once.
 pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let chosen = wiring::select(&loaded.settings)?;
-    trace::set(&loaded.settings.telemetry).map_err(StartError)?;
+    trace::set(&loaded.settings.telemetry)?;
     let settings = Arc::new(loaded.settings.clone());
     let server = &settings.server;
     let tls = tls::start(&settings)?;
-    let listener = TcpListener::bind((server.host.as_str(), server.port))
-        .map_err(|e| StartError(format!("cannot listen on {}:{}: {e}; choose another with --port", server.host, server.port)))?;
-    let address = listener.local_addr().map_err(|e| StartError(e.to_string()))?;
+    let listener = TcpListener::bind((server.host.as_str(), server.port)).map_err(|cause| ServeError::Bind {
+        host: server.host.clone(),
+        port: server.port,
+        cause,
+    })?;
+    let address = listener.local_addr().map_err(ServeError::Address)?;
     let public_url = server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), named(&server.host, address)));
     let host = host(settings.clone(), public_url.clone(), &chosen)?;
     let exports = trace::export::start(&settings.telemetry, &modules::service(&chosen), &host.metrics)?;
@@ -177,7 +182,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
 async fn meet(servers: &Servers, view: &View) {
     match tokio::time::timeout(MEET, eureka::fetch(servers, view, true)).await {
         Ok(Ok(())) => {}
-        Ok(Err(cause)) => tracing::warn!(cause, "the registry is away at the start; it is asked again"),
+        Ok(Err(cause)) => tracing::warn!(%cause, "the registry is away at the start; it is asked again"),
         Err(_) => tracing::warn!("the registry does not answer at the start; it is asked again"),
     }
 }
@@ -226,7 +231,7 @@ fn towards(servers: &Servers) -> Option<std::net::IpAddr> {
 fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Result<Host, StartError> {
     if chosen.iter().any(|module| keeps_files(*module, &settings)) {
         make_private(&settings.data.dir)?;
-        files::whole(&settings.data.dir).map_err(StartError)?;
+        files::whole(&settings.data.dir)?;
     }
     let bus = if chosen.iter().any(|module| module.has_events()) { Some(wiring::bus(&settings)?) } else { None };
     Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })
@@ -323,7 +328,7 @@ pub fn start_log(loaded: &Loaded) -> Result<(), StartError> {
         LogFormat::Human => Some(false),
         LogFormat::Json => Some(true),
     };
-    telemetry::start(&loaded.settings.log.level, json).map_err(StartError)
+    Ok(telemetry::start(&loaded.settings.log.level, json)?)
 }
 
 /// Whether it keeps anything in the data folder: who does not also runs where nothing can be written.
@@ -338,11 +343,8 @@ fn keeps_files(module: Module, settings: &Settings) -> bool {
 /// The data folder is the shop's alone: it holds customers' data and the issuer's keys.
 fn make_private(dir: &std::path::Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| StartError(format!("data.dir: cannot create {}: {e}; choose another with --data", dir.display())))
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    Ok(made.map_err(|cause| ServeError::DataFolder { path: dir.into(), cause })?)
 }
 
 /// The name that was configured, with the port that was bound.

@@ -6,11 +6,14 @@
 //! With one process a module, one that dies ends all: half a shop is no shop. With several, the others go
 //! on, and the one that died is started again where it was.
 
+mod error;
 mod member;
+
+pub use error::UpError;
 
 use crate::config::{Actuator, Secret};
 use crate::modules::Module;
-use crate::platform::host::StartError;
+use crate::platform::files::FileError;
 use member::{Common, Member, hold_ports};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -61,7 +64,7 @@ pub struct Split {
 
 impl Split {
     /// Starts every process in order, each when those it needs answer.
-    pub fn start(plan: &Plan) -> Result<Self, StartError> {
+    pub fn start(plan: &Plan) -> Result<Self, UpError> {
         let plan = &with_password(plan.clone());
         // an address that others are told before its process starts is chosen before anything starts
         let several = plan.instances.max(1);
@@ -101,14 +104,14 @@ impl Split {
     }
 
     /// Waits until every process knows every other: the first request finds its way.
-    fn wait_until_acquainted(&self) -> Result<(), StartError> {
+    fn wait_until_acquainted(&self) -> Result<(), UpError> {
         let deadline = Instant::now() + PATIENCE;
         let clients = || self.members.iter().filter(|m| m.module != Module::Registry);
         let registered = clients().count() as u64;
         for member in clients() {
             while member.instances_known(&self.plan.actuator).is_none_or(|known| known < registered) {
                 if Instant::now() > deadline {
-                    return Err(StartError(format!("{} did not find the others in the registry", member.name)));
+                    return Err(UpError::NotAcquainted { name: member.name.clone() });
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -177,7 +180,7 @@ fn with_password(mut plan: Plan) -> Plan {
     plan
 }
 
-fn read_secret(path: &Path) -> Result<String, StartError> {
-    let text = std::fs::read_to_string(path).map_err(|e| StartError(format!("{}: {e}", path.display())))?;
+fn read_secret(path: &Path) -> Result<String, UpError> {
+    let text = std::fs::read_to_string(path).map_err(FileError::io(path))?;
     Ok(text.trim().to_string())
 }

@@ -11,12 +11,13 @@ use crate::platform::bus::Bus;
 use crate::platform::contract::Operation;
 use crate::platform::contract::client::Remote;
 use crate::platform::contract::openapi;
-use crate::platform::discovery::eureka::servers::Servers;
+use crate::platform::discovery::eureka::servers::{AddressError, Servers};
 use crate::platform::discovery::eureka::view::View;
 use crate::platform::discovery::{Discovery, Fixed, Loopback, eureka};
 use crate::platform::door::FrontDoor;
 use crate::platform::host::{Host, Late, Parts, StartError};
 use crate::platform::resilience::Peers;
+use crate::platform::start::{OutOfRange, PartError};
 use crate::shop::inventory::api::{InventoryApi, InventoryClient};
 use crate::shop::notification::api::NotificationClient;
 use crate::shop::order::api::{OrderApi, OrderClient};
@@ -41,14 +42,30 @@ pub struct Shop {
     pub registries: Option<(Arc<Servers>, Arc<View>)>,
 }
 
+/// Why the chosen modules cannot be put together.
+#[derive(Debug, thiserror::Error)]
+enum WiringError {
+    #[error(
+        "nobody issues access tokens: set identity.issuer to the issuer's URL (TRADEPOST__IDENTITY__ISSUER), or run the identity module here"
+    )]
+    NoIssuer,
+    #[error("registry.url: {0}")]
+    Registry(#[source] AddressError),
+    #[error("bus.url: `{url}` is not among the buses compiled in: {BUSES}")]
+    Bus { url: String },
+    #[cfg(not(feature = "identity"))]
+    #[error("identity.issuer is not set")]
+    NoBuiltInIssuer,
+}
+
+impl PartError for WiringError {}
+
 /// The modules to run by these settings; see [`modules::select`].
 pub fn select(settings: &Settings) -> Result<Vec<Module>, StartError> {
     let has_address = |module: Module| settings.registry.url.is_some() || settings.peers.contains_key(module.name());
     let chosen = modules::select(&settings.server.modules, has_address)?;
     if settings.identity.issuer.is_none() && !chosen.contains(&Module::Identity) {
-        return Err(StartError(
-            "nobody issues access tokens: set identity.issuer to the issuer's URL (TRADEPOST__IDENTITY__ISSUER), or run the identity module here".into(),
-        ));
+        return Err(WiringError::NoIssuer.into());
     }
     Ok(chosen)
 }
@@ -114,10 +131,10 @@ fn registries(settings: &Settings) -> Result<Option<Arc<Servers>>, StartError> {
     let Some(url) = &registry.url else { return Ok(None) };
     for (key, seconds) in [("renew", registry.renew_seconds), ("lease", registry.lease_seconds), ("fetch", registry.fetch_seconds)] {
         if !(1..=86_400).contains(&seconds) {
-            return Err(StartError(format!("registry.{key}_seconds is {seconds}; expected 1 to 86400")));
+            return Err(OutOfRange::new(format!("registry.{key}_seconds"), seconds, "1 to 86400").into());
         }
     }
-    Servers::parse(url.expose()).map(|servers| Some(Arc::new(servers))).map_err(|cause| StartError(format!("registry.url: {cause}")))
+    Ok(Some(Arc::new(Servers::parse(url.expose()).map_err(WiringError::Registry)?)))
 }
 
 /// Knows the instances in these registries from here on.
@@ -223,7 +240,7 @@ fn issuer(host: &Host, all: &mut Parts) -> Result<Issuer, StartError> {
     #[cfg(not(feature = "identity"))]
     {
         let _ = all;
-        Err(StartError("identity.issuer is not set".into()))
+        Err(WiringError::NoBuiltInIssuer.into())
     }
 }
 
@@ -349,6 +366,6 @@ pub fn bus(settings: &Settings) -> Result<Arc<dyn Bus>, StartError> {
         "local://" => Ok(Arc::new(crate::platform::bus::local::LocalBus::open(&settings.data.dir.join("bus.db"))?)),
         #[cfg(feature = "kafka")]
         url if url.starts_with("kafka://") => Ok(Arc::new(crate::platform::bus::kafka::KafkaBus::open(&settings.bus, &settings.tls)?)),
-        other => Err(StartError(format!("bus.url: `{other}` is not among the buses compiled in: {BUSES}"))),
+        other => Err(WiringError::Bus { url: other.into() }.into()),
     }
 }

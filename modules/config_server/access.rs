@@ -2,17 +2,12 @@
 
 use crate::config::ConfigServer;
 use crate::platform::auth::Authenticator;
-use crate::platform::auth::basic::Basic;
+use crate::platform::auth::basic::{Basic, CredentialsError};
 use crate::platform::problem::Problem;
 use crate::platform::web::bearer;
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use std::path::Path;
-
-/// A password that can neither be read nor made.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct PasswordError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// Checks credentials.
 pub(super) struct Access {
@@ -21,10 +16,8 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(settings: &ConfigServer, data: &Path, authenticator: Authenticator) -> Result<Self, PasswordError> {
-        let folder = data.join("config-server");
-        let made = Basic::new("config_server.password", &settings.user, settings.password.as_ref(), &folder);
-        let (basic, _) = made.map_err(|cause| PasswordError(cause.into()))?;
+    pub(super) fn new(settings: &ConfigServer, data: &Path, authenticator: Authenticator) -> Result<Self, CredentialsError> {
+        let (basic, _) = Basic::new("config_server.password", &settings.user, settings.password.as_ref(), &data.join("config-server"))?;
         Ok(Self { basic, authenticator })
     }
 

@@ -33,8 +33,7 @@ impl From<BackendError> for Problem {
             BackendError::File { path, .. } => format!("{path} cannot be read"),
             BackendError::TooLarge { .. } => error.to_string(),
         };
-        tracing::error!(cause = %error, "settings files not read");
-        Problem::unavailable(shown)
+        Problem::unavailable(shown).with_cause(error)
     }
 }
 

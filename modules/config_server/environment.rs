@@ -148,8 +148,8 @@ impl Environment {
         for ((folder, path), bytes) in files.iter().zip(contents) {
             let Some(bytes) = bytes else { continue };
             let unreadable = |cause: DocumentError| {
-                tracing::error!(path, %cause, "settings file not understood");
-                Problem::unavailable(format!("{path} cannot be read: {cause}"))
+                let text = format!("{path} cannot be read: {cause}");
+                Problem::unavailable(text.clone()).with_cause(text)
             };
             let documents = document::parse(path, &bytes).map_err(unreadable)?;
             let several = documents.len() > 1;

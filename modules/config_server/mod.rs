@@ -27,7 +27,9 @@ mod vault;
 
 use crate::config::ConfigServer as Settings;
 use crate::platform::auth::Authenticator;
+use crate::platform::auth::basic::CredentialsError;
 use crate::platform::host::{Host, Parts, StartError};
+use crate::platform::start::PartError;
 use backend::{Backend, Folder};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -52,23 +54,19 @@ enum SettingsError {
     #[error(transparent)]
     Cipher(#[from] cipher::CipherError),
     #[error(transparent)]
-    Password(#[from] access::PasswordError),
+    Password(#[from] CredentialsError),
     #[cfg(feature = "vault")]
     #[error("config_server.vault needs vault.url, and vault.auth with what belongs to it")]
     VaultUrl,
     #[cfg(feature = "vault")]
-    #[error("{0}")]
-    Vault(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Vault(#[from] crate::platform::vault::VaultError),
     #[cfg(not(feature = "vault"))]
     #[error("config_server.vault is set, and this build knows no Vault: build with --features vault")]
     NoVault,
 }
 
-impl From<SettingsError> for StartError {
-    fn from(error: SettingsError) -> Self {
-        StartError::from(error.to_string())
-    }
-}
+impl PartError for SettingsError {}
 
 /// The server with all that its endpoints share.
 struct ConfigServer {
@@ -125,8 +123,7 @@ impl ConfigServer {
     #[cfg(feature = "vault")]
     fn on_vault(self, mount: &str, settings: &crate::config::Settings) -> Result<Self, SettingsError> {
         let url = settings.vault.url.as_ref().ok_or(SettingsError::VaultUrl)?;
-        let vault = crate::platform::vault::Vault::open(url, &settings.vault, &settings.tls);
-        let vault = vault.map_err(|cause| SettingsError::Vault(cause.into()))?;
+        let vault = crate::platform::vault::Vault::open(url, &settings.vault, &settings.tls)?;
         Ok(Self { backend: Backend::Vault(vault::Keys { vault, mount: mount.trim_matches('/').into() }), ..self })
     }
 

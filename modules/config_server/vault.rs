@@ -60,11 +60,11 @@ impl Keys {
             let token = wanted.token.as_ref().map(|token| token.expose().to_string());
             let theirs = token.is_some();
             let secrets = self.vault.read(&self.mount, &key, token).await.map_err(|cause| {
-                tracing::error!(key, %cause, "settings cannot be read from Vault");
-                match cause.away || !theirs {
+                let refused = match cause.away || !theirs {
                     true => Problem::unavailable(format!("{key} cannot be read from Vault right now")),
                     false => Problem::forbidden(format!("Vault refuses {key} to the token in X-Config-Token")),
-                }
+                };
+                refused.with_cause(format!("{key} cannot be read from Vault: {cause}"))
             })?;
             if let Some(secrets) = secrets.filter(|secrets| !secrets.is_empty()) {
                 found.push((format!("vault:{key}"), document::of_json(secrets).map_err(Problem::internal)?));

@@ -186,17 +186,18 @@ pub(super) fn refusal(route: &Route, failure: Failure) -> Problem {
         Failure::ClientGone => Problem::new(400, "the body broke off"),
         Failure::ClientLate => late_body(),
         Failure::Open(wait) => {
-            let mut problem = Problem::unavailable(format!("{name} is not available"));
+            let cause = format!("the breaker of route {} is open", route.definition.id);
+            let mut problem = Problem::unavailable(format!("{name} is not available")).with_cause(cause);
             problem.retry_after = Some(wait.as_secs_f32().ceil().max(1.0) as u32);
             problem
         }
         failed => {
-            tracing::warn!(route = route.definition.id, cause = %failed, "no answer");
-            match failed {
+            let problem = match failed {
                 Failure::Broken(_) => Problem::new(502, format!("{name} broke off; the request may still have been served")),
                 Failure::Late => Problem::new(504, format!("{name} took too long; the request may still be served")),
                 _ => Problem::unavailable(format!("{name} is not available")),
-            }
+            };
+            problem.with_cause(format!("no answer by route {}: {failed}", route.definition.id))
         }
     }
 }

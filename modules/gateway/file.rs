@@ -53,7 +53,7 @@ impl ValueError {
 
 /// Why a predicate or filter cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PartError {
+pub(super) enum RoutePartError {
     /// There is none of this name.
     #[error("there is no {kind} `{name}`; known: {}", known.join(", "))]
     Unknown { kind: &'static str, name: String, known: &'static [&'static str] },
@@ -87,7 +87,7 @@ pub(super) enum DocumentError {
     NotAList { key: String, found: Value },
     /// A filter of `default-filters` is malformed.
     #[error(transparent)]
-    DefaultFilter(PartError),
+    DefaultFilter(RoutePartError),
     /// A setting outside the routes is wrong.
     #[error("{key}: {source}")]
     Setting { key: String, source: ValueError },
@@ -177,33 +177,33 @@ impl Part {
     }
 
     /// From its shortcut, or from `{name, args}`.
-    pub(super) fn read(value: &Value) -> Result<Self, PartError> {
+    pub(super) fn read(value: &Value) -> Result<Self, RoutePartError> {
         match value {
             Value::String(text) => Ok(Self::shortcut(text)),
             Value::Object(members) => {
-                let name = members.get("name").and_then(Value::as_str).ok_or(PartError::Nameless)?;
+                let name = members.get("name").and_then(Value::as_str).ok_or(RoutePartError::Nameless)?;
                 let mut args = Args::default();
                 match members.get("args") {
                     None | Some(Value::Null) => {}
                     Some(Value::Object(named)) => named.iter().for_each(|(key, value)| args.insert(key, value)),
-                    Some(other) => return Err(PartError::ArgsForm { name: name.into(), found: other.clone() }),
+                    Some(other) => return Err(RoutePartError::ArgsForm { name: name.into(), found: other.clone() }),
                 }
                 Ok(Self { name: name.into(), args })
             }
-            other => Err(PartError::Form { found: other.clone() }),
+            other => Err(RoutePartError::Form { found: other.clone() }),
         }
     }
 }
 
 impl Part {
     /// For one whose argument is wrong.
-    pub(super) fn refuse(&self, source: ValueError) -> PartError {
-        PartError::Argument { name: self.name.clone(), source }
+    pub(super) fn refuse(&self, source: ValueError) -> RoutePartError {
+        RoutePartError::Argument { name: self.name.clone(), source }
     }
 
     /// For one that is none of the known.
-    pub(super) fn unknown(&self, kind: &'static str, known: &'static [&'static str]) -> PartError {
-        PartError::Unknown { kind, name: self.name.clone(), known }
+    pub(super) fn unknown(&self, kind: &'static str, known: &'static [&'static str]) -> RoutePartError {
+        RoutePartError::Unknown { kind, name: self.name.clone(), known }
     }
 }
 
@@ -247,7 +247,7 @@ impl Definition {
         let id = raw.id.unwrap_or_else(|| id.to_string());
         let parts = |values: Vec<Value>| values.iter().map(Part::read).collect::<Result<Vec<_>, _>>();
         let (predicates, filters) = (parts(raw.predicates), parts(raw.filters));
-        let named = |cause: PartError| RouteError::of(&id, cause);
+        let named = |cause: RoutePartError| RouteError::of(&id, cause);
         Ok(Self {
             predicates: predicates.map_err(named)?,
             filters: filters.map_err(named)?,

@@ -1,7 +1,7 @@
 //! What a route does to a request on its way out, and to the answer on its way back.
 
 use super::circuit;
-use super::file::{Args, Part, PartError, ValueError, duration};
+use super::file::{Args, Part, RoutePartError, ValueError, duration};
 use super::limit::Rate;
 use super::pattern::PatternError;
 use crate::platform::uri::{encode_component, encode_path};
@@ -133,7 +133,7 @@ type Variables = BTreeMap<String, String>;
 
 impl Filter {
     /// Reads one; a breaker goes by these settings.
-    pub(super) fn read(part: &Part, circuits: &circuit::Circuits) -> Result<Self, PartError> {
+    pub(super) fn read(part: &Part, circuits: &circuit::Circuits) -> Result<Self, RoutePartError> {
         let known = Self::known(part, circuits).map_err(|cause| part.refuse(cause))?;
         known.ok_or_else(|| part.unknown("filter", &KNOWN))
     }

@@ -21,6 +21,7 @@ use crate::platform::door::{FrontDoor, Way, Work};
 use crate::platform::host::{Host, StartError};
 use crate::platform::problem::Problem;
 use crate::platform::resilience::registry::Breakers;
+use crate::platform::start::PartError;
 use crate::platform::trace::{self, Span, propagation};
 use crate::platform::web::{sent_method, sent_path};
 use actix_web::body::BoxBody;
@@ -51,11 +52,7 @@ enum SettingsError {
     TrustedProxies(#[from] RangeError),
 }
 
-impl From<SettingsError> for StartError {
-    fn from(error: SettingsError) -> Self {
-        StartError::from(error.to_string())
-    }
-}
+impl PartError for SettingsError {}
 
 /// The front door.
 pub(super) struct Gateway {

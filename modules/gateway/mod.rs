@@ -68,9 +68,7 @@ pub fn build(host: &Host, discovery: Arc<dyn Discovery>, here: &[&'static str], 
         Ok(())
     });
     let routed = gateway.clone();
-    parts.changeable(&["gateway.routes"], move |settings| {
-        routed.routes.use_file(settings.gateway.routes.clone()).map_err(|cause| cause.to_string())
-    });
+    parts.changeable(&["gateway.routes"], move |settings| Ok(routed.routes.use_file(settings.gateway.routes.clone())?));
     let watched = gateway.clone();
     parts.worker("gateway-routes", move |stop| async move { watched.routes.watch(stop).await });
     Ok(Built { parts, door: gateway })

@@ -1,6 +1,6 @@
 //! Which requests a route takes.
 
-use super::file::{Part, PartError, ValueError};
+use super::file::{Part, RoutePartError, ValueError};
 use super::hygiene::Origin;
 use super::pattern::{Pattern, Range, whole};
 use crate::platform::uri::query_pairs;
@@ -44,7 +44,7 @@ pub(super) struct Incoming<'a> {
 
 impl Predicate {
     /// Reads one; `Between` becomes two. `with_port`: a host's port is part of what its patterns match.
-    pub(super) fn read(part: &Part, with_port: bool) -> Result<Vec<Self>, PartError> {
+    pub(super) fn read(part: &Part, with_port: bool) -> Result<Vec<Self>, RoutePartError> {
         let known = Self::known(part, with_port).map_err(|cause| part.refuse(cause))?;
         if known.is_empty() { Err(part.unknown("predicate", &KNOWN)) } else { Ok(known) }
     }

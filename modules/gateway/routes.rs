@@ -1,6 +1,6 @@
 //! The table of routes: what a file, the actuator and the shop itself define, ready to be matched.
 
-use super::file::{Definition, Document, Part, PartError};
+use super::file::{Definition, Document, Part, RoutePartError};
 use super::filters::{Circuit, Filter, Retry};
 use super::limit::Rate;
 use super::predicates::{Incoming, Predicate};
@@ -35,7 +35,7 @@ pub(super) enum RouteReason {
     #[error(transparent)]
     Form(#[from] serde_json::Error),
     #[error(transparent)]
-    Part(#[from] PartError),
+    Part(#[from] RoutePartError),
     /// `uri` leads nowhere that we know.
     #[error("uri `{uri}`: expected lb://service-name or http://host:port")]
     Uri { uri: String },
@@ -215,7 +215,7 @@ impl Table {
 
 /// The shop's own routes, where no file is given. Of the registry only its page is shown, where it does
 /// not run in this process and shows it itself.
-pub(super) fn builtin(dashboard: Option<&str>) -> Result<Document, PartError> {
+pub(super) fn builtin(dashboard: Option<&str>) -> Result<Document, RoutePartError> {
     let route = |id: &str, path: &str, filters: Vec<Part>, uri: &str| Definition {
         id: id.into(),
         uri: uri.into(),

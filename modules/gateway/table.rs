@@ -1,9 +1,10 @@
 //! The table in use, and how it changes: by the file, by the actuator.
 
-use super::file::{self, Definition, Document, DocumentError, PartError};
+use super::file::{self, Definition, Document, DocumentError, RoutePartError};
 use super::routes::{Table, TableError, builtin};
 use crate::config;
 use crate::platform::resilience::registry::Breakers;
+use crate::platform::start::PartError;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,11 +25,13 @@ pub(super) enum RoutesError {
     Table(#[from] TableError),
     /// A route of our own is wrong: a defect.
     #[error(transparent)]
-    BuiltIn(#[from] PartError),
+    BuiltIn(#[from] RoutePartError),
     /// A route that the actuator did not add cannot be removed by it.
     #[error("no route `{id}` was added here")]
     NotAdded { id: String },
 }
+
+impl PartError for RoutesError {}
 
 /// A route file that cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The key that signs: RSA 2048, made at the first start and kept. Its id is its RFC 7638
 //! thumbprint, so the same key has the same id after every start.
 
-use crate::platform::files::Folder;
+use crate::platform::files::{FileError, Folder};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use rsa::pkcs1::EncodeRsaPrivateKey;
@@ -19,8 +19,8 @@ const BITS: usize = 2048;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyError {
     /// Its file can neither be read nor written.
-    #[error("{0}")]
-    File(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("identity/{FILE} is not an RSA key in PKCS#8 PEM ({0}); remove it and a new one is made")]
     Format(#[from] rsa::pkcs8::Error),
     #[error("identity/{FILE} has fewer than {BITS} bits; remove it and a new one is made")]
@@ -55,8 +55,7 @@ pub(super) struct Keys {
 impl Keys {
     /// Reads the key, or makes one at the first start.
     pub(super) fn open(folder: &Folder) -> Result<Self, KeyError> {
-        let pem =
-            folder.get_or_make(FILE, || generate().map_err(|cause| cause.to_string())).map_err(|cause| KeyError::File(cause.into()))?;
+        let pem = folder.get_or_make(FILE, generate)?;
         let key = rsa::PrivateKey::from_pkcs8_pem(&pem)?;
         if key.size() * 8 < BITS {
             return Err(KeyError::TooShort);

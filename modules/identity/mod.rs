@@ -31,6 +31,7 @@ use crate::platform::clock;
 use crate::platform::contract::{Access, Endpoint};
 use crate::platform::files;
 use crate::platform::host::{Host, Parts, StartError};
+use crate::platform::start::{OutOfRange, PartError};
 use crate::platform::store::sqlite::Db;
 use actix_web::dev::Payload;
 use actix_web::http::Method;
@@ -38,6 +39,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use serde_json::json;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 macro_rules! realm {
@@ -69,8 +71,6 @@ enum IssuerError {
     OutsideDevelopment { reason: Reachable },
     #[error("identity.force in production needs identity.users: everybody knows the demo users' passwords")]
     DemoUsers,
-    #[error("{key} is {value}; expected 1 to {LONGEST}")]
-    Seconds { key: &'static str, value: u64 },
     #[error("identity.audience is empty; it is what tokens name in aud, by default tradepost")]
     NoAudience,
     #[error(transparent)]
@@ -81,15 +81,11 @@ enum IssuerError {
     Key(#[from] keys::KeyError),
     #[error("identity/{SECRET_FILE} is empty; remove it and a new one is made")]
     EmptySecret,
-    #[error("{0}")]
-    Files(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Files(#[from] files::FileError),
 }
 
-impl From<IssuerError> for StartError {
-    fn from(error: IssuerError) -> Self {
-        StartError::from(error.to_string())
-    }
-}
+impl PartError for IssuerError {}
 
 /// What makes a process more than a developer's own.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +141,7 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
     let users = accounts::Users::new(&settings.users).map_err(IssuerError::from)?;
     let clients = |secret: &str| clients::Clients::new(&settings.client_id, secret, &settings.clients).map_err(IssuerError::from);
     clients("not known yet")?;
-    let folder = || files::Folder::open(host.settings.data.dir.join("identity")).map_err(|cause| IssuerError::Files(cause.into()));
+    let folder = || files::Folder::open(host.settings.data.dir.join("identity")).map_err(IssuerError::from);
     let client_secret = service_secret(settings.client_secret.as_ref(), &folder()?)?;
     let db = Db::open(&host.settings.data.dir.join("identity.db"), MIGRATIONS)?;
     db.measured("identity", &host.metrics)?;
@@ -222,9 +218,9 @@ fn outside_development(server: &Server) -> Option<Reachable> {
     (!here).then(|| Reachable::Host { host: server.host.clone() })
 }
 
-fn seconds(key: &'static str, value: u64) -> Result<i64, IssuerError> {
+fn seconds(key: &str, value: u64) -> Result<i64, OutOfRange> {
     let good = i64::try_from(value).ok().filter(|_| (1..=LONGEST).contains(&value));
-    good.ok_or(IssuerError::Seconds { key, value })
+    good.ok_or_else(|| OutOfRange::new(key, value, format!("1 to {LONGEST}")))
 }
 
 /// The settings' secret; without one, that of the first start.
@@ -232,7 +228,7 @@ fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result
     if let Some(secret) = configured {
         return Ok(secret.clone());
     }
-    let kept = folder.get_or_make(SECRET_FILE, || Ok(random())).map_err(|cause| IssuerError::Files(cause.into()))?;
+    let kept = folder.get_or_make(SECRET_FILE, || Ok::<_, Infallible>(random()))?;
     match kept.trim() {
         "" => Err(IssuerError::EmptySecret),
         kept => Ok(Secret::new(kept)),

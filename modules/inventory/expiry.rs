@@ -41,7 +41,7 @@ async fn end(store: &dyn StockStore, order: &dyn OrderApi, number: Uuid) -> Resu
     match order.status_of(&cx, number).await {
         Ok(OrderStatus::Placed) => {
             if let Err(cause) = store.commit(number).await {
-                tracing::error!(order_number = %number, %cause, "a placed order's reservation could not be committed");
+                tracing::error!(order_number = %number, cause = cause.for_log(), "a placed order's reservation could not be committed");
             }
         }
         Ok(OrderStatus::Pending) => store.extend(number).await?,

@@ -52,7 +52,7 @@ mod build {
         parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));
         parts.check("inventoryStore", move || {
             let store = store.clone();
-            async move { store.outbox().waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
+            async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }
         });
         Ok((service, parts))
     }

@@ -47,7 +47,7 @@ fn checked(quantities: Quantities, root: &str) -> Result<Quantities, Problem> {
         }
         match sku::check(&code) {
             Ok(code) => *clean.entry(code).or_default() += quantity.clamp(0, MAX_QUANTITY),
-            Err(message) => errors.push(FieldError::new(field, message)),
+            Err(wrong) => errors.push(FieldError::new(field, wrong.to_string())),
         }
     }
     if errors.is_empty() { Ok(clean) } else { Err(Problem::invalid(errors)) }

@@ -1,6 +1,6 @@
 //! Notification's contract.
 
-use crate::platform::contract::Param;
+use crate::platform::contract::{Expected, Param};
 use crate::platform::page::{Page, PageNumber, PageSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ impl DeliveryState {
 }
 
 impl Param for DeliveryState {
-    fn from_text(text: Option<&str>) -> Result<Self, String> {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
         text.and_then(Self::by_name).ok_or_else(|| "expected pending, delivered or dead".into())
     }
     fn to_text(&self) -> Option<String> {

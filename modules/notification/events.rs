@@ -94,7 +94,7 @@ impl Notifier {
         let mut targets: Vec<(Channel, String)> =
             self.receivers.webhooks_for(&event.kind).map(|target| (Channel::Webhook, target.to_string())).collect();
         if let Some(kind) = OrderEvent::of(&event.kind) {
-            let order: OrderData = event.data().map_err(ApplyError::Unfit)?;
+            let order: OrderData = event.data()?;
             check_subject(&order.customer.id).map_err(|wrong| ApplyError::Unfit(format!("its customer's id {wrong}")))?;
             let is_address = |address: &&String| self.receivers.has_mail() && address.len() <= MAX_ADDRESS;
             if let Some(address) = order.customer.email.as_ref().filter(is_address) {

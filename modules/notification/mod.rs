@@ -92,8 +92,8 @@ mod build {
         parts.check("notificationStore", move || {
             let store = store.clone();
             async move {
-                let pending = store.count(DeliveryState::Pending).await.map_err(|e| e.to_string())?;
-                let dead = store.count(DeliveryState::Dead).await.map_err(|e| e.to_string())?;
+                let pending = store.count(DeliveryState::Pending).await?;
+                let dead = store.count(DeliveryState::Dead).await?;
                 Ok(json!({ "pendingDeliveries": pending, "deadDeliveries": dead }))
             }
         });

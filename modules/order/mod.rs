@@ -62,8 +62,8 @@ mod build {
         parts.check("orderStore", move || {
             let path = path.clone();
             async move {
-                let open = path.store.open_ends().await.map_err(|e| e.to_string())?;
-                let outbox = path.store.outbox().waiting().await.map_err(|e| e.to_string())?;
+                let open = path.store.open_ends().await?;
+                let outbox = path.store.outbox().waiting().await?;
                 Ok(json!({ "pending": open.pending, "unsettled": open.unsettled, "outbox": outbox }))
             }
         });

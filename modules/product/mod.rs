@@ -35,7 +35,7 @@ mod build {
         parts.outbox("product-outbox", store.outbox(), host.bus()?);
         parts.check("productStore", move || {
             let store = store.clone();
-            async move { store.outbox().waiting().await.map(|n| json!({ "outbox": n })).map_err(|e| e.to_string()) }
+            async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }
         });
         Ok((service, parts))
     }

@@ -2,15 +2,10 @@
 //! their bearer tokens. Eureka clients send Basic credentials, from their server's URL.
 
 use crate::config::Registry;
-use crate::platform::auth::basic::Basic;
+use crate::platform::auth::basic::{Basic, CredentialsError};
 use crate::platform::problem::Problem;
 use actix_web::HttpRequest;
 use std::path::Path;
-
-/// A password that can neither be read nor made.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct PasswordError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// Checks credentials.
 pub(super) struct Access {
@@ -20,9 +15,8 @@ pub(super) struct Access {
 
 impl Access {
     /// By settings; also the password. One that they do not have is made, and kept in `{data}/registry`.
-    pub(super) fn new(settings: &Registry, data: &Path) -> Result<(Self, String), PasswordError> {
-        let made = Basic::new("registry.password", &settings.user, settings.password.as_ref(), &data.join("registry"));
-        let (basic, password) = made.map_err(|cause| PasswordError(cause.into()))?;
+    pub(super) fn new(settings: &Registry, data: &Path) -> Result<(Self, String), CredentialsError> {
+        let (basic, password) = Basic::new("registry.password", &settings.user, settings.password.as_ref(), &data.join("registry"))?;
         Ok((Self { basic, open_reads: settings.open_reads }, password))
     }
 

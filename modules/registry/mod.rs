@@ -20,9 +20,11 @@ mod xml;
 mod tests;
 
 use crate::config::Registry as Settings;
+use crate::platform::auth::basic::CredentialsError;
 use crate::platform::discovery::eureka::instance::{Instance, Status};
-use crate::platform::discovery::eureka::servers::Servers;
+use crate::platform::discovery::eureka::servers::{AddressError, Servers};
 use crate::platform::host::{Host, Parts, StartError};
+use crate::platform::start::{OutOfRange, PartError};
 use leases::{Leases, Renewed, Rules};
 use parking_lot::{Mutex, MutexGuard};
 use replication::{Kind, Peer, Task};
@@ -37,21 +39,15 @@ type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 /// Settings with which the registry does not start.
 #[derive(Debug, thiserror::Error)]
 enum SettingsError {
-    #[error("registry.renewal_threshold is {0}; expected 0 to 1")]
-    RenewalThreshold(f64),
-    #[error("registry.sweep_seconds is 0; expected 1 or more")]
-    SweepSeconds,
-    #[error("registry.peers: {0}")]
-    Peers(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
-    Password(#[from] access::PasswordError),
+    Range(#[from] OutOfRange),
+    #[error("registry.peers: {0}")]
+    Peers(#[from] AddressError),
+    #[error(transparent)]
+    Password(#[from] CredentialsError),
 }
 
-impl From<SettingsError> for StartError {
-    fn from(error: SettingsError) -> Self {
-        StartError::from(error.to_string())
-    }
-}
+impl PartError for SettingsError {}
 
 /// The registry with all that its endpoints share.
 struct Registry {
@@ -93,10 +89,10 @@ pub fn build(host: &Host) -> Result<Parts, StartError> {
 impl Registry {
     fn new(settings: &Settings, data: &Path, body_limit: usize, clock: Clock) -> Result<Self, SettingsError> {
         if !(0.0..=1.0).contains(&settings.renewal_threshold) {
-            return Err(SettingsError::RenewalThreshold(settings.renewal_threshold));
+            return Err(OutOfRange::new("registry.renewal_threshold", settings.renewal_threshold, "0 to 1").into());
         }
         if settings.sweep_seconds == 0 {
-            return Err(SettingsError::SweepSeconds);
+            return Err(OutOfRange::new("registry.sweep_seconds", 0, "1 or more").into());
         }
         let rules = Rules {
             delta_ms: i64::try_from(settings.delta_seconds).unwrap_or(i64::MAX).saturating_mul(1000),
@@ -106,7 +102,7 @@ impl Registry {
         let (access, password) = access::Access::new(settings, data)?;
         let mut peers = Vec::new();
         for url in settings.peers.iter().flat_map(|urls| urls.expose().split(',')).filter(|url| !url.trim().is_empty()) {
-            let servers = Servers::parse(url).map_err(|cause| SettingsError::Peers(cause.into()))?;
+            let servers = Servers::parse(url).map_err(SettingsError::Peers)?;
             peers.push(Arc::new(Peer::new(servers.or_as(&settings.user, &password))));
         }
         Ok(Self { leases: Mutex::new(Leases::new(rules)), started: clock(), clock, access, peers, body_limit })

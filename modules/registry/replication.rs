@@ -8,7 +8,7 @@ use super::Registry;
 use super::http::check;
 use super::leases::Renewed;
 use crate::platform::discovery::eureka::instance::{Applications, Instance, Status};
-use crate::platform::discovery::eureka::servers::Servers;
+use crate::platform::discovery::eureka::servers::{RegistryError, Servers};
 use actix_web::http::Method;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
@@ -30,8 +30,8 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PeerError {
     /// It is away, or what it answers is not understood.
-    #[error("{0}")]
-    Call(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Call(#[from] RegistryError),
     /// It takes no batch.
     #[error("a batch was answered {status}")]
     Refused { status: u16 },
@@ -233,9 +233,8 @@ pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), PeerErr
     struct Fetched {
         applications: Applications,
     }
-    let answer = peer.servers.call(Method::GET, "/apps/", None).await.map_err(|cause| PeerError::Call(cause.into()))?;
-    let fetched: Fetched = answer.json().map_err(|cause| PeerError::Call(cause.into()))?;
-    for application in fetched.applications.application {
+    let answer = peer.servers.call(Method::GET, "/apps/", None).await?;
+    for application in answer.json::<Fetched>()?.applications.application {
         for mut instance in application.instance {
             if check(&application.name.to_uppercase(), &mut instance).is_ok() {
                 registry.register(instance, true);
@@ -247,12 +246,11 @@ pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), PeerErr
 
 async fn send(registry: &Registry, peer: &Peer, tasks: &[Task]) -> Result<(), PeerError> {
     let batch = json!({ "replicationList": tasks });
-    let answer = peer.servers.call(Method::POST, "/peerreplication/batch", Some(&batch)).await;
-    let answer = answer.map_err(|cause| PeerError::Call(cause.into()))?;
+    let answer = peer.servers.call(Method::POST, "/peerreplication/batch", Some(&batch)).await?;
     if answer.status != 200 {
         return Err(PeerError::Refused { status: answer.status });
     }
-    let all: AllDone = answer.json().map_err(|cause| PeerError::Call(cause.into()))?;
+    let all: AllDone = answer.json()?;
     for (task, done) in tasks.iter().zip(all.response_list) {
         if task.action != Kind::Heartbeat {
             continue;

@@ -1,6 +1,6 @@
 //! What a copy consists of: `backup.json` beside its files.
 
-use super::{built, failed};
+use super::{BackupError, built, failed};
 use crate::platform::files;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -46,25 +46,23 @@ impl Manifest {
     }
 
     /// That of a copy. Refused where it is none, or one of a later form, or names files outside of the copy.
-    pub fn read(copy: &Path) -> Result<Self, String> {
+    pub fn read(copy: &Path) -> Result<Self, BackupError> {
         let path = copy.join(MANIFEST);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| format!("{}: {e}; expected a folder that `tradepost backup` made", path.display()))?;
-        let wrong = |cause: &dyn std::fmt::Display| format!("{}: {cause}", path.display());
-        let manifest: Self = serde_json::from_str(&text).map_err(|e| wrong(&e))?;
+        let text = std::fs::read_to_string(&path).map_err(|cause| BackupError::NoCopy { folder: copy.into(), cause })?;
+        let manifest: Self = serde_json::from_str(&text).map_err(|cause| BackupError::Malformed { path: path.clone(), cause })?;
         if manifest.form != FORM {
-            return Err(wrong(&format!("form {} is of a later version ({}); restore it with that", manifest.form, manifest.version)));
+            return Err(BackupError::LaterForm { path, form: manifest.form, version: manifest.version });
         }
         let inside = |entry: &&Entry| Path::new(&entry.path).components().all(|part| matches!(part, Component::Normal(_)));
         if let Some(outside) = manifest.files.iter().find(|entry| !inside(entry)) {
-            return Err(wrong(&format!("`{}` is not within the copy", outside.path)));
+            return Err(BackupError::Outside { path, file: outside.path.clone() });
         }
         Ok(manifest)
     }
 
-    pub(super) fn write(&self, copy: &Path) -> Result<(), String> {
+    pub(super) fn write(&self, copy: &Path) -> Result<(), BackupError> {
         let path = copy.join(MANIFEST);
-        let text = serde_json::to_string_pretty(self).map_err(|e| e.to_string())?;
+        let text = serde_json::to_string_pretty(self)?;
         let written = files::create(&path).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()
@@ -80,7 +78,7 @@ impl Manifest {
 
 impl Entry {
     /// A file as it is, and from here on will be after a power cut.
-    pub(super) fn of(copy: &Path, name: &str) -> Result<Self, String> {
+    pub(super) fn of(copy: &Path, name: &str) -> Result<Self, BackupError> {
         let path = copy.join(name);
         let mut file = File::open(&path).map_err(failed(&path))?;
         file.sync_all().map_err(failed(&path))?;

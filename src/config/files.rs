@@ -1,6 +1,7 @@
 //! Settings whose values stand in files: `TRADEPOST__ORDER__STORE_FILE=/run/secrets/store`, as Docker's images have
 //! it. What is in a file is in no list of a container's variables, and no child process inherits it.
 
+use super::error::{SettingsError, ValueFileError};
 use super::keys::{is_known, known_keys};
 use config::{Config, ConfigError, Map, Value};
 use std::io::Read;
@@ -20,7 +21,7 @@ pub(super) struct Variables {
 }
 
 /// Reads what the variables name. `given`: in place of the process's own environment.
-pub(super) fn read(given: Option<Map<String, String>>) -> Result<Variables, String> {
+pub(super) fn read(given: Option<Map<String, String>>) -> Result<Variables, SettingsError> {
     let given = given.map_or_else(ours, Ok)?;
     let known = known_keys()?;
     let mut variables = Variables { all: Map::new(), origins: Vec::new() };
@@ -32,9 +33,9 @@ pub(super) fn read(given: Option<Map<String, String>>) -> Result<Variables, Stri
             continue;
         };
         if let Some(other) = given.keys().find(|other| key(other).as_ref() == Some(&target)) {
-            return Err(format!("settings: {other} and {name} are both set, and mean the same; unset one of them"));
+            return Err(SettingsError::Twice { one: other.clone(), other: name.clone() });
         }
-        let content = content(value).map_err(|cause| format!("settings: {name}={value}: {cause}"))?;
+        let content = content(value).map_err(|cause| SettingsError::ValueFile { variable: name.clone(), path: value.clone(), cause })?;
         variables.origins.push((target, format!("{ORIGIN}{value} ({name})")));
         variables.all.insert(name.chars().take(name.len() - SUFFIX.len()).collect(), content);
     }
@@ -58,12 +59,12 @@ pub(super) fn is_origin(origin: &str) -> bool {
 }
 
 /// Of the process's variables those that are ours.
-fn ours() -> Result<Map<String, String>, String> {
+fn ours() -> Result<Map<String, String>, SettingsError> {
     let named = std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().map(|name| (name, value)));
     let ours = named.filter(|(name, _)| key(name).is_some());
     ours.map(|(name, value)| match value.into_string() {
         Ok(value) => Ok((name, value)),
-        Err(_) => Err(format!("settings: the value of {name} is not UTF-8")),
+        Err(_) => Err(SettingsError::NotUtf8 { variable: name }),
     })
     .collect()
 }
@@ -73,33 +74,33 @@ fn key(name: &str) -> Option<String> {
     name.to_lowercase().strip_prefix(PREFIX).map(|rest| rest.replace("__", "."))
 }
 
-fn content(path: &str) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|cause| format!("the file cannot be read: {cause}"))?;
+fn content(path: &str) -> Result<String, ValueFileError> {
+    let file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|cause| format!("the file cannot be read: {cause}"))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(format!("the file has more than {LARGEST} bytes; expected the value of one setting"));
+        return Err(ValueFileError::TooLarge { limit: LARGEST });
     }
-    let text = String::from_utf8(bytes).map_err(|_| "the file is not UTF-8")?;
+    let text = String::from_utf8(bytes).map_err(|_| ValueFileError::NotUtf8)?;
     match text.trim() {
-        "" => Err("the file is empty; expected the value of one setting".into()),
+        "" => Err(ValueFileError::Empty),
         value => Ok(value.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Loaded, load_with};
+    use crate::config::{Loaded, SettingsError, load_with};
 
     /// What is loaded where the variable names a file with this content.
-    fn with(variable: &str, content: &[u8]) -> Result<Loaded, String> {
+    fn with(variable: &str, content: &[u8]) -> Result<Loaded, SettingsError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("value");
         std::fs::write(&path, content).unwrap();
         loaded(&[(variable, path.to_str().unwrap())])
     }
 
-    fn loaded(pairs: &[(&str, &str)]) -> Result<Loaded, String> {
+    fn loaded(pairs: &[(&str, &str)]) -> Result<Loaded, SettingsError> {
         load_with(None, &vec![], Some(pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()), false)
     }
 
@@ -130,20 +131,21 @@ mod tests {
             (b"\xff\xfe", "not UTF-8"),
             (&[b'x'; (64 << 10) + 1], "more than 65536 bytes"),
         ] {
-            let said = with("TRADEPOST__BUS__PASSWORD_FILE", content).unwrap_err();
+            let said = with("TRADEPOST__BUS__PASSWORD_FILE", content).unwrap_err().to_string();
             assert!(said.contains("TRADEPOST__BUS__PASSWORD_FILE=/") && said.contains(expected), "{said}");
         }
-        let said = loaded(&[("TRADEPOST__BUS__PASSWORD_FILE", "/nowhere")]).unwrap_err();
+        let said = loaded(&[("TRADEPOST__BUS__PASSWORD_FILE", "/nowhere")]).unwrap_err().to_string();
         assert!(said.contains("TRADEPOST__BUS__PASSWORD_FILE=/nowhere") && said.contains("No such file"), "{said}");
-        let said = loaded(&[("TRADEPOST__BUS__PASSWORD_FILE", "/nowhere"), ("TRADEPOST__BUS__PASSWORD", "s3cret")]).unwrap_err();
+        let said =
+            loaded(&[("TRADEPOST__BUS__PASSWORD_FILE", "/nowhere"), ("TRADEPOST__BUS__PASSWORD", "s3cret")]).unwrap_err().to_string();
         assert!(said.contains("TRADEPOST__BUS__PASSWORD and TRADEPOST__BUS__PASSWORD_FILE are both set"), "{said}");
-        let said = loaded(&[("TRADEPOST__BUS__PASSWROD_FILE", "/nowhere")]).unwrap_err();
+        let said = loaded(&[("TRADEPOST__BUS__PASSWROD_FILE", "/nowhere")]).unwrap_err().to_string();
         assert!(said.contains("unknown setting `bus.passwrod_file`"), "{said}");
     }
 
     #[test]
     fn a_value_that_does_not_fit_is_not_repeated() {
-        let said = with("TRADEPOST__ORDER__MAX_LINES_FILE", b"s3cret").unwrap_err();
+        let said = with("TRADEPOST__ORDER__MAX_LINES_FILE", b"s3cret").unwrap_err().to_string();
         assert!(said.contains("`order.max_lines` in the file /") && !said.contains("s3cret"), "{said}");
     }
 

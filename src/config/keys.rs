@@ -1,19 +1,18 @@
 //! Which settings there are, and what the nearest is to one that there is not.
 
-use super::Settings;
+use super::{Settings, SettingsError};
 use crate::modules::Module;
 use config::{Value, ValueKind};
 use std::collections::BTreeSet;
 
 /// What is said of a key that does not exist, with the nearest that does.
-pub(super) fn unknown(key: &str, origin: &str, known: &BTreeSet<String>) -> String {
-    let near = closest(key, known).map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
-    format!("unknown setting `{key}` in {origin}{near}")
+pub(super) fn unknown(key: &str, origin: &str, known: &BTreeSet<String>) -> SettingsError {
+    SettingsError::Unknown { key: key.into(), origin: origin.into(), near: closest(key, known).cloned() }
 }
 
 /// Every key there is: those of the defaults, written out in full.
-pub(super) fn known_keys() -> Result<BTreeSet<String>, String> {
-    let defaults = serde_json::to_value(Settings::default()).map_err(|e| e.to_string())?;
+pub(super) fn known_keys() -> Result<BTreeSet<String>, SettingsError> {
+    let defaults = serde_json::to_value(Settings::default())?;
     let mut keys = BTreeSet::new();
     leaves("", &defaults, &mut |key, _| {
         keys.insert(key.to_string());

@@ -7,6 +7,7 @@
 
 mod backends;
 mod edges;
+mod error;
 mod files;
 mod keys;
 pub mod placeholders;
@@ -20,6 +21,7 @@ mod transit;
 
 pub use backends::*;
 pub use edges::*;
+pub use error::*;
 pub use keys::leaves;
 pub use servers::*;
 pub use settings::*;
@@ -66,14 +68,14 @@ impl From<Settings> for Loaded {
 
 impl Loaded {
     /// Reads the same layers as they are now.
-    pub fn again(&self) -> Result<Self, String> {
-        let layers = self.layers.as_ref().ok_or("these settings came from no file")?;
+    pub fn again(&self) -> Result<Self, SettingsError> {
+        let layers = self.layers.as_ref().ok_or(SettingsError::NotFromFile)?;
         load_with(layers.file.as_deref(), &layers.flags, None, true)
     }
 
     /// Reads Vault again, and leaves the other layers as they were read.
-    pub fn with_secrets_again(&self) -> Result<Self, String> {
-        let layers = self.layers.clone().ok_or("these settings came from no Vault")?;
+    pub fn with_secrets_again(&self) -> Result<Self, SettingsError> {
+        let layers = self.layers.clone().ok_or(SettingsError::NotFromVault)?;
         let secrets = layers.secrets.as_ref().map(secrets::Source::read).transpose()?;
         layers.merge(secrets)
     }
@@ -101,12 +103,12 @@ impl Loaded {
 pub type Flags = Vec<(&'static str, String)>;
 
 /// Reads all layers. `file` must exist where given; `tradepost.toml` is read where it is there.
-pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, String> {
+pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, SettingsError> {
     load_with(file, flags, None, false)
 }
 
 /// What file and environment set, for who asks a shop instead of being one: no config server is asked.
-pub fn local(file: Option<&Path>) -> Result<Settings, String> {
+pub fn local(file: Option<&Path>) -> Result<Settings, SettingsError> {
     let (below, above) = layers(file, &Vec::new(), None)?;
     Ok(merge([&below], &above)?.settings)
 }
@@ -115,7 +117,7 @@ pub fn local(file: Option<&Path>) -> Result<Settings, String> {
 const LISTS: [&str; 5] = ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies", "telemetry.propagation"];
 
 /// What lies below a config server's settings, and what above.
-fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<(Config, Config), String> {
+fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>) -> Result<(Config, Config), SettingsError> {
     let source = match file {
         Some(path) => File::from(path).format(FileFormat::Toml).required(true),
         None => File::new("tradepost.toml", FileFormat::Toml).required(false),
@@ -141,7 +143,12 @@ fn layers(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<St
 
 /// `again`: a process runs on what was read before. Then nothing is waited for, and a server that is away is an
 /// error whatever `fail_fast` says: what it gave would be taken for withdrawn.
-fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map<String, String>>, again: bool) -> Result<Loaded, String> {
+fn load_with(
+    file: Option<&Path>,
+    flags: &Flags,
+    environment: Option<config::Map<String, String>>,
+    again: bool,
+) -> Result<Loaded, SettingsError> {
     let (below, above) = layers(file, flags, environment)?;
     let mut below = vec![below];
     let mut loaded = merge(&below, &above)?;
@@ -162,7 +169,7 @@ fn load_with(file: Option<&Path>, flags: &Flags, environment: Option<config::Map
 }
 
 impl Layers {
-    fn merge(self, secrets: Option<Config>) -> Result<Loaded, String> {
+    fn merge(self, secrets: Option<Config>) -> Result<Loaded, SettingsError> {
         let decrypt = |_: &str, text: &str| transit::decrypt(self.secrets.as_ref(), text).map(Some);
         let mut loaded = merge_with(self.below.iter().chain(&secrets), &self.above, &decrypt)?;
         loaded.layers = Some(self);
@@ -170,7 +177,7 @@ impl Layers {
     }
 }
 
-fn flagged(environment: Config, flags: &Flags) -> Result<Config, String> {
+fn flagged(environment: Config, flags: &Flags) -> Result<Config, SettingsError> {
     let mut builder = Config::builder().add_source(environment);
     for (key, value) in flags {
         let value: Value = match *key {
@@ -184,7 +191,7 @@ fn flagged(environment: Config, flags: &Flags) -> Result<Config, String> {
 }
 
 /// The layers, the weakest first, on the defaults; what is encrypted stays so.
-fn merge<'a>(layers: impl IntoIterator<Item = &'a Config>, strongest: &Config) -> Result<Loaded, String> {
+fn merge<'a>(layers: impl IntoIterator<Item = &'a Config>, strongest: &Config) -> Result<Loaded, SettingsError> {
     merge_with(layers, strongest, &transit::before_vault)
 }
 
@@ -192,7 +199,7 @@ fn merge_with<'a>(
     layers: impl IntoIterator<Item = &'a Config>,
     strongest: &Config,
     decrypt: &transit::Decrypt<'_>,
-) -> Result<Loaded, String> {
+) -> Result<Loaded, SettingsError> {
     let mut above = Config::builder();
     for layer in layers {
         above = above.add_source(layer.clone());
@@ -237,7 +244,7 @@ fn alone(wanted: &[String]) -> Option<Module> {
 }
 
 /// With a Vault among the layers, or files with single values, no value is repeated: it may be a secret, or a piece of one.
-fn misfit(error: ConfigError, origins: &BTreeMap<String, String>) -> String {
+fn misfit(error: ConfigError, origins: &BTreeMap<String, String>) -> SettingsError {
     let hides = |origin: &&String| origin.starts_with("vault ") || files::is_origin(origin);
     let Some(hidden) = origins.values().find(hides) else { return explain(error) };
     let (key, expected) = match &error {
@@ -248,11 +255,11 @@ fn misfit(error: ConfigError, origins: &BTreeMap<String, String>) -> String {
     let key = key.unwrap_or("a key");
     let named = key.split(['[', ' ']).next().unwrap_or(key);
     let origin = origins.iter().find(|(name, _)| name.starts_with(named)).map_or(hidden, |(_, origin)| origin);
-    format!("settings: `{key}` in {origin}: expected {expected}; what stands there is not repeated")
+    SettingsError::Misfit { key: key.to_string(), origin: origin.clone(), expected }
 }
 
-fn explain(error: ConfigError) -> String {
-    format!("settings: {error}")
+fn explain(error: ConfigError) -> SettingsError {
+    SettingsError::Layer(Box::new(error))
 }
 
 #[cfg(test)]
@@ -283,14 +290,14 @@ mod tests {
 
     #[test]
     fn a_wrong_key_or_value_is_named_with_its_layer() {
-        let unknown = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PROT", "2")]), false).unwrap_err();
+        let unknown = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PROT", "2")]), false).unwrap_err().to_string();
         assert!(unknown.contains("server.prot") && unknown.contains("environment") && unknown.contains("server.port"), "{unknown}");
-        let wrong = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PORT", "many")]), false).unwrap_err();
+        let wrong = load_with(None, &vec![], env(&[("TRADEPOST__SERVER__PORT", "many")]), false).unwrap_err().to_string();
         assert!(wrong.contains("server.port") && wrong.contains("environment"), "{wrong}");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t.toml");
         std::fs::write(&file, "[order]\nlease_seconds = \"soon\"\n").unwrap();
-        let wrong = load_with(Some(&file), &vec![], env(&[]), false).unwrap_err();
+        let wrong = load_with(Some(&file), &vec![], env(&[]), false).unwrap_err().to_string();
         assert!(wrong.contains("lease_seconds") && wrong.contains("t.toml"), "{wrong}");
     }
 
@@ -362,7 +369,7 @@ mod tests {
         assert_eq!((own("product"), own("inventory"), loaded.settings.resilience.open_seconds), (Some(7), Some(30), 50));
         assert_eq!(set("TRADEPOST__RESILIENCE__CALL_MS").unwrap().settings.resilience.call_ms, 7);
         for unknown in ["TRADEPOST__RESILIENCE__PEERS__BASKET__CALL_MS", "TRADEPOST__RESILIENCE__PEERS__ORDER__OPEN_MS"] {
-            assert!(set(unknown).unwrap_err().contains("unknown setting `resilience.peers."), "{unknown}");
+            assert!(set(unknown).unwrap_err().to_string().contains("unknown setting `resilience.peers."), "{unknown}");
         }
     }
 

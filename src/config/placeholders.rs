@@ -5,9 +5,26 @@ const DEEPEST: usize = 32;
 /// What resolving may grow to, in bytes: ten lines that each name the next twice would fill the memory.
 const LARGEST: usize = 1 << 20;
 
+/// Why placeholders cannot be resolved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceholderError {
+    /// One in another, too often.
+    #[error("placeholders are nested too deep")]
+    TooDeep,
+    /// They grow beyond all bounds.
+    #[error("placeholders make it too large")]
+    TooLarge,
+    /// One that its own value names.
+    #[error("the placeholder `{key}` leads back to itself")]
+    Circle {
+        /// The placeholder.
+        key: String,
+    },
+}
+
 /// The text with its placeholders resolved. One that leads nowhere stays as it is, `\${` is a plain
 /// `${`. Refused: a circle, and what grows beyond all bounds.
-pub fn resolve(text: &str, look_up: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+pub fn resolve(text: &str, look_up: &dyn Fn(&str) -> Option<String>) -> Result<String, PlaceholderError> {
     Resolver { look_up, under_way: Vec::new(), made: 0 }.resolve(text, 0)
 }
 
@@ -18,9 +35,9 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn resolve(&mut self, text: &str, depth: usize) -> Result<String, String> {
+    fn resolve(&mut self, text: &str, depth: usize) -> Result<String, PlaceholderError> {
         if depth > DEEPEST {
-            return Err("placeholders are nested too deep".into());
+            return Err(PlaceholderError::TooDeep);
         }
         let mut out = String::new();
         let mut rest = text;
@@ -51,16 +68,16 @@ impl Resolver<'_> {
         }
         out.push_str(rest);
         self.made += out.len();
-        if self.made > LARGEST { Err("placeholders make it too large".into()) } else { Ok(out) }
+        if self.made > LARGEST { Err(PlaceholderError::TooLarge) } else { Ok(out) }
     }
 
-    fn value(&mut self, name: &str, depth: usize) -> Result<Option<String>, String> {
+    fn value(&mut self, name: &str, depth: usize) -> Result<Option<String>, PlaceholderError> {
         let parted = name.split_once(':');
         let found = (self.look_up)(name).map(|value| (name, value));
         let found = found.or_else(|| parted.and_then(|(key, _)| (self.look_up)(key).map(|value| (key, value))));
         let Some((key, value)) = found else { return Ok(parted.map(|(_, default)| default.to_string())) };
         if self.under_way.iter().any(|other| other == key) {
-            return Err(format!("the placeholder `{key}` leads back to itself"));
+            return Err(PlaceholderError::Circle { key: key.to_string() });
         }
         self.under_way.push(key.to_string());
         let resolved = self.resolve(&value, depth + 1)?;
@@ -85,9 +102,9 @@ fn closed(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::resolve;
+    use super::{PlaceholderError, resolve};
 
-    fn with(text: &str) -> Result<String, String> {
+    fn with(text: &str) -> Result<String, PlaceholderError> {
         resolve(text, &|key| match key {
             "a" => Some("1".into()),
             "b" => Some("<${a}>".into()),
@@ -120,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_and_a_flood_are_refused() {
-        assert!(with("${circle}").unwrap_err().contains("leads back"));
-        assert!(with("${much}").unwrap_err().contains("too large"));
-        assert!(with(&format!("{}a{}", "${".repeat(40), "}".repeat(40))).unwrap_err().contains("too deep"));
+    fn circle_flood_and_depth_are_errors() {
+        assert_eq!(with("${circle}"), Err(PlaceholderError::Circle { key: "circle".into() }));
+        assert_eq!(with("${much}"), Err(PlaceholderError::TooLarge));
+        assert_eq!(with(&format!("{}a{}", "${".repeat(40), "}".repeat(40))), Err(PlaceholderError::TooDeep));
     }
 }

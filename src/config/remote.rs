@@ -5,6 +5,7 @@
 //!
 //! Source: spring-cloud-config `ConfigServerConfigDataLoader`.
 
+use super::error::{ConfigServerError, SettingsError, ValueError};
 use super::keys::{is_known, known_keys, unknown};
 use super::{ConfigClient, Settings, explain, placeholders};
 use crate::modules::Module;
@@ -38,19 +39,19 @@ struct Source {
 }
 
 /// The layer, where a config server is set.
-pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, String> {
+pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, SettingsError> {
     let client = &settings.config;
     let Some(url) = &client.server else { return Ok(None) };
     // it may be one that only `tls.ca` vouches for
     crate::platform::tls::before_start(settings)?;
-    let servers = Servers::parse(url.expose()).map_err(|cause| format!("config.server: {cause}"))?;
+    let servers = Servers::parse(url.expose()).map_err(ConfigServerError::from)?;
     let (path, patience, address) =
         (path(settings), Duration::from_secs(client.retry_seconds), servers.addresses().collect::<Vec<_>>().join(", "));
     // settings are read before the process has a runtime, or beside one: this one is its own
     let asked = std::thread::spawn(move || actix_web::rt::System::new().block_on(fetch(&servers, &path, patience)));
-    match asked.join().map_err(|_| "the config server's answer could not be read".to_string())? {
+    match asked.join().map_err(|_| SettingsError::ConfigServerPanicked)? {
         Ok(answer) => build(&answer, &address).map(Some),
-        Err(cause) if client.fail_fast => Err(format!("config.server: {cause}")),
+        Err(cause) if client.fail_fast => Err(cause.into()),
         Err(cause) => {
             // the log has no level yet
             eprintln!("tradepost: started without the config server: {cause}");
@@ -83,10 +84,10 @@ fn application(chosen: &[String]) -> String {
     }
 }
 
-async fn fetch(servers: &Servers, path: &str, patience: Duration) -> Result<Answer, String> {
+async fn fetch(servers: &Servers, path: &str, patience: Duration) -> Result<Answer, ConfigServerError> {
     let deadline = Instant::now() + patience;
     let mut told = false;
-    let tell_once = |cause: &String, _| {
+    let tell_once = |cause: &RegistryError, _| {
         if !std::mem::replace(&mut told, true) {
             eprintln!("tradepost: waiting for the config server: {cause}");
         }
@@ -94,13 +95,13 @@ async fn fetch(servers: &Servers, path: &str, patience: Duration) -> Result<Answ
     let ask = || servers.call(Method::GET, path, None);
     let answer = ask.retry(RETRY).when(|_| Instant::now() < deadline).notify(tell_once).await?;
     match answer.status {
-        200 => serde_json::from_slice(&answer.body).map_err(|cause| format!("{path}: the answer is not understood: {cause}")),
-        404 => Err(format!("{path}: answered 404; is there such a label?")),
-        status => Err(format!("{path}: answered {status}")),
+        200 => serde_json::from_slice(&answer.body).map_err(|cause| ConfigServerError::NotUnderstood { path: path.into(), cause }),
+        404 => Err(ConfigServerError::NoLabel { path: path.into() }),
+        status => Err(ConfigServerError::Status { path: path.into(), status }),
     }
 }
 
-fn build(answer: &Answer, address: &str) -> Result<Config, String> {
+fn build(answer: &Answer, address: &str) -> Result<Config, SettingsError> {
     let look_up = |key: &str| {
         let found = answer.sources.iter().find_map(|source| source.source.get(key)).map(plain);
         found.or_else(|| std::env::var(key).ok())
@@ -110,10 +111,12 @@ fn build(answer: &Answer, address: &str) -> Result<Config, String> {
         let origin = format!("config server {address} ({})", source.name);
         for (key, value) in &source.source {
             if let Some(failed) = key.strip_prefix("invalid.").filter(|key| key.starts_with(PREFIX)) {
-                return Err(format!("`{failed}` in {origin}: the config server could not decrypt it"));
+                return Err(SettingsError::Value { key: failed.into(), origin, cause: ValueError::NotDecrypted });
             }
             let Some(ours) = key.strip_prefix(PREFIX) else { continue };
-            sources.put(index, &origin, ours, || resolved(value, &look_up).map_err(|cause| format!("`{key}` in {origin}: {cause}")))?;
+            let value =
+                || resolved(value, &look_up).map_err(|cause| SettingsError::Value { key: key.clone(), origin: origin.clone(), cause });
+            sources.put(index, &origin, ours, value)?;
         }
     }
     sources.finish()
@@ -127,7 +130,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new() -> Result<Self, String> {
+    pub(super) fn new() -> Result<Self, SettingsError> {
         Ok(Self { names: Names::new()?, taken: BTreeMap::new(), builder: Config::builder() })
     }
 
@@ -137,8 +140,8 @@ impl Sources {
         source: usize,
         origin: &str,
         key: &str,
-        value: impl FnOnce() -> Result<Value, String>,
-    ) -> Result<(), String> {
+        value: impl FnOnce() -> Result<Value, SettingsError>,
+    ) -> Result<(), SettingsError> {
         let names = &self.names;
         let origin = origin.to_string();
         let Some((setting, rest)) = names.find(key) else { return Err(unknown(key, &origin, &names.keys)) };
@@ -167,15 +170,15 @@ impl Sources {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Result<Config, String> {
+    pub(super) fn finish(self) -> Result<Config, SettingsError> {
         self.builder.build().map_err(explain)
     }
 }
 
-fn resolved(value: &Value, look_up: &dyn Fn(&str) -> Option<String>) -> Result<Value, String> {
+fn resolved(value: &Value, look_up: &dyn Fn(&str) -> Option<String>) -> Result<Value, ValueError> {
     match value {
-        Value::String(text) if text.starts_with("{cipher}") => Err("it is encrypted, and the config server has no key for it".into()),
-        Value::String(text) => placeholders::resolve(text, look_up).map(Value::String),
+        Value::String(text) if text.starts_with("{cipher}") => Err(ValueError::Encrypted),
+        Value::String(text) => Ok(Value::String(placeholders::resolve(text, look_up)?)),
         other => Ok(other.clone()),
     }
 }
@@ -192,15 +195,15 @@ struct Names {
 }
 
 impl Names {
-    fn new() -> Result<Self, String> {
+    fn new() -> Result<Self, SettingsError> {
         let mut keys = known_keys()?;
         let modules = Module::ALL.map(Module::name);
         keys.extend(modules.map(|module| format!("peers.{module}")));
-        let common = serde_json::to_value(Resilience::default()).map_err(|e| e.to_string())?;
+        let common = serde_json::to_value(Resilience::default())?;
         let common: Vec<_> = common.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
         keys.extend(modules.iter().flat_map(|module| common.iter().map(move |key| format!("resilience.peers.{module}.{key}"))));
         let mut lists = Vec::new();
-        super::leaves("", &serde_json::to_value(Settings::default()).map_err(|e| e.to_string())?, &mut |key, value| {
+        super::leaves("", &serde_json::to_value(Settings::default())?, &mut |key, value| {
             if value.is_array() {
                 lists.push(key.to_string());
             }
@@ -237,7 +240,7 @@ mod tests {
     use crate::config::merge;
     use serde_json::json;
 
-    fn settings(sources: Value) -> Result<crate::config::Loaded, String> {
+    fn settings(sources: Value) -> Result<crate::config::Loaded, SettingsError> {
         let answer = serde_json::from_value(json!({ "name": "order-service", "propertySources": sources })).unwrap();
         build(&answer, "http://c:8888").and_then(|layer| merge([], &layer))
     }
@@ -274,7 +277,7 @@ mod tests {
             ("invalid.tradepost.registry.password", json!("<n/a>"), "could not decrypt"),
             ("tradepost.log.level", json!("${tradepost.log.level}"), "leads back"),
         ] {
-            let said = settings(json!([{ "name": "file:x.yml", "source": { key: value } }])).unwrap_err();
+            let said = settings(json!([{ "name": "file:x.yml", "source": { key: value } }])).unwrap_err().to_string();
             assert!(said.contains(expected) && said.contains("file:x.yml"), "{key}: {said}");
         }
     }

@@ -7,6 +7,7 @@
 //! Source: spring-cloud-vault reference, "Key-Value Backend".
 
 use super::Settings;
+use super::error::{DecryptError, SettingsError};
 use config::Config;
 
 /// Where secrets come from, to be read again.
@@ -25,20 +26,20 @@ pub(super) struct Source {
 
 #[cfg(not(feature = "vault"))]
 impl Source {
-    pub(super) fn read(&self) -> Result<Config, String> {
-        Err("this build knows no Vault".into())
+    pub(super) fn read(&self) -> Result<Config, SettingsError> {
+        Err(SettingsError::NotFromVault)
     }
 
-    pub(super) fn decrypt(&self, _: &str) -> Result<super::Secret, String> {
-        Err("this build knows no Vault".into())
+    pub(super) fn decrypt(&self, _: &str) -> Result<super::Secret, DecryptError> {
+        Err(DecryptError::NotCompiledIn)
     }
 }
 
 #[cfg(not(feature = "vault"))]
-pub(super) fn layer(settings: &Settings) -> Result<(Option<Source>, Option<Config>), String> {
+pub(super) fn layer(settings: &Settings) -> Result<(Option<Source>, Option<Config>), SettingsError> {
     match settings.vault.url {
         None => Ok((None, None)),
-        Some(_) => Err("vault.url is set, and this build knows no Vault: build with --features vault".into()),
+        Some(_) => Err(SettingsError::NoVault),
     }
 }
 
@@ -47,7 +48,7 @@ pub(super) use with_vault::layer;
 
 #[cfg(feature = "vault")]
 mod with_vault {
-    use super::{Config, Settings, Source};
+    use super::{Config, DecryptError, Settings, SettingsError, Source};
     use crate::config::Secret;
     use crate::config::remote::{self, Sources};
     use crate::platform::vault::{Secrets, Trouble, Vault};
@@ -59,7 +60,7 @@ mod with_vault {
     const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 
     /// The layer, where a Vault is set. None beside a source: it is away, and may be.
-    pub(in crate::config) fn layer(settings: &Settings) -> Result<(Option<Source>, Option<Config>), String> {
+    pub(in crate::config) fn layer(settings: &Settings) -> Result<(Option<Source>, Option<Config>), SettingsError> {
         let wanted = &settings.vault;
         let Some(url) = &wanted.url else { return Ok((None, None)) };
         let vault = Vault::open(url, wanted, &settings.tls)?;
@@ -75,7 +76,7 @@ mod with_vault {
                 let layer = source.build(&secrets)?;
                 Ok((Some(source), Some(layer)))
             }
-            Err(cause) if wanted.fail_fast => Err(cause.to_string()),
+            Err(cause) if wanted.fail_fast => Err(cause.into()),
             Err(cause) => {
                 eprintln!("tradepost: started without secrets from Vault: {cause}");
                 Ok((Some(source), None))
@@ -96,15 +97,15 @@ mod with_vault {
 
     impl Source {
         /// As the secrets are now.
-        pub(in crate::config) fn read(&self) -> Result<Config, String> {
-            self.build(&self.vault.secrets(&self.paths).map_err(|cause| cause.to_string())?)
+        pub(in crate::config) fn read(&self) -> Result<Config, SettingsError> {
+            self.build(&self.vault.secrets(&self.paths)?)
         }
 
         /// What the transit engine has encrypted.
-        pub(in crate::config) fn decrypt(&self, ciphertext: &str) -> Result<Secret, String> {
+        pub(in crate::config) fn decrypt(&self, ciphertext: &str) -> Result<Secret, DecryptError> {
             let (mount, key) = &self.transit;
-            let key = key.as_ref().ok_or("vault.transit_key is not set; expected the name of the key that it was encrypted with")?;
-            self.vault.decrypt(mount, key, ciphertext).map_err(|cause| cause.to_string())
+            let key = key.as_ref().ok_or(DecryptError::NoKey)?;
+            Ok(self.vault.decrypt(mount, key, ciphertext)?)
         }
 
         /// A Vault that is away or sealed is waited for.
@@ -125,7 +126,7 @@ mod with_vault {
             self.paths.iter().map(|path| format!("{}/{path}", self.mount)).collect()
         }
 
-        pub(super) fn build(&self, secrets: &[Option<Secrets>]) -> Result<Config, String> {
+        pub(super) fn build(&self, secrets: &[Option<Secrets>]) -> Result<Config, SettingsError> {
             let mut sources = Sources::new()?;
             for (index, (name, found)) in self.names().iter().zip(secrets).enumerate().rev() {
                 let origin = format!("vault {name}");
@@ -138,7 +139,7 @@ mod with_vault {
     }
 
     /// A value, or those in it. Unlike a config server's, they are taken as they are: `${` may stand in a password.
-    fn put(sources: &mut Sources, index: usize, origin: &str, key: &str, value: &Value) -> Result<(), String> {
+    fn put(sources: &mut Sources, index: usize, origin: &str, key: &str, value: &Value) -> Result<(), SettingsError> {
         match value {
             Value::Object(members) => members.iter().try_for_each(|(name, inner)| {
                 let inner_key = if key == "tradepost" { name.clone() } else { format!("{key}.{name}") };
@@ -174,7 +175,7 @@ mod tests {
         assert_eq!(contexts(&settings), ["tradepost", "tradepost/prod", "tradepost/eu"]);
     }
 
-    fn settings(secrets: &[Value]) -> Result<crate::config::Loaded, String> {
+    fn settings(secrets: &[Value]) -> Result<crate::config::Loaded, crate::config::SettingsError> {
         let token = Vault { token: Some(Secret::new("t")), ..Vault::default() };
         let vault = vault::Vault::open("http://127.0.0.1:9", &token, &Tls::default())?;
         let paths = (0..secrets.len()).map(|n| format!("s{n}")).collect();
@@ -210,7 +211,7 @@ mod tests {
             (json!({ "order.lease_seconds": "topsecret" }), "lease_seconds"),
             (json!({ "notification.webhooks": "[{\"secret\": \"whsec_topsecret\", \"url\": \"http://r\"}]" }), "notification.webhooks"),
         ] {
-            let said = settings(&[secret]).unwrap_err();
+            let said = settings(&[secret]).unwrap_err().to_string();
             assert!(said.contains(expected) && said.contains("vault secret/s0") && !said.contains("topsecret"), "{said}");
         }
     }

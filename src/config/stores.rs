@@ -2,7 +2,7 @@
 
 #[cfg(feature = "mysql")]
 use super::{MySqlUrl, SslMode, Tls};
-use super::{Secret, Settings};
+use super::{Secret, Settings, SettingsError, StoreUrlError};
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ const DOCUMENTS: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "mongodb
 impl Settings {
     /// Where a module keeps its rows. Of a URL that is refused only the scheme is repeated: there may be a
     /// password in the rest.
-    pub fn store(&self, module: &str) -> Result<StoreUrl, String> {
+    pub fn store(&self, module: &str) -> Result<StoreUrl, SettingsError> {
         let url = self.url(module)?;
         #[cfg(feature = "mysql")]
         if url.starts_with("mysql://") {
@@ -57,11 +57,11 @@ impl Settings {
         if let Some(path) = url.strip_prefix("sqlite://") {
             return Ok(StoreUrl::Sqlite(self.file(path)));
         }
-        Err(refused(module, &url, STORES))
+        Err(refused(module, &url, STORES).into())
     }
 
     /// The same for documents.
-    pub fn documents(&self, module: &str) -> Result<DocumentsUrl, String> {
+    pub fn documents(&self, module: &str) -> Result<DocumentsUrl, SettingsError> {
         let url = self.url(module)?;
         #[cfg(feature = "mongodb")]
         if url.starts_with("mongodb://") {
@@ -71,20 +71,20 @@ impl Settings {
         if let Some(path) = url.strip_prefix("sqlite://") {
             return Ok(DocumentsUrl::Sqlite(self.file(path)));
         }
-        Err(refused(module, &url, DOCUMENTS))
+        Err(refused(module, &url, DOCUMENTS).into())
     }
 
     #[cfg(feature = "mysql")]
-    fn mysql_tls(&self) -> Result<Option<Tls>, String> {
+    fn mysql_tls(&self) -> Result<Option<Tls>, StoreUrlError> {
         match self.mysql.ssl_mode {
             SslMode::Disabled => Ok(None),
             SslMode::VerifyIdentity if cfg!(feature = "tls") => Ok(Some(self.tls.clone())),
-            SslMode::VerifyIdentity => Err("mysql.ssl_mode: TLS is not compiled into this build (--features tls)".into()),
+            SslMode::VerifyIdentity => Err(StoreUrlError::NoTls),
         }
     }
 
     /// What is set for this module, and for no other; by default a file.
-    fn url(&self, module: &str) -> Result<String, String> {
+    fn url(&self, module: &str) -> Result<String, StoreUrlError> {
         let all = [
             ("product", &self.product.store),
             ("inventory", &self.inventory.store),
@@ -94,7 +94,7 @@ impl Settings {
         let url = all.iter().find(|(name, _)| *name == module).and_then(|(_, url)| url.as_ref());
         let Some(url) = url.map(Secret::expose) else { return Ok(format!("sqlite://{{data.dir}}/{module}.db")) };
         if let Some((other, _)) = all.iter().find(|(name, store)| *name != module && store.as_ref().is_some_and(|s| s.expose() == url)) {
-            return Err(format!("{module}.store and {other}.store name the same database; each module needs one of its own"));
+            return Err(StoreUrlError::SameDatabase { module: module.into(), other: (*other).into() });
         }
         Ok(url.to_string())
     }
@@ -105,15 +105,12 @@ impl Settings {
     }
 }
 
-fn refused(module: &str, url: &str, known: &str) -> String {
+fn refused(module: &str, url: &str, known: &'static str) -> StoreUrlError {
+    let module = module.to_string();
     match url.split_once("://") {
-        Some(("sqlite", _)) => {
-            format!("{module}.store: set it to a URL with one of {known}; the embedded store is not compiled in (--features sqlite)")
-        }
-        Some((scheme, _)) => {
-            format!("{module}.store: `{scheme}://` is not among the stores that {module} can have in this build: {known}")
-        }
-        None => format!("{module}.store: expected a URL with one of {known}"),
+        Some(("sqlite", _)) => StoreUrlError::NoEmbedded { module, known },
+        Some((scheme, _)) => StoreUrlError::Scheme { module, scheme: scheme.into(), known },
+        None => StoreUrlError::NoUrl { module, known },
     }
 }
 
@@ -131,10 +128,10 @@ mod tests {
         };
         assert_eq!(set("sqlite:///var/o.db").unwrap(), StoreUrl::Sqlite("/var/o.db".into()));
         assert_eq!(set("sqlite://{data.dir}/o.db").unwrap(), StoreUrl::Sqlite("data/o.db".into()));
-        let refused = set("postgres://user:hidden@host/db").unwrap_err();
+        let refused = set("postgres://user:hidden@host/db").unwrap_err().to_string();
         assert!(refused.contains("order.store") && refused.contains("`postgres://`") && refused.contains(STORES), "{refused}");
         assert!(!refused.contains("hidden"), "{refused}");
-        assert!(set("hidden").unwrap_err().contains("expected a URL"));
+        assert!(set("hidden").unwrap_err().to_string().contains("expected a URL"));
         let mysql = set("mysql://user:hidden@host/db");
         assert_eq!(mysql.is_ok(), cfg!(feature = "mysql"), "{mysql:?}");
         assert!(!format!("{mysql:?}").contains("hidden"));
@@ -142,11 +139,11 @@ mod tests {
         {
             settings.mysql.ssl_mode = SslMode::VerifyIdentity;
             let encrypted = settings.store("order");
-            let told = encrypted.as_ref().err().is_some_and(|said| said.contains("mysql.ssl_mode") && said.contains("--features tls"));
+            let told = encrypted.as_ref().err().is_some_and(|said| matches!(said, SettingsError::Store(StoreUrlError::NoTls)));
             assert_eq!((encrypted.is_ok(), told), (cfg!(feature = "tls"), !cfg!(feature = "tls")), "{encrypted:?}");
         }
         settings.inventory.store = settings.order.store.clone();
-        assert!(settings.store("order").unwrap_err().contains("inventory.store"), "one outbox for two modules");
+        assert!(settings.store("order").unwrap_err().to_string().contains("inventory.store"), "one outbox for two modules");
     }
 
     /// Documents go where documents can be kept, rows where rows can.
@@ -155,10 +152,10 @@ mod tests {
         let mut settings = Settings::default();
         assert_eq!(settings.documents("product").unwrap(), DocumentsUrl::Sqlite("data/product.db".into()));
         settings.order.store = Some(Secret::new("mongodb://user:hidden@host/db"));
-        let refused = settings.store("order").unwrap_err();
+        let refused = settings.store("order").unwrap_err().to_string();
         assert!(refused.contains("`mongodb://`") && refused.contains(STORES) && !refused.contains("hidden"), "{refused}");
         settings.product.store = Some(Secret::new("mysql://user:hidden@host/db"));
-        let refused = settings.documents("product").unwrap_err();
+        let refused = settings.documents("product").unwrap_err().to_string();
         assert!(refused.contains("`mysql://`") && refused.contains(DOCUMENTS) && !refused.contains("hidden"), "{refused}");
         settings.product.store = Some(Secret::new("mongodb://user:hidden@host/products"));
         let mongodb = settings.documents("product");

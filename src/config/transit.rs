@@ -6,6 +6,7 @@
 //! Source: Vault's documentation of the transit engine, "Encrypt data", for the form.
 
 use super::Secret;
+use super::error::{DecryptError, SettingsError};
 use super::secrets::Source;
 use config::{Value, ValueKind};
 
@@ -16,7 +17,7 @@ const DECRYPTED: &str = "vault transit (from ";
 const NEEDED_BEFORE: [&str; 3] = ["config.", "tls.", "vault."];
 
 /// A value's text by its key and ciphertext; none where it is not the time for it.
-pub(super) type Decrypt<'a> = dyn Fn(&str, &str) -> Result<Option<Secret>, String> + 'a;
+pub(super) type Decrypt<'a> = dyn Fn(&str, &str) -> Result<Option<Secret>, DecryptError> + 'a;
 
 /// Whether a setting of this origin was decrypted: its value is a secret, whatever the key is.
 pub fn is_decrypted(origin: &str) -> bool {
@@ -24,20 +25,20 @@ pub fn is_decrypted(origin: &str) -> bool {
 }
 
 /// By a Vault.
-pub(super) fn decrypt(vault: Option<&Source>, text: &str) -> Result<Secret, String> {
-    vault.ok_or("set vault.url and vault.transit_key to the Vault and the key that decrypt it")?.decrypt(text)
+pub(super) fn decrypt(vault: Option<&Source>, text: &str) -> Result<Secret, DecryptError> {
+    vault.ok_or(DecryptError::NoVault)?.decrypt(text)
 }
 
 /// While no Vault can be asked yet.
-pub(super) fn before_vault(key: &str, _: &str) -> Result<Option<Secret>, String> {
+pub(super) fn before_vault(key: &str, _: &str) -> Result<Option<Secret>, DecryptError> {
     match NEEDED_BEFORE.iter().find(|section| key.starts_with(**section)) {
-        Some(_) => Err("it is needed before Vault can be asked to decrypt it, and must stand there as it is".into()),
+        Some(_) => Err(DecryptError::NeededBefore),
         None => Ok(None),
     }
 }
 
 /// Puts texts in the place of ciphertexts, in tables and lists, too. Says whether there were any.
-pub(super) fn replace(key: &str, value: &mut Value, decrypt: &Decrypt<'_>) -> Result<bool, String> {
+pub(super) fn replace(key: &str, value: &mut Value, decrypt: &Decrypt<'_>) -> Result<bool, SettingsError> {
     let origin = value.origin().unwrap_or("the environment").to_string();
     let mut replaced = false;
     match &mut value.kind {
@@ -54,7 +55,7 @@ pub(super) fn replace(key: &str, value: &mut Value, decrypt: &Decrypt<'_>) -> Re
             }
         }
         ValueKind::String(text) if text.starts_with(ENCRYPTED) => {
-            let found = decrypt(key, text).map_err(|cause| format!("settings: `{key}` in {origin} is encrypted: {cause}"))?;
+            let found = decrypt(key, text).map_err(|cause| SettingsError::Encrypted { key: key.into(), origin: origin.clone(), cause })?;
             if let Some(secret) = found {
                 (*text, replaced) = (secret.expose().to_string(), true);
             }
@@ -79,7 +80,7 @@ mod tests {
     }
 
     /// As if Vault answered this.
-    fn decrypted(text: &str, answer: &str) -> Result<Loaded, String> {
+    fn decrypted(text: &str, answer: &str) -> Result<Loaded, SettingsError> {
         merge_with([], &layer(text), &|_, ciphertext| {
             assert_eq!(ciphertext, "vault:v1:abc");
             Ok(Some(Secret::new(answer)))
@@ -100,22 +101,22 @@ mod tests {
     #[test]
     fn only_what_counts_is_decrypted() {
         let weak = layer("[notification]\nfrom = \"vault:v1:weak\"");
-        let loaded = merge_with([&weak], &layer("[notification]\nfrom = \"shop@localhost\""), &|_, _| Err("asked".into())).unwrap();
+        let loaded = merge_with([&weak], &layer("[notification]\nfrom = \"shop@localhost\""), &|_, _| Err(DecryptError::NoVault)).unwrap();
         assert_eq!(loaded.settings.notification.from, "shop@localhost");
     }
 
     #[test]
     fn a_text_that_does_not_fit_is_not_repeated() {
-        let said = decrypted("[notification]\nwebhooks = \"vault:v1:abc\"", "topsecret").unwrap_err();
+        let said = decrypted("[notification]\nwebhooks = \"vault:v1:abc\"", "topsecret").unwrap_err().to_string();
         assert!(said.contains("notification.webhooks") && !said.contains("topsecret"), "{said}");
-        let said = decrypted("[vault]\nauth = \"vault:v1:abc\"", "topsecret").unwrap_err();
+        let said = decrypted("[vault]\nauth = \"vault:v1:abc\"", "topsecret").unwrap_err().to_string();
         assert!(said.contains("vault transit (from ") && !said.contains("topsecret"), "{said}");
     }
 
     #[test]
     fn what_vault_is_asked_with_cannot_be_encrypted() {
         for key in ["vault.token", "tls.ca", "config.server"] {
-            let said = merge([], &layer(&format!("{key} = \"vault:v1:abc\""))).unwrap_err();
+            let said = merge([], &layer(&format!("{key} = \"vault:v1:abc\""))).unwrap_err().to_string();
             assert!(said.contains(&format!("`{key}`")) && said.contains("before Vault") && !said.contains("abc"), "{said}");
         }
         assert_eq!(merge([], &layer("notification.from = \"vault:v1:abc\"")).unwrap().settings.notification.from, "vault:v1:abc");
@@ -123,7 +124,9 @@ mod tests {
 
     #[test]
     fn without_a_vault_the_start_says_what_to_set() {
-        let said = merge_with([], &layer("notification.from = \"vault:v1:abc\""), &|_, text| decrypt(None, text).map(Some)).unwrap_err();
+        let said = merge_with([], &layer("notification.from = \"vault:v1:abc\""), &|_, text| decrypt(None, text).map(Some))
+            .unwrap_err()
+            .to_string();
         assert!(["`notification.from`", "vault.url", "vault.transit_key"].iter().all(|word| said.contains(word)), "{said}");
         assert!(!said.contains("abc"), "{said}");
     }

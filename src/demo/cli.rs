@@ -1,52 +1,53 @@
 //! What the command line calls: each on a runtime of its own, its report on standard output.
 
 use crate::config::{Secret, Tls};
+use crate::demo::DemoError;
 use crate::demo::letters::{self, Again};
 use crate::demo::{embedded, import, replay, shop, trace};
 use std::path::Path;
 
 /// Imports a file into the shop at this address; an error where the shop did not take all of it.
-pub fn run_import(url: &str, user: &str, password: &str, file: &Path) -> Result<(), String> {
+pub fn run_import(url: &str, user: &str, password: &str, file: &Path) -> Result<(), DemoError> {
     let bytes = read(file)?;
     let target = shop::Shop::new(url, user, password);
     let report = actix_web::rt::System::new().block_on(import::import(&target, &bytes))?;
     print!("{report}");
     match report.refused.len() {
         0 => Ok(()),
-        refused => Err(format!("the shop refused {refused} products or stock rows")),
+        count => Err(DemoError::Refused { count }),
     }
 }
 
 /// Replays a file against the shop at this address; an error where the stock
 /// audit finds differences or cannot be done.
-pub fn run_replay(url: &str, user: &str, password: &str, file: &Path, clients: usize) -> Result<(), String> {
+pub fn run_replay(url: &str, user: &str, password: &str, file: &Path, clients: usize) -> Result<(), DemoError> {
     let bytes = read(file)?;
     let target = shop::Shop::new(url, user, password);
     let report = actix_web::rt::System::new().block_on(replay::replay(&target, &bytes, clients))?;
     print!("{report}");
     match &report.unaudited {
         _ if report.ok() => Ok(()),
-        Some(why) => Err(format!("the stock could not be audited: {why}")),
-        None => Err(format!("the stock of {} SKUs is not what the orders add up to", report.differences.len())),
+        Some(why) => Err(DemoError::NotAudited { cause: why.clone() }),
+        None => Err(DemoError::StockDiffers { skus: report.differences.len() }),
     }
 }
 
 /// Lists the dead letters of the shop at this address, or sends some of them again.
-pub fn run_letters(url: &str, user: &str, password: &str, again: Again) -> Result<(), String> {
+pub fn run_letters(url: &str, user: &str, password: &str, again: Again) -> Result<(), DemoError> {
     let target = shop::Shop::new(url, user, password);
     print!("{}", actix_web::rt::System::new().block_on(letters::letters(&target, again))?);
     Ok(())
 }
 
 /// Shows what became of an order, or of any trace by its id, in the shop at this address or in its Zipkin.
-pub fn run_trace(url: &str, user: &str, password: &str, asked: &str, zipkin: Option<&Secret>) -> Result<(), String> {
+pub fn run_trace(url: &str, user: &str, password: &str, asked: &str, zipkin: Option<&Secret>) -> Result<(), DemoError> {
     let target = shop::Shop::new(url, user, password);
     print!("{}", actix_web::rt::System::new().block_on(trace::trace(&target, asked, zipkin))?);
     Ok(())
 }
 
 /// Prints an access token of a user.
-pub fn run_token(url: &str, user: &str, password: &str) -> Result<(), String> {
+pub fn run_token(url: &str, user: &str, password: &str) -> Result<(), DemoError> {
     let token = actix_web::rt::System::new().block_on(shop::token(url, user, password))?;
     println!("{token}");
     Ok(())
@@ -58,7 +59,7 @@ pub async fn welcome(base_url: &str, tls: &Tls, demo_users: &[(String, String)])
     let admin = demo_users.iter().find(|(_, roles)| roles.contains("admin"));
     let product = match admin {
         Some((admin, _)) => stock_up(&shop::Shop::new(base_url, admin, admin)).await.unwrap_or_else(|cause| {
-            tracing::warn!(cause, "the demo catalogue was not loaded");
+            tracing::warn!(%cause, "the demo catalogue was not loaded");
             None
         }),
         None => None,
@@ -67,7 +68,7 @@ pub async fn welcome(base_url: &str, tls: &Tls, demo_users: &[(String, String)])
 }
 
 /// Something to buy, and how many there are of it.
-async fn stock_up(shop: &shop::Shop) -> Result<Option<(String, i64)>, String> {
+async fn stock_up(shop: &shop::Shop) -> Result<Option<(String, i64)>, DemoError> {
     let mut stock = shop.stock().await?;
     if stock.is_empty() {
         println!("an empty shop: loading the demo catalogue ...");
@@ -78,8 +79,8 @@ async fn stock_up(shop: &shop::Shop) -> Result<Option<(String, i64)>, String> {
     Ok(stock.into_values().filter(|s| s.quantity > 0).min_by_key(|s| s.id).map(|s| (s.sku_code, s.quantity)))
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(file).map_err(|cause| format!("cannot read {}: {cause}", file.display()))
+fn read(file: &Path) -> Result<Vec<u8>, DemoError> {
+    std::fs::read(file).map_err(|cause| DemoError::Read { path: file.into(), cause })
 }
 
 /// What the start screen says: where the shop is, who may log in, and an order to copy and paste.

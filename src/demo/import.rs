@@ -3,11 +3,14 @@
 use crate::demo::report::{Reasons, first_few, progress};
 use crate::demo::retail::{self, Product};
 use crate::demo::shop::{Answer, Call, Shop};
+use crate::demo::{DemoError, PostError};
 use actix_web::http::Method;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 use std::fmt;
 
+/// The problem type of a SKU that another product has.
+const SKU_TAKEN: &str = "urn:tradepost:problem:product:sku-taken";
 /// Products in flight.
 const IN_FLIGHT: usize = 16;
 
@@ -42,7 +45,7 @@ enum Made {
 /// Imports a file in the Online Retail format. It can be repeated: what is there already stays as it is.
 ///
 /// The shop's user must be an admin.
-pub async fn import(target: &Shop, file: &[u8]) -> Result<ImportReport, String> {
+pub async fn import(target: &Shop, file: &[u8]) -> Result<ImportReport, DemoError> {
     let retail = retail::read(file)?;
     // a wrong address or password shows here, once, and not for every product
     target.token().await?;
@@ -53,7 +56,7 @@ pub async fn import(target: &Shop, file: &[u8]) -> Result<ImportReport, String> 
         stream::iter(products).map(|product| async move { (product, create(target, product).await) }).buffer_unordered(IN_FLIGHT);
     while let Some((product, outcome)) = outcomes.next().await {
         bar.inc(1);
-        let (made, stock) = outcome.map_err(|why| format!("the import stopped, run it again to go on: {why}"))?;
+        let (made, stock) = outcome.map_err(DemoError::Stopped)?;
         report.note(product, made, stock);
     }
     bar.finish_and_clear();
@@ -64,9 +67,9 @@ pub async fn import(target: &Shop, file: &[u8]) -> Result<ImportReport, String> 
 /// as a second creation changes nothing and is recognised.
 ///
 /// An error is one that every other product would meet too.
-async fn create(target: &Shop, product: &Product) -> Result<(Made, Option<Made>), String> {
+async fn create(target: &Shop, product: &Product) -> Result<(Made, Option<Made>), PostError> {
     let body = json!({ "skuCode": product.sku, "name": product.name, "description": product.name, "price": product.price });
-    let there = |answer: &Answer| answer.status == 400 && answer.message().ends_with("already exists");
+    let there = |answer: &Answer| answer.body.get("type").is_some_and(|kind| kind == SKU_TAKEN);
     let made = post(target, "/api/v1/products", body, there).await?;
     if matches!(made, Made::Refused(_)) {
         return Ok((made, None));
@@ -76,15 +79,15 @@ async fn create(target: &Shop, product: &Product) -> Result<(Made, Option<Made>)
     Ok((made, Some(stock)))
 }
 
-async fn post(target: &Shop, path: &str, body: serde_json::Value, there: impl Fn(&Answer) -> bool) -> Result<Made, String> {
+async fn post(target: &Shop, path: &str, body: serde_json::Value, there: impl Fn(&Answer) -> bool) -> Result<Made, PostError> {
     let answer = target.send_patiently(&Call { method: Method::POST, path: path.into(), body: Some(body), key: None }).await?;
-    let why = || format!("POST {path}: {}", answer.message());
+    let (path, said) = (path.to_string(), answer.message());
     match answer.status {
         201 => Ok(Made::New),
-        401 | 403 => Err(format!("{}; an import needs an admin", why())),
-        _ if answer.is_transient() => Err(why()),
+        401 | 403 => Err(PostError::Forbidden { path, answer: said }),
+        _ if answer.is_transient() => Err(PostError::Busy { path, answer: said }),
         _ if there(&answer) => Ok(Made::There),
-        _ => Ok(Made::Refused(why())),
+        _ => Ok(Made::Refused(format!("POST {path}: {said}"))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Dead letters of a running shop, listed and sent again.
 
+use super::DemoError;
 use super::shop::{Answer, Call, Shop};
 use actix_web::http::Method;
 use serde_json::Value;
@@ -15,7 +16,7 @@ pub enum Again {
 }
 
 /// A line each, or one for each that was sent again. An error where the shop has not got one of them.
-pub async fn letters(shop: &Shop, again: Again) -> Result<String, String> {
+pub async fn letters(shop: &Shop, again: Again) -> Result<String, DemoError> {
     let listed = match &again {
         Again::These(_) => Vec::new(),
         Again::None | Again::All => list(shop).await?,
@@ -33,7 +34,7 @@ pub async fn letters(shop: &Shop, again: Again) -> Result<String, String> {
         let path = format!("/actuator/deadletters/{id}/replay");
         let answer = shop.send_patiently(&Call { method: Method::POST, path, body: None, key: None }).await?;
         if answer.status != 202 {
-            return Err(format!("{text}dead letter {id}: {}", answer.message()));
+            return Err(DemoError::LetterRefused { sent: text, id: *id, answer: answer.message() });
         }
         text.push_str(&format!("dead letter {id} is sent again\n"));
     }
@@ -41,11 +42,11 @@ pub async fn letters(shop: &Shop, again: Again) -> Result<String, String> {
     Ok(text)
 }
 
-async fn list(shop: &Shop) -> Result<Vec<Value>, String> {
+async fn list(shop: &Shop) -> Result<Vec<Value>, DemoError> {
     let call = Call { method: Method::GET, path: "/actuator/deadletters".into(), body: None, key: None };
     match shop.send_patiently(&call).await? {
         Answer { status: 200, body: Value::Array(letters) } => Ok(letters),
-        other => Err(format!("the shop does not show its dead letters: {}", other.message())),
+        other => Err(DemoError::NoLetters { answer: other.message() }),
     }
 }
 

@@ -4,6 +4,7 @@
 //! the shop in every shape, and against whatever else keeps the contract.
 
 pub mod cli;
+mod error;
 pub mod import;
 pub mod letters;
 pub mod plan;
@@ -16,6 +17,8 @@ pub mod trace;
 
 #[cfg(test)]
 mod tests;
+
+pub use error::{DemoError, PostError, ShopError};
 
 /// The file that comes with the shop: catalogue and stock of its first start.
 pub fn embedded() -> &'static [u8] {

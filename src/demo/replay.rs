@@ -5,6 +5,7 @@ use crate::demo::report::{Reasons, progress};
 use crate::demo::retail::{self, Line};
 use crate::demo::shop::{Answer, Call, Shop, Stock};
 use crate::demo::summary::{Difference, ReplayReport};
+use crate::demo::{DemoError, ShopError};
 use actix_web::http::Method;
 use actix_web::rt::time::sleep;
 use futures_util::stream::{self, StreamExt};
@@ -43,13 +44,13 @@ struct Tally {
 /// A customer's invoices are played in file order by one client, so a cancellation comes after its
 /// purchase. The shop's user must be an admin, as adjustments are. The audit holds if nobody else
 /// buys meanwhile; what it finds is in the report.
-pub async fn replay(target: &Shop, file: &[u8], clients: usize) -> Result<ReplayReport, String> {
+pub async fn replay(target: &Shop, file: &[u8], clients: usize) -> Result<ReplayReport, DemoError> {
     let retail = retail::read(file)?;
     let plan = plan(&retail);
     target.token().await?;
     let before = target.stock().await?;
     if before.is_empty() {
-        return Err("the shop has no stock to sell: fill it first with `tradepost import FILE`".into());
+        return Err(DemoError::NoStock);
     }
     let steps = plan.chains.iter().map(Vec::len).sum();
     let tally = Tally { report: ReplayReport { lines: retail.lines, skipped: plan.skipped, ..Default::default() }, ..Default::default() };
@@ -74,7 +75,7 @@ pub async fn replay(target: &Shop, file: &[u8], clients: usize) -> Result<Replay
     // what was played is worth a report even if the shop is gone by now
     match audit(target, &before, &moved).await {
         Ok(differences) => report.differences = differences,
-        Err(why) => report.unaudited = Some(why),
+        Err(why) => report.unaudited = Some(why.to_string()),
     }
     Ok(report)
 }
@@ -208,7 +209,7 @@ fn add_all(skipped: &mut Reasons, reason: &str, lines: &[&Line]) {
 }
 
 /// SKUs of which the shop now has another quantity than it had, less what was placed, plus what came back.
-async fn audit(shop: &Shop, before: &BTreeMap<String, Stock>, moved: &BTreeMap<String, i64>) -> Result<Vec<Difference>, String> {
+async fn audit(shop: &Shop, before: &BTreeMap<String, Stock>, moved: &BTreeMap<String, i64>) -> Result<Vec<Difference>, ShopError> {
     let mut differences = compare(before, moved, &shop.stock().await?);
     for _ in 1..READINGS {
         if differences.is_empty() {

@@ -13,8 +13,8 @@
 //!   customer, is no sale: the retailer corrected the stock. It is adjusted.
 
 use crate::demo::report::Reasons;
-use crate::platform::money::Money;
-use crate::platform::sku;
+use crate::platform::money::{Money, MoneyError};
+use crate::platform::sku::{self, SkuError};
 use std::collections::HashMap;
 
 /// The shop's largest quantity.
@@ -121,11 +121,65 @@ struct Seen {
     stock: i64,
 }
 
+/// Why a file is not in this format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// No line.
+    #[error("the file is empty: expected a header with InvoiceNo, StockCode and so on")]
+    Empty,
+    /// A header that cannot be read.
+    #[error(transparent)]
+    Header(#[from] LineError),
+    /// A header without this column.
+    #[error("no column {0}: expected the header of Online Retail, InvoiceNo,StockCode,Description,Quantity,...")]
+    NoColumn(&'static str),
+}
+
+/// Why a line cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// It is no text.
+    #[error("not valid UTF-8")]
+    NotUtf8,
+    /// It is no CSV; the text is the reader's.
+    #[error("not readable: {0}")]
+    Csv(String),
+    /// Too many fields, or too few.
+    #[error("expected {expected} fields, found {found}")]
+    Fields {
+        /// As many as the header has.
+        expected: usize,
+        /// As many as the line has.
+        found: usize,
+    },
+    /// No invoice.
+    #[error("no invoice number")]
+    NoInvoice,
+    /// No product.
+    #[error("no stock code: {0}")]
+    Sku(SkuError),
+    /// A quantity that the shop does not take.
+    #[error("quantity is no whole number up to {MAX_QUANTITY}")]
+    Quantity,
+    /// A quantity that does nothing.
+    #[error("quantity is zero")]
+    QuantityZero,
+    /// A purchase in a cancellation.
+    #[error("a cancellation with a quantity above zero")]
+    Cancellation,
+    /// A price that is none.
+    #[error("unit price: {0}")]
+    Price(MoneyError),
+    /// A price that the shop does not take.
+    #[error("unit price is negative")]
+    PriceNegative,
+}
+
 /// Reads a whole file. Only one that is not in this format at all is refused.
-pub fn read(file: &[u8]) -> Result<Retail, String> {
+pub fn read(file: &[u8]) -> Result<Retail, FileError> {
     let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
     let mut lines = (1..).zip(file.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.trim_ascii().is_empty());
-    let (_, header) = lines.next().ok_or("the file is empty: expected a header with InvoiceNo, StockCode and so on")?;
+    let (_, header) = lines.next().ok_or(FileError::Empty)?;
     let columns = columns(&split(header)?)?;
     let mut retail = Retail::default();
     let mut invoices = HashMap::new();
@@ -134,7 +188,7 @@ pub fn read(file: &[u8]) -> Result<Retail, String> {
     for (number, line) in lines {
         retail.lines += 1;
         match split(line).and_then(|fields| row(&columns, &fields, number)) {
-            Err(reason) => retail.skipped.add(reason, number),
+            Err(reason) => retail.skipped.add(reason.to_string(), number),
             Ok(row) => {
                 note(&mut codes, &mut seen, &row);
                 file_under(&mut invoices, &mut retail.invoices, row);
@@ -145,9 +199,9 @@ pub fn read(file: &[u8]) -> Result<Retail, String> {
     Ok(retail)
 }
 
-fn split(line: &[u8]) -> Result<csv::StringRecord, String> {
+fn split(line: &[u8]) -> Result<csv::StringRecord, LineError> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let text = std::str::from_utf8(line).map_err(|_| "not valid UTF-8")?;
+    let text = std::str::from_utf8(line).map_err(|_| LineError::NotUtf8)?;
     // a line feed ends a record, nothing else does: a lone carriage return must not cut a line short
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -155,16 +209,13 @@ fn split(line: &[u8]) -> Result<csv::StringRecord, String> {
         .buffer_capacity(512)
         .from_reader(text.as_bytes());
     let mut fields = csv::StringRecord::new();
-    reader.read_record(&mut fields).map_err(|cause| format!("not readable: {cause}"))?;
+    reader.read_record(&mut fields).map_err(|cause| LineError::Csv(cause.to_string()))?;
     fields.trim();
     Ok(fields)
 }
 
-fn columns(header: &csv::StringRecord) -> Result<Columns, String> {
-    let find = |name: &str| {
-        let missing = || format!("no column {name}: expected the header of Online Retail, InvoiceNo,StockCode,Description,Quantity,...");
-        header.iter().position(|field| field.eq_ignore_ascii_case(name)).ok_or_else(missing)
-    };
+fn columns(header: &csv::StringRecord) -> Result<Columns, FileError> {
+    let find = |name| header.iter().position(|field| field.eq_ignore_ascii_case(name)).ok_or(FileError::NoColumn(name));
     Ok(Columns {
         count: header.len(),
         invoice: find("InvoiceNo")?,
@@ -176,27 +227,27 @@ fn columns(header: &csv::StringRecord) -> Result<Columns, String> {
     })
 }
 
-fn row(columns: &Columns, fields: &csv::StringRecord, number: usize) -> Result<Row, String> {
+fn row(columns: &Columns, fields: &csv::StringRecord, number: usize) -> Result<Row, LineError> {
     if fields.len() != columns.count {
-        return Err(format!("expected {} fields, found {}", columns.count, fields.len()));
+        return Err(LineError::Fields { expected: columns.count, found: fields.len() });
     }
     let field = |column: usize| fields.get(column).unwrap_or_default();
     let invoice = field(columns.invoice).to_string();
     if invoice.is_empty() {
-        return Err("no invoice number".into());
+        return Err(LineError::NoInvoice);
     }
-    let sku = sku::check(field(columns.code)).map_err(|expected| format!("no stock code: {expected}"))?;
+    let sku = sku::check(field(columns.code)).map_err(LineError::Sku)?;
     let quantity: Option<i64> = field(columns.quantity).parse().ok().filter(|n| (-MAX_QUANTITY..=MAX_QUANTITY).contains(n));
-    let quantity = quantity.ok_or_else(|| format!("quantity is no whole number up to {MAX_QUANTITY}"))?;
-    let price: Money = field(columns.price).parse().map_err(|expected| format!("unit price: {expected}"))?;
+    let quantity = quantity.ok_or(LineError::Quantity)?;
+    let price: Money = field(columns.price).parse().map_err(LineError::Price)?;
     if price.is_negative() {
-        return Err("unit price is negative".into());
+        return Err(LineError::PriceNegative);
     }
     let customer = Some(field(columns.customer)).filter(|id| !id.is_empty()).map(str::to_string);
     let unpaid = price == Money::ZERO && customer.is_none();
     let (kind, quantity) = match (is_cancellation(&invoice), quantity) {
-        (_, 0) => return Err("quantity is zero".into()),
-        (true, 1..) => return Err("a cancellation with a quantity above zero".into()),
+        (_, 0) => return Err(LineError::QuantityZero),
+        (true, 1..) => return Err(LineError::Cancellation),
         (true, _) => (Kind::GivenBack, -quantity),
         (false, 1..) if !unpaid => (Kind::Sold, quantity),
         (false, _) => (Kind::Adjusted, quantity),

@@ -1,5 +1,6 @@
 //! A running shop, as a client with a user's name and password sees it.
 
+use super::ShopError;
 use crate::platform::contract::client::http;
 use actix_web::http::{Method, header};
 use awc::error::SendRequestError;
@@ -121,7 +122,7 @@ impl Shop {
     }
 
     /// A token that is good for a while yet. One fetch at a time: the others wait for it.
-    pub async fn token(&self) -> Result<String, String> {
+    pub async fn token(&self) -> Result<String, ShopError> {
         let mut token = self.token.lock().await;
         if let Some(fresh) = token.as_ref().filter(|token| Instant::now() < token.fresh_until) {
             return Ok(fresh.text.clone());
@@ -134,34 +135,34 @@ impl Shop {
         Ok(grant.access_token)
     }
 
-    async fn grant(&self) -> Result<Grant, String> {
+    async fn grant(&self) -> Result<Grant, ShopError> {
         let url = format!("{}/protocol/openid-connect/token", self.issuer);
         let form =
             [("grant_type", "password"), ("client_id", CLIENT_ID), ("username", self.user.as_str()), ("password", self.password.as_str())];
-        let mut answer = http().post(&url).send_form(&form).await.map_err(|cause| self.silent(&cause))?;
+        let mut answer = http().post(&url).send_form(&form).await.map_err(|cause| self.silent(cause))?;
         let status = answer.status().as_u16();
-        let body = answer.body().await.map_err(|cause| format!("{url} broke off its answer: {cause}"))?;
+        let body = answer.body().await.map_err(|cause| ShopError::TokenBrokeOff { url: url.clone(), cause })?;
         if status == 200 {
-            return serde_json::from_slice(&body).map_err(|cause| format!("{url} gave no token: {cause}"));
+            return serde_json::from_slice(&body).map_err(|cause| ShopError::NoToken { url, cause });
         }
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let why = ["error_description", "message", "error"].iter().find_map(|member| body.get(member).and_then(Value::as_str));
-        Err(format!("{url} gave user `{}` no token: {status} {}", self.user, why.unwrap_or("without a reason")))
+        let reason = why.unwrap_or("without a reason").to_string();
+        Err(ShopError::TokenRefused { url, user: self.user.clone(), status, reason })
     }
 
     /// Says that nobody answered in words that help.
-    fn silent(&self, cause: &SendRequestError) -> String {
+    fn silent(&self, cause: SendRequestError) -> ShopError {
+        let url = self.url.clone();
         match cause {
-            SendRequestError::Connect(_) | SendRequestError::Url(_) => {
-                format!("no shop answers at {}: start one with `tradepost` ({cause})", self.url)
-            }
-            SendRequestError::Timeout => format!("the shop at {} did not answer in time", self.url),
-            other => format!("the shop at {} broke off: {other}", self.url),
+            SendRequestError::Connect(_) | SendRequestError::Url(_) => ShopError::Absent { url, cause },
+            SendRequestError::Timeout => ShopError::Timeout { url },
+            cause => ShopError::BrokeOff { url, cause },
         }
     }
 
     /// Sends a call once. An error means that nobody knows what became of it.
-    pub async fn send(&self, call: &Call<'_>) -> Result<Answer, String> {
+    pub async fn send(&self, call: &Call<'_>) -> Result<Answer, ShopError> {
         let answer = self.send_with_token(call).await?;
         if answer.status != 401 {
             return Ok(answer);
@@ -171,7 +172,7 @@ impl Shop {
         self.send_with_token(call).await
     }
 
-    async fn send_with_token(&self, call: &Call<'_>) -> Result<Answer, String> {
+    async fn send_with_token(&self, call: &Call<'_>) -> Result<Answer, ShopError> {
         let token = self.token().await?;
         let mut request = http().request(call.method.clone(), format!("{}{}", self.url, call.path)).timeout(PATIENCE).bearer_auth(token);
         request = request.insert_header((header::ACCEPT, "application/json, application/problem+json"));
@@ -182,14 +183,14 @@ impl Shop {
             Some(body) => request.send_json(body),
             None => request.send(),
         };
-        let mut answer = sent.await.map_err(|cause| self.silent(&cause))?;
+        let mut answer = sent.await.map_err(|cause| self.silent(cause))?;
         let status = answer.status().as_u16();
-        let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| format!("the shop broke off its answer: {cause}"))?;
+        let body = answer.body().limit(MAX_ANSWER).await.map_err(ShopError::AnswerBrokeOff)?;
         Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or_default() })
     }
 
     /// Sends a call that may be repeated: again, a bounded number of times, while the shop is busy or silent.
-    pub async fn send_patiently(&self, call: &Call<'_>) -> Result<Answer, String> {
+    pub async fn send_patiently(&self, call: &Call<'_>) -> Result<Answer, ShopError> {
         let retries = self.tries.saturating_sub(1) as usize;
         let backoff = ExponentialBuilder::new().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE).with_max_times(retries);
         // an answer can be a reason to retry as well: the last one is handed on, whichever it is
@@ -203,7 +204,7 @@ impl Shop {
     }
 
     /// All stock rows by SKU code.
-    pub async fn stock(&self) -> Result<BTreeMap<String, Stock>, String> {
+    pub async fn stock(&self) -> Result<BTreeMap<String, Stock>, ShopError> {
         let mut stock = BTreeMap::new();
         for number in 0.. {
             let page: Page<Stock> = self.read(format!("/api/v1/inventory?page={number}&size=1000")).await?;
@@ -215,13 +216,13 @@ impl Shop {
         Ok(stock)
     }
 
-    async fn read<T: DeserializeOwned>(&self, path: String) -> Result<T, String> {
+    async fn read<T: DeserializeOwned>(&self, path: String) -> Result<T, ShopError> {
         let call = Call { method: Method::GET, path, body: None, key: None };
         let answer = self.send_patiently(&call).await?;
         if answer.status != 200 {
-            return Err(format!("reading {}: {}", call.path, answer.message()));
+            return Err(ShopError::NotRead { path: call.path, answer: answer.message() });
         }
-        serde_json::from_value(answer.body).map_err(|cause| format!("reading {}: {cause}", call.path))
+        serde_json::from_value(answer.body).map_err(|cause| ShopError::Unreadable { path: call.path, cause })
     }
 }
 
@@ -231,6 +232,6 @@ fn in_progress(call: &Call<'_>, answer: &Answer) -> bool {
 }
 
 /// An access token of a user, from the issuer of the shop at this address.
-pub async fn token(url: &str, user: &str, password: &str) -> Result<String, String> {
+pub async fn token(url: &str, user: &str, password: &str) -> Result<String, ShopError> {
     Shop::new(url, user, password).token().await
 }

@@ -1,9 +1,10 @@
 //! What one order brought about, step by step, as text.
 
+use super::DemoError;
 use super::shop::{Answer, Call, Shop};
 use crate::config::Secret;
 use crate::platform::contract::client::http;
-use crate::platform::trace::export::target;
+use crate::platform::trace::export::target::{self, TargetError};
 use crate::platform::trace::export::zipkin::Span;
 use crate::platform::trace::waterfall::{Row, Waterfall, time};
 use crate::platform::uri::encode_component;
@@ -21,14 +22,14 @@ const MAX_ANSWER: usize = 16 << 20;
 
 /// The waterfall of an order's trace, or of a trace by its id: from Zipkin where the settings name one, else from
 /// what the shop itself keeps. An error says what can be done where there is none.
-pub async fn trace(shop: &Shop, asked: &str, zipkin: Option<&Secret>) -> Result<String, String> {
+pub async fn trace(shop: &Shop, asked: &str, zipkin: Option<&Secret>) -> Result<String, DemoError> {
     let is_trace = asked.len() == 32 && asked.bytes().all(|b| b.is_ascii_hexdigit());
     let id = if is_trace { asked.to_lowercase() } else { of_order(shop, asked).await? };
     let spans = match zipkin {
         Some(setting) => from_zipkin(setting, &id).await?,
         None => from_shop(shop, &id).await?,
     };
-    let spans = spans.filter(|spans| !spans.is_empty()).ok_or_else(|| unknown(&id, zipkin.is_some()))?;
+    let spans = spans.filter(|spans| !spans.is_empty()).ok_or_else(|| DemoError::UnknownTrace(unknown(&id, zipkin.is_some())))?;
     let mut text = draw(&id, &spans);
     if zipkin.is_none() && is_a_part(&spans) {
         text.push_str(
@@ -44,27 +45,29 @@ fn is_a_part(spans: &[Span]) -> bool {
     spans.iter().all(|span| span.who() == "api-gateway") || fall.rows.iter().filter(|row| row.orphan).count() > 1
 }
 
-async fn of_order(shop: &Shop, number: &str) -> Result<String, String> {
+async fn of_order(shop: &Shop, number: &str) -> Result<String, DemoError> {
     let path = format!("/api/v1/orders/number/{}", encode_component(number));
     let answer = shop.send_patiently(&Call { method: Method::GET, path, body: None, key: None }).await?;
     if answer.status != 200 {
-        return Err(format!("order {number}: {}", answer.message()));
+        return Err(DemoError::NoOrder { number: number.into(), answer: answer.message() });
     }
     let told = answer.body.get("traceId").and_then(Value::as_str).map(String::from);
-    told.ok_or_else(|| format!("order {number} tells of no trace: only administrators see it, and orders of older versions have none"))
+    told.ok_or_else(|| DemoError::NoTraceOfOrder { number: number.into() })
 }
 
-async fn from_shop(shop: &Shop, id: &str) -> Result<Option<Vec<Span>>, String> {
+async fn from_shop(shop: &Shop, id: &str) -> Result<Option<Vec<Span>>, DemoError> {
     let path = format!("/console/traces/{id}.json");
     match shop.send_patiently(&Call { method: Method::GET, path, body: None, key: None }).await? {
-        Answer { status: 200, body } => serde_json::from_value(body).map(Some).map_err(|e| format!("the shop's answer is no trace: {e}")),
+        Answer { status: 200, body } => {
+            serde_json::from_value(body).map(Some).map_err(|cause| DemoError::NoTrace { whose: "the shop's", cause })
+        }
         Answer { status: 404, .. } => Ok(None),
-        other => Err(format!("the shop does not show its traces: {}", other.message())),
+        other => Err(DemoError::NoTraces { answer: other.message() }),
     }
 }
 
-async fn from_zipkin(setting: &Secret, id: &str) -> Result<Option<Vec<Span>>, String> {
-    let (base, credentials, path) = target::split(setting.expose()).map_err(|cause| format!("telemetry.zipkin: {cause}"))?;
+async fn from_zipkin(setting: &Secret, id: &str) -> Result<Option<Vec<Span>>, DemoError> {
+    let (base, credentials, path) = target::split(setting.expose()).map_err(|cause| TargetError { key: "telemetry.zipkin", cause })?;
     // spans are taken and shown side by side
     let api = path.strip_suffix("/spans").unwrap_or("/api/v2");
     let request = http().get(format!("{base}{api}/trace/{id}")).timeout(PATIENCE);
@@ -72,14 +75,14 @@ async fn from_zipkin(setting: &Secret, id: &str) -> Result<Option<Vec<Span>>, St
         Some((user, password)) => request.basic_auth(user, password),
         None => request,
     };
-    let mut answer = request.send().await.map_err(|cause| format!("Zipkin at {base} does not answer: {cause}"))?;
+    let mut answer = request.send().await.map_err(|cause| DemoError::ZipkinAbsent { base: base.clone(), cause })?;
     match answer.status().as_u16() {
         200 => {
-            let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| format!("Zipkin broke off its answer: {cause}"))?;
-            serde_json::from_slice(&body).map(Some).map_err(|cause| format!("Zipkin's answer is no trace: {cause}"))
+            let body = answer.body().limit(MAX_ANSWER).await.map_err(DemoError::ZipkinBrokeOff)?;
+            serde_json::from_slice(&body).map(Some).map_err(|cause| DemoError::NoTrace { whose: "Zipkin's", cause })
         }
         404 => Ok(None),
-        status => Err(format!("Zipkin at {base} answered {status}")),
+        status => Err(DemoError::ZipkinStatus { base, status }),
     }
 }
 

@@ -54,7 +54,7 @@ mod swagger {
         if name == "swagger-initializer.js" {
             return Ok(HttpResponse::Ok().content_type("text/javascript").body(START.replace("\\#", "#")));
         }
-        let content = unpack(name).map_err(Problem::internal)?.ok_or_else(missing)?;
+        let content = unpack(name)?.ok_or_else(missing)?;
         let media = match name.rsplit('.').next().unwrap_or_default() {
             "html" => "text/html; charset=utf-8",
             "js" => "text/javascript; charset=utf-8",
@@ -66,19 +66,19 @@ mod swagger {
     }
 
     /// A file out of Swagger UI's own archive; only names of its `dist` folder are found.
-    fn unpack(name: &str) -> Result<Option<Vec<u8>>, String> {
-        let archive = ZipArchive::from_slice(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED).map_err(|e| e.to_string())?;
+    fn unpack(name: &str) -> Result<Option<Vec<u8>>, Problem> {
+        let archive = ZipArchive::from_slice(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED).map_err(Problem::internal)?;
         let wanted = format!("/dist/{name}");
         let mut entries = archive.entries();
-        while let Some(entry) = entries.next_entry().map_err(|e| e.to_string())? {
+        while let Some(entry) = entries.next_entry().map_err(Problem::internal)? {
             if !entry.file_path().as_ref().ends_with(wanted.as_bytes()) {
                 continue;
             }
-            let data = archive.get_entry(entry.wayfinder()).map_err(|e| e.to_string())?.data();
+            let data = archive.get_entry(entry.wayfinder()).map_err(Problem::internal)?.data();
             return match entry.compression_method() {
                 CompressionMethod::STORE => Ok(Some(data.to_vec())),
-                CompressionMethod::DEFLATE => inflate(data).map(Some).map_err(|e| format!("{name}: {e}")),
-                other => Err(format!("{name} is packed in an unknown way: {other:?}")),
+                CompressionMethod::DEFLATE => inflate(data).map(Some).map_err(|e| Problem::internal(format!("{name}: {e}"))),
+                other => Err(Problem::internal(format!("{name} is packed in an unknown way: {other:?}"))),
             };
         }
         Ok(None)

@@ -10,6 +10,17 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+/// An event whose content is not what its type says.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} does not fit: {cause}")]
+pub struct UnfitEvent {
+    /// The event's type.
+    pub kind: String,
+    /// What does not fit.
+    #[source]
+    pub cause: serde_json::Error,
+}
+
 /// A CloudEvents 1.0 envelope (JSON format, structured mode).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
@@ -67,8 +78,8 @@ impl Event {
     }
 
     /// Its content as what the publisher wrote; unknown members are ignored.
-    pub fn data<T: DeserializeOwned>(&self) -> Result<T, String> {
-        serde_json::from_str(self.data.get()).map_err(|e| format!("{} does not fit: {e}", self.kind))
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T, UnfitEvent> {
+        serde_json::from_str(self.data.get()).map_err(|cause| UnfitEvent { kind: self.kind.clone(), cause })
     }
 }
 

@@ -1,26 +1,79 @@
 //! Files that hold secrets: a folder for its owner alone. Whoever reads the issuer's key can be anybody,
 //! whoever reads the registry's password can have traffic sent to him.
 
+use crate::platform::start::PartError;
+use std::error::Error;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// How the folder begins in which a restore keeps what is not yet in its place.
 pub const RESTORING: &str = ".restore.";
 
+/// Why a file of the shop cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system's error.
+    #[error("{}: {cause}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// A restore that did not end.
+    #[error("{}: a restore was cut off here, or is going on; wait for it, or empty {} and restore again", .left.display(), .data.display())]
+    Restoring {
+        /// What it left.
+        left: PathBuf,
+        /// The data folder.
+        data: PathBuf,
+    },
+    /// Others may read or write a secret.
+    #[error(
+        "{0} {what} by others than its owner (mode {mode:o}), so it cannot be trusted; remove it and a new one is made, or, if nobody else had access, run: chmod {wanted} {0}",
+        .path.display()
+    )]
+    Exposed {
+        /// The file or folder.
+        path: PathBuf,
+        /// What they may do.
+        what: &'static str,
+        /// Its mode.
+        mode: u32,
+        /// The mode that it should have.
+        wanted: &'static str,
+    },
+    /// A file without the secret that should be in it.
+    #[error("{} is empty; remove it and a new one is made", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What should be in a new file could not be made.
+    #[error("{0}")]
+    Content(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl FileError {
+    /// For `map_err`: the system's error with the file that it is about.
+    pub fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |cause| FileError::Io { path: path.into(), cause }
+    }
+}
+
+impl PartError for FileError {}
+
 /// Refuses a data folder in which a restore was cut off: a shop would make anew what is missing.
-pub fn whole(data: &Path) -> Result<(), String> {
-    let entries = fs::read_dir(data).map_err(|e| format!("{}: {e}", data.display()))?;
+pub fn whole(data: &Path) -> Result<(), FileError> {
+    let entries = fs::read_dir(data).map_err(FileError::io(data))?;
     let left = entries.flatten().map(|entry| entry.path()).find(|path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         name.is_some_and(|name| name.starts_with(RESTORING))
     });
     match left {
-        Some(left) => Err(format!(
-            "{}: a restore was cut off here, or is going on; wait for it, or empty {} and restore again",
-            left.display(),
-            data.display()
-        )),
+        Some(left) => Err(FileError::Restoring { left, data: data.into() }),
         None => Ok(()),
     }
 }
@@ -30,9 +83,9 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     /// Opens the folder, and makes it where it is not there.
-    pub fn open(path: PathBuf) -> Result<Self, String> {
+    pub fn open(path: PathBuf) -> Result<Self, FileError> {
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
+            fs::create_dir_all(parent).map_err(FileError::io(parent))?;
         }
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
@@ -43,13 +96,13 @@ impl Folder {
                 // who may write here may put a key of their own in the place of ours
                 keep_out(&path, 0o022, "may be written to", "700")?;
             }
-            Err(e) => return Err(format!("{}: {e}", path.display())),
+            Err(cause) => return Err(FileError::Io { path, cause }),
         }
         Ok(Folder(path))
     }
 
     /// A file's text; `None` where there is no such file. Refused where others could have read it.
-    pub fn read(&self, name: &str) -> Result<Option<String>, String> {
+    pub fn read(&self, name: &str) -> Result<Option<String>, FileError> {
         let path = self.0.join(name);
         match fs::read_to_string(&path) {
             Ok(text) => {
@@ -57,17 +110,20 @@ impl Folder {
                 Ok(Some(text))
             }
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(format!("{}: {e}", path.display())),
+            Err(cause) => Err(FileError::Io { path, cause }),
         }
     }
 
     /// A file's text; where there is no such file, `make`'s, kept from now on. Processes that come at the
     /// same time get the same: the first to put its own there wins, whole or not at all.
-    pub fn get_or_make(&self, name: &str, make: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+    pub fn get_or_make<E>(&self, name: &str, make: impl FnOnce() -> Result<String, E>) -> Result<String, FileError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
         if let Some(kept) = self.read(name)? {
             return Ok(kept);
         }
-        let (path, text) = (self.0.join(name), make()?);
+        let (path, text) = (self.0.join(name), make().map_err(|cause| FileError::Content(cause.into()))?);
         let beside = self.0.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
         let written = create(&beside)
             .and_then(|mut file| {
@@ -80,8 +136,8 @@ impl Folder {
         let _ = fs::remove_file(&beside);
         match written {
             Ok(()) => Ok(text),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => self.read(name)?.ok_or_else(|| format!("{}: {e}", path.display())),
-            Err(e) => Err(format!("{}: {e}", path.display())),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => self.read(name)?.ok_or(FileError::Io { path, cause: e }),
+            Err(cause) => Err(FileError::Io { path, cause }),
         }
     }
 }
@@ -96,20 +152,17 @@ pub fn create(path: &Path) -> std::io::Result<File> {
 }
 
 #[cfg(unix)]
-fn keep_out(path: &Path, others: u32, what: &str, wanted: &str) -> Result<(), String> {
-    let metadata = fs::metadata(path).map_err(|e| format!("{}: {e}", path.display()))?;
+fn keep_out(path: &Path, others: u32, what: &'static str, wanted: &'static str) -> Result<(), FileError> {
+    let metadata = fs::metadata(path).map_err(FileError::io(path))?;
     let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
     if mode & others == 0 {
         return Ok(());
     }
-    let shown = path.display();
-    Err(format!(
-        "{shown} {what} by others than its owner (mode {mode:o}), so it cannot be trusted; remove it and a new one is made, or, if nobody else had access, run: chmod {wanted} {shown}"
-    ))
+    Err(FileError::Exposed { path: path.into(), what, mode, wanted })
 }
 
 #[cfg(not(unix))]
-fn keep_out(_: &Path, _: u32, _: &str, _: &str) -> Result<(), String> {
+fn keep_out(_: &Path, _: u32, _: &'static str, _: &'static str) -> Result<(), FileError> {
     Ok(())
 }
 
@@ -124,7 +177,7 @@ mod tests {
         let made: Vec<_> = std::thread::scope(|scope| {
             let one = |n: usize| {
                 let path = path.clone();
-                move || Folder::open(path)?.get_or_make("key", || Ok(format!("made by {n}")))
+                move || Folder::open(path)?.get_or_make("key", || Ok::<_, FileError>(format!("made by {n}")))
             };
             let all: Vec<_> = (0..8).map(|n| scope.spawn(one(n))).collect();
             all.into_iter().map(|one| one.join().unwrap().unwrap()).collect()

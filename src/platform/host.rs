@@ -3,7 +3,8 @@
 use crate::config::Settings;
 use crate::platform::bus::{Bus, Consumer, Outbox};
 use crate::platform::contract::Endpoint;
-use crate::platform::store::StoreError;
+use crate::platform::start::PartError;
+pub use crate::platform::start::{HealthError, ReloadError, StartError};
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
@@ -29,7 +30,7 @@ pub struct Host {
 impl Host {
     /// The bus, for a module that cannot do without.
     pub fn bus(&self) -> Result<Arc<dyn Bus>, StartError> {
-        self.bus.clone().ok_or_else(|| StartError("this process has no bus: none of its modules is known to have events".into()))
+        self.bus.clone().ok_or_else(|| StartError::from(NoBus))
     }
 }
 
@@ -37,10 +38,10 @@ impl Host {
 pub type Worker = Box<dyn FnOnce(CancellationToken) -> LocalBoxFuture<'static, ()>>;
 
 /// Answers whether a part is well, with details either way.
-pub type Check = Arc<dyn Fn() -> LocalBoxFuture<'static, Result<Value, String>> + Send + Sync>;
+pub type Check = Arc<dyn Fn() -> LocalBoxFuture<'static, Result<Value, HealthError>> + Send + Sync>;
 
 /// Takes settings up, or says what is wrong with them.
-pub type Apply = Arc<dyn Fn(&Settings) -> Result<(), String> + Send + Sync>;
+pub type Apply = Arc<dyn Fn(&Settings) -> Result<(), ReloadError> + Send + Sync>;
 
 /// Settings that may change while the process runs.
 #[derive(Clone)]
@@ -87,7 +88,11 @@ impl Parts {
     }
 
     /// Settings that are taken up again on `POST /actuator/refresh`.
-    pub fn changeable(&mut self, keys: &'static [&'static str], apply: impl Fn(&Settings) -> Result<(), String> + Send + Sync + 'static) {
+    pub fn changeable(
+        &mut self,
+        keys: &'static [&'static str],
+        apply: impl Fn(&Settings) -> Result<(), ReloadError> + Send + Sync + 'static,
+    ) {
         self.changeable.push(Changeable { keys, apply: Arc::new(apply) });
     }
 
@@ -95,34 +100,18 @@ impl Parts {
     pub fn check<F, Fut>(&mut self, name: &'static str, check: F)
     where
         F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Value, String>> + 'static,
+        Fut: Future<Output = Result<Value, HealthError>> + 'static,
     {
         self.checks.push((name, Arc::new(move || Box::pin(check()))));
     }
 }
 
-/// Why a process does not start; said to a person.
+/// A module with events in a process without a bus: a defect in the table of modules.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
+#[error("this process has no bus: none of its modules is known to have events")]
+pub struct NoBus;
 
-impl From<String> for StartError {
-    fn from(text: String) -> Self {
-        StartError(text)
-    }
-}
-
-impl From<prometheus::Error> for StartError {
-    fn from(error: prometheus::Error) -> Self {
-        StartError(format!("metrics: {error}"))
-    }
-}
-
-impl From<StoreError> for StartError {
-    fn from(error: StoreError) -> Self {
-        StartError(error.to_string())
-    }
-}
+impl PartError for NoBus {}
 
 /// A peer that is known only after its caller is built: for those asked from a worker.
 pub struct Late<T: ?Sized>(Arc<OnceLock<Arc<T>>>);

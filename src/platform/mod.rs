@@ -28,6 +28,7 @@ pub mod refresh;
 pub mod relay;
 pub mod resilience;
 pub mod sku;
+pub mod start;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

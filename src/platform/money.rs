@@ -49,22 +49,32 @@ impl fmt::Display for Money {
     }
 }
 
-impl FromStr for Money {
-    type Err = String;
+/// A text that is no amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MoneyError {
+    /// It is no number.
+    #[error("expected an amount such as 10.00, with at most {MAX_SCALE} decimals")]
+    Malformed,
+    /// It is too large, or too fine.
+    #[error("expected at most {MAX_SCALE} decimals and at most {MAX}")]
+    OutOfRange,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("expected an amount such as 10.00, with at most {MAX_SCALE} decimals");
+impl FromStr for Money {
+    type Err = MoneyError;
+
+    fn from_str(text: &str) -> Result<Self, MoneyError> {
         let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
         if !plain || text.is_empty() {
-            return Err(expected());
+            return Err(MoneyError::Malformed);
         }
         let value = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str_exact(text) };
-        let mut value = value.map_err(|_| expected())?;
+        let mut value = value.map_err(|_| MoneyError::Malformed)?;
         if value.scale() > MAX_SCALE {
             value = value.normalize();
         }
         if value.scale() > MAX_SCALE || value.abs() > Decimal::from(MAX) {
-            return Err(format!("expected at most {MAX_SCALE} decimals and at most {MAX}"));
+            return Err(MoneyError::OutOfRange);
         }
         Ok(Money(value))
     }

@@ -57,6 +57,9 @@ pub struct Problem {
     internal: Option<String>,
 }
 
+/// The cause of a problem that is a response already: travels with it to the edge, which logs it.
+pub struct Cause(pub String);
+
 impl Problem {
     /// A problem of this status with a message for the caller.
     pub fn new(status: u16, message: impl Into<String>) -> Self {
@@ -183,7 +186,11 @@ impl Problem {
         if let Some(allow) = &self.allow {
             response.insert_header((header::ALLOW, allow.as_str()));
         }
-        response.body(self.body(method, path, trace_id).to_string())
+        let mut response = response.body(self.body(method, path, trace_id).to_string());
+        if let Some(cause) = &self.internal {
+            response.extensions_mut().insert(Cause(cause.clone()));
+        }
+        response
     }
 
     /// Reads a peer's error body back. What is no problem of ours becomes a plain one of that status.

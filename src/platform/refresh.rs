@@ -3,12 +3,13 @@
 //! Source: spring-cloud-context `RefreshEndpoint`, whose answer is a list of keys. Ours names what was
 //! taken up; what needs a restart is told in the log.
 
-use crate::config::{self, Loaded, Secret};
-use crate::platform::host::Changeable;
+use crate::config::{self, Loaded, Secret, SettingsError};
+use crate::platform::host::{Changeable, ReloadError};
 use crate::platform::problem::Problem;
 use crate::platform::telemetry;
 use crate::platform::trace;
 use actix_web::HttpResponse;
+use actix_web::error::BlockingError;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,23 @@ pub struct Property {
     pub origin: String,
 }
 
+/// Why settings that changed are not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// They cannot be read.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Parts of the process did not take theirs up.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<ReloadError>),
+    /// They cannot be shown: a defect of ours.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// The thread that read them panicked.
+    #[error("{0}")]
+    Panicked(#[from] BlockingError),
+}
+
 /// What this process runs with.
 pub struct InForce {
     state: Mutex<State>,
@@ -47,10 +65,10 @@ pub struct InForce {
 
 impl InForce {
     /// As it started, with what may change.
-    pub fn new(loaded: Loaded, mut changeable: Vec<Changeable>) -> Result<Self, String> {
-        let shown = serde_json::to_value(&loaded.settings).map_err(|e| e.to_string())?;
-        changeable.push(Changeable { keys: trace::CHANGEABLE, apply: Arc::new(|settings| trace::set(&settings.telemetry)) });
-        changeable.push(Changeable { keys: &["log.level"], apply: Arc::new(|settings| telemetry::set_levels(&settings.log.level)) });
+    pub fn new(loaded: Loaded, mut changeable: Vec<Changeable>) -> Result<Self, SettingsError> {
+        let shown = serde_json::to_value(&loaded.settings)?;
+        changeable.push(Changeable { keys: trace::CHANGEABLE, apply: Arc::new(|settings| Ok(trace::set(&settings.telemetry)?)) });
+        changeable.push(Changeable { keys: &["log.level"], apply: Arc::new(|settings| Ok(telemetry::set_levels(&settings.log.level)?)) });
         Ok(Self { state: Mutex::new(State { read: loaded.clone(), loaded, shown, refused: false }), changeable })
     }
 
@@ -75,24 +93,27 @@ impl InForce {
         let read = actix_web::web::block(move || before.again()).await.map_err(Problem::internal)?;
         let new = read.map_err(|cause| Problem::new(409, format!("nothing was changed: {cause}")))?;
         let Outcome { applied, refused } = self.take_up(&mut state, &new).map_err(Problem::internal)?;
-        if refused.is_empty() { Ok(HttpResponse::Ok().json(applied)) } else { Err(Problem::new(409, refused.join("; "))) }
+        match refused.is_empty() {
+            true => Ok(HttpResponse::Ok().json(applied)),
+            false => Err(Problem::new(409, RefreshError::Refused(refused).to_string())),
+        }
     }
 
     /// The same for secrets alone, which change by themselves: the other layers stay as they were read.
-    async fn refresh_secrets(&self) -> Result<(), String> {
+    async fn refresh_secrets(&self) -> Result<(), RefreshError> {
         let mut state = self.state.lock().await;
         let before = state.read.clone();
-        let new = actix_web::web::block(move || before.with_secrets_again()).await.map_err(|e| e.to_string())??;
+        let new = actix_web::web::block(move || before.with_secrets_again()).await??;
         // what needs a restart differs until there is one, and is told once
         if state.read.changed(&new).is_empty() && !state.refused {
             return Ok(());
         }
         let Outcome { refused, .. } = self.take_up(&mut state, &new)?;
-        if refused.is_empty() { Ok(()) } else { Err(refused.join("; ")) }
+        if refused.is_empty() { Ok(()) } else { Err(RefreshError::Refused(refused)) }
     }
 
-    fn take_up(&self, state: &mut State, new: &Loaded) -> Result<Outcome, String> {
-        let shown = serde_json::to_value(&new.settings).map_err(|e| e.to_string())?;
+    fn take_up(&self, state: &mut State, new: &Loaded) -> Result<Outcome, serde_json::Error> {
+        let shown = serde_json::to_value(&new.settings)?;
         let changed = state.loaded.changed(new);
         let (mut applied, mut refused) = (Vec::new(), Vec::new());
         for part in &self.changeable {
@@ -123,7 +144,7 @@ impl InForce {
 /// What became of settings that have changed.
 struct Outcome {
     applied: Vec<String>,
-    refused: Vec<String>,
+    refused: Vec<ReloadError>,
 }
 
 async fn any(of: &[Arc<Notify>]) {
@@ -153,8 +174,8 @@ pub async fn keep_secrets(in_force: Arc<InForce>, every: Duration, refused: Vec<
             Ok(()) if well => {}
             Ok(()) => tracing::info!("secrets are read from Vault again"),
             // once, and not each time
-            Err(cause) if well => tracing::warn!(cause, "no new secrets from Vault; those that are known stay in use"),
-            Err(cause) => tracing::debug!(cause, "still no new secrets from Vault"),
+            Err(cause) if well => tracing::warn!(%cause, "no new secrets from Vault; those that are known stay in use"),
+            Err(cause) => tracing::debug!(%cause, "still no new secrets from Vault"),
         }
         well = read.is_ok();
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(FLOOR) => {} }

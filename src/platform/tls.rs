@@ -34,6 +34,7 @@ macro_rules! signatures_by {
     };
 }
 
+mod error;
 #[cfg(feature = "tls")]
 mod files;
 #[cfg(feature = "tls")]
@@ -47,6 +48,9 @@ use crate::config::Settings;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "tls")]
+pub use error::ContentError;
+pub use error::TlsError;
 #[cfg(all(feature = "tls", feature = "notification"))]
 pub use outbound::mail;
 #[cfg(feature = "tls")]
@@ -105,7 +109,7 @@ pub fn install() {
 /// Reads what these settings name, in `server.tls_*` and `tls.*`. From here on every client of this process
 /// trusts and shows what they say. What is wrong is said with its key.
 #[cfg(feature = "tls")]
-pub fn start(settings: &Settings) -> Result<Both, String> {
+pub fn start(settings: &Settings) -> Result<Both, TlsError> {
     install();
     let mut renewals = Renewals::default();
     let own = inbound::own(&settings.server)?;
@@ -115,7 +119,7 @@ pub fn start(settings: &Settings) -> Result<Both, String> {
 }
 
 /// The same for a process that has yet to ask for some of its settings; where it is past its start, nothing.
-pub fn before_start(settings: &Settings) -> Result<(), String> {
+pub fn before_start(settings: &Settings) -> Result<(), TlsError> {
     #[cfg(feature = "tls")]
     if outbound::is_installed() {
         return Ok(());
@@ -125,7 +129,7 @@ pub fn before_start(settings: &Settings) -> Result<(), String> {
 
 /// Says which setting asks for what is not compiled in.
 #[cfg(not(feature = "tls"))]
-pub fn start(settings: &Settings) -> Result<Both, String> {
+pub fn start(settings: &Settings) -> Result<Both, TlsError> {
     let (server, tls) = (&settings.server, &settings.tls);
     let asked = [
         ("server.tls_cert", &server.tls_cert),
@@ -136,7 +140,7 @@ pub fn start(settings: &Settings) -> Result<Both, String> {
         ("tls.key", &tls.key),
     ];
     match asked.iter().find(|(_, path)| path.is_some()) {
-        Some((key, _)) => Err(format!("{key}: TLS is not compiled into this build; build with --features tls")),
+        Some((key, _)) => Err(TlsError::NotCompiledIn { key: *key }),
         None => Ok(Both { inbound: None, renewals: Renewals::default() }),
     }
 }

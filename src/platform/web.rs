@@ -14,7 +14,7 @@ use crate::platform::auth::operator::Operator;
 use crate::platform::contract::{Access, Call, Endpoint, Serve};
 use crate::platform::cx::{Caller, Cx, Principal, TIMEOUT_HEADER};
 use crate::platform::door::{FrontDoor, SentPath, Way};
-use crate::platform::problem::Problem;
+use crate::platform::problem::{Cause, Problem};
 use crate::platform::trace::{self, Trace};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -135,11 +135,9 @@ impl Edge {
             Some(response) => Ok(response),
             None => span.scope(self.run(endpoints, &request, payload, trace, started)).await,
         };
-        let mut cause = None;
-        let mut response = outcome.unwrap_or_else(|problem| {
-            cause = problem.cause().map(str::to_string);
-            problem.respond(method.as_str(), &path, &trace.id())
-        });
+        let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
+        // of a problem that a door has made a response, too
+        let cause = response.extensions_mut().remove::<Cause>().map(|cause| cause.0);
         if smuggled || self.leaving.is_cancelled() {
             // whoever smuggles may see the rest of this connection in another way than we do
             response.head_mut().set_connection_type(ConnectionType::Close);
@@ -377,11 +375,8 @@ mod tests {
     }
 
     /// Status and body of the answer to a request that fails so, and what the log has of it.
-    async fn failing(problem: impl Fn() -> Problem + Send + Sync + 'static) -> (u16, String, String) {
-        let endpoint = Endpoint::raw("test", "fails", Method::GET, "/fails", Access::Public, move |_, _, _| {
-            let problem = problem();
-            async { Err(problem) }
-        });
+    async fn failing(answer: impl Fn() -> Result<HttpResponse, Problem> + Send + Sync + 'static) -> (u16, String, String) {
+        let endpoint = Endpoint::raw("test", "fails", Method::GET, "/fails", Access::Public, move |_, _, _| std::future::ready(answer()));
         let edge = Arc::new(edge());
         let app = test::init_service(App::new().configure(|app| configure(app, &[endpoint], &edge))).await;
         let written = Written::default();
@@ -396,10 +391,13 @@ mod tests {
 
     #[actix_web::test]
     async fn cause_of_a_failure_is_logged_once_and_not_sent() {
-        let unavailable = || StoreError::Unavailable { store: "order".into(), cause: "no route to db-7.internal".into() }.into();
-        let refused = || Problem::new(400, "malformed request").with_cause("no route to db-7.internal");
+        let internal = || Problem::internal("no route to db-7.internal");
+        let unavailable = || Err(StoreError::Unavailable { store: "order".into(), cause: "no route to db-7.internal".into() }.into());
+        let refused = || Err(Problem::new(400, "malformed request").with_cause("no route to db-7.internal"));
         for (level, status, (found, sent, log)) in [
-            ("ERROR", 500, failing(|| Problem::internal("no route to db-7.internal")).await),
+            ("ERROR", 500, failing(move || Err(internal())).await),
+            // as a door does it
+            ("ERROR", 500, failing(move || Ok(internal().respond("GET", "/fails", ""))).await),
             ("WARN", 503, failing(unavailable).await),
             ("DEBUG", 400, failing(refused).await),
         ] {

@@ -1,5 +1,6 @@
 //! The port: what it speaks, and what every request passes on its way to the edge.
 
+use super::error::ServeError;
 use crate::platform::host::StartError;
 use crate::platform::metrics;
 use crate::platform::tls::Inbound;
@@ -50,7 +51,7 @@ pub(super) fn listen(
         .buckets(&metrics::BUCKETS)
         .mask_unmatched_patterns("UNKNOWN")
         .build()
-        .map_err(|e| StartError(format!("metrics: {e}")))?;
+        .map_err(|cause| ServeError::Metrics(cause.to_string().into()))?;
     let endpoints: Arc<[_]> = endpoints.into();
     let mut server = HttpServer::new(move || {
         let (endpoints, edge, first) = (endpoints.clone(), edge.clone(), edge.clone());
@@ -79,5 +80,5 @@ pub(super) fn listen(
         #[cfg(not(feature = "tls"))]
         Speaks::Tls(never) => match never {},
     };
-    Ok(listening.map_err(|e| StartError(format!("cannot listen: {e}")))?.run())
+    Ok(listening.map_err(ServeError::Listen)?.run())
 }

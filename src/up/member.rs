@@ -1,9 +1,9 @@
 //! One process of a split shop: how it is started, watched, started again and stopped.
 
 use super::Plan;
+use super::error::UpError;
 use crate::config::{Actuator, Secret};
 use crate::modules::Module;
-use crate::platform::host::StartError;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -103,7 +103,7 @@ pub(super) struct Member {
 
 impl Member {
     /// Starts the process. `number` tells it from others of its module; port 0 takes any free one.
-    pub(super) fn start(module: Module, number: Option<usize>, port: u16, plan: &Plan, common: &Common) -> Result<Self, StartError> {
+    pub(super) fn start(module: Module, number: Option<usize>, port: u16, plan: &Plan, common: &Common) -> Result<Self, UpError> {
         let name = number.map_or_else(|| module.name().to_string(), |number| format!("{}-{number}", module.name()));
         let mut command = Command::new(&plan.binary);
         command.args(["serve", "--modules", module.name(), "--port", &port.to_string()]).arg("--data").arg(&plan.data);
@@ -123,7 +123,7 @@ impl Member {
             .stderr(Stdio::piped())
             // a Ctrl-C on the terminal is ours to pass on, in order
             .process_group(0);
-        let mut child = command.spawn().map_err(|e| StartError(format!("{name}: cannot be started: {e}")))?;
+        let mut child = command.spawn().map_err(|cause| UpError::Spawn { name: name.clone(), cause })?;
         let leash = child.stdin.take();
         let ready = watch(&mut child, &name);
         let scheme = common.scheme;
@@ -131,7 +131,7 @@ impl Member {
     }
 
     /// Waits until it answers; where it does not, it is ended.
-    pub(super) fn wait_until_ready(&mut self, patience: Duration) -> Result<(), StartError> {
+    pub(super) fn wait_until_ready(&mut self, patience: Duration) -> Result<(), UpError> {
         match self.ready.recv_timeout(patience) {
             Ok(port) => {
                 // one whose port was chosen may print another address: that of the front door
@@ -141,7 +141,7 @@ impl Member {
             Err(_) => {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
-                Err(StartError(format!("{} did not get ready; its own words are above", self.name)))
+                Err(UpError::NotReady { name: self.name.clone() })
             }
         }
     }
@@ -257,7 +257,7 @@ fn print_lines(from: impl Read + Send + 'static, name: &str, mut see: impl FnMut
 }
 
 /// So many different free ports, each taken as long as its listener lives.
-pub(super) fn hold_ports(count: usize) -> Result<Vec<(u16, TcpListener)>, StartError> {
+pub(super) fn hold_ports(count: usize) -> Result<Vec<(u16, TcpListener)>, UpError> {
     let hold = |_| TcpListener::bind("127.0.0.1:0").and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
-    (0..count).map(hold).collect::<Result<_, _>>().map_err(|e| StartError(format!("no free port: {e}")))
+    (0..count).map(hold).collect::<Result<_, _>>().map_err(UpError::NoPort)
 }

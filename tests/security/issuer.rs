@@ -21,8 +21,7 @@ pub struct Key {
 }
 
 /// Keys are slow to make: two foreign ones serve all tests.
-static MADE: LazyLock<[rsa::PrivateKey; 2]> =
-    LazyLock::new(|| [(); 2].map(|()| rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap()));
+static MADE: LazyLock<[rsa::PrivateKey; 2]> = LazyLock::new(|| [(); 2].map(|()| rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap()));
 
 impl Key {
     /// The first or second of two keys that no shop knows by itself.

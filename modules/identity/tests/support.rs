@@ -43,7 +43,7 @@ impl Desk {
     }
 
     pub(super) fn with_key(self) -> Self {
-        Folder::open(self.settings.data.dir.join("identity")).unwrap().get_or_make("key.pem", || Ok(KEY.clone())).unwrap();
+        Folder::open(self.settings.data.dir.join("identity")).unwrap().get_or_make("key.pem", || Ok::<_, String>(KEY.clone())).unwrap();
         self
     }
 

@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::template;
 use crate::config::Secret;
-use crate::platform::event::Event;
+use crate::platform::event::{Event, UnfitEvent};
 use crate::platform::store::{StoreError, types};
 use crate::shop::notification::events::{OrderData, OrderEvent};
 use crate::shop::notification::store::Due;
@@ -11,7 +11,6 @@ use lettre::address::AddressError;
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::{AsyncSmtpTransportBuilder, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use std::error::Error;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -38,8 +37,8 @@ pub(in crate::shop::notification) enum ServerError {
     #[error(transparent)]
     Url(#[from] lettre::transport::smtp::Error),
     #[cfg(feature = "tls")]
-    #[error("{0}")]
-    Tls(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    Tls(#[from] crate::platform::tls::TlsError),
     #[cfg(not(feature = "tls"))]
     #[error("TLS is not compiled into this build; build with --features tls")]
     NoTls,
@@ -50,8 +49,8 @@ pub(in crate::shop::notification) enum ServerError {
 enum MessageError {
     #[error(transparent)]
     Event(#[from] StoreError),
-    #[error("{0}")]
-    Data(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    Data(#[from] UnfitEvent),
     #[error("there is no mail about {kind}")]
     NoTemplate { kind: String },
     #[error("not a mail address: {0}")]
@@ -98,7 +97,7 @@ impl Mailer {
     fn message(&self, due: &Due) -> Result<Message, MessageError> {
         let event: Event = types::from_json(&due.body)?;
         let kind = OrderEvent::of(&event.kind).ok_or_else(|| MessageError::NoTemplate { kind: event.kind.clone() })?;
-        let order: OrderData = event.data().map_err(|cause| MessageError::Data(cause.into()))?;
+        let order: OrderData = event.data()?;
         let to = due.target.parse()?;
         let texts = template::texts(kind, &order);
         let message = Message::builder()
@@ -120,7 +119,7 @@ fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, ServerError> {
     let parsed: actix_web::http::Uri = url.parse().map_err(|_| ServerError::Form)?;
     let asked = parsed.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("tls=")));
     let host = parsed.host().unwrap_or_default();
-    let trusted = || crate::platform::tls::mail(host).map_err(|cause| ServerError::Tls(cause.into()));
+    let trusted = || crate::platform::tls::mail(host);
     Ok(match (parsed.scheme_str(), asked) {
         (Some("smtps"), _) => server.tls(Tls::Wrapper(trusted()?)),
         (_, Some("required")) => server.tls(Tls::Required(trusted()?)),

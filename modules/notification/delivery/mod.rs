@@ -7,7 +7,7 @@ mod webhook;
 
 use super::store::{Channel, Due};
 use crate::config::Notification;
-use crate::platform::host::StartError;
+use crate::platform::start::PartError;
 use crate::platform::uri::user_info;
 use actix_web::http::Uri;
 use std::time::Duration;
@@ -44,11 +44,7 @@ pub(super) enum ReceiversError {
     SameAddress { index: usize, first: usize },
 }
 
-impl From<ReceiversError> for StartError {
-    fn from(error: ReceiversError) -> Self {
-        StartError::from(error.to_string())
-    }
-}
+impl PartError for ReceiversError {}
 
 /// All receivers that settings name, checked at start.
 pub(super) struct Receivers {

@@ -208,6 +208,6 @@ async fn credentials_that_are_not_taken_are_told_without_them() {
     let desk = Desk::new();
     let (port, _server) = desk.listen(0);
     let wrong = Servers::parse(&format!("http://tradepost:topsecret@127.0.0.1:{port}/eureka")).unwrap();
-    let said = wrong.call(actix_web::http::Method::DELETE, "/apps/A/a", None).await.err().unwrap();
+    let said = wrong.call(actix_web::http::Method::DELETE, "/apps/A/a", None).await.err().unwrap().to_string();
     assert!(said.contains("401") && !said.contains("topsecret"), "{said}");
 }

@@ -90,7 +90,9 @@ async fn add_product(state: State, body: web::Json<Value>) -> HttpResponse {
     }
     let sku = body["skuCode"].as_str().unwrap().to_string();
     if state.lock().products.insert(sku.clone(), body.into_inner()).is_some() {
-        return refused(400, &format!("Product with SKU {sku} already exists"));
+        let message = format!("Product with SKU {sku} already exists");
+        let kind = "urn:tradepost:problem:product:sku-taken";
+        return HttpResponse::BadRequest().json(json!({ "status": 400, "type": kind, "message": message }));
     }
     HttpResponse::Created().json(json!({}))
 }

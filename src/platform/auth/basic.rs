@@ -1,7 +1,8 @@
 //! Basic credentials (RFC 7617) for the servers whose clients know no tokens: registry, config server, actuator.
 
 use crate::config::Secret;
-use crate::platform::files::Folder;
+use crate::platform::files::{FileError, Folder};
+use crate::platform::start::PartError;
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -10,6 +11,28 @@ use std::path::Path;
 use subtle::ConstantTimeEq;
 
 const FILE: &str = "password";
+
+/// Why there are no credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// An empty password.
+    #[error("{setting} is empty")]
+    Empty {
+        /// The setting.
+        setting: String,
+    },
+    /// A user's name that Basic credentials cannot carry.
+    #[error("{setting} is empty or has a colon; expected a name")]
+    User {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The file of the password that was made.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl PartError for CredentialsError {}
 
 /// One user and password.
 pub struct Basic {
@@ -20,7 +43,7 @@ pub struct Basic {
 impl Basic {
     /// By settings; also the password. One that they do not have is made, and kept in this folder. `setting` is
     /// named in errors.
-    pub fn new(setting: &str, user: &str, password: Option<&Secret>, folder: &Path) -> Result<(Self, String), String> {
+    pub fn new(setting: &str, user: &str, password: Option<&Secret>, folder: &Path) -> Result<(Self, String), CredentialsError> {
         let password = match password {
             Some(password) => password.clone(),
             None => Secret::new(kept(folder)?),
@@ -29,9 +52,9 @@ impl Basic {
     }
 
     /// With this password, which must not be empty. `setting` is named in errors.
-    pub fn of(setting: &str, user: &str, password: &Secret) -> Result<Self, String> {
+    pub fn of(setting: &str, user: &str, password: &Secret) -> Result<Self, CredentialsError> {
         match password.expose() {
-            "" => Err(format!("{setting} is empty")),
+            "" => Err(CredentialsError::Empty { setting: setting.into() }),
             password => Ok(Self { user: digest(user), password: digest(password) }),
         }
     }
@@ -57,14 +80,14 @@ fn digest(text: &str) -> [u8; 32] {
 }
 
 /// The password of the first start.
-fn kept(dir: &Path) -> Result<String, String> {
+fn kept(dir: &Path) -> Result<String, FileError> {
     let kept = Folder::open(dir.to_path_buf())?.get_or_make(FILE, || {
         tracing::info!(file = %dir.join(FILE).display(), "making a password for the clients of this server");
         // letters and digits, so that it goes into a URL as it is
-        Ok(hex::encode(rand::random::<[u8; 32]>()))
+        Ok::<_, FileError>(hex::encode(rand::random::<[u8; 32]>()))
     })?;
     match kept.trim() {
-        "" => Err(format!("{} is empty; remove it and a new one is made", dir.join(FILE).display())),
+        "" => Err(FileError::Empty { path: dir.join(FILE) }),
         kept => Ok(kept.into()),
     }
 }
@@ -89,7 +112,7 @@ mod tests {
         }
         assert!(!access.sent_with(&TestRequest::get().to_http_request()));
         assert!(!folder.exists(), "none is made where one is set");
-        assert!(Basic::new("x.password", "tradepost", Some(&Secret::new("")), &folder).err().unwrap().contains("x.password"));
+        assert!(Basic::new("x.password", "tradepost", Some(&Secret::new("")), &folder).err().unwrap().to_string().contains("x.password"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Our own identity towards peers: OAuth 2.0 client credentials, kept until shortly before they expire.
 
-use super::reach::Reach;
+use super::reach::{IssuerError, Reach};
 use crate::platform::problem::Problem;
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -40,10 +40,10 @@ impl ClientCredentials {
         *self.secret.lock() = secret.into();
     }
 
-    async fn grant(&self) -> Result<Granted, String> {
+    async fn grant(&self) -> Result<Granted, IssuerError> {
         let secret = self.secret.lock().clone();
         let form = [("grant_type", "client_credentials"), ("client_id", &self.id), ("client_secret", &secret)];
-        self.issuer.grant(&form).await.map_err(|cause| format!("client {}: {cause}", self.id))
+        self.issuer.grant(&form).await
     }
 }
 
@@ -56,7 +56,9 @@ impl Credentials for ClientCredentials {
         {
             return Ok(token.clone());
         }
-        let granted = self.grant().await.map_err(|cause| Problem::unavailable("the token issuer is not available").with_cause(cause))?;
+        let granted = self.grant().await.map_err(|cause| {
+            Problem::unavailable("the token issuer is not available").with_cause(format!("client {}: {cause}", self.id))
+        })?;
         let margin = (granted.expires_in / 5).clamp(1, 30);
         *kept = Some((granted.access_token.clone(), Instant::now() + Duration::from_secs(granted.expires_in.saturating_sub(margin))));
         Ok(granted.access_token)

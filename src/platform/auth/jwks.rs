@@ -3,7 +3,7 @@
 //! us call the issuer. A token of a key that is new at the issuer waits for the next fetch, so that
 //! none is refused while keys change. Old keys stay in use while a fetch fails.
 
-use super::reach::Reach;
+use super::reach::{IssuerError, Reach};
 use crate::platform::problem::Problem;
 use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use parking_lot::RwLock;
@@ -100,7 +100,7 @@ impl Jwks {
                 cached.keys = keys;
                 cached.fetched = Some(Instant::now());
             }
-            Err(cause) => tracing::error!(issuer = self.issuer.issuer(), cause, "the issuer's keys could not be fetched"),
+            Err(cause) => tracing::error!(issuer = self.issuer.issuer(), %cause, "the issuer's keys could not be fetched"),
         }
     }
 
@@ -108,7 +108,7 @@ impl Jwks {
         self.cached.read().tried
     }
 
-    async fn fetch(&self) -> Result<HashMap<String, Key>, String> {
+    async fn fetch(&self) -> Result<HashMap<String, Key>, IssuerError> {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<serde_json::Value>,

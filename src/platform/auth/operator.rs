@@ -1,6 +1,6 @@
 //! Who may use the actuator with a user and a password: monitoring tools that know no tokens.
 
-use super::basic::Basic;
+use super::basic::{Basic, CredentialsError};
 use crate::config;
 use crate::platform::cx::Principal;
 use actix_web::HttpRequest;
@@ -15,10 +15,10 @@ pub struct Operator {
 
 impl Operator {
     /// By settings; none where no password is set. A user or a password that is empty is an error.
-    pub fn new(settings: &config::Actuator) -> Result<Option<Self>, String> {
+    pub fn new(settings: &config::Actuator) -> Result<Option<Self>, CredentialsError> {
         let Some(password) = &settings.password else { return Ok(None) };
         if settings.user.is_empty() || settings.user.contains(':') {
-            return Err("actuator.user is empty or has a colon; expected a name".into());
+            return Err(CredentialsError::User { setting: "actuator.user" });
         }
         let basic = Basic::of("actuator.password", &settings.user, password)?;
         let principal = Principal {

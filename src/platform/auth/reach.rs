@@ -2,10 +2,31 @@
 //! back channel). Tokens name the public URL in any case.
 
 use crate::platform::contract::client::http;
+use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
+use awc::error::SendRequestError;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+/// Why the issuer gave nothing, at any of its addresses.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct IssuerError(Vec<AnswerError>);
+
+/// Why one of its addresses gave nothing.
+#[derive(Debug, thiserror::Error)]
+enum AnswerError {
+    #[error("{url}: {cause}")]
+    Send { url: String, cause: SendRequestError },
+    #[error("{url}: {cause}")]
+    Payload { url: String, cause: PayloadError },
+    #[error("{url}: answered {status}")]
+    Status { url: String, status: StatusCode },
+    #[error("{url}: {cause}")]
+    Json { url: String, cause: serde_json::Error },
+}
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_ANSWER: usize = 1 << 20;
@@ -42,26 +63,26 @@ impl Reach {
     }
 
     /// What is at the issuer's `jwks_uri`.
-    pub async fn keys<T: DeserializeOwned>(&self) -> Result<T, String> {
+    pub async fn keys<T: DeserializeOwned>(&self) -> Result<T, IssuerError> {
         self.ask(async |at| get(&at(&self.discover(at).await?.jwks_uri)).await).await
     }
 
     /// What the token endpoint grants for this form.
-    pub async fn grant<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<T, String> {
+    pub async fn grant<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<T, IssuerError> {
         self.ask(async |at| {
             let endpoint = at(&self.discover(at).await?.token_endpoint);
             let sent = http().post(&endpoint).timeout(TIMEOUT).send_form(&form);
-            read(&endpoint, sent.await.map_err(|e| format!("{endpoint}: {e}"))?).await
+            read(&endpoint, sent.await.map_err(|cause| AnswerError::Send { url: endpoint.clone(), cause })?).await
         })
         .await
     }
 
     /// The same; `None` where the issuer says no.
-    pub async fn grant_unless_refused<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<Option<T>, String> {
+    pub async fn grant_unless_refused<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<Option<T>, IssuerError> {
         self.ask(async |at| {
             let endpoint = at(&self.discover(at).await?.token_endpoint);
             let sent = http().post(&endpoint).timeout(TIMEOUT).send_form(&form);
-            let answer = sent.await.map_err(|e| format!("{endpoint}: {e}"))?;
+            let answer = sent.await.map_err(|cause| AnswerError::Send { url: endpoint.clone(), cause })?;
             if answer.status().is_client_error() {
                 return Ok(None);
             }
@@ -70,12 +91,12 @@ impl Reach {
         .await
     }
 
-    async fn discover(&self, at: &dyn Fn(&str) -> String) -> Result<Discovered, String> {
+    async fn discover(&self, at: &dyn Fn(&str) -> String) -> Result<Discovered, AnswerError> {
         get(&at(&format!("{}/.well-known/openid-configuration", self.issuer))).await
     }
 
     /// The first good answer, beginning at the address that answered last.
-    async fn ask<T>(&self, question: impl AsyncFn(&dyn Fn(&str) -> String) -> Result<T, String>) -> Result<T, String> {
+    async fn ask<T>(&self, question: impl AsyncFn(&dyn Fn(&str) -> String) -> Result<T, AnswerError>) -> Result<T, IssuerError> {
         let start = self.current.load(Ordering::Relaxed);
         let mut causes = Vec::new();
         for step in 0..self.addresses.len() {
@@ -90,25 +111,25 @@ impl Reach {
                 Err(cause) => causes.push(cause),
             }
         }
-        Err(causes.join("; "))
+        Err(IssuerError(causes))
     }
 }
 
-async fn get<T: DeserializeOwned>(url: &str) -> Result<T, String> {
-    let answer = http().get(url).timeout(TIMEOUT).send().await.map_err(|e| format!("{url}: {e}"))?;
+async fn get<T: DeserializeOwned>(url: &str) -> Result<T, AnswerError> {
+    let answer = http().get(url).timeout(TIMEOUT).send().await.map_err(|cause| AnswerError::Send { url: url.into(), cause })?;
     read(url, answer).await
 }
 
-async fn read<T, S>(url: &str, mut answer: awc::ClientResponse<S>) -> Result<T, String>
+async fn read<T, S>(url: &str, mut answer: awc::ClientResponse<S>) -> Result<T, AnswerError>
 where
     T: DeserializeOwned,
-    S: futures_util::Stream<Item = Result<actix_web::web::Bytes, actix_web::error::PayloadError>>,
+    S: futures_util::Stream<Item = Result<actix_web::web::Bytes, PayloadError>>,
 {
     if !answer.status().is_success() {
-        return Err(format!("{url}: answered {}", answer.status()));
+        return Err(AnswerError::Status { url: url.into(), status: answer.status() });
     }
-    let body = answer.body().limit(MAX_ANSWER).await.map_err(|e| format!("{url}: {e}"))?;
-    serde_json::from_slice(&body).map_err(|e| format!("{url}: {e}"))
+    let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| AnswerError::Payload { url: url.into(), cause })?;
+    serde_json::from_slice(&body).map_err(|cause| AnswerError::Json { url: url.into(), cause })
 }
 
 #[cfg(test)]
@@ -142,7 +163,7 @@ mod tests {
         assert_eq!(reach.issuer(), ISSUER);
         assert_eq!(reach.keys::<Value>().await.unwrap(), json!({ "keys": [] }), "one that is away is stood in for");
         assert_eq!(reach.grant::<String>(&[("grant_type", "x")]).await.unwrap(), "grant_type=x");
-        let nobody = Reach::new("http://127.0.0.1:1/realms/r", None).keys::<Value>().await.unwrap_err();
+        let nobody = Reach::new("http://127.0.0.1:1/realms/r", None).keys::<Value>().await.unwrap_err().to_string();
         assert!(nobody.contains("http://127.0.0.1:1/realms/r"), "{nobody}");
     }
 }

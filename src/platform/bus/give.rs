@@ -14,7 +14,7 @@ const ATTEMPTS: u32 = 3;
 pub(super) async fn give(
     consumer: &dyn Consumer,
     system: &'static str,
-    found: Vec<Result<Event, String>>,
+    found: Vec<Result<Event, impl std::fmt::Display>>,
 ) -> Result<Vec<(usize, String)>, StoreError> {
     let (mut places, mut events, mut buried) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()), Vec::new());
     for (place, one) in found.into_iter().enumerate() {

@@ -12,7 +12,7 @@ mod read;
 mod record;
 
 use super::give::give;
-use super::{Bus, Consumer, DeadLetter};
+use super::{Bus, BusDown, Consumer, DeadLetter};
 use crate::config;
 use crate::platform::event::Event;
 use crate::platform::store::StoreError;
@@ -80,7 +80,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl KafkaBus {
     /// By these settings. Brokers may be away.
     pub fn open(settings: &config::Bus, tls: &config::Tls) -> Result<Self, StoreError> {
-        let config = client::config(settings, tls).map_err(StoreError::Broken)?;
+        let config = client::config(settings, tls)?;
         let producer = Producer::new(config.clone())?;
         Ok(Self {
             config,
@@ -284,7 +284,7 @@ impl Bus for KafkaBus {
         "kafka"
     }
 
-    async fn state(&self) -> Result<(), String> {
+    async fn state(&self) -> Result<(), BusDown> {
         let config = self.config.clone();
         let asked = aside(move || {
             let reader = Reader::new(&config, "health").map_err(unavailable)?;
@@ -292,8 +292,8 @@ impl Bus for KafkaBus {
         });
         match asked.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(Some(advice))) => Err(format!("away: {advice}; events wait in their outboxes")),
-            _ => Err("away; events wait in their outboxes".into()),
+            Ok(Err(advice)) => Err(BusDown { advice }),
+            Err(_) => Err(BusDown { advice: None }),
         }
     }
 }
@@ -301,7 +301,7 @@ impl Bus for KafkaBus {
 /// Type and subject of every event of a topic that this group has not taken yet, or that is its dead letter,
 /// for the audit. Blocks.
 pub fn under_way(settings: &config::Bus, tls: &config::Tls, group: &str, topic: &str) -> Result<Vec<(String, String)>, StoreError> {
-    let config = client::config(settings, tls).map_err(StoreError::Broken)?;
+    let config = client::config(settings, tls)?;
     let named = |name: &str| format!("{}{name}", settings.prefix);
     let look = || {
         let reader = Reader::new(&config, &named(group))?;

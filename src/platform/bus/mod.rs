@@ -10,7 +10,7 @@ pub mod kafka;
 pub mod local;
 mod spans;
 
-use crate::platform::event::Event;
+use crate::platform::event::{Event, UnfitEvent};
 use crate::platform::host::StartError;
 use crate::platform::metrics;
 use crate::platform::store::StoreError;
@@ -31,6 +31,12 @@ pub enum ApplyError {
     /// It will never fit; a dead letter.
     #[error("{0}")]
     Unfit(String),
+}
+
+impl From<UnfitEvent> for ApplyError {
+    fn from(error: UnfitEvent) -> Self {
+        Self::Unfit(error.to_string())
+    }
 }
 
 /// Takes events of some topics. Applying one twice must be harmless: see [`crate::platform::inbox`].
@@ -90,6 +96,14 @@ pub trait Outbox: Send + Sync {
     async fn again(&self, id: i64) -> Result<bool, StoreError>;
 }
 
+/// A bus that cannot be reached. Its text is for anybody who asks for health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("away{}; events wait in their outboxes", .advice.map(|advice| format!(": {advice}")).unwrap_or_default())]
+pub struct BusDown {
+    /// What to do about it, as far as is known.
+    pub advice: Option<&'static str>,
+}
+
 /// A bus.
 #[async_trait(?Send)]
 pub trait Bus: Send + Sync {
@@ -113,7 +127,7 @@ pub trait Bus: Send + Sync {
         Ok(())
     }
     /// Whether it can be reached; otherwise what to say of it, to anybody who asks for health.
-    async fn state(&self) -> Result<(), String> {
+    async fn state(&self) -> Result<(), BusDown> {
         Ok(())
     }
 }

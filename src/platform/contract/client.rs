@@ -45,7 +45,7 @@ pub fn build(connect: Duration, answer: Option<Duration>) -> awc::Client {
     let connector = match crate::platform::tls::config() {
         Ok(config) => connector.rustls_0_23(config),
         Err(cause) => {
-            tracing::error!(cause, "the public authorities are all that is trusted");
+            tracing::error!(%cause, "the public authorities are all that is trusted");
             connector
         }
     };
@@ -74,7 +74,7 @@ pub struct Outgoing {
     path: String,
     query: Vec<(&'static str, String)>,
     headers: Vec<(String, String)>,
-    body: Option<Result<Vec<u8>, String>>,
+    body: Option<Result<Vec<u8>, serde_json::Error>>,
 }
 
 impl Outgoing {
@@ -101,7 +101,7 @@ impl Outgoing {
 
     /// Sets the JSON body.
     pub fn body<T: Serialize>(&mut self, value: &T) {
-        self.body = Some(serde_json::to_vec(value).map_err(|e| e.to_string()));
+        self.body = Some(serde_json::to_vec(value));
     }
 }
 

@@ -12,7 +12,7 @@ mod param;
 mod reply;
 mod strict;
 
-pub use param::Param;
+pub use param::{Expected, Param};
 pub use reply::{Empty, Reply, Tagged, Text};
 
 use crate::platform::trace::{Kind, Span};
@@ -93,13 +93,13 @@ impl Call {
         // it leaves %, / and + encoded: what is still escaped here was never decoded
         let raw = self.request.match_info().get(name).unwrap_or_default();
         let text = percent_decode(raw).ok_or_else(unreadable)?;
-        T::from_text(Some(&text)).map_err(|expected| Problem::field(name, expected))
+        T::from_text(Some(&text)).map_err(|expected| Problem::field(name, expected.to_string()))
     }
 
     /// A query parameter; the first of its name counts.
     pub fn query<T: Param>(&self, name: &str) -> Result<T, Problem> {
         let text = query_value(self.request.query_string(), name);
-        T::from_text(text.as_deref()).map_err(|expected| Problem::field(name, expected))
+        T::from_text(text.as_deref()).map_err(|expected| Problem::field(name, expected.to_string()))
     }
 
     /// A request header; an argument `idempotency_key` reads `idempotency-key`.
@@ -109,7 +109,7 @@ impl Call {
             None => None,
             Some(value) => Some(value.to_str().map_err(|_| Problem::field(name.as_str(), "is not plain ASCII"))?),
         };
-        T::from_text(text).map_err(|expected| Problem::field(name, expected))
+        T::from_text(text).map_err(|expected| Problem::field(name, expected.to_string()))
     }
 
     /// The JSON body; what does not fit is named with its path.

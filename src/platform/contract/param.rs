@@ -2,12 +2,30 @@
 
 use crate::platform::page::{PageNumber, PageSize};
 use serde_json::{Value, json};
+use std::borrow::Cow;
+
+/// What was expected of a parameter, in the caller's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Expected(pub Cow<'static, str>);
+
+impl From<&'static str> for Expected {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Expected {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
 
 /// A value that travels as text. `from_text` gets `None` where the parameter was not sent, and
 /// answers what was expected where it cannot take what was.
 pub trait Param: Sized {
     /// Reads it.
-    fn from_text(text: Option<&str>) -> Result<Self, String>;
+    fn from_text(text: Option<&str>) -> Result<Self, Expected>;
     /// Writes it; `None` leaves the parameter out.
     fn to_text(&self) -> Option<String>;
     /// Its JSON schema.
@@ -17,7 +35,7 @@ pub trait Param: Sized {
 }
 
 impl Param for String {
-    fn from_text(text: Option<&str>) -> Result<Self, String> {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
         text.map(str::to_string).ok_or_else(|| "is required".into())
     }
     fn to_text(&self) -> Option<String> {
@@ -29,7 +47,7 @@ impl Param for String {
 }
 
 impl Param for i64 {
-    fn from_text(text: Option<&str>) -> Result<Self, String> {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
         text.and_then(|t| t.parse().ok()).ok_or_else(|| "expected a whole number".into())
     }
     fn to_text(&self) -> Option<String> {
@@ -41,7 +59,7 @@ impl Param for i64 {
 }
 
 impl Param for uuid::Uuid {
-    fn from_text(text: Option<&str>) -> Result<Self, String> {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
         text.and_then(|t| t.parse().ok()).ok_or_else(|| "expected a UUID".into())
     }
     fn to_text(&self) -> Option<String> {
@@ -53,7 +71,7 @@ impl Param for uuid::Uuid {
 }
 
 impl Param for bool {
-    fn from_text(text: Option<&str>) -> Result<Self, String> {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
         text.and_then(|t| t.parse().ok()).ok_or_else(|| "expected true or false".into())
     }
     fn to_text(&self) -> Option<String> {
@@ -65,7 +83,7 @@ impl Param for bool {
 }
 
 impl<T: Param> Param for Option<T> {
-    fn from_text(text: Option<&str>) -> Result<Self, String> {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
         text.map(|t| T::from_text(Some(t))).transpose()
     }
     fn to_text(&self) -> Option<String> {
@@ -78,8 +96,8 @@ impl<T: Param> Param for Option<T> {
 }
 
 impl Param for PageNumber {
-    fn from_text(text: Option<&str>) -> Result<Self, String> {
-        let expected = || "expected a whole number from 0 to 2147483647".to_string();
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+        let expected = || "expected a whole number from 0 to 2147483647".into();
         let Some(text) = text else { return Ok(Self::default()) };
         text.parse().ok().filter(|n| *n <= i32::MAX as u32).map(PageNumber).ok_or_else(expected)
     }
@@ -93,7 +111,7 @@ impl Param for PageNumber {
 }
 
 impl Param for PageSize {
-    fn from_text(text: Option<&str>) -> Result<Self, String> {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
         let Some(text) = text else { return Ok(Self::default()) };
         let size = text.parse().ok().filter(|n| (1..=1000).contains(n));
         size.map(PageSize).ok_or_else(|| "expected a whole number from 1 to 1000".into())

@@ -1,6 +1,7 @@
 //! `resilience.*`: how calls to peers in other processes are made to bear trouble.
 
 use super::breaker::Rules;
+use crate::platform::start::PartError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -93,9 +94,20 @@ pub struct Limits {
     pub bulkhead: usize,
 }
 
+/// A limit that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("resilience.{key}: {value} is not between {} and {}", .range.start(), .range.end())]
+pub struct LimitError {
+    key: String,
+    value: u64,
+    range: RangeInclusive<u64>,
+}
+
+impl PartError for LimitError {}
+
 impl Resilience {
     /// What holds for a peer; a value that makes no sense is named with its key.
-    pub fn limits(&self, peer: &str) -> Result<Limits, String> {
+    pub fn limits(&self, peer: &str) -> Result<Limits, LimitError> {
         let own = self.peers.get(peer).cloned().unwrap_or_default();
         let take = |name: &str, own: Option<u64>, all: u64, sense: RangeInclusive<u64>| {
             let value = own.unwrap_or(all);
@@ -103,7 +115,7 @@ impl Resilience {
                 return Ok(value);
             }
             let key = if own.is_some() { format!("peers.{peer}.{name}") } else { name.to_string() };
-            Err(format!("resilience.{key}: {value} is not between {} and {}", sense.start(), sense.end()))
+            Err(LimitError { key, value, range: sense })
         };
         let breaker = Rules {
             window: take("window", own.window, self.window, 1..=10_000)? as usize,

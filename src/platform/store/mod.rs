@@ -25,6 +25,7 @@ pub use snapshot::{Row, Snapshot};
 pub use sql::{SqlDb, SqlStore};
 
 use crate::platform::problem::Problem;
+use crate::platform::start::PartError;
 #[cfg(feature = "store")]
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub enum StoreError {
     Broken(String),
 }
 
+impl PartError for StoreError {}
+
 #[cfg(feature = "store")]
 impl From<DieselError> for StoreError {
     fn from(error: DieselError) -> Self {
@@ -82,6 +85,8 @@ impl From<DieselError> for StoreError {
 }
 
 /// What a store says when it was busy, or stopped a statement; not all of it comes by a way where it could be repeated.
+/// By its words: diesel keeps no code of SQLite's SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL and SQLITE_IOERR, and
+/// diesel-async none of MySQL's 1213, 1205, 1317 and 3024. MySQL's sessions speak English for that reason.
 #[cfg(feature = "store")]
 fn is_of_the_moment(said: &str) -> bool {
     ["locked", "disk", "try restarting transaction", "Query execution was interrupted"].iter().any(|words| said.contains(words))

@@ -1,6 +1,6 @@
 //! Column types that every SQL backend can carry.
 
-use crate::platform::money::Money;
+use crate::platform::money::{Money, MoneyError};
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -38,8 +38,8 @@ where
 }
 
 impl TryFrom<MoneyText> for Money {
-    type Error = String;
-    fn try_from(text: MoneyText) -> Result<Self, String> {
+    type Error = MoneyError;
+    fn try_from(text: MoneyText) -> Result<Self, MoneyError> {
         text.0.parse()
     }
 }

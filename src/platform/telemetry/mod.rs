@@ -3,6 +3,7 @@
 
 mod lines;
 
+use crate::platform::start::PartError;
 use crate::platform::trace;
 use opentelemetry::trace::TracerProvider;
 
@@ -12,6 +13,28 @@ use std::sync::OnceLock;
 use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+/// Why the log does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Levels that cannot be read.
+    #[error("log.level: `{level}` is not understood: {cause}")]
+    Level {
+        /// As they were written.
+        level: String,
+        /// What is wrong with them.
+        #[source]
+        cause: tracing_subscriber::filter::ParseError,
+    },
+    /// There is no log.
+    #[error("logging was not started")]
+    NotStarted,
+    /// The log has ended.
+    #[error("{0}")]
+    Reload(#[from] reload::Error),
+}
+
+impl PartError for LogError {}
 
 /// What the lines' filter stands on.
 type Recording = Layered<Box<dyn Layer<Registry> + Send + Sync>, Registry>;
@@ -25,7 +48,7 @@ static LEVELS: OnceLock<Levels> = OnceLock::new();
 
 /// Starts logging to standard error. `json` decides the form, `None` by whether it is a terminal.
 /// Only the first call of a process counts.
-pub fn start(level: &str, json: Option<bool>) -> Result<(), String> {
+pub fn start(level: &str, json: Option<bool>) -> Result<(), LogError> {
     let targets = parse(level)?;
     let (filter, handle) = reload::Layer::new(targets.clone());
     let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
@@ -85,17 +108,17 @@ pub fn effective(target: &str) -> LevelFilter {
 }
 
 /// Sets all levels anew, in the form of `log.level`.
-pub fn set_levels(level: &str) -> Result<(), String> {
+pub fn set_levels(level: &str) -> Result<(), LogError> {
     let targets = parse(level)?;
-    let Some(levels) = LEVELS.get() else { return Err("logging was not started".into()) };
+    let Some(levels) = LEVELS.get() else { return Err(LogError::NotStarted) };
     let mut current = levels.current.lock();
-    levels.handle.reload(targets.clone()).map_err(|e| e.to_string())?;
+    levels.handle.reload(targets.clone())?;
     *current = targets;
     Ok(())
 }
 
-fn parse(level: &str) -> Result<Targets, String> {
-    let targets: Targets = level.parse().map_err(|e| format!("log.level: `{level}` is not understood: {e}"))?;
+fn parse(level: &str) -> Result<Targets, LogError> {
+    let targets: Targets = level.parse().map_err(|cause| LogError::Level { level: level.into(), cause })?;
     // to Vault's client every answer but 200 is an error; what is one is told by who asked
     let quiet = ["vaultrs", "rustify"].into_iter().filter(|_| cfg!(feature = "vault"));
     let quiet: Vec<_> = quiet.filter(|name| !targets.iter().any(|(target, _)| target.starts_with(name))).collect();
@@ -103,14 +126,14 @@ fn parse(level: &str) -> Result<Targets, String> {
 }
 
 /// Sets the level of a target, or of all others by `ROOT`; `None` takes a target's own level away.
-pub fn set_level(target: &str, level: Option<LevelFilter>) -> Result<(), String> {
-    let Some(levels) = LEVELS.get() else { return Err("logging was not started".into()) };
+pub fn set_level(target: &str, level: Option<LevelFilter>) -> Result<(), LogError> {
+    let Some(levels) = LEVELS.get() else { return Err(LogError::NotStarted) };
     let mut current = levels.current.lock();
     let default = if target == "ROOT" { level.unwrap_or(LevelFilter::INFO) } else { current.default_level().unwrap_or(LevelFilter::OFF) };
     let others: Vec<_> = current.iter().filter(|(t, _)| *t != target).map(|(t, l)| (t.to_string(), l)).collect();
     let own = level.filter(|_| target != "ROOT").map(|level| (target.to_string(), level));
     let next = Targets::new().with_targets(others.into_iter().chain(own)).with_default(default);
-    levels.handle.reload(next.clone()).map_err(|e| e.to_string())?;
+    levels.handle.reload(next.clone())?;
     *current = next;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Certificates and keys in files, and what is made of them as long as it lasts.
 
+use super::{ContentError, TlsError};
 use parking_lot::{Mutex, RwLock};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -19,25 +20,25 @@ pub(super) struct File {
 }
 
 impl File {
-    fn read(key: &'static str, path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path).map_err(|cause| format!("{key}: cannot read {}: {cause}", path.display()))?;
+    fn read(key: &'static str, path: &Path) -> Result<Self, TlsError> {
+        let bytes = std::fs::read(path).map_err(|cause| TlsError::Read { key, path: path.into(), cause })?;
         Ok(Self { key, path: path.into(), bytes })
     }
 
-    fn wrong(&self, what: impl std::fmt::Display) -> String {
-        format!("{}: {}: {what}", self.key, self.path.display())
+    fn wrong(&self, cause: ContentError) -> TlsError {
+        TlsError::Content { key: self.key, path: self.path.clone(), cause }
     }
 
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
         match all {
             Ok(all) if !all.is_empty() => Ok(all),
-            _ => Err(self.wrong("expected certificates in PEM")),
+            _ => Err(self.wrong(ContentError::NoCertificates)),
         }
     }
 }
 
-type Make<T> = Box<dyn Fn(&[File]) -> Result<Arc<T>, String> + Send + Sync>;
+type Make<T> = Box<dyn Fn(&[File]) -> Result<Arc<T>, TlsError> + Send + Sync>;
 
 /// What counts, and what counted before it.
 struct Made<T: ?Sized> {
@@ -47,9 +48,9 @@ struct Made<T: ?Sized> {
 
 /// What the last look saw.
 struct Seen {
-    /// Or why it saw nothing.
-    files: Result<Vec<File>, String>,
-    /// Why nothing could be made of it.
+    /// What the certificates were made of.
+    files: Vec<File>,
+    /// Why nothing could be made of what is there now.
     trouble: Option<String>,
 }
 
@@ -65,11 +66,11 @@ impl<T: ?Sized> Kept<T> {
     /// Of the files that these settings name.
     pub(super) fn new(
         paths: Vec<(&'static str, PathBuf)>,
-        make: impl Fn(&[File]) -> Result<Arc<T>, String> + Send + Sync + 'static,
-    ) -> Result<Arc<Self>, String> {
+        make: impl Fn(&[File]) -> Result<Arc<T>, TlsError> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, TlsError> {
         let files = read(&paths)?;
         let made = RwLock::new(Made { now: make(&files)?, before: None });
-        Ok(Arc::new(Self { paths, make: Box::new(make), made, seen: Mutex::new(Seen { files: Ok(files), trouble: None }) }))
+        Ok(Arc::new(Self { paths, make: Box::new(make), made, seen: Mutex::new(Seen { files, trouble: None }) }))
     }
 
     /// What counts now.
@@ -100,70 +101,69 @@ impl<T: ?Sized> Watch for Kept<T> {
         let mut seen = self.seen.lock();
         let now = read(&self.paths);
         // what is not good may become so by itself: a certificate whose time comes
-        if seen.files == now && seen.trouble.is_none() {
+        if seen.trouble.is_none() && now.as_ref().is_ok_and(|files| *files == seen.files) {
             return;
         }
-        let made = now.as_ref().map_err(Clone::clone).and_then(|files| (self.make)(files));
-        seen.files = now;
-        match made {
-            Ok(new) => {
+        match now.and_then(|files| Ok(((self.make)(&files)?, files))) {
+            Ok((new, files)) => {
                 let mut made = self.made.write();
                 made.before = Some(std::mem::replace(&mut made.now, new));
-                seen.trouble = None;
+                *seen = Seen { files, trouble: None };
                 tracing::info!(files = ?self.paths, "certificates were read again");
             }
-            Err(cause) if seen.trouble.as_ref() == Some(&cause) => {}
             Err(cause) => {
-                tracing::warn!(cause, "what has changed is not good; what was read before stays in use");
-                seen.trouble = Some(cause);
+                let cause = cause.to_string();
+                // once, and not at each look
+                if seen.trouble.as_ref() != Some(&cause) {
+                    tracing::warn!(cause, "what has changed is not good; what was read before stays in use");
+                    seen.trouble = Some(cause);
+                }
             }
         }
     }
 }
 
-fn read(paths: &[(&'static str, PathBuf)]) -> Result<Vec<File>, String> {
+fn read(paths: &[(&'static str, PathBuf)]) -> Result<Vec<File>, TlsError> {
     paths.iter().map(|(key, path)| File::read(key, path)).collect()
 }
 
 /// A certificate chain and the key to it, of two files.
-pub(super) fn identity(files: &[File]) -> Result<Arc<CertifiedKey>, String> {
-    let [chain, key] = files else { return Err("expected a certificate and its key".into()) };
+pub(super) fn identity(files: &[File]) -> Result<Arc<CertifiedKey>, TlsError> {
+    let [chain, key] = files else { return Err(TlsError::NoPair) };
     let certificates = chain.certificates()?;
-    let first = certificates.first().ok_or_else(|| chain.wrong("expected certificates in PEM"))?;
+    let first = certificates.first().ok_or_else(|| chain.wrong(ContentError::NoCertificates))?;
     in_force(first).map_err(|cause| chain.wrong(cause))?;
     // not said what is in its place: it might be a key after all
-    let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| key.wrong("expected a private key in PEM, not encrypted"))?;
+    let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| key.wrong(ContentError::NoKey))?;
     match CertifiedKey::from_der(certificates.clone(), private, &default_provider()) {
         Ok(pair) => Ok(Arc::new(pair)),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(key.wrong(format!("does not belong to the certificate in {} ({})", chain.path.display(), chain.key)))
+            Err(key.wrong(ContentError::OtherKey { path: chain.path.clone(), key: chain.key }))
         }
-        Err(_) => Err(key.wrong("not a key that can be used: expected RSA of 2048 bits or more, ECDSA P-256, P-384 or Ed25519")),
+        Err(_) => Err(key.wrong(ContentError::UnusableKey)),
     }
 }
 
 /// Whether it can be read and its time is now. webpki looks at the time first, and whom it is from after that:
 /// without anybody to trust, that it is unknown is the good answer.
-fn in_force(certificate: &CertificateDer<'_>) -> Result<(), String> {
-    let parsed = ParsedCertificate::try_from(certificate).map_err(|cause| format!("the certificate cannot be read: {cause}"))?;
+fn in_force(certificate: &CertificateDer<'_>) -> Result<(), ContentError> {
+    let parsed = ParsedCertificate::try_from(certificate).map_err(ContentError::Unreadable)?;
     let algorithms = default_provider().signature_verification_algorithms.all;
     let nobody = RootCertStore::empty();
     match rustls::client::verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], UnixTime::now(), algorithms) {
-        Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
-            Err("the certificate has expired".into())
-        }
+        Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => Err(ContentError::Expired),
         Err(Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
-            Err("the certificate is not valid yet".into())
+            Err(ContentError::NotValidYet)
         }
         _ => Ok(()),
     }
 }
 
 /// Adds the authorities in these files.
-pub(super) fn add_roots(roots: &mut RootCertStore, files: &[File]) -> Result<(), String> {
+pub(super) fn add_roots(roots: &mut RootCertStore, files: &[File]) -> Result<(), TlsError> {
     for file in files {
         for certificate in file.certificates()? {
-            roots.add(certificate).map_err(|cause| file.wrong(format!("a certificate in it cannot be read: {cause}")))?;
+            roots.add(certificate).map_err(|cause| file.wrong(ContentError::UnreadableAuthority(cause)))?;
         }
     }
     Ok(())
@@ -173,11 +173,11 @@ pub(super) fn add_roots(roots: &mut RootCertStore, files: &[File]) -> Result<(),
 pub(super) fn pair(
     cert: (&'static str, &Option<PathBuf>),
     key: (&'static str, &Option<PathBuf>),
-) -> Result<Option<Vec<(&'static str, PathBuf)>>, String> {
+) -> Result<Option<Vec<(&'static str, PathBuf)>>, TlsError> {
     match (cert.1, key.1) {
         (None, None) => Ok(None),
         (Some(chain), Some(private)) => Ok(Some(vec![(cert.0, chain.clone()), (key.0, private.clone())])),
-        (Some(_), None) => Err(format!("{} is set and {} is not; a certificate is of no use without its key", cert.0, key.0)),
-        (None, Some(_)) => Err(format!("{} is set and {} is not; a key is of no use without its certificate", key.0, cert.0)),
+        (Some(_), None) => Err(TlsError::Half { set: cert.0, missing: key.0, kind: "certificate", other: "key" }),
+        (None, Some(_)) => Err(TlsError::Half { set: key.0, missing: cert.0, kind: "key", other: "certificate" }),
     }
 }

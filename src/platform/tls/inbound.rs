@@ -1,7 +1,7 @@
 //! Who this process is to those who ask it, and whom of them it lets in.
 
 use super::files::{Kept, add_roots, identity, pair};
-use super::{Inbound, Renewals};
+use super::{Inbound, Renewals, TlsError};
 use crate::config::{ClientCertificates, Server};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -11,16 +11,16 @@ use rustls::{DistinguishedName, Error, RootCertStore, ServerConfig};
 use std::sync::Arc;
 
 /// The process's own certificate, where it has one.
-pub(super) fn own(server: &Server) -> Result<Option<Arc<Kept<CertifiedKey>>>, String> {
+pub(super) fn own(server: &Server) -> Result<Option<Arc<Kept<CertifiedKey>>>, TlsError> {
     let paths = pair(("server.tls_cert", &server.tls_cert), ("server.tls_key", &server.tls_key))?;
     if paths.is_none() && (server.tls_client != ClientCertificates::None || server.tls_client_ca.is_some()) {
-        return Err("server.tls_cert is not set; clients can show certificates only where the process has one itself".into());
+        return Err(TlsError::NoServerCertificate);
     }
     paths.map(|paths| Kept::new(paths, identity)).transpose()
 }
 
 /// TLS 1.2 and 1.3; which of HTTP/2 and HTTP/1.1 is agreed on by ALPN, to which actix-web adds both.
-pub(super) fn config(server: &Server, own: Arc<Kept<CertifiedKey>>, renewals: &mut Renewals) -> Result<Inbound, String> {
+pub(super) fn config(server: &Server, own: Arc<Kept<CertifiedKey>>, renewals: &mut Renewals) -> Result<Inbound, TlsError> {
     let clients = clients(server, renewals)?;
     renewals.0.push(own.clone());
     let mut config = ServerConfig::builder().with_client_cert_verifier(clients).with_cert_resolver(Arc::new(Own(own)));
@@ -32,21 +32,19 @@ pub(super) fn config(server: &Server, own: Arc<Kept<CertifiedKey>>, renewals: &m
     Ok(Box::new(config))
 }
 
-fn clients(server: &Server, renewals: &mut Renewals) -> Result<Arc<dyn ClientCertVerifier>, String> {
+fn clients(server: &Server, renewals: &mut Renewals) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let required = server.tls_client == ClientCertificates::Required;
     match (server.tls_client, server.tls_client_ca.clone()) {
         (ClientCertificates::None, None) => Ok(WebPkiClientVerifier::no_client_auth()),
-        (ClientCertificates::None, Some(_)) => {
-            Err("server.tls_client_ca is set and server.tls_client is \"none\"; set it to \"optional\" or \"required\"".into())
-        }
-        (_, None) => Err("server.tls_client_ca is not set; it says whose certificates clients may show".into()),
+        (ClientCertificates::None, Some(_)) => Err(TlsError::ClientCaUnused),
+        (_, None) => Err(TlsError::NoClientCa),
         (_, Some(path)) => {
             let kept = Kept::new(vec![("server.tls_client_ca", path)], move |files| {
                 let mut roots = RootCertStore::empty();
                 add_roots(&mut roots, files)?;
                 let verifier = WebPkiClientVerifier::builder(roots.into());
                 let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
-                verifier.build().map_err(|cause| format!("server.tls_client_ca: {cause}"))
+                verifier.build().map_err(|cause| TlsError::Verifier { key: "server.tls_client_ca", cause })
             })?;
             renewals.0.push(kept.clone());
             Ok(Arc::new(Clients { kept, required }))

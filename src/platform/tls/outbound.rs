@@ -1,7 +1,7 @@
 //! Whom this process trusts, and who it is to those whom it asks. One configuration for all its clients.
 
-use super::Renewals;
 use super::files::{Kept, Watch, add_roots, identity, pair};
+use super::{Renewals, TlsError};
 use crate::config::Tls;
 use parking_lot::RwLock;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
@@ -22,7 +22,7 @@ static CURRENT: RwLock<Option<Current>> = RwLock::new(None);
 
 /// Makes these settings those of every client that is made from here on. `own` is what this process shows
 /// to those who ask it.
-pub(super) fn install(tls: &Tls, own: Option<Arc<Kept<CertifiedKey>>>, renewals: &mut Renewals) -> Result<(), String> {
+pub(super) fn install(tls: &Tls, own: Option<Arc<Kept<CertifiedKey>>>, renewals: &mut Renewals) -> Result<(), TlsError> {
     let made = make(tls, own, renewals)?;
     *CURRENT.write() = Some((made, tls.clone()));
     Ok(())
@@ -37,7 +37,7 @@ pub(super) fn is_installed() -> bool {
 ///
 /// HTTP/1.1 is all it offers: awc would put every call to an instance on one HTTP/2 connection, and one that
 /// breaks would then break all of them off at once, where with HTTP/1.1 it is one call.
-pub fn config() -> Result<Arc<ClientConfig>, String> {
+pub fn config() -> Result<Arc<ClientConfig>, TlsError> {
     if let Some((config, _)) = &*CURRENT.read() {
         return Ok(config.clone());
     }
@@ -45,12 +45,12 @@ pub fn config() -> Result<Arc<ClientConfig>, String> {
     make(&Tls::default(), None, &mut Renewals::default())
 }
 
-fn make(tls: &Tls, own: Option<Arc<Kept<CertifiedKey>>>, renewals: &mut Renewals) -> Result<Arc<ClientConfig>, String> {
+fn make(tls: &Tls, own: Option<Arc<Kept<CertifiedKey>>>, renewals: &mut Renewals) -> Result<Arc<ClientConfig>, TlsError> {
     let authorities = tls.ca.iter().map(|path| ("tls.ca", path.clone())).collect();
     let roots = Kept::new(authorities, |files| {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         add_roots(&mut roots, files)?;
-        WebPkiServerVerifier::builder(roots.into()).build().map_err(|cause| format!("tls.ca: {cause}"))
+        WebPkiServerVerifier::builder(roots.into()).build().map_err(|cause| TlsError::Verifier { key: "tls.ca", cause })
     })?;
     let shown = pair(("tls.cert", &tls.cert), ("tls.key", &tls.key))?.map(|paths| Kept::new(paths, identity)).transpose()?;
     let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Trust { roots: roots.clone(), own }));
@@ -141,22 +141,21 @@ pub fn blocking(stream: std::net::TcpStream, host: &str) -> io::Result<impl Read
 /// The same settings for lettre, which has a configuration of its own. They are read once: a renewed
 /// certificate is shown to mail servers after a restart.
 #[cfg(feature = "notification")]
-pub fn mail(host: &str) -> Result<lettre::transport::smtp::client::TlsParameters, String> {
+pub fn mail(host: &str) -> Result<lettre::transport::smtp::client::TlsParameters, TlsError> {
     use lettre::transport::smtp::client::{Certificate, Identity, TlsParameters};
     use rustls::pki_types::pem::PemObject;
     let tls = CURRENT.read().as_ref().map(|(_, tls)| tls.clone()).unwrap_or_default();
-    let read =
-        |key: &str, path: &std::path::Path| std::fs::read(path).map_err(|cause| format!("{key}: cannot read {}: {cause}", path.display()));
+    let read = |key, path: &std::path::Path| std::fs::read(path).map_err(|cause| TlsError::Read { key, path: path.into(), cause });
     let mut parameters = TlsParameters::builder(host.into());
     if let Some(path) = &tls.ca {
         let authorities = Certificate::from_pem(&read("tls.ca", path)?);
-        parameters = parameters.add_root_certificate(authorities.map_err(|cause| format!("tls.ca: {cause}"))?);
+        parameters = parameters.add_root_certificate(authorities.map_err(|cause| TlsError::MailFile { key: "tls.ca", cause })?);
     }
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
         // lettre 0.11 takes what it calls PEM for the DER of one certificate: those between it and its authority are not sent
-        let chain = CertificateDer::from_pem_slice(&read("tls.cert", cert)?).map_err(|cause| format!("tls.cert: {cause}"))?;
-        let identity = Identity::from_pem(&chain, &read("tls.key", key)?).map_err(|cause| format!("tls.key: {cause}"))?;
+        let chain = CertificateDer::from_pem_slice(&read("tls.cert", cert)?).map_err(TlsError::MailCertificate)?;
+        let identity = Identity::from_pem(&chain, &read("tls.key", key)?).map_err(|cause| TlsError::MailFile { key: "tls.key", cause })?;
         parameters = parameters.identify_with(identity);
     }
-    parameters.build().map_err(|cause| cause.to_string())
+    Ok(parameters.build()?)
 }

@@ -17,7 +17,7 @@ fn what_does_not_fit_together_is_said_with_its_key() {
     let refused = |change: fn(&mut Settings)| {
         let mut settings = Settings::default();
         change(&mut settings);
-        start(&settings).err().unwrap()
+        start(&settings).err().unwrap().to_string()
     };
     for (said, change) in [
         ("server.tls_cert is set and server.tls_key is not", (|s| s.server.tls_cert = Some("none.pem".into())) as fn(&mut Settings)),

@@ -29,14 +29,15 @@ pub mod statements;
 pub mod waterfall;
 
 use crate::config::Telemetry;
+use crate::platform::start::OutOfRange;
 
 /// What may change while it runs.
 pub const CHANGEABLE: &[&str] = &["telemetry.sample", "telemetry.sample_first", "telemetry.propagation"];
 
 /// From now on as these settings say.
-pub fn set(settings: &Telemetry) -> Result<(), String> {
+pub fn set(settings: &Telemetry) -> Result<(), OutOfRange> {
     if !(0.0..=1.0).contains(&settings.sample) {
-        return Err(format!("telemetry.sample is {}; expected a share from 0 to 1", settings.sample));
+        return Err(OutOfRange::new("telemetry.sample", settings.sample, "a share from 0 to 1"));
     }
     // what nobody takes need not be recorded
     let (share, first) = if settings.is_watched() { (settings.sample, settings.sample_first) } else { (0.0, 0) };

@@ -1,5 +1,6 @@
 //! How this process shows Vault who it is.
 
+use super::VaultError;
 use super::trouble::Trouble;
 use crate::config::{Secret, Vault as Settings, VaultAuth};
 use std::path::Path;
@@ -39,9 +40,9 @@ impl Kept {
     }
 }
 
-fn one_of(here: (&str, Option<&Secret>), file: (&'static str, Option<&Path>)) -> Result<Option<Kept>, String> {
+fn one_of(here: (&'static str, Option<&Secret>), file: (&'static str, Option<&Path>)) -> Result<Option<Kept>, VaultError> {
     match (here.1, file.1) {
-        (Some(_), Some(_)) => Err(format!("{} and {} are both set; expected one", here.0, file.0)),
+        (Some(_), Some(_)) => Err(VaultError::Both { one: here.0, other: file.0 }),
         (Some(secret), None) => Ok(Some(Kept::Here(secret.clone()))),
         (None, Some(path)) => Ok(Some(Kept::File { key: file.0, path: path.into() })),
         (None, None) => Ok(None),
@@ -50,8 +51,8 @@ fn one_of(here: (&str, Option<&Secret>), file: (&'static str, Option<&Path>)) ->
 
 impl Method {
     /// As settings say; what is missing is named.
-    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
-        let missing = |keys: &str, auth: &str| format!("{keys} is not set; vault.auth = \"{auth}\" needs it");
+    pub(super) fn new(settings: &Settings) -> Result<Self, VaultError> {
+        let missing = |key, auth| VaultError::Missing { key, auth };
         match settings.auth {
             VaultAuth::Token => {
                 let kept = one_of(("vault.token", settings.token.as_ref()), ("vault.token_file", settings.token_file.as_deref()))?;

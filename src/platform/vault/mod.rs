@@ -6,15 +6,18 @@
 //!
 //! Dynamic secrets and their leases are not read: what is in a KV engine has no lease.
 
+mod error;
 mod login;
 mod session;
 #[cfg(test)]
 mod tests;
 mod trouble;
 
+pub use error::VaultError;
 pub use trouble::Trouble;
 
 use crate::config::{Secret, Tls, Vault as Settings};
+use crate::platform::start::ThreadError;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Map, Value};
 use session::Session;
@@ -38,9 +41,9 @@ impl std::fmt::Debug for Vault {
 
 impl Vault {
     /// The one at this address. Nothing is asked of it yet; settings that cannot work are refused.
-    pub fn open(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, String> {
+    pub fn open(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, VaultError> {
         let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(VaultError::Runtime)?;
         let session = Session::new(url, settings, tls)?;
         let drive = move || {
             tokio::task::LocalSet::new().block_on(&runtime, async move {
@@ -51,7 +54,7 @@ impl Vault {
                 }
             });
         };
-        std::thread::Builder::new().name("vault".into()).spawn(drive).map_err(|e| format!("no thread for Vault: {e}"))?;
+        std::thread::Builder::new().name("vault".into()).spawn(drive).map_err(|cause| ThreadError { purpose: "Vault", cause })?;
         Ok(Self(jobs))
     }
 

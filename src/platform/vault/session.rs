@@ -1,8 +1,8 @@
 //! A login at a Vault: made when it is needed, renewed while it lasts, made anew when it has ended.
 
-use super::Secrets;
 use super::login::{Login, Method};
 use super::trouble::{Answer, Trouble};
+use super::{Secrets, VaultError};
 use crate::config::{Secret, Tls, Vault as Settings};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -59,7 +59,7 @@ impl Client for As {
 }
 
 impl Session {
-    pub(super) fn new(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, String> {
+    pub(super) fn new(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, VaultError> {
         let method = Method::new(settings)?;
         let auth_mount = settings.auth_mount.clone().unwrap_or_else(|| method.name().into());
         Ok(Self {
@@ -174,10 +174,10 @@ impl Session {
     async fn trouble(&self, answer: Answer, what: &str) -> Trouble {
         let url = &self.url;
         match answer {
-            Answer::None(cause) if cause.contains("certificate") || cause.contains("UnknownIssuer") => {
+            Answer::None { cause, untrusted: true } => {
                 Trouble::away(format!("vault.url: {url}: {cause}; tls.ca names further authorities to be trusted"))
             }
-            Answer::None(cause) => Trouble::away(format!("vault.url: {url} does not answer: {cause}")),
+            Answer::None { cause, .. } => Trouble::away(format!("vault.url: {url} does not answer: {cause}")),
             Answer::Strange => Trouble::refused(format!("vault.url: {what} at {url}: the answer is not understood; is it a Vault?")),
             Answer::Status(code, said) if code >= 500 || code == 429 => Trouble::away(self.state(code, &said).await),
             Answer::Status(code, said) => Trouble::refused(format!("vault.url: {what} at {url}: answered {code} ({said})")),
@@ -319,37 +319,33 @@ impl Session {
 }
 
 /// Every setting is given: what is not, Vault's client takes from the environment.
-fn client(url: &str, settings: &Settings, tls: &Tls) -> Result<VaultClient, String> {
+fn client(url: &str, settings: &Settings, tls: &Tls) -> Result<VaultClient, VaultError> {
     crate::platform::tls::install();
-    let wrong = || "vault.url: expected http(s)://host:port".to_string();
-    let parsed = url.parse::<actix_web::http::Uri>().map_err(|_| wrong())?;
+    let parsed = url.parse::<actix_web::http::Uri>().map_err(|_| VaultError::Url)?;
     let plain = parsed.authority().is_some_and(|authority| !authority.as_str().contains('@')) && matches!(parsed.path(), "/" | "");
     if !plain || !matches!(parsed.scheme_str(), Some("http" | "https")) {
-        return Err(wrong());
+        return Err(VaultError::Url);
     }
     if settings.namespace.as_ref().is_some_and(|name| name.is_empty() || name.chars().any(|c| !c.is_ascii_graphic())) {
-        return Err("vault.namespace: expected a name of plain characters".into());
+        return Err(VaultError::Namespace);
     }
     let ca = tls.ca.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let mut builder = VaultClientSettingsBuilder::default();
     builder.address(url).token("").verify(true).ca_certs(ca).identity(identity(tls)?).timeout(Some(TIMEOUT));
     builder.namespace(settings.namespace.clone());
-    let built = builder.build().map_err(|_| wrong())?;
-    VaultClient::new(built).map_err(|cause| match &cause {
-        ClientError::FileReadError { .. } | ClientError::ParseCertificateError { .. } => {
-            let further = std::error::Error::source(&cause).map(|e| format!(": {e}")).unwrap_or_default();
-            format!("tls.ca: {cause}{further}")
-        }
-        other => format!("vault.url: {other}"),
+    let built = builder.build().map_err(|_| VaultError::Url)?;
+    VaultClient::new(built).map_err(|cause| match cause {
+        ClientError::FileReadError { .. } | ClientError::ParseCertificateError { .. } => VaultError::Authorities { cause: Box::new(cause) },
+        other => VaultError::Client(Box::new(other)),
     })
 }
 
 /// Our certificate, for a Vault that asks for one.
-fn identity(tls: &Tls) -> Result<Option<Identity>, String> {
+fn identity(tls: &Tls) -> Result<Option<Identity>, VaultError> {
     let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else { return Ok(None) };
-    let read = |name: &str, path: &std::path::Path| std::fs::read(path).map_err(|e| format!("tls.{name}: {}: {e}", path.display()));
-    let mut pem = read("cert", cert)?;
+    let read = |key, path: &std::path::Path| std::fs::read(path).map_err(|cause| VaultError::Read { key, path: path.into(), cause });
+    let mut pem = read("tls.cert", cert)?;
     pem.push(b'\n');
-    pem.extend(read("key", key)?);
-    Identity::from_pem(&pem).map(Some).map_err(|e| format!("tls.cert: {} with tls.key is no certificate with its key: {e}", cert.display()))
+    pem.extend(read("tls.key", key)?);
+    Identity::from_pem(&pem).map(Some).map_err(|cause| VaultError::Identity { path: cert.clone(), cause: cause.to_string() })
 }

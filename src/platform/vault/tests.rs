@@ -206,10 +206,10 @@ fn settings_that_cannot_work_are_refused_with_their_key() {
         ),
         ("http://vault", Settings { namespace: Some("a b".into()), ..base() }, "vault.namespace"),
     ] {
-        let said = Vault::open(url, &settings, &Tls::default()).unwrap_err();
+        let said = Vault::open(url, &settings, &Tls::default()).unwrap_err().to_string();
         assert!(said.contains(key) && !said.contains("not-a-secret"), "{said}");
     }
     let missing = Tls { ca: Some("/nowhere.pem".into()), ..Tls::default() };
-    let said = Vault::open("https://vault", &base(), &missing).unwrap_err();
+    let said = Vault::open("https://vault", &base(), &missing).unwrap_err().to_string();
     assert!(said.contains("tls.ca") && said.contains("/nowhere.pem"), "{said}");
 }

@@ -1,5 +1,7 @@
 //! What went wrong with a Vault, in words that say what to do. No token and no secret is in them.
 
+use std::error::Error;
+use std::io;
 use vaultrs::error::ClientError;
 
 /// Why there is no secret.
@@ -29,8 +31,8 @@ impl Trouble {
 pub(super) enum Answer {
     /// It answered with this status, and said this of it.
     Status(u16, String),
-    /// It did not.
-    None(String),
+    /// It did not; `untrusted`: because its certificate is not trusted.
+    None { cause: String, untrusted: bool },
     /// It, or something else, answered what is no answer of Vault's.
     Strange,
 }
@@ -43,10 +45,19 @@ impl Answer {
             ClientError::APIError { code, errors } => Answer::Status(*code, plain(errors)),
             ClientError::RestClientError { source: Sent::ServerResponseError { code, .. } } => Answer::Status(*code, String::new()),
             ClientError::RestClientError { source: Sent::RequestError { source, .. } | Sent::ResponseError { source } } => {
-                Answer::None(source.root_cause().to_string())
+                Answer::None { cause: source.root_cause().to_string(), untrusted: source.chain().any(is_untrusted) }
             }
             _ => Answer::Strange,
         }
+    }
+}
+
+/// What rustls says is within an I/O error, which does not name it as its source.
+fn is_untrusted(cause: &(dyn Error + 'static)) -> bool {
+    use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+    match cause.downcast_ref::<io::Error>() {
+        Some(outer) => outer.get_ref().is_some_and(|inner| is_untrusted(inner)),
+        None => matches!(cause.downcast_ref(), Some(InvalidCertificate(_) | NoCertificatesPresented)),
     }
 }
 
@@ -58,4 +69,17 @@ fn plain(errors: &[String]) -> String {
     });
     let causes: Vec<_> = causes.map(|cause| cause.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|c| !c.is_empty()).collect();
     causes.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untrusted_certificate_within_io_errors_is_found() {
+        let rejected =
+            || io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+        assert!(is_untrusted(&rejected()) && is_untrusted(&io::Error::other(rejected())));
+        assert!(!is_untrusted(&io::Error::other("certificate")) && !is_untrusted(&io::Error::other(rustls::Error::DecryptError)));
+    }
 }

@@ -100,7 +100,7 @@ fn settle_text(settle: Settle) -> Option<&'static str> {
 }
 
 fn money(text: MoneyText) -> Result<Money, StoreError> {
-    Money::try_from(text).map_err(StoreError::Broken)
+    Money::try_from(text).map_err(|wrong| StoreError::Broken(wrong.to_string()))
 }
 
 fn number_of(text: &str) -> Result<Uuid, StoreError> {

@@ -11,7 +11,7 @@
 //! instances are being replaced the next one asked may know better, and a price that is misread is worse than
 //! none. Its events are carried all the same; their form does not depend on the number.
 
-use crate::platform::money::Money;
+use crate::platform::money::{Money, MoneyError};
 use crate::platform::store::StoreError;
 use crate::shop::product::api::Product;
 use ::mongodb::bson::{Bson, Decimal128, Document, doc};
@@ -57,7 +57,7 @@ pub(super) fn price(document: &Document) -> Result<(String, Money), StoreError> 
         Some(Bson::Double(price)) if schema == 0 => price.to_string(),
         other => return Err(unfit(document, &format!("price is {other:?}"))),
     };
-    Ok((sku_code, price.parse().map_err(|e: String| unfit(document, &e))?))
+    Ok((sku_code, price.parse().map_err(|wrong: MoneyError| unfit(document, &wrong))?))
 }
 
 fn whole(value: &Bson) -> Option<i64> {

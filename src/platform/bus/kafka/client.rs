@@ -2,26 +2,60 @@
 //! connection that fails, since librdkafka names its own settings and we name ours.
 
 use crate::config::{Bus, SaslMechanism, Secret, Tls};
+use crate::platform::start::OutOfRange;
 use crate::platform::store::StoreError;
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Why the settings of the brokers cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BusError {
+    #[error("bus.url: `{url}`; expected kafka://host:port[,host:port]")]
+    Url { url: String },
+    #[error(transparent)]
+    Partitions(OutOfRange),
+    #[error("{key} is missing: bus.security is \"{protocol}\"")]
+    Missing { key: &'static str, protocol: String },
+    #[error("bus.username and bus.password need bus.security = \"sasl_ssl\" or \"sasl_plaintext\"")]
+    LoginUnused,
+    #[error("{key}: \"{value}\" is not compiled into this build (--features kafka-tls)")]
+    NotCompiledIn { key: &'static str, value: String },
+    #[error("tls.cert and tls.key belong together; one of them is missing")]
+    HalfAPair,
+    #[error("{key}: {}: {cause}", .path.display())]
+    Read {
+        key: &'static str,
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("{key}: {}: the path is no UTF-8", .path.display())]
+    Path { key: &'static str, path: PathBuf },
+}
+
+impl From<BusError> for StoreError {
+    fn from(error: BusError) -> Self {
+        StoreError::Broken(error.to_string())
+    }
+}
+
 /// What a client needs to reach the brokers of `bus.url`; otherwise which setting is wrong.
-pub(super) fn config(bus: &Bus, tls: &Tls) -> Result<ClientConfig, String> {
+pub(super) fn config(bus: &Bus, tls: &Tls) -> Result<ClientConfig, BusError> {
     let brokers = bus.url.strip_prefix("kafka://").unwrap_or_default().trim_end_matches('/');
     let named = |broker: &str| {
         broker.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
     };
     if !brokers.split(',').all(named) {
-        return Err(format!("bus.url: `{}`; expected kafka://host:port[,host:port]", bus.url));
+        return Err(BusError::Url { url: bus.url.clone() });
     }
     if bus.partitions == 0 {
-        return Err("bus.partitions is 0; expected 1 or more".into());
+        return Err(BusError::Partitions(OutOfRange::new("bus.partitions", 0, "1 or more")));
     }
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("client.id", "tradepost").set("socket.timeout.ms", "10000");
@@ -33,10 +67,10 @@ pub(super) fn config(bus: &Bus, tls: &Tls) -> Result<ClientConfig, String> {
     }
     match (bus.security.logs_in(), &bus.username, &bus.password) {
         (true, Some(username), Some(password)) => log_in(&mut config, bus.sasl_mechanism, username, password)?,
-        (true, None, _) => return Err(format!("bus.username is missing: bus.security is \"{protocol}\"")),
-        (true, _, None) => return Err(format!("bus.password is missing: bus.security is \"{protocol}\"")),
+        (true, None, _) => return Err(BusError::Missing { key: "bus.username", protocol }),
+        (true, _, None) => return Err(BusError::Missing { key: "bus.password", protocol }),
         (false, None, None) => {}
-        (false, ..) => return Err("bus.username and bus.password need bus.security = \"sasl_ssl\" or \"sasl_plaintext\"".into()),
+        (false, ..) => return Err(BusError::LoginUnused),
     }
     Ok(config)
 }
@@ -46,12 +80,12 @@ fn spelled(value: impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(String::from)).unwrap_or_default()
 }
 
-fn encrypt(config: &mut ClientConfig, protocol: &str, tls: &Tls) -> Result<(), String> {
+fn encrypt(config: &mut ClientConfig, protocol: &str, tls: &Tls) -> Result<(), BusError> {
     if !cfg!(feature = "kafka-tls") {
-        return Err(format!("bus.security: \"{protocol}\" is not compiled into this build (--features kafka-tls)"));
+        return Err(BusError::NotCompiledIn { key: "bus.security", value: protocol.into() });
     }
     if tls.cert.is_some() != tls.key.is_some() {
-        return Err("tls.cert and tls.key belong together; one of them is missing".into());
+        return Err(BusError::HalfAPair);
     }
     for (setting, path, key) in [
         ("ssl.ca.location", &tls.ca, "tls.ca"),
@@ -65,15 +99,15 @@ fn encrypt(config: &mut ClientConfig, protocol: &str, tls: &Tls) -> Result<(), S
     Ok(())
 }
 
-fn readable<'a>(path: &'a Path, key: &str) -> Result<&'a str, String> {
-    std::fs::read(path).map_err(|cause| format!("{key}: {}: {cause}", path.display()))?;
-    path.to_str().ok_or_else(|| format!("{key}: {}: the path is no UTF-8", path.display()))
+fn readable<'a>(path: &'a Path, key: &'static str) -> Result<&'a str, BusError> {
+    std::fs::read(path).map_err(|cause| BusError::Read { key, path: path.into(), cause })?;
+    path.to_str().ok_or_else(|| BusError::Path { key, path: path.into() })
 }
 
-fn log_in(config: &mut ClientConfig, mechanism: SaslMechanism, username: &str, password: &Secret) -> Result<(), String> {
+fn log_in(config: &mut ClientConfig, mechanism: SaslMechanism, username: &str, password: &Secret) -> Result<(), BusError> {
     let name = spelled(mechanism);
     if mechanism != SaslMechanism::Plain && !cfg!(feature = "kafka-tls") {
-        return Err(format!("bus.sasl_mechanism: \"{name}\" is not compiled into this build (--features kafka-tls)"));
+        return Err(BusError::NotCompiledIn { key: "bus.sasl_mechanism", value: name });
     }
     config.set("sasl.mechanism", name).set("sasl.username", username).set("sasl.password", password.expose());
     Ok(())
@@ -104,7 +138,8 @@ impl Ear {
     }
 }
 
-/// By librdkafka's words, which is all there is of a handshake that failed.
+/// By librdkafka's words: it has one code for all of TLS, and hands codes only to those who poll the client, which a
+/// client that asks for metadata does not.
 fn advice(said: &str) -> Option<&'static str> {
     let any = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if any(&["SASL", "Authentication failed"]) {
@@ -153,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_setting_that_does_not_fit_the_others_is_named() {
-        let refused = |bus: &Bus, tls: &Tls| config(bus, tls).map(drop).unwrap_err();
+        let refused = |bus: &Bus, tls: &Tls| config(bus, tls).map(drop).unwrap_err().to_string();
         let named = Bus { username: Some("shop".into()), password: Some(Secret::new("hidden")), ..kafka(Security::Plaintext) };
         assert!(refused(&named, &Tls::default()).contains("need bus.security"));
         assert!(refused(&kafka(Security::SaslPlaintext), &Tls::default()).contains("bus.username is missing"));

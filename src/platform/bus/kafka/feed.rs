@@ -54,14 +54,25 @@ impl Feed {
     }
 
     /// Leaves the group, after what was applied is committed; a broker that is away is not waited for.
-    pub(super) async fn close(self) -> Result<(), String> {
+    pub(super) async fn close(self) -> Result<(), CloseError> {
         drop((self.batches, self.applied));
         match tokio::time::timeout(GOODBYE, self.ended).await {
-            Ok(Ok(outcome)) => outcome.map_err(|cause| cause.to_string()),
-            Ok(Err(_)) => Err("its thread is gone".into()),
-            Err(_) => Err("the brokers do not answer".into()),
+            Ok(Ok(outcome)) => Ok(outcome?),
+            Ok(Err(_)) => Err(CloseError::Gone),
+            Err(_) => Err(CloseError::Timeout),
         }
     }
+}
+
+/// Why a member did not leave its group in order.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CloseError {
+    #[error("{0}")]
+    Client(#[from] KafkaError),
+    #[error("its thread is gone")]
+    Gone,
+    #[error("the brokers do not answer")]
+    Timeout,
 }
 
 struct Member {

@@ -45,28 +45,45 @@ pub(super) fn header<'a>(message: &'a OwnedMessage, name: &str) -> Option<&'a st
     std::str::from_utf8(named.value?).ok()
 }
 
+/// Why a record is no event.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::platform::bus) enum RecordError {
+    #[error("its value is no UTF-8")]
+    NotUtf8,
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("it has no header {name}")]
+    NoHeader { name: &'static str },
+    #[error("its ce_specversion is {found}; expected 1.0")]
+    Version { found: String },
+    #[error("its ce_id is no UUID")]
+    Id,
+    #[error("its value is no JSON: {0}")]
+    Value(#[source] serde_json::Error),
+}
+
 /// The event of a record, or why it is none. Headers and members that we do not know are left alone.
-pub(super) fn event(message: &OwnedMessage) -> Result<Event, String> {
-    let value = std::str::from_utf8(message.payload().unwrap_or_default()).map_err(|_| "its value is no UTF-8")?;
+pub(super) fn event(message: &OwnedMessage) -> Result<Event, RecordError> {
+    let value = std::str::from_utf8(message.payload().unwrap_or_default()).map_err(|_| RecordError::NotUtf8)?;
     let content = header(message, "content-type").unwrap_or("application/json");
     if content.starts_with("application/cloudevents") {
-        return serde_json::from_str(value).map_err(|cause| cause.to_string());
+        return Ok(serde_json::from_str(value)?);
     }
-    let asked = |name: &str| header(message, name).map(String::from).ok_or_else(|| format!("it has no header {name}"));
+    let asked = |name| header(message, name).map(String::from).ok_or(RecordError::NoHeader { name });
     let specversion = asked("ce_specversion")?;
     if specversion != "1.0" {
-        return Err(format!("its ce_specversion is {specversion}; expected 1.0"));
+        return Err(RecordError::Version { found: specversion });
     }
     Ok(Event {
         specversion,
-        id: asked("ce_id")?.parse().map_err(|_| "its ce_id is no UUID")?,
+        id: asked("ce_id")?.parse().map_err(|_| RecordError::Id)?,
         source: asked("ce_source")?,
         kind: asked("ce_type")?,
         subject: asked("ce_subject").or_else(|error| key(message).ok_or(error))?,
         time: asked("ce_time").unwrap_or_else(|_| clock::rfc3339(written(message))),
         datacontenttype: content.into(),
         traceparent: ["traceparent", "ce_traceparent"].into_iter().find_map(|name| header(message, name)).map(String::from),
-        data: RawValue::from_string(value.into()).map_err(|cause| format!("its value is no JSON: {cause}"))?,
+        data: RawValue::from_string(value.into()).map_err(RecordError::Value)?,
     })
 }
 
@@ -116,10 +133,10 @@ mod tests {
     #[test]
     fn what_is_no_event_is_told_why() {
         let (_, record) = sent();
-        assert_eq!(super::event(&received(record, OwnedHeaders::new())).unwrap_err(), "it has no header ce_specversion");
+        assert_eq!(super::event(&received(record, OwnedHeaders::new())).unwrap_err().to_string(), "it has no header ce_specversion");
         let (_, mut record) = sent();
         record.value = Some(b"{".to_vec());
         let headers = std::mem::take(&mut record.headers);
-        assert!(super::event(&received(record, headers)).unwrap_err().starts_with("its value is no JSON"));
+        assert!(super::event(&received(record, headers)).unwrap_err().to_string().starts_with("its value is no JSON"));
     }
 }

@@ -14,7 +14,7 @@ use actix_web::http::Method;
 use instance::{Applications, DataCenter, Instance, Lease, Port, Status};
 use serde::Deserialize;
 use serde_json::json;
-use servers::Servers;
+use servers::{RegistryError, Servers};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -108,7 +108,7 @@ pub async fn keep_fetched(servers: Arc<Servers>, view: Arc<View>, every: Duratio
 }
 
 /// One fetch: the changes, or all where there is nothing yet or the changes do not add up.
-pub async fn fetch(servers: &Servers, view: &View, whole: bool) -> Result<(), String> {
+pub async fn fetch(servers: &Servers, view: &View, whole: bool) -> Result<(), RegistryError> {
     if !whole {
         let answer = servers.call(Method::GET, "/apps/delta", None).await?;
         // a registry may have its deltas switched off
@@ -118,7 +118,7 @@ pub async fn fetch(servers: &Servers, view: &View, whole: bool) -> Result<(), St
     }
     let answer = servers.call(Method::GET, "/apps/", None).await?;
     if answer.status != 200 {
-        return Err(format!("GET /apps/ answered {}", answer.status));
+        return Err(RegistryError::NotFetched { status: answer.status });
     }
     view.replace(answer.json::<Fetched>()?.applications);
     Ok(())
@@ -169,26 +169,27 @@ async fn keep_registered(servers: Arc<Servers>, instance: Instance, every: Durat
     }
     let path = format!("/apps/{}/{}", instance.app, instance.instance_id);
     if let Err(cause) = servers.call(Method::DELETE, &path, None).await {
-        tracing::warn!(cause, app = instance.app, "could not deregister; the lease will end by itself");
+        tracing::warn!(%cause, app = instance.app, "could not deregister; the lease will end by itself");
     }
 }
 
-async fn register(servers: &Servers, instance: &Instance) -> Result<(), String> {
+async fn register(servers: &Servers, instance: &Instance) -> Result<(), RegistryError> {
     let answer = servers.call(Method::POST, &format!("/apps/{}", instance.app), Some(&json!({ "instance": instance }))).await?;
     if answer.status != 204 {
-        return Err(format!("registration was answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body)));
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        return Err(RegistryError::NotRegistered { status: answer.status, body });
     }
     tracing::info!(app = instance.app, id = instance.instance_id, "registered");
     Ok(())
 }
 
 /// False where the registry does not know us.
-async fn renew(servers: &Servers, instance: &Instance) -> Result<bool, String> {
+async fn renew(servers: &Servers, instance: &Instance) -> Result<bool, RegistryError> {
     let path = format!("/apps/{}/{}?status=UP&lastDirtyTimestamp={}", instance.app, instance.instance_id, instance.last_dirty_timestamp);
     match servers.call(Method::PUT, &path, None).await?.status {
         200 => Ok(true),
         404 => Ok(false),
-        other => Err(format!("renewal was answered {other}")),
+        status => Err(RegistryError::NotRenewed { status }),
     }
 }
 
@@ -214,7 +215,7 @@ impl Pause {
         }
     }
 
-    fn after(&mut self, outcome: Result<(), String>) {
+    fn after(&mut self, outcome: Result<(), RegistryError>) {
         match outcome {
             Ok(()) => {
                 if self.failing {
@@ -224,7 +225,7 @@ impl Pause {
             }
             Err(cause) => {
                 if !self.failing {
-                    tracing::warn!(cause, what = self.what, "the registry is away; what is known stays in use");
+                    tracing::warn!(%cause, what = self.what, "the registry is away; what is known stays in use");
                     self.next = Duration::ZERO;
                 }
                 (self.failing, self.next) = (true, (self.next * 2).max(BACKOFF).min(self.every.max(BACKOFF)));

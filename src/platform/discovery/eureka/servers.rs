@@ -2,6 +2,7 @@
 
 use crate::platform::contract::client::http;
 use crate::platform::uri::user_info;
+use actix_web::error::PayloadError;
 use actix_web::http::{Method, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,6 +13,74 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// A registry of ten thousand instances.
 const MAX_ANSWER: usize = 32 << 20;
+
+/// What is wrong with an address. It is not shown: there may be a password in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// There is none.
+    #[error("expected an address such as http://127.0.0.1:8761/eureka, or several by comma")]
+    Missing,
+    /// It is none.
+    #[error("expected http://[user:password@]host:port/path, several by comma")]
+    Malformed,
+    /// Its user or password.
+    #[error("its credentials are not well percent-encoded")]
+    Credentials,
+}
+
+/// Why no registry did what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// None of them answered.
+    #[error("{}", .0.iter().map(|(address, cause)| format!("{address}: {cause}")).collect::<Vec<_>>().join("; "))]
+    Away(Vec<(String, CallError)>),
+    /// One answered something else than was asked for.
+    #[error("the registry's answer is not understood: {0}")]
+    NotUnderstood(#[from] serde_json::Error),
+    /// One answered a fetch with another status.
+    #[error("GET /apps/ answered {status}")]
+    NotFetched {
+        /// HTTP status.
+        status: u16,
+    },
+    /// One refused a registration.
+    #[error("registration was answered {status}: {body}")]
+    NotRegistered {
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        body: String,
+    },
+    /// One refused a renewal.
+    #[error("renewal was answered {status}")]
+    NotRenewed {
+        /// HTTP status.
+        status: u16,
+    },
+}
+
+/// Why one registry did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// It was not reached, or broke off. This is awc's text: its error cannot leave the thread.
+    #[error("{0}")]
+    Send(String),
+    /// Its answer broke off.
+    #[error("{0}")]
+    Payload(PayloadError),
+    /// It does not take our credentials.
+    #[error("answered {status}; are there good credentials in its URL?")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+    },
+    /// It fails.
+    #[error("answered {status}")]
+    Failed {
+        /// HTTP status.
+        status: u16,
+    },
+}
 
 /// One registry. Its credentials are shown nowhere.
 struct Server {
@@ -35,18 +104,18 @@ pub struct Answer {
 
 impl Answer {
     /// The JSON in it, where it is what was asked for.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
-        serde_json::from_slice(&self.body).map_err(|cause| format!("the registry's answer is not understood: {cause}"))
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, RegistryError> {
+        Ok(serde_json::from_slice(&self.body)?)
     }
 }
 
 impl Servers {
     /// From URLs by comma, as `eureka.client.service-url.defaultZone` has them: with Basic credentials
     /// in front of the host. What is wrong is said without them.
-    pub fn parse(urls: &str) -> Result<Self, String> {
+    pub fn parse(urls: &str) -> Result<Self, AddressError> {
         let servers = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(Server::parse).collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
-            return Err("expected an address such as http://127.0.0.1:8761/eureka, or several by comma".into());
+            return Err(AddressError::Missing);
         }
         Ok(Self { servers, current: AtomicUsize::new(0) })
     }
@@ -65,7 +134,7 @@ impl Servers {
     }
 
     /// The first answer, beginning with the registry that answered last. Away, or 5xx: the next is asked.
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, RegistryError> {
         let start = self.current.load(Ordering::Relaxed);
         let mut causes = Vec::new();
         for step in 0..self.servers.len() {
@@ -76,29 +145,27 @@ impl Servers {
                     self.current.store(index, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(cause) => causes.push(format!("{}: {cause}", server.base)),
+                Err(cause) => causes.push((server.base.clone(), cause)),
             }
         }
-        Err(causes.join("; "))
+        Err(RegistryError::Away(causes))
     }
 }
 
 impl Server {
-    fn parse(url: &str) -> Result<Self, String> {
-        let wrong = || "expected http://[user:password@]host:port/path, several by comma".to_string();
-        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+    fn parse(url: &str) -> Result<Self, AddressError> {
+        let (scheme, rest) = url.split_once("://").ok_or(AddressError::Malformed)?;
         let authority = rest.split('/').next().unwrap_or_default();
         let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
         if !matches!(scheme, "http" | "https") || host.is_empty() {
-            return Err(wrong());
+            return Err(AddressError::Malformed);
         }
         let path = rest.get(authority.len()..).unwrap_or_default().trim_end_matches('/');
-        let unreadable = || "its credentials are not well percent-encoded".to_string();
-        let credentials = user.map(|user| user_info(user).ok_or_else(unreadable)).transpose()?;
+        let credentials = user.map(|user| user_info(user).ok_or(AddressError::Credentials)).transpose()?;
         Ok(Self { base: format!("{scheme}://{host}{path}"), credentials })
     }
 
-    async fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
+    async fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Answer, CallError> {
         let mut request = http().request(method.clone(), format!("{}{path}", self.base)).timeout(TIMEOUT);
         request = request.insert_header((header::ACCEPT, "application/json"));
         if path.starts_with("/peerreplication") {
@@ -111,15 +178,15 @@ impl Server {
             Some(body) => request.send_json(body),
             None => request.send(),
         };
-        let mut answer = sent.await.map_err(|cause| cause.to_string())?;
+        let mut answer = sent.await.map_err(|cause| CallError::Send(cause.to_string()))?;
         let status = answer.status().as_u16();
         if matches!(status, 401 | 403) {
-            return Err(format!("answered {status}; are there good credentials in its URL?"));
+            return Err(CallError::Refused { status });
         }
         if status >= 500 {
-            return Err(format!("answered {status}"));
+            return Err(CallError::Failed { status });
         }
-        let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| cause.to_string())?.to_vec();
+        let body = answer.body().limit(MAX_ANSWER).await.map_err(CallError::Payload)?.to_vec();
         Ok(Answer { status, body })
     }
 }
@@ -145,7 +212,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_without_the_password() {
         for wrong in ["", "user:topsecret@host", "ftp://user:topsecret@host", "http://user:topsecret@/x", "http://u:topsecret%zz@h"] {
-            let said = Servers::parse(wrong).err().unwrap();
+            let said = Servers::parse(wrong).err().unwrap().to_string();
             assert!(!said.contains("topsecret"), "{said}");
         }
     }

@@ -1,12 +1,13 @@
 //! Connections: made, lent, and watched for trouble.
 
-use super::{Backend, Conn, way};
+use super::way::{self, MySqlUrlError};
+use super::{Backend, Conn};
 use crate::config::{MySql, MySqlUrl};
 use crate::platform::store::StoreError;
 use crate::platform::trace::statements;
 use diesel::connection::InstrumentationEvent;
 use diesel::result::{ConnectionError, Error as DieselError};
-use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncConnectionCore};
 use mysql_async::{Opts, OptsBuilder};
@@ -47,6 +48,8 @@ pub(super) struct NoConnection {
     pub(super) cause: String,
     /// Whether it may be another time: nobody answered. Who answers and refuses is not asked again.
     pub(super) later: bool,
+    /// Whether the server refuses our credentials.
+    pub(super) denied: bool,
 }
 
 /// A connection for work that may take its time.
@@ -59,9 +62,11 @@ async fn connect(way: &Opts, session: &str, patience: Duration) -> Result<Conn, 
     let way = OptsBuilder::from_opts(way.clone()).init(vec![session]);
     let made = async {
         let conn = mysql_async::Conn::new(way).await.map_err(|cause| way::refused(&cause, encrypted))?;
-        Conn::try_from(conn).await.map_err(|cause| NoConnection { cause: cause.to_string(), later: true })
+        Conn::try_from(conn).await.map_err(|cause| NoConnection { cause: cause.to_string(), later: true, denied: false })
     };
-    timeout(patience, made).await.unwrap_or_else(|_| Err(NoConnection { cause: "no connection in time".into(), later: true }))
+    timeout(patience, made)
+        .await
+        .unwrap_or_else(|_| Err(NoConnection { cause: "no connection in time".into(), later: true, denied: false }))
 }
 
 /// The way to the server with the credentials in force, which may change while there are connections.
@@ -71,15 +76,17 @@ pub(super) struct Access {
     since: Mutex<Instant>,
     changed: Notify,
     refused: Arc<Notify>,
+    /// When the server last refused our credentials. The pool hands on the text of an error, and not its number.
+    denied: Mutex<Option<Instant>>,
     /// Whether somebody gives new credentials when these are refused.
     renewed: AtomicBool,
 }
 
 impl Access {
     /// `name` is the module's.
-    pub(super) fn new(server: &MySqlUrl, name: &str) -> Result<Self, String> {
+    pub(super) fn new(server: &MySqlUrl, name: &str) -> Result<Self, MySqlUrlError> {
         let (way, since) = (Mutex::new((server.clone(), way::to(server, name)?)), Mutex::new(Instant::now()));
-        Ok(Self { way, since, changed: Notify::new(), refused: Arc::default(), renewed: AtomicBool::new(false) })
+        Ok(Self { way, since, changed: Notify::new(), refused: Arc::default(), denied: Mutex::default(), renewed: AtomicBool::new(false) })
     }
 
     /// Who hears that the server refuses the credentials, and gives new ones by [`Access::change`].
@@ -101,8 +108,17 @@ impl Access {
         *self.since.lock() = now;
     }
 
+    fn note_denial(&self) {
+        *self.denied.lock() = Some(Instant::now());
+    }
+
+    /// Whether the server has refused our credentials since then.
+    fn was_denied_since(&self, then: Instant) -> bool {
+        self.denied.lock().is_some_and(|at| at >= then)
+    }
+
     /// Other credentials for the same database.
-    pub(super) fn change(&self, server: &MySqlUrl, name: &str) -> Result<(), String> {
+    pub(super) fn change(&self, server: &MySqlUrl, name: &str) -> Result<(), MySqlUrlError> {
         fn place(server: &MySqlUrl) -> &str {
             let url = server.url.expose();
             url.rsplit_once('@').map_or(url, |(_, place)| place)
@@ -110,7 +126,7 @@ impl Access {
         let next = (server.clone(), way::to(server, name)?);
         let mut current = self.way.lock();
         if place(&current.0) != place(server) || current.0.tls != server.tls {
-            return Err(format!("{name}.store names another database, which needs a restart; credentials alone are taken up at once"));
+            return Err(MySqlUrlError::OtherDatabase { module: name.into() });
         }
         *current = next;
         drop(current);
@@ -126,8 +142,16 @@ pub(super) fn pool(access: &Arc<Access>, settings: &MySql) -> Result<Pool<Conn>,
     // every transaction begins with a statement: one more to see whether the connection is alive is one too many
     config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(move |_| {
-        let (way, session) = (access.way(), session.clone());
-        Box::pin(async move { connect(&way, &session, patience).await.map_err(|no| ConnectionError::BadConnection(no.cause)) })
+        let (way, session, access) = (access.way(), session.clone(), access.clone());
+        Box::pin(async move {
+            let made = connect(&way, &session, patience).await;
+            made.map_err(|no| {
+                if no.denied {
+                    access.note_denial();
+                }
+                ConnectionError::BadConnection(no.cause)
+            })
+        })
     });
     // the way there is the setup's
     let manager = AsyncDieselConnectionManager::new_with_config("", config);
@@ -137,13 +161,25 @@ pub(super) fn pool(access: &Arc<Access>, settings: &MySql) -> Result<Pool<Conn>,
 /// How long those are waited for who look for new credentials.
 const RENEWAL: Duration = Duration::from_secs(3);
 
+/// Why there is no connection for a transaction.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AcquireError {
+    /// None could be made.
+    #[error("{0}")]
+    Pool(#[source] PoolError),
+    /// All are in use.
+    #[error("none of {connections} connections was free in time")]
+    Busy { connections: usize },
+}
+
 /// A connection, within this time; otherwise why there is none. Where the server refuses our credentials,
 /// newer ones are asked for and waited for, once.
-pub(super) async fn acquire(pool: &Pool<Conn>, access: &Access, patience: Duration) -> Result<Object<Conn>, String> {
+pub(super) async fn acquire(pool: &Pool<Conn>, access: &Access, patience: Duration) -> Result<Object<Conn>, AcquireError> {
+    let began = Instant::now();
     let mut changed = pin!(access.changed.notified());
     changed.as_mut().enable();
     match current(pool, access, patience).await {
-        Err(cause) if cause.contains("Access denied for user") && access.renewed.load(Ordering::Relaxed) => {
+        Err(cause) if access.was_denied_since(began) && access.renewed.load(Ordering::Relaxed) => {
             access.refused.notify_one();
             match timeout(RENEWAL.min(patience), changed).await {
                 Ok(()) => current(pool, access, patience).await,
@@ -154,17 +190,17 @@ pub(super) async fn acquire(pool: &Pool<Conn>, access: &Access, patience: Durati
     }
 }
 
-async fn current(pool: &Pool<Conn>, access: &Access, patience: Duration) -> Result<Object<Conn>, String> {
+async fn current(pool: &Pool<Conn>, access: &Access, patience: Duration) -> Result<Object<Conn>, AcquireError> {
     let got = timeout(patience, async {
         loop {
-            let conn = pool.get().await.map_err(|cause| cause.to_string())?;
+            let conn = pool.get().await.map_err(AcquireError::Pool)?;
             if Object::metrics(&conn).created >= access.since() {
                 return Ok(conn);
             }
             drop(Object::take(conn));
         }
     });
-    got.await.unwrap_or_else(|_| Err(format!("none of {} connections was free in time", pool.status().max_size)))
+    got.await.unwrap_or_else(|_| Err(AcquireError::Busy { connections: pool.status().max_size }))
 }
 
 /// What a failed statement means for its transaction.

@@ -29,6 +29,7 @@ pub mod outbox;
 
 pub use schema::{Blocking, revert};
 pub(super) use snapshot::snapshot;
+pub use way::MySqlUrlError;
 
 use super::{Same, StoreError};
 use crate::config::{MySql, MySqlUrl, Settings, StoreUrl};
@@ -137,7 +138,7 @@ impl Db {
     pub fn open(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
         schema::prepare(server, name, settings, migrations)?;
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
-        let access = Arc::new(Access::new(server, name).map_err(StoreError::Broken)?);
+        let access = Arc::new(Access::new(server, name).map_err(|wrong| StoreError::Broken(wrong.to_string()))?);
         let lane = Lane::new(access.clone(), settings, name.to_string())?;
         let lent = gauges::look(&lane.pool);
         std::thread::Builder::new()
@@ -155,15 +156,15 @@ impl Db {
         }
         let db = self.clone();
         parts.changeable(keys, move |settings| match settings.store(db.name())? {
-            StoreUrl::MySql(server) => db.change(&server),
+            StoreUrl::MySql(server) => Ok(db.change(&server)?),
             #[cfg(feature = "sqlite")]
-            StoreUrl::Sqlite(_) => Err(format!("{}.store names another kind of store, which needs a restart", db.name())),
+            StoreUrl::Sqlite(_) => Err(MySqlUrlError::OtherStore { module: db.name().into() }.into()),
         });
     }
 
     /// New connections have the new credentials at once. Transactions under way end on their connections,
     /// which then close: within the longest time that a transaction has.
-    fn change(&self, server: &MySqlUrl) -> Result<(), String> {
+    fn change(&self, server: &MySqlUrl) -> Result<(), MySqlUrlError> {
         self.0.access.change(server, self.name())?;
         tracing::info!(store = self.name(), "new credentials; connections that were made with others close");
         let job: Job = Box::new(move |lane| Box::pin(async move { lane.retire().await }));

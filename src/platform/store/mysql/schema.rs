@@ -28,6 +28,12 @@ struct Version {
 }
 
 #[derive(diesel::QueryableByName)]
+struct Tables {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    tables: i64,
+}
+
+#[derive(diesel::QueryableByName)]
 struct Lock {
     #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::BigInt>)]
     got: Option<i64>,
@@ -72,7 +78,7 @@ fn connected<T: Send>(
     settings: &MySql,
     work: impl FnOnce(&mut Blocking) -> Result<T, StoreError> + Send,
 ) -> Result<T, StoreError> {
-    let way = way::to(server, name).map_err(StoreError::Broken)?;
+    let way = way::to(server, name).map_err(|wrong| StoreError::Broken(wrong.to_string()))?;
     let blocking = || {
         let runtime = runtime()?;
         let _inside = runtime.enter();
@@ -104,11 +110,14 @@ fn pending(conn: &mut Blocking, migrations: &EmbeddedMigrations) -> Result<Vec<S
 }
 
 fn applied(conn: &mut Blocking) -> Result<BTreeSet<String>, StoreError> {
-    match diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load::<Version>(conn) {
-        Ok(rows) => Ok(rows.into_iter().map(|row| row.version).collect()),
-        Err(diesel::result::Error::DatabaseError(_, info)) if info.message().contains("doesn't exist") => Ok(BTreeSet::new()),
-        Err(cause) => Err(cause.into()),
+    // asked for first: diesel-async drops the number of "no such table"
+    let there = "SELECT COUNT(*) AS tables FROM information_schema.tables \
+        WHERE table_schema = DATABASE() AND table_name = '__diesel_schema_migrations'";
+    if diesel::sql_query(there).get_result::<Tables>(conn)?.tables == 0 {
+        return Ok(BTreeSet::new());
     }
+    let rows: Vec<Version> = diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load(conn)?;
+    Ok(rows.into_iter().map(|row| row.version).collect())
 }
 
 /// Of several instances that start at once, one changes the schema and the others find it changed. The

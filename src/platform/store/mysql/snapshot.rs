@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 /// Opens one; its schema is taken as it is. It blocks: not for use inside an asynchronous runtime.
 pub fn snapshot(server: &MySqlUrl) -> Result<(Blocking, Runtime), StoreError> {
-    let way = way::to(server, "mysql").map_err(StoreError::Broken)?;
+    let way = way::to(server, "mysql").map_err(|wrong| StoreError::Broken(wrong.to_string()))?;
     let runtime = schema::runtime()?;
     // nobody waits for this one as a request does
     let patient = MySql { connect_ms: 10_000, ..MySql::default() };

@@ -27,7 +27,7 @@ fn the_servers_words_say_what_a_transaction_comes_to() {
 #[test]
 fn a_way_that_leads_nowhere_is_refused_with_its_setting() {
     use crate::config::{MySqlUrl, Secret, Tls};
-    let to = |url: &str, tls| super::way::to(&MySqlUrl { url: Secret::new(url), tls }, "order").map(drop).unwrap_err();
+    let to = |url: &str, tls| super::way::to(&MySqlUrl { url: Secret::new(url), tls }, "order").map(drop).unwrap_err().to_string();
     for asked in ["?require_ssl=true", "?ssl-mode=REQUIRED"] {
         let said = to(&format!("mysql://shop:hidden@127.0.0.1/orders{asked}"), None);
         assert!(said.contains("order.store") && said.contains("mysql.ssl_mode") && !said.contains("hidden"), "{said}");

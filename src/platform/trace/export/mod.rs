@@ -9,8 +9,8 @@ pub mod target;
 pub mod zipkin;
 
 use crate::config::Telemetry;
-use crate::platform::host::StartError;
 use crate::platform::metrics;
+use crate::platform::start::{OutOfRange, StartError};
 use memory::Memory;
 use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -54,6 +54,15 @@ pub struct Exports {
     exporters: Vec<queue::Exporter>,
 }
 
+/// A collector in a build that cannot send to it.
+#[cfg(not(feature = "otlp"))]
+#[derive(Debug, thiserror::Error)]
+#[error("telemetry.otlp needs a build with the feature `otlp`")]
+struct NoOtlp;
+
+#[cfg(not(feature = "otlp"))]
+impl crate::platform::start::PartError for NoOtlp {}
+
 /// At the end of a process nobody waits longer for a collector that is away.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -61,7 +70,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registry) -> Result<Exports, StartError> {
     for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("memory", settings.memory, 0..=1_000)] {
         if !range.contains(&value) {
-            return Err(StartError(format!("telemetry.{key} is {value}; expected {} to {}", range.start(), range.end())));
+            return Err(OutOfRange::new(format!("telemetry.{key}"), value, format!("{} to {}", range.start(), range.end())).into());
         }
     }
     let spans = ["exporter", "outcome"];
@@ -85,7 +94,7 @@ pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registr
     }
     #[cfg(not(feature = "otlp"))]
     if settings.otlp.is_some() {
-        return Err(StartError("telemetry.otlp needs a build with the feature `otlp`".into()));
+        return Err(NoOtlp.into());
     }
     if settings.memory > 0 {
         let memory = Arc::new(Memory::new(settings.memory));

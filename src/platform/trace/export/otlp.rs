@@ -19,7 +19,7 @@ pub(super) const PATH: &str = "/v1/traces";
 pub(super) const CONTENT_TYPE: &str = "application/x-protobuf";
 
 /// Writes batches of the service of this name; `instance` tells its processes apart.
-pub(super) fn encode(service: &str, instance: &str) -> impl Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, String> + Send + use<> {
+pub(super) fn encode(service: &str, instance: &str) -> impl Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, serde_json::Error> + Send + use<> {
     let attributes = [
         KeyValue::new("service.name", service.to_string()),
         KeyValue::new("service.version", build::VERSION),

@@ -5,9 +5,9 @@
 //! again while there is room for what comes meanwhile.
 
 use super::Sink;
-use super::target::{self, Refusal, Target};
-use crate::platform::host::StartError;
+use super::target::{self, SendError, Target};
 use crate::platform::metrics;
+use crate::platform::start::{StartError, ThreadError};
 use opentelemetry_sdk::trace::SpanData;
 use prometheus::{IntCounter, IntCounterVec, Registry};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// How a batch is written down.
-pub(super) type Encode = Box<dyn Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, String> + Send>;
+pub(super) type Encode = Box<dyn Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, serde_json::Error> + Send>;
 
 /// The end where spans come in.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ pub(super) fn start(
             actix_web::rt::System::new().block_on(sending.run());
             let _ = finished.send(());
         })
-        .map_err(|cause| StartError(format!("no thread for the exporter of spans: {cause}")))?;
+        .map_err(|cause| ThreadError { purpose: "the exporter of spans", cause })?;
     Ok((Arc::new(queue), Exporter { name, stop, done }))
 }
 
@@ -149,7 +149,7 @@ impl Sending {
     async fn deliver(&mut self, client: &awc::Client, batch: &[Arc<SpanData>]) {
         let outcome = match (self.encode)(batch) {
             Ok(body) => self.send(client, body).await,
-            Err(cause) => Err(cause),
+            Err(cause) => Err(cause.into()),
         };
         match outcome {
             Ok(()) => {
@@ -162,7 +162,7 @@ impl Sending {
                 }
             }
             Err(cause) => {
-                self.trouble(&cause);
+                self.trouble(&cause.to_string());
                 self.failed.inc_by(batch.len() as u64);
                 self.lost = self.lost.map(|lost| lost + batch.len());
             }
@@ -177,15 +177,15 @@ impl Sending {
         }
     }
 
-    async fn send(&mut self, client: &awc::Client, body: Vec<u8>) -> Result<(), String> {
+    async fn send(&mut self, client: &awc::Client, body: Vec<u8>) -> Result<(), SendError> {
         let (body, mut pause) = (actix_web::web::Bytes::from(body), FIRST_PAUSE);
         for further in (0..TRIES).rev() {
-            let Err(Refusal { cause, again }) = self.target.post(client, body.clone()).await else { return Ok(()) };
+            let Err(cause) = self.target.post(client, body.clone()).await else { return Ok(()) };
             let room = self.waiting.len() < self.waiting.max_capacity();
-            if further == 0 || !again || !room || self.stop.is_cancelled() {
+            if further == 0 || !cause.is_transient() || !room || self.stop.is_cancelled() {
                 return Err(cause);
             }
-            self.trouble(&cause);
+            self.trouble(&cause.to_string());
             self.stop.run_until_cancelled(sleep(pause)).await;
             pause *= 4;
         }

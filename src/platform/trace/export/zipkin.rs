@@ -85,11 +85,11 @@ pub struct Annotation {
 }
 
 /// Writes batches of the service of this name.
-pub(super) fn encode(service: &str) -> impl Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, String> + Send + use<> {
+pub(super) fn encode(service: &str) -> impl Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, serde_json::Error> + Send + use<> {
     let service = service.to_string();
     move |batch| {
         let spans: Vec<_> = batch.iter().map(|span| Recorded { span, service: &service }).collect();
-        serde_json::to_vec(&spans).map_err(|e| e.to_string())
+        serde_json::to_vec(&spans)
     }
 }
 
