@@ -244,7 +244,7 @@ what_was_tested() {
     /^test result: ok\. [1-9]/ { if (!count[kind]) kinds[++n] = kind; count[kind] += $4 }
     /^tested: / { said = substr($0, 9) }
     END {
-      for (i = 1; i <= n; i++) tests = tests (i > 1 ? ", " : "") count[kinds[i]] " " kinds[i] " tests"
+      for (i = 1; i <= n; i++) tests = tests (i > 1 ? ", " : "") count[kinds[i]] " " (kinds[i] ? kinds[i] " " : "") "tests"
       if (tests) tests = tests " passed"
       print said (said && tests ? "; " : "") tests
     }'
