@@ -140,7 +140,7 @@ start_beside() {
 end_beside() {
   if [[ -z $beside ]] || ! kill -TERM -- "-$beside" 2>/dev/null; then
     beside=
-    return
+    return 0 # or in a trap it would be the code of what came before
   fi
   for _ in $(seq 300); do
     kill -0 -- "-$beside" 2>/dev/null || break
@@ -160,7 +160,7 @@ clean_up() {
   local code=$?
   trap - EXIT
   if [[ -n $watch ]]; then kill -TERM -- "-$watch" 2>/dev/null || true; fi
-  end_beside
+  end_beside || true
   rm -rf "$work"
   ((code == 0)) || echo "== failed with $code after $((SECONDS - started)) s"
   exit "$code"
