@@ -39,7 +39,7 @@ fi
 command cargo deny --all-features --locked "${config[@]}" check "${checks[@]}"
 # cargo-machete reads the folders of targets, and modules/ is none of them
 mkdir "$work/tree"
-cp -r Cargo.toml Cargo.lock build.rs src tests benches "$work/tree"
+tar c --exclude target Cargo.toml Cargo.lock build.rs src tests benches | tar x -C "$work/tree"
 cp -r modules "$work/tree/src/modules"
 command cargo machete --with-metadata "$work/tree"
 crates=$(cargo tree --locked -e normal,build --prefix none | sed 's/ (.*//' | sort -u | grep -cv '^tradepost ')

@@ -49,7 +49,7 @@ cost() {
 
 # Sets why[STAGE] for each stage that is to run.
 choose() {
-  local mode=$1 name changes path
+  local mode=$1 name changes path total=0
   shift
   for name; do why[$name]="asked for"; done
   if (($#)); then
@@ -69,6 +69,14 @@ choose() {
       untouched+=("$name")
     fi
   done
+  # the images, which come last, are not built for nothing
+  if [[ $mode == gate && -n ${why[images]:-} ]]; then
+    for name in "${names[@]}"; do [[ -z ${why[$name]:-} ]] || ((total += seconds[$name])); done
+    if ((total > budget)); then
+      late+=(images)
+      unset 'why[images]'
+    fi
+  fi
   # `units` may have been called for by a later stage
   if [[ -n ${why[units]:-} ]]; then mapfile -t untouched < <(printf '%s\n' "${untouched[@]}" | grep -vxF -e units -e ''); fi
 }
@@ -109,7 +117,7 @@ locked_crates() { awk -F'"' '/^name = / { name = $2 } /^version = / && name { pr
 print_plan() {
   local name
   for name in "${names[@]}"; do
-    printf '%-14s %5s s  %s\n' "$name" "${seconds[$name]}" "${why[$name]:-left out: not touched}"
+    printf '%-14s %5s s  %s\n' "$name" "${seconds[$name]}" "${why[$name]:-left out}"
   done
   if [[ $MODE == gate ]]; then echo "a touched stage is left out where it would end later than ${budget:-2400} s after the start"; fi
 }
@@ -132,7 +140,7 @@ start_beside() {
 end_beside() {
   if [[ -z $beside ]] || ! kill -TERM -- "-$beside" 2>/dev/null; then
     beside=
-    return
+    return 0 # or in a trap it would be the code of what came before
   fi
   for _ in $(seq 300); do
     kill -0 -- "-$beside" 2>/dev/null || break
@@ -152,7 +160,7 @@ clean_up() {
   local code=$?
   trap - EXIT
   if [[ -n $watch ]]; then kill -TERM -- "-$watch" 2>/dev/null || true; fi
-  end_beside
+  end_beside || true
   rm -rf "$work"
   ((code == 0)) || echo "== failed with $code after $((SECONDS - started)) s"
   exit "$code"
@@ -236,7 +244,7 @@ what_was_tested() {
     /^test result: ok\. [1-9]/ { if (!count[kind]) kinds[++n] = kind; count[kind] += $4 }
     /^tested: / { said = substr($0, 9) }
     END {
-      for (i = 1; i <= n; i++) tests = tests (i > 1 ? ", " : "") count[kinds[i]] " " kinds[i] " tests"
+      for (i = 1; i <= n; i++) tests = tests (i > 1 ? ", " : "") count[kinds[i]] " " (kinds[i] ? kinds[i] " " : "") "tests"
       if (tests) tests = tests " passed"
       print said (said && tests ? "; " : "") tests
     }'

@@ -52,7 +52,7 @@ stage mongo        120 touched production "mongojava" \
 stage zipkin        40 touched production "kafka zipkin" 'src/platform/(trace|telemetry)|tests/tracing/|\.ci/services/zipkin|Cargo\.lock:(opentelemetry|tracing)'
 stage vault        120 touched production "mysql8 vault" 'src/platform/vault|tests/vault/|modules/config_server/vault|\.ci/services/(vault|go)|Cargo\.lock:(vaultrs|rustify)'
 stage together     450 touched production "keycloak kafka mongojava mysql8 mariadb" 'tests/support/'
-stage images       900 touched production "base images" 'Dockerfile|docker-compose|\.dockerignore|\.env|deploy/compose/|\.ci/(compose|services/docker)'
+stage images       900 touched default    "base images" 'Dockerfile|docker-compose|\.dockerignore|\.env|deploy/compose/|\.ci/(compose|services/docker)'
 
 # a change of these files touches every stage
 every_stage='\.ci/(common|install|stages|pipeline|beside)\.sh|\.ci/(run|full)$|\.ci/services/process'
