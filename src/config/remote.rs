@@ -9,7 +9,7 @@ use super::error::{ConfigServerError, SettingsError, ValueError};
 use super::keys::{is_known, known_keys, unknown};
 use super::{ConfigClient, Settings, explain, placeholders};
 use crate::modules::Module;
-use crate::platform::discovery::eureka::servers::Servers;
+use crate::platform::discovery::eureka::servers::{RegistryError, Servers};
 use crate::platform::resilience::Resilience;
 use crate::platform::uri::encode_component;
 use actix_web::http::Method;

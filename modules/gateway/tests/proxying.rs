@@ -1,7 +1,6 @@
 //! Bodies, streams, time, and what happens when an upstream fails.
 
 use super::support::{PATIENCE, Upstream, front, got, one};
-use crate::platform::proc;
 use actix_web::web::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::json;

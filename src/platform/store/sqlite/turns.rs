@@ -22,7 +22,6 @@ pub(super) fn patiently_until(until: Instant, attempt: impl FnMut() -> QueryResu
     let look = ConstantBuilder::new().with_delay(LOOK).without_max_times();
     attempt.retry(look).sleep(std::thread::sleep).when(|cause| is_locked(cause) && Instant::now() < until).call()
 }
-}
 
 /// Whether another connection has the lock (SQLITE_BUSY, SQLITE_LOCKED). By SQLite's words, which are the same in
 /// every language: diesel keeps the code of constraints alone, and only unsafe code can ask the connection for it.
