@@ -12,17 +12,15 @@ fn level_name(level: LevelFilter) -> String {
 }
 
 /// Parts of the platform that say something.
-const PLATFORM: [&str; 17] = [
+const PLATFORM: [&str; 15] = [
     "actuator",
     "auth",
     "bus",
     "contract",
     "discovery",
-    "lease",
     "metrics",
     "outbox",
     "refresh",
-    "relay",
     "resilience",
     "store",
     "telemetry",
