@@ -12,7 +12,7 @@ fn level_name(level: LevelFilter) -> String {
 }
 
 /// Parts of the platform that say something.
-const PLATFORM: [&str; 18] = [
+const PLATFORM: [&str; 17] = [
     "actuator",
     "auth",
     "bus",
@@ -21,7 +21,6 @@ const PLATFORM: [&str; 18] = [
     "lease",
     "metrics",
     "outbox",
-    "problem",
     "refresh",
     "relay",
     "resilience",
