@@ -2,8 +2,8 @@
 # The dependency tree by cargo-deny (bans, licences, sources, advisories; policy in deny.toml), and unused dependencies
 # by cargo-machete. Fails where a tool cannot be installed.
 #
-# cargo-deny clones the RustSec database from the internet. Where that cannot be reached, a folder with its files takes
-# its place: TRADEPOST_ADVISORY_DB, or ../shared/advisory-db. Without either, the advisories are left out, and the run
+# The RustSec database is a folder with its files, if there is one: TRADEPOST_ADVISORY_DB, or ../shared/advisory-db.
+# Otherwise cargo-deny clones it from the internet. Where that cannot be reached, the advisories are left out, and the run
 # says so in its last line.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

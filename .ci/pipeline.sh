@@ -9,6 +9,7 @@ started=$SECONDS
 work=$(mktemp -d)
 beside= # process group of .ci/beside.sh
 watch=  # process group that reports a late run
+stage=  # process group of the stage that runs
 rows=() # of the table at the end
 declare -A why ran
 left_out=() cannot=() late=() untouched=()
@@ -100,7 +101,7 @@ base_commit() {
 # no base, a path that touches every stage.
 changed_paths() {
   local base
-  base=$(base_commit)
+  base=$(base_commit) || return # `set -e` does not hold in a command substitution
   if [[ -z $base ]]; then
     echo "no base to compare with: every stage counts as touched" >&2
     echo .ci/run
@@ -136,17 +137,19 @@ start_beside() {
   beside=$!
 }
 
-# Ends what is built in the background, and the engine that it may have started.
-end_beside() {
-  if [[ -z $beside ]] || ! kill -TERM -- "-$beside" 2>/dev/null; then
-    beside=
-    return 0 # or in a trap it would be the code of what came before
-  fi
+# end_group ID: ends a process group. Fails where it had to be killed.
+end_group() {
+  kill -TERM -- "-$1" 2>/dev/null || return 0
   for _ in $(seq 300); do
-    kill -0 -- "-$beside" 2>/dev/null || break
+    kill -0 -- "-$1" 2>/dev/null || return 0
     sleep 0.2
   done
-  if kill -KILL -- "-$beside" 2>/dev/null; then STATE_DIR=${DOCKER_STATE:-} .ci/services/docker.sh stop || true; fi
+  if kill -KILL -- "-$1" 2>/dev/null; then return 1; fi
+}
+
+# Ends what is built in the background, and the engine that it may have started.
+end_beside() {
+  if [[ -n $beside ]] && ! end_group "$beside"; then STATE_DIR=${DOCKER_STATE:-} .ci/services/docker.sh stop || true; fi
   beside=
 }
 
@@ -160,7 +163,8 @@ clean_up() {
   local code=$?
   trap - EXIT
   if [[ -n $watch ]]; then kill -TERM -- "-$watch" 2>/dev/null || true; fi
-  end_beside || true
+  if [[ -n $stage ]]; then end_group "$stage" || true; fi
+  end_beside
   rm -rf "$work"
   ((code == 0)) || echo "== failed with $code after $((SECONDS - started)) s"
   exit "$code"
@@ -213,7 +217,11 @@ run_stage() {
   : >"$log"
   exec 8> >(exec tee "$log")
   tee=$!
-  bash .ci/stages.sh "$name" >&8 2>&1 8>&- || code=$?
+  # in the background, since bash runs no trap while it waits for a command; in a session of its own, to be ended as a whole
+  setsid env --default-signal=INT,QUIT bash .ci/stages.sh "$name" >&8 2>&1 8>&- &
+  stage=$!
+  wait "$stage" || code=$?
+  stage=
   exec 8>&-
   # a process that a stage has left behind keeps the pipe open
   for _ in $(seq 100); do

@@ -193,9 +193,7 @@ impl Part {
             other => Err(RoutePartError::Form { found: other.clone() }),
         }
     }
-}
 
-impl Part {
     /// For one whose argument is wrong.
     pub(super) fn refuse(&self, source: ValueError) -> RoutePartError {
         RoutePartError::Argument { name: self.name.clone(), source }

@@ -112,21 +112,6 @@ pub(super) struct Session {
     pub(super) scope: Scope,
 }
 
-/// Why tokens are not made.
-#[derive(Debug, thiserror::Error)]
-enum MintError {
-    #[error("signing broke off: {0}")]
-    Thread(#[source] tokio::task::JoinError),
-    #[error(transparent)]
-    Signature(SignError),
-}
-
-impl From<MintError> for Refusal {
-    fn from(cause: MintError) -> Self {
-        Refusal::internal(cause)
-    }
-}
-
 /// What the token endpoint has decided to give.
 pub(super) struct Grant {
     /// To whom.
@@ -146,7 +131,8 @@ impl Issuer {
     pub(super) async fn mint(self: &Arc<Self>, grant: Grant) -> Result<Value, Refusal> {
         let issuer = self.clone();
         let made = tokio::task::spawn_blocking(move || issuer.sign(&grant)).await;
-        Ok(made.map_err(MintError::Thread)?.map_err(MintError::Signature)?)
+        let signed = made.map_err(|cause| Refusal::internal(format!("signing broke off: {cause}")))?;
+        signed.map_err(Refusal::internal)
     }
 
     fn sign(&self, grant: &Grant) -> Result<Value, SignError> {

@@ -52,6 +52,7 @@ mod build {
     use super::{api, delivery, events, http, service, store};
     use crate::config;
     use crate::platform::host::{Host, Parts, StartError};
+    use crate::platform::start::OutOfRange;
     use api::DeliveryState;
     use serde_json::json;
     use std::sync::Arc;
@@ -77,7 +78,7 @@ mod build {
         draining: CancellationToken,
     ) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
         if settings.attempts == 0 {
-            return Err(StartError::from("notification.attempts: expected at least 1".to_string()));
+            return Err(OutOfRange::new("notification.attempts", 0, "1 or more").into());
         }
         let receivers = Arc::new(delivery::Receivers::new(settings)?);
         let service: Arc<dyn api::NotificationApi> = Arc::new(service::NotificationService::new(store.clone()));

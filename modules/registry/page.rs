@@ -20,7 +20,7 @@ struct Dashboard<'a> {
     up: usize,
     renewed: i64,
     expected: i64,
-    /// Nobody is evicted, because too many renewals are missing.
+    /// Self-preservation is on: no instance is evicted.
     preserving: bool,
     peers: Vec<String>,
     applications: Vec<Application<'a>>,
@@ -82,7 +82,7 @@ pub(super) fn show(registry: &Registry, _: &HttpRequest) -> Result<HttpResponse,
         up: instances.filter(|instance| instance.status == Status::Up).count(),
         renewed: preservation.renewed,
         expected: preservation.expected,
-        // while no renewal is due, that nobody is evicted means nothing
+        // no renewals expected yet: self-preservation is not meaningful
         preserving: preservation.on && preservation.expected > 0,
         peers: registry.peers.iter().map(|peer| peer.address()).collect(),
         applications: apps

@@ -26,13 +26,13 @@ pub(super) const WAITING: usize = 10_000;
 /// Pause before a peer that was away is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Why a peer is not informed, or not copied.
+/// Why a task was not replicated to a peer, or its instances were not copied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PeerError {
-    /// It is away, or what it answers is not understood.
+    /// The peer cannot be reached, or its response cannot be parsed.
     #[error(transparent)]
     Call(#[from] RegistryError),
-    /// It takes no batch.
+    /// It rejects a batch.
     #[error("a batch was answered {status}")]
     Refused { status: u16 },
 }

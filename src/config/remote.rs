@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const PREFIX: &str = "tradepost.";
-/// While a server is away.
+/// Retry interval while the config server cannot be reached.
 const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 
 #[derive(Deserialize)]
@@ -87,13 +87,13 @@ fn application(chosen: &[String]) -> String {
 async fn fetch(servers: &Servers, path: &str, patience: Duration) -> Result<Answer, ConfigServerError> {
     let deadline = Instant::now() + patience;
     let mut told = false;
-    let tell_once = |cause: &RegistryError, _| {
+    let warn_once = |cause: &RegistryError, _| {
         if !std::mem::replace(&mut told, true) {
             eprintln!("tradepost: waiting for the config server: {cause}");
         }
     };
     let ask = || servers.call(Method::GET, path, None);
-    let answer = ask.retry(RETRY).when(|_| Instant::now() < deadline).notify(tell_once).await?;
+    let answer = ask.retry(RETRY).when(|_| Instant::now() < deadline).notify(warn_once).await?;
     match answer.status {
         200 => serde_json::from_slice(&answer.body).map_err(|cause| ConfigServerError::NotUnderstood { path: path.into(), cause }),
         404 => Err(ConfigServerError::NoLabel { path: path.into() }),

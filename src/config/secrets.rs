@@ -56,7 +56,7 @@ mod with_vault {
     use serde_json::Value;
     use std::time::{Duration, Instant};
 
-    /// While Vault is away.
+    /// Retry interval while Vault cannot be reached.
     const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 
     /// The layer, where a Vault is set. None beside a source: it is away, and may be.
@@ -112,14 +112,14 @@ mod with_vault {
         fn patiently(&self, patience: Duration) -> Result<Vec<Option<Secrets>>, Trouble> {
             let deadline = Instant::now() + patience;
             let mut told = false;
-            let tell_once = |cause: &Trouble, _| {
+            let warn_once = |cause: &Trouble, _| {
                 if !std::mem::replace(&mut told, true) {
                     eprintln!("tradepost: waiting for Vault: {cause}");
                 }
             };
             let read = || self.vault.secrets(&self.paths);
             let retry = read.retry(RETRY).sleep(std::thread::sleep).when(|cause| cause.away && Instant::now() < deadline);
-            retry.notify(tell_once).call()
+            retry.notify(warn_once).call()
         }
 
         fn names(&self) -> Vec<String> {

@@ -73,7 +73,7 @@ async fn read(db: &Db) -> Result<Option<Batch>, StoreError> {
 /// Publishes one batch and takes it off the outbox. A crash between the two repeats it: delivery is at least once.
 async fn carry(db: &Db, bus: &dyn Bus, (rows, more): Batch) -> Result<bool, StoreError> {
     let seqs: Vec<i64> = rows.iter().map(|(seq, _)| *seq).collect();
-    let refused = relay::publish(bus, rows, |(_, body)| types::from_json(body).map_err(|cause| cause.to_string())).await?;
+    let refused = relay::publish(bus, rows, |(_, body)| Ok(types::from_json(body)?)).await?;
     for ((seq, _), error) in &refused {
         tracing::error!(store = db.name(), seq, error, "event refused by the bus; it is kept, see /actuator/outbox");
     }

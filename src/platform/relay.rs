@@ -4,6 +4,7 @@
 use crate::platform::bus::{self, Bus};
 use crate::platform::event::Event;
 use crate::platform::store::{GATHER, Lease, LeaseState, POLL, StoreError};
+use std::error::Error;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +21,8 @@ enum Round {
     ByAnother,
 }
 
-/// Reads a batch and works on it, round after round, until told to stop; then until nothing is left. `committed`
-/// waits for the next commit of this process, from its call on. `read` returns `None` where there is nothing to
+/// Reads a batch and works on it, round after round, until `stop` is cancelled; then until nothing is left. `committed`
+/// waits for the next commit of this process after the call. `read` returns `None` where there is nothing to
 /// do; `work` returns whether there may be more.
 ///
 /// `work` may be repeated: after a crash, and by another process when this one was paused under its lease.
@@ -77,7 +78,7 @@ async fn round<B, E: From<StoreError>>(
 pub async fn publish<T: Clone>(
     bus: &dyn Bus,
     entries: impl IntoIterator<Item = T>,
-    event: impl Fn(&T) -> Result<Event, String>,
+    event: impl Fn(&T) -> Result<Event, Box<dyn Error>>,
 ) -> Result<Vec<(T, String)>, StoreError> {
     let (mut sent, mut events, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {

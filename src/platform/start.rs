@@ -32,12 +32,6 @@ macro_rules! process_error {
                 Self(Box::new(error))
             }
         }
-
-        impl From<String> for $Name {
-            fn from(text: String) -> Self {
-                Self(text.into())
-            }
-        }
     };
 }
 

@@ -159,7 +159,8 @@ impl Edge {
         let elapsed_us = took.as_micros() as u64;
         span.sync_scope(|| {
             let status_code = status.as_u16();
-            if status == StatusCode::INTERNAL_SERVER_ERROR {
+            // a 500 without a cause is an upstream's, which the gateway passes on
+            if status == StatusCode::INTERNAL_SERVER_ERROR && cause.is_some() {
                 tracing::error!(%method, path, status = status_code, elapsed_us, cause, "request failed");
             } else if status.is_server_error() {
                 tracing::warn!(%method, path, status = status_code, elapsed_us, cause, "request failed");
@@ -355,38 +356,20 @@ pub fn bearer(request: &HttpRequest) -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::auth::reach::Reach;
     use crate::platform::store::StoreError;
     use crate::platform::telemetry::tests::Written;
-    use actix_web::{App, test};
+    use actix_web::test::TestRequest;
     use tracing_subscriber::layer::SubscriberExt;
-
-    fn edge() -> Edge {
-        Edge {
-            authenticator: Authenticator::new(Arc::new(Reach::new("http://127.0.0.1:1", None)), "tradepost"),
-            operator: None,
-            exchanges: Arc::default(),
-            body_limit: 1024,
-            timeout: Duration::from_secs(5),
-            origins: Vec::new(),
-            door: None,
-            leaving: CancellationToken::new(),
-        }
-    }
 
     /// Status and body of the answer to a request that fails so, and what the log has of it.
     async fn failing(answer: impl Fn() -> Result<HttpResponse, Problem> + Send + Sync + 'static) -> (u16, String, String) {
         let endpoint = Endpoint::raw("test", "fails", Method::GET, "/fails", Access::Public, move |_, _, _| std::future::ready(answer()));
-        let edge = Arc::new(edge());
-        let app = test::init_service(App::new().configure(|app| configure(app, &[endpoint], &edge))).await;
+        let app = testing::app(vec![endpoint], Arc::new(testing::edge(testing::NO_ISSUER))).await;
         let written = Written::default();
         let lines = tracing_subscriber::fmt::layer().with_writer(written.clone()).with_ansi(false);
         let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines));
-        let response = test::call_service(&app, test::TestRequest::get().uri("/fails").to_request()).await;
-        let status = response.status().as_u16();
-        let headers = format!("{:?}", response.headers());
-        let body = String::from_utf8(test::read_body(response).await.to_vec()).unwrap();
-        (status, headers + &body, written.text())
+        let (status, headers, body) = app(TestRequest::get().uri("/fails")).await;
+        (status, format!("{headers:?}{}", String::from_utf8_lossy(&body)), written.text())
     }
 
     #[actix_web::test]

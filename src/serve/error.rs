@@ -16,7 +16,7 @@ pub(super) enum ServeError {
         #[source]
         cause: io::Error,
     },
-    /// The system does not say which port it gave.
+    /// The bound address cannot be read.
     #[error("{0}")]
     Address(#[source] io::Error),
     /// The port cannot be handed to the workers.

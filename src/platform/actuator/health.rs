@@ -17,8 +17,8 @@ use std::time::Duration;
 
 /// A check that does not answer counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// What is said of one that did not.
-const LATE: &str = "no answer in time";
+/// Shown for a check that timed out.
+const TIMED_OUT: &str = "no answer in time";
 /// Bytes free below which a disk counts as full: Spring's default.
 const THRESHOLD: u64 = 10 << 20;
 
@@ -94,14 +94,14 @@ async fn of_bus(bus: &dyn Bus) -> Component {
     let (status, state) = match tokio::time::timeout(PATIENCE, bus.state()).await {
         Ok(Ok(())) => (UP, "up".to_string()),
         Ok(Err(down)) => (DOWN, down.to_string()),
-        Err(_) => (DOWN, LATE.to_string()),
+        Err(_) => (DOWN, TIMED_OUT.to_string()),
     };
     Component { name: "bus", status, details: Some(json!({ "state": state })) }
 }
 
 async fn of_check(name: &'static str, check: &Check) -> Component {
     let outcome = tokio::time::timeout(PATIENCE, check()).await;
-    let outcome = outcome.map_or_else(|_| Err(LATE.to_string()), |outcome| outcome.map_err(|cause| cause.to_string()));
+    let outcome = outcome.map_or_else(|_| Err(TIMED_OUT.to_string()), |outcome| outcome.map_err(|cause| cause.to_string()));
     let (status, details) = match outcome {
         Ok(details) => (UP, details),
         Err(cause) => {

@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Why the issuer gave nothing, at any of its addresses.
+/// Why no address of the issuer gave a valid response.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct IssuerError(Vec<AnswerError>);
 
-/// Why one of its addresses gave nothing.
+/// Why one address gave no valid response.
 #[derive(Debug, thiserror::Error)]
 enum AnswerError {
     #[error("{url}: {cause}")]

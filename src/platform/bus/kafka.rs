@@ -18,7 +18,7 @@ use crate::platform::event::Event;
 use crate::platform::store::StoreError;
 use async_trait::async_trait;
 use feed::Feed;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use producer::Producer;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -73,10 +73,6 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> +
     tokio::task::spawn_blocking(work).await.map_err(|cause| StoreError::Broken(cause.to_string()))?
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
-}
-
 impl KafkaBus {
     /// By these settings. Brokers may be away.
     pub fn open(settings: &config::Bus, tls: &config::Tls) -> Result<Self, StoreError> {
@@ -107,7 +103,7 @@ impl KafkaBus {
     /// Creates those of these topics that do not exist, with this number of partitions, for records of this size
     /// at most, and with these properties.
     async fn ensure(&self, topics: &[String], partitions: u16, largest: usize, properties: &[(&str, &str)]) -> Result<(), StoreError> {
-        let missing: Vec<String> = topics.iter().filter(|topic| !held(&self.there).contains(*topic)).cloned().collect();
+        let missing: Vec<String> = topics.iter().filter(|topic| !self.there.lock().contains(*topic)).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -126,7 +122,7 @@ impl KafkaBus {
                 Err((topic, cause)) => return Err(unavailable(format!("topic {topic}: {cause}"))),
             }
         }
-        held(&self.there).extend(missing);
+        self.there.lock().extend(missing);
         Ok(())
     }
 
@@ -142,7 +138,7 @@ impl KafkaBus {
         topics.push(self.retry(group));
         self.ensure(&topics, 1, LARGEST, &[]).await?;
         self.ensure_letters().await?;
-        held(&self.groups).insert(group.into(), topics.clone());
+        self.groups.lock().insert(group.into(), topics.clone());
         let mut feed = Feed::start(&self.member(group), &topics).map_err(unavailable)?;
         while let Some(Some(batch)) = stop.run_until_cancelled(feed.next()).await {
             while let Err(cause) = self.take(consumer, &batch).await {
@@ -215,13 +211,13 @@ fn count_letters(config: &ClientConfig, group: &str, topic: String, last: &Mutex
     let reader = Reader::new(config, group)?;
     let positions = reader.positions(&[topic])?;
     let mut counted = Counted { records: reader.behind(&positions)?, ..Counted::default() };
-    if held(last).records == counted.records {
-        return Ok(held(last).clone());
+    if last.lock().records == counted.records {
+        return Ok(last.lock().clone());
     }
     for letter in letters::standing(reader.to_end(&positions)?).values() {
         *counted.letters.entry(letters::group(letter).to_string()).or_default() += 1;
     }
-    held(last).clone_from(&counted);
+    last.lock().clone_from(&counted);
     Ok(counted)
 }
 
@@ -272,7 +268,7 @@ impl Bus for KafkaBus {
 
     /// Of a group that has a consumer in this process.
     async fn lag(&self, group: &str) -> Result<i64, StoreError> {
-        let Some(topics) = held(&self.groups).get(group).cloned() else {
+        let Some(topics) = self.groups.lock().get(group).cloned() else {
             return Err(unavailable(format!("group {group} does not read here, or not yet")));
         };
         let (config, group) = (self.config.clone(), self.named(group));

@@ -85,8 +85,8 @@ pub trait Outbox: Send + Sync {
     fn module(&self) -> &'static str;
     /// How many events wait.
     async fn waiting(&self) -> Result<i64, StoreError>;
-    /// Carries events to the bus until told to stop; then empties the outbox once more. Of several processes on
-    /// the store one at a time does it.
+    /// Relays events to the bus until `stop` is cancelled, then drains the outbox. Of several processes on the store,
+    /// only the holder of the lease relays.
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
     /// The oldest refused events; `group` is the module's name.
     async fn refused(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError>;
@@ -96,7 +96,7 @@ pub trait Outbox: Send + Sync {
     async fn again(&self, id: i64) -> Result<bool, StoreError>;
 }
 
-/// A bus that cannot be reached. Its text is for anybody who asks for health.
+/// A bus that cannot be reached. The text is shown in the public health response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("away{}; events wait in their outboxes", .advice.map(|advice| format!(": {advice}")).unwrap_or_default())]
 pub struct BusDown {

@@ -42,7 +42,7 @@ struct Line<'a> {
     /// In percent of the trace's duration, as the next.
     left: String,
     width: String,
-    /// Where the duration stands, in CSS.
+    /// Position of the duration label, in CSS.
     label: String,
     duration: String,
     details: Vec<(Cow<'a, str>, Cow<'a, str>)>,

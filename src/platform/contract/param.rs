@@ -2,22 +2,15 @@
 
 use crate::platform::page::{PageNumber, PageSize};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 /// What was expected of a parameter, in the caller's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Expected(pub Cow<'static, str>);
+pub struct Expected(pub &'static str);
 
 impl From<&'static str> for Expected {
     fn from(text: &'static str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl From<String> for Expected {
-    fn from(text: String) -> Self {
-        Self(text.into())
+        Self(text)
     }
 }
 

@@ -7,7 +7,7 @@
 //! before others, so that a rolling update keeps to one side as long as it can.
 
 use super::{Outcome, Picked};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ impl Balancer {
     /// One of these for one call; `None` where there is none. `avoid` is taken only where there is no other.
     pub fn pick(&self, candidates: &[Candidate], avoid: Option<&str>) -> Option<Picked> {
         let now = (self.now)();
-        let mut accounts = lock(&self.accounts);
+        let mut accounts = self.accounts.lock();
         let mut pool: Vec<&Candidate> = candidates.iter().filter(|c| Some(c.base_url.as_str()) != avoid).collect();
         if pool.is_empty() {
             pool = candidates.iter().collect();
@@ -114,7 +114,7 @@ impl Balancer {
         account.outstanding += 1;
         let (failures, shared, clock) = (account.failures, self.accounts.clone(), self.now);
         Some(Picked::tracked(url.clone(), move |outcome| {
-            if let Some(account) = lock(&shared).get_mut(&url) {
+            if let Some(account) = shared.lock().get_mut(&url) {
                 account.settle(outcome, failures, clock());
             }
         }))
@@ -122,7 +122,7 @@ impl Balancer {
 
     /// Drops the accounts of instances that are gone, but for those with requests under way.
     pub fn keep(&self, known: impl Fn(&str) -> bool) {
-        lock(&self.accounts).retain(|url, account| account.outstanding > 0 || known(url));
+        self.accounts.lock().retain(|url, account| account.outstanding > 0 || known(url));
     }
 }
 
@@ -131,10 +131,6 @@ fn two<'a>(several: &[&'a Candidate]) -> Option<(&'a Candidate, &'a Candidate)> 
     let first = rand::random_range(0..several.len());
     let second = (first + rand::random_range(1..several.len())) % several.len();
     Some((several.get(first).copied()?, several.get(second).copied()?))
-}
-
-fn lock(accounts: &Mutex<HashMap<String, Account>>) -> MutexGuard<'_, HashMap<String, Account>> {
-    accounts.lock()
 }
 
 #[cfg(test)]
@@ -258,6 +254,6 @@ mod tests {
         all[0].incarnation = 2;
         assert_eq!(seen(&balancer, &all).len(), 2);
         balancer.keep(|url| url == "b");
-        assert_eq!(lock(&balancer.accounts).len(), 1);
+        assert_eq!(balancer.accounts.lock().len(), 1);
     }
 }

@@ -2,7 +2,7 @@
 //! over soon after the holder has died.
 //!
 //! A lease is a row or a document with its holder and when it ends. It is taken only when there is work,
-//! renewed while there is more, given back at an orderly stop, and left to end otherwise: a shop with
+//! renewed while there is more, released at an orderly stop, and left to expire otherwise: a shop with
 //! nothing to do writes nothing. Leases save doing work twice; they do not make it right. A holder that was
 //! paused wakes up believing that it still holds, and clocks of two machines differ. So whatever is
 //! done under a lease must be harmless when done twice: the inbox drops events it has seen, a group's
@@ -20,11 +20,11 @@ const RENEW: Duration = Duration::from_millis(700);
 /// Whether this process holds a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {
-    /// It did before, and still does.
+    /// This process held the lease before, and has renewed it.
     Held,
-    /// From now on: another process may have done what was read before.
+    /// Newly acquired: another process may have processed what was read before.
     Acquired,
-    /// Another process does; ask again after [`POLL`].
+    /// Another process holds the lease; retry after [`POLL`].
     HeldElsewhere,
 }
 
@@ -58,7 +58,7 @@ impl Lease {
         Self { term, ..self }
     }
 
-    /// Takes or renews it; asked before each round of work.
+    /// Acquires or renews the lease. Called before each round of work.
     pub async fn hold(&mut self) -> Result<LeaseState, StoreError> {
         // both clocks go on while a process is paused
         let asked = Instant::now();
@@ -72,13 +72,13 @@ impl Lease {
         Ok(state)
     }
 
-    /// Gives it back, so that another process need not wait for its end.
+    /// Releases the lease, so that another process need not wait until it expires.
     pub async fn release(&mut self) {
         if !matches!(self.known.take(), Some((LeaseState::Held | LeaseState::Acquired, _))) {
             return;
         }
         if let Err(cause) = self.store.delete(self.name, &self.holder).await {
-            tracing::info!(%cause, name = self.name, "a lease was not given back; it ends by itself");
+            tracing::info!(%cause, name = self.name, "a lease was not released; it will expire");
         }
     }
 }

@@ -85,8 +85,8 @@ impl From<DieselError> for StoreError {
 }
 
 /// What a store says when it was busy, or stopped a statement; not all of it comes by a way where it could be repeated.
-/// By its words: diesel keeps no code of SQLite's SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL and SQLITE_IOERR, and
-/// diesel-async none of MySQL's 1213, 1205, 1317 and 3024. MySQL's sessions speak English for that reason.
+/// Classified by message text: diesel drops SQLite's codes (SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL, SQLITE_IOERR), and
+/// diesel-async MySQL's (1213, 1205, 1317, 3024). MySQL's sessions speak English for that reason.
 #[cfg(feature = "store")]
 fn is_of_the_moment(said: &str) -> bool {
     ["locked", "disk", "try restarting transaction", "Query execution was interrupted"].iter().any(|words| said.contains(words))

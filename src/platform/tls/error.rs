@@ -106,7 +106,7 @@ pub enum ContentError {
     /// No certificates.
     #[error("expected certificates in PEM")]
     NoCertificates,
-    /// Nothing that can be read as a key. It is not said what is in its place: it might be a key after all.
+    /// No readable private key. The content is not shown, since it may be a key.
     #[error("expected a private key in PEM, not encrypted")]
     NoKey,
     /// The key of another certificate.

@@ -1,4 +1,4 @@
-//! Why a Vault cannot be asked at all: settings that cannot work.
+//! Errors in the settings of Vault.
 
 use crate::platform::start::{PartError, ThreadError};
 use std::error::Error;

@@ -52,7 +52,7 @@ impl Answer {
     }
 }
 
-/// What rustls says is within an I/O error, which does not name it as its source.
+/// An I/O error holds the error of rustls, and does not return it by `source()`.
 fn is_untrusted(cause: &(dyn Error + 'static)) -> bool {
     use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
     match cause.downcast_ref::<io::Error>() {

@@ -28,7 +28,7 @@ pub(crate) fn edge(issuer: &str) -> Edge {
     }
 }
 
-/// Whose tokens nobody has: nothing listens there.
+/// An issuer that cannot be reached: nothing listens there.
 pub(crate) const NO_ISSUER: &str = "http://127.0.0.1:9";
 
 /// A request in; status, headers and body out.

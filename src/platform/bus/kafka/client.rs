@@ -138,8 +138,8 @@ impl Ear {
     }
 }
 
-/// By librdkafka's words: it has one code for all of TLS, and hands codes only to those who poll the client, which a
-/// client that asks for metadata does not.
+/// Classified by message text: librdkafka has one code for all TLS errors, and reports codes only to a client that is
+/// polled, which one that reads metadata is not.
 fn advice(said: &str) -> Option<&'static str> {
     let any = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if any(&["SASL", "Authentication failed"]) {

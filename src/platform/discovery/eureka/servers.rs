@@ -28,13 +28,13 @@ pub enum AddressError {
     Credentials,
 }
 
-/// Why no registry did what was asked.
+/// Why a call to the registries failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// None of them answered.
+    /// No registry answered.
     #[error("{}", .0.iter().map(|(address, cause)| format!("{address}: {cause}")).collect::<Vec<_>>().join("; "))]
     Away(Vec<(String, CallError)>),
-    /// One answered something else than was asked for.
+    /// The response cannot be parsed.
     #[error("the registry's answer is not understood: {0}")]
     NotUnderstood(#[from] serde_json::Error),
     /// One answered a fetch with another status.
@@ -48,7 +48,7 @@ pub enum RegistryError {
     NotRegistered {
         /// HTTP status.
         status: u16,
-        /// What it said.
+        /// Its response body.
         body: String,
     },
     /// One refused a renewal.

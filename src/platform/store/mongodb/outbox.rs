@@ -102,18 +102,15 @@ async fn read(db: &Db, collection: &'static str) -> Result<Option<Vec<Document>>
 /// Publishes one batch and takes it off the outbox. A crash between the two repeats it: delivery is at least once.
 async fn carry(db: &Db, collection: &'static str, bus: &dyn Bus, found: Vec<Document>) -> Result<bool, StoreError> {
     let more = found.len() as i64 == DOCUMENTS || found.iter().any(|document| entries(document).count() as i32 == EVENTS);
-    let refused = relay::publish(bus, found.iter().flat_map(entries), |entry| {
-        let body = entry.get_str("body").map_err(|cause| cause.to_string())?;
-        serde_json::from_str(body).map_err(|cause| cause.to_string())
-    });
+    let refused = relay::publish(bus, found.iter().flat_map(entries), |entry| Ok(serde_json::from_str(entry.get_str("body")?)?));
     set_aside(db, refused.await?).await?;
     let database = db.database();
     db.read("update", async move { take_off(&database, collection, &found).await }).await?;
     Ok(more)
 }
 
-/// Keeps these entries. One that was kept before, and sent again meanwhile, is kept anew: that sending does not
-/// remove it.
+/// Stores refused entries. An entry that was refused before and is being replayed gets a new `again`, so that the
+/// earlier replay does not delete it.
 async fn set_aside(db: &Db, refused: Vec<(&Document, String)>) -> Result<(), StoreError> {
     // by the clock, so that those of several processes differ; in JavaScript still an exact number
     let first = clock::now_ms().saturating_mul(1000);
@@ -228,7 +225,7 @@ impl Outbox for MongoOutbox {
         let sent = doc! { "_id": name, "again": carrier.clone() };
         let carrier = doc! { "_id": carrier, "version": 1_i64, "deleted": true, "outbox": [entry], SINCE: DateTime::now() };
         match self.db.write("insert", async move { all.insert_one(carrier).await }).await {
-            // it waits already: somebody else has asked for it, too
+            // another replay of the same event has queued it already
             Ok(_) | Err(StoreError::Taken(_)) => {}
             Err(cause) => return Err(cause),
         }

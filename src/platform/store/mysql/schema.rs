@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// diesel's migrations are written for connections that block.
 pub type Blocking = AsyncConnectionWrapper<Conn>;
 
-/// While a server is not up yet.
+/// Retry interval until the server is up.
 const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 /// How long others are waited for that change the same schema, in seconds.
 const LOCK_SECONDS: u32 = 120;

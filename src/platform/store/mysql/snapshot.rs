@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 pub fn snapshot(server: &MySqlUrl) -> Result<(Blocking, Runtime), StoreError> {
     let way = way::to(server, "mysql").map_err(|wrong| StoreError::Broken(wrong.to_string()))?;
     let runtime = schema::runtime()?;
-    // nobody waits for this one as a request does
+    // no request waits for this connection
     let patient = MySql { connect_ms: 10_000, ..MySql::default() };
     let made = runtime.block_on(connections::establish(&way, &patient));
     let made = made.map_err(|no| StoreError::Unavailable { store: "mysql".into(), cause: no.cause })?;

@@ -19,12 +19,12 @@ pub(super) fn patiently(attempt: impl FnMut() -> QueryResult<()>) -> QueryResult
 
 /// The same, but no longer than until then.
 pub(super) fn patiently_until(until: Instant, attempt: impl FnMut() -> QueryResult<()>) -> QueryResult<()> {
-    let look = ConstantBuilder::new().with_delay(LOOK).without_max_times();
-    attempt.retry(look).sleep(std::thread::sleep).when(|cause| is_locked(cause) && Instant::now() < until).call()
+    let backoff = ConstantBuilder::new().with_delay(LOOK).without_max_times();
+    attempt.retry(backoff).sleep(std::thread::sleep).when(|cause| is_locked(cause) && Instant::now() < until).call()
 }
 
-/// Whether another connection has the lock (SQLITE_BUSY, SQLITE_LOCKED). By SQLite's words, which are the same in
-/// every language: diesel keeps the code of constraints alone, and only unsafe code can ask the connection for it.
+/// Whether another connection has the lock (SQLITE_BUSY, SQLITE_LOCKED). Classified by message text, which SQLite does
+/// not translate: diesel keeps the codes of constraints only, and reading the code from the connection needs `unsafe`.
 pub(super) fn is_locked(cause: &diesel::result::Error) -> bool {
     matches!(cause, diesel::result::Error::DatabaseError(_, info) if info.message().contains("locked"))
 }
