@@ -67,7 +67,8 @@ for version in "$oldest" "$newest"; do
   "$python/kubernetes-validate" --strict -k "$version" "$work"/*.yaml >"$work/validated" 2>&1 || true
   # custom resources have no schema there, and are looked at below; another kind without one is a mistake
   if grep -vE "^INFO .* passed|^WARN .* find schema for kind (HTTPRoute|ExternalSecret|ServiceMonitor) " "$work/validated"; then exit 1; fi
-  echo "$(grep -c '^INFO .* passed' "$work/validated") objects fit"
+  fit=$(grep -c '^INFO .* passed' "$work/validated") || fail "no object was validated"
+  echo "$fit objects fit"
 done
 
 echo "-- custom resources, by the types made of their definitions"

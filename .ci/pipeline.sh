@@ -182,7 +182,7 @@ check_beside() {
   done
 }
 
-# wait_beside PART...: until they are fetched or built
+# wait_beside PART...: until they are fetched or built. Fails in the gate where its time is over.
 wait_beside() {
   local part since=$SECONDS
   for part; do
@@ -196,6 +196,9 @@ wait_beside() {
           end_beside
           return
         fi
+      elif [[ $MODE == gate ]] && ((SECONDS - started > budget)); then
+        echo "$part is not ready, and the time of the gate is over"
+        return 1
       elif ((SECONDS - since > 1800)); then
         tail -n 60 "$work/$part" >&2
         fail "$part: not ready after 1800 s"
@@ -212,7 +215,10 @@ run_stage() {
   check_beside
   echo "== $name"
   # shellcheck disable=SC2086
-  if [[ -n $beside ]]; then wait_beside ${beforehand[$name]}; fi
+  if [[ -n $beside ]] && ! wait_beside ${beforehand[$name]}; then
+    late+=("$name")
+    return
+  fi
   if [[ ${build[$name]} == production ]]; then export FEATURES=production; else FEATURES=; fi
   : >"$log"
   exec 8> >(exec tee "$log")

@@ -1,4 +1,4 @@
--- Which of several processes does a piece of work; see src/platform/lease.rs.
+-- Leases: which of several processes does a piece of background work; see src/platform/store/lease.rs.
 CREATE TABLE leases (
     name       TEXT PRIMARY KEY NOT NULL,
     holder     TEXT NOT NULL,

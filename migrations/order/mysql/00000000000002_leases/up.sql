@@ -1,4 +1,4 @@
--- Which of several processes does a piece of work; see src/platform/lease.rs.
+-- Leases: which of several processes does a piece of background work; see src/platform/store/lease.rs.
 -- IF NOT EXISTS: a change of schema commits by itself, so one that was cut short is run again.
 CREATE TABLE IF NOT EXISTS leases (
     name       VARCHAR(64) NOT NULL PRIMARY KEY,
