@@ -2,24 +2,11 @@
 //! refusal names what is wrong, comes in the one form of every refusal, and leaves nothing behind.
 //! No request at all is answered with a 500.
 
-use super::envelope::assert_refusal;
+use super::envelope::{Says, assert_refusal, field, kind, says};
 use crate::support::Shop;
 use crate::support::client::Client;
 use actix_web::http::Method;
 use serde_json::json;
-
-/// What an answer must say.
-#[derive(Debug, Clone)]
-enum Says {
-    /// `errors[0].field`.
-    Field(String),
-    /// The body as a whole is to blame: it lacks this member.
-    Missing(&'static str),
-    /// The end of `type`: a module's error has one of its own.
-    Kind(&'static str),
-    /// How `message` begins, of a refusal that has no type.
-    Text(&'static str),
-}
 
 /// One row of the table.
 struct Row {
@@ -31,19 +18,6 @@ struct Row {
     says: Says,
     /// A member of the problem, and its value: what the error is about.
     about: Option<(&'static str, String)>,
-}
-
-fn field(name: impl Into<String>) -> Says {
-    Says::Field(name.into())
-}
-
-/// A module's error, as in `product:not-found`.
-fn kind(name: &'static str) -> Says {
-    Says::Kind(name)
-}
-
-fn says(start: &'static str) -> Says {
-    Says::Text(start)
 }
 
 fn row(method: Method, path: impl Into<String>, body: impl Into<Vec<u8>>, status: u16, says: Says) -> Row {
@@ -86,19 +60,7 @@ impl Row {
         if let Some((member, value)) = &self.about {
             assert_eq!(reply.json()[member], *value, "{what}");
         }
-        match &self.says {
-            Says::Field(field) => assert_eq!(reply.json()["errors"][0]["field"], *field, "{what}"),
-            Says::Missing(member) => {
-                let error = &reply.json()["errors"][0];
-                let named = error["message"].as_str().is_some_and(|m| m.starts_with(&format!("missing field `{member}`")));
-                assert!(error["field"] == "body" && named, "{what}");
-            }
-            Says::Kind(kind) => assert_eq!(reply.json()["type"], format!("urn:tradepost:problem:{kind}"), "{what}"),
-            Says::Text(start) => {
-                assert_eq!(reply.json()["type"], "about:blank", "{what}");
-                assert!(reply.message().starts_with(start), "expected `{start}`: {what}");
-            }
-        }
+        self.says.check(&reply, &what);
     }
 }
 

@@ -35,3 +35,49 @@ fn assert_timestamp(text: &str) {
     let parsed = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
     assert!(parsed.is_ok(), "{text}: {parsed:?}");
 }
+
+/// What a refusal must say.
+#[derive(Debug, Clone)]
+pub enum Says {
+    /// `errors[0].field`.
+    Field(String),
+    /// The body as a whole is to blame: it lacks this member.
+    Missing(&'static str),
+    /// The end of `type`: a module's error has one of its own.
+    Kind(&'static str),
+    /// How `message` begins, of a refusal that has no type.
+    Text(&'static str),
+}
+
+pub fn field(name: impl Into<String>) -> Says {
+    Says::Field(name.into())
+}
+
+/// A module's error, as in `product:not-found`.
+pub fn kind(name: &'static str) -> Says {
+    Says::Kind(name)
+}
+
+pub fn says(start: &'static str) -> Says {
+    Says::Text(start)
+}
+
+impl Says {
+    /// Fails with `what` unless the refusal says it.
+    #[track_caller]
+    pub fn check(&self, reply: &Reply, what: &str) {
+        let problem = reply.json();
+        let blamed = &problem["errors"][0];
+        let starts = |text: &serde_json::Value, start: &str| text.as_str().is_some_and(|text| text.starts_with(start));
+        match self {
+            Says::Field(field) => assert_eq!(blamed["field"], *field, "{what}"),
+            Says::Missing(member) => {
+                assert!(blamed["field"] == "body" && starts(&blamed["message"], &format!("missing field `{member}`")), "{what}");
+            }
+            Says::Kind(kind) => assert_eq!(problem["type"], format!("urn:tradepost:problem:{kind}"), "{what}"),
+            Says::Text(start) => {
+                assert!(problem["type"] == "about:blank" && starts(&problem["message"], start), "expected `{start}`: {what}");
+            }
+        }
+    }
+}

@@ -147,13 +147,14 @@ scenario! {
     }
 }
 
-/// The type of a refusal, and the fields that it names. A path that is not there has no type.
+/// The type of a refusal and the fields that it names, or what it says where it has no type, as a path that is not there.
 fn blamed(reply: &Reply) -> String {
     let problem = reply.json();
     let kind = problem["type"].as_str().unwrap();
     assert!(reply.status != 404 || kind != "about:blank", "{reply:?}");
     let fields = problem["errors"].as_array().into_iter().flatten().map(|error| format!(" {}", error["field"].as_str().unwrap()));
-    format!(" {}{}", kind.trim_start_matches("urn:tradepost:problem:"), fields.collect::<String>())
+    let untyped = if kind == "about:blank" { format!(" ({})", reply.message()) } else { String::new() };
+    format!(" {}{untyped}{}", kind.trim_start_matches("urn:tradepost:problem:"), fields.collect::<String>())
 }
 
 /// Every value of this key, however deep.

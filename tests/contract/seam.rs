@@ -339,6 +339,7 @@ fn deadline_trace_and_identity_travel_to_peers() {
         assert_eq!(asked.headers["authorization"], bearer, "the caller's own token is relayed");
         assert_eq!(c.get(&c.alice, "/api/v1/orders").await.expect(200).json()["totalElements"], 0);
 
+        let before = silent.asked().len();
         for timeout in ["0", "1"] {
             let hurried = [("authorization", bearer.as_str()), ("content-type", "application/json"), ("x-request-timeout-ms", timeout)];
             let reply = c.send(Method::POST, "/api/v1/orders", &hurried, order(&[("s", 1)]).to_string()).await;
@@ -350,6 +351,9 @@ fn deadline_trace_and_identity_travel_to_peers() {
                 200 => assert_eq!(reply.json()["totalElements"], 0),
                 _ => super::envelope::assert_refusal(&reply, 503, "GET", "/api/v1/orders"),
             }
+        }
+        for asked in silent.asked().iter().skip(before).filter(|asked| asked.path == "/api/v1/products/prices") {
+            assert!(asked.headers["x-request-timeout-ms"].parse::<u64>().unwrap() <= 1, "{asked:?}");
         }
         shop.stop().await;
         silent.stop().await;

@@ -140,7 +140,7 @@ fn a_start_that_cannot_work_is_refused_with_a_reason() {
     let mut said = Vec::new();
     let mut refused = |what: &str, args: &[&str], env: &[(&str, &str)]| {
         let output = tradepost(&[&["serve", "--data", &dir], args].concat()).envs(env.iter().copied()).output().unwrap();
-        said.push(format!("{what}\n{}\n", last_words(&output).replace(&dir, "[dir]").replace(&port, "[port]")));
+        said.push(format!("{what}\n{}\n", last_words(&output).replace(&dir, "[dir]").replace(&port, "[port]").replace(", kafka://", "")));
     };
     let free = ["--port", "0"];
     refused("peers that are nowhere", &[&free[..], &["--modules", "order,identity"]].concat(), &[]);

@@ -59,8 +59,8 @@ async fn a_label_is_a_branch_a_tag_or_a_commit() {
     let unknown = [
         ("none", 404),
         ("HEAD", 404),
-        ("main~1", 400),
-        ("v1%5e", 400),
+        ("main~1", 404),
+        ("v1%5e", 404),
         ("@%7b-1%7d", 400),
         ("deadbeefdeadbeef", 404),
         ("refs(_)heads(_)main", 404),

@@ -43,7 +43,7 @@ async fn bodies_stream_both_ways_without_filling_memory() {
     assert_eq!(sunk.body, (64 << 20).to_string());
     // one byte more than the limit, without a length
     let limited = front(&upstream, &one(""), &[], |_| {});
-    let mut chunked = b"POST /sink HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let mut chunked = b"POST /sink HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for size in [LIMIT, 1] {
         chunked.extend_from_slice(format!("{size:x}\r\n").as_bytes());
         chunked.resize(chunked.len() + size, b'x');
