@@ -128,7 +128,9 @@ pub(super) fn read(text: &str) -> Result<(String, Value), Refused> {
 /// The bytes were UTF-8. What is declared as something else may mean other characters beyond ASCII.
 fn check_encoding(declaration: &BytesDecl<'_>, text: &str) -> Result<(), Refused> {
     match declaration.encoding().transpose()? {
-        Some(encoding) if !text.trim_start_matches('\u{feff}').is_ascii() && !encoding.eq_ignore_ascii_case("utf-8") => Err(Refused::Encoding(encoding.into_owned())),
+        Some(encoding) if !text.trim_start_matches('\u{feff}').is_ascii() && !encoding.eq_ignore_ascii_case("utf-8") => {
+            Err(Refused::Encoding(encoding.into_owned()))
+        }
         _ => Ok(()),
     }
 }
