@@ -49,6 +49,7 @@ async fn bodies_stream_both_ways_without_filling_memory() {
         chunked.resize(chunked.len() + size, b'x');
         chunked.extend_from_slice(b"\r\n");
     }
+    chunked.extend_from_slice(b"0\r\n\r\n");
     let refused = limited.raw(&chunked).await;
     assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
 }
