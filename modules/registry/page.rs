@@ -28,11 +28,11 @@ struct Dashboard<'a> {
 
 struct Application<'a> {
     name: &'a str,
-    rows: Vec<Row<'a>>,
+    rows: Vec<InstanceRow<'a>>,
 }
 
 /// An instance.
-struct Row<'a> {
+struct InstanceRow<'a> {
     id: &'a str,
     status: &'static str,
     up: bool,
@@ -45,7 +45,7 @@ struct Row<'a> {
     links: Vec<(&'static str, &'a str)>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> InstanceRow<'a> {
     fn of(instance: &'a Instance, now: i64) -> Self {
         let lease = &instance.lease_info;
         let age = now - lease.last_renewal_timestamp;
@@ -87,7 +87,7 @@ pub(super) fn show(registry: &Registry, _: &HttpRequest) -> Result<HttpResponse,
         peers: registry.peers.iter().map(|peer| peer.address()).collect(),
         applications: apps
             .iter()
-            .map(|(name, instances)| Application { name, rows: instances.iter().map(|instance| Row::of(instance, now)).collect() })
+            .map(|(name, instances)| Application { name, rows: instances.iter().map(|instance| InstanceRow::of(instance, now)).collect() })
             .collect(),
     })?;
     let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";

@@ -69,7 +69,7 @@ fn is_name(name: &str) -> bool {
 
 /// Why a document is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum XmlError {
     #[error(transparent)]
     Syntax(#[from] quick_xml::Error),
     #[error("`{0}` is no name")]
@@ -92,15 +92,16 @@ pub(super) enum Refused {
     SecondRoot,
 }
 
-impl From<quick_xml::events::attributes::AttrError> for Refused {
+impl From<quick_xml::events::attributes::AttrError> for XmlError {
     fn from(cause: quick_xml::events::attributes::AttrError) -> Self {
-        Refused::Syntax(cause.into())
+        XmlError::Syntax(cause.into())
     }
 }
 
 /// Reads a document; answers its root's name and content.
-pub(super) fn read(text: &str) -> Result<(String, Value), Refused> {
-    let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
+pub(super) fn read(text: &str) -> Result<(String, Value), XmlError> {
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let mut reader = Reader::from_str(text);
     let mut tree = Tree::default();
     let mut first = true;
     loop {
@@ -116,8 +117,8 @@ pub(super) fn read(text: &str) -> Result<(String, Value), Refused> {
             Event::CData(part) => tree.text(&part.xml10_content())?,
             Event::GeneralRef(reference) => tree.text(&resolved(&reference)?)?,
             Event::Decl(declaration) if first => check_encoding(&declaration, text)?,
-            Event::Decl(_) => return Err(Refused::Declaration),
-            Event::DocType(_) => return Err(Refused::DocumentType),
+            Event::Decl(_) => return Err(XmlError::Declaration),
+            Event::DocType(_) => return Err(XmlError::DocumentType),
             Event::Comment(_) | Event::PI(_) => {}
             Event::Eof => return tree.finish(),
         }
@@ -126,42 +127,42 @@ pub(super) fn read(text: &str) -> Result<(String, Value), Refused> {
 }
 
 /// The bytes were UTF-8. What is declared as something else may mean other characters beyond ASCII.
-fn check_encoding(declaration: &BytesDecl<'_>, text: &str) -> Result<(), Refused> {
+fn check_encoding(declaration: &BytesDecl<'_>, text: &str) -> Result<(), XmlError> {
     match declaration.encoding().transpose()? {
-        Some(encoding) if !text.is_ascii() && !encoding.eq_ignore_ascii_case("utf-8") => Err(Refused::Encoding(encoding.into_owned())),
+        Some(encoding) if !text.is_ascii() && !encoding.eq_ignore_ascii_case("utf-8") => Err(XmlError::Encoding(encoding.into_owned())),
         _ => Ok(()),
     }
 }
 
 /// A character reference or one of the five entities.
-fn resolved(reference: &BytesRef<'_>) -> Result<String, Refused> {
+fn resolved(reference: &BytesRef<'_>) -> Result<String, XmlError> {
     if let Some(character) = reference.resolve_char_ref()? {
         return Ok(character.to_string());
     }
-    let entity = resolve_xml_entity(reference).ok_or_else(|| Refused::Entity(reference.to_string()))?;
+    let entity = resolve_xml_entity(reference).ok_or_else(|| XmlError::Entity(reference.to_string()))?;
     Ok(entity.to_string())
 }
 
 /// The elements that are open, and the root once it is closed.
 #[derive(Default)]
 struct Tree {
-    open: Vec<Open>,
+    open: Vec<OpenElement>,
     root: Option<(String, Value)>,
 }
 
-struct Open {
+struct OpenElement {
     name: String,
     members: Map<String, Value>,
     text: String,
 }
 
 impl Tree {
-    fn open(&mut self, start: &BytesStart<'_>) -> Result<(), Refused> {
+    fn open(&mut self, start: &BytesStart<'_>) -> Result<(), XmlError> {
         if self.root.is_some() {
-            return Err(Refused::SecondRoot);
+            return Err(XmlError::SecondRoot);
         }
         if self.open.len() > DEPTH {
-            return Err(Refused::Depth);
+            return Err(XmlError::Depth);
         }
         let name = checked(start.name().as_ref())?.to_string();
         let mut members = Map::new();
@@ -170,22 +171,22 @@ impl Tree {
             let key = format!("@{}", checked(attribute.key.as_ref())?);
             members.insert(key, attribute.normalized_value(Implicit1_0)?.into());
         }
-        self.open.push(Open { name, members, text: String::new() });
+        self.open.push(OpenElement { name, members, text: String::new() });
         Ok(())
     }
 
-    fn text(&mut self, part: &str) -> Result<(), Refused> {
+    fn text(&mut self, part: &str) -> Result<(), XmlError> {
         match self.open.last_mut() {
             Some(element) => element.text.push_str(part),
             None if part.trim().is_empty() => {}
-            None if self.root.is_some() => return Err(Refused::SecondRoot),
-            None => return Err(Refused::NoElement),
+            None if self.root.is_some() => return Err(XmlError::SecondRoot),
+            None => return Err(XmlError::NoElement),
         }
         Ok(())
     }
 
     fn close(&mut self) {
-        let Some(Open { name, members, text }) = self.open.pop() else { return };
+        let Some(OpenElement { name, members, text }) = self.open.pop() else { return };
         let value = content(members, &text);
         match self.open.last_mut() {
             Some(parent) => add(&mut parent.members, shown(&name, parent.name == "metadata"), value),
@@ -193,16 +194,16 @@ impl Tree {
         }
     }
 
-    fn finish(mut self) -> Result<(String, Value), Refused> {
+    fn finish(mut self) -> Result<(String, Value), XmlError> {
         match self.open.pop() {
-            Some(element) => Err(Refused::Unclosed(element.name)),
-            None => self.root.ok_or(Refused::NoElement),
+            Some(element) => Err(XmlError::Unclosed(element.name)),
+            None => self.root.ok_or(XmlError::NoElement),
         }
     }
 }
 
-fn checked(name: &str) -> Result<&str, Refused> {
-    if is_name(name) { Ok(name) } else { Err(Refused::Name(name.to_string())) }
+fn checked(name: &str) -> Result<&str, XmlError> {
+    if is_name(name) { Ok(name) } else { Err(XmlError::Name(name.to_string())) }
 }
 
 /// The JSON form's name of an element.
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(read(text).unwrap(), ("a".into(), json!("x&<\ny")));
         let nested = |depth: usize| format!("{}x{}", "<a>".repeat(depth), "</a>".repeat(depth));
         assert!(read(&nested(DEPTH + 1)).is_ok());
-        assert!(matches!(read(&nested(DEPTH + 2)), Err(Refused::Depth)));
+        assert!(matches!(read(&nested(DEPTH + 2)), Err(XmlError::Depth)));
     }
 
     #[test]

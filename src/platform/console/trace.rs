@@ -26,11 +26,11 @@ struct Page<'a> {
     parties: Vec<Party<'a>>,
     /// Marks of the time axis: a place in percent, and the time there.
     axis: [(u64, String); 5],
-    rows: Vec<Line<'a>>,
+    rows: Vec<SpanRow<'a>>,
 }
 
 /// A span in the waterfall.
-struct Line<'a> {
+struct SpanRow<'a> {
     /// In `rem`.
     indent: String,
     party: Party<'a>,
@@ -60,15 +60,15 @@ pub(super) fn page(id: &str, spans: &[Span], cut: usize) -> Result<String, Probl
         errors: fall.errors(),
         parties: fall.parties().into_iter().map(Party::of).collect(),
         axis: [0, 1, 2, 3, 4].map(|quarter| (quarter * 25, time(fall.duration / 4 * quarter))),
-        rows: fall.rows.iter().map(|row| line(row, fall.duration)).collect(),
+        rows: fall.rows.iter().map(|row| span_row(row, fall.duration)).collect(),
     })
 }
 
-fn line<'a>(row: &'a Row<'_>, duration: u64) -> Line<'a> {
+fn span_row<'a>(row: &'a Row<'_>, duration: u64) -> SpanRow<'a> {
     let span = row.span;
     let share = |us: u64| us as f64 * 100.0 / duration as f64;
     let (left, width) = (share(row.after), share(span.duration));
-    Line {
+    SpanRow {
         indent: (row.depth.min(DEEPEST) as f64 * 0.9).to_string(),
         party: Party::of(&row.who),
         name: if span.name.is_empty() { "(no name)" } else { &span.name },

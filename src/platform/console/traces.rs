@@ -56,10 +56,10 @@ impl Summary {
 struct Page<'a> {
     service: &'a str,
     filter: &'a Filter,
-    lines: Vec<Line<'a>>,
+    rows: Vec<TraceRow<'a>>,
 }
 
-struct Line<'a> {
+struct TraceRow<'a> {
     trace: &'a Summary,
     began: String,
     day: String,
@@ -68,7 +68,7 @@ struct Line<'a> {
     duration: String,
 }
 
-impl<'a> Line<'a> {
+impl<'a> TraceRow<'a> {
     fn of(trace: &'a Summary) -> Self {
         let began = rfc3339((trace.timestamp / 1000) as i64);
         let (day, clock) = began.split_once('T').unwrap_or_default();
@@ -85,7 +85,7 @@ impl<'a> Line<'a> {
 
 /// The page.
 pub(super) fn page(service: &str, filter: &Filter, listed: &[Summary]) -> Result<String, Problem> {
-    render(&Page { service, filter, lines: listed.iter().map(Line::of).collect() })
+    render(&Page { service, filter, rows: listed.iter().map(TraceRow::of).collect() })
 }
 
 #[cfg(test)]
