@@ -140,7 +140,7 @@ pub fn start(settings: &Settings) -> Result<Both, TlsError> {
         ("tls.key", &tls.key),
     ];
     match asked.iter().find(|(_, path)| path.is_some()) {
-        Some((key, _)) => Err(TlsError::NotCompiledIn { key: *key }),
+        Some((key, _)) => Err(TlsError::NotCompiledIn { key }),
         None => Ok(Both { inbound: None, renewals: Renewals::default() }),
     }
 }
