@@ -170,13 +170,14 @@ clean_up() {
   exit "$code"
 }
 
-# A background part that failed, ends the run at the next stage, and not an hour later. Without Vault a run goes on.
+# check_beside PART...: a background part that failed ends the run: in the gate at the stage that needs it, in the full
+# run at the next stage and not an hour later. Without Vault a run goes on.
 check_beside() {
   local code part
   for code in "$work"/*.code; do
     if [[ ! -s $code ]] || (($(<"$code") == 0)); then continue; fi
     part=$(basename "$code" .code)
-    if [[ $part == vault ]]; then continue; fi
+    if [[ $part == vault ]] || [[ $MODE == gate && " $* " != *" $part "* ]]; then continue; fi
     tail -n 60 "$work/$part" >&2
     fail "$part: failed in the background"
   done
@@ -206,7 +207,7 @@ wait_beside() {
       sleep 1
     done
   done
-  check_beside
+  check_beside "$@"
   ((SECONDS - since < 5)) || echo "waited $((SECONDS - since)) s for $*"
 }
 
