@@ -13,7 +13,7 @@ renice -n 19 $$ >/dev/null
 
 make() {
   case $1 in
-    base) STATE_DIR=$dir/state/base .ci/services/docker.sh base ca-certificates,socat ;;
+    base) .ci/services/docker.sh install && STATE_DIR=$dir/state/base .ci/services/docker.sh base ca-certificates,socat ;;
     cargo-tools) (source .ci/common.sh && source .ci/install.sh && install_cargo_tools) ;;
     k8s) .ci/k8s.sh tools ;;
     images) CPU_SHARES=100 .ci/images.sh build ;;
