@@ -22,13 +22,13 @@ guided=$(sed -n 's/^In `\([^`]*\)`.*/\1/p' "$(dirname "${BASH_SOURCE[0]}")/../do
 
 stage tools         60 always  default    ""
 stage format         5 always  default    ""
-stage lints        150 always  default    ""
-stage features     450 always  default    ""
-stage slim          20 always  default    ""
-stage dependencies  30 always  default    "cargo-tools"
-stage tests        300 always  default    ""
-stage kills        100 always  default    ""
-stage pairs         90 always  default    ""
+stage lints        210 always  default    ""
+stage features     360 always  default    ""
+stage slim          95 always  default    ""
+stage dependencies  10 always  default    "cargo-tools"
+stage tests        450 always  default    ""
+stage kills        135 always  default    ""
+stage pairs         70 always  default    ""
 stage newcomer      10 always  default    ""
 stage tour          80 always  default    ""
 stage prometheus   100 touched default    "prometheus alertmanager" \
@@ -37,7 +37,7 @@ stage interop      180 touched default    "" \
   'tests/interop/(pom|client|server|gateway|admin)|modules/(registry|gateway)/|src/platform/(discovery|actuator)'
 stage k8s          300 touched default    "k8s" 'k8s/|tradepost\.example\.toml'
 stage guide        150 touched default    "" "docs/add-a-module\.md|\.ci/(add-a-module|guide)|$guided"
-stage units        350 touched production "" '(src|modules)/.*(mysql|mongodb|kafka|tls|vault|otlp|cipher)'
+stage units        450 touched production "" '(src|modules)/.*(mysql|mongodb|kafka|tls|vault|otlp|cipher)'
 stage keycloak      90 touched production "keycloak" 'deploy/keycloak/|src/platform/auth|tests/security/keycloak|\.ci/services/keycloak'
 stage config       120 touched production "" 'modules/config_server/|src/config|tests/interop/config/|Cargo\.lock:(config|serde_yaml)'
 stage kafka        300 touched production "kafka" 'src/platform/bus|tests/chaos/kafka|\.ci/services/kafka|Cargo\.lock:rdkafka'
