@@ -129,7 +129,7 @@ scenario! {
         // of the last one the answer was under way already: there is none to be given
         let hung_up = "a chunk's size that is none";
         assert_eq!(answers, cases.map(|(name, _)| (name, (name != hung_up).then_some(400))));
-        // its head alone is more than is read: whoever is still sending may not hear why
+        // the head is larger than the server reads: a client that is still sending may lose the response
         let long = [b"GET /".as_slice(), &[b'a'; 200_000], b" HTTP/1.1\r\nhost: x\r\n\r\n"].concat();
         let status = raw(shop, &long).await.map(|reply| reply.status);
         assert!(matches!(status, None | Some(431)), "{status:?}");

@@ -30,7 +30,7 @@ async fn bodies_stream_both_ways_without_filling_memory() {
     let upstream = Upstream::start("a");
     let door = front(&upstream, &one(""), &[], |s| s.gateway.body_limit = Some(1 << 30));
     let mut response = door.request("GET", "/big").send().await.unwrap();
-    // nobody reads: what is under way stays small, wherever it is
+    // the client does not read: few pieces are buffered between upstream and client
     let held = pieces_at_rest(&upstream).await;
     assert!((1..512).contains(&held), "{held} pieces of 1024 are held");
     let mut size = 0;

@@ -50,7 +50,7 @@ impl Away {
         Self { port, asked, accepting }
     }
 
-    /// How often somebody came.
+    /// Number of connections so far.
     fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }

@@ -47,7 +47,7 @@ async fn exchange(url: &str, config: rustls::ClientConfig) -> std::io::Result<St
     let mut stream = connector.connect("shop.test".try_into().unwrap(), stream).await?;
     stream.write_all(b"GET /actuator/health/liveness HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n").await?;
     let mut answer = Vec::new();
-    // who closes without saying so has answered all the same
+    // a server that closes without close_notify has still answered
     while stream.read_buf(&mut answer).await.or_else(|e| if e.kind() == ErrorKind::UnexpectedEof { Ok(0) } else { Err(e) })? > 0 {}
     Ok(String::from_utf8(answer).unwrap())
 }
