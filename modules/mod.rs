@@ -16,3 +16,6 @@ pub mod config_server;
 pub mod gateway;
 #[cfg(feature = "registry")]
 pub mod registry;
+
+#[cfg(feature = "all-in-one")]
+pub mod invariants;

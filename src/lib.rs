@@ -1,21 +1,33 @@
-//! Tradepost: a shop backend in one binary, or in one process a module.
+//! Tradepost: a shop backend in one binary, or in one process per module.
 //!
-//! `main -> wiring -> modules -> platform`: arrows run one way. See ARCHITECTURE.md for the map.
+//! Each folder here is a layer. A layer uses only those above it in this list; ARCHITECTURE.md describes them.
 
-#[cfg(feature = "all-in-one")]
-pub mod audit;
-#[cfg(feature = "all-in-one")]
-pub mod backup;
+pub mod kernel;
+
+pub mod settings;
+
+pub mod net;
+
+pub mod observe;
+
+pub mod rpc;
+
+pub mod data;
+
+pub mod events;
+
+pub mod edge;
+
 pub mod config;
-#[cfg(feature = "demo")]
-pub mod demo;
-pub mod invariants;
+
+pub mod runtime;
+
+pub mod ops;
+
+#[path = "../modules/mod.rs"]
 pub mod modules;
-pub mod platform;
-pub mod serve;
-#[cfg(feature = "all-in-one")]
-pub mod up;
-pub mod wiring;
+
+pub mod app;
 
 #[cfg(all(feature = "store", not(any(feature = "sqlite", feature = "mysql"))))]
 compile_error!("modules that own data (inventory, order, notification, identity) need a backend beside them: add --features sqlite");
@@ -23,6 +35,3 @@ compile_error!("modules that own data (inventory, order, notification, identity)
 compile_error!("identity keeps its data in the embedded store: add --features sqlite");
 #[cfg(all(feature = "product", not(any(feature = "sqlite", feature = "mongodb"))))]
 compile_error!("product needs a backend for its documents: add --features sqlite, or mongodb");
-
-#[path = "../modules/mod.rs"]
-pub mod shop;

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
-use tradepost::config::{self, Flags, Loaded, PeerMode};
-use tradepost::platform::build;
-use tradepost::serve;
+use tradepost::app::serve;
+use tradepost::config;
+use tradepost::config::{Flags, Loaded};
+use tradepost::kernel::build;
+use tradepost::settings::PeerMode;
 
 /// A shop backend in one binary that splits into services.
 #[derive(Parser)]
@@ -222,9 +224,9 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
 
 #[cfg(feature = "demo")]
 async fn greet(running: &serve::Running, demo: Option<&config::Tls>) {
-    let whole = running.modules.len() == tradepost::modules::Module::ALL.len();
+    let whole = running.modules.len() == tradepost::kernel::module::Module::ALL.len();
     if let Some(tls) = demo.filter(|_| whole && !running.demo_users.is_empty()) {
-        tradepost::demo::cli::welcome(&running.public_url, tls, &running.demo_users).await;
+        tradepost::app::demo::cli::welcome(&running.public_url, tls, &running.demo_users).await;
     }
 }
 
@@ -236,23 +238,23 @@ fn other(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => run(&args),
         #[cfg(feature = "demo")]
         Command::Import { file, target } => {
-            Ok(tradepost::demo::cli::run_import(&find(&target.shop)?, &target.user, &password(&target), &file)?)
+            Ok(tradepost::app::demo::cli::run_import(&find(&target.shop)?, &target.user, &password(&target), &file)?)
         }
         #[cfg(feature = "demo")]
         Command::Replay { file, target, clients } => {
-            Ok(tradepost::demo::cli::run_replay(&find(&target.shop)?, &target.user, &password(&target), &file, clients)?)
+            Ok(tradepost::app::demo::cli::run_replay(&find(&target.shop)?, &target.user, &password(&target), &file, clients)?)
         }
         #[cfg(feature = "demo")]
         Command::DeadLetters { replay, replay_all, target } => {
-            use tradepost::demo::letters::Again;
+            use tradepost::app::demo::letters::Again;
             let again = if replay_all { Again::All } else { Some(replay).filter(|ids| !ids.is_empty()).map_or(Again::None, Again::These) };
-            Ok(tradepost::demo::cli::run_letters(&find(&target.shop)?, &target.user, &password(&target), again)?)
+            Ok(tradepost::app::demo::cli::run_letters(&find(&target.shop)?, &target.user, &password(&target), again)?)
         }
         #[cfg(feature = "demo")]
         Command::Trace { order, target } => {
             let url = find(&target.shop)?;
             let zipkin = config::local(target.shop.config.as_deref())?.telemetry.zipkin;
-            Ok(tradepost::demo::cli::run_trace(&url, &target.user, &password(&target), &order, zipkin.as_ref())?)
+            Ok(tradepost::app::demo::cli::run_trace(&url, &target.user, &password(&target), &order, zipkin.as_ref())?)
         }
         #[cfg(feature = "all-in-one")]
         Command::Audit(args) => audit(&args),
@@ -261,22 +263,23 @@ fn other(command: Command) -> Result<(), Failure> {
         #[cfg(feature = "all-in-one")]
         Command::Restore { folder, args } => restore(&load(&args)?.settings, &folder),
         #[cfg(feature = "demo")]
-        Command::Token(target) => Ok(tradepost::demo::cli::run_token(&find(&target.shop)?, &target.user, &password(&target))?),
+        Command::Token(target) => Ok(tradepost::app::demo::cli::run_token(&find(&target.shop)?, &target.user, &password(&target))?),
         #[cfg(feature = "all-in-one")]
         Command::Up { split: _, data, port, registry_port, instances, config } => {
             let binary = std::env::current_exe()?;
             let settings = config::load(config.as_deref(), &Vec::new())?.settings;
-            tradepost::platform::tls::start(&settings)?;
+            tradepost::net::tls::start(&settings)?;
             let (instances, scheme) = (usize::from(instances), settings.server.scheme());
             let actuator = settings.actuator;
-            let plan = tradepost::up::Plan { binary, data, port, registry_port, instances, config, scheme, actuator, settings: Vec::new() };
+            let plan =
+                tradepost::app::up::Plan { binary, data, port, registry_port, instances, config, scheme, actuator, settings: Vec::new() };
             up(&plan, settings.data.demo.then_some(&settings.tls))
         }
         #[cfg(feature = "mysql")]
         Command::Migrate { args, down: true } => take_back(&args),
         Command::Migrate { args, .. } => migrate(&args),
-        Command::Openapi => print(&tradepost::wiring::openapi(&compiled(), "http://127.0.0.1:5294")),
-        Command::Asyncapi => print(&tradepost::wiring::asyncapi()),
+        Command::Openapi => print(&tradepost::app::wiring::openapi(&compiled(), "http://127.0.0.1:5294")),
+        Command::Asyncapi => print(&tradepost::app::wiring::asyncapi()),
         Command::Healthcheck(shop) => {
             let url = find(&shop)?;
             actix_web::rt::System::new().block_on(healthcheck(&url))
@@ -295,8 +298,8 @@ fn print(document: &serde_json::Value) -> Result<(), Failure> {
     Ok(())
 }
 
-fn compiled() -> Vec<tradepost::modules::Module> {
-    tradepost::modules::Module::ALL.into_iter().filter(|m| m.compiled()).collect()
+fn compiled() -> Vec<tradepost::kernel::module::Module> {
+    tradepost::kernel::module::Module::ALL.into_iter().filter(|m| m.compiled()).collect()
 }
 
 /// Demo users have their name as password.
@@ -307,7 +310,7 @@ fn password(target: &Target) -> String {
 
 #[cfg(feature = "all-in-one")]
 fn audit(args: &ServeArgs) -> Result<(), Failure> {
-    let report = tradepost::audit::run(&load(args)?.settings)?;
+    let report = tradepost::app::audit::run(&load(args)?.settings)?;
     for line in &report.looked_at {
         println!("{line}");
     }
@@ -325,7 +328,7 @@ fn audit(args: &ServeArgs) -> Result<(), Failure> {
 
 #[cfg(feature = "all-in-one")]
 fn back_up(settings: &config::Settings, to: &std::path::Path) -> Result<(), Failure> {
-    let taken = tradepost::backup::take(settings, to)?;
+    let taken = tradepost::app::backup::take(settings, to)?;
     let (files, size) = (taken.manifest.files.len(), taken.manifest.size());
     println!(
         "{}: {files} files, {size} bytes, as of {}; writers waited {} ms",
@@ -339,16 +342,16 @@ fn back_up(settings: &config::Settings, to: &std::path::Path) -> Result<(), Fail
 
 #[cfg(feature = "all-in-one")]
 fn restore(settings: &config::Settings, from: &std::path::Path) -> Result<(), Failure> {
-    let manifest = tradepost::backup::restore(settings, from)?;
+    let manifest = tradepost::app::backup::restore(settings, from)?;
     println!("{}: the shop as of {} ({} files)", settings.data.dir.display(), manifest.taken_at, manifest.files.len());
     Ok(())
 }
 
 #[cfg(feature = "all-in-one")]
-fn up(plan: &tradepost::up::Plan, demo: Option<&config::Tls>) -> Result<(), Failure> {
+fn up(plan: &tradepost::app::up::Plan, demo: Option<&config::Tls>) -> Result<(), Failure> {
     actix_web::rt::System::new().block_on(async {
         let told = serve::told_to_stop();
-        let mut split = tradepost::up::Split::start(plan)?;
+        let mut split = tradepost::app::up::Split::start(plan)?;
         let Some((url, others)) = split.urls.split_first() else { return Err("there is no gateway".into()) };
         let url = url.clone();
         println!("ready on {url}");
@@ -356,7 +359,7 @@ fn up(plan: &tradepost::up::Plan, demo: Option<&config::Tls>) -> Result<(), Fail
         let run = async {
             if let Some(tls) = demo {
                 let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
-                tradepost::demo::cli::welcome(&url, tls, &users).await;
+                tradepost::app::demo::cli::welcome(&url, tls, &users).await;
             }
             split.until_one_ends().await
         };
@@ -369,8 +372,8 @@ fn up(plan: &tradepost::up::Plan, demo: Option<&config::Tls>) -> Result<(), Fail
 #[cfg(feature = "mysql")]
 fn take_back(args: &ServeArgs) -> Result<(), Failure> {
     let settings = load(args)?.settings;
-    let chosen = tradepost::wiring::select(&settings)?;
-    let reverted = tradepost::wiring::revert(&settings, &chosen)?;
+    let chosen = tradepost::app::wiring::select(&settings)?;
+    let reverted = tradepost::app::wiring::revert(&settings, &chosen)?;
     println!("taken back: {}", if reverted.is_empty() { "nothing".to_string() } else { reverted.join(", ") });
     Ok(())
 }
@@ -388,7 +391,7 @@ fn migrate(args: &ServeArgs) -> Result<(), Failure> {
 /// The shop's address, and this process's clients set up for it.
 fn find(shop: &Address) -> Result<String, Failure> {
     let settings = config::local(shop.config.as_deref())?;
-    tradepost::platform::tls::start(&settings)?;
+    tradepost::net::tls::start(&settings)?;
     let server = &settings.server;
     let host = if matches!(server.host.as_str(), "0.0.0.0" | "::") { "127.0.0.1" } else { &server.host };
     Ok(shop.url.clone().unwrap_or_else(|| format!("{}://{host}:{}", server.scheme(), server.port)))
@@ -396,11 +399,6 @@ fn find(shop: &Address) -> Result<String, Failure> {
 
 async fn healthcheck(url: &str) -> Result<(), Failure> {
     let url = format!("{}/actuator/health/readiness", url.trim_end_matches('/'));
-    let answer = tradepost::platform::contract::client::http()
-        .get(&url)
-        .timeout(Duration::from_secs(5))
-        .send()
-        .await
-        .map_err(|e| format!("{url}: {e}"))?;
+    let answer = tradepost::net::http::http().get(&url).timeout(Duration::from_secs(5)).send().await.map_err(|e| format!("{url}: {e}"))?;
     if answer.status().is_success() { Ok(()) } else { Err(format!("{url}: answered {}", answer.status()).into()) }
 }

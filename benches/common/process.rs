@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tradepost::platform::proc::{self, Stat, number_after};
+use tradepost::kernel::proc;
+use tradepost::kernel::proc::{Stat, number_after};
 
 /// A running server; killed when dropped.
 pub struct Server {

@@ -11,21 +11,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-use tradepost::config::Settings;
-use tradepost::platform::auth::reach::Reach;
-use tradepost::platform::auth::{Authenticator, Credentials};
-use tradepost::platform::contract::client::Remote;
-use tradepost::platform::contract::{Empty, Tagged, Text};
-use tradepost::platform::cx::{Caller, Cx, Principal};
-use tradepost::platform::discovery::Fixed;
-use tradepost::platform::host::Host;
-use tradepost::platform::money::Money;
-use tradepost::platform::page::{Page, PageNumber, PageSize};
-use tradepost::platform::problem::Problem;
-use tradepost::platform::resilience::{Peers, Resilience};
-use tradepost::platform::trace::Trace;
-use tradepost::platform::web::{self, Edge};
-use tradepost::shop::product::api::{Product, ProductApi, ProductClient, ProductError, ProductInput};
+use tradepost::edge::auth::{Authenticator, Credentials};
+use tradepost::edge::web;
+use tradepost::edge::web::Edge;
+use tradepost::kernel::money::Money;
+use tradepost::kernel::page::{Page, PageNumber, PageSize};
+use tradepost::kernel::problem::Problem;
+use tradepost::modules::product::api::{Product, ProductApi, ProductClient, ProductError, ProductInput};
+use tradepost::observe::trace::Trace;
+use tradepost::rpc::context::{Caller, Cx, Principal};
+use tradepost::rpc::contract::client::Remote;
+use tradepost::rpc::contract::{Empty, Tagged, Text};
+use tradepost::rpc::discovery::Fixed;
+use tradepost::rpc::oidc::Reach;
+use tradepost::rpc::resilience::Peers;
+use tradepost::runtime::host::Host;
+use tradepost::settings::Resilience;
+use tradepost::settings::Settings;
 
 /// Nanoseconds of one call.
 pub struct Costs {
@@ -100,10 +102,10 @@ pub fn measure(shop: &Server, data: &Path) -> Costs {
         let mut settings = Settings::default();
         settings.data.dir = data.into();
         let settings = Arc::new(settings);
-        let bus = tradepost::wiring::bus(&settings).unwrap();
+        let bus = tradepost::app::wiring::bus(&settings).unwrap();
         let public_url = "http://127.0.0.1".to_string();
         let host = Host { settings, public_url, bus: Some(bus), metrics: Registry::new(), draining: CancellationToken::new() };
-        let (own, _) = tradepost::shop::product::build(&host).unwrap();
+        let (own, _) = tradepost::modules::product::build(&host).unwrap();
         let (near, far) = (client(served), client(format!("http://{}", shop.address)));
         Costs {
             constant_here: each(&cx, constant.as_ref(), 1_000_000).await,

@@ -1,10 +1,10 @@
 //! Who may read settings: clients with the server's credentials, as Spring's send them, and admins.
 
-use crate::config::ConfigServer;
-use crate::platform::auth::Authenticator;
-use crate::platform::auth::basic::{Basic, CredentialsError};
-use crate::platform::problem::Problem;
-use crate::platform::web::bearer;
+use crate::edge::auth::Authenticator;
+use crate::edge::auth::basic::{Basic, CredentialsError};
+use crate::edge::web::bearer;
+use crate::kernel::problem::Problem;
+use crate::settings::ConfigServer;
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use std::path::Path;

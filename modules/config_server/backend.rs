@@ -2,7 +2,7 @@
 
 use super::environment::Wanted;
 use super::git::{Git, GitError};
-use crate::platform::problem::Problem;
+use crate::kernel::problem::Problem;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 

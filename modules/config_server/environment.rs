@@ -7,7 +7,7 @@ use super::backend::{Backend, State};
 use super::cipher::Cipher;
 use super::document::{self, DocumentError, Flat, plain};
 use crate::config::placeholders;
-use crate::platform::problem::Problem;
+use crate::kernel::problem::Problem;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ pub(super) struct Wanted {
     pub(super) label: Option<String>,
     /// The client's own token for Vault.
     #[cfg(feature = "vault")]
-    pub(super) token: Option<crate::config::Secret>,
+    pub(super) token: Option<crate::kernel::secret::Secret>,
 }
 
 impl Wanted {

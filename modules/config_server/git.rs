@@ -3,9 +3,9 @@
 //! there is no working copy that two requests could want on two branches.
 
 use super::backend::{BackendError, LARGEST};
-use crate::config::Secret;
-use crate::platform::problem::Problem;
-use crate::platform::uri::percent_decode;
+use crate::kernel::problem::Problem;
+use crate::kernel::secret::Secret;
+use crate::kernel::uri::percent_decode;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};

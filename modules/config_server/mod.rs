@@ -25,11 +25,12 @@ mod text;
 #[cfg(feature = "vault")]
 mod vault;
 
-use crate::config::ConfigServer as Settings;
-use crate::platform::auth::Authenticator;
-use crate::platform::auth::basic::CredentialsError;
-use crate::platform::host::{Host, Parts, StartError};
-use crate::platform::start::PartError;
+use crate::edge::auth::Authenticator;
+use crate::edge::auth::basic::CredentialsError;
+use crate::kernel::error::PartError;
+use crate::kernel::error::StartError;
+use crate::runtime::host::{Host, Parts};
+use crate::settings::ConfigServer as Settings;
 use backend::{Backend, Folder};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ enum SettingsError {
     VaultUrl,
     #[cfg(feature = "vault")]
     #[error(transparent)]
-    Vault(#[from] crate::platform::vault::VaultError),
+    Vault(#[from] crate::net::vault::VaultError),
     #[cfg(not(feature = "vault"))]
     #[error("config_server.vault is set, and this build knows no Vault: build with --features vault")]
     NoVault,
@@ -121,14 +122,14 @@ impl ConfigServer {
 
     /// The same on a mount of the Vault that this process knows.
     #[cfg(feature = "vault")]
-    fn on_vault(self, mount: &str, settings: &crate::config::Settings) -> Result<Self, SettingsError> {
+    fn on_vault(self, mount: &str, settings: &crate::settings::Settings) -> Result<Self, SettingsError> {
         let url = settings.vault.url.as_ref().ok_or(SettingsError::VaultUrl)?;
-        let vault = crate::platform::vault::Vault::open(url, &settings.vault, &settings.tls)?;
+        let vault = crate::net::vault::Vault::open(url, &settings.vault, &settings.tls)?;
         Ok(Self { backend: Backend::Vault(vault::Keys { vault, mount: mount.trim_matches('/').into() }), ..self })
     }
 
     #[cfg(not(feature = "vault"))]
-    fn on_vault(self, _: &str, _: &crate::config::Settings) -> Result<Self, SettingsError> {
+    fn on_vault(self, _: &str, _: &crate::settings::Settings) -> Result<Self, SettingsError> {
         Err(SettingsError::NoVault)
     }
 }

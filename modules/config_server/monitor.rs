@@ -3,7 +3,7 @@
 //! Source: spring-cloud-config-monitor `PropertyPathEndpoint`, and the push events of GitHub, GitLab,
 //! Gitea and Bitbucket, which agree on `commits[].{added,modified,removed}`.
 
-use crate::platform::uri::query_pairs;
+use crate::kernel::uri::query_pairs;
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -5,7 +5,7 @@
 
 use super::document::{Flat, plain};
 use super::environment::Environment;
-use crate::platform::problem::Problem;
+use crate::kernel::problem::Problem;
 use serde_json::Value;
 use serde_yaml_ng as yaml;
 

@@ -6,9 +6,9 @@
 
 use super::document::{self, Flat};
 use super::environment::Wanted;
-use crate::config::Secret;
-use crate::platform::problem::Problem;
-use crate::platform::vault::Vault;
+use crate::kernel::problem::Problem;
+use crate::kernel::secret::Secret;
+use crate::net::vault::Vault;
 use actix_web::HttpRequest;
 
 /// The key that all applications share: Spring's `defaultKey`.

@@ -1,7 +1,7 @@
 //! Settings of a route file's circuit breakers, as Resilience4j's users write them.
 
 use super::file::{DocumentError, ValueError, duration, find, text};
-use crate::platform::resilience::breaker::Rules;
+use crate::settings::BreakerRules;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// What a `CircuitBreaker` filter goes by.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Settings {
-    pub(super) rules: Rules,
+    pub(super) rules: BreakerRules,
     /// Longest time for a call (`resilience4j.timelimiter`); a route's own limit goes beside it.
     pub(super) limit: Option<Duration>,
 }
@@ -17,7 +17,7 @@ pub(super) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         // those of the Spring system
-        let rules = Rules { window: 5, min_calls: 5, failure_percent: 50, open: Duration::from_secs(30), half_open_calls: 3 };
+        let rules = BreakerRules { window: 5, min_calls: 5, failure_percent: 50, open: Duration::from_secs(30), half_open_calls: 3 };
         Self { rules, limit: None }
     }
 }

@@ -4,7 +4,7 @@ use super::circuit;
 use super::file::{Args, Part, RoutePartError, ValueError, duration};
 use super::limit::Rate;
 use super::pattern::PatternError;
-use crate::platform::uri::{encode_component, encode_path};
+use crate::kernel::uri::{encode_component, encode_path};
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};

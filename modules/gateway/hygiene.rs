@@ -2,10 +2,10 @@
 //! go on.
 
 use super::pattern::Range;
-use crate::platform::cx::TIMEOUT_HEADER;
-use crate::platform::door::INSIDE_HEADER;
-use crate::platform::problem::Problem;
-use crate::platform::uri::{encode_byte, percent_decode};
+use crate::kernel::problem::Problem;
+use crate::kernel::uri::{encode_byte, percent_decode};
+use crate::rpc::context::TIMEOUT_HEADER;
+use crate::rpc::loopback::INSIDE_HEADER;
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};

@@ -1,8 +1,8 @@
 //! `spring_cloud_gateway_requests_seconds`.
 
 use super::filters::status_name;
-use crate::platform::host::StartError;
-use crate::platform::metrics;
+use crate::kernel::error::StartError;
+use crate::observe::metrics;
 use actix_web::http::{Method, StatusCode};
 use prometheus::HistogramVec;
 use std::time::Duration;

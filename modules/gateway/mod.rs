@@ -13,7 +13,7 @@
 //!
 //! It does not promise:
 //! - The same limit over several gateways: buckets and breakers are each process's own. The breakers are
-//!   those of [`crate::platform::resilience`], and show where the others do.
+//!   those of [`crate::rpc::resilience`], and show where the others do.
 //! - A retry of what has a body, unless a route's `Retry` names the method and the body is small (the
 //!   built-in routes have one for orders with an `Idempotency-Key`, and for cancelling). A request that
 //!   was never sent, and a GET whose connection broke, do go to another instance.
@@ -40,10 +40,11 @@ mod tests;
 mod upstream;
 mod websocket;
 
-use crate::platform::discovery::Discovery;
-use crate::platform::door::FrontDoor;
-use crate::platform::host::{Host, Parts, StartError};
-use crate::platform::resilience::registry::Breakers;
+use crate::edge::door::FrontDoor;
+use crate::kernel::error::StartError;
+use crate::rpc::discovery::Discovery;
+use crate::rpc::resilience::registry::Breakers;
+use crate::runtime::host::{Host, Parts};
 use std::sync::Arc;
 
 /// What building it yields.

@@ -3,7 +3,7 @@
 use super::file::{Part, RoutePartError, ValueError};
 use super::hygiene::Origin;
 use super::pattern::{Pattern, Range, whole};
-use crate::platform::uri::query_pairs;
+use crate::kernel::uri::query_pairs;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use regex::Regex;

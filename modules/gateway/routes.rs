@@ -4,8 +4,8 @@ use super::file::{Definition, Document, Part, RoutePartError};
 use super::filters::{Circuit, Filter, Retry};
 use super::limit::Rate;
 use super::predicates::{Incoming, Predicate};
-use crate::platform::resilience::breaker::Rules;
-use crate::platform::resilience::registry::Guard;
+use crate::rpc::resilience::registry::Guard;
+use crate::settings::BreakerRules;
 use serde_json::json;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -185,7 +185,7 @@ impl Table {
     }
 
     /// The breakers that routes name, with their rules.
-    pub(super) fn breakers(&self) -> BTreeMap<String, Rules> {
+    pub(super) fn breakers(&self) -> BTreeMap<String, BreakerRules> {
         let circuits = self.routes.iter().filter_map(|route| route.circuit());
         circuits.map(|circuit| (circuit.name.clone(), circuit.settings.rules)).collect()
     }

@@ -3,8 +3,8 @@
 use super::file::{self, Definition, Document, DocumentError, RoutePartError};
 use super::routes::{Table, TableError, builtin};
 use crate::config;
-use crate::platform::resilience::registry::Breakers;
-use crate::platform::start::PartError;
+use crate::kernel::error::PartError;
+use crate::rpc::resilience::registry::Breakers;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! One request to one instance: streamed out, streamed back.
 
-use crate::platform::contract::client::{build, unsent};
-use crate::platform::discovery::{Outcome, Picked};
+use crate::net::http::{build, unsent};
+use crate::rpc::discovery::{Outcome, Picked};
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody, SizedStream};
 use actix_web::dev::Payload;

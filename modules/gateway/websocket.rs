@@ -93,7 +93,7 @@ async fn open(scheme: &str, host: &str, address: &str) -> std::io::Result<(Reads
 
 #[cfg(feature = "tls")]
 async fn secured(stream: TcpStream, host: &str) -> std::io::Result<(Reads, Writes)> {
-    let (reads, writes) = tokio::io::split(crate::platform::tls::connect(stream, host).await?);
+    let (reads, writes) = tokio::io::split(crate::net::tls::connect(stream, host).await?);
     Ok((Box::new(reads), Box::new(writes)))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The demo users are for a desk, not for a shop: `admin` and `alice`, each with its name as password.
 
-use crate::config::User;
+use crate::settings::User;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -127,7 +127,7 @@ impl Users {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::kernel::secret::Secret;
 
     #[test]
     fn a_name_has_one_subject_and_mistakes_are_named() {

@@ -4,15 +4,15 @@ use super::accounts::{Account, Hashed, SERVICE_PREFIX};
 use super::oauth::{Form, Refusal};
 use super::redirects::{RedirectError, Registered};
 use crate::config;
-use crate::platform::auth::basic::credentials;
-use crate::platform::uri::form_decode;
+use crate::edge::auth::basic::credentials;
+use crate::kernel::uri::form_decode;
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The public client of the demo: it may send a user's password, and log in from any loopback port.
-pub(super) const DEMO: &str = crate::platform::auth::PASSWORD_CLIENT;
+pub(super) const DEMO: &str = crate::edge::auth::PASSWORD_CLIENT;
 
 /// A client that the settings name and that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +165,7 @@ fn basic(header: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::kernel::secret::Secret;
     use actix_web::test::TestRequest;
     use base64::{Engine, engine::general_purpose::STANDARD};
 

@@ -3,8 +3,9 @@
 
 use super::accounts::Account;
 use super::tokens::Scope;
-use crate::platform::store::sqlite::Db;
-use crate::platform::store::{StoreError, types};
+use crate::data::sqlite::Db;
+use crate::data::types;
+use crate::kernel::error::StoreError;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -145,7 +146,7 @@ fn proves(verifier: &str, challenge: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shop::identity::tests::support::store;
+    use crate::modules::identity::tests::support::store;
 
     const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";

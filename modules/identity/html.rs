@@ -29,7 +29,7 @@ pub(super) struct Message<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::html::render;
+    use crate::kernel::html::render;
 
     fn snapshot(name: &str, page: &impl Template) {
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {

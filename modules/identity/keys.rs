@@ -1,7 +1,7 @@
 //! The key that signs: RSA 2048, made at the first start and kept. Its id is its RFC 7638
 //! thumbprint, so the same key has the same id after every start.
 
-use crate::platform::files::{FileError, Folder};
+use crate::kernel::files::{FileError, Folder};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use rsa::pkcs1::EncodeRsaPrivateKey;

@@ -4,8 +4,8 @@
 //! Names fall into a fixed number of slots by a keyed hash. So the table is bounded, nobody can push
 //! another name's count out by trying many, and a name that exists behaves as one that does not.
 
-use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::Db;
+use crate::data::sqlite::Db;
+use crate::kernel::error::StoreError;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use sha2::{Digest, Sha256};
@@ -74,7 +74,7 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shop::identity::tests::support::store;
+    use crate::modules::identity::tests::support::store;
 
     #[tokio::test]
     async fn ten_failures_close_a_name_for_the_rest_of_the_minute() {

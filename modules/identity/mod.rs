@@ -26,13 +26,14 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{Profile, Secret, Server, Settings};
-use crate::platform::clock;
-use crate::platform::contract::{Access, Endpoint};
-use crate::platform::files;
-use crate::platform::host::{Host, Parts, StartError};
-use crate::platform::start::{OutOfRange, PartError};
-use crate::platform::store::sqlite::Db;
+use crate::data::sqlite::Db;
+use crate::kernel::clock;
+use crate::kernel::error::StartError;
+use crate::kernel::error::{OutOfRange, PartError};
+use crate::kernel::files;
+use crate::rpc::contract::{Access, Endpoint};
+use crate::runtime::host::{Host, Parts};
+use crate::settings::{Profile, Secret, Server, Settings};
 use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};

@@ -1,10 +1,10 @@
 //! How the issuer's endpoints speak: forms in, JSON or pages out, refusals as RFC 6749 wants them.
 
 use super::html;
-use crate::platform::html::render;
-use crate::platform::problem::Problem;
-use crate::platform::store::StoreError;
-use crate::platform::uri::query_pairs;
+use crate::kernel::error::StoreError;
+use crate::kernel::html::render;
+use crate::kernel::problem::Problem;
+use crate::kernel::uri::query_pairs;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};

@@ -1,6 +1,6 @@
 //! Where a browser may be sent after a login: to what a client registered, and nowhere else.
 
-use crate::platform::uri::encode_component;
+use crate::kernel::uri::encode_component;
 use actix_web::http::Uri;
 
 /// Hosts that are this very machine; RFC 8252 leaves the port to the client there.

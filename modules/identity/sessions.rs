@@ -3,8 +3,8 @@
 //! They are kept in the store, so that a restart brings none back and every process of the issuer knows
 //! the same. A session is forgotten when no token of it can live any more.
 
-use crate::platform::store::StoreError;
-use crate::platform::store::sqlite::{Conn, Db};
+use crate::data::sqlite::{Conn, Db};
+use crate::kernel::error::StoreError;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -105,7 +105,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shop::identity::tests::support::store;
+    use crate::modules::identity::tests::support::store;
 
     #[tokio::test]
     async fn a_refresh_token_is_good_until_its_successor_is_made() {

@@ -4,7 +4,7 @@ use super::Issuer;
 use super::accounts::Account;
 use super::keys::SignError;
 use super::oauth::Refusal;
-use crate::platform::store::StoreError;
+use crate::kernel::error::StoreError;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, Validation};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Inventory's contract.
 
-use crate::platform::contract::Text;
-use crate::platform::page::{Page, PageNumber, PageSize};
+use crate::kernel::page::{Page, PageNumber, PageSize};
+use crate::rpc::contract::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,8 +1,9 @@
 //! What the audit command is told of inventory's data.
 
-use crate::config::StoreUrl;
-use crate::invariants::{ReservationFact, StockFact};
-use crate::platform::store::{Snapshot, StoreError, types};
+use crate::data::{Snapshot, types};
+use crate::kernel::error::StoreError;
+use crate::modules::invariants::{ReservationFact, StockFact};
+use crate::settings::StoreUrl;
 
 #[derive(diesel::QueryableByName)]
 struct StockRow {

@@ -1,7 +1,7 @@
 //! What inventory publishes. It consumes nothing.
 
 use super::api::Quantities;
-use crate::platform::asyncapi::Document;
+use crate::events::asyncapi::Document;
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;

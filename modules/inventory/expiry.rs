@@ -1,11 +1,11 @@
 //! A reservation that nobody ends: order is asked what became of it, and it is ended accordingly.
 
 use super::store::StockStore;
-use crate::platform::cx::Cx;
-use crate::platform::host::Late;
-use crate::platform::problem::TypedError;
-use crate::platform::store::StoreError;
-use crate::shop::order::api::{OrderApi, OrderError, OrderStatus};
+use crate::kernel::error::StoreError;
+use crate::kernel::problem::TypedError;
+use crate::modules::order::api::{OrderApi, OrderError, OrderStatus};
+use crate::rpc::context::Cx;
+use crate::runtime::host::Late;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;

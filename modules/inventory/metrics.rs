@@ -1,8 +1,8 @@
 //! What is shown of stock.
 
 use super::store::StockStore;
-use crate::platform::host::StartError;
-use crate::platform::metrics;
+use crate::kernel::error::StartError;
+use crate::observe::metrics;
 use prometheus::{IntGaugeVec, Registry};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;

@@ -29,9 +29,10 @@ pub use store::STORE;
 #[cfg(feature = "inventory")]
 mod build {
     use super::{api, expiry, metrics, service, store};
-    use crate::platform::host::{Host, Late, Parts, StartError};
-    use crate::shop::order::api::OrderApi;
-    use crate::shop::product::api::ProductApi;
+    use crate::kernel::error::StartError;
+    use crate::modules::order::api::OrderApi;
+    use crate::modules::product::api::ProductApi;
+    use crate::runtime::host::{Host, Late, Parts};
     use serde_json::json;
     use std::sync::Arc;
 

@@ -5,12 +5,12 @@ use super::api::{
     StockInput,
 };
 use super::store::StockStore;
-use crate::platform::contract::Text;
-use crate::platform::cx::Cx;
-use crate::platform::page::{Page, PageNumber, PageRequest, PageSize};
-use crate::platform::problem::{FieldError, Problem};
-use crate::platform::sku;
-use crate::shop::product::api::{ProductApi, ProductError};
+use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
+use crate::kernel::problem::{FieldError, Problem};
+use crate::kernel::sku;
+use crate::modules::product::api::{ProductApi, ProductError};
+use crate::rpc::context::Cx;
+use crate::rpc::contract::Text;
 use async_trait::async_trait;
 use std::sync::Arc;
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Notification's contract.
 
-use crate::platform::contract::{Expected, Param};
-use crate::platform::page::{Page, PageNumber, PageSize};
+use crate::kernel::page::{Page, PageNumber, PageSize};
+use crate::rpc::contract::{Expected, Param};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -3,8 +3,9 @@
 /// What it takes from the bus: events of other topics are not under way to it.
 pub use super::events::TOPICS;
 
-use crate::config::StoreUrl;
-use crate::platform::store::{Snapshot, StoreError};
+use crate::data::Snapshot;
+use crate::kernel::error::StoreError;
+use crate::settings::StoreUrl;
 use std::collections::BTreeMap;
 
 #[derive(diesel::QueryableByName)]

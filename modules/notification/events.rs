@@ -2,12 +2,12 @@
 
 use super::delivery::Receivers;
 use super::store::{Channel, NewDelivery, NewNotification, NotificationStore, Taken};
-use crate::platform::asyncapi::Document;
-use crate::platform::auth::check_subject;
-use crate::platform::bus::{ApplyError, Consumer};
-use crate::platform::event::Event;
-use crate::platform::money::Money;
-use crate::platform::store::types;
+use crate::data::types;
+use crate::edge::auth::check_subject;
+use crate::events::asyncapi::Document;
+use crate::events::bus::{ApplyError, Consumer};
+use crate::events::event::Event;
+use crate::kernel::money::Money;
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::sync::Arc;

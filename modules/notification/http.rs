@@ -5,11 +5,11 @@
 //! at a time, as it takes them), and what another process wrote is seen, too.
 
 use super::store::NotificationStore;
-use crate::platform::contract::{Access, Endpoint};
-use crate::platform::cx::{Cx, Principal};
-use crate::platform::problem::Problem;
-use crate::platform::store::POLL;
-use crate::platform::store::StoreError;
+use crate::data::POLL;
+use crate::kernel::error::StoreError;
+use crate::kernel::problem::Problem;
+use crate::rpc::context::{Cx, Principal};
+use crate::rpc::contract::{Access, Endpoint};
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
@@ -152,7 +152,7 @@ fn lifetime(principal: &Principal) -> Duration {
     }
     let claims = principal.token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let claims: Option<Claims> = claims.and_then(|json| serde_json::from_slice(&json).ok());
-    let left = claims.map(|claims| Duration::from_secs(u64::try_from(claims.exp - crate::platform::clock::now_ms() / 1000).unwrap_or(0)));
+    let left = claims.map(|claims| Duration::from_secs(u64::try_from(claims.exp - crate::kernel::clock::now_ms() / 1000).unwrap_or(0)));
     left.unwrap_or(LIFETIME).min(LIFETIME)
 }
 

@@ -51,8 +51,9 @@ pub use store::STORE;
 mod build {
     use super::{api, delivery, events, http, service, store};
     use crate::config;
-    use crate::platform::host::{Host, Parts, StartError};
-    use crate::platform::start::OutOfRange;
+    use crate::kernel::error::OutOfRange;
+    use crate::kernel::error::StartError;
+    use crate::runtime::host::{Host, Parts};
     use api::DeliveryState;
     use serde_json::json;
     use std::sync::Arc;

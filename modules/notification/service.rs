@@ -3,9 +3,9 @@
 use super::api::{Delivery, DeliveryState, Notification, NotificationApi, NotificationError};
 use super::delivery::masked;
 use super::store::{Channel, NotificationStore};
-use crate::platform::clock;
-use crate::platform::cx::Cx;
-use crate::platform::page::{Page, PageNumber, PageRequest, PageSize};
+use crate::kernel::clock;
+use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
+use crate::rpc::context::Cx;
 use async_trait::async_trait;
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Order's contract.
 
-use crate::platform::contract::Text;
-use crate::platform::money::Money;
-use crate::platform::page::{Page, PageNumber, PageSize};
-use crate::shop::inventory::api::StockCheck;
+use crate::kernel::money::Money;
+use crate::kernel::page::{Page, PageNumber, PageSize};
+use crate::modules::inventory::api::StockCheck;
+use crate::rpc::contract::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -1,8 +1,9 @@
 //! What the audit command is told of order's data.
 
-use crate::config::StoreUrl;
-use crate::invariants::OrderFact;
-use crate::platform::store::{Snapshot, StoreError};
+use crate::data::Snapshot;
+use crate::kernel::error::StoreError;
+use crate::modules::invariants::OrderFact;
+use crate::settings::StoreUrl;
 use std::collections::BTreeMap;
 
 #[derive(diesel::QueryableByName)]

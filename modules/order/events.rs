@@ -1,11 +1,11 @@
 //! What order publishes, keyed by order number. It consumes nothing.
 
 use super::store::StoredOrder;
-use crate::platform::asyncapi::Document;
-use crate::platform::event::Event;
-use crate::platform::money::Money;
-use crate::platform::store::StoreError;
-use crate::platform::trace::Trace;
+use crate::events::asyncapi::Document;
+use crate::events::event::Event;
+use crate::kernel::error::StoreError;
+use crate::kernel::money::Money;
+use crate::observe::trace::Trace;
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;

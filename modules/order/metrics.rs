@@ -1,10 +1,10 @@
 //! What is counted of orders, and what is shown of those that are not at their end.
 
 use super::store::OrderStore;
-use crate::platform::host::StartError;
-use crate::platform::metrics;
-use crate::platform::money::Money;
-use crate::shop::inventory::api::StockCheck;
+use crate::kernel::error::StartError;
+use crate::kernel::money::Money;
+use crate::modules::inventory::api::StockCheck;
+use crate::observe::metrics;
 use prometheus::{Counter, IntCounterVec, IntGaugeVec, Registry};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;

@@ -31,9 +31,10 @@ pub use store::STORE;
 #[cfg(feature = "order")]
 mod build {
     use super::{api, metrics, placing, recovery, service, store};
-    use crate::platform::host::{Host, Parts, StartError};
-    use crate::shop::inventory::api::InventoryApi;
-    use crate::shop::product::api::ProductApi;
+    use crate::kernel::error::StartError;
+    use crate::modules::inventory::api::InventoryApi;
+    use crate::modules::product::api::ProductApi;
+    use crate::runtime::host::{Host, Parts};
     use serde_json::json;
     use std::sync::Arc;
     use std::time::Duration;

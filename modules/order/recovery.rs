@@ -3,12 +3,12 @@
 
 use super::placing::OrderPath;
 use super::store::Settle;
-use crate::platform::cx::Cx;
-use crate::platform::problem::TypedError;
-use crate::platform::relay;
-use crate::platform::store::StoreError;
-use crate::platform::trace::{Kind, Span};
-use crate::shop::inventory::api::{InventoryError, SettleInput};
+use crate::events::relay;
+use crate::kernel::error::StoreError;
+use crate::kernel::problem::TypedError;
+use crate::modules::inventory::api::{InventoryError, SettleInput};
+use crate::observe::trace::{Kind, Span};
+use crate::rpc::context::Cx;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;

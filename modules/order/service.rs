@@ -4,13 +4,14 @@ use super::api::{LineInput, Order, OrderApi, OrderError, OrderInput, OrderStatus
 use super::metrics::Outcome;
 use super::placing::{OrderPath, first_answer};
 use super::store::{Begun, Cancelled, Key, NewLine, NewOrder, StoredOrder};
-use crate::platform::contract::Text;
-use crate::platform::cx::{Caller, Cx, Principal};
-use crate::platform::page::{Page, PageNumber, PageRequest, PageSize};
-use crate::platform::problem::{FieldError, Problem};
-use crate::platform::sku;
-use crate::platform::trace::{self, Trace};
-use crate::shop::inventory::api::Quantities;
+use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
+use crate::kernel::problem::{FieldError, Problem};
+use crate::kernel::sku;
+use crate::modules::inventory::api::Quantities;
+use crate::observe::trace;
+use crate::observe::trace::Trace;
+use crate::rpc::context::{Caller, Cx, Principal};
+use crate::rpc::contract::Text;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -176,7 +177,7 @@ fn shown(cx: &Cx, order: StoredOrder) -> Order {
         order_line_items: order.lines,
         status: order.status,
         total: order.total,
-        placed_at: crate::platform::clock::rfc3339(order.created_at),
+        placed_at: crate::kernel::clock::rfc3339(order.created_at),
         trace_id: order.trace.filter(|_| cx.has_role("admin")).map(Trace::id),
     }
 }

@@ -1,8 +1,8 @@
 //! Product's contract.
 
-use crate::platform::contract::{Empty, Tagged, Text};
-use crate::platform::money::Money;
-use crate::platform::page::{Page, PageNumber, PageSize};
+use crate::kernel::money::Money;
+use crate::kernel::page::{Page, PageNumber, PageSize};
+use crate::rpc::contract::{Empty, Tagged, Text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

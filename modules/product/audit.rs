@@ -2,8 +2,9 @@
 
 #[cfg(feature = "mongodb")]
 use super::store::mongodb::MongoProducts;
-use crate::config::{DocumentsUrl, Settings, StoreUrl};
-use crate::platform::store::{Snapshot, StoreError};
+use crate::data::Snapshot;
+use crate::kernel::error::StoreError;
+use crate::settings::{DocumentsUrl, Settings, StoreUrl};
 
 #[derive(diesel::QueryableByName)]
 struct Count {

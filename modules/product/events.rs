@@ -1,7 +1,7 @@
 //! What product publishes. It consumes nothing.
 
 use super::api::Product;
-use crate::platform::asyncapi::Document;
+use crate::events::asyncapi::Document;
 
 /// `product.created`, `product.changed`: the product as it is now.
 pub(super) const CREATED: &str = "product.created";

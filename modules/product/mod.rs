@@ -23,7 +23,8 @@ pub use events::describe;
 #[cfg(feature = "product")]
 mod build {
     use super::{api, service, store};
-    use crate::platform::host::{Host, Parts, StartError};
+    use crate::kernel::error::StartError;
+    use crate::runtime::host::{Host, Parts};
     use serde_json::json;
     use std::sync::Arc;
 

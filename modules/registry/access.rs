@@ -1,9 +1,9 @@
 //! Who may write to the registry: whoever registers an instance of a module is sent its calls, with
 //! their bearer tokens. Eureka clients send Basic credentials, from their server's URL.
 
-use crate::config::Registry;
-use crate::platform::auth::basic::{Basic, CredentialsError};
-use crate::platform::problem::Problem;
+use crate::edge::auth::basic::{Basic, CredentialsError};
+use crate::kernel::problem::Problem;
+use crate::settings::Registry;
 use actix_web::HttpRequest;
 use std::path::Path;
 
@@ -42,7 +42,7 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::kernel::secret::Secret;
     use actix_web::test::TestRequest;
 
     #[test]

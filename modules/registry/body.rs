@@ -4,9 +4,9 @@
 //! `MiniInstanceInfoMixIn` (what a compact instance has).
 
 use super::xml;
-use crate::platform::discovery::eureka::instance::{Action, Applications, DataCenter, Instance, Port, Status};
-use crate::platform::problem::Problem;
-use crate::platform::web::read_body;
+use crate::edge::web::read_body;
+use crate::kernel::problem::Problem;
+use crate::rpc::discovery::eureka::instance::{Action, Applications, DataCenter, Instance, Port, Status};
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};

@@ -6,10 +6,10 @@
 use super::leases::Renewed;
 use super::replication::{self, List};
 use super::{Registry, body, page};
-use crate::platform::contract::{Access, Endpoint};
-use crate::platform::discovery::eureka::instance::{Application, Instance, Status};
-use crate::platform::problem::Problem;
-use crate::platform::uri::{percent_decode, query_pairs, query_value};
+use crate::kernel::problem::Problem;
+use crate::kernel::uri::{percent_decode, query_pairs, query_value};
+use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::discovery::eureka::instance::{Application, Instance, Status};
 use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};

@@ -6,7 +6,7 @@
 //! override the instance's own word on its status counts, also over an earlier one of its own.
 
 use super::rates::Renewals;
-use crate::platform::discovery::eureka::instance::{Action, Application, Applications, Instance, Status, hash};
+use crate::rpc::discovery::eureka::instance::{Action, Application, Applications, Instance, Status, hash};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 

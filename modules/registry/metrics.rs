@@ -1,9 +1,9 @@
 //! What is shown of the registry: looked up when somebody asks, as the registry's own rules count.
 
 use super::{Registry, replication};
-use crate::platform::discovery::eureka::instance::Status;
-use crate::platform::host::StartError;
-use crate::platform::metrics;
+use crate::kernel::error::StartError;
+use crate::observe::metrics;
+use crate::rpc::discovery::eureka::instance::Status;
 use prometheus::{IntGaugeVec, Opts};
 use std::sync::Arc;
 

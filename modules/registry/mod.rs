@@ -19,12 +19,13 @@ mod xml;
 #[cfg(test)]
 mod tests;
 
-use crate::config::Registry as Settings;
-use crate::platform::auth::basic::CredentialsError;
-use crate::platform::discovery::eureka::instance::{Instance, Status};
-use crate::platform::discovery::eureka::servers::{AddressError, Servers};
-use crate::platform::host::{Host, Parts, StartError};
-use crate::platform::start::{OutOfRange, PartError};
+use crate::edge::auth::basic::CredentialsError;
+use crate::kernel::error::StartError;
+use crate::kernel::error::{OutOfRange, PartError};
+use crate::net::server_list::{AddressError, Servers};
+use crate::rpc::discovery::eureka::instance::{Instance, Status};
+use crate::runtime::host::{Host, Parts};
+use crate::settings::Registry as Settings;
 use leases::{Leases, Renewed, Rules};
 use parking_lot::{Mutex, MutexGuard};
 use replication::{Kind, Peer, Task};
@@ -63,7 +64,7 @@ struct Registry {
 pub fn build(host: &Host) -> Result<Parts, StartError> {
     let settings = &host.settings.registry;
     // a clock that is set while we run must end no lease
-    let (start, since) = (crate::platform::clock::now_ms(), Instant::now());
+    let (start, since) = (crate::kernel::clock::now_ms(), Instant::now());
     let clock: Clock = Arc::new(move || start.saturating_add(i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)));
     let registry = Arc::new(Registry::new(settings, &host.settings.data.dir, host.settings.server.body_limit, clock)?);
     let mut parts = Parts { endpoints: http::endpoints(&registry), ..Parts::default() };

@@ -1,10 +1,10 @@
 //! The dashboard: who is registered and how the registry is, as plain HTML that needs no script.
 
 use super::Registry;
-use crate::platform::clock::rfc3339;
-use crate::platform::discovery::eureka::instance::{Instance, Status};
-use crate::platform::html::render;
-use crate::platform::problem::Problem;
+use crate::kernel::clock::rfc3339;
+use crate::kernel::html::render;
+use crate::kernel::problem::Problem;
+use crate::rpc::discovery::eureka::instance::{Instance, Status};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;

@@ -7,8 +7,8 @@
 use super::Registry;
 use super::http::check;
 use super::leases::Renewed;
-use crate::platform::discovery::eureka::instance::{Applications, Instance, Status};
-use crate::platform::discovery::eureka::servers::{RegistryError, Servers};
+use crate::net::server_list::{RegistryError, Servers};
+use crate::rpc::discovery::eureka::instance::{Applications, Instance, Status};
 use actix_web::http::Method;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};

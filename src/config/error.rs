@@ -1,11 +1,12 @@
 //! Why settings cannot be used: the key, the layer that it came from, and what was expected.
 
 use super::placeholders::PlaceholderError;
-use crate::platform::discovery::eureka::servers::{AddressError, RegistryError};
-use crate::platform::start::PartError;
-use crate::platform::tls::TlsError;
+use crate::kernel::error::PartError;
+use crate::net::server_list::{AddressError, RegistryError};
+use crate::net::tls::TlsError;
 #[cfg(feature = "vault")]
-use crate::platform::vault::{Trouble, VaultError};
+use crate::net::vault::{Trouble, VaultError};
+use crate::settings::StoreUrlError;
 use config::ConfigError;
 use std::io;
 
@@ -209,47 +210,3 @@ pub enum DecryptError {
     #[error("this build knows no Vault")]
     NotCompiledIn,
 }
-
-/// Why a store's URL cannot be used. It is not shown: there may be a password in it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreUrlError {
-    /// Two modules with one outbox.
-    #[error("{module}.store and {other}.store name the same database; each module needs one of its own")]
-    SameDatabase {
-        /// The one module.
-        module: String,
-        /// The other one.
-        other: String,
-    },
-    /// The default needs the embedded store.
-    #[error("{module}.store: set it to a URL with one of {known}; the embedded store is not compiled in (--features sqlite)")]
-    NoEmbedded {
-        /// The module.
-        module: String,
-        /// Schemes of this build.
-        known: &'static str,
-    },
-    /// Another scheme.
-    #[error("{module}.store: `{scheme}://` is not among the stores that {module} can have in this build: {known}")]
-    Scheme {
-        /// The module.
-        module: String,
-        /// As it was written.
-        scheme: String,
-        /// Schemes of this build.
-        known: &'static str,
-    },
-    /// No URL at all.
-    #[error("{module}.store: expected a URL with one of {known}")]
-    NoUrl {
-        /// The module.
-        module: String,
-        /// Schemes of this build.
-        known: &'static str,
-    },
-    /// TLS to MySQL in a build without TLS.
-    #[error("mysql.ssl_mode: TLS is not compiled into this build (--features tls)")]
-    NoTls,
-}
-
-impl PartError for StoreUrlError {}

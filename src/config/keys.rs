@@ -1,7 +1,8 @@
 //! Which settings there are, and what the nearest is to one that there is not.
 
-use super::{Settings, SettingsError};
-use crate::modules::Module;
+use super::SettingsError;
+use crate::kernel::module::Module;
+use crate::settings::Settings;
 use config::{Value, ValueKind};
 use std::collections::BTreeSet;
 

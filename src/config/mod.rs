@@ -5,31 +5,19 @@
 //! A key that does not exist or a value that does not fit stops the start, with the key, the layer
 //! it came from and what was expected.
 
-mod backends;
-mod edges;
 mod error;
 mod files;
 mod keys;
 pub mod placeholders;
 mod remote;
 mod secrets;
-mod servers;
-mod settings;
-mod stores;
-mod telemetry;
 mod transit;
 
-pub use backends::*;
-pub use edges::*;
 pub use error::*;
 pub use keys::leaves;
-pub use servers::*;
-pub use settings::*;
-pub use stores::*;
-pub use telemetry::*;
 pub use transit::is_decrypted;
 
-use crate::modules::Module;
+use crate::kernel::module::Module;
 use config::{Config, ConfigError, Environment, File, FileFormat, Value};
 use keys::{flatten, is_known, known_keys, unknown};
 use std::collections::{BTreeMap, BTreeSet};

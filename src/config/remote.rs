@@ -7,11 +7,12 @@
 
 use super::error::{ConfigServerError, SettingsError, ValueError};
 use super::keys::{is_known, known_keys, unknown};
-use super::{ConfigClient, Settings, explain, placeholders};
-use crate::modules::Module;
-use crate::platform::discovery::eureka::servers::{RegistryError, Servers};
-use crate::platform::resilience::Resilience;
-use crate::platform::uri::encode_component;
+use super::{explain, placeholders};
+use crate::kernel::module::Module;
+use crate::kernel::uri::encode_component;
+use crate::net::server_list::{RegistryError, Servers};
+use crate::settings::Resilience;
+use crate::settings::{ConfigClient, Settings};
 use actix_web::http::Method;
 use backon::{ConstantBuilder, Retryable};
 use config::builder::DefaultState;
@@ -43,7 +44,7 @@ pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, SettingsError
     let client = &settings.config;
     let Some(url) = &client.server else { return Ok(None) };
     // it may be one that only `tls.ca` vouches for
-    crate::platform::tls::before_start(settings)?;
+    crate::net::tls::before_start(settings)?;
     let servers = Servers::parse(url.expose()).map_err(ConfigServerError::from)?;
     let (path, patience, address) =
         (path(settings), Duration::from_secs(client.retry_seconds), servers.addresses().collect::<Vec<_>>().join(", "));

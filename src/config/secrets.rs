@@ -6,15 +6,15 @@
 //!
 //! Source: spring-cloud-vault reference, "Key-Value Backend".
 
-use super::Settings;
 use super::error::{DecryptError, SettingsError};
+use crate::settings::Settings;
 use config::Config;
 
 /// Where secrets come from, to be read again.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     #[cfg(feature = "vault")]
-    vault: crate::platform::vault::Vault,
+    vault: crate::net::vault::Vault,
     #[cfg(feature = "vault")]
     mount: String,
     #[cfg(feature = "vault")]
@@ -30,7 +30,7 @@ impl Source {
         Err(SettingsError::NotFromVault)
     }
 
-    pub(super) fn decrypt(&self, _: &str) -> Result<super::Secret, DecryptError> {
+    pub(super) fn decrypt(&self, _: &str) -> Result<crate::kernel::secret::Secret, DecryptError> {
         Err(DecryptError::NotCompiledIn)
     }
 }
@@ -49,9 +49,9 @@ pub(super) use with_vault::layer;
 #[cfg(feature = "vault")]
 mod with_vault {
     use super::{Config, DecryptError, Settings, SettingsError, Source};
-    use crate::config::Secret;
     use crate::config::remote::{self, Sources};
-    use crate::platform::vault::{Secrets, Trouble, Vault};
+    use crate::kernel::secret::Secret;
+    use crate::net::vault::{Secrets, Trouble, Vault};
     use backon::{BlockingRetryable, ConstantBuilder};
     use serde_json::Value;
     use std::time::{Duration, Instant};
@@ -157,8 +157,9 @@ mod with_vault {
 #[cfg(all(test, feature = "vault"))]
 mod tests {
     use super::{Settings, Source, with_vault::contexts};
-    use crate::config::{Secret, Tls, Vault, merge};
-    use crate::platform::vault;
+    use crate::config::merge;
+    use crate::net::vault;
+    use crate::settings::{Secret, Tls, Vault};
     use serde_json::{Value, json};
 
     #[test]

@@ -5,9 +5,9 @@
 //!
 //! Source: Vault's documentation of the transit engine, "Encrypt data", for the form.
 
-use super::Secret;
 use super::error::{DecryptError, SettingsError};
 use super::secrets::Source;
+use crate::kernel::secret::Secret;
 use config::{Value, ValueKind};
 
 const ENCRYPTED: &str = "vault:v";

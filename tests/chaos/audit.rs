@@ -238,7 +238,7 @@ fn a_shop_at_work_is_sound_at_every_moment() {
             let mut audits = 0;
             while working.get() > 0 {
                 let settings = shop.settings.clone();
-                let report = actix_web::rt::task::spawn_blocking(move || tradepost::audit::run(&settings).unwrap()).await.unwrap();
+                let report = actix_web::rt::task::spawn_blocking(move || tradepost::app::audit::run(&settings).unwrap()).await.unwrap();
                 assert_eq!(report.violations, []);
                 audits += 1;
             }

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use tradepost::up::{Plan, Split};
+use tradepost::app::up::{Plan, Split};
 
 const CUSTOMERS: usize = 8;
 const COPIES: usize = 3;

@@ -100,7 +100,7 @@ scenario! {
         let letters = wait_for_letters(shop, 2).await;
         assert_eq!(letters[0]["event"], json!(r#"{"type":"order.placed""#));
         assert_eq!(letters[1]["event"], json!({ "no": "event" }));
-        tradepost::audit::run(&shop.settings).unwrap();
+        tradepost::app::audit::run(&shop.settings).unwrap();
         c.post(&c.admin, &format!("/actuator/deadletters/{}/replay", letters[0]["id"]), json!({})).await.expect(202);
         an_order_is_told(shop, "t").await;
         wait_for_letters(shop, 2).await;

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tradepost::modules::Module;
+use tradepost::kernel::module::Module;
 
 const CUSTOMERS: u64 = 6;
 /// Orders that must go through after each step: the new shape has really worked.

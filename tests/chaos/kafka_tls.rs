@@ -5,8 +5,8 @@ use super::kafka::wait_until_told;
 use crate::support::stores::certificates;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use std::path::PathBuf;
-use tradepost::config::{Bus, SaslMechanism, Secret, Security, Settings, Tls};
-use tradepost::platform::bus::kafka::KafkaBus;
+use tradepost::events::bus::kafka::KafkaBus;
+use tradepost::settings::{Bus, SaslMechanism, Secret, Security, Settings, Tls};
 
 fn file(name: &str) -> Option<PathBuf> {
     Some(certificates().expect("TRADEPOST_TEST_CERTIFICATES: a folder of certificates.sh").join(name))

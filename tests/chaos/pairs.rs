@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tradepost::up::{Plan, Split};
+use tradepost::app::up::{Plan, Split};
 
 /// Between two kills.
 const EVERY: Duration = Duration::from_secs(2);
@@ -172,7 +172,7 @@ async fn kill_in_turn(split: &mut Split, callers: &Callers, total: Duration) -> 
 }
 
 async fn answers(url: &str) -> bool {
-    let health = tradepost::platform::contract::client::http().get(format!("{url}/actuator/health/readiness"));
+    let health = tradepost::net::http::http().get(format!("{url}/actuator/health/readiness"));
     health.timeout(Duration::from_secs(5)).send().await.is_ok_and(|answer| answer.status().is_success())
 }
 

@@ -108,7 +108,7 @@ fn a_stream_shows_what_another_process_wrote() {
         let processes = two(data.path());
         let clients = [processes[0].client().await, processes[1].client().await];
         clients[0].stocked("s", "1", 10).await;
-        let request = tradepost::platform::contract::client::http().get(format!("{}/api/v1/notifications/stream", clients[0].url));
+        let request = tradepost::net::http::http().get(format!("{}/api/v1/notifications/stream", clients[0].url));
         let mut stream = request.bearer_auth(&clients[0].alice).timeout(Duration::from_secs(60)).send().await.unwrap();
         // the first piece says that it is connected: what is written from now on is shown
         let mut text = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();

@@ -12,7 +12,7 @@ pub struct Document(Value);
 
 impl Document {
     pub fn new() -> Self {
-        Self(tradepost::wiring::asyncapi())
+        Self(tradepost::app::wiring::asyncapi())
     }
 
     /// Types of all events that it names.

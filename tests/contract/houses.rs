@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tradepost::modules::Module;
-use tradepost::platform::contract::{Access, Operation};
+use tradepost::kernel::module::Module;
+use tradepost::rpc::contract::{Access, Operation};
 
 /// Lines of a file that still reads as one thing.
 const LONGEST: usize = 420;
@@ -49,7 +49,7 @@ fn mentions<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
 
 /// Calls of all contracts.
 pub fn operations() -> Vec<Arc<Operation>> {
-    tradepost::wiring::operations()
+    tradepost::app::wiring::operations()
 }
 
 /// Its path with something in the place of each parameter.

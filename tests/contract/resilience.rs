@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
-use tradepost::config::Settings;
+use tradepost::settings::Settings;
 
 /// How long a breaker stays open here, in seconds: longer than it takes to look at it.
 const OPEN: &str = "10";

@@ -9,20 +9,23 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
-use tradepost::config::Settings;
-use tradepost::platform::auth::credentials::ClientCredentials;
-use tradepost::platform::auth::reach::Reach;
-use tradepost::platform::contract::client::Remote;
-use tradepost::platform::cx::{Caller, Cx, Principal};
-use tradepost::platform::discovery::Fixed;
-use tradepost::platform::host::{Host, Late};
-use tradepost::platform::page::{PageNumber, PageSize};
-use tradepost::platform::problem::{Problem, TypedError};
-use tradepost::platform::resilience::{Peers, Resilience};
-use tradepost::shop::inventory::api::{Adjustment, InventoryApi, InventoryClient, InventoryError, ReserveInput, SettleInput, StockInput};
-use tradepost::shop::notification::api::{DeliveryState, NotificationApi, NotificationClient, NotificationError};
-use tradepost::shop::order::api::{LineInput, OrderApi, OrderClient, OrderError, OrderInput};
-use tradepost::shop::product::api::{ProductApi, ProductClient, ProductError, ProductInput};
+use tradepost::kernel::page::{PageNumber, PageSize};
+use tradepost::kernel::problem::{Problem, TypedError};
+use tradepost::modules::inventory::api::{
+    Adjustment, InventoryApi, InventoryClient, InventoryError, ReserveInput, SettleInput, StockInput,
+};
+use tradepost::modules::notification::api::{DeliveryState, NotificationApi, NotificationClient, NotificationError};
+use tradepost::modules::order::api::{LineInput, OrderApi, OrderClient, OrderError, OrderInput};
+use tradepost::modules::product::api::{ProductApi, ProductClient, ProductError, ProductInput};
+use tradepost::rpc::context::{Caller, Cx, Principal};
+use tradepost::rpc::contract::client::Remote;
+use tradepost::rpc::credentials::ClientCredentials;
+use tradepost::rpc::discovery::Fixed;
+use tradepost::rpc::oidc::Reach;
+use tradepost::rpc::resilience::Peers;
+use tradepost::runtime::host::{Host, Late};
+use tradepost::settings::Resilience;
+use tradepost::settings::Settings;
 use uuid::Uuid;
 
 /// The four contracts on one side of the seam.
@@ -44,7 +47,7 @@ fn admin(token: &str) -> Cx {
 fn local(dir: &std::path::Path) -> Side {
     let mut settings = Settings::default();
     settings.data.dir = dir.into();
-    let bus = tradepost::wiring::bus(&settings).unwrap();
+    let bus = tradepost::app::wiring::bus(&settings).unwrap();
     let host = Host {
         settings: Arc::new(settings),
         public_url: "http://127.0.0.1".into(),
@@ -52,10 +55,10 @@ fn local(dir: &std::path::Path) -> Side {
         metrics: Default::default(),
         draining: Default::default(),
     };
-    let product = tradepost::shop::product::build(&host).unwrap().0;
-    let inventory = tradepost::shop::inventory::build(&host, product.clone(), Late::default()).unwrap().0;
-    let order = tradepost::shop::order::build(&host, product.clone(), inventory.clone()).unwrap().0;
-    let notification = tradepost::shop::notification::build(&host).unwrap().0;
+    let product = tradepost::modules::product::build(&host).unwrap().0;
+    let inventory = tradepost::modules::inventory::build(&host, product.clone(), Late::default()).unwrap().0;
+    let order = tradepost::modules::order::build(&host, product.clone(), inventory.clone()).unwrap().0;
+    let notification = tradepost::modules::notification::build(&host).unwrap().0;
     Side { product, inventory, order, notification, cx: admin("") }
 }
 

@@ -5,9 +5,9 @@ use crate::support::stores::on_documents;
 use crate::support::{on_system, wait_for};
 use mongodb::bson::{Document, doc};
 use std::time::Duration;
-use tradepost::config::Secret;
-use tradepost::platform::store::mongodb::Db;
-use tradepost::platform::store::{Lease, LeaseState};
+use tradepost::data::mongodb::Db;
+use tradepost::data::{Lease, LeaseState};
+use tradepost::settings::Secret;
 
 /// Held until a test ends it, however slow the machine is.
 fn side(database: &Database) -> Lease {

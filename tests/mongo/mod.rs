@@ -19,7 +19,7 @@ use crate::support::Shop;
 use crate::support::stores::{documents, on_documents};
 use mongodb::bson::{Document, doc};
 use mongodb::{Collection, Database as Documents};
-use tradepost::config::{MongoDb, Settings};
+use tradepost::settings::{MongoDb, Settings};
 
 /// A fresh database on the server under test; removed when dropped.
 pub struct Database(pub String);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tradepost::config::{MongoDb, Secret};
+use tradepost::settings::{MongoDb, Secret};
 
 async fn readiness(c: &Client) -> u16 {
     c.send(Method::GET, "/actuator/health/readiness", &[], "").await.status

@@ -7,9 +7,9 @@ use crate::support::stores::on_documents;
 use mongodb::bson::{Document, doc};
 use std::process::Stdio;
 use tempfile::TempDir;
-use tradepost::config::{MongoDb, Secret, Settings};
-use tradepost::platform::store::StoreError;
-use tradepost::platform::store::mongodb::{Db, Index};
+use tradepost::data::mongodb::{Db, Index};
+use tradepost::kernel::error::StoreError;
+use tradepost::settings::{MongoDb, Secret, Settings};
 
 fn indexes(database: &Database) -> Vec<String> {
     let mut names =

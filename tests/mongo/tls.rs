@@ -4,8 +4,8 @@ use super::url;
 use crate::support::{Shape, Shop, on_system, wait_until};
 use serde_json::json;
 use std::path::PathBuf;
-use tradepost::config::{MongoDb, Secret, Settings, Tls};
-use tradepost::platform::store::mongodb::Db;
+use tradepost::data::mongodb::Db;
+use tradepost::settings::{MongoDb, Secret, Settings, Tls};
 
 /// A server that speaks TLS alone, and the folder with certificates.
 fn secured() -> (String, PathBuf) {

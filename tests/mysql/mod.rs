@@ -11,7 +11,7 @@ mod tls;
 mod transactions;
 
 use crate::support::stores;
-use tradepost::config::{MySql, MySqlUrl, Secret};
+use tradepost::settings::{MySql, MySqlUrl, Secret};
 
 /// A fresh database on the server under test; removed when dropped.
 pub struct Database {

@@ -4,9 +4,9 @@ use super::{Database, at, migrating};
 use crate::support::ports::free_port;
 use crate::support::process::tradepost;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-use tradepost::config::MySql;
-use tradepost::platform::store::StoreError;
-use tradepost::platform::store::mysql::{Db, revert};
+use tradepost::data::mysql::{Db, revert};
+use tradepost::kernel::error::StoreError;
+use tradepost::settings::MySql;
 
 const INVENTORY: EmbeddedMigrations = embed_migrations!("migrations/inventory/mysql");
 const ORDER: EmbeddedMigrations = embed_migrations!("migrations/order/mysql");

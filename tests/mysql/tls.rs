@@ -7,9 +7,9 @@ use crate::support::{on_system, process::Process, wait_for};
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use std::path::PathBuf;
-use tradepost::config::{MySqlUrl, Tls};
-use tradepost::platform::store::StoreError;
-use tradepost::platform::store::mysql::Db;
+use tradepost::data::mysql::Db;
+use tradepost::kernel::error::StoreError;
+use tradepost::settings::{MySqlUrl, Tls};
 
 const ORDER: EmbeddedMigrations = embed_migrations!("migrations/order/mysql");
 

@@ -8,9 +8,9 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tradepost::config::MySql;
-use tradepost::platform::store::StoreError;
-use tradepost::platform::store::mysql::{Conn, Db};
+use tradepost::data::mysql::{Conn, Db};
+use tradepost::kernel::error::StoreError;
+use tradepost::settings::MySql;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/notification/mysql");
 

@@ -16,9 +16,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
-use tradepost::config::{Secret, Settings};
-use tradepost::modules::Module;
-use tradepost::platform::uri::encode_component;
+use tradepost::kernel::module::Module;
+use tradepost::kernel::uri::encode_component;
+use tradepost::settings::{Secret, Settings};
 
 /// Prometheus and Alertmanager, for one test; stopped when dropped.
 struct Watch {

@@ -4,7 +4,7 @@
 use super::files::{dashboards, list, names, rules, text, word, yaml};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tradepost::modules::Module;
+use tradepost::kernel::module::Module;
 
 fn alerts() -> Vec<Value> {
     rules().into_iter().map(|(_, rule)| rule).filter(|rule| rule.get("alert").is_some()).collect()

@@ -6,7 +6,7 @@ use crate::support::{Shape, Shop, on_system};
 use actix_web::http::Method;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use tradepost::config::Secret;
+use tradepost::settings::Secret;
 
 const V3: &str = "application/vnd.spring-boot.actuator.v3+json";
 /// As Spring Boot Admin asks.

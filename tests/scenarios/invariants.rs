@@ -5,7 +5,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::collections::BTreeMap;
-use tradepost::invariants::{self, EventFacts, OrderFact, ReservationFact, StockFact, Violation};
+use tradepost::modules::invariants;
+use tradepost::modules::invariants::{EventFacts, OrderFact, ReservationFact, StockFact, Violation};
 
 const NOW: i64 = 1_000_000;
 const SKUS: [&str; 4] = ["a", "b", "c", "d"];

@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 use std::collections::BTreeSet;
-use tradepost::modules::Module;
+use tradepost::kernel::module::Module;
 
 /// The client of the process that runs this module.
 fn at(shop: &Shop, module: Module) -> Client {
@@ -92,7 +92,7 @@ scenario! {
             assert!((3.0..of("max_fds")).contains(&of("open_fds")), "{} of {}", of("open_fds"), of("max_fds"));
             assert!(of("threads") >= 2.0, "{}", of("threads"));
             // a day is longer than any run of the tests takes
-            let now = tradepost::platform::clock::now_ms() as f64 / 1000.0;
+            let now = tradepost::kernel::clock::now_ms() as f64 / 1000.0;
             assert!((now - 86_400.0..=now).contains(&of("start_time_seconds")), "{} at {now}", of("start_time_seconds"));
         }
         let order = Metrics::of(&at(shop, Module::Order)).await;
@@ -156,14 +156,14 @@ fn attempts_at_peers_are_counted() {
 #[test]
 fn what_is_left_behind_is_shown() {
     on_system(async {
-        let hour_ago = tradepost::platform::clock::now_ms() - 3_600_000;
+        let hour_ago = tradepost::kernel::clock::now_ms() - 3_600_000;
         let mut shop = Shop::start(Shape::Local, |settings| {
             let data = settings.data.dir.clone();
             for store in [&mut settings.order.store, &mut settings.product.store] {
                 *store = None;
             }
             settings.bus.url = "local://".into();
-            tradepost::serve::prepare(tradepost::config::Loaded::from(settings.clone())).unwrap();
+            tradepost::app::serve::prepare(tradepost::config::Loaded::from(settings.clone())).unwrap();
             // another process carries the outboxes, and does not come to it
             let elsewhere = format!("INSERT INTO leases VALUES ('outbox', '{}', {})", uuid::Uuid::new_v4(), i64::MAX);
             let mut orders = Sql::open(&data, "order");
@@ -178,7 +178,7 @@ fn what_is_left_behind_is_shown() {
             ));
             let mut product = Sql::open(&data, "product");
             product.run(&elsewhere);
-            let time = tradepost::platform::clock::rfc3339(hour_ago);
+            let time = tradepost::kernel::clock::rfc3339(hour_ago);
             product.run(&format!("INSERT INTO outbox (body) VALUES ('{}'), ('later')", event(&time)));
             product.run("INSERT INTO outbox_refused (body, error, refused_at) VALUES ('x', 'y', 1), ('x', 'y', 2), ('x', 'y', 3)");
             Sql::open(&data, "bus").run("INSERT INTO dead_letters (consumer, body, error, died_at) VALUES ('notification', 'x', 'y', 1)");

@@ -26,7 +26,8 @@ scenario! { of one process:
 #[test]
 fn settings_are_shown_without_secrets() {
     on_system(async {
-        let mut shop = Shop::start(Shape::Local, |s| s.identity.client_secret = Some(tradepost::config::Secret::new("do-not-show"))).await;
+        let mut shop =
+            Shop::start(Shape::Local, |s| s.identity.client_secret = Some(tradepost::settings::Secret::new("do-not-show"))).await;
         let env = shop.client.get(&shop.client.admin, "/actuator/env").await.expect(200);
         assert!(!env.text.contains("do-not-show"), "{}", env.text);
         let properties = env.json()["propertySources"][0]["properties"].clone();

@@ -75,7 +75,7 @@ pub fn hs256(header: &Value, claims: &Value, secret: &[u8]) -> String {
 
 /// Seconds since 1970.
 pub fn now() -> i64 {
-    tradepost::platform::clock::now_ms() / 1000
+    tradepost::kernel::clock::now_ms() / 1000
 }
 
 /// The claims of a good access token.

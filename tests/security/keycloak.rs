@@ -11,8 +11,8 @@ use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tradepost::config::Settings;
-use tradepost::modules::Module;
+use tradepost::kernel::module::Module;
+use tradepost::settings::Settings;
 
 const PATH: &str = "/api/v1/products";
 
@@ -20,7 +20,7 @@ const PATH: &str = "/api/v1/products";
 fn of_keycloak(issuer: String) -> impl FnOnce(&mut Settings) {
     move |settings| {
         settings.identity.issuer = Some(issuer);
-        settings.identity.client_secret = Some(tradepost::config::Secret::new(std::env::var("TRADEPOST_SERVICE_SECRET").unwrap()));
+        settings.identity.client_secret = Some(tradepost::settings::Secret::new(std::env::var("TRADEPOST_SERVICE_SECRET").unwrap()));
     }
 }
 

@@ -9,8 +9,10 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tradepost::config::{Loaded, Secret, Settings};
-use tradepost::serve::{self, Running};
+use tradepost::app::serve;
+use tradepost::app::serve::Running;
+use tradepost::config::Loaded;
+use tradepost::settings::{Secret, Settings};
 
 const PATH: &str = "/api/v1/products";
 /// No two fetches of an issuer's keys are closer.

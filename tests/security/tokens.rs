@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rsa::pkcs8::{EncodePublicKey, LineEnding};
 use rsa::traits::PublicKeyParts;
 use serde_json::{Value, json};
-use tradepost::platform::contract::Access;
+use tradepost::rpc::contract::Access;
 
 const PATH: &str = "/api/v1/products";
 
@@ -169,7 +169,7 @@ scenario! {
     async fn id_and_refresh_tokens_are_no_access_tokens(shop) {
         let c = &shop.client;
         let form = [("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", "alice"), ("password", "alice"), ("scope", "openid")];
-        let mut answer = tradepost::platform::contract::client::http().post(format!("{}{REALM}/protocol/openid-connect/token", c.url)).send_form(&form).await.unwrap();
+        let mut answer = tradepost::net::http::http().post(format!("{}{REALM}/protocol/openid-connect/token", c.url)).send_form(&form).await.unwrap();
         let tokens: Value = answer.json().await.unwrap();
         c.get(tokens["access_token"].as_str().unwrap(), PATH).await.expect(200);
         for kind in ["id_token", "refresh_token"] {

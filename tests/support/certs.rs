@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use tempfile::TempDir;
-use tradepost::config::{ClientCertificates, Settings};
+use tradepost::settings::{ClientCertificates, Settings};
 
 /// An authority, with what it has signed beside it.
 pub struct Authority {
@@ -109,7 +109,7 @@ pub fn restricted(ca: &Path, version: &'static SupportedProtocolVersion) -> Clie
 
 /// This authority and no other.
 pub fn only(ca: &Path) -> RootCertStore {
-    tradepost::platform::tls::install();
+    tradepost::net::tls::install();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     roots

@@ -61,7 +61,7 @@ impl Client {
     /// With these tokens, admin's and alice's.
     pub fn with_tokens(issuer: &str, url: &str, [admin, alice]: [String; 2]) -> Self {
         const PATIENCE: Duration = Duration::from_secs(60);
-        let http = tradepost::platform::contract::client::build(PATIENCE, Some(PATIENCE));
+        let http = tradepost::net::http::build(PATIENCE, Some(PATIENCE));
         Self { url: url.into(), admin, alice, issuer: issuer.into(), http }
     }
 

@@ -6,7 +6,7 @@ pub mod client;
 pub mod hooks;
 pub mod metrics;
 /// The unit tests' own, which the library keeps to itself.
-#[path = "../../src/platform/ports.rs"]
+#[path = "../../src/kernel/ports.rs"]
 pub mod ports;
 pub mod process;
 pub mod stores;
@@ -18,10 +18,12 @@ use std::time::{Duration, Instant};
 use stores::Stores;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
-use tradepost::config::{Identity, Loaded, PeerMode, Secret, Settings};
-use tradepost::modules::Module;
-use tradepost::serve::{self, Running};
-use tradepost::up::{Plan, Split};
+use tradepost::app::serve;
+use tradepost::app::serve::Running;
+use tradepost::app::up::{Plan, Split};
+use tradepost::config::Loaded;
+use tradepost::kernel::module::Module;
+use tradepost::settings::{Identity, PeerMode, Secret, Settings};
 
 /// How the modules of the shop under test call each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +156,7 @@ impl Shop {
         #[cfg(feature = "tls")]
         {
             plan.settings.extend(certs::environment(&settings));
-            tradepost::platform::tls::start(&settings).unwrap();
+            tradepost::net::tls::start(&settings).unwrap();
         }
         let split = Split::start(&plan).unwrap();
         let client = login(&settings, &split.urls[0]).await;
@@ -210,7 +212,7 @@ impl Shop {
         wait_for("the audit is clean and nothing is under way", || async {
             // aside: the consumers of a shop in this process must go on meanwhile
             let settings = settings.clone();
-            let report = tokio::task::spawn_blocking(move || tradepost::audit::run(&settings)).await.unwrap().unwrap();
+            let report = tokio::task::spawn_blocking(move || tradepost::app::audit::run(&settings)).await.unwrap().unwrap();
             let quiet = report.looked_at.iter().any(|line| line.ends_with(" 0 under way"));
             if report.violations.is_empty() && quiet { Ok(()) } else { Err(format!("{report:?}")) }
         })

@@ -3,7 +3,7 @@
 //! `TRADEPOST_TEST_MONGO` does (`mongodb://127.0.0.1:27017`), documents in one there.
 
 use std::path::{Path, PathBuf};
-use tradepost::config::{MongoDb, MySql, Secret, Settings, SslMode};
+use tradepost::settings::{MongoDb, MySql, Secret, Settings, SslMode};
 
 /// Modules whose rows may be on a server.
 pub const MODULES: [&str; 3] = ["inventory", "order", "notification"];
@@ -202,7 +202,7 @@ async fn connect(url: &str) -> diesel_async::AsyncMysqlConnection {
 #[cfg(feature = "mysql")]
 fn tradepost_tls() {
     #[cfg(feature = "tls")]
-    tradepost::platform::tls::install();
+    tradepost::net::tls::install();
 }
 
 #[cfg(not(feature = "mysql"))]

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use tradepost::config::Secret;
+use tradepost::settings::Secret;
 
 const SKU: &str = "sku-of-the-test";
 /// The step of a caller that records nothing here.

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tokio::task::spawn_blocking;
-use tradepost::modules::Module;
+use tradepost::kernel::module::Module;
 
 /// Whose binary it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,7 +190,7 @@ impl Fleet {
 
 /// How many instances a process knows of, by its health.
 async fn instances_known(url: &str, admin: &str) -> Result<u64, String> {
-    let health = tradepost::platform::contract::client::http().get(format!("{url}/actuator/health")).bearer_auth(admin);
+    let health = tradepost::net::http::http().get(format!("{url}/actuator/health")).bearer_auth(admin);
     let mut answer = health.send().await.map_err(|e| e.to_string())?;
     let body: serde_json::Value = answer.json().await.map_err(|e| e.to_string())?;
     body.pointer("/components/discovery/details/instances").and_then(|n| n.as_u64()).ok_or_else(|| body.to_string())
@@ -198,7 +198,7 @@ async fn instances_known(url: &str, admin: &str) -> Result<u64, String> {
 
 /// Whether it has answered a call of its contract: its metrics name the path then, whatever they are called.
 async fn serves(url: &str) -> Result<(), String> {
-    let metrics = tradepost::platform::contract::client::http().get(format!("{url}/actuator/prometheus"));
+    let metrics = tradepost::net::http::http().get(format!("{url}/actuator/prometheus"));
     let mut answer = metrics.send().await.map_err(|e| e.to_string())?;
     let text = answer.body().limit(1 << 20).await.map_err(|e| e.to_string())?;
     if String::from_utf8_lossy(&text).contains("\"/api/v1/") { Ok(()) } else { Err(format!("{url} was not asked yet")) }

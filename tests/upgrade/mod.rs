@@ -12,7 +12,7 @@ use crate::support::{on_system, share_keys, wait_until};
 use fleet::{Fleet, Release};
 use serde_json::json;
 use std::collections::BTreeMap;
-use tradepost::modules::Module;
+use tradepost::kernel::module::Module;
 
 const CUSTOMERS: usize = 6;
 

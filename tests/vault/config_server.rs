@@ -4,7 +4,7 @@ use super::{Corner, plain};
 use crate::support::on_system;
 use crate::support::process::Process;
 use serde_json::{Value, json};
-use tradepost::platform::contract::client::http;
+use tradepost::net::http::http;
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]

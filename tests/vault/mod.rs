@@ -18,7 +18,7 @@ use crate::support::process::{Process, tradepost};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Output;
-use tradepost::platform::contract::client::http;
+use tradepost::net::http::http;
 
 /// A corner of the Vault under test.
 pub struct Corner {

@@ -1,7 +1,7 @@
 //! What clients are answered, from a folder.
 
 use super::{BASIC, folder, get, send, settings};
-use crate::platform::web::testing;
+use crate::edge::web::testing;
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Values encrypted by Spring's server are read, and what is encrypted here can be read.
 
 use super::{BASIC, Secret, Settings, folder, get, send, settings};
-use crate::platform::web::testing;
+use crate::edge::web::testing;
 use actix_web::test::TestRequest;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! What files mean: documents, flat keys, escapes, profiles. Each expectation was seen at the real server.
 
-use crate::shop::config_server::document::{is_active, parse};
-use crate::shop::config_server::{monitor, profiles};
+use crate::modules::config_server::document::{is_active, parse};
+use crate::modules::config_server::{monitor, profiles};
 use serde_json::{Value, json};
 
 fn flat(path: &str, text: &str) -> Vec<Value> {

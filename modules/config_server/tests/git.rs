@@ -1,8 +1,8 @@
 //! A repository: labels are branches, tags and commits.
 
 use super::{BASIC, Secret, Settings, folder, get, send};
-use crate::platform::ports::free_port;
-use crate::shop::config_server::git::{Git, GitError};
+use crate::kernel::ports::free_port;
+use crate::modules::config_server::git::{Git, GitError};
 use actix_web::test::TestRequest;
 use serde_json::json;
 use std::os::unix::process::CommandExt;

@@ -7,8 +7,8 @@ mod files;
 mod git;
 
 use super::{ConfigServer, http};
-use crate::config::{ConfigServer as Settings, Secret};
-use crate::platform::web::testing;
+use crate::edge::web::testing;
+use crate::settings::{ConfigServer as Settings, Secret};
 use actix_web::test::TestRequest;
 use serde_json::Value;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Two instances of a service, of which one takes connections and breaks them off.
 
 use super::support::{Front, Upstream, front_on};
-use crate::platform::discovery::eureka::instance::{Application, Applications, Instance, Port, Status};
-use crate::platform::discovery::eureka::view::View;
+use crate::rpc::discovery::eureka::instance::{Application, Applications, Instance, Port, Status};
+use crate::rpc::discovery::eureka::view::View;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,12 +1,12 @@
 //! An upstream that tells what it saw, which is also the issuer of tokens; and a gateway in front of it.
 
 use super::super::{Built, build};
-use crate::config::Settings;
-use crate::platform::clock::now_ms;
-use crate::platform::discovery::{Discovery, Fixed, Picked};
-use crate::platform::host::Host;
-use crate::platform::resilience::Peers;
-use crate::platform::web::{Edge, before, configure, testing};
+use crate::edge::web::{Edge, before, configure, testing};
+use crate::kernel::clock::now_ms;
+use crate::rpc::discovery::{Discovery, Fixed, Picked};
+use crate::rpc::resilience::Peers;
+use crate::runtime::host::Host;
+use crate::settings::Settings;
 use actix_web::dev::Service;
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};

@@ -1,10 +1,10 @@
 //! Every grant and every endpoint, from the outside.
 
 use super::support::{Answer, BASE, DEMO, Desk, app, claims, edge, get, post, send};
-use crate::config::Secret;
-use crate::platform::auth::credentials::{ClientCredentials, Credentials};
-use crate::platform::auth::reach::Reach;
-use crate::platform::web::configure;
+use crate::edge::web::configure;
+use crate::kernel::secret::Secret;
+use crate::rpc::credentials::{ClientCredentials, Credentials};
+use crate::rpc::oidc::Reach;
 use actix_web::test::TestRequest;
 use actix_web::{App, HttpServer};
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use super::super::issuer_url;
 use super::support::Desk;
-use crate::config::{Profile, Secret};
+use crate::settings::{Profile, Secret};
 
 #[test]
 fn the_first_start_makes_key_and_secret_for_its_owner_alone() {

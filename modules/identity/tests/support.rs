@@ -1,12 +1,13 @@
 //! A host, an issuer on a folder of its own, and a client that speaks forms.
 
 use super::super::{Built, MIGRATIONS, build, keys};
-use crate::config::{Settings, User};
-use crate::platform::files::Folder;
-use crate::platform::host::{Host, StartError};
-use crate::platform::store::sqlite::Db;
-use crate::platform::uri::query_value;
-use crate::platform::web::{Edge, testing};
+use crate::data::sqlite::Db;
+use crate::edge::web::{Edge, testing};
+use crate::kernel::error::StartError;
+use crate::kernel::files::Folder;
+use crate::kernel::uri::query_value;
+use crate::runtime::host::Host;
+use crate::settings::{Settings, User};
 use actix_web::http::header::HeaderMap;
 use actix_web::test::TestRequest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -24,7 +25,7 @@ static KEY: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The issuer's store in this folder, as one more process opens it.
-pub(in crate::shop::identity) fn store(dir: &tempfile::TempDir) -> Db {
+pub(in crate::modules::identity) fn store(dir: &tempfile::TempDir) -> Db {
     Db::open(&dir.path().join("identity.db"), MIGRATIONS).unwrap()
 }
 

@@ -1,10 +1,10 @@
 //! The worker that sends what is due, a few at a time, and writes down how it went.
 
 use super::{Outcome, Receivers};
-use crate::platform::clock;
-use crate::platform::store::StoreError;
-use crate::platform::trace::{Kind, Span, Trace};
-use crate::shop::notification::store::{Attempted, Busy, Channel, Due, NotificationStore};
+use crate::kernel::clock;
+use crate::kernel::error::StoreError;
+use crate::modules::notification::store::{Attempted, Busy, Channel, Due, NotificationStore};
+use crate::observe::trace::{Kind, Span, Trace};
 use backon::{ConstantBuilder, Retryable};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(3);
 const MAX_ERROR: usize = 500;
 
 /// See the module.
-pub(in crate::shop::notification) struct Courier {
+pub(in crate::modules::notification) struct Courier {
     store: Arc<dyn NotificationStore>,
     receivers: Arc<Receivers>,
     attempts: i64,
@@ -43,7 +43,7 @@ pub(in crate::shop::notification) struct Courier {
 
 impl Courier {
     /// Sends so many times at most, with this pause after the first failure.
-    pub(in crate::shop::notification) fn new(
+    pub(in crate::modules::notification) fn new(
         store: Arc<dyn NotificationStore>,
         receivers: Arc<Receivers>,
         attempts: u32,
@@ -56,7 +56,7 @@ impl Courier {
     ///
     /// Several processes share the work: each sends what it has claimed. One that dies with a delivery under
     /// way leaves a claim that ends; one that was paused may find that another has sent it, too.
-    pub(in crate::shop::notification) async fn run(self, stop: CancellationToken) {
+    pub(in crate::modules::notification) async fn run(self, stop: CancellationToken) {
         let mut under_way = FuturesUnordered::new();
         let mut hand = Hand::default();
         let mut kept = Instant::now();

@@ -2,11 +2,12 @@
 
 use super::Outcome;
 use super::template;
-use crate::config::Secret;
-use crate::platform::event::{Event, UnfitEvent};
-use crate::platform::store::{StoreError, types};
-use crate::shop::notification::events::{OrderData, OrderEvent};
-use crate::shop::notification::store::Due;
+use crate::data::types;
+use crate::events::event::{Event, UnfitEvent};
+use crate::kernel::error::StoreError;
+use crate::kernel::secret::Secret;
+use crate::modules::notification::events::{OrderData, OrderEvent};
+use crate::modules::notification::store::Due;
 use lettre::address::AddressError;
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::{AsyncSmtpTransportBuilder, PoolConfig};
@@ -21,7 +22,7 @@ const TOTAL: Duration = Duration::from_secs(30);
 
 /// Settings with which no mail can be sent. None shows the URL, which may hold a password.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::shop::notification) enum MailSettingsError {
+pub(in crate::modules::notification) enum MailSettingsError {
     #[error("notification.smtp: {0}")]
     Server(#[from] ServerError),
     #[error("notification.from: expected `Name <name@host>`: {0}")]
@@ -30,7 +31,7 @@ pub(in crate::shop::notification) enum MailSettingsError {
 
 /// Why a URL leads to no mail server.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::shop::notification) enum ServerError {
+pub(in crate::modules::notification) enum ServerError {
     #[error("expected smtp://user:password@host:port")]
     Form,
     #[cfg(feature = "tls")]
@@ -38,7 +39,7 @@ pub(in crate::shop::notification) enum ServerError {
     Url(#[from] lettre::transport::smtp::Error),
     #[cfg(feature = "tls")]
     #[error(transparent)]
-    Tls(#[from] crate::platform::tls::TlsError),
+    Tls(#[from] crate::net::tls::TlsError),
     #[cfg(not(feature = "tls"))]
     #[error("TLS is not compiled into this build; build with --features tls")]
     NoTls,
@@ -119,7 +120,7 @@ fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, ServerError> {
     let parsed: actix_web::http::Uri = url.parse().map_err(|_| ServerError::Form)?;
     let asked = parsed.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("tls=")));
     let host = parsed.host().unwrap_or_default();
-    let trusted = || crate::platform::tls::mail(host);
+    let trusted = || crate::net::tls::mail(host);
     Ok(match (parsed.scheme_str(), asked) {
         (Some("smtps"), _) => server.tls(Tls::Wrapper(trusted()?)),
         (_, Some("required")) => server.tls(Tls::Required(trusted()?)),
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn settings_are_checked_and_never_shown() {
         let error = |url: &str, from: &str| Mailer::new(&Secret::new(url), from).err().map(|error| error.to_string()).unwrap_or_default();
-        let from = crate::config::Notification::default().from;
+        let from = crate::settings::Notification::default().from;
         assert_eq!(error("smtp://user:pw@localhost:2525/me.example", &from), "");
         #[cfg(not(feature = "tls"))]
         for url in ["smtps://user:pw@host", "smtp://user:pw@host?tls=required"] {

@@ -6,9 +6,9 @@ mod template;
 mod webhook;
 
 use super::store::{Channel, Due};
-use crate::config::Notification;
-use crate::platform::start::PartError;
-use crate::platform::uri::user_info;
+use crate::kernel::error::PartError;
+use crate::kernel::uri::user_info;
+use crate::settings::Notification;
 use actix_web::http::Uri;
 use std::time::Duration;
 

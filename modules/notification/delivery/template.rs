@@ -3,7 +3,7 @@
 //! A template holds `{{name}}`; nothing else is special. What is filled in is escaped for where it
 //! goes and is never read again, so a customer called `{{total}}` is called `{{total}}`.
 
-use crate::shop::notification::events::{OrderData, OrderEvent};
+use crate::modules::notification::events::{OrderData, OrderEvent};
 use askama::filters::{Escaper, Html};
 
 /// A mail's texts.
@@ -82,7 +82,7 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shop::notification::events::{Customer, Line};
+    use crate::modules::notification::events::{Customer, Line};
 
     const KINDS: [OrderEvent; 3] = [OrderEvent::Placed, OrderEvent::Rejected, OrderEvent::Cancelled];
 

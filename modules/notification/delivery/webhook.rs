@@ -2,11 +2,12 @@
 
 use super::{Outcome, authority};
 use crate::config;
-use crate::platform::clock;
-use crate::platform::contract::client::http;
-use crate::platform::trace::{self, propagation};
-use crate::shop::notification::events::TOPICS;
-use crate::shop::notification::store::Due;
+use crate::kernel::clock;
+use crate::modules::notification::events::TOPICS;
+use crate::modules::notification::store::Due;
+use crate::net::http::http;
+use crate::observe::trace;
+use crate::observe::trace::propagation;
 use actix_web::http::header::{self, HttpDate};
 use actix_web::http::{StatusCode, Uri};
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
@@ -27,7 +28,7 @@ const KEY: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Settings of a webhook that cannot be. None shows its secret or its URL, which may hold credentials.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::shop::notification) enum WebhookError {
+pub(in crate::modules::notification) enum WebhookError {
     #[error("url: expected http://host/path or https://host/path")]
     Url,
     #[error("url: https is not compiled into this build; build with --features tls")]
@@ -141,7 +142,7 @@ fn retry_after(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::kernel::secret::Secret;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 

@@ -4,7 +4,8 @@
 #[cfg(feature = "sqlite")]
 #[path = "sql"]
 mod sqlite {
-    use crate::platform::store::sqlite as backend;
+    use crate::data::sqlite as backend;
+    use crate::events::sqlite as events;
     pub(super) mod repo;
 }
 /// The same on MySQL.
@@ -12,16 +13,19 @@ mod sqlite {
 #[path = "sql"]
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
 mod mysql {
-    use crate::platform::store::mysql as backend;
+    use crate::data::mysql as backend;
+    use crate::events::mysql as events;
     pub(super) mod repo;
 }
 
 use super::api::{Delivery, DeliveryState, Notification};
-use crate::config::Settings;
-use crate::platform::event::Event;
-use crate::platform::host::{Parts, StartError};
-use crate::platform::page::PageRequest;
-use crate::platform::store::{SqlDb, SqlStore, StoreError};
+use crate::data::{SqlDb, SqlStore};
+use crate::events::event::Event;
+use crate::kernel::error::StartError;
+use crate::kernel::error::StoreError;
+use crate::kernel::page::PageRequest;
+use crate::runtime::host::Parts;
+use crate::settings::Settings;
 use async_trait::async_trait;
 use diesel_migrations::embed_migrations;
 use futures_util::future::LocalBoxFuture;
@@ -40,7 +44,9 @@ pub const STORE: SqlStore = SqlStore {
 
 /// Opens the store where settings say.
 pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn NotificationStore>, StartError> {
-    Ok(match STORE.open(settings, metrics, parts)? {
+    let (db, renewal) = STORE.open(settings, metrics)?;
+    parts.renewal(renewal);
+    Ok(match db {
         #[cfg(feature = "sqlite")]
         SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::on(db)),
         #[cfg(feature = "mysql")]

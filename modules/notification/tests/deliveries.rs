@@ -4,10 +4,10 @@ use super::super::api::{Delivery, DeliveryState, NotificationError};
 use super::super::build::assemble;
 use super::super::store::{Attempted, Busy, Channel, NewDelivery, NotificationStore, Taken};
 use super::support::*;
-use crate::config::Secret;
-use crate::platform::clock::rfc3339;
-use crate::platform::event::Event;
-use crate::platform::page::{PageNumber, PageSize};
+use crate::events::event::Event;
+use crate::kernel::clock::rfc3339;
+use crate::kernel::page::{PageNumber, PageSize};
+use crate::kernel::secret::Secret;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ async fn retry_after_is_waited_for() {
     running.publish(&[&placed("jane")]).await;
     hook.next().await;
     let waiting = running.until(async |r| listed(r, None).await.pop().filter(|d| d.attempts == 1)).await;
-    let soon = crate::platform::clock::rfc3339(crate::platform::clock::now_ms() + 1_700_000);
+    let soon = crate::kernel::clock::rfc3339(crate::kernel::clock::now_ms() + 1_700_000);
     assert!(waiting.state == DeliveryState::Pending && waiting.next_attempt_at.unwrap() > soon);
     running.stop().await;
     hook.stop().await;

@@ -2,10 +2,10 @@
 
 use super::super::api::{Notification, NotificationError};
 use super::support::*;
-use crate::platform::bus::{ApplyError, Bus};
-use crate::platform::cx::Cx;
-use crate::platform::event::Event;
-use crate::platform::page::{PageNumber, PageSize};
+use crate::events::bus::{ApplyError, Bus};
+use crate::events::event::Event;
+use crate::kernel::page::{PageNumber, PageSize};
+use crate::rpc::context::Cx;
 use serde_json::json;
 use std::time::Duration;
 

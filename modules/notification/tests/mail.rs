@@ -2,8 +2,8 @@
 
 use super::super::api::DeliveryState;
 use super::support::*;
-use crate::config::{Notification, Secret};
-use crate::platform::page::{PageNumber, PageSize};
+use crate::kernel::page::{PageNumber, PageSize};
+use crate::settings::{Notification, Secret};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -136,7 +136,7 @@ async fn a_name_cannot_add_headers_or_recipients() {
 #[cfg(feature = "tls")]
 #[actix_web::test]
 async fn a_mail_server_is_trusted_by_tls_ca_and_shown_our_certificate() {
-    use crate::config::{ClientCertificates, Settings};
+    use crate::settings::{ClientCertificates, Settings};
     let dir = tempfile::tempdir().unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/services/certificates.sh");
     for args in [&["authority"][..], &["issue", "server", "IP:127.0.0.1", "2"], &["issue", "client", "DNS:client", "2"]] {
@@ -149,7 +149,7 @@ async fn a_mail_server_is_trusted_by_tls_ca_and_shown_our_certificate() {
     (server.tls_cert, server.tls_key, server.tls_client_ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
     server.tls_client = ClientCertificates::Required;
     (settings.tls.ca, settings.tls.cert, settings.tls.key) = (file("ca.pem"), file("client.pem"), file("client.key"));
-    let config = crate::platform::tls::start(&settings).unwrap().inbound.unwrap();
+    let config = crate::net::tls::start(&settings).unwrap().inbound.unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(*config));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("smtps://{}", listener.local_addr().unwrap());

@@ -2,7 +2,7 @@
 
 use super::super::api::Notification;
 use super::support::*;
-use crate::platform::contract::{Serve, client};
+use crate::rpc::contract::{Serve, client};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use futures_util::StreamExt;
@@ -120,7 +120,7 @@ async fn a_stream_sends_what_is_new_and_after_a_reconnect_what_was_missed() {
 
 impl Running {
     async fn store_len(&self, customer: &str) -> Option<i64> {
-        use crate::platform::page::{PageNumber, PageSize};
+        use crate::kernel::page::{PageNumber, PageSize};
         Some(self.api.list(&cx(customer), PageNumber(0), PageSize(1)).await.unwrap().total_elements)
     }
 }

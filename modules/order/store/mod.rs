@@ -4,7 +4,8 @@
 #[cfg(feature = "sqlite")]
 #[path = "sql"]
 mod sqlite {
-    use crate::platform::store::sqlite as backend;
+    use crate::data::sqlite as backend;
+    use crate::events::sqlite as events;
     pub(super) mod repo;
     mod rows;
 }
@@ -13,20 +14,23 @@ mod sqlite {
 #[path = "sql"]
 #[allow(clippy::duplicate_mod, reason = "once a backend")]
 mod mysql {
-    use crate::platform::store::mysql as backend;
+    use crate::data::mysql as backend;
+    use crate::events::mysql as events;
     pub(super) mod repo;
     mod rows;
 }
 
 use super::api::{OrderLine, OrderStatus};
-use crate::config::Settings;
-use crate::platform::bus::Outbox;
-use crate::platform::host::{Parts, StartError};
-use crate::platform::money::Money;
-use crate::platform::page::PageRequest;
-use crate::platform::store::{Lease, SqlDb, SqlStore, StoreError};
-use crate::platform::trace::Trace;
-use crate::shop::inventory::api::StockCheck;
+use crate::data::{Lease, SqlDb, SqlStore};
+use crate::events::bus::Outbox;
+use crate::kernel::error::StartError;
+use crate::kernel::error::StoreError;
+use crate::kernel::money::Money;
+use crate::kernel::page::PageRequest;
+use crate::modules::inventory::api::StockCheck;
+use crate::observe::trace::Trace;
+use crate::runtime::host::Parts;
+use crate::settings::Settings;
 use async_trait::async_trait;
 use diesel_migrations::embed_migrations;
 use futures_util::future::LocalBoxFuture;
@@ -46,7 +50,9 @@ pub const STORE: SqlStore = SqlStore {
 
 /// Opens the store where settings say.
 pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
-    Ok(match STORE.open(settings, metrics, parts)? {
+    let (db, renewal) = STORE.open(settings, metrics)?;
+    parts.renewal(renewal);
+    Ok(match db {
         #[cfg(feature = "sqlite")]
         SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::on(db, settings.order.lease_seconds)),
         #[cfg(feature = "mysql")]

@@ -1,15 +1,17 @@
 //! Documents in SQLite: a JSON column, with what is looked up by beside it.
 
 use super::ProductStore;
-use crate::platform::bus::Outbox;
-use crate::platform::event::Event;
-use crate::platform::host::StartError;
-use crate::platform::money::Money;
-use crate::platform::outbox::{self, SqlOutbox};
-use crate::platform::page::PageRequest;
-use crate::platform::store::sqlite::Db;
-use crate::platform::store::{StoreError, types};
-use crate::shop::product::api::Product;
+use crate::data::sqlite::Db;
+use crate::data::types;
+use crate::events::bus::Outbox;
+use crate::events::event::Event;
+use crate::events::sql::outbox;
+use crate::events::sql::outbox::SqlOutbox;
+use crate::kernel::error::StartError;
+use crate::kernel::error::StoreError;
+use crate::kernel::money::Money;
+use crate::kernel::page::PageRequest;
+use crate::modules::product::api::Product;
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
@@ -33,7 +35,7 @@ diesel::table! {
 }
 
 /// See [`ProductStore`].
-pub(in crate::shop::product) struct SqliteProducts {
+pub(in crate::modules::product) struct SqliteProducts {
     db: Db,
 }
 

@@ -2,10 +2,11 @@
 
 use super::replication::until;
 use super::*;
-use crate::platform::discovery::Discovery;
-use crate::platform::discovery::eureka::servers::Servers;
-use crate::platform::discovery::eureka::view::View;
-use crate::platform::discovery::eureka::{Offer, Registrations, fetch, instance::Instance, keep_fetched};
+use crate::net::server_list::Servers;
+use crate::rpc::discovery::Discovery;
+use crate::rpc::discovery::eureka::instance::Instance;
+use crate::rpc::discovery::eureka::view::View;
+use crate::rpc::discovery::eureka::{Offer, Registrations, fetch, keep_fetched};
 use std::sync::atomic::AtomicUsize;
 use tokio_util::sync::CancellationToken;
 

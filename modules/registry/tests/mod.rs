@@ -6,9 +6,9 @@ mod protocol;
 mod replication;
 
 use super::{Registry, http};
-use crate::config::{Registry as Settings, Secret};
-use crate::platform::ports::free_port;
-use crate::platform::web::{Edge, configure, testing};
+use crate::edge::web::{Edge, configure, testing};
+use crate::kernel::ports::free_port;
+use crate::settings::{Registry as Settings, Secret};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::header::HeaderMap;
 use actix_web::test::TestRequest;

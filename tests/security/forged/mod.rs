@@ -9,7 +9,7 @@ mod wire;
 use crate::support::client::Client;
 use crate::support::{Shape, Shop, on_system};
 use actix_web::http::Method;
-use tradepost::modules::Module;
+use tradepost::kernel::module::Module;
 use wire::{Answer, Expect, FOLLOWS, LONG, case, send};
 
 /// Requests to contracts, or to nothing it knows, that a process has counted, with their labels.

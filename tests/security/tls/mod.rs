@@ -14,8 +14,8 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tradepost::config::ClientCertificates;
-use tradepost::modules::Module;
+use tradepost::kernel::module::Module;
+use tradepost::settings::ClientCertificates;
 
 /// Names of this machine.
 const HERE: &str = "DNS:localhost,IP:127.0.0.1";

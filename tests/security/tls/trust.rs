@@ -91,7 +91,7 @@ fn an_expired_certificate_is_not_trusted() {
         let authority = Authority::new();
         let pair = authority.issue_expired("expired", HERE);
         let chain = vec![CertificateDer::from_pem_file(&pair.0).unwrap()];
-        tradepost::platform::tls::install();
+        tradepost::net::tls::install();
         let key = PrivateKeyDer::from_pem_file(&pair.1).unwrap();
         let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,17 +1,17 @@
 //! Stock and reservations in SQL.
 
 use super::backend::Db;
-use super::backend::outbox::SqlOutbox;
+use super::events::outbox::SqlOutbox;
 use super::{reservations, stock};
 use crate::config;
-use crate::platform::bus::Outbox;
-use crate::platform::clock;
-use crate::platform::page::PageRequest;
-use crate::platform::store::StoreError;
-use crate::platform::trace::Trace;
-use crate::shop::inventory::api::{InventoryError, Quantities, Reservation, ReservationState, SettleInput, Stock, StockCheck};
-use crate::shop::inventory::events::Cause;
-use crate::shop::inventory::store::{Levels, StockStore};
+use crate::events::bus::Outbox;
+use crate::kernel::clock;
+use crate::kernel::error::StoreError;
+use crate::kernel::page::PageRequest;
+use crate::modules::inventory::api::{InventoryError, Quantities, Reservation, ReservationState, SettleInput, Stock, StockCheck};
+use crate::modules::inventory::events::Cause;
+use crate::modules::inventory::store::{Levels, StockStore};
+use crate::observe::trace::Trace;
 use async_trait::async_trait;
 use diesel::prelude::*;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) mod tables {
 const EXPIRED_BATCH: i64 = 100;
 
 /// See [`StockStore`].
-pub(in crate::shop::inventory::store) struct Repo {
+pub(in crate::modules::inventory::store) struct Repo {
     db: Db,
     low: i64,
     reservation_ms: i64,
@@ -63,7 +63,7 @@ pub(super) struct Row {
 
 impl From<Row> for Stock {
     fn from(row: Row) -> Self {
-        debug_assert!(crate::invariants::conserved(row.quantity, row.held, row.sold, row.received), "INV-1 {row:?}");
+        debug_assert!(crate::modules::invariants::conserved(row.quantity, row.held, row.sold, row.received), "INV-1 {row:?}");
         debug_assert!(row.quantity >= 0, "INV-2 {row:?}");
         Stock { id: row.id, sku_code: row.sku_code, quantity: row.quantity, held: row.held, sold: row.sold, received: row.received }
     }
@@ -71,7 +71,7 @@ impl From<Row> for Stock {
 
 impl Repo {
     /// On this database.
-    pub(in crate::shop::inventory::store) fn on(db: Db, settings: &config::Inventory) -> Self {
+    pub(in crate::modules::inventory::store) fn on(db: Db, settings: &config::Inventory) -> Self {
         let reservation_ms = i64::try_from(settings.reservation_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
         Self { db, low: settings.low, reservation_ms }
     }

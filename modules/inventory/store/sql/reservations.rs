@@ -3,10 +3,11 @@
 use super::backend::{Conn, locked, update_returning};
 use super::repo::tables::{reservations, stock};
 use super::stock::{classify, rows, tell_changed, tell_low};
-use crate::platform::store::{Same, StoreError, types};
-use crate::platform::trace::Trace;
-use crate::shop::inventory::api::{Quantities, Reservation, ReservationState, StockCheck};
-use crate::shop::inventory::events::Cause;
+use crate::data::{Same, types};
+use crate::kernel::error::StoreError;
+use crate::modules::inventory::api::{Quantities, Reservation, ReservationState, StockCheck};
+use crate::modules::inventory::events::Cause;
+use crate::observe::trace::Trace;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::BTreeMap;

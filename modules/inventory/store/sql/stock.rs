@@ -1,16 +1,19 @@
 //! Movements of stock. Every one keeps INV-1 (quantity + held + sold = received) and INV-2
 //! (quantity >= 0); the table's own checks stand behind that.
 
-use super::backend::{Conn, locked, outbox};
+use super::backend::{Conn, locked};
+use super::events::outbox;
 use super::repo::{Row, tables::stock};
-use crate::platform::event::Event;
-use crate::platform::page::PageRequest;
-use crate::platform::store::{FEW, Same, StoreError};
-use crate::platform::trace::Trace;
-use crate::shop::inventory::api::{InventoryError, Quantities, Stock, StockCheck};
-use crate::shop::inventory::events::{self, Cause};
-use crate::shop::inventory::service::MAX_QUANTITY;
-use crate::shop::inventory::store::Levels;
+use crate::data::{FEW, Same};
+use crate::events::event::Event;
+use crate::kernel::error::StoreError;
+use crate::kernel::page::PageRequest;
+use crate::modules::inventory::api::{InventoryError, Quantities, Stock, StockCheck};
+use crate::modules::inventory::events;
+use crate::modules::inventory::events::Cause;
+use crate::modules::inventory::service::MAX_QUANTITY;
+use crate::modules::inventory::store::Levels;
+use crate::observe::trace::Trace;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::RunQueryDsl;

@@ -1,11 +1,12 @@
 //! Inboxes and deliveries in SQL.
 
-use super::backend::{Backend, Conn, Db, inbox};
-use crate::platform::clock;
-use crate::platform::page::PageRequest;
-use crate::platform::store::StoreError;
-use crate::shop::notification::api::{Delivery, DeliveryState, Notification};
-use crate::shop::notification::store::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
+use super::backend::{Backend, Conn, Db};
+use super::events::inbox;
+use crate::kernel::clock;
+use crate::kernel::error::StoreError;
+use crate::kernel::page::PageRequest;
+use crate::modules::notification::api::{Delivery, DeliveryState, Notification};
+use crate::modules::notification::store::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
 use async_trait::async_trait;
 use diesel::dsl::{And, Eq, Filter};
 use diesel::prelude::*;
@@ -90,13 +91,13 @@ impl TryFrom<DeliveryRow> for Delivery {
 }
 
 /// See [`NotificationStore`].
-pub(in crate::shop::notification::store) struct Repo {
+pub(in crate::modules::notification::store) struct Repo {
     db: Db,
 }
 
 impl Repo {
     /// On this database.
-    pub(in crate::shop::notification::store) fn on(db: Db) -> Self {
+    pub(in crate::modules::notification::store) fn on(db: Db) -> Self {
         Self { db }
     }
 }

@@ -1,18 +1,19 @@
 //! Orders in SQL.
 
 use super::backend::Db;
-use super::backend::outbox::{self, SqlOutbox};
+use super::events::outbox::{self, SqlOutbox};
 use super::rows;
-use crate::platform::bus::Outbox;
-use crate::platform::clock;
-use crate::platform::money::Money;
-use crate::platform::page::PageRequest;
-use crate::platform::store::{Lease, StoreError};
-use crate::platform::trace::Trace;
-use crate::shop::inventory::api::StockCheck;
-use crate::shop::order::api::OrderStatus;
-use crate::shop::order::events;
-use crate::shop::order::store::{Begun, Cancelled, Key, NewOrder, OpenEnds, OrderStore, Settle, StoredOrder};
+use crate::data::Lease;
+use crate::events::bus::Outbox;
+use crate::kernel::clock;
+use crate::kernel::error::StoreError;
+use crate::kernel::money::Money;
+use crate::kernel::page::PageRequest;
+use crate::modules::inventory::api::StockCheck;
+use crate::modules::order::api::OrderStatus;
+use crate::modules::order::events;
+use crate::modules::order::store::{Begun, Cancelled, Key, NewOrder, OpenEnds, OrderStore, Settle, StoredOrder};
+use crate::observe::trace::Trace;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use std::sync::Arc;
@@ -22,14 +23,14 @@ use uuid::Uuid;
 const BATCH: i64 = 200;
 
 /// See [`OrderStore`].
-pub(in crate::shop::order::store) struct Repo {
+pub(in crate::modules::order::store) struct Repo {
     db: Db,
     lease_ms: i64,
 }
 
 impl Repo {
     /// On this database; a PENDING order is left alone for the lease.
-    pub(in crate::shop::order::store) fn on(db: Db, lease_seconds: u64) -> Self {
+    pub(in crate::modules::order::store) fn on(db: Db, lease_seconds: u64) -> Self {
         let lease_ms = i64::try_from(lease_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
         Self { db, lease_ms }
     }

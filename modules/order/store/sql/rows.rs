@@ -1,14 +1,15 @@
 //! The statements behind [`super::repo`].
 
 use super::backend::{Conn, claimed, insert_returning_ids};
-use crate::platform::money::Money;
-use crate::platform::page::PageRequest;
-use crate::platform::store::types::MoneyText;
-use crate::platform::store::{Same, StoreError, types};
-use crate::platform::trace::Trace;
-use crate::shop::inventory::api::StockCheck;
-use crate::shop::order::api::{OrderLine, OrderStatus};
-use crate::shop::order::store::{Begun, Key, NewLine, NewOrder, OpenEnds, Settle, StoredOrder};
+use crate::data::types::MoneyText;
+use crate::data::{Same, types};
+use crate::kernel::error::StoreError;
+use crate::kernel::money::Money;
+use crate::kernel::page::PageRequest;
+use crate::modules::inventory::api::StockCheck;
+use crate::modules::order::api::{OrderLine, OrderStatus};
+use crate::modules::order::store::{Begun, Key, NewLine, NewOrder, OpenEnds, Settle, StoredOrder};
+use crate::observe::trace::Trace;
 use diesel::dsl::{count_star, min};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

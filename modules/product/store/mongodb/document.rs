@@ -11,9 +11,9 @@
 //! instances are being replaced the next one asked may know better, and a price that is misread is worse than
 //! none. Its events are carried all the same; their form does not depend on the number.
 
-use crate::platform::money::{Money, MoneyError};
-use crate::platform::store::StoreError;
-use crate::shop::product::api::Product;
+use crate::kernel::error::StoreError;
+use crate::kernel::money::{Money, MoneyError};
+use crate::modules::product::api::Product;
 use ::mongodb::bson::{Bson, Decimal128, Document, doc};
 
 /// The form that this build writes.

@@ -4,15 +4,16 @@
 mod document;
 
 use super::ProductStore;
-use crate::config::{Secret, Settings};
-use crate::platform::bus::Outbox;
-use crate::platform::event::Event;
-use crate::platform::money::Money;
-use crate::platform::page::PageRequest;
-use crate::platform::store::StoreError;
-use crate::platform::store::mongodb::outbox::{self, MongoOutbox};
-use crate::platform::store::mongodb::{Db, Index};
-use crate::shop::product::api::Product;
+use crate::data::mongodb::{Db, Index};
+use crate::events::bus::Outbox;
+use crate::events::event::Event;
+use crate::events::mongodb::outbox;
+use crate::events::mongodb::outbox::MongoOutbox;
+use crate::kernel::error::StoreError;
+use crate::kernel::money::Money;
+use crate::kernel::page::PageRequest;
+use crate::modules::product::api::Product;
+use crate::settings::{Secret, Settings};
 use ::mongodb::bson::oid::ObjectId;
 use ::mongodb::bson::{Document, doc};
 use async_trait::async_trait;
@@ -28,7 +29,7 @@ const COLLECTION: &str = "products";
 const INDEXES: [Index; 2] = [Index { field: "skuCode", unique: true }, Index { field: outbox::SINCE, unique: false }];
 
 /// See [`ProductStore`].
-pub(in crate::shop::product) struct MongoProducts {
+pub(in crate::modules::product) struct MongoProducts {
     db: Db,
 }
 
@@ -40,7 +41,7 @@ impl MongoProducts {
 
     /// How many products there are, and how many events wait, for the audit. It blocks, and changes nothing.
     #[cfg(feature = "sqlite")]
-    pub(in crate::shop::product) fn counted(url: &Secret, settings: &Settings) -> Result<(i64, i64), StoreError> {
+    pub(in crate::modules::product) fn counted(url: &Secret, settings: &Settings) -> Result<(i64, i64), StoreError> {
         let db = Db::look(url, "product", settings)?;
         db.clone().block(async move {
             let products = db.collection(COLLECTION);

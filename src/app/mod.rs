@@ -1,0 +1,12 @@
+//! The program: wiring, serving, and the commands.
+
+#[cfg(feature = "all-in-one")]
+pub mod audit;
+#[cfg(feature = "all-in-one")]
+pub mod backup;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod serve;
+#[cfg(feature = "all-in-one")]
+pub mod up;
+pub mod wiring;

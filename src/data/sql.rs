@@ -1,0 +1,62 @@
+//! A module's SQL store, on the backend that settings choose.
+
+use super::renewal::Renewal;
+use crate::kernel::error::StartError;
+use crate::settings::{Settings, StoreUrl};
+use diesel_migrations::EmbeddedMigrations;
+use prometheus::Registry;
+
+/// A module's store: its setting, and its migrations for each backend.
+pub struct SqlStore {
+    /// The module's name.
+    pub module: &'static str,
+    /// The setting with its URL.
+    pub setting: &'static [&'static str],
+    /// For SQLite.
+    #[cfg(feature = "sqlite")]
+    pub sqlite: EmbeddedMigrations,
+    /// For MySQL.
+    #[cfg(feature = "mysql")]
+    pub mysql: EmbeddedMigrations,
+}
+
+/// An open database.
+pub enum SqlDb {
+    /// A file.
+    #[cfg(feature = "sqlite")]
+    Sqlite(super::sqlite::Db),
+    /// On a server.
+    #[cfg(feature = "mysql")]
+    MySql(super::mysql::Db),
+}
+
+impl SqlStore {
+    /// Opens or creates the database where settings say, and registers its metrics.
+    pub fn open(self, settings: &Settings, metrics: &Registry) -> Result<(SqlDb, Option<Renewal>), StartError> {
+        Ok(match settings.store(self.module)? {
+            #[cfg(feature = "sqlite")]
+            StoreUrl::Sqlite(path) => {
+                let db = super::sqlite::Db::open(&path, self.sqlite)?;
+                db.measured(self.module, metrics)?;
+                (SqlDb::Sqlite(db), None)
+            }
+            #[cfg(feature = "mysql")]
+            StoreUrl::MySql(url) => {
+                let db = super::mysql::Db::open(&url, self.module, &settings.mysql, self.mysql)?;
+                db.measured(self.module, metrics)?;
+                let renewal = db.renewal(self.setting, settings);
+                (SqlDb::MySql(db), Some(renewal))
+            }
+        })
+    }
+
+    /// Reverts the last migration, if the store is on a server. Returns the migration's version.
+    #[cfg(feature = "mysql")]
+    pub fn revert(self, settings: &Settings) -> Result<Option<String>, StartError> {
+        Ok(match settings.store(self.module)? {
+            StoreUrl::MySql(url) => super::mysql::revert(&url, self.module, &settings.mysql, self.mysql)?,
+            #[cfg(feature = "sqlite")]
+            StoreUrl::Sqlite(_) => None,
+        })
+    }
+}

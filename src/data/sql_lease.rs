@@ -1,0 +1,59 @@
+//! Leases in SQL: a row each. What they promise, and what not, is in `store/lease.rs`.
+
+use super::{Conn, Db};
+use crate::data::{LeaseState, LeaseStore};
+use crate::kernel::clock;
+use crate::kernel::error::StoreError;
+use async_trait::async_trait;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use std::time::Duration;
+
+mod tables {
+    diesel::table! {
+        leases (name) {
+            name -> Text,
+            holder -> Text,
+            expires_at -> BigInt,
+        }
+    }
+}
+use tables::leases;
+
+/// The store's migrations have the table.
+#[async_trait(?Send)]
+impl LeaseStore for Db {
+    async fn acquire(&self, name: &'static str, holder: &str, term: Duration) -> Result<LeaseState, StoreError> {
+        let (holder, term) = (holder.to_string(), term.as_millis() as i64);
+        let own = holder.clone();
+        let held_elsewhere = async move |c: &mut Conn| {
+            let row = leases::table.find(name).filter(leases::holder.ne(&own).and(leases::expires_at.ge(clock::now_ms())));
+            Ok::<_, StoreError>(row.select(leases::name).first::<String>(c).await.optional()?.is_some())
+        };
+        // only a process that may succeed writes
+        if self.read(held_elsewhere).await? {
+            return Ok(LeaseState::HeldElsewhere);
+        }
+        self.write(async move |c| {
+            let now = clock::now_ms();
+            let mine = (leases::holder.eq(&holder), leases::expires_at.eq(now + term));
+            let row = || leases::table.filter(leases::name.eq(name));
+            if diesel::update(row().filter(leases::holder.eq(&holder))).set(mine).execute(c).await? == 1 {
+                return Ok(LeaseState::Held);
+            }
+            let taken = diesel::update(row().filter(leases::expires_at.lt(now))).set(mine).execute(c).await? == 1
+                || diesel::insert_or_ignore_into(leases::table).values((leases::name.eq(name), mine)).execute(c).await? == 1;
+            Ok(if taken { LeaseState::Acquired } else { LeaseState::HeldElsewhere })
+        })
+        .await
+    }
+
+    async fn delete(&self, name: &'static str, holder: &str) -> Result<(), StoreError> {
+        let holder = holder.to_string();
+        self.write(async move |c| {
+            diesel::delete(leases::table.filter(leases::name.eq(name).and(leases::holder.eq(&holder)))).execute(c).await?;
+            Ok(())
+        })
+        .await
+    }
+}

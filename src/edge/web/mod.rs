@@ -1,0 +1,395 @@
+//! The edge of a process: every request comes in here, whatever module serves it.
+//!
+//! In this order: trace, method, token, role, `Accept`, `Content-Type`, body within its limit,
+//! deadline, handler, and the one form of refusal for whatever went wrong.
+
+mod protocol;
+#[cfg(test)]
+#[allow(dead_code, reason = "of a build of some modules not all of it is used")]
+pub(crate) mod testing;
+
+use crate::edge::auth::Authenticator;
+use crate::edge::auth::operator::Operator;
+use crate::edge::door::{FrontDoor, SentPath, Way};
+use crate::edge::exchanges::Exchanges;
+use crate::kernel::problem::{Cause, Problem};
+use crate::observe::trace;
+use crate::observe::trace::Trace;
+use crate::rpc::context::{Caller, Cx, Principal, TIMEOUT_HEADER};
+use crate::rpc::contract::{Access, Call, Endpoint, Serve};
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
+use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use protocol::{acceptable, preflight, two_lengths, unknown, without_bytes};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// What the edge enforces.
+pub struct Edge {
+    /// Checks tokens.
+    pub authenticator: Authenticator,
+    /// Who may use the actuator with a password; none: nobody, and a token it is.
+    pub operator: Option<Operator>,
+    /// Where what was asked and answered is taken down.
+    pub exchanges: Arc<Exchanges>,
+    /// Largest body, in bytes.
+    pub body_limit: usize,
+    /// Longest time for one request.
+    pub timeout: Duration,
+    /// Origins that browsers may call from: `*` or a list; empty for none.
+    pub origins: Vec<String>,
+    /// Who answers what is no endpoint's; where nobody does, 404.
+    pub door: Option<Arc<dyn FrontDoor>>,
+    /// Cancelled when the process will end soon: from then on an answer is the last on its connection.
+    pub leaving: CancellationToken,
+}
+
+const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+
+/// Registers all endpoints, grouped by path, so that a wrong method is told from an unknown path.
+pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edge>) {
+    let mut paths: BTreeMap<(usize, &str), Vec<Endpoint>> = BTreeMap::new();
+    for endpoint in endpoints {
+        let path = endpoint.operation.path;
+        // the router takes the first match: fixed paths come before those with parameters
+        paths.entry((path.matches('{').count(), path)).or_default().push(endpoint.clone());
+    }
+    for ((_, path), endpoints) in paths {
+        let endpoints: Arc<[Endpoint]> = endpoints.into();
+        let edge = edge.clone();
+        app.service(web::resource(path).route(web::route().to(move |request: HttpRequest, payload: RawPayload| {
+            let (endpoints, edge) = (endpoints.clone(), edge.clone());
+            async move { edge.serve(&endpoints, request, payload.0).await }
+        })));
+    }
+    let edge = edge.clone();
+    app.default_service(web::route().to(move |request: HttpRequest, payload: RawPayload| {
+        let edge = edge.clone();
+        async move { edge.serve(&[], request, payload.0).await }
+    }));
+}
+
+/// What is done with every request before an endpoint is looked for.
+pub fn before(request: &mut ServiceRequest, edge: &Edge) {
+    bound_method(request);
+    if let Some(door) = &edge.door {
+        door.look(request);
+    }
+}
+
+/// Anybody can make methods up, and each would become a label of its own in the metrics: those that
+/// HTTP does not define become one.
+fn bound_method(request: &mut ServiceRequest) {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
+    if !known.contains(request.method())
+        && let Ok(unknown) = Method::from_bytes(b"UNKNOWN")
+    {
+        let sent = std::mem::replace(&mut request.head_mut().method, unknown);
+        request.extensions_mut().insert(SentMethod(sent));
+    }
+}
+
+/// What a refusal names, where the request goes on under another method.
+struct SentMethod(Method);
+
+/// The raw payload as an extractor.
+struct RawPayload(Payload);
+
+impl FromRequest for RawPayload {
+    type Error = actix_web::Error;
+    type Future = std::future::Ready<Result<Self, Self::Error>>;
+
+    fn from_request(_: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        std::future::ready(Ok(RawPayload(payload.take())))
+    }
+}
+
+impl Edge {
+    async fn serve(&self, endpoints: &[Endpoint], request: HttpRequest, payload: Payload) -> HttpResponse {
+        let started = Instant::now();
+        let (method, path) = (sent_method(&request), sent_path(&request));
+        let wanted = if method == Method::HEAD { &Method::GET } else { request.method() };
+        let operation = endpoints.iter().map(|e| &*e.operation).find(|o| o.method == wanted);
+        let exchange = trace::http::incoming(&request, &method, operation, self.door.is_some());
+        let (span, trace) = (exchange.span(), exchange.span().trace());
+        let cors = self.cors(&request);
+        let smuggled = two_lengths(&request);
+        let outcome = match preflight(endpoints, self.door.is_some(), &request) {
+            _ if smuggled => Err(Problem::new(400, "malformed request: Content-Length beside Transfer-Encoding")),
+            Some(response) => Ok(response),
+            None => span.scope(self.run(endpoints, &request, payload, trace, started)).await,
+        };
+        let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
+        // of a problem that a door has made a response, too
+        let cause = response.extensions_mut().remove::<Cause>().map(|cause| cause.0);
+        if smuggled || self.leaving.is_cancelled() {
+            // whoever smuggles may see the rest of this connection in another way than we do
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        if method == Method::HEAD {
+            response = without_bytes(response);
+        }
+        let status = response.status();
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&trace.id()) {
+            headers.insert(TRACE_ID, id);
+        }
+        for (name, value) in cors {
+            headers.insert(name, value);
+        }
+        exchange.answered(status);
+        let took = started.elapsed();
+        self.exchanges.note(&request, &path, &response, took);
+        let elapsed_us = took.as_micros() as u64;
+        span.sync_scope(|| {
+            let status_code = status.as_u16();
+            // a 500 without a cause is an upstream's, which the gateway passes on
+            if status == StatusCode::INTERNAL_SERVER_ERROR && cause.is_some() {
+                tracing::error!(%method, path, status = status_code, elapsed_us, cause, "request failed");
+            } else if status.is_server_error() {
+                tracing::warn!(%method, path, status = status_code, elapsed_us, cause, "request failed");
+            } else {
+                tracing::debug!(%method, path, status = status_code, elapsed_us, cause, "request");
+            }
+        });
+        response
+    }
+
+    async fn run(
+        &self,
+        endpoints: &[Endpoint],
+        request: &HttpRequest,
+        payload: Payload,
+        trace: Trace,
+        started: Instant,
+    ) -> Result<HttpResponse, Problem> {
+        let wanted = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        let found = endpoints.iter().find(|e| e.operation.method == wanted);
+        let public = !endpoints.is_empty() && endpoints.iter().all(|e| matches!(e.operation.access, Access::Public | Access::Optional));
+        let own = found.map_or(if public { Access::Public } else { Access::Any }, |e| e.operation.access);
+        let door = self.door.as_ref();
+        let access = match door.map(|door| door.way(request, !endpoints.is_empty())).transpose()? {
+            Some(Way::Door(access)) => {
+                let cx = self.identify(access, &[], request, trace, started).await?;
+                return match door {
+                    Some(door) => door.clone().serve(cx, request.clone(), payload).await,
+                    None => Err(unknown(endpoints)),
+                };
+            }
+            // what anybody may ask here, a route may still ask more for
+            Some(Way::Endpoint(wall)) if own == Access::Public || (own == Access::Optional && wall != Access::Public) => wall,
+            _ => own,
+        };
+        let cx = self.identify(access, endpoints, request, trace, started).await?;
+        let work = move |cx: Cx, payload| -> LocalBoxFuture<'_, Result<HttpResponse, Problem>> {
+            Box::pin(async move {
+                authorize(own, &cx)?;
+                let Some(endpoint) = found else { return Err(unknown(endpoints)) };
+                self.handle(endpoint, cx, request, payload).await
+            })
+        };
+        match door {
+            Some(door) => door.around(cx, request, payload, Box::new(work)).await,
+            None => work(cx, payload).await,
+        }
+    }
+
+    async fn handle(&self, endpoint: &Endpoint, cx: Cx, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+        let deadline = cx.deadline;
+        let work = async {
+            match &endpoint.serve {
+                Serve::Raw(handler) => handler(cx, request.clone(), payload).await,
+                Serve::Contract(handler) => {
+                    acceptable(request)?;
+                    let reading = tokio::time::timeout_at(deadline.into(), self.read(request, payload));
+                    let body = reading.await.map_err(|_| late_body())??;
+                    handler(Call { cx, request: request.clone(), body }).await
+                }
+            }
+        };
+        match tokio::time::timeout_at(deadline.into(), work).await {
+            Ok(result) => result,
+            Err(_) => Err(Problem::unavailable("the request took too long; it may still be completed")),
+        }
+    }
+
+    async fn identify(
+        &self,
+        access: Access,
+        endpoints: &[Endpoint],
+        request: &HttpRequest,
+        trace: Trace,
+        started: Instant,
+    ) -> Result<Cx, Problem> {
+        let asked = text(request, TIMEOUT_HEADER).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+        let deadline = started + asked.unwrap_or(self.timeout).min(self.timeout);
+        let actuator = endpoints.iter().any(|e| e.operation.path.starts_with("/actuator/"));
+        let operator = self.operator.as_ref().filter(|_| actuator).and_then(|operator| operator.sent(request));
+        let caller = match (access, operator) {
+            (Access::Public, _) => Caller::Anonymous,
+            (_, Some(operator)) => Caller::User(operator),
+            (Access::Optional, None) => self.bearer_of(request).await.map_or(Caller::Anonymous, Caller::User),
+            (_, None) => Caller::User(self.bearer_of(request).await?),
+        };
+        Ok(Cx { caller, deadline, trace })
+    }
+
+    async fn bearer_of(&self, request: &HttpRequest) -> Result<Arc<Principal>, Problem> {
+        self.authenticator.authenticate(&bearer(request)?).await
+    }
+
+    async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+        let body = read_body(request, payload, self.body_limit).await?;
+        let media = text(request, "content-type").map(|t| t.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        match media.as_deref() {
+            Some(json) if json == "application/json" || (json.starts_with("application/") && json.ends_with("+json")) => Ok(body),
+            None if body.is_empty() => Ok(body),
+            _ if request.method() == Method::GET || request.method() == Method::DELETE || request.method() == Method::HEAD => {
+                Ok(Bytes::new())
+            }
+            _ => Err(Problem::new(415, "the body must be application/json")),
+        }
+    }
+
+    fn cors(&self, request: &HttpRequest) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(origin) = request.headers().get(header::ORIGIN) else { return Vec::new() };
+        let allowed = |o: &String| o == "*" || o.as_bytes() == origin.as_bytes();
+        if !self.origins.iter().any(allowed) {
+            return Vec::new();
+        }
+        let mut headers = vec![
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("etag, location, retry-after, x-trace-id")),
+            (header::VARY, HeaderValue::from_static("origin")),
+        ];
+        if request.method() == Method::OPTIONS {
+            headers.push((header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS")));
+            headers.push((header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600")));
+            if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+                headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone()));
+            }
+        }
+        headers
+    }
+}
+
+fn authorize(access: Access, cx: &Cx) -> Result<(), Problem> {
+    let roles = access.roles();
+    if roles.is_empty() || roles.iter().any(|role| cx.has_role(role)) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(format!("this needs the role {}", roles.join(" or "))))
+}
+
+/// 408: the body did not come in time.
+pub fn late_body() -> Problem {
+    Problem::new(408, "the body did not come in time")
+}
+
+/// The whole body, up to a limit; beyond it, 413.
+pub async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(413, format!("the body is larger than {limit} bytes"));
+    let announced = text(request, "content-length").and_then(|n| n.parse::<usize>().ok());
+    if announced.is_some_and(|n| n > limit) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|cause| Problem::new(400, format!("the body broke off: {cause}")))?;
+        if body.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The method as the client wrote it.
+pub fn sent_method(request: &HttpRequest) -> Method {
+    let sent = request.extensions().get::<SentMethod>().map(|sent| sent.0.clone());
+    sent.unwrap_or_else(|| request.method().clone())
+}
+
+/// The path as the client wrote it.
+pub fn sent_path(request: &HttpRequest) -> String {
+    let sent = request.extensions().get::<SentPath>().map(|sent| sent.0.clone());
+    sent.unwrap_or_else(|| request.path().to_string())
+}
+
+fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The one token in the one `Authorization` header; the scheme is taken in any case (RFC 9110 11.1).
+pub fn bearer(request: &HttpRequest) -> Result<String, Problem> {
+    let mut sent = request.headers().get_all(header::AUTHORIZATION);
+    let Some(value) = sent.next() else { return Err(Problem::unauthorized(None)) };
+    if sent.next().is_some() {
+        // which of them counts is a matter of opinion, and proxies have other opinions
+        return Err(Problem::unauthorized(Some("there is more than one Authorization header")));
+    }
+    // schemes are case-insensitive (RFC 9110 11.1); the parser takes one spelling
+    let sent = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let spelled = sent.and_then(|(_, token)| HeaderValue::from_str(&format!("Bearer {}", token.trim())).ok());
+    let parsed = spelled.and_then(|value| Bearer::parse(&value).ok()).filter(|bearer| !bearer.token().is_empty());
+    parsed
+        .map(|bearer| bearer.token().to_string())
+        .ok_or_else(|| Problem::unauthorized(Some("the Authorization header is not Bearer <JWT>")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::error::StoreError;
+    use crate::observe::log::tests::Written;
+    use actix_web::test::TestRequest;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    /// Status and body of the answer to a request that fails so, and what the log has of it.
+    async fn failing(answer: impl Fn() -> Result<HttpResponse, Problem> + Send + Sync + 'static) -> (u16, String, String) {
+        let endpoint = Endpoint::raw("test", "fails", Method::GET, "/fails", Access::Public, move |_, _, _| std::future::ready(answer()));
+        let app = testing::app(vec![endpoint], Arc::new(testing::edge(testing::NO_ISSUER))).await;
+        let written = Written::default();
+        let lines = tracing_subscriber::fmt::layer().with_writer(written.clone()).with_ansi(false);
+        let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines));
+        let (status, headers, body) = app(TestRequest::get().uri("/fails")).await;
+        (status, format!("{headers:?}{}", String::from_utf8_lossy(&body)), written.text())
+    }
+
+    #[actix_web::test]
+    async fn cause_of_a_failure_is_logged_once_and_not_sent() {
+        let internal = || Problem::internal("no route to db-7.internal");
+        let unavailable = || Err(StoreError::Unavailable { store: "order".into(), cause: "no route to db-7.internal".into() }.into());
+        let refused = || Err(Problem::new(400, "malformed request").with_cause("no route to db-7.internal"));
+        for (level, status, (found, sent, log)) in [
+            ("ERROR", 500, failing(move || Err(internal())).await),
+            // as a door does it
+            ("ERROR", 500, failing(move || Ok(internal().respond("GET", "/fails", ""))).await),
+            ("WARN", 503, failing(unavailable).await),
+            ("DEBUG", 400, failing(refused).await),
+        ] {
+            assert_eq!(found, status, "{sent}");
+            assert!(!sent.contains("db-7"), "{sent}");
+            assert_eq!(log.matches("db-7").count(), 1, "{log}");
+            let line = log.lines().find(|line| line.contains("db-7")).unwrap();
+            assert!(line.contains(level) && line.contains("path=\"/fails\""), "{line}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! For unit tests: the edge of a process without a gateway, and an app that answers without a socket.
+
+use super::{Edge, configure};
+use crate::edge::auth::Authenticator;
+use crate::rpc::contract::Endpoint;
+use crate::rpc::oidc::Reach;
+use actix_web::body::to_bytes;
+use actix_web::dev::Service;
+use actix_web::http::header::HeaderMap;
+use actix_web::test::{TestRequest, init_service};
+use actix_web::web::Bytes;
+use futures_util::future::LocalBoxFuture;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Takes the tokens of this issuer. A test that wants another edge changes what it wants to.
+pub(crate) fn edge(issuer: &str) -> Edge {
+    Edge {
+        authenticator: Authenticator::new(Arc::new(Reach::new(issuer, None)), "tradepost"),
+        operator: None,
+        exchanges: Arc::default(),
+        body_limit: 1 << 20,
+        timeout: Duration::from_secs(60),
+        origins: vec![],
+        door: None,
+        leaving: Default::default(),
+    }
+}
+
+/// An issuer that cannot be reached: nothing listens there.
+pub(crate) const NO_ISSUER: &str = "http://127.0.0.1:9";
+
+/// A request in; status, headers and body out.
+pub(crate) type App = Rc<dyn Fn(TestRequest) -> LocalBoxFuture<'static, (u16, HeaderMap, Bytes)>>;
+
+/// An app that serves these endpoints.
+pub(crate) async fn app(endpoints: Vec<Endpoint>, edge: Arc<Edge>) -> App {
+    let service = Rc::new(init_service(actix_web::App::new().configure(move |c| configure(c, &endpoints, &edge))).await);
+    Rc::new(move |request| {
+        let service = service.clone();
+        Box::pin(async move {
+            let response = service.call(request.to_request()).await.unwrap();
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            (status, headers, to_bytes(response.into_body()).await.ok().unwrap())
+        })
+    })
+}

@@ -1,0 +1,345 @@
+//! The embedded bus: a durable log in SQLite, read by each group from its own position.
+//!
+//! Several processes of one machine can share it, since it is a file: a publisher wakes the
+//! consumers of its own process at once, those of others find new events by polling.
+
+use super::{Bus, Consumer, DeadLetter, raw};
+use crate::data::sqlite::{Conn, Db};
+use crate::data::{GATHER, Lease, LeaseState, POLL, Snapshot, types};
+use crate::events::event;
+use crate::events::event::Event;
+use crate::kernel::clock;
+use crate::kernel::error::StartError;
+use crate::kernel::error::StoreError;
+use crate::settings::StoreUrl;
+use async_trait::async_trait;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use parking_lot::Mutex;
+use prometheus::Registry;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/bus/sqlite");
+
+mod tables {
+    diesel::table! {
+        messages (position) {
+            position -> BigInt,
+            topic -> Text,
+            body -> Text,
+        }
+    }
+    diesel::table! {
+        cursors (consumer) {
+            consumer -> Text,
+            position -> BigInt,
+        }
+    }
+    diesel::table! {
+        dead_letters (id) {
+            id -> BigInt,
+            consumer -> Text,
+            body -> Text,
+            error -> Text,
+            died_at -> BigInt,
+            replay -> Bool,
+        }
+    }
+}
+use tables::{cursors, dead_letters, messages};
+
+/// Events given to a consumer at once.
+const BATCH: i64 = 200;
+/// Messages kept behind the slowest consumer, for a look at what went by.
+const KEEP: i64 = 10_000;
+
+/// See the module.
+pub struct LocalBus {
+    db: Db,
+    /// What the groups of this process read: events of other topics are none of their business.
+    topics: Mutex<BTreeMap<String, &'static [&'static str]>>,
+}
+
+impl LocalBus {
+    /// Opens or creates the log.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { db: Db::open(path, MIGRATIONS)?, topics: Mutex::default() })
+    }
+
+    /// Where a group stands, and what comes next for it.
+    async fn fetch(&self, consumer: &dyn Consumer) -> Result<(i64, Vec<(i64, String)>), StoreError> {
+        let (group, topics) = (consumer.group(), consumer.topics());
+        self.db
+            .read(async move |c| {
+                let from: Option<i64> = cursors::table.find(group).select(cursors::position).first(c).await.optional()?;
+                let from = from.unwrap_or(0);
+                let query = messages::table.filter(messages::position.gt(from).and(messages::topic.eq_any(topics)));
+                let query = query.select((messages::position, messages::body)).order(messages::position).limit(BATCH);
+                Ok::<_, StoreError>((from, query.load(c).await?))
+            })
+            .await
+    }
+
+    /// Moves a group on, burying what it could not take in the same transaction. False, and nothing done,
+    /// where it does not stand at `from` any more: another process has taken these meanwhile.
+    async fn advance(&self, group: &'static str, from: i64, to: i64, buried: Vec<(String, String)>) -> Result<bool, StoreError> {
+        self.db
+            .write(async move |c| {
+                let first = (cursors::consumer.eq(group), cursors::position.eq(0));
+                diesel::insert_or_ignore_into(cursors::table).values(first).execute(c).await?;
+                let there = cursors::table.filter(cursors::consumer.eq(group).and(cursors::position.eq(from)));
+                if diesel::update(there).set(cursors::position.eq(to)).execute(c).await? == 0 {
+                    return Ok(false);
+                }
+                for (body, error) in &buried {
+                    bury(c, group, body, error).await?;
+                }
+                Ok(true)
+            })
+            .await
+    }
+
+    /// What there is for a consumer, given to it where that is our business; how many messages it took.
+    async fn round(&self, consumer: &dyn Consumer, lease: &mut Lease) -> Result<usize, StoreError> {
+        let replays = self.wanted(consumer.group()).await?;
+        let (from, batch) = self.fetch(consumer).await?;
+        if (replays.is_empty() && batch.is_empty()) || lease.hold().await? == LeaseState::HeldElsewhere {
+            return Ok(0);
+        }
+        self.again(consumer, replays).await?;
+        let Some((last, _)) = batch.last() else { return Ok(0) };
+        let (last, count) = (*last, batch.len());
+        let bodies: Vec<String> = batch.into_iter().map(|(_, body)| body).collect();
+        let buried = give(consumer, &bodies).await?;
+        if !self.advance(consumer.group(), from, last, buried).await? {
+            tracing::info!(group = consumer.group(), "these events were taken by another process as well");
+        }
+        Ok(count)
+    }
+
+    /// Dead letters that someone asked to have replayed.
+    async fn wanted(&self, group: &'static str) -> Result<Vec<(i64, String)>, StoreError> {
+        let query = async move |c: &mut Conn| {
+            let wanted = dead_letters::table.filter(dead_letters::consumer.eq(group).and(dead_letters::replay.eq(true)));
+            Ok(wanted.select((dead_letters::id, dead_letters::body)).order(dead_letters::id).load::<(i64, String)>(c).await?)
+        };
+        self.db.read(query).await
+    }
+
+    async fn again(&self, consumer: &dyn Consumer, replays: Vec<(i64, String)>) -> Result<(), StoreError> {
+        let group = consumer.group();
+        for (id, body) in replays {
+            let failed = give(consumer, &[body]).await?;
+            self.db
+                .write(async move |c| {
+                    // gone already: another process has replayed it, and buried it again if it had to
+                    if diesel::delete(dead_letters::table.find(id)).execute(c).await? == 0 {
+                        return Ok(());
+                    }
+                    for (body, error) in &failed {
+                        bury(c, group, body, error).await?;
+                    }
+                    Ok::<_, StoreError>(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what every group has long taken.
+    async fn trim(&self) -> Result<(), StoreError> {
+        self.db
+            .write(async |c| {
+                let slowest: Option<i64> = cursors::table.select(diesel::dsl::min(cursors::position)).first(c).await?;
+                let up_to = slowest.unwrap_or(0) - KEEP;
+                diesel::delete(messages::table.filter(messages::position.lt(up_to))).execute(c).await?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+async fn bury(conn: &mut Conn, group: &str, body: &str, error: &str) -> Result<(), StoreError> {
+    tracing::error!(group, error, "event became a dead letter");
+    diesel::insert_into(dead_letters::table)
+        .values((
+            dead_letters::consumer.eq(group),
+            dead_letters::body.eq(body),
+            dead_letters::error.eq(error),
+            dead_letters::died_at.eq(clock::now_ms()),
+            dead_letters::replay.eq(false),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Gives a consumer what lies on the bus; answers what to bury and why.
+async fn give(consumer: &dyn Consumer, bodies: &[String]) -> Result<Vec<(String, String)>, StoreError> {
+    let events = bodies.iter().map(|body| types::from_json(body).map_err(|cause: StoreError| cause.to_string())).collect();
+    let buried = super::give::give(consumer, "tradepost", events).await?;
+    Ok(buried.into_iter().filter_map(|(place, error)| bodies.get(place).map(|body| (body.clone(), error))).collect())
+}
+
+#[async_trait(?Send)]
+impl Bus for LocalBus {
+    async fn publish(&self, events: Vec<Event>) -> Result<Vec<(usize, String)>, StoreError> {
+        let rows = events.iter().map(|e| Ok((e.topic().to_string(), types::to_json(e)?))).collect::<Result<Vec<_>, StoreError>>()?;
+        self.db
+            .write(async move |c| {
+                for (topic, body) in &rows {
+                    diesel::insert_into(messages::table).values((messages::topic.eq(topic), messages::body.eq(body))).execute(c).await?;
+                }
+                Ok(Vec::new())
+            })
+            .await
+    }
+
+    async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken) {
+        self.topics.lock().insert(consumer.group().into(), consumer.topics());
+        let mut rounds: u32 = 0;
+        let mut lease = Lease::new(self.db.clone(), consumer.group());
+        while !stop.is_cancelled() {
+            let committed = self.db.committed();
+            let pause = match self.round(consumer.as_ref(), &mut lease).await {
+                Ok(taken) if taken as i64 == BATCH => continue,
+                Ok(_) => POLL,
+                Err(cause) => {
+                    tracing::warn!(%cause, group = consumer.group(), "events not applied; will try again");
+                    Duration::from_secs(1)
+                }
+            };
+            rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(256)
+                && let Err(cause) = self.trim().await
+            {
+                tracing::warn!(%cause, "the bus was not trimmed");
+            }
+            tokio::select! {
+                () = async { committed.await; tokio::time::sleep(GATHER).await } => {}
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        lease.release().await;
+    }
+
+    async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
+        let rows: Vec<(i64, String, String, String, i64)> = self
+            .db
+            .read(async move |c| {
+                let all = dead_letters::table.order(dead_letters::id).limit(limit);
+                let columns = (dead_letters::id, dead_letters::consumer, dead_letters::body, dead_letters::error, dead_letters::died_at);
+                Ok::<_, StoreError>(all.select(columns).load(c).await?)
+            })
+            .await?;
+        rows.into_iter()
+            .map(|(id, group, body, error, at)| Ok(DeadLetter { id, group, error, at: clock::rfc3339(at), event: raw(body)? }))
+            .collect()
+    }
+
+    async fn dead_letters_of(&self, group: &str) -> Result<i64, StoreError> {
+        let group = group.to_string();
+        let count =
+            async move |c: &mut Conn| Ok(dead_letters::table.filter(dead_letters::consumer.eq(&group)).count().get_result(c).await?);
+        self.db.read(count).await
+    }
+
+    async fn replay(&self, id: i64) -> Result<bool, StoreError> {
+        self.db
+            .write(async move |c| {
+                let marked = diesel::update(dead_letters::table.find(id)).set(dead_letters::replay.eq(true)).execute(c).await?;
+                Ok(marked == 1)
+            })
+            .await
+    }
+
+    fn system(&self) -> &'static str {
+        "tradepost"
+    }
+
+    fn measured(&self, registry: &Registry) -> Result<(), StartError> {
+        self.db.measured("bus", registry)
+    }
+
+    /// Of a group that has a consumer in this process.
+    async fn lag(&self, group: &str) -> Result<i64, StoreError> {
+        let topics = self.topics.lock().get(group).copied().unwrap_or_default();
+        let group = group.to_string();
+        self.db
+            .read(async move |c| {
+                let from: Option<i64> = cursors::table.find(&group).select(cursors::position).first(c).await.optional()?;
+                let left = messages::table.filter(messages::position.gt(from.unwrap_or(0)).and(messages::topic.eq_any(topics)));
+                Ok(left.count().get_result(c).await?)
+            })
+            .await
+    }
+}
+
+/// Type and subject of every event of these topics that this group has not taken yet, or that is its dead letter, for
+/// the audit.
+pub fn under_way(path: &Path, group: &str, topics: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let (group, topics) = (quoted(group), topics.iter().map(|topic| quoted(topic)).collect::<Vec<_>>().join(", "));
+    let query = format!(
+        "SELECT body FROM messages WHERE topic IN ({topics}) \
+         AND position > coalesce((SELECT position FROM cursors WHERE consumer = {group}), 0) \
+         UNION ALL SELECT body FROM dead_letters WHERE consumer = {group}"
+    );
+    event::reported(&mut Snapshot::open(&StoreUrl::Sqlite(path.to_path_buf()))?, &query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::bus::ApplyError;
+    use crate::observe::trace::Trace;
+    use tokio::sync::Notify;
+
+    struct Reader(Notify);
+
+    #[async_trait(?Send)]
+    impl Consumer for Reader {
+        fn group(&self) -> &'static str {
+            "reader"
+        }
+
+        fn topics(&self) -> &'static [&'static str] {
+            &["order"]
+        }
+
+        async fn apply(&self, events: &[Event]) -> Result<(), ApplyError> {
+            assert!(events.iter().all(|event| event.topic() == "order"), "{events:?}");
+            self.0.notify_one();
+            Ok(())
+        }
+    }
+
+    /// What nobody reads, or others read, keeps no group behind and nothing under way.
+    #[test]
+    fn events_of_other_topics_are_not_waited_for() {
+        actix_web::rt::System::new().block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("bus.db");
+            let bus = Arc::new(LocalBus::open(&path).unwrap());
+            let event = |kind: &str| Event::new("test", kind, "s", Trace::start(), &()).unwrap();
+            let (reader, stop) = (Arc::new(Reader(Notify::new())), CancellationToken::new());
+            let reading = actix_web::rt::spawn({
+                let (bus, reader, stop) = (bus.clone(), reader.clone(), stop.clone());
+                async move { bus.consume(reader, stop).await }
+            });
+            bus.publish(vec![event("order.placed"), event("review.written")]).await.unwrap();
+            reader.0.notified().await;
+            stop.cancel();
+            reading.await.unwrap();
+            assert_eq!(bus.lag("reader").await.unwrap(), 0);
+            assert_eq!(under_way(&path, "reader", &["order"]).unwrap(), []);
+            assert_eq!(under_way(&path, "reader", &["review"]).unwrap(), [("review.written".to_string(), "s".to_string())]);
+        });
+    }
+}

@@ -1,0 +1,3 @@
+//! Outbox in MongoDB.
+
+pub mod outbox;

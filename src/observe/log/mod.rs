@@ -1,0 +1,175 @@
+//! Logs: for people on a terminal, as JSON otherwise; levels can be changed while it runs. And the recorder of
+//! spans, which hangs on the same events.
+
+mod lines;
+
+use crate::kernel::error::PartError;
+use crate::observe::trace;
+use opentelemetry::trace::TracerProvider;
+
+use parking_lot::Mutex;
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter, Targets, filter_fn};
+use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+/// Why the log does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Levels that cannot be read.
+    #[error("log.level: `{level}` is not understood: {cause}")]
+    Level {
+        /// As they were written.
+        level: String,
+        /// What is wrong with them.
+        #[source]
+        cause: tracing_subscriber::filter::ParseError,
+    },
+    /// There is no log.
+    #[error("logging was not started")]
+    NotStarted,
+    /// The log has ended.
+    #[error("{0}")]
+    Reload(#[from] reload::Error),
+}
+
+impl PartError for LogError {}
+
+/// What the lines' filter stands on.
+type Recording = Layered<Box<dyn Layer<Registry> + Send + Sync>, Registry>;
+
+struct Levels {
+    handle: reload::Handle<Targets, Recording>,
+    current: Mutex<Targets>,
+}
+
+static LEVELS: OnceLock<Levels> = OnceLock::new();
+
+/// Starts logging to standard error. `json` decides the form, `None` by whether it is a terminal.
+/// Only the first call of a process counts.
+pub fn start(level: &str, json: Option<bool>) -> Result<(), LogError> {
+    let targets = parse(level)?;
+    let (filter, handle) = reload::Layer::new(targets.clone());
+    let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = if json {
+        lines.event_format(lines::Json).boxed()
+    } else {
+        // the colours of a line are in its text: the line is put together before it is written
+        let colours = std::io::stderr().is_terminal();
+        lines.with_ansi(colours).event_format(lines::Human(fmt::format().with_ansi(colours))).boxed()
+    };
+    let spans: Box<dyn Layer<Registry> + Send + Sync> =
+        Box::new(recorder().with_filter(FilterFn::new(is_recorded).with_max_level_hint(LevelFilter::INFO)));
+    let subscriber =
+        tracing_subscriber::registry().with(spans).with(lines.with_filter(filter.and(filter_fn(|metadata| metadata.is_event()))));
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let _ = LEVELS.set(Levels { handle, current: Mutex::new(targets) });
+    }
+    Ok(())
+}
+
+/// Ours and no others: those of libraries tell of their insides, and lines may tell of anything.
+fn is_recorded(metadata: &tracing::Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target() == trace::TARGET
+}
+
+fn recorder() -> tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemetry_sdk::trace::SdkTracer> {
+    let tracer = trace::export::provider().tracer("tradepost");
+    let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+    // what it adds by itself nobody asks for, and costs more than the span
+    layer
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_level(false)
+        .with_target(false)
+        .with_context_activation(false)
+}
+
+/// Every target with a level of its own; the default is `ROOT`.
+pub fn levels() -> Vec<(String, LevelFilter)> {
+    let Some(levels) = LEVELS.get() else { return Vec::new() };
+    let current = levels.current.lock();
+    let mut all = vec![("ROOT".to_string(), current.default_level().unwrap_or(LevelFilter::OFF))];
+    all.extend(current.iter().map(|(target, level)| (target.to_string(), level)));
+    all
+}
+
+/// The level that lines of this target need: its own, or that of the longest prefix, or the default.
+pub fn effective(target: &str) -> LevelFilter {
+    let all = levels();
+    let best = all
+        .iter()
+        .filter(|(t, _)| t == "ROOT" || target.starts_with(t.as_str()))
+        .max_by_key(|(t, _)| if t == "ROOT" { 0 } else { t.len() });
+    best.map_or(LevelFilter::OFF, |(_, level)| *level)
+}
+
+/// Sets all levels anew, in the form of `log.level`.
+pub fn set_levels(level: &str) -> Result<(), LogError> {
+    let targets = parse(level)?;
+    let Some(levels) = LEVELS.get() else { return Err(LogError::NotStarted) };
+    let mut current = levels.current.lock();
+    levels.handle.reload(targets.clone())?;
+    *current = targets;
+    Ok(())
+}
+
+fn parse(level: &str) -> Result<Targets, LogError> {
+    let targets: Targets = level.parse().map_err(|cause| LogError::Level { level: level.into(), cause })?;
+    // to Vault's client every answer but 200 is an error; what is one is told by who asked
+    let quiet = ["vaultrs", "rustify"].into_iter().filter(|_| cfg!(feature = "vault"));
+    let quiet: Vec<_> = quiet.filter(|name| !targets.iter().any(|(target, _)| target.starts_with(name))).collect();
+    Ok(quiet.into_iter().fold(targets, |targets, name| targets.with_target(name, LevelFilter::OFF)))
+}
+
+/// Sets the level of a target, or of all others by `ROOT`; `None` takes a target's own level away.
+pub fn set_level(target: &str, level: Option<LevelFilter>) -> Result<(), LogError> {
+    let Some(levels) = LEVELS.get() else { return Err(LogError::NotStarted) };
+    let mut current = levels.current.lock();
+    let default = if target == "ROOT" { level.unwrap_or(LevelFilter::INFO) } else { current.default_level().unwrap_or(LevelFilter::OFF) };
+    let others: Vec<_> = current.iter().filter(|(t, _)| *t != target).map(|(t, l)| (t.to_string(), l)).collect();
+    let own = level.filter(|_| target != "ROOT").map(|level| (target.to_string(), level));
+    let next = Targets::new().with_targets(others.into_iter().chain(own)).with_default(default);
+    levels.handle.reload(next.clone())?;
+    *current = next;
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use parking_lot::Mutex;
+    use std::io;
+    use std::sync::Arc;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    /// What a test's log wrote.
+    #[derive(Clone, Default)]
+    pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().clone()).unwrap()
+        }
+    }
+
+    impl io::Write for Written {
+        fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(part)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Written {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `/actuator/mappings`: every path that this process answers at, in the form that a WebFlux application has.
+
+use super::{as_asked, links};
+use crate::rpc::contract::{Access, Endpoint, Operation};
+use actix_web::HttpResponse;
+use actix_web::http::Method;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Adds the two endpoints that show what all the others are, `mappings` and the list of links.
+pub(super) fn complete(endpoints: &mut Vec<Endpoint>, served: &[Arc<Operation>]) {
+    let own =
+        |name, path, access| Operation { module: "actuator", name, method: Method::GET, path, status: 200, access, repeatable: false };
+    let (list, mappings) = (own("links", "/actuator", Access::Public), own("mappings", "/actuator/mappings", Access::Admin));
+    let all = endpoints.iter().map(|endpoint| endpoint.operation.clone()).chain(served.iter().cloned());
+    let all: Vec<Arc<Operation>> = all.chain([list, mappings].map(Arc::new)).collect();
+    let all: Arc<[Arc<Operation>]> = all.into();
+    let shown = all.clone();
+    endpoints.push(Endpoint::raw("actuator", "mappings", Method::GET, "/actuator/mappings", Access::Admin, move |_, request, _| {
+        let response = HttpResponse::Ok().json(mapped(&shown));
+        async move { Ok(as_asked(&request, response)) }
+    }));
+    endpoints.push(Endpoint::raw("actuator", "links", Method::GET, "/actuator", Access::Public, move |_, request, _| {
+        let response = links::links(&all, &request);
+        async move { Ok(as_asked(&request, response)) }
+    }));
+}
+
+fn mapped(operations: &[Arc<Operation>]) -> Value {
+    let handlers: Vec<Value> = operations.iter().map(|operation| mapping(operation)).collect();
+    json!({ "contexts": { "application": { "mappings": { "dispatcherHandlers": { "webHandler": handlers } } } } })
+}
+
+/// Roles are ours: Spring's mappings do not know them.
+fn mapping(operation: &Operation) -> Value {
+    let Operation { module, name, method, path, access, .. } = operation;
+    json!({
+        "predicate": format!("{{{method} {path}}}"),
+        "handler": format!("{module}::{name}"),
+        "details": {
+            "handlerMethod": { "className": module, "name": name, "descriptor": "" },
+            "requestMappingConditions": {
+                "consumes": [], "headers": [], "methods": [method.as_str()], "params": [], "patterns": [path], "produces": [],
+            },
+        },
+        "roles": access.roles(),
+    })
+}

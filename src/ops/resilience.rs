@@ -1,0 +1,94 @@
+//! `/actuator/circuitbreakers` and the health component, in Resilience4j's forms.
+
+use crate::edge::web::read_body;
+use crate::kernel::problem::Problem;
+use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::resilience::breaker::{Order, State};
+use crate::rpc::resilience::registry::{Breakers, Guard};
+use crate::runtime::host::Parts;
+use actix_web::HttpResponse;
+use actix_web::http::Method;
+use serde_json::{Map, Value, json};
+
+const MAX_BODY: usize = 4096;
+
+/// Endpoints and health of these breakers.
+pub fn parts(breakers: &Breakers) -> Parts {
+    let mut parts = Parts { endpoints: endpoints(breakers), ..Parts::default() };
+    // there may be none yet: routes come and go
+    let all = breakers.clone();
+    parts.check("circuitBreakers", move || {
+        let details = health(&all);
+        async move { Ok(details) }
+    });
+    parts
+}
+
+/// One breaker, as `CircuitBreakerEndpoint` shows it: rates in percent, -1 with too few calls.
+fn shown(guard: &Guard) -> (State, Value) {
+    let now = guard.breaker.snapshot();
+    let details = json!({
+        "failureRate": format!("{:?}%", now.failure_rate.unwrap_or(-1.0)),
+        "failureRateThreshold": format!("{:?}%", guard.breaker.rules().failure_percent as f32),
+        "bufferedCalls": now.buffered,
+        "failedCalls": now.failed,
+        "notPermittedCalls": now.not_permitted,
+        "state": now.state.name(),
+    });
+    (now.state, details)
+}
+
+/// The component's details, with the statuses of `CircuitBreakersHealthIndicator`. An open breaker does not
+/// turn this process down: taking it out of service would help nobody.
+fn health(all: &Breakers) -> Value {
+    let guards = all.listed().into_iter().map(|guard| {
+        let (state, details) = shown(&guard);
+        let status = match state {
+            State::Open | State::ForcedOpen => "CIRCUIT_OPEN",
+            State::HalfOpen => "CIRCUIT_HALF_OPEN",
+            State::Closed | State::Disabled => "UP",
+        };
+        (guard.name().to_string(), json!({ "status": status, "details": details }))
+    });
+    Value::Object(guards.collect())
+}
+
+fn endpoints(all: &Breakers) -> Vec<Endpoint> {
+    let (listing, setting) = (all.clone(), all.clone());
+    let list = Endpoint::raw("actuator", "circuitbreakers", Method::GET, "/actuator/circuitbreakers", Access::Admin, move |_, _, _| {
+        let breakers: Map<String, Value> = listing.listed().iter().map(|guard| (guard.name().to_string(), shown(guard).1)).collect();
+        async move { Ok(HttpResponse::Ok().json(json!({ "circuitBreakers": breakers }))) }
+    });
+    let set = Endpoint::raw(
+        "actuator",
+        "set_circuitbreaker",
+        Method::POST,
+        "/actuator/circuitbreakers/{name}",
+        Access::Admin,
+        move |_, request, payload| {
+            let all = setting.clone();
+            async move {
+                let body = read_body(&request, payload, MAX_BODY).await?;
+                set(&all, request.match_info().get("name").unwrap_or_default(), &body)
+            }
+        },
+    );
+    vec![list, set]
+}
+
+fn set(all: &Breakers, name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
+    let guard = all.find(name).ok_or_else(|| Problem::new(404, format!("there is no circuit breaker {name}")))?;
+    let body: Value = serde_json::from_slice(body).map_err(|e| Problem::new(400, format!("malformed JSON: {e}")))?;
+    let order = match body.get("updateState").and_then(Value::as_str) {
+        Some("CLOSE") => Order::Close,
+        Some("FORCE_OPEN") => Order::ForceOpen,
+        Some("DISABLE") => Order::Disable,
+        _ => return Err(Problem::field("updateState", "expected CLOSE, FORCE_OPEN or DISABLE")),
+    };
+    guard.breaker.order(order);
+    Ok(HttpResponse::Ok().json(json!({
+        "circuitBreakerName": name,
+        "currentState": guard.breaker.snapshot().state.name(),
+        "message": format!("{name} state has been changed successfully"),
+    })))
+}

@@ -1,0 +1,235 @@
+//! The engine of every generated client: a contract call sent to a remote peer over HTTP.
+
+use super::{Access, Operation, Param, Reply};
+use crate::kernel::problem::{Problem, TypedError};
+use crate::kernel::uri::encode_component;
+use crate::net::http::{http, unsent};
+use crate::observe::trace;
+use crate::observe::trace::propagation;
+use crate::rpc::context::{Caller, Cx, TIMEOUT_HEADER};
+use crate::rpc::credentials::Credentials;
+use crate::rpc::discovery::{Discovery, Outcome};
+use crate::rpc::loopback::{INSIDE_HEADER, inside};
+use crate::rpc::resilience::{Attempt, Failure, Peer};
+use actix_web::http::{Method, header};
+use actix_web::web::Bytes;
+use awc::error::SendRequestError;
+use serde::Serialize;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// No answer of a peer is larger: a page of 1000 products with long descriptions.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// A call on its way out.
+pub struct Outgoing {
+    operation: Option<Arc<Operation>>,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    headers: Vec<(String, String)>,
+    body: Option<Result<Vec<u8>, serde_json::Error>>,
+}
+
+impl Outgoing {
+    /// Starts with the contract's path; its parameters follow.
+    pub fn new(operation: Option<Arc<Operation>>) -> Self {
+        let path = operation.as_ref().map(|o| o.path.to_string()).unwrap_or_default();
+        Self { operation, path, query: Vec::new(), headers: Vec::new(), body: None }
+    }
+
+    /// Fills a path parameter in, escaped.
+    pub fn path<T: Param>(&mut self, name: &str, value: &T) {
+        self.path = self.path.replace(&format!("{{{name}}}"), &encode_component(&value.to_text().unwrap_or_default()));
+    }
+
+    /// Adds a query parameter.
+    pub fn query<T: Param>(&mut self, name: &'static str, value: &T) {
+        self.query.extend(value.to_text().map(|text| (name, text)));
+    }
+
+    /// Adds a header; underscores of the argument's name become hyphens.
+    pub fn header<T: Param>(&mut self, name: &str, value: &T) {
+        self.headers.extend(value.to_text().map(|text| (name.replace('_', "-"), text)));
+    }
+
+    /// Sets the JSON body.
+    pub fn body<T: Serialize>(&mut self, value: &T) {
+        self.body = Some(serde_json::to_vec(value));
+    }
+}
+
+/// Parses a successful reply, `ETag` and body, and keeps it.
+type ReadReply<'a> = dyn Fn(Option<&str>, &[u8]) -> Result<(), Problem> + 'a;
+
+/// A peer that runs in another process, or is to be called as if it did.
+pub struct Remote {
+    /// The peer's module name.
+    pub module: &'static str,
+    /// What this process knows of its health; one for all threads and clients.
+    pub peer: Arc<Peer>,
+    /// Where its instances are.
+    pub discovery: Arc<dyn Discovery>,
+    /// Our own credentials, for calls that are not on a caller's behalf.
+    pub credentials: Arc<dyn Credentials>,
+    /// Test aid: send each repeatable call twice and use the second answer.
+    pub send_twice: bool,
+}
+
+impl Remote {
+    /// Sends the call and reads the answer, or the peer's typed error.
+    pub async fn call<R: Reply, E: TypedError>(&self, cx: &Cx, call: Outgoing) -> Result<R, E> {
+        if self.send_twice && call.operation.as_ref().is_some_and(|o| o.repeatable) {
+            self.send(cx, &call, &|etag, body| R::read(etag, body).map(drop)).await.map_err(E::from_problem)?;
+        }
+        let reply = Cell::new(None);
+        let read = |etag: Option<&str>, body: &[u8]| R::read(etag, body).map(|read| reply.set(Some(read)));
+        self.send(cx, &call, &read).await.map_err(E::from_problem)?;
+        reply.take().ok_or_else(|| E::from_problem(Problem::internal("a call succeeded without a reply")))
+    }
+
+    /// Not generic over the reply: the compiler would otherwise repeat the HTTP exchange for every operation.
+    async fn send(&self, cx: &Cx, call: &Outgoing, read: &ReadReply<'_>) -> Result<(), Problem> {
+        let Some(operation) = &call.operation else {
+            return Err(Problem::internal("a contract call without an operation"));
+        };
+        let body = match &call.body {
+            Some(Ok(bytes)) => Some(Bytes::copy_from_slice(bytes)),
+            Some(Err(cause)) => return Err(Problem::internal(cause)),
+            None => None,
+        };
+        let token = self.token(cx, operation).await?;
+        let attempt = async |attempt: Attempt<'_>| self.attempt(cx, operation, (call, read), body.clone(), token.as_deref(), attempt).await;
+        self.peer.call(cx.deadline, operation.repeatable, attempt).await
+    }
+
+    /// The token to send. The issuer's troubles are not the peer's: it is asked before anything is counted.
+    async fn token(&self, cx: &Cx, operation: &Operation) -> Result<Option<String>, Problem> {
+        match &cx.caller {
+            Caller::User(principal) if !matches!(operation.access, Access::Service | Access::ServiceOrAdmin) => {
+                Ok(Some(principal.token.clone()))
+            }
+            _ if operation.access == Access::Public => Ok(None),
+            _ => match tokio::time::timeout_at(cx.deadline.into(), self.credentials.token()).await {
+                Ok(token) => token.map(Some),
+                Err(_) => Err(Problem::unavailable("the token issuer is not available").with_cause("it gave no token in time")),
+            },
+        }
+    }
+
+    async fn attempt(
+        &self,
+        cx: &Cx,
+        operation: &Operation,
+        (call, read): (&Outgoing, &ReadReply<'_>),
+        body: Option<Bytes>,
+        token: Option<&str>,
+        attempt: Attempt<'_>,
+    ) -> Result<(), Failure> {
+        let exchange = trace::http::outgoing(cx.trace, &operation.method, operation.path, self.module);
+        exchange.span().set("url.template", operation.path);
+        let cx = &cx.in_span(exchange.span());
+        let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool, unsent: bool| {
+            let instance = instance.unwrap_or_default();
+            tracing::warn!(peer = self.module, instance, operation = operation.name, %cause, "call failed");
+            Failure::Peer { problem: self.away().with_cause(cause), instance: Some(instance).filter(|i| !i.is_empty()), again, unsent }
+        };
+        let started = Instant::now();
+        let Some(picked) = self.discovery.pick(self.module, attempt.avoid) else {
+            exchange.failed("no instance");
+            self.peer.attempted(operation, None, Duration::ZERO);
+            return Err(failed(&"no instance is known", None, true, true));
+        };
+        exchange.towards(&picked.base_url);
+        // whole milliseconds, as the peer is told: it has given up when we do
+        let left = Duration::from_millis(attempt.until.saturating_duration_since(Instant::now()).as_millis() as u64);
+        let mut request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Ours)?;
+        if picked.inside {
+            request = request.insert_header((INSIDE_HEADER, inside().clone()));
+        }
+        let sending = async {
+            let mut answer = match body {
+                Some(bytes) => request.content_type("application/json").send_body(bytes).await,
+                None => request.send().await,
+            }
+            .map_err(|cause| (cause.to_string(), unsent(&cause)))?;
+            let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| (format!("the answer broke off: {cause}"), false))?;
+            // awc takes the end of the connection for the end of the body
+            let announced = answer.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+            if announced.is_some_and(|length| length != body.len()) {
+                return Err((format!("the answer broke off after {} bytes", body.len()), false));
+            }
+            Ok((answer, body))
+        };
+        let instance = Some(picked.base_url.clone());
+        let outcome = tokio::time::timeout(left, sending).await;
+        let status = outcome.as_ref().ok().and_then(|answered| answered.as_ref().ok()).map(|(answer, _)| answer.status().as_u16());
+        self.peer.attempted(operation, status, started.elapsed());
+        let (answer, body) = match outcome {
+            Ok(Ok(answered)) => answered,
+            Ok(Err((cause, unsent))) => {
+                picked.done(Outcome::Failed);
+                exchange.failed(if unsent { "not reached" } else { "broke off" });
+                return Err(failed(&cause, instance, true, unsent));
+            }
+            Err(_) => {
+                // told of it only where the peer had time enough; else nobody is to blame
+                if attempt.fair {
+                    picked.done(Outcome::Failed);
+                }
+                exchange.failed("timeout");
+                return Err(failed(&"no answer in time", instance, false, false));
+            }
+        };
+        picked.done(Outcome::Answered);
+        exchange.received(answer.status());
+        let status = answer.status().as_u16();
+        if status == operation.status {
+            let etag = answer.headers().get(header::ETAG).and_then(|v| v.to_str().ok());
+            return read(etag, &body).map_err(|problem| failed(&problem.for_log(), instance, false, false));
+        }
+        match status {
+            // our credentials not being accepted is our fault, never the caller's
+            401 | 403 => {
+                let said = Problem::parse(status, &body).message;
+                tracing::error!(peer = self.module, status, said, "peer refused our token");
+                Err(Failure::Refused(self.away().with_cause(format!("it refused our token: {status} {said}"))))
+            }
+            400..=499 => Err(Failure::Refused(Problem::parse(status, &body))),
+            _ => Err(failed(&Problem::parse(status, &body), instance, matches!(status, 502..=504), false)),
+        }
+    }
+
+    fn away(&self) -> Problem {
+        Problem::unavailable(format!("{} is not available", self.module))
+    }
+
+    fn request(
+        &self,
+        cx: &Cx,
+        operation: &Operation,
+        call: &Outgoing,
+        base: &str,
+        token: Option<&str>,
+        left: Duration,
+    ) -> Result<awc::ClientRequest, Problem> {
+        // the time-out around the whole attempt comes first, and knows who is to blame
+        let mut request = http().request(operation.method.clone(), format!("{base}{}", call.path)).timeout(left * 2);
+        if !call.query.is_empty() {
+            request = request.query(&call.query).map_err(Problem::internal)?;
+        }
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in &call.headers {
+            request = request.insert_header((name.as_str(), value.as_str()));
+        }
+        if operation.method == Method::GET {
+            request = request.insert_header((header::ACCEPT, "*/*"));
+        }
+        for header in propagation::headers(cx.trace) {
+            request = request.insert_header(header);
+        }
+        Ok(request.insert_header((TIMEOUT_HEADER, left.as_millis().max(1).to_string())))
+    }
+}

@@ -1,0 +1,119 @@
+//! Parameters in paths, queries and headers.
+
+use crate::kernel::page::{PageNumber, PageSize};
+use serde_json::{Value, json};
+
+/// What was expected of a parameter, in the caller's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Expected(pub &'static str);
+
+impl From<&'static str> for Expected {
+    fn from(text: &'static str) -> Self {
+        Self(text)
+    }
+}
+
+/// A value that travels as text. `from_text` gets `None` where the parameter was not sent, and
+/// answers what was expected where it cannot take what was.
+pub trait Param: Sized {
+    /// Reads it.
+    fn from_text(text: Option<&str>) -> Result<Self, Expected>;
+    /// Writes it; `None` leaves the parameter out.
+    fn to_text(&self) -> Option<String>;
+    /// Its JSON schema.
+    fn schema() -> Value;
+    /// Whether it must be sent.
+    const REQUIRED: bool = true;
+}
+
+impl Param for String {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+        text.map(str::to_string).ok_or_else(|| "is required".into())
+    }
+    fn to_text(&self) -> Option<String> {
+        Some(self.clone())
+    }
+    fn schema() -> Value {
+        json!({ "type": "string" })
+    }
+}
+
+impl Param for i64 {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+        text.and_then(|t| t.parse().ok()).ok_or_else(|| "expected a whole number".into())
+    }
+    fn to_text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+    fn schema() -> Value {
+        json!({ "type": "integer", "format": "int64" })
+    }
+}
+
+impl Param for uuid::Uuid {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+        text.and_then(|t| t.parse().ok()).ok_or_else(|| "expected a UUID".into())
+    }
+    fn to_text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+    fn schema() -> Value {
+        json!({ "type": "string", "format": "uuid" })
+    }
+}
+
+impl Param for bool {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+        text.and_then(|t| t.parse().ok()).ok_or_else(|| "expected true or false".into())
+    }
+    fn to_text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+    fn schema() -> Value {
+        json!({ "type": "boolean" })
+    }
+}
+
+impl<T: Param> Param for Option<T> {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+        text.map(|t| T::from_text(Some(t))).transpose()
+    }
+    fn to_text(&self) -> Option<String> {
+        self.as_ref().and_then(T::to_text)
+    }
+    fn schema() -> Value {
+        T::schema()
+    }
+    const REQUIRED: bool = false;
+}
+
+impl Param for PageNumber {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+        let expected = || "expected a whole number from 0 to 2147483647".into();
+        let Some(text) = text else { return Ok(Self::default()) };
+        text.parse().ok().filter(|n| *n <= i32::MAX as u32).map(PageNumber).ok_or_else(expected)
+    }
+    fn to_text(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": 0, "default": 0 })
+    }
+    const REQUIRED: bool = false;
+}
+
+impl Param for PageSize {
+    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+        let Some(text) = text else { return Ok(Self::default()) };
+        let size = text.parse().ok().filter(|n| (1..=1000).contains(n));
+        size.map(PageSize).ok_or_else(|| "expected a whole number from 1 to 1000".into())
+    }
+    fn to_text(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 10 })
+    }
+    const REQUIRED: bool = false;
+}

@@ -1,0 +1,261 @@
+//! What this process knows of a registry: the last it heard, whether the registry is there or not.
+
+use super::instance::{Action, Application, Applications, Instance, Status, hash};
+use crate::rpc::discovery::balance::{Balancer, Candidate};
+use crate::rpc::discovery::{Discovery, Picked};
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+type Instances = BTreeMap<(String, String), Instance>;
+
+#[derive(Default)]
+struct Known {
+    instances: Instances,
+    /// Those that a full fetch no longer had, with when they are given up: a registry that was started
+    /// anew is empty until all have registered again, and they can be called all the while.
+    missing: BTreeMap<(String, String), (Instance, Instant)>,
+    /// By application and by each of its virtual addresses, in upper case.
+    candidates: HashMap<String, Arc<[Candidate]>>,
+}
+
+/// Known instances, and the accounts of those that were picked.
+pub struct View {
+    known: RwLock<Known>,
+    balancer: Balancer,
+    names: BTreeMap<&'static str, &'static str>,
+    grace: Duration,
+}
+
+impl View {
+    /// Empty, for a process of this build version; `names` are the applications of modules. An instance
+    /// that is missing from a full fetch, though nobody said that it left, is kept for `grace`.
+    pub fn new(version: &str, names: BTreeMap<&'static str, &'static str>, grace: Duration) -> Self {
+        Self { known: RwLock::default(), balancer: Balancer::new(version), names, grace }
+    }
+
+    /// Takes a full fetch.
+    pub fn replace(&self, fetched: Applications) {
+        let mut instances = Instances::new();
+        insert_all(&mut instances, fetched.application);
+        let until = Instant::now() + self.grace;
+        let known = self.known.read();
+        let mut missing = known.missing.clone();
+        missing.extend(known.instances.iter().map(|(key, instance)| (key.clone(), (instance.clone(), until))));
+        drop(known);
+        self.set(instances, missing);
+    }
+
+    /// Takes a delta. False where what comes of it is not what the registry has: then only a full
+    /// fetch helps, and until then what was known before stays in use.
+    /// Source: `DiscoveryClient.updateDelta` and `reconcileAndLogDifference`.
+    pub fn apply(&self, delta: Applications) -> bool {
+        let known = self.known.read();
+        let now = Instant::now();
+        let settled = known.missing.values().all(|(_, until)| *until > now);
+        let unchanged =
+            settled && delta.application.iter().all(|app| app.instance.iter().all(|i| known.instances.get(&key(&app.name, i)) == Some(i)));
+        if unchanged && hash(known.instances.values()) == delta.hash {
+            return true;
+        }
+        let (mut instances, mut missing) = (known.instances.clone(), known.missing.clone());
+        drop(known);
+        for application in &delta.application {
+            missing.retain(|key, _| !application.instance.iter().any(|instance| *key == self::key(&application.name, instance)));
+        }
+        insert_all(&mut instances, delta.application);
+        if hash(instances.values()) != delta.hash {
+            return false;
+        }
+        self.set(instances, missing);
+        true
+    }
+
+    /// How many instances are known.
+    pub fn len(&self) -> usize {
+        self.known.read().instances.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn set(&self, instances: Instances, mut missing: BTreeMap<(String, String), (Instance, Instant)>) {
+        let now = Instant::now();
+        missing.retain(|key, (_, until)| *until > now && !instances.contains_key(key));
+        let mut by_name: HashMap<String, Vec<Candidate>> = HashMap::new();
+        let mut urls = HashSet::new();
+        let lingering = missing.iter().map(|(key, (instance, _))| (key, instance));
+        for ((app, _), instance) in instances.iter().chain(lingering) {
+            let Some(candidate) = candidate(instance) else { continue };
+            urls.insert(candidate.base_url.clone());
+            let vips = instance.vip_address.iter().flat_map(|vips| vips.split(',')).map(|vip| vip.trim().to_ascii_uppercase());
+            let names: HashSet<String> = vips.chain([app.clone()]).collect();
+            for name in names {
+                by_name.entry(name).or_default().push(candidate.clone());
+            }
+        }
+        let candidates = by_name.into_iter().map(|(name, all)| (name, all.into())).collect();
+        *self.known.write() = Known { instances, missing, candidates };
+        self.balancer.keep(|url| urls.contains(url));
+    }
+}
+
+impl Discovery for View {
+    /// `module` may be a module's name, or that of any application in the registry.
+    fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked> {
+        let name = self.names.get(module).copied().unwrap_or(module).to_ascii_uppercase();
+        let candidates = self.known.read().candidates.get(&name).cloned()?;
+        self.balancer.pick(&candidates, avoid)
+    }
+}
+
+fn key(app: &str, instance: &Instance) -> (String, String) {
+    (app.to_ascii_uppercase(), instance.instance_id.clone())
+}
+
+fn insert_all(instances: &mut Instances, applications: Vec<Application>) {
+    for application in applications {
+        for instance in application.instance {
+            let key = key(&application.name, &instance);
+            if instance.action_type == Some(Action::Deleted) {
+                instances.remove(&key);
+            } else {
+                instances.insert(key, instance);
+            }
+        }
+    }
+}
+
+/// Where an instance takes calls; `None` where it takes none, or where its host is none: what a
+/// registry says goes into a URL, and must not bring a path or credentials along.
+fn candidate(instance: &Instance) -> Option<Candidate> {
+    if instance.status != Status::Up {
+        return None;
+    }
+    let host = if instance.host_name.is_empty() { &instance.ip_addr } else { &instance.host_name };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if bare.is_empty() || !bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':')) {
+        return None;
+    }
+    let host = if bare.contains(':') { format!("[{bare}]") } else { bare.to_string() };
+    let open = |scheme: &str, port: Option<super::instance::Port>| {
+        port.filter(|port| port.enabled && port.number > 0).map(|port| format!("{scheme}://{host}:{}", port.number))
+    };
+    // like Spring's clients: by TLS where an instance offers it
+    let (plain, secure) = (open("http", instance.port), open("https", instance.secure_port));
+    let base_url = if cfg!(feature = "tls") { secure.or(plain) } else { plain.or(secure) }?;
+    let version = instance.metadata.get("version").cloned();
+    Some(Candidate { base_url, version, incarnation: instance.last_dirty_timestamp })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::instance::Port;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn instance(id: &str, status: Status) -> Instance {
+        Instance {
+            instance_id: id.into(),
+            host_name: format!("{id}.test"),
+            app: "A".into(),
+            status,
+            port: Some(Port { number: 80, enabled: true }),
+            vip_address: Some("a-service,other".into()),
+            ..Instance::default()
+        }
+    }
+
+    fn all(instances: &[Instance]) -> Applications {
+        let application = vec![Application { name: "A".into(), instance: instances.to_vec() }];
+        Applications { version: 1, hash: hash(instances.iter()), application }
+    }
+
+    #[test]
+    fn an_instance_that_is_up_is_found_by_module_application_and_address() {
+        let view = View::new("1", [("a", "A")].into(), Duration::ZERO);
+        view.replace(all(&[instance("x", Status::Up), instance("y", Status::Down)]));
+        for name in ["a", "A", "A-SERVICE", "other"] {
+            assert_eq!(view.pick(name, None).unwrap().base_url, "http://x.test:80", "{name}");
+        }
+        assert!(view.pick("b", None).is_none());
+    }
+
+    #[test]
+    fn what_is_no_host_or_has_no_port_gets_no_call() {
+        let no = |change: fn(&mut Instance)| {
+            let mut one = instance("x", Status::Up);
+            change(&mut one);
+            candidate(&one).is_none()
+        };
+        assert!(no(|i| i.host_name = "evil.test/path?".into()) && no(|i| i.host_name = "user@evil.test".into()));
+        assert!(no(|i| i.port = None) && no(|i| i.port = Some(Port { number: 80, enabled: false })));
+        let mut secure = instance("x", Status::Up);
+        (secure.port, secure.secure_port) = (None, Some(Port { number: 443, enabled: true }));
+        secure.host_name = "::1".into();
+        assert_eq!(candidate(&secure).unwrap().base_url, "https://[::1]:443");
+    }
+
+    /// As Spring's clients choose; a build without TLS takes what it can speak.
+    #[test]
+    fn an_instance_with_a_secure_port_is_called_by_tls() {
+        let mut both = instance("x", Status::Up);
+        both.secure_port = Some(Port { number: 8443, enabled: true });
+        let expected = if cfg!(feature = "tls") { "https://x.test:8443" } else { "http://x.test:80" };
+        assert_eq!(candidate(&both).unwrap().base_url, expected);
+        both.secure_port = Some(Port { number: 8443, enabled: false });
+        assert_eq!(candidate(&both).unwrap().base_url, "http://x.test:80");
+    }
+
+    #[test]
+    fn a_registry_that_lost_its_memory_takes_nobody_away() {
+        let view = View::new("1", BTreeMap::new(), Duration::from_secs(600));
+        view.replace(all(&[instance("x", Status::Up)]));
+        view.replace(all(&[]));
+        assert_eq!(view.pick("a", None).unwrap().base_url, "http://x.test:80");
+        let mut left = instance("x", Status::Up);
+        left.action_type = Some(Action::Deleted);
+        assert!(view.apply(Applications { hash: String::new(), ..all(&[left]) }));
+        assert!(view.pick("a", None).is_none(), "one that said so has left");
+        view.replace(all(&[instance("x", Status::Up)]));
+        view.replace(all(&[instance("x", Status::Down)]));
+        assert!(view.pick("a", None).is_none(), "what the registry has counts");
+    }
+
+    #[test]
+    fn a_delta_that_does_not_fit_changes_nothing() {
+        let view = View::new("1", BTreeMap::new(), Duration::ZERO);
+        view.replace(all(&[instance("x", Status::Up)]));
+        let mut delta = all(&[instance("y", Status::Up)]);
+        delta.hash = "UP_3_".into();
+        assert!(!view.apply(delta));
+        assert_eq!(view.len(), 1);
+    }
+
+    proptest! {
+        /// Any changes, applied as deltas in any portions, give what a full fetch gives.
+        #[test]
+        fn deltas_give_what_a_full_fetch_gives(steps in proptest::collection::vec((0..6_u8, 0..4_u8, any::<bool>()), 1..60)) {
+            let (by_delta, by_fetch) = (View::new("1", BTreeMap::new(), Duration::ZERO), View::new("1", BTreeMap::new(), Duration::ZERO));
+            let (mut registry, mut pending) = (BTreeMap::new(), BTreeMap::new());
+            for (id, what, fetch) in steps {
+                let mut one = instance(&id.to_string(), if what == 1 { Status::Down } else { Status::Up });
+                one.action_type = Some(match what { 0 => Action::Added, 3 => Action::Deleted, _ => Action::Modified });
+                if what == 3 { registry.remove(&id); } else { registry.insert(id, one.clone()); }
+                pending.insert(id, one);
+                if fetch {
+                    let mut delta = all(&pending.values().cloned().collect::<Vec<_>>());
+                    let full = all(&registry.values().cloned().collect::<Vec<_>>());
+                    delta.hash = full.hash.clone();
+                    prop_assert!(by_delta.apply(delta));
+                    by_fetch.replace(full);
+                    prop_assert_eq!(&by_delta.known.read().instances, &by_fetch.known.read().instances);
+                    pending.clear();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The breaker on a stopped clock: every transition, and any sequence against a plain model of the rules.
+
+use crate::rpc::resilience::breaker::{Breaker, Order, Permit, State};
+use crate::settings::BreakerRules;
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+const OPEN: Duration = Duration::from_secs(30);
+const RULES: BreakerRules = BreakerRules { window: 5, min_calls: 5, failure_percent: 50, open: OPEN, half_open_calls: 3 };
+/// failsafe lets go after the time is over, not when it is.
+const OVER: Duration = Duration::from_millis(30_001);
+
+fn call(breaker: &Arc<Breaker>, success: bool) {
+    breaker.acquire().unwrap().done(success);
+}
+
+fn opened() -> Arc<Breaker> {
+    let breaker = Breaker::new("peer", RULES);
+    (0..5).for_each(|_| call(&breaker, false));
+    assert_eq!(breaker.snapshot().state, State::Open);
+    breaker
+}
+
+#[test]
+fn it_opens_at_the_threshold_even_when_the_fifth_call_succeeds() {
+    let breaker = Breaker::new("peer", RULES);
+    for success in [false, false, false, true] {
+        call(&breaker, success);
+        assert_eq!((breaker.snapshot().state, breaker.snapshot().failure_rate), (State::Closed, None));
+    }
+    call(&breaker, true);
+    let now = breaker.snapshot();
+    assert_eq!((now.state, now.failure_rate, now.buffered, now.failed), (State::Open, Some(60.0), 5, 3));
+    assert!(breaker.acquire().is_err());
+    assert_eq!(breaker.snapshot().not_permitted, 1);
+}
+
+#[test]
+fn old_calls_leave_the_window() {
+    let breaker = Breaker::new("peer", RULES);
+    for success in [false, false, true, true, true, true, false, false] {
+        call(&breaker, success);
+    }
+    assert_eq!(breaker.snapshot().state, State::Closed);
+    call(&breaker, false);
+    assert_eq!((breaker.snapshot().state, breaker.snapshot().failed), (State::Open, 3));
+}
+
+#[test]
+fn it_is_half_open_by_itself_when_the_time_is_over() {
+    failsafe::clock::freeze(|clock| {
+        let breaker = opened();
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(breaker.acquire().unwrap_err().wait, Duration::from_secs(20));
+        clock.advance(OVER - Duration::from_secs(10));
+        let now = breaker.snapshot();
+        assert_eq!((now.state, now.failure_rate, now.buffered, now.not_permitted), (State::HalfOpen, None, 0, 0));
+    });
+}
+
+#[test]
+fn three_trials_go_through_and_close_it_below_the_threshold() {
+    failsafe::clock::freeze(|clock| {
+        let breaker = opened();
+        clock.advance(OVER);
+        let trials: Vec<Permit> = (0..3).map(|_| breaker.acquire().unwrap()).collect();
+        assert_eq!(breaker.acquire().unwrap_err().wait, Duration::ZERO);
+        for (trial, success) in trials.into_iter().zip([false, true, true]) {
+            assert_eq!(breaker.snapshot().state, State::HalfOpen);
+            trial.done(success);
+        }
+        let now = breaker.snapshot();
+        assert_eq!((now.state, now.buffered), (State::Closed, 0));
+    });
+}
+
+#[test]
+fn failed_trials_open_it_again() {
+    failsafe::clock::freeze(|clock| {
+        let breaker = opened();
+        clock.advance(OVER);
+        for success in [true, false, false] {
+            call(&breaker, success);
+        }
+        assert_eq!(breaker.snapshot().state, State::Open);
+        assert_eq!(breaker.acquire().unwrap_err().wait, OPEN);
+        clock.advance(OVER);
+        assert_eq!(breaker.snapshot().state, State::HalfOpen);
+    });
+}
+
+#[test]
+fn a_cancelled_trial_gives_its_permit_back() {
+    failsafe::clock::freeze(|clock| {
+        let breaker = opened();
+        clock.advance(OVER);
+        for _ in 0..10 {
+            drop(breaker.acquire().unwrap());
+        }
+        let _trials: Vec<Permit> = (0..3).map(|_| breaker.acquire().unwrap()).collect();
+        assert!(breaker.acquire().is_err());
+    });
+}
+
+#[test]
+fn an_answer_of_an_older_phase_counts_for_nothing() {
+    failsafe::clock::freeze(|clock| {
+        let breaker = Breaker::new("peer", RULES);
+        let (late, later, dropped) = (breaker.acquire().unwrap(), breaker.acquire().unwrap(), breaker.acquire().unwrap());
+        assert!(late.is_current());
+        (0..5).for_each(|_| call(&breaker, false));
+        assert!(!late.is_current());
+        late.done(true);
+        assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::Open, 5));
+        clock.advance(OVER);
+        let _trials: Vec<Permit> = (0..3).map(|_| breaker.acquire().unwrap()).collect();
+        later.done(false);
+        drop(dropped);
+        assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::HalfOpen, 0));
+        assert!(breaker.acquire().is_err(), "a call of an older phase gave back a trial that it never had");
+    });
+}
+
+#[test]
+fn an_administrator_has_the_last_word() {
+    failsafe::clock::freeze(|clock| {
+        let breaker = opened();
+        breaker.order(Order::Close);
+        assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::Closed, 0));
+        breaker.order(Order::ForceOpen);
+        clock.advance(OVER);
+        assert_eq!(breaker.snapshot().state, State::ForcedOpen);
+        assert_eq!(breaker.acquire().unwrap_err().wait, OPEN);
+        breaker.order(Order::Disable);
+        (0..20).for_each(|_| call(&breaker, false));
+        assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::Disabled, 0));
+        breaker.order(Order::Close);
+        (0..5).for_each(|_| call(&breaker, false));
+        assert_eq!(breaker.snapshot().state, State::Open);
+    });
+}
+
+/// The rules again, with nothing but lists.
+struct Model {
+    rules: BreakerRules,
+    state: State,
+    phase: usize,
+    outcomes: Vec<bool>,
+    trials: usize,
+    open_for: Duration,
+}
+
+impl Model {
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.phase += 1;
+        self.trials = 0;
+        self.open_for = Duration::ZERO;
+        if state != State::Open {
+            self.outcomes.clear();
+        }
+    }
+
+    fn advance(&mut self, time: Duration) {
+        self.open_for += time;
+        if self.state == State::Open && self.open_for > self.rules.open {
+            self.enter(State::HalfOpen);
+        }
+    }
+
+    fn acquire(&mut self) -> Option<usize> {
+        match self.state {
+            State::Closed => Some(self.phase),
+            State::HalfOpen if self.trials < self.rules.half_open_calls => {
+                self.trials += 1;
+                Some(self.phase)
+            }
+            _ => None,
+        }
+    }
+
+    fn done(&mut self, phase: usize, outcome: Option<bool>) {
+        if phase != self.phase {
+            return;
+        }
+        let Some(success) = outcome else {
+            self.trials = self.trials.saturating_sub(1);
+            return;
+        };
+        self.outcomes.push(success);
+        let size = if self.state == State::HalfOpen { self.rules.half_open_calls } else { self.rules.window };
+        let last = &self.outcomes[self.outcomes.len().saturating_sub(size)..];
+        if last.len() < self.rules.min_calls.min(size) {
+            return;
+        }
+        let failed = last.iter().filter(|success| !**success).count();
+        if failed as f64 / last.len() as f64 * 100.0 >= self.rules.failure_percent as f64 {
+            self.enter(State::Open);
+        } else if self.state == State::HalfOpen {
+            self.enter(State::Closed);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Begin,
+    End(usize, bool),
+    Abandon(usize),
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        5 => Just(Step::Begin),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(which, success)| Step::End(which, success)),
+        1 => any::<usize>().prop_map(Step::Abandon),
+        1 => (1_u64..20).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+fn rules() -> impl Strategy<Value = BreakerRules> {
+    // a third of three calls and the like would show how the model rounds, not what the breaker does
+    (1_usize..9, 1_usize..9, prop::sample::select(vec![1_usize, 10, 25, 50, 75, 100]), 1_usize..5).prop_map(
+        |(window, min_calls, failure_percent, half_open_calls)| BreakerRules {
+            window,
+            min_calls,
+            failure_percent,
+            open: OPEN,
+            half_open_calls,
+        },
+    )
+}
+
+proptest! {
+    /// Calls that overlap, end in any order, or are given up: breaker and model always agree.
+    #[test]
+    fn it_does_what_the_rules_say(rules in rules(), steps in steps()) {
+        failsafe::clock::freeze(|clock| {
+            let breaker = Breaker::new("peer", rules);
+            let mut model = Model { rules, state: State::Closed, phase: 0, outcomes: Vec::new(), trials: 0, open_for: Duration::ZERO };
+            let mut under_way: Vec<(Permit, usize)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Begin => match (breaker.acquire(), model.acquire()) {
+                        (Ok(permit), Some(phase)) => under_way.push((permit, phase)),
+                        (Err(_), None) => {}
+                        (real, expected) => prop_assert!(false, "permit {real:?}, expected {expected:?}"),
+                    },
+                    Step::Wait(seconds) => {
+                        // never exactly the time of opening: see OVER
+                        let time = Duration::from_millis(seconds * 1000 + 1);
+                        clock.advance(time);
+                        model.advance(time);
+                    }
+                    Step::End(..) | Step::Abandon(_) if under_way.is_empty() => {}
+                    Step::End(which, success) => {
+                        let (permit, phase) = under_way.swap_remove(which % under_way.len());
+                        permit.done(success);
+                        model.done(phase, Some(success));
+                    }
+                    Step::Abandon(which) => {
+                        let (permit, phase) = under_way.swap_remove(which % under_way.len());
+                        drop(permit);
+                        model.done(phase, None);
+                    }
+                }
+                prop_assert_eq!(breaker.snapshot().state, model.state);
+            }
+            Ok(())
+        })?;
+    }
+}
