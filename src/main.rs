@@ -10,6 +10,7 @@ use tradepost::app::serve;
 use tradepost::config;
 use tradepost::config::{Flags, Loaded};
 use tradepost::kernel::build;
+use tradepost::settings;
 use tradepost::settings::PeerMode;
 
 /// A shop backend in one binary that splits into services.
@@ -223,7 +224,7 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 #[cfg(feature = "demo")]
-async fn greet(running: &serve::Running, demo: Option<&config::Tls>) {
+async fn greet(running: &serve::Running, demo: Option<&settings::Tls>) {
     let whole = running.modules.len() == tradepost::kernel::module::Module::ALL.len();
     if let Some(tls) = demo.filter(|_| whole && !running.demo_users.is_empty()) {
         tradepost::app::demo::cli::welcome(&running.public_url, tls, &running.demo_users).await;
@@ -231,7 +232,7 @@ async fn greet(running: &serve::Running, demo: Option<&config::Tls>) {
 }
 
 #[cfg(not(feature = "demo"))]
-async fn greet(_: &serve::Running, _: Option<&config::Tls>) {}
+async fn greet(_: &serve::Running, _: Option<&settings::Tls>) {}
 
 fn other(command: Command) -> Result<(), Failure> {
     match command {
@@ -327,7 +328,7 @@ fn audit(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 #[cfg(feature = "all-in-one")]
-fn back_up(settings: &config::Settings, to: &std::path::Path) -> Result<(), Failure> {
+fn back_up(settings: &settings::Settings, to: &std::path::Path) -> Result<(), Failure> {
     let taken = tradepost::app::backup::take(settings, to)?;
     let (files, size) = (taken.manifest.files.len(), taken.manifest.size());
     println!(
@@ -341,14 +342,14 @@ fn back_up(settings: &config::Settings, to: &std::path::Path) -> Result<(), Fail
 }
 
 #[cfg(feature = "all-in-one")]
-fn restore(settings: &config::Settings, from: &std::path::Path) -> Result<(), Failure> {
+fn restore(settings: &settings::Settings, from: &std::path::Path) -> Result<(), Failure> {
     let manifest = tradepost::app::backup::restore(settings, from)?;
     println!("{}: the shop as of {} ({} files)", settings.data.dir.display(), manifest.taken_at, manifest.files.len());
     Ok(())
 }
 
 #[cfg(feature = "all-in-one")]
-fn up(plan: &tradepost::app::up::Plan, demo: Option<&config::Tls>) -> Result<(), Failure> {
+fn up(plan: &tradepost::app::up::Plan, demo: Option<&settings::Tls>) -> Result<(), Failure> {
     actix_web::rt::System::new().block_on(async {
         let told = serve::told_to_stop();
         let mut split = tradepost::app::up::Split::start(plan)?;

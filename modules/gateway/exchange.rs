@@ -4,14 +4,13 @@ use super::filters::{Circuit, Outgoing, Retry};
 use super::forward::{Gateway, Trip};
 use super::routes::{Route, Target};
 use super::upstream::{Answer, Body, Failure, send};
-use crate::edge::door::{INSIDE_HEADER, inside};
 use crate::edge::web::late_body;
 use crate::kernel::module::Module;
 use crate::kernel::problem::Problem;
-use crate::observe::trace;
 use crate::observe::trace::propagation;
 use crate::rpc::context::TIMEOUT_HEADER;
 use crate::rpc::discovery::Picked;
+use crate::rpc::loopback::{INSIDE_HEADER, inside};
 use crate::rpc::trace::Exchange;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -137,7 +136,7 @@ pub(super) fn attempt(trip: &Trip, route: &Route, base: &str, before: u32) -> Ex
         Target::Service(name) => name.as_str(),
         Target::Fixed(_) | Target::Nowhere => route.definition.id.as_str(),
     };
-    let exchange = trace::http::outgoing(trip.cx.trace, trip.request.method(), &route.definition.id, service);
+    let exchange = crate::rpc::trace::outgoing(trip.cx.trace, trip.request.method(), &route.definition.id, service);
     exchange.towards(base);
     if before > 0 {
         exchange.span().set("http.request.resend_count", i64::from(before));

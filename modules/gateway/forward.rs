@@ -13,7 +13,6 @@ use super::routes::{Route, Table, Target, locator};
 use super::table::{Routes, RoutesError};
 use super::upstream::{Answer, Body};
 use super::websocket;
-use crate::config;
 use crate::edge::door::{FrontDoor, Way, Work};
 use crate::edge::web::{sent_method, sent_path};
 use crate::kernel::error::PartError;
@@ -26,6 +25,7 @@ use crate::rpc::contract::Access;
 use crate::rpc::discovery::{Discovery, Outcome};
 use crate::rpc::resilience::registry::Breakers;
 use crate::runtime::host::Host;
+use crate::settings;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -76,7 +76,7 @@ pub(super) struct Gateway {
 }
 
 /// `gateway.rate` and `gateway.burst`.
-fn common_rate(settings: &config::Gateway) -> Option<Rate> {
+fn common_rate(settings: &settings::Gateway) -> Option<Rate> {
     let burst = if settings.burst == 0 { settings.rate.saturating_mul(2) } else { settings.burst };
     (settings.rate > 0).then_some(Rate { replenish: settings.rate, burst, requested: 1 })
 }
@@ -117,7 +117,7 @@ impl Gateway {
     }
 
     /// The common limit, from now on as these settings say.
-    pub(super) fn set_rate(&self, settings: &config::Gateway) {
+    pub(super) fn set_rate(&self, settings: &settings::Gateway) {
         *self.rate.write() = common_rate(settings);
     }
 
@@ -165,7 +165,7 @@ impl Gateway {
         let (route, variables) = ahead.route.as_ref().ok_or_else(nothing_here)?;
         let started = Instant::now();
         if let Some(span) = trace::current().filter(Span::is_recorded) {
-            span.rename(format!("{} {}", trace::http::spelled(request.method()), route.definition.id));
+            span.rename(format!("{} {}", crate::rpc::trace::spelled(request.method()), route.definition.id));
             span.set("tradepost.route", route.definition.id.clone());
         }
         let trip = Trip { cx, request, origin: &ahead.origin, table: &ahead.table };

@@ -2,9 +2,9 @@
 
 use super::file::{self, Definition, Document, DocumentError, RoutePartError};
 use super::routes::{Table, TableError, builtin};
-use crate::config;
 use crate::kernel::error::PartError;
 use crate::rpc::resilience::registry::Breakers;
+use crate::settings;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ pub(super) struct Routes {
 
 impl Routes {
     /// As settings say; a bad file is told at once. The registry's page is routed to where it is not shown here.
-    pub(super) fn new(settings: &config::Gateway, shown_here: bool, breakers: Breakers) -> Result<Self, RoutesError> {
+    pub(super) fn new(settings: &settings::Gateway, shown_here: bool, breakers: Breakers) -> Result<Self, RoutesError> {
         let routes = Self {
             file: Mutex::new(settings.routes.clone()),
             dashboard: (!shown_here).then(|| settings.dashboard.clone()),

@@ -3,9 +3,9 @@
 use super::accounts::{Account, Hashed, SERVICE_PREFIX};
 use super::oauth::{Form, Refusal};
 use super::redirects::{RedirectError, Registered};
-use crate::config;
 use crate::edge::auth::basic::credentials;
 use crate::kernel::uri::form_decode;
+use crate::settings;
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use std::collections::BTreeMap;
@@ -70,7 +70,7 @@ pub(super) struct Clients {
 
 impl Clients {
     /// The demo client, our own service client, and those of the settings.
-    pub(super) fn new(service_id: &str, service_secret: &str, configured: &[config::Client]) -> Result<Self, ClientError> {
+    pub(super) fn new(service_id: &str, service_secret: &str, configured: &[settings::Client]) -> Result<Self, ClientError> {
         let mut clients = Self { by_id: BTreeMap::new(), nobody: Hashed::new(&super::random()) };
         let loopback = ["http://127.0.0.1/*", "http://localhost/*", "http://[::1]/*"];
         clients.add("the built-in demo client", DEMO, None, &loopback.map(String::from), &[])?;
@@ -169,8 +169,8 @@ mod tests {
     use actix_web::test::TestRequest;
     use base64::{Engine, engine::general_purpose::STANDARD};
 
-    fn client(id: &str, secret: Option<&str>, redirects: &[&str], roles: &[&str]) -> config::Client {
-        config::Client {
+    fn client(id: &str, secret: Option<&str>, redirects: &[&str], roles: &[&str]) -> settings::Client {
+        settings::Client {
             id: id.into(),
             secret: secret.map(Secret::new),
             redirect_uris: redirects.iter().map(|u| u.to_string()).collect(),

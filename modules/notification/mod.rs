@@ -50,10 +50,10 @@ pub use store::STORE;
 #[cfg(feature = "notification")]
 mod build {
     use super::{api, delivery, events, http, service, store};
-    use crate::config;
     use crate::kernel::error::OutOfRange;
     use crate::kernel::error::StartError;
     use crate::runtime::host::{Host, Parts};
+    use crate::settings;
     use api::DeliveryState;
     use serde_json::json;
     use std::sync::Arc;
@@ -75,7 +75,7 @@ mod build {
     /// On this store.
     pub(super) fn assemble(
         store: Arc<dyn NotificationStore>,
-        settings: &config::Notification,
+        settings: &settings::Notification,
         draining: CancellationToken,
     ) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
         if settings.attempts == 0 {

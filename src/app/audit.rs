@@ -1,11 +1,11 @@
 //! `tradepost audit`: every invariant against the data there is.
 
-use crate::config::SettingsError;
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
 use crate::modules::invariants;
 use crate::modules::invariants::{EventFacts, Violation};
 use crate::settings::Settings;
+use crate::settings::StoreUrlError;
 
 /// What an audit found.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub struct Report {
 pub enum AuditError {
     /// The settings do not say where a store is.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Settings(#[from] StoreUrlError),
     /// A store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,7 +90,7 @@ fn sum(stock: &[invariants::StockFact], of: impl Fn(&invariants::StockFact) -> i
 fn events(settings: &Settings) -> Result<EventFacts, AuditError> {
     let mut facts = EventFacts::default();
     let order = settings.store("order")?;
-    facts.under_way.extend(crate::events::sql::outbox::waiting_in(&order)?);
+    facts.under_way.extend(crate::events::sqlite::outbox::waiting_in(&order)?);
     facts.under_way.extend(on_the_bus(settings)?);
     let notification = settings.store("notification")?;
     facts.applied = crate::modules::notification::audit::applied(&notification)?;

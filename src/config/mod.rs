@@ -18,6 +18,7 @@ pub use keys::leaves;
 pub use transit::is_decrypted;
 
 use crate::kernel::module::Module;
+use crate::settings::Settings;
 use config::{Config, ConfigError, Environment, File, FileFormat, Value};
 use keys::{flatten, is_known, known_keys, unknown};
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,11 +4,9 @@ use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
 use crate::rpc::contract::Access;
 use actix_web::dev::{Payload, ServiceRequest};
-use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
-use std::sync::{Arc, LazyLock};
-use subtle::ConstantTimeEq;
+use std::sync::Arc;
 
 /// Stands before a process's endpoints, and answers for what they do not.
 pub trait FrontDoor: Send + Sync {

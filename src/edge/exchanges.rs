@@ -73,7 +73,7 @@ impl Exchanges {
     }
 
     /// The newest first, as in Spring.
-    pub(super) fn show(&self) -> HttpResponse {
+    pub fn show(&self) -> HttpResponse {
         // every request waits for this lock: what takes longer is done without it
         let (slots, next) = {
             let ring = self.0.lock();

@@ -1,11 +1,12 @@
 //! What can be set: one struct a concern, with its defaults.
 
+use crate::kernel::secret::Secret;
 use crate::settings::Resilience;
 use crate::settings::Telemetry;
 use crate::settings::{Actuator, Tls, Vault};
 use crate::settings::{Bus, MongoDb, MySql};
 use crate::settings::{ConfigClient, ConfigServer, Gateway, Identity, Registry};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -1,13 +1,13 @@
 //! Webhooks by the Standard Webhooks scheme: a POST of the CloudEvents envelope, signed.
 
 use super::{Outcome, authority};
-use crate::config;
 use crate::kernel::clock;
 use crate::modules::notification::events::TOPICS;
 use crate::modules::notification::store::Due;
 use crate::net::http::http;
 use crate::observe::trace;
 use crate::observe::trace::propagation;
+use crate::settings;
 use actix_web::http::header::{self, HttpDate};
 use actix_web::http::{StatusCode, Uri};
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
@@ -53,7 +53,7 @@ pub(super) struct Webhook {
 
 impl Webhook {
     /// Checks the settings.
-    pub(super) fn new(settings: &config::Webhook) -> Result<Self, WebhookError> {
+    pub(super) fn new(settings: &settings::Webhook) -> Result<Self, WebhookError> {
         let url: Uri = settings.url.trim().parse().map_err(|_| WebhookError::Url)?;
         let scheme = url.scheme_str().filter(|s| matches!(*s, "http" | "https")).ok_or(WebhookError::Url)?;
         if scheme == "https" && !cfg!(feature = "tls") {
@@ -146,8 +146,8 @@ mod tests {
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-    fn settings(url: &str, secret: &str, events: &[&str]) -> config::Webhook {
-        config::Webhook { url: url.into(), secret: Secret::new(secret), events: events.iter().map(|e| e.to_string()).collect() }
+    fn settings(url: &str, secret: &str, events: &[&str]) -> settings::Webhook {
+        settings::Webhook { url: url.into(), secret: Secret::new(secret), events: events.iter().map(|e| e.to_string()).collect() }
     }
 
     #[test]

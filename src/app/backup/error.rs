@@ -1,9 +1,9 @@
 //! Why nothing was copied or restored.
 
 use super::MANIFEST;
-use crate::config::SettingsError;
 use crate::kernel::error::StoreError;
 use crate::kernel::module::SelectError;
+use crate::settings::StoreUrlError;
 use std::io;
 use std::path::PathBuf;
 
@@ -61,7 +61,7 @@ pub enum BackupError {
     Store(#[from] StoreError),
     /// The settings say nowhere where a store is.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Settings(#[from] StoreUrlError),
     /// The chosen modules.
     #[error(transparent)]
     Modules(#[from] SelectError),

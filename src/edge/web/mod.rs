@@ -13,7 +13,6 @@ use crate::edge::auth::operator::Operator;
 use crate::edge::door::{FrontDoor, SentPath, Way};
 use crate::edge::exchanges::Exchanges;
 use crate::kernel::problem::{Cause, Problem};
-use crate::observe::trace;
 use crate::observe::trace::Trace;
 use crate::rpc::context::{Caller, Cx, Principal, TIMEOUT_HEADER};
 use crate::rpc::contract::{Access, Call, Endpoint, Serve};
@@ -127,7 +126,7 @@ impl Edge {
         let (method, path) = (sent_method(&request), sent_path(&request));
         let wanted = if method == Method::HEAD { &Method::GET } else { request.method() };
         let operation = endpoints.iter().map(|e| &*e.operation).find(|o| o.method == wanted);
-        let exchange = trace::http::incoming(&request, &method, operation, self.door.is_some());
+        let exchange = crate::rpc::trace::incoming(&request, &method, operation, self.door.is_some());
         let (span, trace) = (exchange.span(), exchange.span().trace());
         let cors = self.cors(&request);
         let smuggled = two_lengths(&request);

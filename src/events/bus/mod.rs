@@ -39,7 +39,7 @@ impl From<UnfitEvent> for ApplyError {
     }
 }
 
-/// Takes events of some topics. Applying one twice must be harmless: see [`crate::events::sql::inbox`].
+/// Takes events of some topics. Applying one twice must be harmless: see [`crate::events::sqlite::inbox`].
 #[async_trait(?Send)]
 pub trait Consumer: Send + Sync {
     /// Name of the group: each group gets every event once.

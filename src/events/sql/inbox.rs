@@ -1,7 +1,7 @@
 //! Inbox: the id of an event is written in the same transaction as its effect, so that an event
 //! delivered twice is applied once.
 
-use crate::data::mysql::Conn;
+use super::backend::Conn;
 use crate::events::event::Event;
 use crate::kernel::error::StoreError;
 use diesel::prelude::*;

@@ -4,7 +4,7 @@
 //! An event that the bus can never take, and a row that is no event, are set aside with the reason: they would
 //! be in the way of all that come after them. An admin sees them, and sends them again.
 
-use crate::data::mysql::{Conn, Db};
+use super::backend::{Conn, Db};
 use crate::data::{Lease, Snapshot, types};
 use crate::events::bus;
 use crate::events::bus::{Backlog, Bus, DeadLetter, Outbox};

@@ -4,7 +4,6 @@ use super::{Access, Operation, Param, Reply};
 use crate::kernel::problem::{Problem, TypedError};
 use crate::kernel::uri::encode_component;
 use crate::net::http::{http, unsent};
-use crate::observe::trace;
 use crate::observe::trace::propagation;
 use crate::rpc::context::{Caller, Cx, TIMEOUT_HEADER};
 use crate::rpc::credentials::Credentials;
@@ -13,7 +12,7 @@ use crate::rpc::loopback::{INSIDE_HEADER, inside};
 use crate::rpc::resilience::{Attempt, Failure, Peer};
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
-use awc::error::SendRequestError;
+
 use serde::Serialize;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -126,7 +125,7 @@ impl Remote {
         token: Option<&str>,
         attempt: Attempt<'_>,
     ) -> Result<(), Failure> {
-        let exchange = trace::http::outgoing(cx.trace, &operation.method, operation.path, self.module);
+        let exchange = crate::rpc::trace::outgoing(cx.trace, &operation.method, operation.path, self.module);
         exchange.span().set("url.template", operation.path);
         let cx = &cx.in_span(exchange.span());
         let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool, unsent: bool| {

@@ -3,7 +3,6 @@
 use super::backend::Db;
 use super::events::outbox::SqlOutbox;
 use super::{reservations, stock};
-use crate::config;
 use crate::events::bus::Outbox;
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
@@ -12,6 +11,7 @@ use crate::modules::inventory::api::{InventoryError, Quantities, Reservation, Re
 use crate::modules::inventory::events::Cause;
 use crate::modules::inventory::store::{Levels, StockStore};
 use crate::observe::trace::Trace;
+use crate::settings;
 use async_trait::async_trait;
 use diesel::prelude::*;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl From<Row> for Stock {
 
 impl Repo {
     /// On this database.
-    pub(in crate::modules::inventory::store) fn on(db: Db, settings: &config::Inventory) -> Self {
+    pub(in crate::modules::inventory::store) fn on(db: Db, settings: &settings::Inventory) -> Self {
         let reservation_ms = i64::try_from(settings.reservation_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
         Self { db, low: settings.low, reservation_ms }
     }
