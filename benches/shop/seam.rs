@@ -23,7 +23,7 @@ use tradepost::rpc::context::{Caller, Cx, Principal};
 use tradepost::rpc::contract::client::Remote;
 use tradepost::rpc::contract::{Empty, Tagged, Text};
 use tradepost::rpc::discovery::Fixed;
-use tradepost::rpc::oidc::Reach;
+use tradepost::rpc::oidc::OidcClient;
 use tradepost::rpc::resilience::Peers;
 use tradepost::runtime::host::Host;
 use tradepost::settings::Resilience;
@@ -123,7 +123,7 @@ fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         let edge = Arc::new(Edge {
-            authenticator: Authenticator::new(Arc::new(Reach::new(&issuer, None)), "tradepost"),
+            authenticator: Authenticator::new(Arc::new(OidcClient::new(&issuer, None)), "tradepost"),
             operator: None,
             exchanges: Arc::default(),
             body_limit: 1 << 20,

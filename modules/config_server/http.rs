@@ -10,7 +10,7 @@ use super::text::{self, Form};
 use crate::edge::web::read_body;
 use crate::kernel::problem::Problem;
 use crate::kernel::uri::{percent_decode, query_value};
-use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::dev::Payload;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
@@ -54,7 +54,7 @@ where
     Fut: Future<Output = Answer> + 'static,
 {
     let server = server.clone();
-    Endpoint::raw("config-server", name, method, path, Access::Public, move |_, request, payload| {
+    Endpoint::raw("config-server", name, method, path, RequiredRole::Public, move |_, request, payload| {
         let (server, serve) = (server.clone(), serve.clone());
         async move {
             server.access.check(&request).await?;

@@ -6,7 +6,7 @@ use super::routes::Route;
 use super::{filters, predicates};
 use crate::edge::web::read_body;
 use crate::kernel::problem::Problem;
-use crate::rpc::contract::{Access, Endpoint, parse_json};
+use crate::rpc::contract::{Endpoint, RequiredRole, parse_json};
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ fn listed(name: &str) -> Value {
 pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
     let get = |name, path, answer: fn(&Gateway, &HttpRequest) -> Result<HttpResponse, Problem>| {
         let gateway = gateway.clone();
-        Endpoint::raw("gateway", name, Method::GET, path, Access::Admin, move |_, request, _| {
+        Endpoint::raw("gateway", name, Method::GET, path, RequiredRole::Admin, move |_, request, _| {
             std::future::ready(answer(&gateway, &request))
         })
     };
@@ -55,22 +55,36 @@ pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
         }),
         get("route_filters", "/actuator/gateway/routefilters", |_, _| Ok(names(&filters::KNOWN))),
         get("route_predicates", "/actuator/gateway/routepredicates", |_, _| Ok(names(&predicates::KNOWN))),
-        Endpoint::raw("gateway", "add_route", Method::POST, "/actuator/gateway/routes/{id}", Access::Admin, move |_, request, payload| {
-            let gateway = adds.clone();
-            async move {
-                let body: Value = parse_json(&read_body(&request, payload, MAX_BODY).await?)?;
-                let mut definition = Definition::read(&body, id(&request)).map_err(|cause| Problem::new(400, cause.to_string()))?;
-                definition.id = id(&request).to_string();
-                gateway.routes.add(definition).map_err(|cause| Problem::new(400, cause.to_string()))?;
-                let location = request.uri().path().to_string();
-                Ok(HttpResponse::Created().insert_header(("location", location)).finish())
-            }
-        }),
-        Endpoint::raw("gateway", "remove_route", Method::DELETE, "/actuator/gateway/routes/{id}", Access::Admin, move |_, request, _| {
-            let removed = removes.routes.remove(id(&request)).map_err(|cause| Problem::new(404, cause.to_string()));
-            std::future::ready(removed.map(|_| HttpResponse::Ok().finish()))
-        }),
-        Endpoint::raw("gateway", "refresh", Method::POST, "/actuator/gateway/refresh", Access::Admin, move |_, _, _| {
+        Endpoint::raw(
+            "gateway",
+            "add_route",
+            Method::POST,
+            "/actuator/gateway/routes/{id}",
+            RequiredRole::Admin,
+            move |_, request, payload| {
+                let gateway = adds.clone();
+                async move {
+                    let body: Value = parse_json(&read_body(&request, payload, MAX_BODY).await?)?;
+                    let mut definition = Definition::read(&body, id(&request)).map_err(|cause| Problem::new(400, cause.to_string()))?;
+                    definition.id = id(&request).to_string();
+                    gateway.routes.add(definition).map_err(|cause| Problem::new(400, cause.to_string()))?;
+                    let location = request.uri().path().to_string();
+                    Ok(HttpResponse::Created().insert_header(("location", location)).finish())
+                }
+            },
+        ),
+        Endpoint::raw(
+            "gateway",
+            "remove_route",
+            Method::DELETE,
+            "/actuator/gateway/routes/{id}",
+            RequiredRole::Admin,
+            move |_, request, _| {
+                let removed = removes.routes.remove(id(&request)).map_err(|cause| Problem::new(404, cause.to_string()));
+                std::future::ready(removed.map(|_| HttpResponse::Ok().finish()))
+            },
+        ),
+        Endpoint::raw("gateway", "refresh", Method::POST, "/actuator/gateway/refresh", RequiredRole::Admin, move |_, _, _| {
             let refreshed = refreshes.routes.reload().map_err(|cause| {
                 tracing::error!(%cause, "routes not read: those in use stay");
                 Problem::new(400, cause.to_string())

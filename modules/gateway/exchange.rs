@@ -43,7 +43,7 @@ impl Gateway {
             Err(refused) => return (Err(Failure::Open(refused.wait)), true),
         };
         let result = match circuit.settings.limit {
-            Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or(Err(Failure::Late)),
+            Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or(Err(Failure::LazyRef)),
             None => call.await,
         };
         let failed = match &result {
@@ -68,7 +68,7 @@ impl Gateway {
             let (base, picked) = self.pick(&route.target, avoid.as_deref())?;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Failure::Late);
+                return Err(Failure::LazyRef);
             }
             let limit = route.response.unwrap_or(NEVER).min(left);
             let mut headers = out.headers.clone();
@@ -95,7 +95,7 @@ impl Gateway {
                 };
             let again = retry.filter(|r| retries < r.retries).filter(|r| match &result {
                 Ok(answer) => r.after(answer.status),
-                Err(failure) => matches!(failure, Failure::Unreached(_) | Failure::Broken(_) | Failure::Late),
+                Err(failure) => matches!(failure, Failure::Unreached(_) | Failure::Broken(_) | Failure::LazyRef),
             });
             if !body.whole() || (!move_on && again.is_none()) {
                 return result;
@@ -194,7 +194,7 @@ pub(super) fn refusal(route: &Route, failure: Failure) -> Problem {
         failed => {
             let problem = match failed {
                 Failure::Broken(_) => Problem::new(502, format!("{name} broke off; the request may still have been served")),
-                Failure::Late => Problem::new(504, format!("{name} took too long; the request may still be served")),
+                Failure::LazyRef => Problem::new(504, format!("{name} took too long; the request may still be served")),
                 _ => Problem::unavailable(format!("{name} is not available")),
             };
             problem.with_cause(format!("no answer by route {}: {failed}", route.definition.id))

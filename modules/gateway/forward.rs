@@ -13,7 +13,7 @@ use super::routes::{Route, Table, Target, locator};
 use super::table::{Routes, RoutesError};
 use super::upstream::{Answer, Body};
 use super::websocket;
-use crate::edge::door::{FrontDoor, Way, Work};
+use crate::edge::gateway_middleware::{GatewayMiddleware, RouteTarget, Work};
 use crate::edge::web::{sent_method, sent_path};
 use crate::kernel::error::PartError;
 use crate::kernel::error::StartError;
@@ -21,7 +21,7 @@ use crate::kernel::problem::Problem;
 use crate::observe::trace;
 use crate::observe::trace::{Span, propagation};
 use crate::rpc::context::{Caller, Cx};
-use crate::rpc::contract::Access;
+use crate::rpc::contract::RequiredRole;
 use crate::rpc::discovery::{Discovery, Outcome};
 use crate::rpc::resilience::registry::Breakers;
 use crate::runtime::host::Host;
@@ -325,23 +325,23 @@ impl Gateway {
     }
 }
 
-impl FrontDoor for Gateway {
+impl GatewayMiddleware for Gateway {
     fn look(&self, request: &mut ServiceRequest) {
         Gateway::look(self, request);
     }
 
-    fn way(&self, request: &HttpRequest, endpoint: bool) -> Result<Way, Problem> {
+    fn way(&self, request: &HttpRequest, endpoint: bool) -> Result<RouteTarget, Problem> {
         if endpoint && is_unclean(request) {
-            return Ok(Way::Endpoint(Access::Public));
+            return Ok(RouteTarget::Endpoint(RequiredRole::Public));
         }
         let kept = ahead(request);
         let ahead = kept.as_deref().map(Result::as_ref).transpose().map_err(Problem::clone)?;
-        let access = ahead.map_or(Access::Any, |ahead| ahead.access);
+        let access = ahead.map_or(RequiredRole::Any, |ahead| ahead.access);
         if Gateway::leads_away(ahead, endpoint) {
-            return Ok(Way::Door(access));
+            return Ok(RouteTarget::Door(access));
         }
         // what no route leads to asks for what it needs itself
-        Ok(Way::Endpoint(if ahead.is_some_and(|ahead| ahead.route.is_some()) { access } else { Access::Public }))
+        Ok(RouteTarget::Endpoint(if ahead.is_some_and(|ahead| ahead.route.is_some()) { access } else { RequiredRole::Public }))
     }
 
     fn serve(self: Arc<Self>, cx: Cx, request: HttpRequest, payload: Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>> {

@@ -11,11 +11,11 @@ use super::forward::{Gateway, Trip, Variables, finish, too_many, with};
 use super::hygiene::{self, CleanPath, Origin, clean_path};
 use super::routes::{Route, Table, Target};
 use super::upstream::{Body, Failure};
-use crate::edge::door::{SentPath, Work};
+use crate::edge::gateway_middleware::{SentPath, Work};
 use crate::edge::web::sent_method;
 use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
-use crate::rpc::contract::Access;
+use crate::rpc::contract::RequiredRole;
 use crate::rpc::loopback::is_inside;
 use actix_web::HttpMessage;
 use actix_web::dev::{Payload, ServiceRequest};
@@ -37,7 +37,7 @@ pub(super) struct Ahead {
     /// Whether the route leads to a module of this process.
     local: bool,
     /// What the gateway itself asks of the sender.
-    pub(super) access: Access,
+    pub(super) access: RequiredRole,
 }
 
 /// A path that has no one form, where all else is as it should be.
@@ -94,7 +94,7 @@ impl Gateway {
         // our own services answer OPTIONS without a token and without a handler; of others we do not know
         let asks = request.method() == Method::OPTIONS && leads_to(&ours);
         let public = asks || self.public.iter().any(|pattern| pattern.matches(&path.plain));
-        let access = if public { Access::Public } else { Access::Any };
+        let access = if public { RequiredRole::Public } else { RequiredRole::Any };
         Ok(Ahead { path, origin, table, route, local, access })
     }
 
@@ -155,7 +155,7 @@ impl Gateway {
         let trip = Trip { cx: &cx, request, origin: &ahead.origin, table: &ahead.table };
         let calling = async {
             let answer = tokio::time::timeout(limit.min(NEVER), work(cx.clone(), body.as_payload())).await;
-            let answer = told(answer.map_err(|_| Failure::Late)?, &cx, request);
+            let answer = told(answer.map_err(|_| Failure::LazyRef)?, &cx, request);
             if body.is_over() { Err(Failure::TooLarge(route.size().unwrap_or(self.body_limit))) } else { Ok(answer) }
         };
         let (result, failed) = self.guarded(&trip, circuit, HttpResponse::status, calling).await;

@@ -40,7 +40,7 @@ mod tests;
 mod upstream;
 mod websocket;
 
-use crate::edge::door::FrontDoor;
+use crate::edge::gateway_middleware::GatewayMiddleware;
 use crate::kernel::error::StartError;
 use crate::rpc::discovery::Discovery;
 use crate::rpc::resilience::registry::Breakers;
@@ -52,7 +52,7 @@ pub struct Built {
     /// What it serves and runs.
     pub parts: Parts,
     /// Answers what is no endpoint's.
-    pub door: Arc<dyn FrontDoor>,
+    pub door: Arc<dyn GatewayMiddleware>,
 }
 
 /// Reads the routes and builds the module with what runs beside it. `here` names the modules of this
@@ -64,12 +64,12 @@ pub fn build(host: &Host, discovery: Arc<dyn Discovery>, here: &[&'static str], 
         parts.endpoints = actuator::endpoints(&gateway);
     }
     let limited = gateway.clone();
-    parts.changeable(&["gateway.rate", "gateway.burst"], move |settings| {
+    parts.reloadable(&["gateway.rate", "gateway.burst"], move |settings| {
         limited.set_rate(&settings.gateway);
         Ok(())
     });
     let routed = gateway.clone();
-    parts.changeable(&["gateway.routes"], move |settings| Ok(routed.routes.use_file(settings.gateway.routes.clone())?));
+    parts.reloadable(&["gateway.routes"], move |settings| Ok(routed.routes.use_file(settings.gateway.routes.clone())?));
     let watched = gateway.clone();
     parts.worker("gateway-routes", move |stop| async move { watched.routes.watch(stop).await });
     Ok(Built { parts, door: gateway })

@@ -42,7 +42,7 @@ pub(super) enum Failure {
     Broken(#[source] Box<dyn Error>),
     /// It took too long.
     #[error("took too long")]
-    Late,
+    LazyRef,
     /// The client's body is larger than the route takes.
     #[error("the body is larger than {0} bytes")]
     TooLarge(u64),
@@ -90,7 +90,7 @@ impl Failure {
             Failure::Unknown(_) => "no instance",
             Failure::Unreached(_) => "not reached",
             Failure::Broken(_) => "broke off",
-            Failure::Late => "timeout",
+            Failure::LazyRef => "timeout",
             Failure::TooLarge(_) => "too large",
             Failure::ClientGone => "client gone",
             Failure::ClientLate => "client late",
@@ -324,7 +324,7 @@ pub(super) async fn send(
         Err(_) if body.0.starved.get() => return Err(Failure::ClientLate),
         Err(_) => {
             report(picked, Outcome::Failed);
-            return Err(Failure::Late);
+            return Err(Failure::LazyRef);
         }
     };
     let response = match sent {

@@ -77,7 +77,7 @@ pub(super) async fn handshake(
             }
         }
     };
-    let (status, headers, early) = tokio::time::timeout(limit, exchange).await.map_err(|_| Failure::Late)??;
+    let (status, headers, early) = tokio::time::timeout(limit, exchange).await.map_err(|_| Failure::LazyRef)??;
     Ok(Handshake { status, headers, early, reads, writes })
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn userinfo(issuer: Arc<Issuer>, request: HttpRequest, _: Paylo
     let bad = || Refusal::bearer(401, "invalid_token", "the access token is not valid");
     let (kind, token) = header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(bad)?;
     let claims = Some(token.trim()).filter(|_| kind.eq_ignore_ascii_case("bearer"));
-    let claims = claims.and_then(|token| issuer.read(token, Kind::Access, false)).ok_or_else(bad)?;
+    let claims = claims.and_then(|token| issuer.read(token, Kind::RequiredRole, false)).ok_or_else(bad)?;
     let account = issuer.bearer(&claims)?.ok_or_else(bad)?;
     if !claims.scope().openid {
         return Err(Refusal::bearer(403, "insufficient_scope", "the access token lacks the scope openid"));
@@ -80,7 +80,7 @@ pub(super) async fn introspect(issuer: Arc<Issuer>, request: HttpRequest, payloa
 
 impl Issuer {
     fn introspected(&self, token: &str) -> Result<Option<Value>, Refusal> {
-        let claims = self.read(token, Kind::Access, false).or_else(|| self.read(token, Kind::Refresh, false));
+        let claims = self.read(token, Kind::RequiredRole, false).or_else(|| self.read(token, Kind::Refresh, false));
         let Some(claims) = claims else { return Ok(None) };
         let Some(account) = self.bearer(&claims)? else { return Ok(None) };
         if claims.typ == "Refresh" && !self.sessions.is_current(claims.sid.as_deref().unwrap_or_default(), &claims.jti)? {

@@ -31,7 +31,7 @@ use crate::kernel::clock;
 use crate::kernel::error::StartError;
 use crate::kernel::error::{OutOfRange, PartError};
 use crate::kernel::files;
-use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::contract::{Endpoint, RequiredRole};
 use crate::runtime::host::{Host, Parts};
 use crate::settings::{Profile, Secret, Server, Settings};
 use actix_web::dev::Payload;
@@ -187,7 +187,7 @@ where
     Fut: Future<Output = Result<HttpResponse, oauth::Refusal>> + 'static,
 {
     let issuer = issuer.clone();
-    Endpoint::raw("identity", name, method.clone(), path, Access::Public, move |_, request, payload| {
+    Endpoint::raw("identity", name, method.clone(), path, RequiredRole::Public, move |_, request, payload| {
         let answer = serve(issuer.clone(), request, payload);
         async move {
             match answer.await {

@@ -50,7 +50,7 @@ impl Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// For the shop.
-    Access,
+    RequiredRole,
     /// For the client.
     Id,
     /// For us.
@@ -60,7 +60,7 @@ pub(super) enum Kind {
 impl Kind {
     fn typ(self) -> &'static str {
         match self {
-            Kind::Access => "Bearer",
+            Kind::RequiredRole => "Bearer",
             Kind::Id => "ID",
             Kind::Refresh => "Refresh",
         }
@@ -136,7 +136,7 @@ impl Issuer {
     }
 
     fn sign(&self, grant: &Grant) -> Result<Value, SignError> {
-        let access = self.keys.sign(&self.claims(grant, Kind::Access, json!([self.audience, "account"])))?;
+        let access = self.keys.sign(&self.claims(grant, Kind::RequiredRole, json!([self.audience, "account"])))?;
         let mut answer = Map::new();
         let mut put = |name: &str, value: Value| answer.insert(name.into(), value);
         let mut refresh_seconds = 0;
@@ -170,7 +170,7 @@ impl Issuer {
         if kind != Kind::Refresh {
             about = profile(account);
         }
-        if kind == Kind::Access {
+        if kind == Kind::RequiredRole {
             about.insert("realm_access".into(), json!({ "roles": account.roles }));
             about.insert("resource_access".into(), json!({}));
         }
@@ -200,7 +200,7 @@ impl Issuer {
         rules.set_issuer(&[&self.url]);
         rules.set_required_spec_claims(&["exp", "iss", "aud"]);
         match kind {
-            Kind::Access => rules.set_audience(&[&self.audience]),
+            Kind::RequiredRole => rules.set_audience(&[&self.audience]),
             Kind::Refresh => rules.set_audience(&[&self.url]),
             // meant for whichever client it names
             Kind::Id => rules.validate_aud = false,

@@ -5,7 +5,7 @@ use crate::kernel::error::StoreError;
 use crate::kernel::problem::TypedError;
 use crate::modules::order::api::{OrderApi, OrderError, OrderStatus};
 use crate::rpc::context::Cx;
-use crate::runtime::host::Late;
+use crate::runtime::host::LazyRef;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// Looks for expired reservations until told to stop.
-pub(super) async fn run(store: Arc<dyn StockStore>, order: Late<dyn OrderApi>, stop: CancellationToken) {
+pub(super) async fn run(store: Arc<dyn StockStore>, order: LazyRef<dyn OrderApi>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         if let Some(order) = order.get()
             && let Err(cause) = round(store.as_ref(), order.as_ref()).await

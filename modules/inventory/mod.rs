@@ -32,7 +32,7 @@ mod build {
     use crate::kernel::error::StartError;
     use crate::modules::order::api::OrderApi;
     use crate::modules::product::api::ProductApi;
-    use crate::runtime::host::{Host, Late, Parts};
+    use crate::runtime::host::{Host, LazyRef, Parts};
     use serde_json::json;
     use std::sync::Arc;
 
@@ -40,7 +40,7 @@ mod build {
     pub fn build(
         host: &Host,
         product: Arc<dyn ProductApi>,
-        order: Late<dyn OrderApi>,
+        order: LazyRef<dyn OrderApi>,
     ) -> Result<(Arc<dyn api::InventoryApi>, Parts), StartError> {
         let mut parts = Parts::default();
         let store = store::open(&host.settings, &host.metrics, &mut parts)?;

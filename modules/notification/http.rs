@@ -9,7 +9,7 @@ use crate::data::POLL;
 use crate::kernel::error::StoreError;
 use crate::kernel::problem::Problem;
 use crate::rpc::context::{Cx, Principal};
-use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
@@ -100,7 +100,7 @@ impl Live {
     /// `GET /api/v1/notifications/stream`
     pub(super) fn endpoint(&self) -> Endpoint {
         let live = self.clone();
-        Endpoint::raw("notification", "stream", Method::GET, "/api/v1/notifications/stream", Access::Any, move |cx, request, _| {
+        Endpoint::raw("notification", "stream", Method::GET, "/api/v1/notifications/stream", RequiredRole::Any, move |cx, request, _| {
             let live = live.clone();
             async move { live.open(&cx, &request).await }
         })

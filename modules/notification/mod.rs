@@ -67,8 +67,8 @@ mod build {
         let mut opened = Parts::default();
         let store = store::open(&host.settings, &host.metrics, &mut opened)?;
         let (service, mut parts) = assemble(store, settings, host.draining.clone())?;
-        parts.changeable.append(&mut opened.changeable);
-        parts.denied.append(&mut opened.denied);
+        parts.reloadable.append(&mut opened.reloadable);
+        parts.auth_failure_signals.append(&mut opened.auth_failure_signals);
         Ok((service, parts))
     }
 

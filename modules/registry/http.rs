@@ -8,7 +8,7 @@ use super::replication::{self, List};
 use super::{Registry, body, page};
 use crate::kernel::problem::Problem;
 use crate::kernel::uri::{percent_decode, query_pairs, query_value};
-use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::contract::{Endpoint, RequiredRole};
 use crate::rpc::discovery::eureka::instance::{Application, Instance, Status};
 use actix_web::dev::Payload;
 use actix_web::http::Method;
@@ -53,7 +53,7 @@ where
     Fut: Future<Output = Answer> + 'static,
 {
     let registry = registry.clone();
-    Endpoint::raw("registry", name, method, path, Access::Public, move |_, request, payload| {
+    Endpoint::raw("registry", name, method, path, RequiredRole::Public, move |_, request, payload| {
         let answer = registry.access.write(&request).map(|()| serve(registry.clone(), request, payload));
         async move { answer?.await }
     })
@@ -66,7 +66,7 @@ fn reading(
     serve: impl Fn(&Registry, &HttpRequest) -> Answer + Send + Sync + 'static,
 ) -> Endpoint {
     let registry = registry.clone();
-    Endpoint::raw("registry", name, Method::GET, path, Access::Public, move |_, request, _| {
+    Endpoint::raw("registry", name, Method::GET, path, RequiredRole::Public, move |_, request, _| {
         let answer = registry.access.read(&request).and_then(|()| serve(&registry, &request));
         async { answer }
     })

@@ -1,7 +1,7 @@
 //! The one place that chooses, for each peer, its service in this process or its generated client.
 
 use crate::edge::auth::{Authenticator, Credentials};
-use crate::edge::door::FrontDoor;
+use crate::edge::gateway_middleware::GatewayMiddleware;
 use crate::events::asyncapi;
 use crate::events::bus::Bus;
 use crate::kernel::build;
@@ -21,9 +21,9 @@ use crate::rpc::contract::openapi;
 use crate::rpc::credentials::ClientCredentials;
 use crate::rpc::discovery::eureka::view::View;
 use crate::rpc::discovery::{Discovery, Fixed, Loopback, eureka};
-use crate::rpc::oidc::Reach;
+use crate::rpc::oidc::OidcClient;
 use crate::rpc::resilience::Peers;
-use crate::runtime::host::{Host, Late, Parts};
+use crate::runtime::host::{Host, LazyRef, Parts};
 use crate::settings::{PeerMode, Secret, Settings};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Shop {
     /// What they serve and run.
     pub parts: Parts,
     /// Answers what is no endpoint's, where the gateway runs here.
-    pub door: Option<Arc<dyn FrontDoor>>,
+    pub door: Option<Arc<dyn GatewayMiddleware>>,
     /// Checks access tokens.
     pub authenticator: Authenticator,
     /// Users of the built-in issuer that are announced, with their roles.
@@ -158,9 +158,9 @@ fn join(all: &mut Parts, parts: Parts) {
     all.workers.extend(parts.workers);
     all.consumers.extend(parts.consumers);
     all.checks.extend(parts.checks);
-    all.changeable.extend(parts.changeable);
+    all.reloadable.extend(parts.reloadable);
     all.outboxes.extend(parts.outboxes);
-    all.denied.extend(parts.denied);
+    all.auth_failure_signals.extend(parts.auth_failure_signals);
 }
 
 /// Builds the chosen modules, dependencies first. `here` is this process's own address.
@@ -168,11 +168,11 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let identity = &host.settings.identity;
     let mut all = Parts::default();
     let Issuer { url, client_secret, demo_users } = issuer(host, &mut all)?;
-    let reach = Arc::new(Reach::new(&url, identity.backchannel.as_deref()));
+    let reach = Arc::new(OidcClient::new(&url, identity.backchannel.as_deref()));
     let credentials = Arc::new(ClientCredentials::new(reach.clone(), &identity.client_id, client_secret.expose()));
     if identity.issuer.is_some() {
         let ours = credentials.clone();
-        all.changeable(&["identity.client_secret"], move |settings| {
+        all.reloadable(&["identity.client_secret"], move |settings| {
             ours.change(settings.identity.client_secret.as_ref().map(Secret::expose).unwrap_or_default());
             Ok(())
         });
@@ -190,7 +190,7 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
     let product = build_product(&wiring, &mut all)?;
     let product = wiring
         .peer(Module::Product, product.as_ref(), ProductClient::local, |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>)?;
-    let asked = Late::default();
+    let asked = LazyRef::default();
     let inventory = build_inventory(&wiring, &mut all, &product, &asked)?;
     let inventory = wiring.peer(Module::Inventory, inventory.as_ref(), InventoryClient::local, |remote| {
         Arc::new(InventoryClient(remote)) as Arc<dyn InventoryApi>
@@ -210,7 +210,7 @@ pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, Sta
         join(&mut all, crate::modules::config_server::build(host, &authenticator, chosen.len() == 1)?);
     }
     #[cfg_attr(not(feature = "gateway"), expect(unused_mut))]
-    let mut door: Option<Arc<dyn FrontDoor>> = None;
+    let mut door: Option<Arc<dyn GatewayMiddleware>> = None;
     #[cfg(feature = "gateway")]
     if wiring.runs(Module::Gateway) {
         let built = crate::modules::gateway::build(host, wiring.discovery(), &wiring.names(), wiring.peers.breakers.clone())?;
@@ -262,7 +262,7 @@ fn build_inventory(
     wiring: &Wiring,
     all: &mut Parts,
     product: &Arc<dyn ProductApi>,
-    order: &Late<dyn OrderApi>,
+    order: &LazyRef<dyn OrderApi>,
 ) -> Result<Option<Arc<dyn InventoryApi>>, StartError> {
     #[cfg(feature = "inventory")]
     if wiring.runs(Module::Inventory) {

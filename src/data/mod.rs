@@ -1,5 +1,7 @@
 //! What every store shares, whatever its backend.
 
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+mod cached_query;
 mod lease;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
@@ -7,8 +9,6 @@ pub mod mongodb;
 pub mod mysql;
 #[cfg(feature = "store")]
 pub mod renewal;
-#[cfg(any(feature = "sqlite", feature = "mysql"))]
-mod same;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod snapshot;
 #[cfg(feature = "store")]
@@ -18,9 +18,9 @@ pub mod sqlite;
 #[cfg(feature = "store")]
 pub mod types;
 
-pub use lease::{Lease, LeaseState, LeaseStore};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub use same::{FEW, Same};
+pub use cached_query::{CachedQuery, MAX_PREPARED_LIST_LEN};
+pub use lease::{Lease, LeaseState, LeaseStore};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use snapshot::{Row, Snapshot};
 #[cfg(feature = "store")]
@@ -34,7 +34,7 @@ use std::time::Duration;
 
 /// How long what follows a commit waits for more to follow: work of many commits, one commit for it.
 /// Whatever carries on behind the requests waits this long, or it would compete with them for every fsync.
-pub const GATHER: Duration = Duration::from_millis(10);
+pub const COALESCE_WINDOW: Duration = Duration::from_millis(10);
 
 /// How long a commit of this process is waited for where another process may write, too.
 pub const POLL: Duration = Duration::from_millis(250);

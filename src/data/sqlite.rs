@@ -63,7 +63,7 @@ mod sql {
     /// Runs an update of at most one row. `None`: there was no such row. `Some(Some(_))`: what the column is now.
     macro_rules! update_returning {
         ($conn:expr, $update:expr, $column:expr) => {
-            $crate::data::Same($update.returning($column)).get_result($conn).await.optional()?.map(Some)
+            $crate::data::CachedQuery($update.returning($column)).get_result($conn).await.optional()?.map(Some)
         };
     }
     /// Inserts rows; answers their ids, in their order. There is no insert of several rows here.

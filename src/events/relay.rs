@@ -1,7 +1,7 @@
 //! Work that follows from commits, and that one process at a time does: outboxes are carried to the bus, and
 //! reservations settled, whatever the store is made of.
 
-use crate::data::{GATHER, Lease, LeaseState, POLL};
+use crate::data::{COALESCE_WINDOW, Lease, LeaseState, POLL};
 use crate::events::bus;
 use crate::events::bus::Bus;
 use crate::events::event::Event;
@@ -53,7 +53,7 @@ pub async fn run<B, E: From<StoreError>, W: Future<Output = ()>>(
         };
         tokio::select! {
             // after an error, more commits are no reason to try again sooner
-            () = async { committed.await; tokio::time::sleep(GATHER).await }, if ours => {}
+            () = async { committed.await; tokio::time::sleep(COALESCE_WINDOW).await }, if ours => {}
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }

@@ -1,6 +1,6 @@
 //! The contract for people and tools: OpenAPI at `/v3/api-docs`, Swagger UI at `/swagger-ui/`.
 
-use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::HttpResponse;
 use actix_web::http::Method;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The endpoints that show this document.
 pub fn endpoints(document: &Value) -> Vec<Endpoint> {
     let text = document.to_string();
-    let api_docs = Endpoint::raw("docs", "api_docs", Method::GET, "/v3/api-docs", Access::Public, move |_, _, _| {
+    let api_docs = Endpoint::raw("docs", "api_docs", Method::GET, "/v3/api-docs", RequiredRole::Public, move |_, _, _| {
         let response = HttpResponse::Ok().content_type("application/json").body(text.clone());
         async { Ok(response) }
     });
@@ -21,7 +21,7 @@ pub fn endpoints(document: &Value) -> Vec<Endpoint> {
 
 #[cfg(feature = "swagger-ui")]
 mod swagger {
-    use super::{Access, Endpoint, HttpResponse, Method};
+    use super::{Endpoint, HttpResponse, Method, RequiredRole};
     use crate::kernel::problem::Problem;
     use actix_web::http::header;
     use miniz_oxide::inflate::decompress_to_vec as inflate;
@@ -37,12 +37,12 @@ mod swagger {
 
     pub(super) fn endpoints() -> Vec<Endpoint> {
         let redirect = |path| {
-            Endpoint::raw("docs", "swagger_redirect", Method::GET, path, Access::Public, |_, _, _| async {
+            Endpoint::raw("docs", "swagger_redirect", Method::GET, path, RequiredRole::Public, |_, _, _| async {
                 Ok(HttpResponse::Found().insert_header((header::LOCATION, "/swagger-ui/")).finish())
             })
         };
         let page = |path| {
-            Endpoint::raw("docs", "swagger", Method::GET, path, Access::Public, |_, request, _| async move {
+            Endpoint::raw("docs", "swagger", Method::GET, path, RequiredRole::Public, |_, request, _| async move {
                 file(request.match_info().get("file").filter(|name| !name.is_empty()).unwrap_or("index.html"))
             })
         };

@@ -10,7 +10,7 @@ use crate::kernel::problem::Problem;
 use crate::kernel::secret::Secret;
 use crate::observe::log as telemetry;
 use crate::observe::trace;
-use crate::runtime::host::Changeable;
+use crate::runtime::host::Reloadable;
 use actix_web::HttpResponse;
 use actix_web::error::BlockingError;
 use serde_json::{Value, json};
@@ -61,18 +61,18 @@ pub enum RefreshError {
 }
 
 /// What this process runs with.
-pub struct InForce {
+pub struct ActiveConfig {
     state: Mutex<State>,
-    changeable: Vec<Changeable>,
+    reloadable: Vec<Reloadable>,
 }
 
-impl InForce {
+impl ActiveConfig {
     /// As it started, with what may change.
-    pub fn new(loaded: Loaded, mut changeable: Vec<Changeable>) -> Result<Self, SettingsError> {
+    pub fn new(loaded: Loaded, mut reloadable: Vec<Reloadable>) -> Result<Self, SettingsError> {
         let shown = serde_json::to_value(&loaded.settings)?;
-        changeable.push(Changeable { keys: trace::CHANGEABLE, apply: Arc::new(|settings| Ok(trace::set(&settings.telemetry)?)) });
-        changeable.push(Changeable { keys: &["log.level"], apply: Arc::new(|settings| Ok(telemetry::set_levels(&settings.log.level)?)) });
-        Ok(Self { state: Mutex::new(State { read: loaded.clone(), loaded, shown, refused: false }), changeable })
+        reloadable.push(Reloadable { keys: trace::CHANGEABLE, apply: Arc::new(|settings| Ok(trace::set(&settings.telemetry)?)) });
+        reloadable.push(Reloadable { keys: &["log.level"], apply: Arc::new(|settings| Ok(telemetry::set_levels(&settings.log.level)?)) });
+        Ok(Self { state: Mutex::new(State { read: loaded.clone(), loaded, shown, refused: false }), reloadable })
     }
 
     /// The profile, and every setting with its value and layer. Secrets are masked.
@@ -119,7 +119,7 @@ impl InForce {
         let shown = serde_json::to_value(&new.settings)?;
         let changed = state.loaded.changed(new);
         let (mut applied, mut refused) = (Vec::new(), Vec::new());
-        for part in &self.changeable {
+        for part in &self.reloadable {
             let keys: Vec<&String> = changed.iter().filter(|key| part.keys.contains(&key.as_str())).collect();
             if keys.is_empty() {
                 continue;
@@ -158,7 +158,7 @@ async fn any(of: &[Arc<Notify>]) {
 }
 
 /// Looks into Vault from time to time, and at once when a server has refused what we had from it.
-pub async fn keep_secrets(in_force: Arc<InForce>, every: Duration, refused: Vec<Arc<Notify>>, stop: CancellationToken) {
+pub async fn keep_secrets(in_force: Arc<ActiveConfig>, every: Duration, refused: Vec<Arc<Notify>>, stop: CancellationToken) {
     let mut well = true;
     loop {
         let wait = async {

@@ -2,7 +2,7 @@
 
 use crate::edge::web::read_body;
 use crate::kernel::problem::Problem;
-use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::contract::{Endpoint, RequiredRole};
 use crate::rpc::resilience::breaker::{Order, State};
 use crate::rpc::resilience::registry::{Breakers, Guard};
 use crate::runtime::host::Parts;
@@ -55,16 +55,17 @@ fn health(all: &Breakers) -> Value {
 
 fn endpoints(all: &Breakers) -> Vec<Endpoint> {
     let (listing, setting) = (all.clone(), all.clone());
-    let list = Endpoint::raw("actuator", "circuitbreakers", Method::GET, "/actuator/circuitbreakers", Access::Admin, move |_, _, _| {
-        let breakers: Map<String, Value> = listing.listed().iter().map(|guard| (guard.name().to_string(), shown(guard).1)).collect();
-        async move { Ok(HttpResponse::Ok().json(json!({ "circuitBreakers": breakers }))) }
-    });
+    let list =
+        Endpoint::raw("actuator", "circuitbreakers", Method::GET, "/actuator/circuitbreakers", RequiredRole::Admin, move |_, _, _| {
+            let breakers: Map<String, Value> = listing.listed().iter().map(|guard| (guard.name().to_string(), shown(guard).1)).collect();
+            async move { Ok(HttpResponse::Ok().json(json!({ "circuitBreakers": breakers }))) }
+        });
     let set = Endpoint::raw(
         "actuator",
         "set_circuitbreaker",
         Method::POST,
         "/actuator/circuitbreakers/{name}",
-        Access::Admin,
+        RequiredRole::Admin,
         move |_, request, payload| {
             let all = setting.clone();
             async move {

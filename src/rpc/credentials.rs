@@ -1,7 +1,7 @@
 //! Our own identity towards peers: OAuth 2.0 client credentials, kept until shortly before they expire.
 
 use crate::kernel::problem::Problem;
-use crate::rpc::oidc::{IssuerError, Reach};
+use crate::rpc::oidc::{IssuerError, OidcClient};
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub trait Credentials: Send + Sync {
 
 /// The client credentials grant at the issuer's token endpoint.
 pub struct ClientCredentials {
-    issuer: Arc<Reach>,
+    issuer: Arc<OidcClient>,
     id: String,
     secret: parking_lot::Mutex<String>,
     kept: Mutex<Option<(String, Instant)>>,
@@ -31,7 +31,7 @@ struct Granted {
 
 impl ClientCredentials {
     /// For a confidential client of this issuer.
-    pub fn new(issuer: Arc<Reach>, id: &str, secret: &str) -> Self {
+    pub fn new(issuer: Arc<OidcClient>, id: &str, secret: &str) -> Self {
         Self { issuer, id: id.into(), secret: parking_lot::Mutex::new(secret.into()), kept: Mutex::new(None) }
     }
 

@@ -39,13 +39,13 @@ struct Discovered {
 }
 
 /// One issuer, at one or several addresses of which each can stand in for the others.
-pub struct Reach {
+pub struct OidcClient {
     issuer: String,
     addresses: Vec<String>,
     current: AtomicUsize,
 }
 
-impl Reach {
+impl OidcClient {
     /// At these addresses, several by comma; without any, at its own URL.
     pub fn new(issuer: &str, addresses: Option<&str>) -> Self {
         let issuer = issuer.trim_end_matches('/').to_string();
@@ -159,11 +159,11 @@ mod tests {
 
     #[actix_web::test]
     async fn the_issuer_is_asked_where_it_is_reached_and_named_as_it_is_called() {
-        let reach = Reach::new(&format!("{ISSUER}/"), Some(&format!("http://127.0.0.1:1/realms/r, {}/", behind())));
+        let reach = OidcClient::new(&format!("{ISSUER}/"), Some(&format!("http://127.0.0.1:1/realms/r, {}/", behind())));
         assert_eq!(reach.issuer(), ISSUER);
         assert_eq!(reach.keys::<Value>().await.unwrap(), json!({ "keys": [] }), "one that is away is stood in for");
         assert_eq!(reach.grant::<String>(&[("grant_type", "x")]).await.unwrap(), "grant_type=x");
-        let nobody = Reach::new("http://127.0.0.1:1/realms/r", None).keys::<Value>().await.unwrap_err().to_string();
+        let nobody = OidcClient::new("http://127.0.0.1:1/realms/r", None).keys::<Value>().await.unwrap_err().to_string();
         assert!(nobody.contains("http://127.0.0.1:1/realms/r"), "{nobody}");
     }
 }

@@ -47,7 +47,7 @@ pub type Apply = Arc<dyn Fn(&Settings) -> Result<(), ReloadError> + Send + Sync>
 
 /// Settings that may change while the process runs.
 #[derive(Clone)]
-pub struct Changeable {
+pub struct Reloadable {
     /// Their keys.
     pub keys: &'static [&'static str],
     /// Takes the new settings up; where they are not good, all stays as it was.
@@ -68,9 +68,9 @@ pub struct Parts {
     /// Its outbox.
     pub outboxes: Vec<Arc<dyn Outbox>>,
     /// What it takes up while it runs.
-    pub changeable: Vec<Changeable>,
+    pub reloadable: Vec<Reloadable>,
     /// Told when a server refuses the credentials in force: there may be newer ones.
-    pub denied: Vec<Arc<Notify>>,
+    pub auth_failure_signals: Vec<Arc<Notify>>,
 }
 
 impl Parts {
@@ -90,20 +90,20 @@ impl Parts {
     }
 
     /// Settings that are taken up again on `POST /actuator/refresh`.
-    pub fn changeable(
+    pub fn reloadable(
         &mut self,
         keys: &'static [&'static str],
         apply: impl Fn(&Settings) -> Result<(), ReloadError> + Send + Sync + 'static,
     ) {
-        self.changeable.push(Changeable { keys, apply: Arc::new(apply) });
+        self.reloadable.push(Reloadable { keys, apply: Arc::new(apply) });
     }
 
     /// Takes a store's credentials up while it runs.
     #[cfg(feature = "store")]
     pub fn renewal(&mut self, renewal: Option<Renewal>) {
         if let Some(Renewal { keys, apply, refused }) = renewal {
-            self.changeable.push(Changeable { keys, apply });
-            self.denied.extend(refused);
+            self.reloadable.push(Reloadable { keys, apply });
+            self.auth_failure_signals.extend(refused);
         }
     }
 
@@ -125,21 +125,21 @@ pub struct NoBus;
 impl PartError for NoBus {}
 
 /// A peer that is known only after its caller is built: for those asked from a worker.
-pub struct Late<T: ?Sized>(Arc<OnceLock<Arc<T>>>);
+pub struct LazyRef<T: ?Sized>(Arc<OnceLock<Arc<T>>>);
 
-impl<T: ?Sized> Clone for Late<T> {
+impl<T: ?Sized> Clone for LazyRef<T> {
     fn clone(&self) -> Self {
-        Late(self.0.clone())
+        LazyRef(self.0.clone())
     }
 }
 
-impl<T: ?Sized> Default for Late<T> {
+impl<T: ?Sized> Default for LazyRef<T> {
     fn default() -> Self {
-        Late(Arc::new(OnceLock::new()))
+        LazyRef(Arc::new(OnceLock::new()))
     }
 }
 
-impl<T: ?Sized> Late<T> {
+impl<T: ?Sized> LazyRef<T> {
     /// Makes it known; the first call counts.
     pub fn set(&self, peer: Arc<T>) {
         let _ = self.0.set(peer);

@@ -21,9 +21,9 @@ use tradepost::rpc::context::{Caller, Cx, Principal};
 use tradepost::rpc::contract::client::Remote;
 use tradepost::rpc::credentials::ClientCredentials;
 use tradepost::rpc::discovery::Fixed;
-use tradepost::rpc::oidc::Reach;
+use tradepost::rpc::oidc::OidcClient;
 use tradepost::rpc::resilience::Peers;
-use tradepost::runtime::host::{Host, Late};
+use tradepost::runtime::host::{Host, LazyRef};
 use tradepost::settings::Resilience;
 use tradepost::settings::Settings;
 use uuid::Uuid;
@@ -56,7 +56,7 @@ fn local(dir: &std::path::Path) -> Side {
         draining: Default::default(),
     };
     let product = tradepost::modules::product::build(&host).unwrap().0;
-    let inventory = tradepost::modules::inventory::build(&host, product.clone(), Late::default()).unwrap().0;
+    let inventory = tradepost::modules::inventory::build(&host, product.clone(), LazyRef::default()).unwrap().0;
     let order = tradepost::modules::order::build(&host, product.clone(), inventory.clone()).unwrap().0;
     let notification = tradepost::modules::notification::build(&host).unwrap().0;
     Side { product, inventory, order, notification, cx: admin("") }
@@ -66,7 +66,7 @@ fn local(dir: &std::path::Path) -> Side {
 fn remote(shop: &Shop) -> Side {
     let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
     let issuer = format!("{}{REALM}", shop.client.url);
-    let credentials = Arc::new(ClientCredentials::new(Arc::new(Reach::new(&issuer, None)), "tradepost-service", secret.trim()));
+    let credentials = Arc::new(ClientCredentials::new(Arc::new(OidcClient::new(&issuer, None)), "tradepost-service", secret.trim()));
     let settings = Resilience { call_ms: 30_000, ..Resilience::default() };
     let peers = Peers::new(settings, &Default::default()).unwrap();
     let to = |module: &'static str| {

@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rsa::pkcs8::{EncodePublicKey, LineEnding};
 use rsa::traits::PublicKeyParts;
 use serde_json::{Value, json};
-use tradepost::rpc::contract::Access;
+use tradepost::rpc::contract::RequiredRole;
 
 const PATH: &str = "/api/v1/products";
 
@@ -183,7 +183,7 @@ scenario! { of one process:
     /// Every call of every contract asks who is there, before it looks at anything else; a path that is not there does too.
     async fn nothing_is_done_without_a_token(shop) {
         let c = &shop.client;
-        let calls = operations().into_iter().filter(|o| o.access != Access::Public).map(|o| (o.method.clone(), filled(&o)));
+        let calls = operations().into_iter().filter(|o| o.access != RequiredRole::Public).map(|o| (o.method.clone(), filled(&o)));
         let others = ["/actuator/env", "/actuator/loggers", "/actuator/deadletters", "/api/v1/notifications/stream", "/nothing"];
         let others = others.map(|path| (Method::GET, path.to_string())).into_iter().chain([(Method::PATCH, PATH.to_string())]);
         for (method, path) in calls.chain(others) {

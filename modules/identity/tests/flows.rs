@@ -4,7 +4,7 @@ use super::support::{Answer, BASE, DEMO, Desk, app, claims, edge, get, post, sen
 use crate::edge::web::configure;
 use crate::kernel::secret::Secret;
 use crate::rpc::credentials::{ClientCredentials, Credentials};
-use crate::rpc::oidc::Reach;
+use crate::rpc::oidc::OidcClient;
 use actix_web::test::TestRequest;
 use actix_web::{App, HttpServer};
 use serde_json::json;
@@ -322,7 +322,7 @@ async fn the_shop_takes_its_tokens() {
     for other in ["id_token", "refresh_token"] {
         assert!(edge_of.authenticator.authenticate(&tokens.member(other)).await.is_err(), "{other} is no access token");
     }
-    let worker = ClientCredentials::new(Arc::new(Reach::new(&built.issuer, None)), "tradepost-service", built.client_secret.expose());
+    let worker = ClientCredentials::new(Arc::new(OidcClient::new(&built.issuer, None)), "tradepost-service", built.client_secret.expose());
     let service = edge_of.authenticator.authenticate(&worker.token().await.unwrap()).await.unwrap();
     assert_eq!((service.username.as_str(), service.roles.as_slice()), ("service-account-tradepost-service", &["service".to_string()][..]));
     handle.stop(false).await;

@@ -6,7 +6,7 @@ use crate::net::server_list::Servers;
 use crate::rpc::discovery::Discovery;
 use crate::rpc::discovery::eureka::instance::Instance;
 use crate::rpc::discovery::eureka::view::View;
-use crate::rpc::discovery::eureka::{Offer, Registrations, fetch, keep_fetched};
+use crate::rpc::discovery::eureka::{InstanceInfo, Registrations, fetch, keep_fetched};
 use std::sync::atomic::AtomicUsize;
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,7 @@ fn servers(ports: &[u16]) -> Arc<Servers> {
     Arc::new(Servers::parse(&urls.join(",")).unwrap())
 }
 
-const OFFER: Offer<'static> = Offer {
+const OFFER: InstanceInfo<'static> = InstanceInfo {
     app: "ORDER-SERVICE",
     host: "127.0.0.1",
     ip: "127.0.0.1",
@@ -81,14 +81,14 @@ const OFFER: Offer<'static> = Offer {
 };
 
 fn offer(port: u16) -> Instance {
-    Offer { port, ..OFFER }.instance(7)
+    InstanceInfo { port, ..OFFER }.instance(7)
 }
 
 /// As a Spring service with `secure-port-enabled` and no other port is found.
 #[test]
 fn a_process_with_a_certificate_is_found_at_its_secure_port() {
     let plain = serde_json::to_value(offer(81)).unwrap();
-    let secure = Offer { scheme: "https", zone: None, ..OFFER }.instance(7);
+    let secure = InstanceInfo { scheme: "https", zone: None, ..OFFER }.instance(7);
     let secure = serde_json::to_value(secure).unwrap();
     assert_eq!((&plain["port"], &plain["securePort"]), (&json!({"$": 81, "@enabled": "true"}), &json!({"$": 443, "@enabled": "false"})));
     assert_eq!(secure["securePort"], json!({"$": 1, "@enabled": "true"}));

@@ -26,10 +26,10 @@ use crate::ops::actuator::Actuator;
 use crate::ops::console;
 use crate::ops::docs;
 use crate::ops::refresh;
-use crate::ops::refresh::InForce;
+use crate::ops::refresh::ActiveConfig;
 use crate::rpc::discovery::eureka;
 use crate::rpc::discovery::eureka::view::View;
-use crate::rpc::discovery::eureka::{Offer, Registrations};
+use crate::rpc::discovery::eureka::{InstanceInfo, Registrations};
 use crate::runtime::host::Host;
 use crate::settings::{LogFormat, Settings};
 use actix_web::dev::ServerHandle;
@@ -94,7 +94,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let mut endpoints = shop.parts.endpoints;
     endpoints.extend(console::endpoints(&exports, &shop.authenticator));
     endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
-    let in_force = Arc::new(InForce::new(loaded, shop.parts.changeable)?);
+    let in_force = Arc::new(ActiveConfig::new(loaded, shop.parts.reloadable)?);
     let (checks, outboxes, bus) = (shop.parts.checks, shop.parts.outboxes, host.bus.clone());
     let exchanges = Arc::new(Exchanges::default());
     let leaving = CancellationToken::new();
@@ -148,7 +148,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     }
     if settings.vault.url.is_some() {
         let every = Duration::from_secs(settings.vault.refresh_seconds);
-        let kept = refresh::keep_secrets(in_force, every, shop.parts.denied, stop.clone());
+        let kept = refresh::keep_secrets(in_force, every, shop.parts.auth_failure_signals, stop.clone());
         workers.push(("secrets", actix_web::rt::spawn(kept)));
     }
     for outbox in outboxes {
@@ -205,7 +205,7 @@ fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], addre
         name => name.to_string(),
     };
     let (host, ip) = (registry.host.clone().unwrap_or(named), ours.to_string());
-    let offer = |module: &Module| Offer {
+    let offer = |module: &Module| InstanceInfo {
         app: module.application(),
         host: &host,
         ip: &ip,

@@ -24,7 +24,7 @@ pub use schema::{Blocking, revert};
 pub(super) use snapshot::snapshot;
 pub use way::MySqlUrlError;
 
-use super::Same;
+use super::CachedQuery;
 use crate::data::renewal::Renewal;
 use crate::kernel::error::StoreError;
 use crate::observe::trace;
@@ -66,7 +66,7 @@ mod sql {
     macro_rules! update_returning {
         ($conn:expr, $update:expr, $column:expr) => {{
             let _ = $column;
-            ($crate::data::Same($update).execute($conn).await? > 0).then_some(None)
+            ($crate::data::CachedQuery($update).execute($conn).await? > 0).then_some(None)
         }};
     }
     /// Inserts rows; answers their ids, in their order.
@@ -80,8 +80,8 @@ mod sql {
                 Some(row) => {
                     rows.push(row);
                     let insert = diesel::insert_into($table).values(rows);
-                    if count <= $crate::data::FEW {
-                        $crate::data::Same(insert).execute($conn).await?
+                    if count <= $crate::data::MAX_PREPARED_LIST_LEN {
+                        $crate::data::CachedQuery(insert).execute($conn).await?
                     } else {
                         insert.execute($conn).await?
                     }
@@ -364,6 +364,6 @@ pub async fn inserted_ids(conn: &mut Conn, rows: usize) -> diesel::QueryResult<V
     }
     // more than one on a cluster whose members hand out ids in turn
     let step = diesel::dsl::sql::<diesel::sql_types::BigInt>("CAST(@@auto_increment_increment AS SIGNED)");
-    let (first, step): (i64, i64) = Same(diesel::select((last_insert_id(), step))).get_result(conn).await?;
+    let (first, step): (i64, i64) = CachedQuery(diesel::select((last_insert_id(), step))).get_result(conn).await?;
     Ok((0..rows as i64).map(|n| first + n * step).collect())
 }

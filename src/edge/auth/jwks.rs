@@ -4,7 +4,7 @@
 //! none is refused while keys change. Old keys stay in use while a fetch fails.
 
 use crate::kernel::problem::Problem;
-use crate::rpc::oidc::{IssuerError, Reach};
+use crate::rpc::oidc::{IssuerError, OidcClient};
 use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use parking_lot::RwLock;
 use serde::Deserialize;
@@ -31,14 +31,14 @@ struct Cached {
 
 /// Keys of one issuer.
 pub struct Jwks {
-    issuer: Arc<Reach>,
+    issuer: Arc<OidcClient>,
     cached: RwLock<Cached>,
     fetching: tokio::sync::Mutex<()>,
 }
 
 impl Jwks {
     /// For this issuer; nothing is fetched before the first token.
-    pub fn new(issuer: Arc<Reach>) -> Self {
+    pub fn new(issuer: Arc<OidcClient>) -> Self {
         Self { issuer, cached: RwLock::default(), fetching: tokio::sync::Mutex::new(()) }
     }
 

@@ -67,7 +67,7 @@ type Known = HashMap<String, (Arc<Principal>, Instant)>;
 /// Checks access tokens of one issuer. Clones share what they know.
 #[derive(Clone)]
 pub struct Authenticator {
-    issuer: Arc<crate::rpc::oidc::Reach>,
+    issuer: Arc<crate::rpc::oidc::OidcClient>,
     audience: String,
     parties: Vec<String>,
     keys: Arc<jwks::Jwks>,
@@ -76,7 +76,7 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// For tokens of this issuer that are meant for this audience.
-    pub fn new(issuer: Arc<crate::rpc::oidc::Reach>, audience: &str) -> Self {
+    pub fn new(issuer: Arc<crate::rpc::oidc::OidcClient>, audience: &str) -> Self {
         let keys = Arc::new(jwks::Jwks::new(issuer.clone()));
         Self { keys, issuer, audience: audience.into(), parties: Vec::new(), known: Arc::default() }
     }

@@ -10,12 +10,12 @@ pub(crate) mod testing;
 
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::operator::Operator;
-use crate::edge::door::{FrontDoor, SentPath, Way};
 use crate::edge::exchanges::Exchanges;
+use crate::edge::gateway_middleware::{GatewayMiddleware, RouteTarget, SentPath};
 use crate::kernel::problem::{Cause, Problem};
 use crate::observe::trace::Trace;
 use crate::rpc::context::{Caller, Cx, Principal, TIMEOUT_HEADER};
-use crate::rpc::contract::{Access, Call, Endpoint, Serve};
+use crate::rpc::contract::{Call, Endpoint, RequiredRole, Serve};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
@@ -45,7 +45,7 @@ pub struct Edge {
     /// Origins that browsers may call from: `*` or a list; empty for none.
     pub origins: Vec<String>,
     /// Who answers what is no endpoint's; where nobody does, 404.
-    pub door: Option<Arc<dyn FrontDoor>>,
+    pub door: Option<Arc<dyn GatewayMiddleware>>,
     /// Cancelled when the process will end soon: from then on an answer is the last on its connection.
     pub leaving: CancellationToken,
 }
@@ -181,11 +181,12 @@ impl Edge {
     ) -> Result<HttpResponse, Problem> {
         let wanted = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
         let found = endpoints.iter().find(|e| e.operation.method == wanted);
-        let public = !endpoints.is_empty() && endpoints.iter().all(|e| matches!(e.operation.access, Access::Public | Access::Optional));
-        let own = found.map_or(if public { Access::Public } else { Access::Any }, |e| e.operation.access);
+        let public =
+            !endpoints.is_empty() && endpoints.iter().all(|e| matches!(e.operation.access, RequiredRole::Public | RequiredRole::Optional));
+        let own = found.map_or(if public { RequiredRole::Public } else { RequiredRole::Any }, |e| e.operation.access);
         let door = self.door.as_ref();
         let access = match door.map(|door| door.way(request, !endpoints.is_empty())).transpose()? {
-            Some(Way::Door(access)) => {
+            Some(RouteTarget::Door(access)) => {
                 let cx = self.identify(access, &[], request, trace, started).await?;
                 return match door {
                     Some(door) => door.clone().serve(cx, request.clone(), payload).await,
@@ -193,7 +194,11 @@ impl Edge {
                 };
             }
             // what anybody may ask here, a route may still ask more for
-            Some(Way::Endpoint(wall)) if own == Access::Public || (own == Access::Optional && wall != Access::Public) => wall,
+            Some(RouteTarget::Endpoint(wall))
+                if own == RequiredRole::Public || (own == RequiredRole::Optional && wall != RequiredRole::Public) =>
+            {
+                wall
+            }
             _ => own,
         };
         let cx = self.identify(access, endpoints, request, trace, started).await?;
@@ -231,7 +236,7 @@ impl Edge {
 
     async fn identify(
         &self,
-        access: Access,
+        access: RequiredRole,
         endpoints: &[Endpoint],
         request: &HttpRequest,
         trace: Trace,
@@ -242,9 +247,9 @@ impl Edge {
         let actuator = endpoints.iter().any(|e| e.operation.path.starts_with("/actuator/"));
         let operator = self.operator.as_ref().filter(|_| actuator).and_then(|operator| operator.sent(request));
         let caller = match (access, operator) {
-            (Access::Public, _) => Caller::Anonymous,
+            (RequiredRole::Public, _) => Caller::Anonymous,
             (_, Some(operator)) => Caller::User(operator),
-            (Access::Optional, None) => self.bearer_of(request).await.map_or(Caller::Anonymous, Caller::User),
+            (RequiredRole::Optional, None) => self.bearer_of(request).await.map_or(Caller::Anonymous, Caller::User),
             (_, None) => Caller::User(self.bearer_of(request).await?),
         };
         Ok(Cx { caller, deadline, trace })
@@ -289,7 +294,7 @@ impl Edge {
     }
 }
 
-fn authorize(access: Access, cx: &Cx) -> Result<(), Problem> {
+fn authorize(access: RequiredRole, cx: &Cx) -> Result<(), Problem> {
     let roles = access.roles();
     if roles.is_empty() || roles.iter().any(|role| cx.has_role(role)) {
         return Ok(());
@@ -363,7 +368,8 @@ mod tests {
 
     /// Status and body of the answer to a request that fails so, and what the log has of it.
     async fn failing(answer: impl Fn() -> Result<HttpResponse, Problem> + Send + Sync + 'static) -> (u16, String, String) {
-        let endpoint = Endpoint::raw("test", "fails", Method::GET, "/fails", Access::Public, move |_, _, _| std::future::ready(answer()));
+        let endpoint =
+            Endpoint::raw("test", "fails", Method::GET, "/fails", RequiredRole::Public, move |_, _, _| std::future::ready(answer()));
         let app = testing::app(vec![endpoint], Arc::new(testing::edge(testing::NO_ISSUER))).await;
         let written = Written::default();
         let lines = tracing_subscriber::fmt::layer().with_writer(written.clone()).with_ansi(false);

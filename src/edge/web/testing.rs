@@ -3,7 +3,7 @@
 use super::{Edge, configure};
 use crate::edge::auth::Authenticator;
 use crate::rpc::contract::Endpoint;
-use crate::rpc::oidc::Reach;
+use crate::rpc::oidc::OidcClient;
 use actix_web::body::to_bytes;
 use actix_web::dev::Service;
 use actix_web::http::header::HeaderMap;
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Takes the tokens of this issuer. A test that wants another edge changes what it wants to.
 pub(crate) fn edge(issuer: &str) -> Edge {
     Edge {
-        authenticator: Authenticator::new(Arc::new(Reach::new(issuer, None)), "tradepost"),
+        authenticator: Authenticator::new(Arc::new(OidcClient::new(issuer, None)), "tradepost"),
         operator: None,
         exchanges: Arc::default(),
         body_limit: 1 << 20,

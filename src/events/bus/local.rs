@@ -5,7 +5,7 @@
 
 use super::{Bus, Consumer, DeadLetter, raw};
 use crate::data::sqlite::{Conn, Db};
-use crate::data::{GATHER, Lease, LeaseState, POLL, Snapshot, types};
+use crate::data::{COALESCE_WINDOW, Lease, LeaseState, POLL, Snapshot, types};
 use crate::events::event;
 use crate::events::event::Event;
 use crate::kernel::clock;
@@ -221,7 +221,7 @@ impl Bus for LocalBus {
                 tracing::warn!(%cause, "the bus was not trimmed");
             }
             tokio::select! {
-                () = async { committed.await; tokio::time::sleep(GATHER).await } => {}
+                () = async { committed.await; tokio::time::sleep(COALESCE_WINDOW).await } => {}
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
             }

@@ -1,7 +1,7 @@
 //! `/actuator/env` and `/actuator/configprops`: the settings in force, flat with their layers, and by section.
 
 use crate::kernel::problem::Problem;
-use crate::ops::refresh::{InForce, Property};
+use crate::ops::refresh::{ActiveConfig, Property};
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ fn process() -> Map<String, Value> {
 }
 
 /// Every setting with its value and layer.
-pub(super) async fn all(settings: &InForce) -> HttpResponse {
+pub(super) async fn all(settings: &ActiveConfig) -> HttpResponse {
     let (profile, properties) = settings.shown().await;
     let properties: Map<String, Value> =
         properties.into_iter().map(|Property { key, value, origin }| (key, json!({ "value": value, "origin": origin }))).collect();
@@ -24,7 +24,7 @@ pub(super) async fn all(settings: &InForce) -> HttpResponse {
 }
 
 /// One setting; 404 where there is none of this name.
-pub(super) async fn one(settings: &InForce, name: &str) -> Result<HttpResponse, Problem> {
+pub(super) async fn one(settings: &ActiveConfig, name: &str) -> Result<HttpResponse, Problem> {
     let (profile, properties) = settings.shown().await;
     let ours = properties.into_iter().find(|property| property.key == name);
     let ours = ours.map(|Property { value, origin, .. }| json!({ "value": value, "origin": origin }));
@@ -50,7 +50,7 @@ pub(super) async fn one(settings: &InForce, name: &str) -> Result<HttpResponse, 
 }
 
 /// A bean for each section, of those whose name begins with this; 404 where there is none.
-pub(super) async fn sections(settings: &InForce, prefix: &str) -> Result<HttpResponse, Problem> {
+pub(super) async fn sections(settings: &ActiveConfig, prefix: &str) -> Result<HttpResponse, Problem> {
     let (_, properties) = settings.shown().await;
     let mut sections: BTreeMap<String, (Value, Value)> = BTreeMap::new();
     for Property { key, value, origin } in properties {

@@ -1,7 +1,7 @@
 //! `/actuator/mappings`: every path that this process answers at, in the form that a WebFlux application has.
 
 use super::{as_asked, links};
-use crate::rpc::contract::{Access, Endpoint, Operation};
+use crate::rpc::contract::{Endpoint, Operation, RequiredRole};
 use actix_web::HttpResponse;
 use actix_web::http::Method;
 use serde_json::{Value, json};
@@ -11,16 +11,16 @@ use std::sync::Arc;
 pub(super) fn complete(endpoints: &mut Vec<Endpoint>, served: &[Arc<Operation>]) {
     let own =
         |name, path, access| Operation { module: "actuator", name, method: Method::GET, path, status: 200, access, repeatable: false };
-    let (list, mappings) = (own("links", "/actuator", Access::Public), own("mappings", "/actuator/mappings", Access::Admin));
+    let (list, mappings) = (own("links", "/actuator", RequiredRole::Public), own("mappings", "/actuator/mappings", RequiredRole::Admin));
     let all = endpoints.iter().map(|endpoint| endpoint.operation.clone()).chain(served.iter().cloned());
     let all: Vec<Arc<Operation>> = all.chain([list, mappings].map(Arc::new)).collect();
     let all: Arc<[Arc<Operation>]> = all.into();
     let shown = all.clone();
-    endpoints.push(Endpoint::raw("actuator", "mappings", Method::GET, "/actuator/mappings", Access::Admin, move |_, request, _| {
+    endpoints.push(Endpoint::raw("actuator", "mappings", Method::GET, "/actuator/mappings", RequiredRole::Admin, move |_, request, _| {
         let response = HttpResponse::Ok().json(mapped(&shown));
         async move { Ok(as_asked(&request, response)) }
     }));
-    endpoints.push(Endpoint::raw("actuator", "links", Method::GET, "/actuator", Access::Public, move |_, request, _| {
+    endpoints.push(Endpoint::raw("actuator", "links", Method::GET, "/actuator", RequiredRole::Public, move |_, request, _| {
         let response = links::links(&all, &request);
         async move { Ok(as_asked(&request, response)) }
     }));

@@ -8,7 +8,7 @@ use super::as_asked;
 use super::process::{self, Processors};
 use crate::kernel::problem::Problem;
 use crate::kernel::uri::query_pairs;
-use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::HttpResponse;
 use actix_web::http::Method;
 use prometheus::TextEncoder;
@@ -49,12 +49,12 @@ pub(super) struct Meters {
 /// The names, and one meter.
 pub(super) fn endpoints(meters: &Arc<Meters>) -> [Endpoint; 2] {
     let (listed, shown) = (meters.clone(), meters.clone());
-    let list = Endpoint::raw("actuator", "metrics", Method::GET, "/actuator/metrics", Access::Admin, move |_, request, _| {
+    let list = Endpoint::raw("actuator", "metrics", Method::GET, "/actuator/metrics", RequiredRole::Admin, move |_, request, _| {
         let names: Vec<String> = listed.all().into_keys().collect();
         async move { Ok(as_asked(&request, HttpResponse::Ok().json(json!({ "names": names })))) }
     });
     let path = "/actuator/metrics/{requiredMetricName}";
-    let one = Endpoint::raw("actuator", "metric", Method::GET, path, Access::Admin, move |_, request, _| {
+    let one = Endpoint::raw("actuator", "metric", Method::GET, path, RequiredRole::Admin, move |_, request, _| {
         let name = request.match_info().get("requiredMetricName").unwrap_or_default();
         let answer = shown.one(name, request.query_string()).map(|meter| as_asked(&request, HttpResponse::Ok().json(meter)));
         async move { answer }

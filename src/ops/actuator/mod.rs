@@ -21,9 +21,9 @@ use crate::edge::web::read_body;
 use crate::events::bus::{Bus, Outbox};
 use crate::kernel::problem::Problem;
 use crate::kernel::uri::percent_decode;
-use crate::ops::refresh::InForce;
+use crate::ops::refresh::ActiveConfig;
 use crate::rpc::context::Cx;
-use crate::rpc::contract::{Access, Endpoint, Operation};
+use crate::rpc::contract::{Endpoint, Operation, RequiredRole};
 use crate::runtime::host::Check;
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 /// Everything the actuator shows.
 pub struct Actuator {
     /// Settings and where they came from.
-    pub settings: Arc<InForce>,
+    pub settings: Arc<ActiveConfig>,
     /// Names of the modules that run here.
     pub modules: Vec<&'static str>,
     /// Health of each part.
@@ -82,47 +82,53 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
     let (metrics, folder) = (actuator.metrics.clone(), actuator.folder.clone());
     let actuator = Arc::new(actuator);
     let get = |access, name, path, answer| endpoint(&actuator, Method::GET, access, name, path, answer);
-    let post = |name, path, answer| endpoint(&actuator, Method::POST, Access::Admin, name, path, answer);
+    let post = |name, path, answer| endpoint(&actuator, Method::POST, RequiredRole::Admin, name, path, answer);
     let exposed = metrics.clone();
-    let prometheus = Endpoint::raw("actuator", "prometheus", Method::GET, "/actuator/prometheus", Access::Public, move |_, _, _| {
+    let prometheus = Endpoint::raw("actuator", "prometheus", Method::GET, "/actuator/prometheus", RequiredRole::Public, move |_, _, _| {
         let text = meters::exposed(&exposed);
         async move { text }
     });
     let meters = Arc::new(meters::Meters::new(metrics, folder));
     let mut endpoints = vec![
         prometheus,
-        get(Access::Optional, "health", "/actuator/health", |a, ask| Box::pin(async move { Ok(health::whole(&a, &ask.cx).await) })),
-        get(Access::Optional, "readiness", "/actuator/health/readiness", |a, ask| {
+        get(RequiredRole::Optional, "health", "/actuator/health", |a, ask| Box::pin(async move { Ok(health::whole(&a, &ask.cx).await) })),
+        get(RequiredRole::Optional, "readiness", "/actuator/health/readiness", |a, ask| {
             Box::pin(async move { Ok(health::readiness(&a, &ask.cx).await) })
         }),
-        get(Access::Public, "liveness", "/actuator/health/liveness", |_, _| Box::pin(async { Ok(health::liveness()) })),
-        get(Access::Optional, "health_component", "/actuator/health/{path}", |a, ask| {
+        get(RequiredRole::Public, "liveness", "/actuator/health/liveness", |_, _| Box::pin(async { Ok(health::liveness()) })),
+        get(RequiredRole::Optional, "health_component", "/actuator/health/{path}", |a, ask| {
             Box::pin(async move { health::component(&a, &ask).await })
         }),
-        get(Access::Public, "info", "/actuator/info", |a, _| Box::pin(async move { Ok(info::info(&a)) })),
-        get(Access::Admin, "env", "/actuator/env", |a, _| Box::pin(async move { Ok(env::all(&a.settings).await) })),
-        get(Access::Admin, "env_property", "/actuator/env/{toMatch}", |a, ask| {
+        get(RequiredRole::Public, "info", "/actuator/info", |a, _| Box::pin(async move { Ok(info::info(&a)) })),
+        get(RequiredRole::Admin, "env", "/actuator/env", |a, _| Box::pin(async move { Ok(env::all(&a.settings).await) })),
+        get(RequiredRole::Admin, "env_property", "/actuator/env/{toMatch}", |a, ask| {
             Box::pin(async move { env::one(&a.settings, &ask.path("toMatch")).await })
         }),
-        get(Access::Admin, "configprops", "/actuator/configprops", |a, _| Box::pin(async move { env::sections(&a.settings, "").await })),
-        get(Access::Admin, "configprops_prefix", "/actuator/configprops/{prefix}", |a, ask| {
+        get(RequiredRole::Admin, "configprops", "/actuator/configprops", |a, _| {
+            Box::pin(async move { env::sections(&a.settings, "").await })
+        }),
+        get(RequiredRole::Admin, "configprops_prefix", "/actuator/configprops/{prefix}", |a, ask| {
             Box::pin(async move { env::sections(&a.settings, &ask.path("prefix")).await })
         }),
         post("refresh", "/actuator/refresh", |a, _| Box::pin(async move { a.settings.refresh().await })),
-        get(Access::Admin, "loggers", "/actuator/loggers", |a, _| Box::pin(async move { Ok(loggers::all(&a.modules)) })),
-        get(Access::Admin, "logger", "/actuator/loggers/{name}", |_, ask| Box::pin(async move { Ok(loggers::one(&ask.path("name"))) })),
+        get(RequiredRole::Admin, "loggers", "/actuator/loggers", |a, _| Box::pin(async move { Ok(loggers::all(&a.modules)) })),
+        get(RequiredRole::Admin, "logger", "/actuator/loggers/{name}", |_, ask| {
+            Box::pin(async move { Ok(loggers::one(&ask.path("name"))) })
+        }),
         post("set_logger", "/actuator/loggers/{name}", |_, ask| Box::pin(async move { loggers::set(&ask.path("name"), &ask.body) })),
-        get(Access::Admin, "httpexchanges", "/actuator/httpexchanges", |a, _| Box::pin(async move { Ok(a.exchanges.show()) })),
-        get(Access::Admin, "threaddump", "/actuator/threaddump", |_, ask| Box::pin(async move { threads::dump(&ask.request).await })),
+        get(RequiredRole::Admin, "httpexchanges", "/actuator/httpexchanges", |a, _| Box::pin(async move { Ok(a.exchanges.show()) })),
+        get(RequiredRole::Admin, "threaddump", "/actuator/threaddump", |_, ask| Box::pin(async move { threads::dump(&ask.request).await })),
     ];
     endpoints.extend(meters::endpoints(&meters));
     if actuator.bus.is_some() {
-        endpoints.push(get(Access::Admin, "deadletters", "/actuator/deadletters", |a, _| Box::pin(async move { letters::dead(&a).await })));
+        endpoints.push(get(RequiredRole::Admin, "deadletters", "/actuator/deadletters", |a, _| {
+            Box::pin(async move { letters::dead(&a).await })
+        }));
         let path = "/actuator/deadletters/{id}/replay";
         endpoints.push(post("replay", path, |a, ask| Box::pin(async move { letters::replay(&a, &ask.path("id")).await })));
     }
     if !actuator.outboxes.is_empty() {
-        endpoints.push(get(Access::Admin, "outbox", "/actuator/outbox", |a, _| Box::pin(async move { letters::refused(&a).await })));
+        endpoints.push(get(RequiredRole::Admin, "outbox", "/actuator/outbox", |a, _| Box::pin(async move { letters::refused(&a).await })));
         let path = "/actuator/outbox/{module}/{id}/replay";
         endpoints.push(post("outbox_replay", path, |a, ask| {
             Box::pin(async move { letters::again(&a, &ask.path("module"), &ask.path("id")).await })
@@ -135,7 +141,7 @@ pub fn endpoints(actuator: Actuator) -> Vec<Endpoint> {
 fn endpoint(
     actuator: &Arc<Actuator>,
     method: Method,
-    access: Access,
+    access: RequiredRole,
     name: &'static str,
     path: &'static str,
     answer: fn(Arc<Actuator>, Ask) -> Answer,

@@ -19,7 +19,7 @@ use crate::kernel::problem::Problem;
 use crate::observe::trace::export::Exports;
 use crate::observe::trace::export::memory::{Memory, Spans};
 use crate::observe::trace::export::zipkin::Span;
-use crate::rpc::contract::{Access, Endpoint};
+use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::http::{Method, header};
 use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse};
@@ -103,7 +103,7 @@ fn guarded(
     show: fn(&Console, &HttpRequest) -> Result<HttpResponse, Problem>,
 ) -> Endpoint {
     let console = console.clone();
-    Endpoint::raw("console", name, Method::GET, path, Access::Public, move |_, request, _| {
+    Endpoint::raw("console", name, Method::GET, path, RequiredRole::Public, move |_, request, _| {
         let console = console.clone();
         async move {
             console.access.check(&request).await?;

@@ -1,6 +1,6 @@
 //! The engine of every generated client: a contract call sent to a remote peer over HTTP.
 
-use super::{Access, Operation, Param, Reply};
+use super::{Operation, Param, Reply, RequiredRole};
 use crate::kernel::problem::{Problem, TypedError};
 use crate::kernel::uri::encode_component;
 use crate::net::http::{http, unsent};
@@ -105,10 +105,10 @@ impl Remote {
     /// The token to send. The issuer's troubles are not the peer's: it is asked before anything is counted.
     async fn token(&self, cx: &Cx, operation: &Operation) -> Result<Option<String>, Problem> {
         match &cx.caller {
-            Caller::User(principal) if !matches!(operation.access, Access::Service | Access::ServiceOrAdmin) => {
+            Caller::User(principal) if !matches!(operation.access, RequiredRole::Service | RequiredRole::ServiceOrAdmin) => {
                 Ok(Some(principal.token.clone()))
             }
-            _ if operation.access == Access::Public => Ok(None),
+            _ if operation.access == RequiredRole::Public => Ok(None),
             _ => match tokio::time::timeout_at(cx.deadline.into(), self.credentials.token()).await {
                 Ok(token) => token.map(Some),
                 Err(_) => Err(Problem::unavailable("the token issuer is not available").with_cause("it gave no token in time")),

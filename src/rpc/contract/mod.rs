@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 /// Who may call an operation from outside. Checked at the edge of every process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum RequiredRole {
     /// No token needed; one that is sent is not looked at.
     Public,
     /// No token needed; a good one tells who asks, and one that is not good is taken for none. Outside contracts only.
@@ -43,15 +43,15 @@ pub enum Access {
     ServiceOrAdmin,
 }
 
-impl Access {
+impl RequiredRole {
     /// The roles of which one is needed; empty where any token will do.
     pub fn roles(self) -> &'static [&'static str] {
         match self {
-            Access::Public | Access::Optional | Access::Any => &[],
-            Access::Customer => &["customer", "admin"],
-            Access::Admin => &["admin"],
-            Access::Service => &["service"],
-            Access::ServiceOrAdmin => &["service", "admin"],
+            RequiredRole::Public | RequiredRole::Optional | RequiredRole::Any => &[],
+            RequiredRole::Customer => &["customer", "admin"],
+            RequiredRole::Admin => &["admin"],
+            RequiredRole::Service => &["service"],
+            RequiredRole::ServiceOrAdmin => &["service", "admin"],
         }
     }
 }
@@ -70,7 +70,7 @@ pub struct Operation {
     /// Status of success.
     pub status: u16,
     /// Who may call.
-    pub access: Access,
+    pub access: RequiredRole,
     /// Whether the same call may be sent again without harm. No other is ever retried.
     pub repeatable: bool,
 }
@@ -167,7 +167,14 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint outside any contract: pages, streams, the issuer, the actuator.
-    pub fn raw<F, Fut>(module: &'static str, name: &'static str, method: Method, path: &'static str, access: Access, handler: F) -> Self
+    pub fn raw<F, Fut>(
+        module: &'static str,
+        name: &'static str,
+        method: Method,
+        path: &'static str,
+        access: RequiredRole,
+        handler: F,
+    ) -> Self
     where
         F: Fn(Cx, HttpRequest, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HttpResponse, Problem>> + 'static,
@@ -187,7 +194,7 @@ pub fn step(module: &'static str, operation: &'static str, cx: &Cx) -> Option<Sp
 
 /// Declares a contract. See `modules/product/api.rs` for one in full.
 ///
-/// A call reads `fn name(kind argument: Type, ...) -> Reply = VERB "path" => status, Access, repeat;`
+/// A call reads `fn name(kind argument: Type, ...) -> Reply = VERB "path" => status, RequiredRole, repeat;`
 /// where `kind` is `path`, `query`, `header` or `body` and `repeat` is `repeatable` or `once`.
 #[macro_export]
 macro_rules! contract {
@@ -224,7 +231,7 @@ macro_rules! contract {
                         method: actix_web::http::Method::$verb,
                         path: $path,
                         status: $status,
-                        access: $crate::rpc::contract::Access::$access,
+                        access: $crate::rpc::contract::RequiredRole::$access,
                         repeatable: $crate::contract!(@repeat $repeat),
                     }), )*
                 ]);

@@ -1,6 +1,6 @@
 //! OpenAPI 3.1 of every contract in this process, from the declarations themselves.
 
-use super::{Access, Operation, Param, Reply};
+use super::{Operation, Param, Reply, RequiredRole};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl About<'_> {
         if !self.parameters.is_empty() {
             self.value.insert("parameters".into(), std::mem::take(&mut self.parameters).into());
         }
-        if operation.access != Access::Public {
+        if operation.access != RequiredRole::Public {
             self.value.insert("security".into(), json!([{ "bearer": operation.access.roles() }]));
         }
         let path = self.document.paths.entry(operation.path).or_insert_with(|| json!({}));

@@ -3,7 +3,7 @@
 use super::backend::{Conn, locked, update_returning};
 use super::repo::tables::{reservations, stock};
 use super::stock::{classify, rows, tell_changed, tell_low};
-use crate::data::{Same, types};
+use crate::data::{CachedQuery, types};
 use crate::kernel::error::StoreError;
 use crate::modules::inventory::api::{Quantities, Reservation, ReservationState, StockCheck};
 use crate::modules::inventory::events::Cause;
@@ -44,7 +44,7 @@ async fn find_locked(c: &mut Conn, order: Uuid) -> Result<Option<(ReservationSta
 }
 
 async fn set_state(c: &mut Conn, order: Uuid, state: &str) -> Result<(), StoreError> {
-    Same(diesel::update(reservations::table.find(order.to_string())).set(reservations::state.eq(state))).execute(c).await?;
+    CachedQuery(diesel::update(reservations::table.find(order.to_string())).set(reservations::state.eq(state))).execute(c).await?;
     Ok(())
 }
 
@@ -123,7 +123,7 @@ async fn hold(c: &mut Conn, sku: &str, n: i64) -> Result<Option<Option<i64>>, St
 async fn put_back(c: &mut Conn, lines: &Quantities, held: &BTreeMap<String, Option<i64>>) -> Result<(), StoreError> {
     for (sku, n) in lines.iter().filter(|(sku, _)| held.contains_key(*sku)) {
         let back = (stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n));
-        Same(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(back)).execute(c).await?;
+        CachedQuery(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(back)).execute(c).await?;
     }
     Ok(())
 }
@@ -153,7 +153,7 @@ pub(super) async fn commit(c: &mut Conn, orders: &[Uuid]) -> Result<BTreeMap<Uui
     }
     for (sku, n) in &sold {
         let change = (stock::held.eq(stock::held - n), stock::sold.eq(stock::sold + n));
-        Same(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change)).execute(c).await?;
+        CachedQuery(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change)).execute(c).await?;
     }
     Ok(found)
 }
@@ -174,11 +174,11 @@ pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<R
                 match from {
                     ReservationState::Held => {
                         let back = (stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n));
-                        Same(diesel::update(row).set(back)).execute(c).await?
+                        CachedQuery(diesel::update(row).set(back)).execute(c).await?
                     }
                     _ => {
                         let back = (stock::quantity.eq(stock::quantity + n), stock::sold.eq(stock::sold - n));
-                        Same(diesel::update(row).set(back)).execute(c).await?
+                        CachedQuery(diesel::update(row).set(back)).execute(c).await?
                     }
                 };
             }

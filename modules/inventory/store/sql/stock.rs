@@ -4,7 +4,7 @@
 use super::backend::{Conn, locked};
 use super::events::outbox;
 use super::repo::{Row, tables::stock};
-use crate::data::{FEW, Same};
+use crate::data::{CachedQuery, MAX_PREPARED_LIST_LEN};
 use crate::events::event::Event;
 use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
@@ -45,7 +45,7 @@ pub(super) async fn rows(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<S
     let rows: Vec<Row> = match wanted.keys().next() {
         // its statement is always the same, and prepared once
         Some(sku) if wanted.len() == 1 => kept.filter(stock::sku_code.eq(sku)).load(c).await?,
-        _ if wanted.len() <= FEW => Same(kept.filter(stock::sku_code.eq_any(wanted.keys()))).load(c).await?,
+        _ if wanted.len() <= MAX_PREPARED_LIST_LEN => CachedQuery(kept.filter(stock::sku_code.eq_any(wanted.keys()))).load(c).await?,
         _ => kept.filter(stock::sku_code.eq_any(wanted.keys())).load(c).await?,
     };
     Ok(rows.into_iter().map(|row| (row.sku_code.clone(), row)).collect())
@@ -121,7 +121,7 @@ pub(super) async fn take(c: &mut Conn, sold: &Quantities) -> Result<Vec<Row>, In
     }
     for (sku, n) in sold {
         let change = (stock::quantity.eq(stock::quantity - n), stock::sold.eq(stock::sold + n));
-        Same(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change)).execute(c).await?;
+        CachedQuery(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change)).execute(c).await?;
     }
     let moved = |row: Row, n: i64| Row { quantity: row.quantity - n, sold: row.sold + n, ..row };
     Ok(rows.into_iter().map(|(sku, row)| moved(row, sold.get(&sku).copied().unwrap_or_default())).collect())

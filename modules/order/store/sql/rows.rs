@@ -2,7 +2,7 @@
 
 use super::backend::{Conn, claimed, insert_returning_ids};
 use crate::data::types::MoneyText;
-use crate::data::{Same, types};
+use crate::data::{CachedQuery, types};
 use crate::kernel::error::StoreError;
 use crate::kernel::money::Money;
 use crate::kernel::page::PageRequest;
@@ -254,14 +254,14 @@ pub(super) async fn end(c: &mut Conn, order: &StoredOrder, settle: Settle) -> Re
         orders::settle.eq(settle_text(settle)),
         orders::reason.eq(order.reason.as_ref().map(types::to_json).transpose()?),
     );
-    Ok(Same(diesel::update(pending).set(change)).execute(c).await? == 1)
+    Ok(CachedQuery(diesel::update(pending).set(change)).execute(c).await? == 1)
 }
 
 /// False where it is not PLACED any more.
 pub(super) async fn cancel(c: &mut Conn, id: i64) -> Result<bool, StoreError> {
     let placed = orders::table.filter(orders::id.eq(id).and(orders::status.eq(OrderStatus::Placed.text())));
     let change = (orders::status.eq(OrderStatus::Cancelled.text()), orders::settle.eq(settle_text(Settle::Release)));
-    Ok(Same(diesel::update(placed).set(change)).execute(c).await? == 1)
+    Ok(CachedQuery(diesel::update(placed).set(change)).execute(c).await? == 1)
 }
 
 pub(super) async fn hide(c: &mut Conn, id: i64) -> Result<(), StoreError> {

@@ -24,7 +24,7 @@ use view::View;
 const BACKOFF: Duration = Duration::from_millis(250);
 
 /// Where one module of this process answers.
-pub struct Offer<'a> {
+pub struct InstanceInfo<'a> {
     /// `PRODUCT-SERVICE`.
     pub app: &'a str,
     /// The name or address under which others reach this machine.
@@ -45,7 +45,7 @@ pub struct Offer<'a> {
     pub lease_seconds: u64,
 }
 
-impl Offer<'_> {
+impl InstanceInfo<'_> {
     /// What is registered. `now` tells one start of the process from the next.
     pub fn instance(&self, now: i64) -> Instance {
         let shown = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };

@@ -2,20 +2,20 @@
 
 use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
-use crate::rpc::contract::Access;
+use crate::rpc::contract::RequiredRole;
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 use std::sync::Arc;
 
 /// Stands before a process's endpoints, and answers for what they do not.
-pub trait FrontDoor: Send + Sync {
+pub trait GatewayMiddleware: Send + Sync {
     /// Looks at a request before an endpoint is looked for, and may change which one that is.
     fn look(&self, request: &mut ServiceRequest);
 
     /// Who answers a request that was looked at; `endpoint` says whether this process has one for its
     /// path. Refuses what is malformed.
-    fn way(&self, request: &HttpRequest, endpoint: bool) -> Result<Way, Problem>;
+    fn way(&self, request: &HttpRequest, endpoint: bool) -> Result<RouteTarget, Problem>;
 
     /// Answers a request itself. It keeps its time itself: an answer may go on for longer than a request may take.
     fn serve(self: Arc<Self>, cx: Cx, request: HttpRequest, payload: Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
@@ -31,11 +31,11 @@ pub trait FrontDoor: Send + Sync {
 }
 
 /// Who answers, and what the front door asks of the sender beside what an endpoint asks.
-pub enum Way {
+pub enum RouteTarget {
     /// An endpoint of this process.
-    Endpoint(Access),
+    Endpoint(RequiredRole),
     /// The front door itself.
-    Door(Access),
+    Door(RequiredRole),
 }
 
 /// What an endpoint does with a request.

@@ -8,9 +8,9 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 /// rows for one that is different each time, and has it prepared anew: on a server that is a round trip more.
 /// A connection keeps what was prepared under the statement's own text, and for good: so not for lists of any
 /// length.
-pub struct Same<Q>(pub Q);
+pub struct CachedQuery<Q>(pub Q);
 
-impl<DB: Backend, Q: QueryFragment<DB>> QueryFragment<DB> for Same<Q> {
+impl<DB: Backend, Q: QueryFragment<DB>> QueryFragment<DB> for CachedQuery<Q> {
     fn walk_ast<'b>(&'b self, pass: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         self.0.walk_ast(pass)
     }
@@ -20,14 +20,14 @@ impl<DB: Backend, Q: QueryFragment<DB>> QueryFragment<DB> for Same<Q> {
     }
 }
 
-impl<Q> QueryId for Same<Q> {
+impl<Q> QueryId for CachedQuery<Q> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<Q: Query> Query for Same<Q> {
+impl<Q: Query> Query for CachedQuery<Q> {
     type SqlType = Q::SqlType;
 }
 
 /// Lists up to here have a text that is worth being kept.
-pub const FEW: usize = 8;
+pub const MAX_PREPARED_LIST_LEN: usize = 8;
