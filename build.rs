@@ -1,4 +1,4 @@
-//! Tells the crate which commit it is built from: see `src/platform/build.rs`.
+//! Tells the crate which commit it is built from: see `src/kernel/build.rs`.
 //!
 //! Nothing here depends on when or where it is built, so that the same sources give the same binary. Where there
 //! is no git (an image, an archive) the environment may say it: `TRADEPOST_COMMIT`, `TRADEPOST_BRANCH`, and

@@ -32,25 +32,25 @@ stage pairs         70 always  default    ""
 stage newcomer      10 always  default    ""
 stage tour          80 always  default    ""
 stage prometheus   100 touched default    "prometheus alertmanager" \
-  'deploy/(prometheus|alertmanager|grafana)/|tests/observe/|src/platform/metrics|.*metrics\.rs|\.ci/services/(prometheus|alertmanager)|Cargo\.lock:prometheus'
+  'deploy/(prometheus|alertmanager|grafana)/|tests/observe/|src/observe/metrics|.*metrics\.rs|\.ci/services/(prometheus|alertmanager)|Cargo\.lock:prometheus'
 stage interop      180 touched default    "" \
-  'tests/interop/(pom|client|server|gateway|admin)|modules/(registry|gateway)/|src/platform/(discovery|actuator)'
+  'tests/interop/(pom|client|server|gateway|admin)|modules/(registry|gateway)/|src/rpc/discovery|src/ops/actuator'
 stage k8s          300 touched default    "k8s" 'k8s/|tradepost\.example\.toml'
 stage guide        150 touched default    "" "docs/add-a-module\.md|\.ci/(add-a-module|guide)|$guided"
 stage units        450 touched production "" '(src|modules)/.*(mysql|mongodb|kafka|tls|vault|otlp|cipher)'
-stage keycloak      90 touched production "keycloak" 'deploy/keycloak/|src/platform/auth|tests/security/keycloak|\.ci/services/keycloak'
-stage config       120 touched production "" 'modules/config_server/|src/config|tests/interop/config/|Cargo\.lock:(config|serde_yaml)'
-stage kafka        300 touched production "kafka" 'src/platform/bus|tests/chaos/kafka|\.ci/services/kafka|Cargo\.lock:rdkafka'
-stage tls          120 touched production "keycloak" 'src/platform/tls|tests/security/tls|Cargo\.lock:(rustls|tokio-rustls|webpki)'
+stage keycloak      90 touched production "keycloak" 'deploy/keycloak/|src/edge/auth|src/rpc/oidc|tests/security/keycloak|\.ci/services/keycloak'
+stage config       120 touched production "" 'modules/config_server/|src/config/|src/settings/|tests/interop/config/|Cargo\.lock:(config|serde_yaml)'
+stage kafka        300 touched production "kafka" 'src/events/bus|tests/chaos/kafka|\.ci/services/kafka|Cargo\.lock:rdkafka'
+stage tls          120 touched production "keycloak" 'src/net/tls|tests/security/tls|Cargo\.lock:(rustls|tokio-rustls|webpki)'
 stage stores       400 touched production "mysql8 mariadb" \
-  'src/platform/(store|outbox|inbox|lease)|modules/.*/store|migrations/.*/mysql/|tests/mysql/|\.ci/services/(mysql8|mariadb)|Cargo\.lock:(diesel|mysql)'
+  'src/data/|src/events/sql/|modules/.*/store|migrations/.*/mysql/|tests/mysql/|\.ci/services/(mysql8|mariadb)|Cargo\.lock:(diesel|mysql)'
 stage data          60 touched production "mariadb" 'docs/data/|demo/'
-stage backup       120 touched production "mysql8 mariadb kafka" 'src/backup|\.ci/services/Rewind'
+stage backup       120 touched production "mysql8 mariadb kafka" 'src/app/backup|\.ci/services/Rewind'
 stage upgrade      150 touched production "mysql8" 'migrations/|tests/upgrade/|\.ci/previous-release'
 stage mongo        120 touched production "mongojava" \
-  'src/platform/store/mongodb|modules/product/store|tests/mongo/|\.ci/services/mongojava|Cargo\.lock:(mongodb|bson)'
-stage zipkin        40 touched production "kafka zipkin" 'src/platform/(trace|telemetry)|tests/tracing/|\.ci/services/zipkin|Cargo\.lock:(opentelemetry|tracing)'
-stage vault        120 touched production "mysql8 vault" 'src/platform/vault|tests/vault/|modules/config_server/vault|\.ci/services/(vault|go)|Cargo\.lock:(vaultrs|rustify)'
+  'src/data/mongodb|src/events/mongodb|modules/product/store|tests/mongo/|\.ci/services/mongojava|Cargo\.lock:(mongodb|bson)'
+stage zipkin        40 touched production "kafka zipkin" 'src/observe/(trace|log)|src/rpc/trace|tests/tracing/|\.ci/services/zipkin|Cargo\.lock:(opentelemetry|tracing)'
+stage vault        120 touched production "mysql8 vault" 'src/net/vault|tests/vault/|modules/config_server/vault|\.ci/services/(vault|go)|Cargo\.lock:(vaultrs|rustify)'
 stage together     450 touched production "keycloak kafka mongojava mysql8 mariadb" 'tests/support/'
 stage images       900 touched default    "base images" 'Dockerfile|docker-compose|\.dockerignore|\.env|deploy/compose/|\.ci/(compose|services/docker)'
 

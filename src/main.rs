@@ -211,7 +211,7 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
     let loaded = load(args)?;
     serve::start_log(&loaded)?;
     actix_web::rt::System::new().block_on(async {
-        let mut told = pin!(serve::told_to_stop());
+        let mut told = pin!(serve::stop_signal());
         let demo = loaded.settings.data.demo.then(|| loaded.settings.tls.clone());
         let running = serve::start(loaded).await?;
         println!("ready on {}", running.public_url);
@@ -351,7 +351,7 @@ fn restore(settings: &settings::Settings, from: &std::path::Path) -> Result<(), 
 #[cfg(feature = "all-in-one")]
 fn up(plan: &tradepost::app::up::Plan, demo: Option<&settings::Tls>) -> Result<(), Failure> {
     actix_web::rt::System::new().block_on(async {
-        let told = serve::told_to_stop();
+        let told = serve::stop_signal();
         let mut split = tradepost::app::up::Split::start(plan)?;
         let Some((url, others)) = split.urls.split_first() else { return Err("there is no gateway".into()) };
         let url = url.clone();

@@ -14,7 +14,7 @@ from manifests import WORKLOADS, config_maps, expand, labels, load, matches, nam
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAME = "app.kubernetes.io/name"
 MODULES = ("product", "inventory", "order", "notification", "gateway")
-# who calls whom: src/modules.rs, `needs` and `asks`; and the gateway all that it has routes to
+# who calls whom: src/kernel/module.rs, `needs` and `asks`; and the gateway all that it has routes to
 CALLS = {
     ("gateway", "product"), ("gateway", "inventory"), ("gateway", "order"), ("gateway", "notification"),
     ("inventory", "product"), ("inventory", "order"), ("order", "product"), ("order", "inventory"),
@@ -143,10 +143,10 @@ def a_stop_has_time(docs):
         linger = int(env.get("TRADEPOST__SERVER__LINGER_SECONDS", 0))
         if pause < 5:
             yield f"{name(doc)} stops before the others know"
-        # src/platform/contract/client.rs: IDLE
+        # src/net/http.rs: IDLE
         if linger <= 10:
             yield f"{name(doc)} closes connections that others still send on"
-        # src/serve.rs: the limit for requests, then again for workers; and 2 s for the registry
+        # src/app/serve/mod.rs: the limit for requests, then again for workers; and 2 s for the registry
         if spec.get("terminationGracePeriodSeconds", 30) < pause + linger + 2 * drain + 5:
             yield f"{name(doc)} is killed before it has stopped"
 

@@ -25,7 +25,7 @@ use tradepost::rpc::contract::{Empty, Tagged, Text};
 use tradepost::rpc::discovery::Fixed;
 use tradepost::rpc::oidc::OidcClient;
 use tradepost::rpc::resilience::Peers;
-use tradepost::runtime::host::Host;
+use tradepost::runtime::Host;
 use tradepost::settings::Resilience;
 use tradepost::settings::Settings;
 

@@ -29,7 +29,7 @@ use crate::edge::auth::Authenticator;
 use crate::edge::auth::basic::CredentialsError;
 use crate::kernel::error::PartError;
 use crate::kernel::error::StartError;
-use crate::runtime::host::{Host, Parts};
+use crate::runtime::{Host, Parts};
 use crate::settings::ConfigServer as Settings;
 use backend::{Backend, Folder};
 use serde_json::json;

@@ -24,7 +24,7 @@ use crate::rpc::context::{Caller, Cx};
 use crate::rpc::contract::RequiredRole;
 use crate::rpc::discovery::{Discovery, Outcome};
 use crate::rpc::resilience::registry::Breakers;
-use crate::runtime::host::Host;
+use crate::runtime::Host;
 use crate::settings;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest};

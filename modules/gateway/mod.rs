@@ -44,7 +44,7 @@ use crate::edge::gateway_middleware::GatewayMiddleware;
 use crate::kernel::error::StartError;
 use crate::rpc::discovery::Discovery;
 use crate::rpc::resilience::registry::Breakers;
-use crate::runtime::host::{Host, Parts};
+use crate::runtime::{Host, Parts};
 use std::sync::Arc;
 
 /// What building it yields.

@@ -32,7 +32,7 @@ use crate::kernel::error::StartError;
 use crate::kernel::error::{OutOfRange, PartError};
 use crate::kernel::files;
 use crate::rpc::contract::{Endpoint, RequiredRole};
-use crate::runtime::host::{Host, Parts};
+use crate::runtime::{Host, Parts};
 use crate::settings::{Profile, Secret, Server, Settings};
 use actix_web::dev::Payload;
 use actix_web::http::Method;

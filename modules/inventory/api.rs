@@ -1,5 +1,7 @@
 //! Inventory's contract.
 
+#![warn(missing_docs)]
+
 use crate::kernel::page::{Page, PageNumber, PageSize};
 use crate::rpc::contract::Text;
 use schemars::JsonSchema;

@@ -5,7 +5,7 @@ use crate::kernel::error::StoreError;
 use crate::kernel::problem::TypedError;
 use crate::modules::order::api::{OrderApi, OrderError, OrderStatus};
 use crate::rpc::context::Cx;
-use crate::runtime::host::LazyRef;
+use crate::runtime::LazyRef;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;

@@ -32,7 +32,7 @@ mod build {
     use crate::kernel::error::StartError;
     use crate::modules::order::api::OrderApi;
     use crate::modules::product::api::ProductApi;
-    use crate::runtime::host::{Host, LazyRef, Parts};
+    use crate::runtime::{Host, LazyRef, Parts};
     use serde_json::json;
     use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Notification's contract.
 
+#![warn(missing_docs)]
+
 use crate::kernel::page::{Page, PageNumber, PageSize};
 use crate::rpc::contract::{Expected, Param};
 use schemars::JsonSchema;

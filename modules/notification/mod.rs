@@ -52,7 +52,7 @@ mod build {
     use super::{api, delivery, events, http, service, store};
     use crate::kernel::error::OutOfRange;
     use crate::kernel::error::StartError;
-    use crate::runtime::host::{Host, Parts};
+    use crate::runtime::{Host, Parts};
     use crate::settings;
     use api::DeliveryState;
     use serde_json::json;

@@ -1,5 +1,7 @@
 //! Order's contract.
 
+#![warn(missing_docs)]
+
 use crate::kernel::money::Money;
 use crate::kernel::page::{Page, PageNumber, PageSize};
 use crate::modules::inventory::api::StockCheck;

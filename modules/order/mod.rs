@@ -34,7 +34,7 @@ mod build {
     use crate::kernel::error::StartError;
     use crate::modules::inventory::api::InventoryApi;
     use crate::modules::product::api::ProductApi;
-    use crate::runtime::host::{Host, Parts};
+    use crate::runtime::{Host, Parts};
     use serde_json::json;
     use std::sync::Arc;
     use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Product's contract.
 
+#![warn(missing_docs)]
+
 use crate::kernel::money::Money;
 use crate::kernel::page::{Page, PageNumber, PageSize};
 use crate::rpc::contract::{Empty, Tagged, Text};

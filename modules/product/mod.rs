@@ -24,7 +24,7 @@ pub use events::describe;
 mod build {
     use super::{api, service, store};
     use crate::kernel::error::StartError;
-    use crate::runtime::host::{Host, Parts};
+    use crate::runtime::{Host, Parts};
     use serde_json::json;
     use std::sync::Arc;
 

@@ -24,7 +24,7 @@ use crate::kernel::error::StartError;
 use crate::kernel::error::{OutOfRange, PartError};
 use crate::net::server_list::{AddressError, Servers};
 use crate::rpc::discovery::eureka::instance::{Instance, Status};
-use crate::runtime::host::{Host, Parts};
+use crate::runtime::{Host, Parts};
 use crate::settings::Registry as Settings;
 use leases::{Leases, Renewed, Rules};
 use parking_lot::{Mutex, MutexGuard};

@@ -1,14 +1,16 @@
 //! The one place that chooses, for each peer, its service in this process or its generated client.
 
-use crate::edge::auth::{Authenticator, Credentials};
+use crate::edge::auth::Authenticator;
+use crate::edge::exchanges::Exchanges;
 use crate::edge::gateway_middleware::GatewayMiddleware;
 use crate::events::asyncapi;
 use crate::events::bus::Bus;
 use crate::kernel::build;
 use crate::kernel::error::StartError;
 use crate::kernel::error::{OutOfRange, PartError};
-use crate::kernel::module as modules;
+use crate::kernel::module;
 use crate::kernel::module::Module;
+use crate::modules;
 use crate::modules::inventory::api::{InventoryApi, InventoryClient};
 use crate::modules::notification::api::NotificationClient;
 use crate::modules::order::api::{OrderApi, OrderClient};
@@ -18,30 +20,29 @@ use crate::ops;
 use crate::rpc::contract::Operation;
 use crate::rpc::contract::client::Remote;
 use crate::rpc::contract::openapi;
-use crate::rpc::credentials::ClientCredentials;
+use crate::rpc::credentials::{ClientCredentials, Credentials};
 use crate::rpc::discovery::eureka::view::View;
-use crate::rpc::discovery::{Discovery, Fixed, Loopback, eureka};
+use crate::rpc::discovery::{Discovery, FirstOf, Fixed, Loopback, eureka};
 use crate::rpc::oidc::OidcClient;
 use crate::rpc::resilience::Peers;
-use crate::runtime::host::{Host, LazyRef, Parts};
+use crate::runtime::{Host, LazyRef, Parts};
 use crate::settings::{PeerMode, Secret, Settings};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A wired process: everything that its modules serve and run.
+/// A wired process: its modules, with what they serve and run.
 pub struct Shop {
-    /// The modules, in the order of their start.
+    /// In the order of their start.
     pub modules: Vec<Module>,
-    /// What they serve and run.
     pub parts: Parts,
-    /// Answers what is no endpoint's, where the gateway runs here.
-    pub door: Option<Arc<dyn GatewayMiddleware>>,
-    /// Checks access tokens.
     pub authenticator: Authenticator,
-    /// Users of the built-in issuer that are announced, with their roles.
+    pub exchanges: Arc<Exchanges>,
+    /// Set if the gateway runs here.
+    pub gateway: Option<Arc<dyn GatewayMiddleware>>,
+    /// Users of the built-in issuer that the start screen shows, with their roles.
     pub demo_users: Vec<(String, String)>,
-    /// The registries of `registry.url`, where to register what runs here, and what is known from them.
+    /// The registries of `registry.url`, and the instances known from them.
     pub registries: Option<(Arc<Servers>, Arc<View>)>,
 }
 
@@ -49,7 +50,7 @@ pub struct Shop {
 #[derive(Debug, thiserror::Error)]
 enum WiringError {
     #[error(
-        "nobody issues access tokens: set identity.issuer to the issuer's URL (TRADEPOST__IDENTITY__ISSUER), or run the identity module here"
+        "no issuer of access tokens: set identity.issuer to the issuer's URL (TRADEPOST__IDENTITY__ISSUER), or run the identity module here"
     )]
     NoIssuer,
     #[error("registry.url: {0}")]
@@ -63,49 +64,220 @@ enum WiringError {
 
 impl PartError for WiringError {}
 
-/// The modules to run by these settings; see [`modules::select`].
+/// A module as this build has it. `modules/mod.rs` and this table are the two places that name its feature.
+struct Registration {
+    module: Module,
+    build: fn(&mut Wiring) -> Result<(), StartError>,
+    describe_events: Option<fn(&mut asyncapi::Document)>,
+    /// Reverts the last migration of a store on a server. Returns its version.
+    revert: fn(&Settings) -> Result<Option<String>, StartError>,
+}
+
+/// The modules of this build, dependencies first. The issuer is built before them.
+const MODULES: &[Registration] = &[
+    #[cfg(feature = "product")]
+    Registration {
+        module: Module::Product,
+        build: |wiring| {
+            let (service, parts) = modules::product::build(wiring.host)?;
+            wiring.add(parts, |local| local.product = Some(service));
+            Ok(())
+        },
+        describe_events: Some(modules::product::describe),
+        revert: |_| Ok(None),
+    },
+    #[cfg(feature = "inventory")]
+    Registration {
+        module: Module::Inventory,
+        build: |wiring| {
+            let order = LazyRef::default();
+            let (service, parts) = modules::inventory::build(wiring.host, wiring.product()?, order.clone())?;
+            wiring.order_for_inventory = Some(order);
+            wiring.add(parts, |local| local.inventory = Some(service));
+            Ok(())
+        },
+        describe_events: Some(modules::inventory::describe),
+        revert: |settings| modules::inventory::STORE.revert(settings),
+    },
+    #[cfg(feature = "order")]
+    Registration {
+        module: Module::Order,
+        build: |wiring| {
+            let (service, parts) = modules::order::build(wiring.host, wiring.product()?, wiring.inventory()?)?;
+            wiring.add(parts, |local| local.order = Some(service));
+            Ok(())
+        },
+        describe_events: Some(modules::order::describe),
+        revert: |settings| modules::order::STORE.revert(settings),
+    },
+    #[cfg(feature = "notification")]
+    Registration {
+        module: Module::Notification,
+        build: |wiring| {
+            wiring.parts.append(modules::notification::build(wiring.host)?.1);
+            Ok(())
+        },
+        describe_events: Some(modules::notification::describe),
+        revert: |settings| modules::notification::STORE.revert(settings),
+    },
+    #[cfg(feature = "registry")]
+    Registration {
+        module: Module::Registry,
+        build: |wiring| {
+            wiring.parts.append(modules::registry::build(wiring.host)?);
+            Ok(())
+        },
+        describe_events: None,
+        revert: |_| Ok(None),
+    },
+    #[cfg(feature = "config-server")]
+    Registration {
+        module: Module::ConfigServer,
+        build: |wiring| {
+            let alone = wiring.chosen.len() == 1;
+            wiring.parts.append(modules::config_server::build(wiring.host, &wiring.authenticator, alone)?);
+            Ok(())
+        },
+        describe_events: None,
+        revert: |_| Ok(None),
+    },
+    #[cfg(feature = "gateway")]
+    Registration {
+        module: Module::Gateway,
+        build: |wiring| {
+            let names = wiring.names_behind_gateway();
+            let discovery = wiring.discovery_for_gateway();
+            let built = modules::gateway::build(wiring.host, discovery, &names, wiring.peers.breakers.clone())?;
+            wiring.parts.append(built.parts);
+            wiring.gateway = Some(built.door);
+            Ok(())
+        },
+        describe_events: None,
+        revert: |_| Ok(None),
+    },
+];
+
+/// The modules to run by these settings; see [`module::select`].
 pub fn select(settings: &Settings) -> Result<Vec<Module>, StartError> {
     let has_address = |module: Module| settings.registry.url.is_some() || settings.peers.contains_key(module.name());
-    let chosen = modules::select(&settings.server.modules, has_address)?;
+    let chosen = module::select(&settings.server.modules, has_address)?;
     if settings.identity.issuer.is_none() && !chosen.contains(&Module::Identity) {
         return Err(WiringError::NoIssuer.into());
     }
     Ok(chosen)
 }
 
+/// The services of modules that run in this process.
+#[derive(Default)]
+struct Local {
+    product: Option<Arc<dyn ProductApi>>,
+    inventory: Option<Arc<dyn InventoryApi>>,
+    order: Option<Arc<dyn OrderApi>>,
+}
+
+/// The state of [`build`].
 struct Wiring<'a> {
     host: &'a Host,
     chosen: &'a [Module],
-    here: String,
+    own_url: String,
     credentials: Arc<dyn Credentials>,
-    registry: Option<Arc<View>>,
+    authenticator: Authenticator,
+    view: Option<Arc<View>>,
     peers: Peers,
+    parts: Parts,
+    local: Local,
+    /// Inventory calls order from a background service, and starts before it.
+    order_for_inventory: Option<LazyRef<dyn OrderApi>>,
+    gateway: Option<Arc<dyn GatewayMiddleware>>,
+}
+
+/// Builds the chosen modules, dependencies first. `own_url` is the address of this process.
+pub fn build(host: &Host, chosen: Vec<Module>, own_url: String) -> Result<Shop, StartError> {
+    let identity = &host.settings.identity;
+    let mut parts = Parts::default();
+    let Issuer { url, client_secret, demo_users } = issuer(host, &mut parts)?;
+    let oidc = Arc::new(OidcClient::new(&url, identity.backchannel.as_deref()));
+    let credentials = Arc::new(ClientCredentials::new(oidc.clone(), &identity.client_id, client_secret.expose()));
+    if identity.issuer.is_some() {
+        let credentials = credentials.clone();
+        parts.reloadable(&["identity.client_secret"], move |settings| {
+            credentials.change(settings.identity.client_secret.as_ref().map(Secret::expose).unwrap_or_default());
+            Ok(())
+        });
+    }
+    let registries = registries(&host.settings)?;
+    let view = registries.as_ref().map(|servers| watch(&host.settings, servers, &mut parts));
+    let mut parties = identity.authorized_parties.clone();
+    if !parties.is_empty() {
+        parties.push(identity.client_id.clone());
+    }
+    let mut wiring = Wiring {
+        host,
+        chosen: &chosen,
+        own_url,
+        credentials,
+        authenticator: Authenticator::new(oidc, &identity.audience).for_parties(parties),
+        view: view.clone(),
+        peers: Peers::new(host.settings.resilience.clone(), &host.metrics)?,
+        parts,
+        local: Local::default(),
+        order_for_inventory: None,
+        gateway: None,
+    };
+    for registration in MODULES.iter().filter(|registration| chosen.contains(&registration.module)) {
+        (registration.build)(&mut wiring)?;
+    }
+    if let Some(order) = wiring.order_for_inventory.take() {
+        order.set(wiring.order()?);
+    }
+    wiring.parts.append(ops::resilience::parts(&wiring.peers.breakers));
+    let Wiring { parts, authenticator, gateway, .. } = wiring;
+    Ok(Shop { modules: chosen, parts, authenticator, exchanges: Arc::default(), gateway, demo_users, registries: registries.zip(view) })
 }
 
 impl Wiring<'_> {
-    fn runs(&self, module: Module) -> bool {
-        self.chosen.contains(&module)
+    /// Adds a built module, and its service for the modules that call it.
+    #[allow(dead_code, reason = "a build may have no module that others call")]
+    fn add(&mut self, parts: Parts, service: impl FnOnce(&mut Local)) {
+        self.parts.append(parts);
+        service(&mut self.local);
     }
 
-    /// Every module's instances for the gateway: those that run here are behind this process's own front door.
-    #[cfg(feature = "gateway")]
-    fn discovery(&self) -> Arc<dyn Discovery> {
-        let here = Loopback { url: self.here.clone(), modules: self.names() };
-        let mut known: Vec<Arc<dyn Discovery>> = vec![Arc::new(here), Arc::new(Fixed(self.host.settings.peers.clone()))];
-        known.extend(self.registry.as_ref().map(|view| view.clone() as Arc<dyn Discovery>));
-        Arc::new(crate::rpc::discovery::FirstOf(known))
+    #[allow(dead_code, reason = "a build may have no module that calls it")]
+    fn product(&self) -> Result<Arc<dyn ProductApi>, StartError> {
+        let remote = |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>;
+        self.peer(Module::Product, self.local.product.as_ref(), ProductClient::local, remote)
     }
 
-    /// What the gateway leads to without leaving this process.
-    #[cfg(feature = "gateway")]
-    fn names(&self) -> Vec<&'static str> {
-        self.chosen.iter().filter(|module| **module != Module::Gateway).map(|module| module.name()).collect()
+    #[allow(dead_code, reason = "a build may have no module that calls it")]
+    fn inventory(&self) -> Result<Arc<dyn InventoryApi>, StartError> {
+        let remote = |remote| Arc::new(InventoryClient(remote)) as Arc<dyn InventoryApi>;
+        self.peer(Module::Inventory, self.local.inventory.as_ref(), InventoryClient::local, remote)
+    }
+
+    fn order(&self) -> Result<Arc<dyn OrderApi>, StartError> {
+        let remote = |remote| Arc::new(OrderClient(remote)) as Arc<dyn OrderApi>;
+        self.peer(Module::Order, self.local.order.as_ref(), OrderClient::local, remote)
+    }
+
+    /// The local service of a peer if it runs here and calls are function calls; its generated client otherwise.
+    fn peer<T: ?Sized>(
+        &self,
+        module: Module,
+        service: Option<&Arc<T>>,
+        local: impl Fn(Arc<T>) -> Arc<T>,
+        client: impl Fn(Arc<Remote>) -> Arc<T>,
+    ) -> Result<Arc<T>, StartError> {
+        match service {
+            Some(service) if self.host.settings.server.peers == PeerMode::InProcess => Ok(local(service.clone())),
+            _ => self.remote(module).map(client),
+        }
     }
 
     fn remote(&self, module: Module) -> Result<Arc<Remote>, StartError> {
         let settings = &self.host.settings;
-        let discovery: Arc<dyn Discovery> = match &self.registry {
-            _ if self.runs(module) => Arc::new(Loopback { url: self.here.clone(), modules: vec![module.name()] }),
+        let discovery: Arc<dyn Discovery> = match &self.view {
+            _ if self.chosen.contains(&module) => Arc::new(Loopback { url: self.own_url.clone(), modules: vec![module.name()] }),
             Some(view) if !settings.peers.contains_key(module.name()) => view.clone(),
             _ => Arc::new(Fixed(settings.peers.clone())),
         };
@@ -114,18 +286,19 @@ impl Wiring<'_> {
         Ok(Arc::new(Remote { module: name, peer, discovery, credentials, send_twice: settings.server.send_twice }))
     }
 
-    /// The peer's own service where it runs here and calls are in-process, its client otherwise.
-    fn peer<T: ?Sized>(
-        &self,
-        module: Module,
-        here: Option<&Arc<T>>,
-        local: impl Fn(Arc<T>) -> Arc<T>,
-        client: impl Fn(Arc<Remote>) -> Arc<T>,
-    ) -> Result<Arc<T>, StartError> {
-        match here {
-            Some(service) if self.host.settings.server.peers == PeerMode::InProcess => Ok(local(service.clone())),
-            _ => self.remote(module).map(client),
-        }
+    /// The instances of all modules, for the gateway. Modules of this process are at its own address.
+    #[allow(dead_code, reason = "a build may have no gateway")]
+    fn discovery_for_gateway(&self) -> Arc<dyn Discovery> {
+        let own = Loopback { url: self.own_url.clone(), modules: self.names_behind_gateway() };
+        let mut all: Vec<Arc<dyn Discovery>> = vec![Arc::new(own), Arc::new(Fixed(self.host.settings.peers.clone()))];
+        all.extend(self.view.as_ref().map(|view| view.clone() as Arc<dyn Discovery>));
+        Arc::new(FirstOf(all))
+    }
+
+    /// The modules that the gateway calls within this process.
+    #[allow(dead_code, reason = "a build may have no gateway")]
+    fn names_behind_gateway(&self) -> Vec<&'static str> {
+        self.chosen.iter().filter(|module| **module != Module::Gateway).map(|module| module.name()).collect()
     }
 }
 
@@ -140,174 +313,50 @@ fn registries(settings: &Settings) -> Result<Option<Arc<Servers>>, StartError> {
     Ok(Some(Arc::new(Servers::parse(url.expose()).map_err(WiringError::Registry)?)))
 }
 
-/// Knows the instances in these registries from here on.
-fn watch(settings: &Settings, servers: &Arc<Servers>, all: &mut Parts) -> Arc<View> {
+/// Adds a service that fetches the instances of these registries.
+fn watch(settings: &Settings, servers: &Arc<Servers>, parts: &mut Parts) -> Arc<View> {
     let names = Module::ALL.into_iter().map(|module| (module.name(), module.application())).collect();
     let grace = Duration::from_secs(settings.registry.lease_seconds);
     let view = Arc::new(View::new(build::VERSION, names, grace));
-    let (servers, kept, every) = (servers.clone(), view.clone(), Duration::from_secs(settings.registry.fetch_seconds));
-    all.worker("registry-fetch", move |stop| eureka::keep_fetched(servers, kept, every, stop));
-    let shown = view.clone();
-    // a registry that is away makes nobody ill: the last known instances stay in use
-    all.check("discovery", move || std::future::ready(Ok(json!({ "instances": shown.len() }))));
+    let (servers, fetched, every) = (servers.clone(), view.clone(), Duration::from_secs(settings.registry.fetch_seconds));
+    parts.worker("registry-fetch", move |stop| eureka::keep_fetched(servers, fetched, every, stop));
+    let known = view.clone();
+    // UP also if the registry is down: the last known instances stay in use
+    parts.check("discovery", move || std::future::ready(Ok(json!({ "instances": known.len() }))));
     view
 }
 
-fn join(all: &mut Parts, parts: Parts) {
-    all.endpoints.extend(parts.endpoints);
-    all.workers.extend(parts.workers);
-    all.consumers.extend(parts.consumers);
-    all.checks.extend(parts.checks);
-    all.reloadable.extend(parts.reloadable);
-    all.outboxes.extend(parts.outboxes);
-    all.auth_failure_signals.extend(parts.auth_failure_signals);
-}
-
-/// Builds the chosen modules, dependencies first. `here` is this process's own address.
-pub fn build(host: &Host, chosen: Vec<Module>, here: String) -> Result<Shop, StartError> {
-    let identity = &host.settings.identity;
-    let mut all = Parts::default();
-    let Issuer { url, client_secret, demo_users } = issuer(host, &mut all)?;
-    let reach = Arc::new(OidcClient::new(&url, identity.backchannel.as_deref()));
-    let credentials = Arc::new(ClientCredentials::new(reach.clone(), &identity.client_id, client_secret.expose()));
-    if identity.issuer.is_some() {
-        let ours = credentials.clone();
-        all.reloadable(&["identity.client_secret"], move |settings| {
-            ours.change(settings.identity.client_secret.as_ref().map(Secret::expose).unwrap_or_default());
-            Ok(())
-        });
-    }
-    let registries = registries(&host.settings)?;
-    let registry = registries.as_ref().map(|servers| watch(&host.settings, servers, &mut all));
-    let mut parties = identity.authorized_parties.clone();
-    if !parties.is_empty() {
-        parties.push(identity.client_id.clone());
-    }
-    let authenticator = Authenticator::new(reach, &identity.audience).for_parties(parties);
-    let peers = Peers::new(host.settings.resilience.clone(), &host.metrics)?;
-    let wiring = Wiring { host, chosen: &chosen, here, credentials, registry: registry.clone(), peers };
-
-    let product = build_product(&wiring, &mut all)?;
-    let product = wiring
-        .peer(Module::Product, product.as_ref(), ProductClient::local, |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>)?;
-    let asked = LazyRef::default();
-    let inventory = build_inventory(&wiring, &mut all, &product, &asked)?;
-    let inventory = wiring.peer(Module::Inventory, inventory.as_ref(), InventoryClient::local, |remote| {
-        Arc::new(InventoryClient(remote)) as Arc<dyn InventoryApi>
-    })?;
-    let order = build_order(&wiring, &mut all, product, inventory)?;
-    asked.set(wiring.peer(Module::Order, order.as_ref(), OrderClient::local, |remote| Arc::new(OrderClient(remote)) as Arc<dyn OrderApi>)?);
-    #[cfg(feature = "notification")]
-    if wiring.runs(Module::Notification) {
-        join(&mut all, crate::modules::notification::build(host)?.1);
-    }
-    #[cfg(feature = "registry")]
-    if wiring.runs(Module::Registry) {
-        join(&mut all, crate::modules::registry::build(host)?);
-    }
-    #[cfg(feature = "config-server")]
-    if wiring.runs(Module::ConfigServer) {
-        join(&mut all, crate::modules::config_server::build(host, &authenticator, chosen.len() == 1)?);
-    }
-    #[cfg_attr(not(feature = "gateway"), expect(unused_mut))]
-    let mut door: Option<Arc<dyn GatewayMiddleware>> = None;
-    #[cfg(feature = "gateway")]
-    if wiring.runs(Module::Gateway) {
-        let built = crate::modules::gateway::build(host, wiring.discovery(), &wiring.names(), wiring.peers.breakers.clone())?;
-        join(&mut all, built.parts);
-        door = Some(built.door);
-    }
-    join(&mut all, ops::resilience::parts(&wiring.peers.breakers));
-    Ok(Shop { modules: chosen, parts: all, door, authenticator, demo_users, registries: registries.zip(registry) })
-}
-
-/// Whose tokens count, and our own secret there.
+/// The issuer of access tokens, and the secret of our own client there.
 struct Issuer {
     url: String,
     client_secret: Secret,
     demo_users: Vec<(String, String)>,
 }
 
-/// The one that settings name, or the built-in one.
-fn issuer(host: &Host, all: &mut Parts) -> Result<Issuer, StartError> {
+/// The issuer of the settings, or the built-in one.
+fn issuer(host: &Host, parts: &mut Parts) -> Result<Issuer, StartError> {
     let settings = &host.settings.identity;
     if let Some(url) = settings.issuer.clone() {
         return Ok(Issuer { url, client_secret: settings.client_secret.clone().unwrap_or_default(), demo_users: Vec::new() });
     }
     #[cfg(feature = "identity")]
     {
-        let built = crate::modules::identity::build(host)?;
-        join(all, built.parts);
+        let built = modules::identity::build(host)?;
+        parts.append(built.parts);
         Ok(Issuer { url: built.issuer, client_secret: built.client_secret, demo_users: built.demo_users })
     }
     #[cfg(not(feature = "identity"))]
     {
-        let _ = all;
+        let _ = parts;
         Err(WiringError::NoBuiltInIssuer.into())
     }
 }
 
-fn build_product(wiring: &Wiring, all: &mut Parts) -> Result<Option<Arc<dyn ProductApi>>, StartError> {
-    #[cfg(feature = "product")]
-    if wiring.runs(Module::Product) {
-        let (service, parts) = crate::modules::product::build(wiring.host)?;
-        join(all, parts);
-        return Ok(Some(service));
-    }
-    let _ = (wiring, all);
-    Ok(None)
-}
-
-fn build_inventory(
-    wiring: &Wiring,
-    all: &mut Parts,
-    product: &Arc<dyn ProductApi>,
-    order: &LazyRef<dyn OrderApi>,
-) -> Result<Option<Arc<dyn InventoryApi>>, StartError> {
-    #[cfg(feature = "inventory")]
-    if wiring.runs(Module::Inventory) {
-        let (service, parts) = crate::modules::inventory::build(wiring.host, product.clone(), order.clone())?;
-        join(all, parts);
-        return Ok(Some(service));
-    }
-    let _ = (wiring, all, product, order);
-    Ok(None)
-}
-
-fn build_order(
-    wiring: &Wiring,
-    all: &mut Parts,
-    product: Arc<dyn ProductApi>,
-    inventory: Arc<dyn InventoryApi>,
-) -> Result<Option<Arc<dyn OrderApi>>, StartError> {
-    #[cfg(feature = "order")]
-    if wiring.runs(Module::Order) {
-        let (service, parts) = crate::modules::order::build(wiring.host, product, inventory)?;
-        join(all, parts);
-        return Ok(Some(service));
-    }
-    let _ = (wiring, all, product, inventory);
-    Ok(None)
-}
-
-/// Takes back the last migration of every chosen module whose store is on a server; which ones.
-#[cfg(feature = "mysql")]
+/// Reverts the last migration of every chosen module whose store is on a server. Returns their names and versions.
 pub fn revert(settings: &Settings, chosen: &[Module]) -> Result<Vec<String>, StartError> {
     let mut reverted = Vec::new();
-    for module in chosen {
-        let version: Option<String> = match module {
-            #[cfg(feature = "inventory")]
-            Module::Inventory => crate::modules::inventory::STORE.revert(settings)?,
-            #[cfg(feature = "order")]
-            Module::Order => crate::modules::order::STORE.revert(settings)?,
-            #[cfg(feature = "notification")]
-            Module::Notification => crate::modules::notification::STORE.revert(settings)?,
-            _ => {
-                let _ = settings;
-                None
-            }
-        };
-        reverted.extend(version.map(|version| format!("{} {version}", module.name())));
+    for Registration { module, revert, .. } in MODULES.iter().filter(|registration| chosen.contains(&registration.module)) {
+        reverted.extend(revert(settings)?.map(|version| format!("{} {version}", module.name())));
     }
     Ok(reverted)
 }
@@ -340,18 +389,10 @@ pub fn operations() -> Vec<Arc<Operation>> {
     Module::ALL.into_iter().filter_map(contract).flat_map(|(_, operations)| operations()).cloned().collect()
 }
 
-/// The AsyncAPI document of the events of all modules that are compiled in.
+/// The AsyncAPI document of the events of all modules of this build.
 pub fn asyncapi() -> Value {
-    #[allow(unused_mut, reason = "a build may have no module with events")]
     let mut document = asyncapi::Document::default();
-    #[cfg(feature = "product")]
-    crate::modules::product::describe(&mut document);
-    #[cfg(feature = "inventory")]
-    crate::modules::inventory::describe(&mut document);
-    #[cfg(feature = "order")]
-    crate::modules::order::describe(&mut document);
-    #[cfg(feature = "notification")]
-    crate::modules::notification::describe(&mut document);
+    MODULES.iter().filter_map(|registration| registration.describe_events).for_each(|describe| describe(&mut document));
     document.finish(build::VERSION)
 }
 

@@ -51,9 +51,9 @@ impl SqlStore {
     }
 
     /// Reverts the last migration, if the store is on a server. Returns the migration's version.
-    #[cfg(feature = "mysql")]
     pub fn revert(self, settings: &Settings) -> Result<Option<String>, StartError> {
         Ok(match settings.store(self.module)? {
+            #[cfg(feature = "mysql")]
             StoreUrl::MySql(url) => super::mysql::revert(&url, self.module, &settings.mysql, self.mysql)?,
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(_) => None,

@@ -10,7 +10,7 @@ use crate::kernel::problem::Problem;
 use crate::kernel::secret::Secret;
 use crate::observe::log as telemetry;
 use crate::observe::trace;
-use crate::runtime::host::Reloadable;
+use crate::runtime::Reloadable;
 use actix_web::HttpResponse;
 use actix_web::error::BlockingError;
 use serde_json::{Value, json};

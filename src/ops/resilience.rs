@@ -5,7 +5,7 @@ use crate::kernel::problem::Problem;
 use crate::rpc::contract::{Endpoint, RequiredRole};
 use crate::rpc::resilience::breaker::{Order, State};
 use crate::rpc::resilience::registry::{Breakers, Guard};
-use crate::runtime::host::Parts;
+use crate::runtime::Parts;
 use actix_web::HttpResponse;
 use actix_web::http::Method;
 use serde_json::{Map, Value, json};

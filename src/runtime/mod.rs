@@ -1,3 +1,11 @@
 //! What a process gives its modules, and the services that they give it.
 
-pub mod host;
+mod host;
+mod lazy_ref;
+mod parts;
+mod service;
+
+pub use host::Host;
+pub use lazy_ref::LazyRef;
+pub use parts::{Parts, Reloadable};
+pub use service::{HealthCheck, RunningServices, Service, Services};

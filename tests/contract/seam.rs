@@ -23,7 +23,7 @@ use tradepost::rpc::credentials::ClientCredentials;
 use tradepost::rpc::discovery::Fixed;
 use tradepost::rpc::oidc::OidcClient;
 use tradepost::rpc::resilience::Peers;
-use tradepost::runtime::host::{Host, LazyRef};
+use tradepost::runtime::{Host, LazyRef};
 use tradepost::settings::Resilience;
 use tradepost::settings::Settings;
 use uuid::Uuid;

@@ -52,6 +52,7 @@ struct Tree {
     /// The items of each module, to be visited once all names are known.
     bodies: Vec<(Id, Vec<syn::Item>)>,
     files: BTreeSet<String>,
+    with_tests: bool,
 }
 
 /// All edges between files. Panics on a file that does not parse, and on a module without a file.
@@ -66,9 +67,9 @@ pub fn edges(sources: &Sources) -> Vec<Edge> {
     found.into_iter().collect()
 }
 
-/// The files that belong to the library.
+/// The files that modules declare, those of tests included.
 pub fn files(sources: &Sources) -> BTreeSet<String> {
-    let mut tree = Tree::default();
+    let mut tree = Tree { with_tests: true, ..Tree::default() };
     tree.load(sources, "src/lib.rs", None, vec!["crate".into()]);
     tree.files
 }
@@ -87,12 +88,21 @@ impl Tree {
     }
 
     /// `folder` is that of the file: an attribute `path` counts from there. `below` is where child modules are.
-    fn module(&mut self, sources: &Sources, items: Vec<syn::Item>, file: &str, folder: &str, below: &str, parent: Option<Id>, path: Vec<String>) -> Id {
+    fn module(
+        &mut self,
+        sources: &Sources,
+        items: Vec<syn::Item>,
+        file: &str,
+        folder: &str,
+        below: &str,
+        parent: Option<Id>,
+        path: Vec<String>,
+    ) -> Id {
         let id = self.modules.len();
         self.modules.push(Module { path, parent, file: file.into(), names: HashMap::new(), globs: Vec::new(), children: HashMap::new() });
         let mut kept = Vec::new();
         for item in items {
-            if tests_only(attributes(&item)) {
+            if !self.with_tests && tests_only(attributes(&item)) {
                 continue;
             }
             if let syn::Item::Mod(child) = &item {
@@ -112,6 +122,10 @@ impl Tree {
                                 if sources.contains_key(&flat) { flat } else { format!("{below}/{name}/mod.rs") }
                             }
                         };
+                        // tests may use files of `tests/`
+                        if self.with_tests && file.starts_with("tests/") {
+                            continue;
+                        }
                         self.load(sources, &file, Some(id), full)
                     }
                 };
@@ -298,7 +312,11 @@ impl Uses<'_> {
                 TokenTree::Literal(literal) if strings => {
                     let text = literal.to_string();
                     let path: Vec<String> = text.trim_matches('"').split("::").map(str::to_string).collect();
-                    if path.len() > 1 && path.iter().all(|segment| syn::parse_str::<syn::Ident>(segment).is_ok() || segment == "crate" || segment == "super") {
+                    if path.len() > 1
+                        && path
+                            .iter()
+                            .all(|segment| syn::parse_str::<syn::Ident>(segment).is_ok() || segment == "crate" || segment == "super")
+                    {
                         self.path(&path, literal.span().start().line);
                     }
                 }
@@ -412,7 +430,9 @@ pub fn tests_only(attributes: &[syn::Attribute]) -> bool {
             Some(TokenTree::Ident(name)) if name == "all" => match tokens.get(1) {
                 Some(TokenTree::Group(group)) => {
                     let parts: Vec<TokenTree> = group.stream().into_iter().collect();
-                    parts.split(|part| matches!(part, TokenTree::Punct(comma) if comma.as_char() == ',')).any(|part| needs_test(part.iter().cloned().collect()))
+                    parts
+                        .split(|part| matches!(part, TokenTree::Punct(comma) if comma.as_char() == ','))
+                        .any(|part| needs_test(part.iter().cloned().collect()))
                 }
                 _ => false,
             },
@@ -420,7 +440,8 @@ pub fn tests_only(attributes: &[syn::Attribute]) -> bool {
         }
     }
     attributes.iter().any(|attribute| {
-        attribute.path().is_ident("test") || matches!(&attribute.meta, syn::Meta::List(list) if list.path.is_ident("cfg") && needs_test(list.tokens.clone()))
+        attribute.path().is_ident("test")
+            || matches!(&attribute.meta, syn::Meta::List(list) if list.path.is_ident("cfg") && needs_test(list.tokens.clone()))
     })
 }
 
@@ -469,7 +490,11 @@ pub fn circles(edges: &[Edge]) -> Vec<Vec<String>> {
     let mut circles = BTreeSet::new();
     for (file, all) in &reached {
         if all.contains(file) {
-            let circle: Vec<String> = all.iter().filter(|other| reached.get(*other).is_some_and(|back| back.contains(file))).map(|other| other.to_string()).collect();
+            let circle: Vec<String> = all
+                .iter()
+                .filter(|other| reached.get(*other).is_some_and(|back| back.contains(file)))
+                .map(|other| other.to_string())
+                .collect();
             circles.insert(circle);
         }
     }

@@ -265,7 +265,7 @@ fn without_a_password_there_is_no_way_in_but_a_token_and_an_empty_one_is_refused
 fn loggers_are_listed_with_their_levels() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
-        let process = Process::start(data.path(), &[("TRADEPOST__LOG__LEVEL", "info,tradepost::shop::order=debug")]);
+        let process = Process::start(data.path(), &[("TRADEPOST__LOG__LEVEL", "info,tradepost::modules::order=debug")]);
         let c = process.client().await;
         let all = get(&c, "/actuator/loggers").await;
         assert_eq!((&all["levels"][0], &all["groups"]), (&json!("OFF"), &json!({})));
@@ -273,15 +273,15 @@ fn loggers_are_listed_with_their_levels() {
             ("ROOT", json!("INFO"), "INFO"),
             ("tradepost", json!(null), "INFO"),
             ("tradepost::platform::bus", json!(null), "INFO"),
-            ("tradepost::shop::order", json!("DEBUG"), "DEBUG"),
-            ("tradepost::shop::config_server", json!(null), "INFO"),
+            ("tradepost::modules::order", json!("DEBUG"), "DEBUG"),
+            ("tradepost::modules::config_server", json!(null), "INFO"),
         ] {
             assert_eq!(all["loggers"][name], json!({ "configuredLevel": configured, "effectiveLevel": effective }), "{name}");
         }
         c.post(&c.admin, "/actuator/loggers/tradepost%3A%3Ashop", json!({ "configuredLevel": "TRACE" })).await.expect(204);
         let all = get(&c, "/actuator/loggers").await;
         assert_eq!(all["loggers"]["tradepost::shop"]["configuredLevel"], "TRACE");
-        assert_eq!(all["loggers"]["tradepost::shop::config_server"], json!({ "configuredLevel": null, "effectiveLevel": "TRACE" }));
-        assert_eq!(all["loggers"]["tradepost::shop::order"]["effectiveLevel"], "DEBUG");
+        assert_eq!(all["loggers"]["tradepost::modules::config_server"], json!({ "configuredLevel": null, "effectiveLevel": "TRACE" }));
+        assert_eq!(all["loggers"]["tradepost::modules::order"]["effectiveLevel"], "DEBUG");
     });
 }

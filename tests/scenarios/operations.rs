@@ -43,7 +43,7 @@ fn a_log_level_is_changed_while_it_runs() {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(data.path(), &[]);
         let c = process.client().await;
-        let path = "/actuator/loggers/tradepost::shop::order";
+        let path = "/actuator/loggers/tradepost::modules::order";
         assert_eq!(c.get(&c.admin, path).await.json(), json!({ "configuredLevel": null, "effectiveLevel": "WARN" }));
         c.post(&c.admin, path, json!({ "configuredLevel": "DEBUG" })).await.expect(204);
         assert_eq!(c.get(&c.admin, path).await.json(), json!({ "configuredLevel": "DEBUG", "effectiveLevel": "DEBUG" }));
@@ -108,7 +108,7 @@ fn sigterm_finishes_and_exits_with_0() {
 /// Whoever sends on a connection just when it is closed cannot know whether it was heard: so a shop that lingers says with
 /// each answer that it is the last, and to load balancers that there are no more.
 #[test]
-fn told_to_stop_it_lingers_and_closes_connections_with_an_answer() {
+fn stop_signal_it_lingers_and_closes_connections_with_an_answer() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(data.path(), &[("TRADEPOST__SERVER__LINGER_SECONDS", "3600")]);

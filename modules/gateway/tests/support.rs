@@ -5,7 +5,7 @@ use crate::edge::web::{Edge, before, configure, testing};
 use crate::kernel::clock::now_ms;
 use crate::rpc::discovery::{Discovery, Fixed, Picked};
 use crate::rpc::resilience::Peers;
-use crate::runtime::host::Host;
+use crate::runtime::Host;
 use crate::settings::Settings;
 use actix_web::dev::Service;
 use actix_web::web::{self, Bytes, BytesMut};

@@ -6,7 +6,7 @@ use crate::edge::web::{Edge, testing};
 use crate::kernel::error::StartError;
 use crate::kernel::files::Folder;
 use crate::kernel::uri::query_value;
-use crate::runtime::host::Host;
+use crate::runtime::Host;
 use crate::settings::{Settings, User};
 use actix_web::http::header::HeaderMap;
 use actix_web::test::TestRequest;

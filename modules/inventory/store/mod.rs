@@ -29,7 +29,7 @@ use crate::kernel::error::StartError;
 use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
 use crate::observe::trace::Trace;
-use crate::runtime::host::Parts;
+use crate::runtime::Parts;
 use crate::settings::Settings;
 use async_trait::async_trait;
 use diesel::QueryableByName;

@@ -24,7 +24,7 @@ use crate::events::event::Event;
 use crate::kernel::error::StartError;
 use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
-use crate::runtime::host::Parts;
+use crate::runtime::Parts;
 use crate::settings::Settings;
 use async_trait::async_trait;
 use diesel_migrations::embed_migrations;

@@ -9,7 +9,7 @@ use crate::events::event::Event;
 use crate::observe::trace::Trace;
 use crate::rpc::context::{Caller, Cx, Principal};
 use crate::rpc::contract::Endpoint;
-use crate::runtime::host::Parts;
+use crate::runtime::Parts;
 use crate::settings::{Notification, Secret, Settings, Webhook};
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;

@@ -29,7 +29,7 @@ use crate::kernel::money::Money;
 use crate::kernel::page::PageRequest;
 use crate::modules::inventory::api::StockCheck;
 use crate::observe::trace::Trace;
-use crate::runtime::host::Parts;
+use crate::runtime::Parts;
 use crate::settings::Settings;
 use async_trait::async_trait;
 use diesel_migrations::embed_migrations;

@@ -1,11 +1,11 @@
-//! A process from its start to its end: listen, build, answer, drain, stop.
+//! Life of a process: bind, build, serve, drain, stop.
 
 mod error;
 
 use crate::app::wiring;
+use crate::app::wiring::Shop;
 use crate::config::Loaded;
 use crate::edge::auth::operator::Operator;
-use crate::edge::exchanges::Exchanges;
 use crate::edge::listen::{Speaks, listen};
 use crate::edge::web::Edge;
 use crate::events::bus;
@@ -13,11 +13,11 @@ use crate::kernel::build;
 use crate::kernel::clock;
 use crate::kernel::error::StartError;
 use crate::kernel::files;
-use crate::kernel::module as modules;
+use crate::kernel::module;
 use crate::kernel::module::Module;
 use crate::net::server_list::Servers;
 use crate::net::tls;
-use crate::observe::log as telemetry;
+use crate::observe::log;
 use crate::observe::metrics;
 use crate::observe::trace;
 use crate::observe::trace::export::Exports;
@@ -30,7 +30,7 @@ use crate::ops::refresh::ActiveConfig;
 use crate::rpc::discovery::eureka;
 use crate::rpc::discovery::eureka::view::View;
 use crate::rpc::discovery::eureka::{InstanceInfo, Registrations};
-use crate::runtime::host::Host;
+use crate::runtime::{Host, Parts, RunningServices};
 use crate::settings::{LogFormat, Settings};
 use actix_web::dev::ServerHandle;
 use error::ServeError;
@@ -38,40 +38,39 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A shop that answers.
+/// A process that serves.
 pub struct Running {
-    /// Where it listens.
     pub address: SocketAddr,
-    /// How clients reach it.
+    /// The base URL at which clients reach it.
     pub public_url: String,
-    /// Users of the built-in issuer that are announced, with their roles.
+    /// Users of the built-in issuer that the start screen shows, with their roles.
     pub demo_users: Vec<(String, String)>,
     /// Names of the modules that run here.
     pub modules: Vec<&'static str>,
     server: ServerHandle,
-    leaving: CancellationToken,
-    linger: Duration,
-    draining: CancellationToken,
-    stop: CancellationToken,
-    workers: Vec<(&'static str, JoinHandle<()>)>,
+    services: RunningServices,
     registrations: Option<Registrations>,
-    limit: Duration,
-    until_input_closes: bool,
     exports: Exports,
+    /// Cancelled when the process begins to stop: readiness turns to 503.
+    leaving: CancellationToken,
+    /// Cancelled when the process accepts no more requests.
+    draining: CancellationToken,
+    shutdown_delay: Duration,
+    shutdown_limit: Duration,
+    exit_on_stdin_eof: bool,
 }
 
-/// Saying goodbye to the registry takes milliseconds; one that is away is not waited for longer.
-const GOODBYE: Duration = Duration::from_secs(2);
-/// So is asking it who is there.
-const MEET: Duration = Duration::from_secs(2);
+/// Limit for deregistration from the registry, which takes milliseconds.
+const DEREGISTRATION_LIMIT: Duration = Duration::from_secs(2);
+/// Limit for the first fetch from the registry.
+const FIRST_FETCH_LIMIT: Duration = Duration::from_secs(2);
 
-/// Reserves the address, builds the modules and starts to answer.
+/// Binds the port, builds the modules and starts to serve.
 ///
-/// Must run inside an actix system, on which the workers stay. The port is bound before anything is
-/// built, so that a free one can be asked for (port 0) and a taken one is told at once.
+/// Must run inside an actix system, on which the services stay. The port is bound before the modules are built: port 0
+/// takes a free one, and a port in use is reported at once.
 pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let chosen = wiring::select(&loaded.settings)?;
     trace::set(&loaded.settings.telemetry)?;
@@ -84,128 +83,131 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         cause,
     })?;
     let address = listener.local_addr().map_err(ServeError::Address)?;
-    let public_url = server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), named(&server.host, address)));
+    let public_url =
+        server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), public_address(&server.host, address)));
     let host = host(settings.clone(), public_url.clone(), &chosen)?;
-    let exports = trace::export::start(&settings.telemetry, &modules::service(&chosen), &host.metrics)?;
-    let (registry, draining) = (host.metrics.clone(), host.draining.clone());
-    let shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), reachable(address)))?;
-
-    let names: Vec<_> = shop.modules.iter().map(|m| m.name()).collect();
-    let mut endpoints = shop.parts.endpoints;
-    endpoints.extend(console::endpoints(&exports, &shop.authenticator));
-    endpoints.extend(docs::endpoints(&wiring::openapi(&documented(&shop.modules), "/")));
-    let in_force = Arc::new(ActiveConfig::new(loaded, shop.parts.reloadable)?);
-    let (checks, outboxes, bus) = (shop.parts.checks, shop.parts.outboxes, host.bus.clone());
-    let exchanges = Arc::new(Exchanges::default());
+    let exports = trace::export::start(&settings.telemetry, &module::service(&chosen), &host.metrics)?;
+    let mut shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), local_address(address)))?;
     let leaving = CancellationToken::new();
-    endpoints.extend(actuator::endpoints(Actuator {
-        settings: in_force.clone(),
-        modules: names.clone(),
-        checks,
-        bus,
-        outboxes: outboxes.clone(),
-        metrics: registry.clone(),
-        exchanges: exchanges.clone(),
-        folder: chosen.iter().any(|module| keeps_files(*module, &settings)).then(|| settings.data.dir.clone()),
-        leaving: leaving.clone(),
-        served: endpoints.iter().map(|endpoint| endpoint.operation.clone()).collect(),
-    }));
+
+    let config = Arc::new(ActiveConfig::new(loaded, std::mem::take(&mut shop.parts.reloadable))?);
+    if !tls.renewals.is_empty() {
+        shop.parts.worker("certificates", move |stop| tls.renewals.look_after(stop));
+    }
+    if settings.vault.url.is_some() {
+        let (every, config) = (Duration::from_secs(settings.vault.refresh_seconds), config.clone());
+        let signals = std::mem::take(&mut shop.parts.auth_failure_signals);
+        shop.parts.worker("secrets", move |stop| refresh::keep_secrets(config, every, signals, stop));
+    }
+    add_event_services(&host, &mut shop.parts)?;
+    add_operator_endpoints(&host, &mut shop, config, &exports, &leaving);
+    metrics::process(&host.metrics)?;
+    if let Some(bus) = &host.bus {
+        bus.measured(&host.metrics)?;
+    }
+    if let Some((servers, view)) = &shop.registries {
+        fetch_instances(servers, view).await;
+    }
+    let protocol = match tls.inbound {
+        Some(config) => Speaks::Tls(config),
+        None if shop.gateway.is_some() && settings.gateway.http2 => Speaks::PlainOrH2c,
+        None => Speaks::Plain,
+    };
     let edge = Edge {
         authenticator: shop.authenticator,
         operator: Operator::new(&settings.actuator)?,
-        exchanges,
+        exchanges: shop.exchanges,
         body_limit: server.body_limit,
         timeout: Duration::from_secs(server.request_seconds),
         origins: server.origins.clone(),
-        door: shop.door,
+        door: shop.gateway,
         leaving: leaving.clone(),
     };
-    let limit = Duration::from_secs(server.shutdown_seconds);
-    if let Some((servers, view)) = &shop.registries {
-        meet(servers, view).await;
-    }
-    let speaks = match tls.inbound {
-        Some(config) => Speaks::Tls(config),
-        None if edge.door.is_some() && settings.gateway.http2 => Speaks::PlainOrH2c,
-        None => Speaks::Plain,
-    };
-    metrics::process(&registry)?;
-    if let Some(bus) = &host.bus {
-        bus.measured(&registry)?;
-    }
-    let gauges = Rc::new(bus::Gauges::new(&registry)?);
-    let http = listen(listener, speaks, endpoints, Arc::new(edge), registry, server.workers, limit)?;
+    let shutdown_limit = Duration::from_secs(server.shutdown_seconds);
+    let http = listen(listener, protocol, shop.parts.endpoints, Arc::new(edge), host.metrics, server.workers, shutdown_limit)?;
     let handle = http.handle();
     actix_web::rt::spawn(http);
-
-    let stop = CancellationToken::new();
-    let mut workers = Vec::new();
-    if !tls.renewals.is_empty() {
-        workers.push(("certificates", actix_web::rt::spawn(tls.renewals.look_after(stop.clone()))));
-    }
-    for (name, worker) in shop.parts.workers {
-        workers.push((name, actix_web::rt::spawn(worker(stop.clone()))));
-    }
-    if settings.vault.url.is_some() {
-        let every = Duration::from_secs(settings.vault.refresh_seconds);
-        let kept = refresh::keep_secrets(in_force, every, shop.parts.auth_failure_signals, stop.clone());
-        workers.push(("secrets", actix_web::rt::spawn(kept)));
-    }
-    for outbox in outboxes {
-        let (gauges, until) = (gauges.clone(), stop.clone());
-        workers.push(("outbox-gauges", actix_web::rt::spawn(async move { gauges.watch_outbox(outbox, until).await })));
-    }
-    for consumer in shop.parts.consumers {
-        let (bus, stop) = (host.bus()?, stop.clone());
-        let name = consumer.group();
-        let (gauges, shown, until) = (gauges.clone(), bus.clone(), stop.clone());
-        workers.push(("bus-gauges", actix_web::rt::spawn(async move { gauges.watch_group(shown, name, until).await })));
-        workers.push((name, actix_web::rt::spawn(async move { bus.consume(consumer, stop).await })));
-    }
-    // last of all: who is found there is called at once
+    let services = shop.parts.services.start();
+    // last, because clients call a registered instance at once
     let registrations = shop.registries.and_then(|(servers, _)| register(&settings, servers, &chosen, address));
-    tracing::info!(modules = names.join(","), %address, "ready");
+    let modules: Vec<_> = chosen.iter().map(|module| module.name()).collect();
+    tracing::info!(modules = modules.join(","), %address, "ready");
     Ok(Running {
         address,
         public_url,
         demo_users: shop.demo_users,
-        modules: names,
+        modules,
         server: handle,
-        leaving,
-        linger: Duration::from_secs(server.linger_seconds),
-        draining,
-        stop,
-        workers,
+        services,
         registrations,
-        limit,
-        until_input_closes: server.until_input_closes,
         exports,
+        leaving,
+        draining: host.draining,
+        shutdown_delay: Duration::from_secs(server.linger_seconds),
+        shutdown_limit,
+        exit_on_stdin_eof: server.until_input_closes,
     })
 }
 
-/// Looks up who is there before anybody is let in: a first request would find its way to nobody. A registry
-/// that is away holds nothing up for long.
-async fn meet(servers: &Servers, view: &View) {
-    match tokio::time::timeout(MEET, eureka::fetch(servers, view, true)).await {
+/// Adds a service for each consumer, and the metrics of consumers and outboxes.
+fn add_event_services(host: &Host, parts: &mut Parts) -> Result<(), StartError> {
+    let gauges = Rc::new(bus::Gauges::new(&host.metrics)?);
+    for outbox in parts.outboxes.clone() {
+        let gauges = gauges.clone();
+        parts.worker("outbox-gauges", move |stop| async move { gauges.watch_outbox(outbox, stop).await });
+    }
+    for consumer in std::mem::take(&mut parts.consumers) {
+        let (bus, gauges, group) = (host.bus()?, gauges.clone(), consumer.group());
+        let measured = bus.clone();
+        parts.worker("bus-gauges", move |stop| async move { gauges.watch_group(measured, group, stop).await });
+        parts.worker(group, move |stop| async move { bus.consume(consumer, stop).await });
+    }
+    Ok(())
+}
+
+/// Adds console, API documents and actuator. The actuator comes last: it lists the endpoints and checks of all others.
+fn add_operator_endpoints(host: &Host, shop: &mut Shop, config: Arc<ActiveConfig>, exports: &Exports, leaving: &CancellationToken) {
+    let (settings, chosen) = (&host.settings, &shop.modules);
+    let endpoints = &mut shop.parts.endpoints;
+    endpoints.extend(console::endpoints(exports, &shop.authenticator));
+    endpoints.extend(docs::endpoints(&wiring::openapi(&documented(chosen), "/")));
+    endpoints.extend(actuator::endpoints(Actuator {
+        settings: config,
+        modules: chosen.iter().map(|module| module.name()).collect(),
+        checks: shop.parts.services.health_checks(),
+        bus: host.bus.clone(),
+        outboxes: shop.parts.outboxes.clone(),
+        metrics: host.metrics.clone(),
+        exchanges: shop.exchanges.clone(),
+        folder: chosen.iter().any(|module| keeps_files(*module, settings)).then(|| settings.data.dir.clone()),
+        leaving: leaving.clone(),
+        served: endpoints.iter().map(|endpoint| endpoint.operation.clone()).collect(),
+    }));
+}
+
+/// Fetches the known instances before the first request arrives, which would find none otherwise. Gives up soon if
+/// the registry is down.
+async fn fetch_instances(servers: &Servers, view: &View) {
+    match tokio::time::timeout(FIRST_FETCH_LIMIT, eureka::fetch(servers, view, true)).await {
         Ok(Ok(())) => {}
-        Ok(Err(cause)) => tracing::warn!(%cause, "the registry is away at the start; it is asked again"),
-        Err(_) => tracing::warn!("the registry does not answer at the start; it is asked again"),
+        Ok(Err(cause)) => tracing::warn!(%cause, "the registry is down at the start; the process fetches from it again"),
+        Err(_) => tracing::warn!("the registry does not respond at the start; the process fetches from it again"),
     }
 }
 
-/// Registers the modules of a process that is a part; one that runs all, untold, is looked for by nobody.
+/// Registers the modules of this process, except in the single-process shop: no other process looks for its modules.
 fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], address: SocketAddr) -> Option<Registrations> {
     if settings.server.modules.is_empty() && chosen.len() == Module::ALL.len() {
         return None;
     }
     let registry = &settings.registry;
-    let ours = if address.ip().is_unspecified() { towards(&servers).unwrap_or(address.ip()) } else { address.ip() };
+    let own = if address.ip().is_unspecified() { source_address(&servers).unwrap_or(address.ip()) } else { address.ip() };
     let named = match settings.server.host.as_str() {
-        "0.0.0.0" | "::" | "[::]" => ours.to_string(),
+        "0.0.0.0" | "::" | "[::]" => own.to_string(),
         name => name.to_string(),
     };
-    let (host, ip) = (registry.host.clone().unwrap_or(named), ours.to_string());
-    let offer = |module: &Module| InstanceInfo {
+    let (host, ip) = (registry.host.clone().unwrap_or(named), own.to_string());
+    let info = |module: &Module| InstanceInfo {
         app: module.application(),
         host: &host,
         ip: &ip,
@@ -217,12 +219,12 @@ fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], addre
         lease_seconds: registry.lease_seconds,
     };
     let now = clock::now_ms();
-    let instances = chosen.iter().filter(|module| **module != Module::Registry).map(|module| offer(module).instance(now));
+    let instances = chosen.iter().filter(|module| **module != Module::Registry).map(|module| info(module).instance(now));
     Some(Registrations::start(&servers, instances.collect(), Duration::from_secs(registry.renew_seconds)))
 }
 
-/// The address of ours from which a registry is reached: nothing is sent to learn it.
-fn towards(servers: &Servers) -> Option<std::net::IpAddr> {
+/// The own address from which a registry is reached. Connecting a UDP socket sends nothing.
+fn source_address(servers: &Servers) -> Option<std::net::IpAddr> {
     let address = servers.addresses().next()?.split_once("://")?.1.split('/').next()?;
     let target = if address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
         address.to_string()
@@ -243,7 +245,7 @@ fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Resul
     Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })
 }
 
-/// Brings every store of the chosen modules up to date without serving; answers the modules' names.
+/// Migrates every store of the chosen modules without serving. Returns the modules' names.
 pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
     let mut settings = loaded.settings;
     settings.mysql.migrate = true;
@@ -256,15 +258,15 @@ pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
 }
 
 impl Running {
-    /// Runs until [`told_to_stop`] ends, then stops in order.
-    pub async fn until(self, told: impl Future<Output = ()>) {
-        tokio::select! { () = told => {} () = self.input_closed() => {} }
+    /// Serves until `signal` resolves, or the standard input ends if settings say so. Then stops in order.
+    pub async fn until(self, signal: impl Future<Output = ()>) {
+        tokio::select! { () = signal => {} () = self.stdin_eof() => {} }
         self.stop().await;
     }
 
-    /// Ends when the standard input does, where that is wanted; never otherwise.
-    async fn input_closed(&self) {
-        if !self.until_input_closes {
+    /// Resolves when the standard input ends, if settings say so; never otherwise.
+    async fn stdin_eof(&self) {
+        if !self.exit_on_stdin_eof {
             return std::future::pending().await;
         }
         let (closed, wait) = tokio::sync::oneshot::channel();
@@ -275,41 +277,36 @@ impl Running {
         let _ = wait.await;
     }
 
-    /// Stops accepting, finishes requests under way, then lets every worker finish, within the limit.
+    /// Deregisters, waits for the shutdown delay, finishes the requests in progress, then stops the services within the
+    /// limit.
     ///
-    /// Before anything else it takes its registrations back: who asks the registry from here on is sent elsewhere. It lingers
-    /// because word of that takes its time, and because a caller that sends on a connection that we are closing cannot
-    /// know whether its request was taken: so each connection ends with an answer, and those that nobody uses are
-    /// closed by then by callers whose own limit (ours: [`crate::net::http::IDLE`]) is shorter.
+    /// The delay is for callers that have not yet fetched the deregistration, and for connections: a client that sends on
+    /// a connection while the server closes it cannot know whether the request was processed. During the delay each
+    /// response closes its connection, and callers close their idle ones, because their own limit (for our clients:
+    /// [`crate::net::http::IDLE`]) is shorter.
     pub async fn stop(self) {
         tracing::info!("stopping");
-        // heard from here on: who says it twice does not want to wait
-        let again = (!self.linger.is_zero()).then(told_to_stop);
+        // a second signal ends the delay
+        let second_signal = (!self.shutdown_delay.is_zero()).then(stop_signal);
         self.leaving.cancel();
-        let lingers = tokio::time::Instant::now() + self.linger;
+        let delay_ends = tokio::time::Instant::now() + self.shutdown_delay;
         if let Some(registrations) = self.registrations {
-            registrations.leave(GOODBYE).await;
+            registrations.leave(DEREGISTRATION_LIMIT).await;
         }
-        if let Some(again) = again {
-            tokio::select! { () = tokio::time::sleep_until(lingers) => {} () = again => {} }
+        if let Some(signal) = second_signal {
+            tokio::select! { () = tokio::time::sleep_until(delay_ends) => {} () = signal => {} }
         }
         self.draining.cancel();
         self.server.stop(true).await;
-        self.stop.cancel();
-        let deadline = tokio::time::Instant::now() + self.limit;
-        for (name, worker) in self.workers {
-            if tokio::time::timeout_at(deadline, worker).await.is_err() {
-                tracing::warn!(worker = name, "did not finish in time; what it left is taken up at the next start");
-            }
-        }
+        self.services.stop(self.shutdown_limit).await;
         self.exports.finish().await;
         tracing::info!("stopped");
     }
 }
 
-/// Ends with SIGTERM or SIGINT. They are heard from the call on, not from the first poll: one that comes
-/// while the process starts stops it in order, too.
-pub fn told_to_stop() -> impl Future<Output = ()> {
+/// Resolves at SIGTERM or SIGINT. The handlers are installed by the call, not by the first poll: a signal during the
+/// start is not lost.
+pub fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async move {
@@ -317,27 +314,27 @@ pub fn told_to_stop() -> impl Future<Output = ()> {
             (Ok(mut terminate), Ok(mut interrupt)) => {
                 tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
             }
-            (Err(cause), _) | (_, Err(cause)) => tracing::error!(%cause, "signals cannot be heard"),
+            (Err(cause), _) | (_, Err(cause)) => tracing::error!(%cause, "cannot install signal handlers"),
         }
     }
 }
 
-/// The gateway is the front door of all: what it shows is the whole contract.
+/// Modules in the OpenAPI document. The gateway is the front door of all modules, so it documents all.
 fn documented(modules: &[Module]) -> Vec<Module> {
     if modules.contains(&Module::Gateway) { Module::ALL.to_vec() } else { modules.to_vec() }
 }
 
-/// Starts the log by settings.
+/// Starts the log.
 pub fn start_log(loaded: &Loaded) -> Result<(), StartError> {
     let json = match loaded.settings.log.format {
         LogFormat::Auto => None,
         LogFormat::Human => Some(false),
         LogFormat::Json => Some(true),
     };
-    Ok(telemetry::start(&loaded.settings.log.level, json)?)
+    Ok(log::start(&loaded.settings.log.level, json)?)
 }
 
-/// Whether it keeps anything in the data folder: who does not also runs where nothing can be written.
+/// Whether a module keeps files in the data folder. A process whose modules keep none runs on a read-only file system.
 fn keeps_files(module: Module, settings: &Settings) -> bool {
     match module {
         Module::Gateway => false,
@@ -346,22 +343,22 @@ fn keeps_files(module: Module, settings: &Settings) -> bool {
     }
 }
 
-/// The data folder is the shop's alone: it holds customers' data and the issuer's keys.
+/// Creates the data folder, readable for its owner only: it holds customers' data and the issuer's keys.
 fn make_private(dir: &std::path::Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     Ok(made.map_err(|cause| ServeError::DataFolder { path: dir.into(), cause })?)
 }
 
-/// The name that was configured, with the port that was bound.
-fn named(host: &str, address: SocketAddr) -> String {
+/// The configured host name with the bound port.
+fn public_address(host: &str, address: SocketAddr) -> String {
     match host {
-        "0.0.0.0" | "::" => reachable(address),
+        "0.0.0.0" | "::" => local_address(address),
         name => format!("{name}:{}", address.port()),
     }
 }
 
-/// An address of this machine itself.
-fn reachable(address: SocketAddr) -> String {
+/// An address at which this machine reaches the process.
+fn local_address(address: SocketAddr) -> String {
     if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() }
 }

@@ -7,7 +7,7 @@ use super::{Actuator, Ask, process};
 use crate::events::bus::Bus;
 use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
-use crate::runtime::host::Check;
+use crate::runtime::HealthCheck;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use futures_util::future::{LocalBoxFuture, join_all};
@@ -99,7 +99,7 @@ async fn of_bus(bus: &dyn Bus) -> Component {
     Component { name: "bus", status, details: Some(json!({ "state": state })) }
 }
 
-async fn of_check(name: &'static str, check: &Check) -> Component {
+async fn of_check(name: &'static str, check: &HealthCheck) -> Component {
     let outcome = tokio::time::timeout(PATIENCE, check()).await;
     let outcome = outcome.map_or_else(|_| Err(TIMED_OUT.to_string()), |outcome| outcome.map_err(|cause| cause.to_string()));
     let (status, details) = match outcome {

@@ -24,7 +24,7 @@ use crate::kernel::uri::percent_decode;
 use crate::ops::refresh::ActiveConfig;
 use crate::rpc::context::Cx;
 use crate::rpc::contract::{Endpoint, Operation, RequiredRole};
-use crate::runtime::host::Check;
+use crate::runtime::HealthCheck;
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
@@ -40,7 +40,7 @@ pub struct Actuator {
     /// Names of the modules that run here.
     pub modules: Vec<&'static str>,
     /// Health of each part.
-    pub checks: Vec<(&'static str, Check)>,
+    pub checks: Vec<(&'static str, HealthCheck)>,
     /// For dead letters; none where no module of this process has events.
     pub bus: Option<Arc<dyn Bus>>,
     /// The outboxes of this process, for events that the bus refused.

@@ -1,4 +1,4 @@
--- Events that the bus can never take, with the reason; see src/platform/outbox.rs.
+-- Events that the bus can never take, with the reason; see src/events/sql/outbox.rs.
 -- IF NOT EXISTS: a change of schema commits by itself, so one that was cut short is run again.
 CREATE TABLE IF NOT EXISTS outbox_refused (
     id         BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,

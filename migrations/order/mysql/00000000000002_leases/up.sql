@@ -1,4 +1,4 @@
--- Leases: which of several processes does a piece of background work; see src/platform/store/lease.rs.
+-- Leases: which process does a piece of background work; see src/data/lease.rs.
 -- IF NOT EXISTS: a change of schema commits by itself, so one that was cut short is run again.
 CREATE TABLE IF NOT EXISTS leases (
     name       VARCHAR(64) NOT NULL PRIMARY KEY,

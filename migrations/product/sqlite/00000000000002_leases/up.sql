@@ -1,4 +1,4 @@
--- Leases: which of several processes does a piece of background work; see src/platform/store/lease.rs.
+-- Leases: which process does a piece of background work; see src/data/lease.rs.
 CREATE TABLE leases (
     name       TEXT PRIMARY KEY NOT NULL,
     holder     TEXT NOT NULL,

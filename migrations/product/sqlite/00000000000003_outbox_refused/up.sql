@@ -1,4 +1,4 @@
--- Events that the bus can never take, with the reason; see src/platform/outbox.rs.
+-- Events that the bus can never take, with the reason; see src/events/sql/outbox.rs.
 CREATE TABLE outbox_refused (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     body       TEXT NOT NULL,

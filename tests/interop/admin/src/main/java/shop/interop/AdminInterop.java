@@ -25,7 +25,7 @@ public class AdminInterop {
     private static final String PASSWORD = "what-monitors-know";
     private static final Set<String> APPLICATIONS =
         Set.of("API-GATEWAY", "IDENTITY-SERVICE", "INVENTORY-SERVICE", "NOTIFICATION-SERVICE", "ORDER-SERVICE", "PRODUCT-SERVICE");
-    private static final String LOGGER = "tradepost::shop::order";
+    private static final String LOGGER = "tradepost::modules::order";
 
     public static void main(String[] arguments) {
         new Checks("admin").run(AdminInterop::check);
