@@ -25,7 +25,10 @@ fn small_tree() -> Sources {
         add(&format!("modules/{module}/mod.rs"), "pub mod api;\npub mod audit;\nmod service;\nmod store;\n");
         add(&format!("modules/{module}/api.rs"), "pub trait Api {}\n");
         add(&format!("modules/{module}/audit.rs"), "pub struct Facts;\n");
-        add(&format!("modules/{module}/service.rs"), "use super::store::Stored;\nuse crate::kernel::Thing;\npub struct Service(Stored, Thing);\n");
+        add(
+            &format!("modules/{module}/service.rs"),
+            "use super::store::Stored;\nuse crate::kernel::Thing;\npub struct Service(Stored, Thing);\n",
+        );
         add(&format!("modules/{module}/store.rs"), "pub struct Stored;\n");
     }
     all

@@ -3,7 +3,7 @@
 
 use super::issuer::{Key, claims, hs256, now, unsigned};
 use crate::contract::envelope::assert_refusal;
-use crate::contract::houses::{filled, operations};
+use crate::contract::operations::{filled, operations};
 use crate::support::client::{Client, REALM, Reply};
 use crate::support::{Shape, Shop, on_system};
 use actix_web::http::Method;
