@@ -22,7 +22,7 @@ fn small_tree() -> Sources {
     add("src/lib.rs", &lib);
     add("modules/mod.rs", "pub mod inventory;\npub mod order;\n");
     for module in ["inventory", "order"] {
-        add(&format!("modules/{module}/mod.rs"), "pub mod api;\npub mod audit;\nmod service;\nmod store;\n");
+        add(&format!("modules/{module}/mod.rs"), "pub mod api;\npub mod audit;\nmod service;\nmod store;\npub fn build() {}\n");
         add(&format!("modules/{module}/api.rs"), "pub trait Api {}\n");
         add(&format!("modules/{module}/audit.rs"), "pub struct Facts;\n");
         add(
@@ -75,6 +75,7 @@ red! {
     use_within_a_function_is_red: "src/kernel/part.rs", "fn f() { use crate::net::part as quiet; quiet::call(); }" => "layer kernel uses layer net";
     inside_of_another_module_is_red: "modules/order/service.rs", "use super::super::inventory::audit::Facts;" => "module order uses more of module inventory than its contract";
     re_exported_inside_of_another_module_is_red: "modules/order/service.rs", "fn f(_: crate::modules::inventory::audit::Facts) {}" => "module order uses more of module inventory than its contract";
+    module_built_outside_the_wiring_is_red: "src/app/part.rs", "fn f() { crate::modules::order::build(); }" => "only src/app/wiring.rs builds modules";
     circle_of_two_files_is_red: "src/kernel/part.rs", "use super::other::call_part; fn f() { call_part(); }" => "circle: src/kernel/other.rs, src/kernel/part.rs";
     child_that_uses_its_parent_is_red: "src/ops/part.rs", "fn f(_: super::Parent) {}" => "circle: src/ops/mod.rs, src/ops/part.rs";
 }

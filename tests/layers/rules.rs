@@ -64,6 +64,11 @@ pub fn violations(sources: &Sources) -> Vec<String> {
             wrong.push(format!("{}: module {from} uses more of module {to} than its contract", at(edge)));
         }
     }
+    for edge in edges.iter().filter(|edge| edge.from != "src/app/wiring.rs" && !edge.from.starts_with("src/rpc/")) {
+        if edge.path.ends_with("client::Remote") || module(&edge.to).is_some() && edge.path.ends_with("::build") {
+            wrong.push(format!("{}: only src/app/wiring.rs builds modules and chooses local or remote peers", at(edge)));
+        }
+    }
     for circle in graph::circles(&edges) {
         wrong.push(format!("files use each other in a circle: {}", circle.join(", ")));
         for edge in edges.iter().filter(|edge| !edge.module_only && circle.contains(&edge.from) && circle.contains(&edge.to)) {
