@@ -1,7 +1,8 @@
 //! Who this process is to those who ask it, and whom of them it lets in.
 
+use super::TlsError;
 use super::files::{Kept, add_roots, identity, pair};
-use super::{Inbound, Renewals, TlsError};
+use super::renewals::Renewals;
 use crate::settings::{ClientCertificates, Server};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -20,7 +21,7 @@ pub(super) fn own(server: &Server) -> Result<Option<Arc<Kept<CertifiedKey>>>, Tl
 }
 
 /// TLS 1.2 and 1.3; which of HTTP/2 and HTTP/1.1 is agreed on by ALPN, to which actix-web adds both.
-pub(super) fn config(server: &Server, own: Arc<Kept<CertifiedKey>>, renewals: &mut Renewals) -> Result<Inbound, TlsError> {
+pub(super) fn config(server: &Server, own: Arc<Kept<CertifiedKey>>, renewals: &mut Renewals) -> Result<Box<ServerConfig>, TlsError> {
     let clients = clients(server, renewals)?;
     renewals.0.push(own.clone());
     let mut config = ServerConfig::builder().with_client_cert_verifier(clients).with_cert_resolver(Arc::new(Own(own)));

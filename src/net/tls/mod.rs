@@ -41,12 +41,13 @@ mod files;
 mod inbound;
 #[cfg(feature = "tls")]
 mod outbound;
+#[cfg(feature = "tls")]
+mod provider;
+mod renewals;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
 
 use crate::settings::Settings;
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "tls")]
 pub use error::ContentError;
@@ -55,9 +56,9 @@ pub use error::TlsError;
 pub use outbound::mail;
 #[cfg(feature = "tls")]
 pub use outbound::{blocking, config, connect};
-
-/// Between two looks at the files.
-const LOOK: Duration = Duration::from_secs(2);
+#[cfg(feature = "tls")]
+pub use provider::install;
+pub use renewals::Renewals;
 
 /// How a process is asked over TLS.
 #[cfg(feature = "tls")]
@@ -66,44 +67,12 @@ pub type Inbound = Box<rustls::ServerConfig>;
 #[cfg(not(feature = "tls"))]
 pub type Inbound = std::convert::Infallible;
 
-/// What is made of certificates and keeps its eye on their files.
-#[cfg(feature = "tls")]
-type Watched = std::sync::Arc<dyn files::Watch>;
-#[cfg(not(feature = "tls"))]
-type Watched = std::convert::Infallible;
-
 /// A process's TLS, both ways.
 pub struct Both {
     /// How it is asked; none where it has no certificate.
     pub inbound: Option<Inbound>,
     /// What is to be looked at while it runs.
     pub renewals: Renewals,
-}
-
-/// Files that may change while the process runs.
-#[derive(Default)]
-pub struct Renewals(Vec<Watched>);
-
-impl Renewals {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Looks at them until it is told to stop.
-    pub async fn look_after(self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            #[cfg(feature = "tls")]
-            self.0.iter().for_each(|watched| watched.look());
-        }
-    }
-}
-
-/// Chooses ring as rustls' provider for this process. Without a choice rustls panics at the first `https://`
-/// as soon as two providers are compiled in, or none; one that was chosen before stays.
-#[cfg(feature = "tls")]
-pub fn install() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Reads what these settings name, in `server.tls_*` and `tls.*`. From here on every client of this process

@@ -1,7 +1,9 @@
 //! Whom this process trusts, and who it is to those whom it asks. One configuration for all its clients.
 
+use super::TlsError;
 use super::files::{Kept, Watch, add_roots, identity, pair};
-use super::{Renewals, TlsError};
+use super::provider;
+use super::renewals::Renewals;
 use crate::settings::Tls;
 use parking_lot::RwLock;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
@@ -41,7 +43,7 @@ pub fn config() -> Result<Arc<ClientConfig>, TlsError> {
     if let Some((config, _)) = &*CURRENT.read() {
         return Ok(config.clone());
     }
-    super::install();
+    provider::install();
     make(&Tls::default(), None, &mut Renewals::default())
 }
 

@@ -14,18 +14,15 @@ mod tests;
 mod trouble;
 
 pub use error::VaultError;
+pub use session::Secrets;
 pub use trouble::Trouble;
 
 use crate::kernel::error::ThreadError;
 use crate::settings::{Secret, Tls, Vault as Settings};
 use futures_util::future::LocalBoxFuture;
-use serde_json::{Map, Value};
 use session::Session;
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
-
-/// What is kept under one path.
-pub type Secrets = Map<String, Value>;
 
 type Job = Box<dyn FnOnce(Rc<Session>) -> LocalBoxFuture<'static, ()> + Send>;
 

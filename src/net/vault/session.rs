@@ -1,12 +1,12 @@
 //! A login at a Vault: made when it is needed, renewed while it lasts, made anew when it has ended.
 
+use super::VaultError;
 use super::login::{Login, Method};
 use super::trouble::{Answer, Trouble};
-use super::{Secrets, VaultError};
 use crate::settings::{Secret, Tls, Vault as Settings};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts at a login that came to nothing, where nobody waits for it.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// See the module.
+/// The key-value pairs at one path.
+pub type Secrets = Map<String, Value>;
+
 pub(super) struct Session {
     url: String,
     mount: String,

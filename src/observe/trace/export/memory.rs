@@ -1,6 +1,6 @@
 //! The last traces of this process, kept in memory: for whoever has no Zipkin yet.
 
-use super::Sink;
+use super::sinks::Sink;
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;

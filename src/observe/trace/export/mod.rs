@@ -5,6 +5,7 @@ pub mod memory;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod queue;
+mod sinks;
 pub mod target;
 pub mod zipkin;
 
@@ -12,37 +13,11 @@ use crate::kernel::error::{OutOfRange, StartError};
 use crate::observe::metrics;
 use crate::settings::Telemetry;
 use memory::Memory;
-use opentelemetry::Context;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span, SpanData, SpanProcessor};
-use parking_lot::RwLock;
-use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use target::Target;
 
-/// Takes spans that have ended.
-pub trait Sink: Send + Sync + Debug {
-    /// Takes this one, or counts it as lost.
-    fn take(&self, span: &Arc<SpanData>);
-}
-
-/// A process has one recorder, whatever runs in it.
-static SINKS: RwLock<Vec<Arc<dyn Sink>>> = RwLock::new(Vec::new());
-
-static WATCHED: AtomicBool = AtomicBool::new(false);
-
-/// Whether anybody gets them.
-pub fn is_watched() -> bool {
-    WATCHED.load(Relaxed)
-}
-
-/// From now on these get every span.
-pub fn to(sinks: Vec<Arc<dyn Sink>>) {
-    WATCHED.store(!sinks.is_empty(), Relaxed);
-    *SINKS.write() = sinks;
-}
+pub use sinks::{Sink, is_watched, provider, to};
 
 /// What a process does with its spans.
 #[derive(Debug, Default)]
@@ -112,52 +87,26 @@ impl Exports {
     }
 }
 
-/// Makes spans. What is sampled was decided before there was a span: here all are.
-pub fn provider() -> SdkTracerProvider {
-    SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_span_processor(HandOver).build()
-}
-
-#[derive(Debug)]
-struct HandOver;
-
-impl SpanProcessor for HandOver {
-    fn on_start(&self, _: &mut Span, _: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
-        let span = Arc::new(span);
-        for sink in SINKS.read().iter() {
-            sink.take(&span);
-        }
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-pub(in crate::platform) mod tests {
-    use super::*;
+pub(crate) mod tests {
     use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
     use opentelemetry::{InstrumentationScope, KeyValue};
-    use std::time::SystemTime;
+    use opentelemetry_sdk::trace::SpanData;
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
 
     /// A span of trace 1 that took 1.5 ms, `id` seconds after 1970.
-    pub(in crate::platform) fn span(id: u64, parent: Option<u64>, name: &str) -> Arc<SpanData> {
+    pub(crate) fn span(id: u64, parent: Option<u64>, name: &str) -> Arc<SpanData> {
         of_trace(1, id, parent, name)
     }
 
-    pub(in crate::platform) fn span_with(id: u64, parent: Option<u64>, name: &str, change: impl FnOnce(&mut SpanData)) -> Arc<SpanData> {
+    pub(crate) fn span_with(id: u64, parent: Option<u64>, name: &str, change: impl FnOnce(&mut SpanData)) -> Arc<SpanData> {
         let mut span = span(id, parent, name);
         change(Arc::make_mut(&mut span));
         span
     }
 
-    pub(in crate::platform) fn of_trace(trace: u128, id: u64, parent: Option<u64>, name: &str) -> Arc<SpanData> {
+    pub(crate) fn of_trace(trace: u128, id: u64, parent: Option<u64>, name: &str) -> Arc<SpanData> {
         let start_time = SystemTime::UNIX_EPOCH + Duration::from_secs(id);
         Arc::new(SpanData {
             span_context: SpanContext::new(TraceId::from(trace), SpanId::from(id), TraceFlags::SAMPLED, false, TraceState::NONE),

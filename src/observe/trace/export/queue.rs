@@ -4,7 +4,7 @@
 //! the far end does: answers slowly, without end, with a refusal, or not at all. What it does not take is tried
 //! again while there is room for what comes meanwhile.
 
-use super::Sink;
+use super::sinks::Sink;
 use super::target::{self, SendError, Target};
 use crate::kernel::error::{StartError, ThreadError};
 use crate::observe::metrics;
