@@ -26,7 +26,7 @@ pub fn build(connect: Duration, response: Option<Duration>) -> awc::Client {
     // connections
     let connector = awc::Connector::new().limit(0).timeout(connect).handshake_timeout(connect).conn_keep_alive(IDLE);
     #[cfg(feature = "tls")]
-    let connector = match crate::net::tls::config() {
+    let connector = match crate::net::tls::client_config() {
         Ok(config) => connector.rustls_0_23(config),
         Err(cause) => {
             tracing::error!(%cause, "cannot build the TLS configuration; only the public certificate authorities are trusted");

@@ -34,18 +34,11 @@ pub enum RegistryError {
     #[error("the registry's response cannot be parsed: {0}")]
     Malformed(#[from] serde_json::Error),
     #[error("GET /apps/ answered {status}")]
-    NotFetched {
-        status: u16,
-    },
+    NotFetched { status: u16 },
     #[error("registration was answered {status}: {body}")]
-    NotRegistered {
-        status: u16,
-        body: String,
-    },
+    NotRegistered { status: u16, body: String },
     #[error("renewal was answered {status}")]
-    NotRenewed {
-        status: u16,
-    },
+    NotRenewed { status: u16 },
 }
 
 /// Why a call to one registry failed.
@@ -59,14 +52,10 @@ pub enum CallError {
     Payload(PayloadError),
     /// 401 or 403.
     #[error("answered {status}; are there good credentials in its URL?")]
-    Unauthorized {
-        status: u16,
-    },
+    Unauthorized { status: u16 },
     /// 5xx.
     #[error("answered {status}")]
-    ServerError {
-        status: u16,
-    },
+    ServerError { status: u16 },
 }
 
 /// One registry. Its credentials are never shown.

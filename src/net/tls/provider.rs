@@ -1,7 +1,7 @@
 //! The cryptography provider of rustls.
 
-/// Chooses ring as rustls' provider for this process. Without a choice rustls panics at the first `https://`
-/// as soon as two providers are compiled in, or none; one that was chosen before stays.
+/// Selects ring as rustls' provider for this process, unless a provider was selected before. Without a selection
+/// rustls panics at the first `https://` if it is compiled with no provider or with several.
 pub fn install() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
