@@ -1,5 +1,4 @@
-//! What becomes of recorded spans: each is given to every [`Sink`] the moment it ends, on the thread that ended
-//! it. A sink takes it or leaves it, and never waits.
+//! Export of recorded spans: to Zipkin, to an OTLP collector, and to a buffer in memory.
 
 pub mod memory;
 #[cfg(feature = "otlp")]
@@ -17,39 +16,36 @@ use std::sync::Arc;
 use std::time::Duration;
 use target::Target;
 
-pub use sinks::{Sink, is_watched, provider, to};
+pub use sinks::{Sink, is_watched, provider};
 
-/// What a process does with its spans.
 #[derive(Debug, Default)]
 pub struct Exports {
-    /// The last traces, where they are kept.
+    /// The last traces, if `telemetry.memory` is set.
     pub memory: Option<Arc<Memory>>,
-    /// What the process is called in them.
+    /// This process's service name in spans.
     pub service: String,
     exporters: Vec<queue::Exporter>,
 }
 
-/// A collector in a build that cannot send to it.
 #[cfg(not(feature = "otlp"))]
 #[derive(Debug, thiserror::Error)]
 #[error("telemetry.otlp needs a build with the feature `otlp`")]
-struct NoOtlp;
+struct OtlpNotCompiledIn;
 
 #[cfg(not(feature = "otlp"))]
-impl crate::kernel::error::PartError for NoOtlp {}
+impl crate::kernel::error::PartError for OtlpNotCompiledIn {}
 
-/// At the end of a process nobody waits longer for a collector that is away.
-const GOODBYE: Duration = Duration::from_secs(2);
+const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// From now on spans go where these settings say, as those of a service of this name, if they name no other.
+/// Starts the exporters that the settings configure. `telemetry.service` overrides `service`.
 pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registry) -> Result<Exports, StartError> {
     for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("memory", settings.memory, 0..=1_000)] {
         if !range.contains(&value) {
             return Err(OutOfRange::new(format!("telemetry.{key}"), value, format!("{} to {}", range.start(), range.end())).into());
         }
     }
-    let spans = ["exporter", "outcome"];
-    let spans = metrics::counters(registry, "tradepost_spans_total", "Recorded spans by what became of them.", &spans)?;
+    let labels = ["exporter", "outcome"];
+    let spans = metrics::counters(registry, "tradepost_spans_total", "Recorded spans by exporter and outcome.", &labels)?;
     let service = settings.service.as_deref().unwrap_or(service);
     let mut sinks = Vec::<Arc<dyn Sink>>::new();
     let mut exports = Exports { service: service.into(), ..Exports::default() };
@@ -69,21 +65,21 @@ pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registr
     }
     #[cfg(not(feature = "otlp"))]
     if settings.otlp.is_some() {
-        return Err(NoOtlp.into());
+        return Err(OtlpNotCompiledIn.into());
     }
     if settings.memory > 0 {
         let memory = Arc::new(Memory::new(settings.memory));
         sinks.push(memory.clone());
         exports.memory = Some(memory);
     }
-    to(sinks);
+    sinks::set_sinks(sinks);
     Ok(exports)
 }
 
 impl Exports {
-    /// Sends what waits, as far as that is possible at once.
+    /// Flushes the exporters, within a time limit.
     pub async fn finish(self) {
-        futures_util::future::join_all(self.exporters.into_iter().map(|exporter| exporter.finish(GOODBYE))).await;
+        futures_util::future::join_all(self.exporters.into_iter().map(|exporter| exporter.finish(SHUTDOWN_FLUSH_TIMEOUT))).await;
     }
 }
 
@@ -95,7 +91,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
-    /// A span of trace 1 that took 1.5 ms, `id` seconds after 1970.
+    /// A span of trace 1 that starts `id` seconds after 1970 and lasts 1.5 ms.
     pub(crate) fn span(id: u64, parent: Option<u64>, name: &str) -> Arc<SpanData> {
         of_trace(1, id, parent, name)
     }

@@ -9,37 +9,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Takes spans that have ended.
+/// Receives spans that have ended. A sink accepts or drops a span, and never blocks.
 pub trait Sink: Send + Sync + Debug {
-    /// Takes this one, or counts it as lost.
     fn take(&self, span: &Arc<SpanData>);
 }
 
-/// A process has one recorder, whatever runs in it.
+/// Global, as `tracing` has one subscriber per process.
 static SINKS: RwLock<Vec<Arc<dyn Sink>>> = RwLock::new(Vec::new());
 
-static WATCHED: AtomicBool = AtomicBool::new(false);
+static HAS_SINKS: AtomicBool = AtomicBool::new(false);
 
-/// Whether anybody gets them.
+/// Whether any sink is set.
 pub fn is_watched() -> bool {
-    WATCHED.load(Relaxed)
+    HAS_SINKS.load(Relaxed)
 }
 
-/// From now on these get every span.
-pub fn to(sinks: Vec<Arc<dyn Sink>>) {
-    WATCHED.store(!sinks.is_empty(), Relaxed);
+/// Replaces the sinks of this process.
+pub fn set_sinks(sinks: Vec<Arc<dyn Sink>>) {
+    HAS_SINKS.store(!sinks.is_empty(), Relaxed);
     *SINKS.write() = sinks;
 }
 
-/// Makes spans. What is sampled was decided before there was a span: here all are.
+/// Records every span: the sampling decision is made before a span is created.
 pub fn provider() -> SdkTracerProvider {
-    SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_span_processor(HandOver).build()
+    SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_span_processor(SinkProcessor).build()
 }
 
 #[derive(Debug)]
-struct HandOver;
+struct SinkProcessor;
 
-impl SpanProcessor for HandOver {
+impl SpanProcessor for SinkProcessor {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
