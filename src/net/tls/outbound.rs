@@ -38,7 +38,7 @@ pub(super) fn is_active() -> bool {
     CURRENT.read().is_some()
 }
 
-/// The TLS configuration of every client of this process. Before [`activate`]: public authorities only, and no
+/// The TLS configuration of every client of this process. Before `start`: public authorities only, and no
 /// client certificate.
 ///
 /// ALPN offers only HTTP/1.1: awc would send all calls to an instance over one HTTP/2 connection, and a broken
