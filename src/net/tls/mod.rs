@@ -16,7 +16,7 @@ macro_rules! signatures_by {
             cert: &rustls::pki_types::CertificateDer<'_>,
             dss: &rustls::DigitallySignedStruct,
         ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            self.$verifier.get().verify_tls12_signature(message, cert, dss)
+            self.$verifier.current().verify_tls12_signature(message, cert, dss)
         }
 
         fn verify_tls13_signature(
@@ -25,11 +25,11 @@ macro_rules! signatures_by {
             cert: &rustls::pki_types::CertificateDer<'_>,
             dss: &rustls::DigitallySignedStruct,
         ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            self.$verifier.get().verify_tls13_signature(message, cert, dss)
+            self.$verifier.current().verify_tls13_signature(message, cert, dss)
         }
 
         fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-            self.$verifier.get().supported_verify_schemes()
+            self.$verifier.current().supported_verify_schemes()
         }
     };
 }

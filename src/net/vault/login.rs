@@ -110,7 +110,7 @@ pub(super) struct TokenLease {
 impl TokenLease {
     pub(super) fn new(token: String, seconds: u64, renewable: bool) -> Self {
         let ttl = (seconds > 0).then(|| Duration::from_secs(seconds));
-        Self { token, renewable, initial_ttl, ttl, measured_at: Instant::now() }
+        Self { token, renewable, initial_ttl: ttl, ttl, measured_at: Instant::now() }
     }
 
     /// At two thirds of its TTL.

@@ -75,8 +75,8 @@ impl SendError {
 impl Target {
     /// Parses a setting `http[s]://[user:password@]host[:port][/path]`. Errors name `key` and omit the credentials.
     pub fn parse(key: &'static str, setting: &Secret, path: &str, content_type: &'static str) -> Result<Self, TargetError> {
-        let (base, credentials, given) = split(setting.expose()).map_err(|cause| TargetError { key, cause })?;
-        let path = if given.is_empty() { path } else { &given };
+        let (base, credentials, own_path) = split(setting.expose()).map_err(|cause| TargetError { key, cause })?;
+        let path = if own_path.is_empty() { path } else { &own_path };
         Ok(Self { url: format!("{base}{path}"), credentials, content_type })
     }
 
