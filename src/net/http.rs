@@ -1,10 +1,10 @@
-//! The HTTP client of each thread.
+//! HTTP clients, one per thread.
 
 use awc::error::{ConnectError, SendRequestError};
 use std::time::Duration;
 
 thread_local! {
-    // awc's client is bound to its thread: one a worker, with its own pool of connections
+    // awc's client is not `Send`: one per worker thread, each with its own connection pool
     static HTTP: awc::Client = client();
 }
 
@@ -12,28 +12,29 @@ fn client() -> awc::Client {
     build(Duration::from_secs(5), Some(Duration::from_secs(30)))
 }
 
-/// How long a connection that nobody uses is kept for the next request. Servers keep theirs for longer, also when they stop
-/// (`server.linger_seconds`): then no request is sent on one that is just being closed.
+/// How long an idle connection is kept. Servers keep idle connections for longer, also during shutdown
+/// (`server.linger_seconds`), so that no request is sent on a connection that the server is closing.
 pub const IDLE: Duration = Duration::from_secs(10);
 
-/// A client for this thread: so long to connect, and as long again for a TLS handshake; so long until an answer
-/// begins. Without a limit of its own for answers it hands requests on as they are, and adds no headers.
-pub fn build(connect: Duration, answer: Option<Duration>) -> awc::Client {
+/// Builds a client for this thread. `connect` limits the TCP connect and, separately, the TLS handshake;
+/// `response` limits the time to the response head. Without `response` the client forwards requests unchanged and
+/// adds no default headers.
+pub fn build(connect: Duration, response: Option<Duration>) -> awc::Client {
     #[cfg(feature = "tls")]
     crate::net::tls::install();
-    // how many calls there may be is each peer's bulkhead's business: one that hangs must not use up the
-    // connections of all
+    // no limit: each peer's bulkhead limits its calls, and a shared limit would let one hanging peer use up all
+    // connections
     let connector = awc::Connector::new().limit(0).timeout(connect).handshake_timeout(connect).conn_keep_alive(IDLE);
     #[cfg(feature = "tls")]
-    let connector = match crate::net::tls::config() {
+    let connector = match crate::net::tls::client_config() {
         Ok(config) => connector.rustls_0_23(config),
         Err(cause) => {
-            tracing::error!(%cause, "the public authorities are all that is trusted");
+            tracing::error!(%cause, "cannot build the TLS configuration; only the public certificate authorities are trusted");
             connector
         }
     };
     let builder = awc::Client::builder().connector(connector).disable_redirects();
-    match answer {
+    match response {
         Some(limit) => builder.timeout(limit),
         None => builder.disable_timeout().no_default_headers(),
     }
@@ -42,11 +43,10 @@ pub fn build(connect: Duration, answer: Option<Duration>) -> awc::Client {
 
 /// Whether a request failed before any of it was sent.
 pub fn unsent(cause: &SendRequestError) -> bool {
-    // awc says `Disconnected`, too, of a connection that ended before the answer: that request may have been served
+    // `Disconnected` can also mean that the server closed the connection before the response: it may have processed the request
     matches!(cause, SendRequestError::Connect(connect) if !matches!(connect, ConnectError::Disconnected))
 }
 
-/// This thread's HTTP client.
 pub fn http() -> awc::Client {
     HTTP.with(Clone::clone)
 }

@@ -1,4 +1,4 @@
-//! The registries' addresses, and a call to the first of them that answers.
+//! A list of registries, and calls that fail over to the next one.
 
 use crate::kernel::uri::user_info;
 use crate::net::http::http;
@@ -9,21 +9,18 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A registry answers in milliseconds; one that does not is away.
+/// A registry answers in milliseconds; after this time it counts as down.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// A registry of ten thousand instances.
-const MAX_ANSWER: usize = 32 << 20;
+/// Enough for a registry of ten thousand instances.
+const MAX_RESPONSE_BYTES: usize = 32 << 20;
 
-/// What is wrong with an address. It is not shown: there may be a password in it.
+/// Why an address is invalid. The address is not shown, as it may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// There is none.
     #[error("expected an address such as http://127.0.0.1:8761/eureka, or several by comma")]
     Missing,
-    /// It is none.
     #[error("expected http://[user:password@]host:port/path, several by comma")]
     Malformed,
-    /// Its user or password.
     #[error("its credentials are not well percent-encoded")]
     Credentials,
 }
@@ -31,87 +28,63 @@ pub enum AddressError {
 /// Why a call to the registries failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// No registry answered.
+    /// No registry answered: each address with its cause.
     #[error("{}", .0.iter().map(|(address, cause)| format!("{address}: {cause}")).collect::<Vec<_>>().join("; "))]
-    Away(Vec<(String, CallError)>),
-    /// The response cannot be parsed.
-    #[error("the registry's answer is not understood: {0}")]
-    NotUnderstood(#[from] serde_json::Error),
-    /// One answered a fetch with another status.
+    Unreachable(Vec<(String, CallError)>),
+    #[error("the registry's response cannot be parsed: {0}")]
+    Malformed(#[from] serde_json::Error),
     #[error("GET /apps/ answered {status}")]
-    NotFetched {
-        /// HTTP status.
-        status: u16,
-    },
-    /// One refused a registration.
+    NotFetched { status: u16 },
     #[error("registration was answered {status}: {body}")]
-    NotRegistered {
-        /// HTTP status.
-        status: u16,
-        /// Its response body.
-        body: String,
-    },
-    /// One refused a renewal.
+    NotRegistered { status: u16, body: String },
     #[error("renewal was answered {status}")]
-    NotRenewed {
-        /// HTTP status.
-        status: u16,
-    },
+    NotRenewed { status: u16 },
 }
 
-/// Why one registry did not answer.
+/// Why a call to one registry failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// It was not reached, or broke off. This is awc's text: its error cannot leave the thread.
+    /// Not connected, or disconnected. Text of awc's error, which is not `Send`.
     #[error("{0}")]
     Send(String),
-    /// Its answer broke off.
+    /// Disconnected while the response was read.
     #[error("{0}")]
     Payload(PayloadError),
-    /// It does not take our credentials.
+    /// 401 or 403.
     #[error("answered {status}; are there good credentials in its URL?")]
-    Refused {
-        /// HTTP status.
-        status: u16,
-    },
-    /// It fails.
+    Unauthorized { status: u16 },
+    /// 5xx.
     #[error("answered {status}")]
-    Failed {
-        /// HTTP status.
-        status: u16,
-    },
+    ServerError { status: u16 },
 }
 
-/// One registry. Its credentials are shown nowhere.
+/// One registry. Its credentials are never shown.
 struct Server {
     base: String,
     credentials: Option<(String, String)>,
 }
 
-/// Registries of which each can stand in for the others.
+/// Registries with the same content: each can replace another.
 pub struct Servers {
     servers: Vec<Server>,
     current: AtomicUsize,
 }
 
-/// What a registry answered.
-pub struct Answer {
-    /// HTTP status, never 5xx.
+pub struct Response {
+    /// Never 5xx.
     pub status: u16,
-    /// The body.
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    /// The JSON in it, where it is what was asked for.
+impl Response {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, RegistryError> {
         Ok(serde_json::from_slice(&self.body)?)
     }
 }
 
 impl Servers {
-    /// From URLs by comma, as `eureka.client.service-url.defaultZone` has them: with Basic credentials
-    /// in front of the host. What is wrong is said without them.
+    /// Parses comma-separated URLs in the form of `eureka.client.service-url.defaultZone`, with Basic credentials
+    /// before the host. Errors do not contain the credentials.
     pub fn parse(urls: &str) -> Result<Self, AddressError> {
         let servers = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(Server::parse).collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
@@ -120,7 +93,7 @@ impl Servers {
         Ok(Self { servers, current: AtomicUsize::new(0) })
     }
 
-    /// With these credentials where the URLs name none.
+    /// Uses these credentials for URLs without any.
     pub fn or_as(mut self, user: &str, password: &str) -> Self {
         for server in &mut self.servers {
             server.credentials.get_or_insert_with(|| (user.into(), password.into()));
@@ -133,22 +106,23 @@ impl Servers {
         self.servers.iter().map(|server| server.base.as_str())
     }
 
-    /// The first answer, beginning with the registry that answered last. Away, or 5xx: the next is asked.
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, RegistryError> {
+    /// Returns the first response, starting with the registry that answered last. After a connection error or a
+    /// 5xx, the next registry is called.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, RegistryError> {
         let start = self.current.load(Ordering::Relaxed);
         let mut causes = Vec::new();
         for step in 0..self.servers.len() {
             let index = (start + step) % self.servers.len();
             let Some(server) = self.servers.get(index) else { continue };
             match server.call(&method, path, body).await {
-                Ok(answer) => {
+                Ok(response) => {
                     self.current.store(index, Ordering::Relaxed);
-                    return Ok(answer);
+                    return Ok(response);
                 }
                 Err(cause) => causes.push((server.base.clone(), cause)),
             }
         }
-        Err(RegistryError::Away(causes))
+        Err(RegistryError::Unreachable(causes))
     }
 }
 
@@ -165,7 +139,7 @@ impl Server {
         Ok(Self { base: format!("{scheme}://{host}{path}"), credentials })
     }
 
-    async fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Answer, CallError> {
+    async fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Response, CallError> {
         let mut request = http().request(method.clone(), format!("{}{path}", self.base)).timeout(TIMEOUT);
         request = request.insert_header((header::ACCEPT, "application/json"));
         if path.starts_with("/peerreplication") {
@@ -178,16 +152,16 @@ impl Server {
             Some(body) => request.send_json(body),
             None => request.send(),
         };
-        let mut answer = sent.await.map_err(|cause| CallError::Send(cause.to_string()))?;
-        let status = answer.status().as_u16();
+        let mut response = sent.await.map_err(|cause| CallError::Send(cause.to_string()))?;
+        let status = response.status().as_u16();
         if matches!(status, 401 | 403) {
-            return Err(CallError::Refused { status });
+            return Err(CallError::Unauthorized { status });
         }
         if status >= 500 {
-            return Err(CallError::Failed { status });
+            return Err(CallError::ServerError { status });
         }
-        let body = answer.body().limit(MAX_ANSWER).await.map_err(CallError::Payload)?.to_vec();
-        Ok(Answer { status, body })
+        let body = response.body().limit(MAX_RESPONSE_BYTES).await.map_err(CallError::Payload)?.to_vec();
+        Ok(Response { status, body })
     }
 }
 
@@ -196,24 +170,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_taken_out_of_the_address() {
+    fn addresses_with_credentials_are_shown_without_them() {
         let servers = Servers::parse("http://us%40er:p%3Aw@a:1/eureka/, https://b/eureka/v2").unwrap();
         assert_eq!(servers.addresses().collect::<Vec<_>>(), ["http://a:1/eureka", "https://b/eureka/v2"]);
         assert_eq!(servers.servers[0].credentials, Some(("us@er".into(), "p:w".into())));
     }
 
     #[test]
-    fn credentials_of_our_own_are_for_those_without() {
+    fn default_credentials_apply_only_to_addresses_without() {
         let servers = Servers::parse("http://a:1/eureka,http://u:p@b:1/eureka").unwrap().or_as("us", "pw");
         let sent: Vec<_> = servers.servers.iter().flat_map(|server| server.credentials.clone()).collect();
         assert_eq!(sent, [("us".into(), "pw".into()), ("u".to_string(), "p".to_string())]);
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_password() {
+    fn malformed_address_error_omits_the_password() {
         for wrong in ["", "user:topsecret@host", "ftp://user:topsecret@host", "http://user:topsecret@/x", "http://u:topsecret%zz@h"] {
-            let said = Servers::parse(wrong).err().unwrap().to_string();
-            assert!(!said.contains("topsecret"), "{said}");
+            let error = Servers::parse(wrong).err().unwrap().to_string();
+            assert!(!error.contains("topsecret"), "{error}");
         }
     }
 }

@@ -1,89 +1,67 @@
-//! What is wrong with the files and settings of TLS.
+//! Errors in the files and settings of TLS.
 
 use crate::kernel::error::PartError;
 #[cfg(feature = "tls")]
 use std::{io, path::PathBuf};
 
-/// Why TLS cannot be set up. What is in a file is never shown: it may be a key.
+/// Why TLS cannot be set up. File contents are never shown, as they may be a key.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// TLS in a build without it.
     #[cfg(not(feature = "tls"))]
     #[error("{key}: TLS is not compiled into this build; build with --features tls")]
-    NotCompiledIn {
-        /// The setting that asks for it.
-        key: &'static str,
-    },
-    /// A file that cannot be read.
+    NotCompiledIn { key: &'static str },
     #[cfg(feature = "tls")]
     #[error("{key}: cannot read {}: {cause}", .path.display())]
     Read {
-        /// The setting that names it.
         key: &'static str,
-        /// The file.
         path: PathBuf,
-        /// The system's error.
         #[source]
         cause: io::Error,
     },
-    /// A file with something else in it than expected.
     #[cfg(feature = "tls")]
     #[error("{key}: {}: {cause}", .path.display())]
     Content {
-        /// The setting that names it.
         key: &'static str,
-        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         #[source]
         cause: ContentError,
     },
     /// A certificate without its key, or a key without its certificate.
     #[cfg(feature = "tls")]
-    #[error("{set} is set and {missing} is not; a {kind} is of no use without its {other}")]
-    Half {
-        /// The setting that is there.
+    #[error("{set} is set and {missing} is not; a {kind} needs its {other}")]
+    MissingCounterpart {
         set: &'static str,
-        /// The setting that is not.
         missing: &'static str,
         /// `certificate` or `key`.
         kind: &'static str,
-        /// The other of these.
         other: &'static str,
     },
-    /// Another number of files than a certificate and its key.
+    /// Not exactly two files.
     #[cfg(feature = "tls")]
     #[error("expected a certificate and its key")]
-    NoPair,
-    /// Client certificates in a process that has none itself.
+    NotAPair,
     #[cfg(feature = "tls")]
-    #[error("server.tls_cert is not set; clients can show certificates only where the process has one itself")]
+    #[error("server.tls_cert is not set; client certificates need a server certificate")]
     NoServerCertificate,
-    /// Authorities, and no client is asked for a certificate.
     #[cfg(feature = "tls")]
     #[error("server.tls_client_ca is set and server.tls_client is \"none\"; set it to \"optional\" or \"required\"")]
     ClientCaUnused,
-    /// Client certificates without authorities that sign them.
     #[cfg(feature = "tls")]
-    #[error("server.tls_client_ca is not set; it says whose certificates clients may show")]
+    #[error("server.tls_client_ca is not set; it names the authorities that sign client certificates")]
     NoClientCa,
-    /// Authorities that no verifier can be made of.
+    /// rustls rejects the authorities.
     #[cfg(feature = "tls")]
     #[error("{key}: {cause}")]
     Verifier {
-        /// The setting that names them.
         key: &'static str,
-        /// What rustls says.
         #[source]
         cause: rustls::client::VerifierBuilderError,
     },
-    /// A file that the mail client does not take.
+    /// The mail client rejects a file.
     #[cfg(all(feature = "tls", feature = "notification"))]
     #[error("{key}: {cause}")]
     MailFile {
-        /// The setting that names it.
         key: &'static str,
-        /// What the client says.
         #[source]
         cause: lettre::transport::smtp::Error,
     },
@@ -91,7 +69,7 @@ pub enum TlsError {
     #[cfg(all(feature = "tls", feature = "notification"))]
     #[error("tls.cert: {0}")]
     MailCertificate(#[source] rustls::pki_types::pem::Error),
-    /// The mail client takes the files one by one, and not together.
+    /// The mail client accepts each file, but not their combination.
     #[cfg(all(feature = "tls", feature = "notification"))]
     #[error(transparent)]
     Mail(#[from] lettre::transport::smtp::Error),
@@ -99,37 +77,30 @@ pub enum TlsError {
 
 impl PartError for TlsError {}
 
-/// What is wrong with a file of certificates or with a key.
+/// Why the content of a certificate or key file is invalid.
 #[cfg(feature = "tls")]
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
-    /// No certificates.
     #[error("expected certificates in PEM")]
     NoCertificates,
-    /// No readable private key. The content is not shown, since it may be a key.
+    /// Without the cause, which may quote a key.
     #[error("expected a private key in PEM, not encrypted")]
     NoKey,
-    /// The key of another certificate.
     #[error("does not belong to the certificate in {} ({key})", .path.display())]
-    OtherKey {
-        /// The certificate's file.
+    KeyMismatch {
         path: PathBuf,
-        /// The setting that names that.
+        /// The setting that names the certificate.
         key: &'static str,
     },
-    /// A key of a kind that is not supported.
-    #[error("not a key that can be used: expected RSA of 2048 bits or more, ECDSA P-256, P-384 or Ed25519")]
+    #[error("unsupported key: expected RSA of 2048 bits or more, ECDSA P-256, P-384 or Ed25519")]
     UnusableKey,
-    /// The first certificate.
+    /// The leaf certificate.
     #[error("the certificate cannot be read: {0}")]
-    Unreadable(#[source] rustls::Error),
-    /// One of the authorities.
+    MalformedCertificate(#[source] rustls::Error),
     #[error("a certificate in it cannot be read: {0}")]
-    UnreadableAuthority(#[source] rustls::Error),
-    /// Its time is over.
+    MalformedAuthority(#[source] rustls::Error),
     #[error("the certificate has expired")]
     Expired,
-    /// Its time is to come.
     #[error("the certificate is not valid yet")]
     NotValidYet,
 }

@@ -1,4 +1,4 @@
-//! Certificates and keys in files, and what is made of them as long as it lasts.
+//! Certificates and keys in files, and values built from them that are rebuilt when the files change.
 
 use super::{ContentError, TlsError};
 use parking_lot::{Mutex, RwLock};
@@ -11,21 +11,21 @@ use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A file that a setting names, as it was read.
+/// Content of a file that a setting names.
 #[derive(PartialEq)]
-pub(super) struct File {
+pub(super) struct SourceFile {
     key: &'static str,
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
-impl File {
+impl SourceFile {
     fn read(key: &'static str, path: &Path) -> Result<Self, TlsError> {
         let bytes = std::fs::read(path).map_err(|cause| TlsError::Read { key, path: path.into(), cause })?;
         Ok(Self { key, path: path.into(), bytes })
     }
 
-    fn wrong(&self, cause: ContentError) -> TlsError {
+    fn content_error(&self, cause: ContentError) -> TlsError {
         TlsError::Content { key: self.key, path: self.path.clone(), cause }
     }
 
@@ -33,124 +33,119 @@ impl File {
         let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
         match all {
             Ok(all) if !all.is_empty() => Ok(all),
-            _ => Err(self.wrong(ContentError::NoCertificates)),
+            _ => Err(self.content_error(ContentError::NoCertificates)),
         }
     }
 }
 
-type Make<T> = Box<dyn Fn(&[File]) -> Result<Arc<T>, TlsError> + Send + Sync>;
+type Build<T> = Box<dyn Fn(&[SourceFile]) -> Result<Arc<T>, TlsError> + Send + Sync>;
 
-/// What counts, and what counted before it.
-struct Made<T: ?Sized> {
-    now: Arc<T>,
-    before: Option<Arc<T>>,
+struct Versions<T: ?Sized> {
+    current: Arc<T>,
+    previous: Option<Arc<T>>,
 }
 
-/// What the last look saw.
-struct Seen {
-    /// What the certificates were made of.
-    files: Vec<File>,
-    /// Why nothing could be made of what is there now.
-    trouble: Option<String>,
+struct LastRead {
+    /// The files that the current version was built from.
+    files: Vec<SourceFile>,
+    /// Why the files on disk are rejected.
+    error: Option<String>,
 }
 
-/// What was made of files; made anew when they have changed.
-pub(super) struct Kept<T: ?Sized> {
+/// A value built from files, and rebuilt when they change.
+pub(super) struct ReloadableFiles<T: ?Sized> {
     paths: Vec<(&'static str, PathBuf)>,
-    make: Make<T>,
-    made: RwLock<Made<T>>,
-    seen: Mutex<Seen>,
+    build: Build<T>,
+    versions: RwLock<Versions<T>>,
+    last_read: Mutex<LastRead>,
 }
 
-impl<T: ?Sized> Kept<T> {
-    /// Of the files that these settings name.
+impl<T: ?Sized> ReloadableFiles<T> {
+    /// `paths`: setting keys with the files that they name.
     pub(super) fn new(
         paths: Vec<(&'static str, PathBuf)>,
-        make: impl Fn(&[File]) -> Result<Arc<T>, TlsError> + Send + Sync + 'static,
+        build: impl Fn(&[SourceFile]) -> Result<Arc<T>, TlsError> + Send + Sync + 'static,
     ) -> Result<Arc<Self>, TlsError> {
         let files = read(&paths)?;
-        let made = RwLock::new(Made { now: make(&files)?, before: None });
-        Ok(Arc::new(Self { paths, make: Box::new(make), made, seen: Mutex::new(Seen { files, trouble: None }) }))
+        let versions = RwLock::new(Versions { current: build(&files)?, previous: None });
+        Ok(Arc::new(Self { paths, build: Box::new(build), versions, last_read: Mutex::new(LastRead { files, error: None }) }))
     }
 
-    /// What counts now.
-    pub(super) fn get(&self) -> Arc<T> {
-        self.made.read().now.clone()
+    pub(super) fn current(&self) -> Arc<T> {
+        self.versions.read().current.clone()
     }
 
-    /// What counted before it: another process may not have looked yet.
-    pub(super) fn before(&self) -> Option<Arc<T>> {
-        self.made.read().before.clone()
+    /// The version before the last reload. Another process with the same files may still use it.
+    pub(super) fn previous(&self) -> Option<Arc<T>> {
+        self.versions.read().previous.clone()
     }
 }
 
-impl<T: ?Sized> std::fmt::Debug for Kept<T> {
+impl<T: ?Sized> std::fmt::Debug for ReloadableFiles<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(&self.paths).finish()
     }
 }
 
-/// Something that files may change.
-pub(super) trait Watch {
-    /// Takes up what has changed.
-    fn look(&self);
+pub(super) trait Reload {
+    fn reload_if_changed(&self);
 }
 
-impl<T: ?Sized> Watch for Kept<T> {
-    fn look(&self) {
-        let mut seen = self.seen.lock();
-        let now = read(&self.paths);
-        // what is not good may become so by itself: a certificate whose time comes
-        if seen.trouble.is_none() && now.as_ref().is_ok_and(|files| *files == seen.files) {
+impl<T: ?Sized> Reload for ReloadableFiles<T> {
+    fn reload_if_changed(&self) {
+        let mut last_read = self.last_read.lock();
+        let read = read(&self.paths);
+        // rejected files are tried again even if unchanged: a certificate can become valid with time
+        if last_read.error.is_none() && read.as_ref().is_ok_and(|files| *files == last_read.files) {
             return;
         }
-        match now.and_then(|files| Ok(((self.make)(&files)?, files))) {
+        match read.and_then(|files| Ok(((self.build)(&files)?, files))) {
             Ok((new, files)) => {
-                let mut made = self.made.write();
-                made.before = Some(std::mem::replace(&mut made.now, new));
-                *seen = Seen { files, trouble: None };
-                tracing::info!(files = ?self.paths, "certificates were read again");
+                let mut versions = self.versions.write();
+                versions.previous = Some(std::mem::replace(&mut versions.current, new));
+                *last_read = LastRead { files, error: None };
+                tracing::info!(files = ?self.paths, "certificates reloaded");
             }
             Err(cause) => {
                 let cause = cause.to_string();
-                // once, and not at each look
-                if seen.trouble.as_ref() != Some(&cause) {
-                    tracing::warn!(cause, "what has changed is not good; what was read before stays in use");
-                    seen.trouble = Some(cause);
+                // once, not at each poll
+                if last_read.error.as_ref() != Some(&cause) {
+                    tracing::warn!(cause, "changed certificate files rejected; the previous version stays in use");
+                    last_read.error = Some(cause);
                 }
             }
         }
     }
 }
 
-fn read(paths: &[(&'static str, PathBuf)]) -> Result<Vec<File>, TlsError> {
-    paths.iter().map(|(key, path)| File::read(key, path)).collect()
+fn read(paths: &[(&'static str, PathBuf)]) -> Result<Vec<SourceFile>, TlsError> {
+    paths.iter().map(|(key, path)| SourceFile::read(key, path)).collect()
 }
 
-/// A certificate chain and the key to it, of two files.
-pub(super) fn identity(files: &[File]) -> Result<Arc<CertifiedKey>, TlsError> {
-    let [chain, key] = files else { return Err(TlsError::NoPair) };
+/// Builds a certificate chain with its private key from two files.
+pub(super) fn certified_key(files: &[SourceFile]) -> Result<Arc<CertifiedKey>, TlsError> {
+    let [chain, key] = files else { return Err(TlsError::NotAPair) };
     let certificates = chain.certificates()?;
-    let first = certificates.first().ok_or_else(|| chain.wrong(ContentError::NoCertificates))?;
-    in_force(first).map_err(|cause| chain.wrong(cause))?;
-    // not said what is in its place: it might be a key after all
-    let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| key.wrong(ContentError::NoKey))?;
+    let first = certificates.first().ok_or_else(|| chain.content_error(ContentError::NoCertificates))?;
+    check_validity_period(first).map_err(|cause| chain.content_error(cause))?;
+    // the cause is dropped: it may quote a key
+    let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| key.content_error(ContentError::NoKey))?;
     match CertifiedKey::from_der(certificates.clone(), private, &default_provider()) {
-        Ok(pair) => Ok(Arc::new(pair)),
+        Ok(certified) => Ok(Arc::new(certified)),
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(key.wrong(ContentError::OtherKey { path: chain.path.clone(), key: chain.key }))
+            Err(key.content_error(ContentError::KeyMismatch { path: chain.path.clone(), key: chain.key }))
         }
-        Err(_) => Err(key.wrong(ContentError::UnusableKey)),
+        Err(_) => Err(key.content_error(ContentError::UnusableKey)),
     }
 }
 
-/// Whether it can be read and its time is now. webpki looks at the time first, and whom it is from after that:
-/// without anybody to trust, that it is unknown is the good answer.
-fn in_force(certificate: &CertificateDer<'_>) -> Result<(), ContentError> {
-    let parsed = ParsedCertificate::try_from(certificate).map_err(ContentError::Unreadable)?;
+/// webpki checks the validity period before the issuer. With an empty root store a valid certificate therefore
+/// fails with `UnknownIssuer`, and an expired one with `Expired`.
+fn check_validity_period(certificate: &CertificateDer<'_>) -> Result<(), ContentError> {
+    let parsed = ParsedCertificate::try_from(certificate).map_err(ContentError::MalformedCertificate)?;
     let algorithms = default_provider().signature_verification_algorithms.all;
-    let nobody = RootCertStore::empty();
-    match rustls::client::verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], UnixTime::now(), algorithms) {
+    let no_roots = RootCertStore::empty();
+    match rustls::client::verify_server_cert_signed_by_trust_anchor(&parsed, &no_roots, &[], UnixTime::now(), algorithms) {
         Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => Err(ContentError::Expired),
         Err(Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
             Err(ContentError::NotValidYet)
@@ -159,25 +154,24 @@ fn in_force(certificate: &CertificateDer<'_>) -> Result<(), ContentError> {
     }
 }
 
-/// Adds the authorities in these files.
-pub(super) fn add_roots(roots: &mut RootCertStore, files: &[File]) -> Result<(), TlsError> {
+pub(super) fn add_roots(roots: &mut RootCertStore, files: &[SourceFile]) -> Result<(), TlsError> {
     for file in files {
         for certificate in file.certificates()? {
-            roots.add(certificate).map_err(|cause| file.wrong(ContentError::UnreadableAuthority(cause)))?;
+            roots.add(certificate).map_err(|cause| file.content_error(ContentError::MalformedAuthority(cause)))?;
         }
     }
     Ok(())
 }
 
-/// The paths of a certificate and of its key; none where neither is set.
-pub(super) fn pair(
+/// The paths of a certificate and its key, or `None` if neither is set.
+pub(super) fn certificate_and_key_paths(
     cert: (&'static str, &Option<PathBuf>),
     key: (&'static str, &Option<PathBuf>),
 ) -> Result<Option<Vec<(&'static str, PathBuf)>>, TlsError> {
     match (cert.1, key.1) {
         (None, None) => Ok(None),
         (Some(chain), Some(private)) => Ok(Some(vec![(cert.0, chain.clone()), (key.0, private.clone())])),
-        (Some(_), None) => Err(TlsError::Half { set: cert.0, missing: key.0, kind: "certificate", other: "key" }),
-        (None, Some(_)) => Err(TlsError::Half { set: key.0, missing: cert.0, kind: "key", other: "certificate" }),
+        (Some(_), None) => Err(TlsError::MissingCounterpart { set: cert.0, missing: key.0, kind: "certificate", other: "key" }),
+        (None, Some(_)) => Err(TlsError::MissingCounterpart { set: key.0, missing: cert.0, kind: "key", other: "certificate" }),
     }
 }

@@ -1,12 +1,12 @@
-//! TLS, in and out: who this process is, whom it trusts, and that both are read again when their files change.
+//! TLS of the HTTP listener and of all clients, with reload of certificates.
 //!
-//! Certificates are renewed while a process runs (cert-manager, a Vault agent). Their files are looked at
-//! every [`LOOK`]; what is good counts for every connection from then on, what is not is warned of and the one
-//! before stays. Connections that are open are left alone.
+//! Certificates are renewed while a process runs (cert-manager, a Vault agent). The process polls their files. Valid
+//! files apply to every new connection; invalid ones are logged, and the previous version stays in use. Open
+//! connections are not closed.
 //!
-//! A client certificate says who may connect; who may call is said by tokens, with TLS as without.
+//! A client certificate authenticates a connection. Authorization of calls is by token, with TLS as without.
 
-/// Signatures in handshakes, as the verifier judges them that counts now.
+/// Delegates the verification of handshake signatures to the current verifier.
 #[cfg(feature = "tls")]
 macro_rules! signatures_by {
     ($verifier:ident) => {
@@ -16,7 +16,7 @@ macro_rules! signatures_by {
             cert: &rustls::pki_types::CertificateDer<'_>,
             dss: &rustls::DigitallySignedStruct,
         ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            self.$verifier.get().verify_tls12_signature(message, cert, dss)
+            self.$verifier.current().verify_tls12_signature(message, cert, dss)
         }
 
         fn verify_tls13_signature(
@@ -25,11 +25,11 @@ macro_rules! signatures_by {
             cert: &rustls::pki_types::CertificateDer<'_>,
             dss: &rustls::DigitallySignedStruct,
         ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-            self.$verifier.get().verify_tls13_signature(message, cert, dss)
+            self.$verifier.current().verify_tls13_signature(message, cert, dss)
         }
 
         fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-            self.$verifier.get().supported_verify_schemes()
+            self.$verifier.current().supported_verify_schemes()
         }
     };
 }
@@ -41,12 +41,13 @@ mod files;
 mod inbound;
 #[cfg(feature = "tls")]
 mod outbound;
+#[cfg(feature = "tls")]
+mod provider;
+mod reload;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
 
 use crate::settings::Settings;
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "tls")]
 pub use error::ContentError;
@@ -54,84 +55,49 @@ pub use error::TlsError;
 #[cfg(all(feature = "tls", feature = "notification"))]
 pub use outbound::mail;
 #[cfg(feature = "tls")]
-pub use outbound::{blocking, config, connect};
+pub use outbound::{blocking, client_config, connect};
+#[cfg(feature = "tls")]
+pub use provider::install;
+pub use reload::CertificateReloader;
 
-/// Between two looks at the files.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// How a process is asked over TLS.
+/// TLS configuration of the HTTP listener.
 #[cfg(feature = "tls")]
 pub type Inbound = Box<rustls::ServerConfig>;
-/// How a process is asked over TLS: in this build, not at all.
 #[cfg(not(feature = "tls"))]
 pub type Inbound = std::convert::Infallible;
 
-/// What is made of certificates and keeps its eye on their files.
-#[cfg(feature = "tls")]
-type Watched = std::sync::Arc<dyn files::Watch>;
-#[cfg(not(feature = "tls"))]
-type Watched = std::convert::Infallible;
-
-/// A process's TLS, both ways.
-pub struct Both {
-    /// How it is asked; none where it has no certificate.
+pub struct ProcessTls {
+    /// `None` without a server certificate.
     pub inbound: Option<Inbound>,
-    /// What is to be looked at while it runs.
-    pub renewals: Renewals,
+    pub renewals: CertificateReloader,
 }
 
-/// Files that may change while the process runs.
-#[derive(Default)]
-pub struct Renewals(Vec<Watched>);
-
-impl Renewals {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Looks at them until it is told to stop.
-    pub async fn look_after(self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            #[cfg(feature = "tls")]
-            self.0.iter().for_each(|watched| watched.look());
-        }
-    }
-}
-
-/// Chooses ring as rustls' provider for this process. Without a choice rustls panics at the first `https://`
-/// as soon as two providers are compiled in, or none; one that was chosen before stays.
+/// Loads the files named by `server.tls_*` and `tls.*`. Every client that this process builds from now on uses them.
+/// Errors name the setting.
 #[cfg(feature = "tls")]
-pub fn install() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-/// Reads what these settings name, in `server.tls_*` and `tls.*`. From here on every client of this process
-/// trusts and shows what they say. What is wrong is said with its key.
-#[cfg(feature = "tls")]
-pub fn start(settings: &Settings) -> Result<Both, TlsError> {
+pub fn start(settings: &Settings) -> Result<ProcessTls, TlsError> {
     install();
-    let mut renewals = Renewals::default();
-    let own = inbound::own(&settings.server)?;
-    outbound::install(&settings.tls, own.clone(), &mut renewals)?;
-    let inbound = own.map(|own| inbound::config(&settings.server, own, &mut renewals)).transpose()?;
-    Ok(Both { inbound, renewals })
+    let mut reloader = CertificateReloader::default();
+    let certificate = inbound::certificate(&settings.server)?;
+    outbound::activate(&settings.tls, certificate.clone(), &mut reloader)?;
+    let inbound = certificate.map(|certificate| inbound::server_config(&settings.server, certificate, &mut reloader)).transpose()?;
+    Ok(ProcessTls { inbound, renewals: reloader })
 }
 
-/// The same for a process that has yet to ask for some of its settings; where it is past its start, nothing.
+/// [`start`] for a process that loads some of its settings from a server. Does nothing once TLS has started.
 pub fn before_start(settings: &Settings) -> Result<(), TlsError> {
     #[cfg(feature = "tls")]
-    if outbound::is_installed() {
+    if outbound::is_active() {
         return Ok(());
     }
     start(settings).map(drop)
 }
 
-/// Says which setting asks for what is not compiled in.
+/// Fails if a setting requires TLS, which is not compiled in.
 #[cfg(not(feature = "tls"))]
-pub fn start(settings: &Settings) -> Result<Both, TlsError> {
+pub fn start(settings: &Settings) -> Result<ProcessTls, TlsError> {
     let (server, tls) = (&settings.server, &settings.tls);
-    let asked = [
+    let files = [
         ("server.tls_cert", &server.tls_cert),
         ("server.tls_key", &server.tls_key),
         ("server.tls_client_ca", &server.tls_client_ca),
@@ -139,8 +105,8 @@ pub fn start(settings: &Settings) -> Result<Both, TlsError> {
         ("tls.cert", &tls.cert),
         ("tls.key", &tls.key),
     ];
-    match asked.iter().find(|(_, path)| path.is_some()) {
+    match files.iter().find(|(_, path)| path.is_some()) {
         Some((key, _)) => Err(TlsError::NotCompiledIn { key }),
-        None => Ok(Both { inbound: None, renewals: Renewals::default() }),
+        None => Ok(ProcessTls { inbound: None, renewals: CertificateReloader::default() }),
     }
 }

@@ -1,7 +1,10 @@
-//! Whom this process trusts, and who it is to those whom it asks. One configuration for all its clients.
+//! TLS of this process's clients: verification of servers, and the client certificate. All clients share one
+//! configuration.
 
-use super::files::{Kept, Watch, add_roots, identity, pair};
-use super::{Renewals, TlsError};
+use super::TlsError;
+use super::files::{Reload, ReloadableFiles, add_roots, certificate_and_key_paths, certified_key};
+use super::provider;
+use super::reload::CertificateReloader;
 use crate::settings::Tls;
 use parking_lot::RwLock;
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
@@ -15,82 +18,95 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// The configuration, and the settings that it was made of.
-type Current = (Arc<ClientConfig>, Tls);
+/// The configuration, and the settings that it was built from.
+type ActiveConfig = (Arc<ClientConfig>, Tls);
 
-static CURRENT: RwLock<Option<Current>> = RwLock::new(None);
+static CURRENT: RwLock<Option<ActiveConfig>> = RwLock::new(None);
 
-/// Makes these settings those of every client that is made from here on. `own` is what this process shows
-/// to those who ask it.
-pub(super) fn install(tls: &Tls, own: Option<Arc<Kept<CertifiedKey>>>, renewals: &mut Renewals) -> Result<(), TlsError> {
-    let made = make(tls, own, renewals)?;
-    *CURRENT.write() = Some((made, tls.clone()));
+/// Every client built from now on uses these settings. `own_certificate` is this process's server certificate.
+pub(super) fn activate(
+    tls: &Tls,
+    own_certificate: Option<Arc<ReloadableFiles<CertifiedKey>>>,
+    reloader: &mut CertificateReloader,
+) -> Result<(), TlsError> {
+    let config = build_config(tls, own_certificate, reloader)?;
+    *CURRENT.write() = Some((config, tls.clone()));
     Ok(())
 }
 
-/// Whether settings have been made those of the clients.
-pub(super) fn is_installed() -> bool {
+pub(super) fn is_active() -> bool {
     CURRENT.read().is_some()
 }
 
-/// How every client of this process speaks TLS; before anything is set, as a browser does.
+/// The TLS configuration of every client of this process. Before `start`: public authorities only, and no
+/// client certificate.
 ///
-/// HTTP/1.1 is all it offers: awc would put every call to an instance on one HTTP/2 connection, and one that
-/// breaks would then break all of them off at once, where with HTTP/1.1 it is one call.
-pub fn config() -> Result<Arc<ClientConfig>, TlsError> {
+/// ALPN offers only HTTP/1.1: awc would send all calls to an instance over one HTTP/2 connection, and a broken
+/// connection would abort all of them. With HTTP/1.1 it aborts one call.
+pub fn client_config() -> Result<Arc<ClientConfig>, TlsError> {
     if let Some((config, _)) = &*CURRENT.read() {
         return Ok(config.clone());
     }
-    super::install();
-    make(&Tls::default(), None, &mut Renewals::default())
+    provider::install();
+    build_config(&Tls::default(), None, &mut CertificateReloader::default())
 }
 
-fn make(tls: &Tls, own: Option<Arc<Kept<CertifiedKey>>>, renewals: &mut Renewals) -> Result<Arc<ClientConfig>, TlsError> {
+fn build_config(
+    tls: &Tls,
+    own_certificate: Option<Arc<ReloadableFiles<CertifiedKey>>>,
+    reloader: &mut CertificateReloader,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let authorities = tls.ca.iter().map(|path| ("tls.ca", path.clone())).collect();
-    let roots = Kept::new(authorities, |files| {
+    let roots = ReloadableFiles::new(authorities, |files| {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         add_roots(&mut roots, files)?;
         WebPkiServerVerifier::builder(roots.into()).build().map_err(|cause| TlsError::Verifier { key: "tls.ca", cause })
     })?;
-    let shown = pair(("tls.cert", &tls.cert), ("tls.key", &tls.key))?.map(|paths| Kept::new(paths, identity)).transpose()?;
-    let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Trust { roots: roots.clone(), own }));
-    let mut config = match &shown {
-        Some(shown) => builder.with_client_cert_resolver(Arc::new(Shown(shown.clone()))),
+    let client_certificate = certificate_and_key_paths(("tls.cert", &tls.cert), ("tls.key", &tls.key))?
+        .map(|paths| ReloadableFiles::new(paths, certified_key))
+        .transpose()?;
+    let builder = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier { roots: roots.clone(), own_certificate }));
+    let mut config = match &client_certificate {
+        Some(certificate) => builder.with_client_cert_resolver(Arc::new(ClientCertificateResolver(certificate.clone()))),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // whom we no longer trust must not be reached in an old session; connections are kept, so new ones are few
+    // rustls does not verify the server again when a session is resumed. Connections are kept alive, so full
+    // handshakes are rare.
     config.resumption = Resumption::disabled();
     if tls.ca.is_some() {
-        renewals.0.push(roots);
+        reloader.add(roots);
     }
-    if let Some(shown) = shown {
-        renewals.0.push(shown);
+    if let Some(certificate) = client_certificate {
+        reloader.add(certificate);
     }
     Ok(Arc::new(config))
 }
 
-/// Servers that an authority vouches for, by name; and this very process, or one with the same key.
+/// Accepts servers whose certificate an authority has signed for their name, and this process's own certificate.
 ///
-/// Calls of a process to itself, health checks and the processes of a shop on one machine go by address, which
-/// a certificate seldom names. Who proves to have our own private key may answer there.
+/// A process calls itself, health checks and other processes on the same machine by IP address, which certificates
+/// seldom contain. At an IP address, a server with this process's own certificate is therefore accepted: it has
+/// proved that it holds the private key.
 #[derive(Debug)]
-struct Trust {
-    roots: Arc<Kept<WebPkiServerVerifier>>,
-    own: Option<Arc<Kept<CertifiedKey>>>,
+struct ServerVerifier {
+    roots: Arc<ReloadableFiles<WebPkiServerVerifier>>,
+    own_certificate: Option<Arc<ReloadableFiles<CertifiedKey>>>,
 }
 
-/// While it is being renewed one process has looked at the files already and another has not: what counted
-/// before is still ours, and what we have not seen yet may be there by now.
-fn is_one_of_ours(own: &Kept<CertifiedKey>, shown: &CertificateDer<'_>) -> bool {
-    let is = |own: Arc<CertifiedKey>| own.end_entity_cert().is_ok_and(|own| own == shown);
-    is(own.get()) || own.before().is_some_and(is) || {
-        own.look();
-        is(own.get())
+/// During a renewal, processes with the same files reload at different times: the peer may still use the previous
+/// certificate, or already use one that this process has not loaded yet.
+fn is_own_certificate(own: &ReloadableFiles<CertifiedKey>, presented: &CertificateDer<'_>) -> bool {
+    let matches = |own: Arc<CertifiedKey>| own.end_entity_cert().is_ok_and(|own| own == presented);
+    matches(own.current()) || own.previous().is_some_and(matches) || {
+        own.reload_if_changed();
+        matches(own.current())
     }
 }
 
-impl ServerCertVerifier for Trust {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -99,22 +115,22 @@ impl ServerCertVerifier for Trust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let own = self.own.as_ref().filter(|_| matches!(server_name, ServerName::IpAddress(_)));
-        if own.is_some_and(|own| is_one_of_ours(own, end_entity)) {
+        let own = self.own_certificate.as_ref().filter(|_| matches!(server_name, ServerName::IpAddress(_)));
+        if own.is_some_and(|own| is_own_certificate(own, end_entity)) {
             return Ok(ServerCertVerified::assertion());
         }
-        self.roots.get().verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.roots.current().verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     signatures_by!(roots);
 }
 
 #[derive(Debug)]
-struct Shown(Arc<Kept<CertifiedKey>>);
+struct ClientCertificateResolver(Arc<ReloadableFiles<CertifiedKey>>);
 
-impl ResolvesClientCert for Shown {
+impl ResolvesClientCert for ClientCertificateResolver {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.get())
+        Some(self.0.current())
     }
 
     fn has_certs(&self) -> bool {
@@ -122,24 +138,24 @@ impl ResolvesClientCert for Shown {
     }
 }
 
-fn name(host: &str) -> io::Result<ServerName<'static>> {
+fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_string();
     ServerName::try_from(host).map_err(|cause| io::Error::new(io::ErrorKind::InvalidInput, cause))
 }
 
-/// TLS on a connection to this host.
+/// Performs the TLS handshake with `host` on a TCP connection.
 pub async fn connect(stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
-    TlsConnector::from(config().map_err(io::Error::other)?).connect(name(host)?, stream).await
+    TlsConnector::from(client_config().map_err(io::Error::other)?).connect(server_name(host)?, stream).await
 }
 
-/// The same, for one who waits.
+/// Blocking [`connect`].
 pub fn blocking(stream: std::net::TcpStream, host: &str) -> io::Result<impl Read + Write + use<>> {
-    let connection = ClientConnection::new(config().map_err(io::Error::other)?, name(host)?).map_err(io::Error::other)?;
+    let connection = ClientConnection::new(client_config().map_err(io::Error::other)?, server_name(host)?).map_err(io::Error::other)?;
     Ok(StreamOwned::new(connection, stream))
 }
 
-/// The same settings for lettre, which has a configuration of its own. They are read once: a renewed
-/// certificate is shown to mail servers after a restart.
+/// The same settings for lettre, which has its own TLS configuration. The files are read once: mail servers get a
+/// renewed certificate after a restart.
 #[cfg(feature = "notification")]
 pub fn mail(host: &str) -> Result<lettre::transport::smtp::client::TlsParameters, TlsError> {
     use lettre::transport::smtp::client::{Certificate, Identity, TlsParameters};
@@ -152,7 +168,7 @@ pub fn mail(host: &str) -> Result<lettre::transport::smtp::client::TlsParameters
         parameters = parameters.add_root_certificate(authorities.map_err(|cause| TlsError::MailFile { key: "tls.ca", cause })?);
     }
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
-        // lettre 0.11 takes what it calls PEM for the DER of one certificate: those between it and its authority are not sent
+        // lettre 0.11 expects DER of a single certificate here, although it calls it PEM: intermediates are not sent
         let chain = CertificateDer::from_pem_slice(&read("tls.cert", cert)?).map_err(TlsError::MailCertificate)?;
         let identity = Identity::from_pem(&chain, &read("tls.key", key)?).map_err(|cause| TlsError::MailFile { key: "tls.key", cause })?;
         parameters = parameters.identify_with(identity);

@@ -1,35 +1,32 @@
-//! HashiCorp Vault: secrets of its KV engine (version 2), and what its transit engine decrypts, with a login that
-//! is kept alive.
+//! HashiCorp Vault: secrets of the KV engine (version 2), and decryption by the transit engine. The login is kept
+//! alive.
 //!
-//! A Vault has a thread of its own: it is asked before the process has a runtime, and its token is renewed
-//! for as long as anybody holds on to it.
+//! Each [`Vault`] runs a thread of its own: the process reads from Vault before it has a runtime, and the token is
+//! renewed until the last clone is dropped.
 //!
-//! Dynamic secrets and their leases are not read: what is in a KV engine has no lease.
+//! Dynamic secrets are not supported, and no leases are renewed: secrets of a KV engine have none.
 
-mod error;
 mod login;
+mod request_error;
 mod session;
+mod setup_error;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
-pub use error::VaultError;
-pub use trouble::Trouble;
+pub use request_error::Trouble;
+pub use session::Secrets;
+pub use setup_error::VaultError;
 
 use crate::kernel::error::ThreadError;
 use crate::settings::{Secret, Tls, Vault as Settings};
 use futures_util::future::LocalBoxFuture;
-use serde_json::{Map, Value};
 use session::Session;
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
 
-/// What is kept under one path.
-pub type Secrets = Map<String, Value>;
-
 type Job = Box<dyn FnOnce(Rc<Session>) -> LocalBoxFuture<'static, ()> + Send>;
 
-/// A Vault. Cheap to clone; its thread ends with the last clone.
+/// A Vault client. Cheap to clone; its thread ends with the last clone.
 #[derive(Clone)]
 pub struct Vault(mpsc::UnboundedSender<Job>);
 
@@ -40,65 +37,65 @@ impl std::fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// The one at this address. Nothing is asked of it yet; settings that cannot work are refused.
+    /// Starts a client for the Vault at `url`. Checks the settings, and sends no request.
     pub fn open(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, VaultError> {
         let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(VaultError::Runtime)?;
         let session = Session::new(url, settings, tls)?;
-        let drive = move || {
+        let run = move || {
             tokio::task::LocalSet::new().block_on(&runtime, async move {
                 let session = Rc::new(session);
-                tokio::task::spawn_local(session.clone().keep());
+                tokio::task::spawn_local(session.clone().renew_periodically());
                 while let Some(job) = queue.recv().await {
                     tokio::task::spawn_local(job(session.clone()));
                 }
             });
         };
-        std::thread::Builder::new().name("vault".into()).spawn(drive).map_err(|cause| ThreadError { purpose: "Vault", cause })?;
+        std::thread::Builder::new().name("vault".into()).spawn(run).map_err(|cause| ThreadError { purpose: "Vault", cause })?;
         Ok(Self(jobs))
     }
 
-    /// What is at these paths of the mount that settings name, in their order. Blocks.
+    /// Reads these paths of the mount `vault.mount`, in their order. Blocks.
     pub fn secrets(&self, paths: &[String]) -> Result<Vec<Option<Secrets>>, Trouble> {
-        let (answer, answered) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let paths = paths.to_vec();
-        self.run(move |session| {
+        self.dispatch(move |session| {
             Box::pin(async move {
-                let _ = answer.send(session.read_all(&paths).await);
+                let _ = sender.send(session.read_all(&paths).await);
             })
         })?;
-        answered.recv().map_err(|_| Trouble::ended())?
+        receiver.recv().map_err(|_| Trouble::thread_ended())?
     }
 
-    /// The text that a transit engine has encrypted with this key: `vault:v1:...`. Blocks.
+    /// Decrypts `ciphertext` (`vault:v1:...`) with a key of a transit engine. Blocks.
     pub fn decrypt(&self, mount: &str, key: &str, ciphertext: &str) -> Result<Secret, Trouble> {
-        let (answer, answered) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let (mount, key, ciphertext) = (mount.to_string(), key.to_string(), ciphertext.to_string());
-        self.run(move |session| {
+        self.dispatch(move |session| {
             Box::pin(async move {
-                let _ = answer.send(session.decrypt(&mount, &key, &ciphertext).await);
+                let _ = sender.send(session.decrypt(&mount, &key, &ciphertext).await);
             })
         })?;
-        answered.recv().map_err(|_| Trouble::ended())?
+        receiver.recv().map_err(|_| Trouble::thread_ended())?
     }
 
-    /// What is at one path of a mount; with this token instead of our own, where one is given.
+    /// Reads one path of a mount, with `token` instead of this process's own token if given.
     pub async fn read(&self, mount: &str, path: &str, token: Option<String>) -> Result<Option<Secrets>, Trouble> {
-        let (answer, answered) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let (mount, path) = (mount.to_string(), path.to_string());
-        self.run(move |session| {
+        self.dispatch(move |session| {
             Box::pin(async move {
                 let found = match token {
                     Some(token) => session.read_as(&token, &mount, &path).await,
                     None => session.read(&mount, &path).await,
                 };
-                let _ = answer.send(found);
+                let _ = sender.send(found);
             })
         })?;
-        answered.await.map_err(|_| Trouble::ended())?
+        receiver.await.map_err(|_| Trouble::thread_ended())?
     }
 
-    fn run(&self, job: impl FnOnce(Rc<Session>) -> LocalBoxFuture<'static, ()> + Send + 'static) -> Result<(), Trouble> {
-        self.0.send(Box::new(job)).map_err(|_| Trouble::ended())
+    fn dispatch(&self, job: impl FnOnce(Rc<Session>) -> LocalBoxFuture<'static, ()> + Send + 'static) -> Result<(), Trouble> {
+        self.0.send(Box::new(job)).map_err(|_| Trouble::thread_ended())
     }
 }

@@ -1,12 +1,12 @@
-//! A login at a Vault: made when it is needed, renewed while it lasts, made anew when it has ended.
+//! A login at a Vault: on first use, renewed while the token is valid, and repeated when it has expired.
 
-use super::login::{Login, Method};
-use super::trouble::{Answer, Trouble};
-use super::{Secrets, VaultError};
+use super::VaultError;
+use super::login::{AuthMethod, TokenLease};
+use super::request_error::{RequestFailure, Trouble};
 use crate::settings::{Secret, Tls, Vault as Settings};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,29 +18,31 @@ use vaultrs::error::ClientError;
 use vaultrs::sys::ServerStatus;
 use vaultrs::{kv2, sys, token, transit};
 
-/// Vault answers in milliseconds; one that does not is away.
+/// Vault answers in milliseconds; after this time it counts as unavailable.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two attempts at a login that came to nothing, where nobody waits for it.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Between two attempts at a login in the background.
+const LOGIN_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// See the module.
+/// The key-value pairs at one path.
+pub type Secrets = Map<String, Value>;
+
 pub(super) struct Session {
     url: String,
     mount: String,
     auth_mount: String,
-    method: Method,
+    method: AuthMethod,
     client: Arc<VaultClient>,
-    login: Mutex<Option<Login>>,
-    changed: Notify,
+    lease: Mutex<Option<TokenLease>>,
+    lease_changed: Notify,
 }
 
-/// The client with a token of its own: one pool of connections for all tokens.
-struct As {
+/// The client with one token. Clients for all tokens share one connection pool.
+struct TokenClient {
     client: Arc<VaultClient>,
     middle: EndpointMiddleware,
 }
 
-impl Client for As {
+impl Client for TokenClient {
     fn http(&self) -> &rustify::clients::reqwest::Client {
         &self.client.http
     }
@@ -60,7 +62,7 @@ impl Client for As {
 
 impl Session {
     pub(super) fn new(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, VaultError> {
-        let method = Method::new(settings)?;
+        let method = AuthMethod::new(settings)?;
         let auth_mount = settings.auth_mount.clone().unwrap_or_else(|| method.name().into());
         Ok(Self {
             url: url.trim_end_matches('/').into(),
@@ -68,13 +70,13 @@ impl Session {
             auth_mount: auth_mount.trim_matches('/').into(),
             method,
             client: Arc::new(client(url, settings, tls)?),
-            login: Mutex::default(),
-            changed: Notify::new(),
+            lease: Mutex::default(),
+            lease_changed: Notify::new(),
         })
     }
 
-    fn with(&self, token: &str) -> As {
-        As { client: self.client.clone(), middle: EndpointMiddleware { token: token.into(), ..self.client.middle.clone() } }
+    fn with_token(&self, token: &str) -> TokenClient {
+        TokenClient { client: self.client.clone(), middle: EndpointMiddleware { token: token.into(), ..self.client.middle.clone() } }
     }
 
     pub(super) async fn read_all(&self, paths: &[String]) -> Result<Vec<Option<Secrets>>, Trouble> {
@@ -85,245 +87,256 @@ impl Session {
         Ok(all)
     }
 
-    /// With our own token. One that has ended meanwhile is replaced by a new login, once.
+    /// Reads with this process's own token. If the token has expired, logs in again and retries once.
     pub(super) async fn read(&self, mount: &str, path: &str) -> Result<Option<Secrets>, Trouble> {
         let token = self.token().await?;
-        let refused = match self.fetch(&token, mount, path).await {
-            Err(Answer::Status(403, said)) => said,
-            other => return self.explained(other, mount, path).await,
+        let reason = match self.fetch(&token, mount, path).await {
+            Err(RequestFailure::Status(403, reason)) => reason,
+            other => return self.map_failure(other, mount, path).await,
         };
-        if token::lookup_self(&self.with(&token)).await.is_ok() {
-            return Err(self.forbidden(mount, path, &refused));
+        if token::lookup_self(&self.with_token(&token)).await.is_ok() {
+            return Err(self.permission_denied(mount, path, &reason));
         }
-        if !self.method.repeatable() {
-            let key = self.method.keys();
-            return Err(Trouble::refused(format!(
-                "{key}: Vault refuses {mount}/{path} ({refused}): the token has ended, or is none of this Vault's; set another one"
+        if !self.method.can_log_in_again() {
+            let key = self.method.setting_keys();
+            return Err(Trouble::permanent(format!(
+                "{key}: Vault refuses {mount}/{path} ({reason}): the token has ended or belongs to another Vault; set another one"
             )));
         }
-        tracing::info!("Vault does not know our token any more; logging in anew");
-        self.forget(&token).await;
+        tracing::info!("Vault rejects the token; logging in again");
+        self.discard(&token).await;
         let token = self.token().await?;
-        let found = self.fetch(&token, mount, path).await;
-        self.explained(found, mount, path).await
+        let outcome = self.fetch(&token, mount, path).await;
+        self.map_failure(outcome, mount, path).await
     }
 
-    /// With somebody else's token.
+    /// Reads with a caller's token.
     pub(super) async fn read_as(&self, token: &str, mount: &str, path: &str) -> Result<Option<Secrets>, Trouble> {
-        let found = self.fetch(token, mount, path).await;
-        self.explained(found, mount, path).await
+        let outcome = self.fetch(token, mount, path).await;
+        self.map_failure(outcome, mount, path).await
     }
 
-    /// None where there is no such secret, or its last version was deleted.
-    async fn fetch(&self, token: &str, mount: &str, path: &str) -> Result<Option<Secrets>, Answer> {
-        match kv2::read::<Value>(&self.with(token), mount.trim_matches('/'), path.trim_matches('/')).await {
+    /// `None` if there is no such secret, or its last version was deleted.
+    async fn fetch(&self, token: &str, mount: &str, path: &str) -> Result<Option<Secrets>, RequestFailure> {
+        match kv2::read::<Value>(&self.with_token(token), mount.trim_matches('/'), path.trim_matches('/')).await {
             Ok(Value::Object(secrets)) => Ok(Some(secrets)),
-            Ok(_) => Err(Answer::Strange),
-            Err(error) => match Answer::of(&error) {
-                Answer::Status(404, said) if said.is_empty() => Ok(None),
+            Ok(_) => Err(RequestFailure::Unexpected),
+            Err(error) => match RequestFailure::of(&error) {
+                RequestFailure::Status(404, reason) if reason.is_empty() => Ok(None),
                 other => Err(other),
             },
         }
     }
 
-    async fn explained(&self, found: Result<Option<Secrets>, Answer>, mount: &str, path: &str) -> Result<Option<Secrets>, Trouble> {
-        match found {
-            Ok(found) => Ok(found),
-            Err(Answer::Status(403, said)) => Err(self.forbidden(mount, path, &said)),
-            Err(Answer::Status(404, said)) => {
-                Err(Trouble::refused(format!("vault.mount: there is no KV engine of version 2 at `{mount}` ({said})")))
+    async fn map_failure(
+        &self,
+        outcome: Result<Option<Secrets>, RequestFailure>,
+        mount: &str,
+        path: &str,
+    ) -> Result<Option<Secrets>, Trouble> {
+        match outcome {
+            Ok(secrets) => Ok(secrets),
+            Err(RequestFailure::Status(403, reason)) => Err(self.permission_denied(mount, path, &reason)),
+            Err(RequestFailure::Status(404, reason)) => {
+                Err(Trouble::permanent(format!("vault.mount: there is no KV engine of version 2 at `{mount}` ({reason})")))
             }
-            Err(answer) => Err(self.trouble(answer, &format!("{mount}/{path}")).await),
+            Err(failure) => Err(self.request_error(failure, &format!("{mount}/{path}")).await),
         }
     }
 
-    fn forbidden(&self, mount: &str, path: &str, said: &str) -> Trouble {
+    fn permission_denied(&self, mount: &str, path: &str, reason: &str) -> Trouble {
         let auth = self.method.name();
-        Trouble::refused(format!(
-            "vault {mount}/{path}: Vault refuses it ({said}): with vault.auth = \"{auth}\" this process has no policy with `read` on {mount}/data/{path}"
+        Trouble::permanent(format!(
+            "vault {mount}/{path}: Vault refuses it ({reason}): with vault.auth = \"{auth}\" this process has no policy with `read` on {mount}/data/{path}"
         ))
     }
 
-    /// A ciphertext's text.
     pub(super) async fn decrypt(&self, mount: &str, key: &str, ciphertext: &str) -> Result<Secret, Trouble> {
-        let (mount, client) = (mount.trim_matches('/'), self.with(&self.token().await?));
+        let (mount, client) = (mount.trim_matches('/'), self.with_token(&self.token().await?));
         let path = format!("{mount}/decrypt/{key}");
         let error = match transit::data::decrypt(&client, mount, key, ciphertext, None).await {
-            Ok(answer) => {
-                let text = STANDARD.decode(answer.plaintext).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            Ok(decrypted) => {
+                let text = STANDARD.decode(decrypted.plaintext).ok().and_then(|bytes| String::from_utf8(bytes).ok());
                 return text
                     .map(Secret::new)
-                    .ok_or_else(|| Trouble::refused(format!("vault {path}: what was encrypted is no text (UTF-8)")));
+                    .ok_or_else(|| Trouble::permanent(format!("vault {path}: the decrypted value is not text (UTF-8)")));
             }
             Err(error) => error,
         };
-        Err(match Answer::of(&error) {
-            Answer::Status(400, said) => Trouble::refused(format!(
-                "vault {path}: Vault does not decrypt it ({said}): was it encrypted with the key of vault.transit_key?"
+        Err(match RequestFailure::of(&error) {
+            RequestFailure::Status(400, reason) => Trouble::permanent(format!(
+                "vault {path}: decryption failed ({reason}): was the value encrypted with the key of vault.transit_key?"
             )),
-            Answer::Status(403, said) => Trouble::refused(format!(
-                "vault {path}: Vault refuses it ({said}): with vault.auth = \"{}\" this process has no policy with `update` on {path}",
+            RequestFailure::Status(403, reason) => Trouble::permanent(format!(
+                "vault {path}: Vault refuses it ({reason}): with vault.auth = \"{}\" this process has no policy with `update` on {path}",
                 self.method.name()
             )),
-            Answer::Status(404, said) => Trouble::refused(format!("vault.transit_mount: there is no transit engine at `{mount}` ({said})")),
-            answer => self.trouble(answer, &path).await,
+            RequestFailure::Status(404, reason) => {
+                Trouble::permanent(format!("vault.transit_mount: there is no transit engine at `{mount}` ({reason})"))
+            }
+            failure => self.request_error(failure, &path).await,
         })
     }
 
-    /// What an answer means that is neither a secret nor a refusal of one.
-    async fn trouble(&self, answer: Answer, what: &str) -> Trouble {
+    /// Maps failures that do not concern one secret.
+    async fn request_error(&self, failure: RequestFailure, what: &str) -> Trouble {
         let url = &self.url;
-        match answer {
-            Answer::None { cause, untrusted: true } => {
-                Trouble::away(format!("vault.url: {url}: {cause}; tls.ca names further authorities to be trusted"))
+        match failure {
+            RequestFailure::NoResponse { cause, untrusted: true } => {
+                Trouble::unavailable(format!("vault.url: {url}: {cause}; tls.ca names further authorities to be trusted"))
             }
-            Answer::None { cause, .. } => Trouble::away(format!("vault.url: {url} does not answer: {cause}")),
-            Answer::Strange => Trouble::refused(format!("vault.url: {what} at {url}: the answer is not understood; is it a Vault?")),
-            Answer::Status(code, said) if code >= 500 || code == 429 => Trouble::away(self.state(code, &said).await),
-            Answer::Status(code, said) => Trouble::refused(format!("vault.url: {what} at {url}: answered {code} ({said})")),
+            RequestFailure::NoResponse { cause, .. } => Trouble::unavailable(format!("vault.url: {url} does not answer: {cause}")),
+            RequestFailure::Unexpected => {
+                Trouble::permanent(format!("vault.url: {what} at {url}: the response is not understood; is it a Vault?"))
+            }
+            RequestFailure::Status(code, reason) if code >= 500 || code == 429 => {
+                Trouble::unavailable(self.server_state(code, &reason).await)
+            }
+            RequestFailure::Status(code, reason) => Trouble::permanent(format!("vault.url: {what} at {url}: answered {code} ({reason})")),
         }
     }
 
-    /// What Vault says of itself.
-    async fn state(&self, code: u16, said: &str) -> String {
+    /// Explains an unavailable Vault by its `sys/health`.
+    async fn server_state(&self, code: u16, reason: &str) -> String {
         let url = &self.url;
-        let mut plain = self.with("");
-        // the namespace has no health of its own
-        plain.middle.namespace = None;
-        match sys::status(&plain).await {
-            Ok(ServerStatus::SEALED) => format!("vault.url: the Vault at {url} is sealed: unseal it (`vault operator unseal`)"),
-            Ok(ServerStatus::UNINITIALIZED) => format!("vault.url: the Vault at {url} is not initialized: `vault operator init` does it"),
+        let mut anonymous = self.with_token("");
+        // `sys/health` does not exist in a namespace
+        anonymous.middle.namespace = None;
+        match sys::status(&anonymous).await {
+            Ok(ServerStatus::SEALED) => format!("vault.url: the Vault at {url} is sealed: run `vault operator unseal`"),
+            Ok(ServerStatus::UNINITIALIZED) => format!("vault.url: the Vault at {url} is not initialized: run `vault operator init`"),
             Ok(ServerStatus::STANDBY | ServerStatus::PERFSTANDBY) => {
                 format!(
-                    "vault.url: the Vault at {url} is a standby and does not reach the active one ({said}); name that, or mend the cluster"
+                    "vault.url: the Vault at {url} is a standby that cannot reach the active node ({reason}); use the active node's URL, or repair the cluster"
                 )
             }
-            Ok(ServerStatus::RECOVERY) => format!("vault.url: the Vault at {url} is in recovery mode, and serves no secrets"),
-            _ => format!("vault.url: the Vault at {url} answered {code} ({said})"),
+            Ok(ServerStatus::RECOVERY) => format!("vault.url: the Vault at {url} is in recovery mode and serves no secrets"),
+            _ => format!("vault.url: the Vault at {url} answered {code} ({reason})"),
         }
     }
 
-    /// Our token; a login, where there is none that lasts.
+    /// This process's token; logs in if there is no valid one.
     async fn token(&self) -> Result<String, Trouble> {
-        let mut login = self.login.lock().await;
-        if let Some(login) = login.as_ref().filter(|login| !login.over()) {
-            return Ok(login.token.clone());
+        let mut lease = self.lease.lock().await;
+        if let Some(lease) = lease.as_ref().filter(|lease| !lease.is_expired()) {
+            return Ok(lease.token.clone());
         }
-        let made = self.log_in().await?;
-        let token = made.token.clone();
-        *login = Some(made);
-        self.changed.notify_one();
+        let new = self.log_in().await?;
+        let token = new.token.clone();
+        *lease = Some(new);
+        self.lease_changed.notify_one();
         Ok(token)
     }
 
-    async fn forget(&self, token: &str) {
-        let mut login = self.login.lock().await;
-        if login.as_ref().is_some_and(|login| login.token == token) {
-            *login = None;
+    async fn discard(&self, token: &str) {
+        let mut lease = self.lease.lock().await;
+        if lease.as_ref().is_some_and(|lease| lease.token == token) {
+            *lease = None;
         }
     }
 
-    async fn log_in(&self) -> Result<Login, Trouble> {
-        let (nobody, mount) = (self.with(""), &self.auth_mount);
+    async fn log_in(&self) -> Result<TokenLease, Trouble> {
+        let (anonymous, mount) = (self.with_token(""), &self.auth_mount);
         let granted = match &self.method {
-            Method::Token(kept) => return self.look_up(kept.read()?).await,
-            Method::AppRole { role, secret } => approle::login(&nobody, mount, role, &secret.read()?).await,
-            Method::Kubernetes { role, jwt } => kubernetes::login(&nobody, mount, role, &jwt.read()?).await,
+            AuthMethod::Token(source) => return self.lookup_self(source.read()?).await,
+            AuthMethod::AppRole { role, secret } => approle::login(&anonymous, mount, role, &secret.read()?).await,
+            AuthMethod::Kubernetes { role, jwt } => kubernetes::login(&anonymous, mount, role, &jwt.read()?).await,
         };
         match granted {
-            Ok(AuthInfo { client_token, lease_duration, renewable, .. }) => Ok(Login::new(client_token, lease_duration, renewable)),
-            Err(error) => Err(self.not_logged_in(Answer::of(&error)).await),
+            Ok(AuthInfo { client_token, lease_duration, renewable, .. }) => Ok(TokenLease::new(client_token, lease_duration, renewable)),
+            Err(error) => Err(self.login_error(RequestFailure::of(&error)).await),
         }
     }
 
-    async fn not_logged_in(&self, answer: Answer) -> Trouble {
-        let (name, mount, keys) = (self.method.name(), &self.auth_mount, self.method.keys());
-        match answer {
-            Answer::Status(404, _) => Trouble::refused(format!("vault.auth_mount: no login method is mounted at auth/{mount}")),
-            Answer::Status(code @ 400..=403, said) => Trouble::refused(format!(
-                "vault.auth: the {name} login at auth/{mount} is refused ({code}: {said}); see {keys}, and vault.auth_mount"
+    async fn login_error(&self, failure: RequestFailure) -> Trouble {
+        let (name, mount, keys) = (self.method.name(), &self.auth_mount, self.method.setting_keys());
+        match failure {
+            RequestFailure::Status(404, _) => Trouble::permanent(format!("vault.auth_mount: no auth method is mounted at auth/{mount}")),
+            RequestFailure::Status(code @ 400..=403, reason) => Trouble::permanent(format!(
+                "vault.auth: the {name} login at auth/{mount} is refused ({code}: {reason}); see {keys}, and vault.auth_mount"
             )),
-            other => self.trouble(other, &format!("auth/{mount}")).await,
+            other => self.request_error(other, &format!("auth/{mount}")).await,
         }
     }
 
-    /// How long a token lasts that was given to us. One that may not even ask that may yet read secrets.
-    async fn look_up(&self, token: String) -> Result<Login, Trouble> {
-        match token::lookup_self(&self.with(&token)).await {
+    /// Looks up the TTL of a token from the settings. A token without permission for the lookup may still read secrets.
+    async fn lookup_self(&self, token: String) -> Result<TokenLease, Trouble> {
+        match token::lookup_self(&self.with_token(&token)).await {
             Ok(found) => {
                 let renewable = found.renewable.unwrap_or_default();
-                if found.ttl > 0 && !renewable && !self.method.repeatable() {
-                    tracing::warn!(seconds = found.ttl, "the token of vault.token ends, and cannot be renewed");
+                if found.ttl > 0 && !renewable && !self.method.can_log_in_again() {
+                    tracing::warn!(seconds = found.ttl, "the token of vault.token expires and cannot be renewed");
                 }
-                Ok(Login::new(token, found.ttl, renewable))
+                Ok(TokenLease::new(token, found.ttl, renewable))
             }
-            Err(error) => match Answer::of(&error) {
-                Answer::Status(403, _) => Ok(Login::new(token, 0, false)),
-                other => Err(self.trouble(other, "auth/token/lookup-self").await),
+            Err(error) => match RequestFailure::of(&error) {
+                RequestFailure::Status(403, _) => Ok(TokenLease::new(token, 0, false)),
+                other => Err(self.request_error(other, "auth/token/lookup-self").await),
             },
         }
     }
 
-    /// Renews the token for as long as this is asked to.
-    pub(super) async fn keep(self: Rc<Self>) {
+    pub(super) async fn renew_periodically(self: Rc<Self>) {
         loop {
-            let login = self.login.lock().await.clone();
-            let Some((login, due)) = login.and_then(|login| login.due().map(|due| (login, due))) else {
-                self.changed.notified().await;
+            let lease = self.lease.lock().await.clone();
+            let Some((lease, renew_at)) = lease.and_then(|lease| lease.renew_at().map(|renew_at| (lease, renew_at))) else {
+                self.lease_changed.notified().await;
                 continue;
             };
             tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = self.changed.notified() => continue,
+                () = tokio::time::sleep_until(renew_at) => {}
+                () = self.lease_changed.notified() => continue,
             }
-            if let Err(cause) = self.prolong(&login).await {
-                tracing::warn!(%cause, "Vault's token is not renewed; the secrets that are known stay in use");
-                match self.method.repeatable() || cause.away {
-                    true => tokio::time::sleep(if login.over() { PAUSE } else { login.pause() }).await,
-                    // nothing more can be done with it
-                    false => self.changed.notified().await,
+            if let Err(cause) = self.renew(&lease).await {
+                tracing::warn!(%cause, "renewal of the Vault token failed; known secrets stay in use");
+                match self.method.can_log_in_again() || cause.away {
+                    true => tokio::time::sleep(if lease.is_expired() { LOGIN_RETRY_DELAY } else { lease.retry_delay() }).await,
+                    // this token cannot be replaced: wait for another one
+                    false => self.lease_changed.notified().await,
                 }
             }
         }
     }
 
-    /// Renews a token, or replaces it by a new login where its longest life is about to end.
-    async fn prolong(&self, login: &Login) -> Result<(), Trouble> {
+    /// Renews a token, or logs in again if the token is near its max TTL.
+    async fn renew(&self, lease: &TokenLease) -> Result<(), Trouble> {
         let mut next = None;
-        if login.renewable && !login.over() {
-            match token::renew_self(&self.with(&login.token), None).await {
-                Ok(auth) => next = login.renewed(&auth),
-                Err(error) => match Answer::of(&error) {
-                    // "past the max TTL" is a 500 to Vault: what it says is not worth more than another login
-                    Answer::Status(code, _) if !matches!(code, 429 | 503) => {}
-                    other => return Err(self.trouble(other, "auth/token/renew-self").await),
+        if lease.renewable && !lease.is_expired() {
+            match token::renew_self(&self.with_token(&lease.token), None).await {
+                Ok(auth) => next = lease.renewed(&auth),
+                Err(error) => match RequestFailure::of(&error) {
+                    // Vault reports "past the max TTL" as a 500, so any other error is answered by another login
+                    RequestFailure::Status(code, _) if !matches!(code, 429 | 503) => {}
+                    other => return Err(self.request_error(other, "auth/token/renew-self").await),
                 },
             }
         }
         let next = match next {
             Some(next) => next,
-            None if self.method.repeatable() => {
+            None if self.method.can_log_in_again() => {
                 let next = self.log_in().await?;
-                tracing::info!("logged in to Vault anew: the token was about to end");
+                tracing::info!("logged in to Vault again: the token was near its max TTL");
                 next
             }
-            None => return Err(Trouble::refused(format!("{} ends and cannot be renewed: set another one", self.method.keys()))),
+            None => {
+                return Err(Trouble::permanent(format!("{} expires and cannot be renewed: set another one", self.method.setting_keys())));
+            }
         };
-        let mut current = self.login.lock().await;
-        // another one may have been made meanwhile
-        if current.as_ref().is_some_and(|current| current.token == login.token) {
+        let mut current = self.lease.lock().await;
+        // a concurrent request may have logged in again
+        if current.as_ref().is_some_and(|current| current.token == lease.token) {
             *current = Some(next);
         }
         Ok(())
     }
 }
 
-/// Every setting is given: what is not, Vault's client takes from the environment.
+/// Sets every option explicitly: vaultrs takes missing ones from the environment.
 fn client(url: &str, settings: &Settings, tls: &Tls) -> Result<VaultClient, VaultError> {
     crate::net::tls::install();
     let parsed = url.parse::<actix_web::http::Uri>().map_err(|_| VaultError::Url)?;
-    let plain = parsed.authority().is_some_and(|authority| !authority.as_str().contains('@')) && matches!(parsed.path(), "/" | "");
-    if !plain || !matches!(parsed.scheme_str(), Some("http" | "https")) {
+    let is_server_url = parsed.authority().is_some_and(|authority| !authority.as_str().contains('@')) && matches!(parsed.path(), "/" | "");
+    if !is_server_url || !matches!(parsed.scheme_str(), Some("http" | "https")) {
         return Err(VaultError::Url);
     }
     if settings.namespace.as_ref().is_some_and(|name| name.is_empty() || name.chars().any(|c| !c.is_ascii_graphic())) {
@@ -331,7 +344,7 @@ fn client(url: &str, settings: &Settings, tls: &Tls) -> Result<VaultClient, Vaul
     }
     let ca = tls.ca.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let mut builder = VaultClientSettingsBuilder::default();
-    builder.address(url).token("").verify(true).ca_certs(ca).identity(identity(tls)?).timeout(Some(TIMEOUT));
+    builder.address(url).token("").verify(true).ca_certs(ca).identity(client_identity(tls)?).timeout(Some(TIMEOUT));
     builder.namespace(settings.namespace.clone());
     let built = builder.build().map_err(|_| VaultError::Url)?;
     VaultClient::new(built).map_err(|cause| match cause {
@@ -340,8 +353,8 @@ fn client(url: &str, settings: &Settings, tls: &Tls) -> Result<VaultClient, Vaul
     })
 }
 
-/// Our certificate, for a Vault that asks for one.
-fn identity(tls: &Tls) -> Result<Option<Identity>, VaultError> {
+/// The client certificate, for a Vault that requires one.
+fn client_identity(tls: &Tls) -> Result<Option<Identity>, VaultError> {
     let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else { return Ok(None) };
     let read = |key, path: &std::path::Path| std::fs::read(path).map_err(|cause| VaultError::Read { key, path: path.into(), cause });
     let mut pem = read("tls.cert", cert)?;

@@ -1,5 +1,5 @@
-//! What a real Vault does not do on demand: states of a cluster, and answers of what is none. The rest is in
-//! `tests/vault`, with a real one.
+//! Cases that a real Vault does not produce on demand: cluster states, and responses of other servers. `tests/vault`
+//! has the tests with a real Vault.
 
 use super::Vault;
 use crate::settings::{Secret, Tls, Vault as Settings, VaultAuth};
@@ -8,112 +8,111 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Answers by path, and keeps what it was sent.
-struct StandIn {
+/// Answers by path and records requests.
+struct FakeVault {
     url: String,
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    requests: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
-impl StandIn {
+impl FakeVault {
     fn start(answer: fn(&str) -> (u16, Value)) -> Self {
-        let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
-        let kept = asked.clone();
+        let requests: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+        let recorded = requests.clone();
         let server = HttpServer::new(move || {
-            let kept = kept.clone();
+            let recorded = recorded.clone();
             App::new().default_service(web::to(move |request: HttpRequest, body: web::Bytes| {
                 let (status, answer) = answer(request.path());
-                kept.lock().push((request.path().into(), serde_json::from_slice(&body).unwrap_or_default()));
+                recorded.lock().push((request.path().into(), serde_json::from_slice(&body).unwrap_or_default()));
                 std::future::ready(HttpResponse::build(status.try_into().unwrap()).json(answer))
             }))
         });
         let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", server.addrs()[0]);
         actix_web::rt::spawn(server.run());
-        Self { url, asked }
+        Self { url, requests }
     }
 
     fn bodies(&self, path: &str) -> Vec<Value> {
-        self.asked.lock().iter().filter(|(asked, _)| asked == path).map(|(_, body)| body.clone()).collect()
+        self.requests.lock().iter().filter(|(requested, _)| requested == path).map(|(_, body)| body.clone()).collect()
     }
 }
 
-fn by_token() -> Settings {
+fn token_settings() -> Settings {
     Settings { token: Some(Secret::new("not-a-secret")), ..Settings::default() }
 }
 
-async fn trouble(url: &str, settings: &Settings) -> (bool, String) {
+async fn read_error(url: &str, settings: &Settings) -> (bool, String) {
     let vault = Vault::open(url, settings, &Tls::default()).unwrap();
     let cause = vault.read("secret", "order-service", None).await.unwrap_err();
     assert!(!cause.to_string().contains("not-a-secret"), "{cause}");
     (cause.away, cause.to_string())
 }
 
-/// What `sys/health` says, and any other path.
-fn state_or(path: &str, state: u16, (other, said): (u16, &str)) -> (u16, Value) {
+/// `sys/health` answers `state`, any other path `other`.
+fn state_or(path: &str, state: u16, (other, error): (u16, &str)) -> (u16, Value) {
     match path {
         "/v1/sys/health" => (state, json!({ "initialized": true, "version": "1.21.4" })),
-        _ => (other, json!({ "errors": [said] })),
+        _ => (other, json!({ "errors": [error] })),
     }
 }
 
-/// The code of `sys/health` is the state, as Vault's documentation of it has them; all else answers 500 or 503.
+/// The status of `sys/health` is Vault's state (Vault API, `/sys/health`); other paths answer 500 or 503.
 #[actix_web::test]
-async fn a_vault_that_cannot_serve_says_why_and_is_worth_waiting_for() {
+async fn unavailable_vault_is_transient_error_with_its_state() {
     for (server, expected) in [
-        (StandIn::start(|path| state_or(path, 429, (500, "no active node"))), "standby"),
-        (StandIn::start(|path| state_or(path, 501, (503, "not now"))), "vault operator init"),
-        (StandIn::start(|path| state_or(path, 503, (503, "Vault is sealed"))), "vault operator unseal"),
-        (StandIn::start(|path| state_or(path, 200, (500, "a broken disk"))), "a broken disk"),
+        (FakeVault::start(|path| state_or(path, 429, (500, "no active node"))), "standby"),
+        (FakeVault::start(|path| state_or(path, 501, (503, "not now"))), "vault operator init"),
+        (FakeVault::start(|path| state_or(path, 503, (503, "Vault is sealed"))), "vault operator unseal"),
+        (FakeVault::start(|path| state_or(path, 200, (500, "a broken disk"))), "a broken disk"),
     ] {
-        let (away, said) = trouble(&server.url, &by_token()).await;
-        assert!(away && said.contains(expected) && said.contains("vault.url") && said.contains(&server.url), "{said}");
+        let (away, error) = read_error(&server.url, &token_settings()).await;
+        assert!(away && error.contains(expected) && error.contains("vault.url") && error.contains(&server.url), "{error}");
     }
-    let (away, said) = trouble("http://127.0.0.1:9", &by_token()).await;
-    assert!(away && said.contains("vault.url") && said.contains("refused"), "{said}");
+    let (away, error) = read_error("http://127.0.0.1:9", &token_settings()).await;
+    assert!(away && error.contains("vault.url") && error.contains("refused"), "{error}");
 }
 
 #[actix_web::test]
-async fn what_is_no_vault_is_told_without_what_it_said() {
+async fn other_server_is_permanent_error_without_its_response() {
     for server in [
-        StandIn::start(|_| (200, json!({ "password": "not-a-secret" }))),
-        StandIn::start(|_| (200, json!("not-a-secret"))),
-        StandIn::start(|_| (418, json!({ "errors": "not-a-secret" }))),
+        FakeVault::start(|_| (200, json!({ "password": "not-a-secret" }))),
+        FakeVault::start(|_| (200, json!("not-a-secret"))),
+        FakeVault::start(|_| (418, json!({ "errors": "not-a-secret" }))),
     ] {
-        let (away, said) = trouble(&server.url, &by_token()).await;
-        assert!(!away && said.contains("vault.url"), "{said}");
+        let (away, error) = read_error(&server.url, &token_settings()).await;
+        assert!(!away && error.contains("vault.url"), "{error}");
     }
 }
 
-/// A name is one name, whatever is in it.
 #[actix_web::test]
-async fn a_path_is_asked_for_as_it_is_written() {
-    let server = StandIn::start(|path| match path {
+async fn path_with_special_characters_is_requested_unchanged() {
+    let server = FakeVault::start(|path| match path {
         "/v1/auth/token/lookup-self" => (403, json!({ "errors": ["permission denied"] })),
         _ => (404, json!({ "errors": [] })),
     });
-    let vault = Vault::open(&server.url, &by_token(), &Tls::default()).unwrap();
+    let vault = Vault::open(&server.url, &token_settings(), &Tls::default()).unwrap();
     for path in ["basket,prod", "team/basket", "a b%2f?x=#ü"] {
         assert!(vault.read("kv/shop", path, None).await.unwrap().is_none());
     }
-    let asked: Vec<_> = server.asked.lock().iter().map(|(path, _)| path.clone()).filter(|path| path.contains("/kv/")).collect();
-    assert_eq!(asked, ["/v1/kv/shop/data/basket,prod", "/v1/kv/shop/data/team/basket", "/v1/kv/shop/data/a%20b%252f%3Fx=%23%C3%BC"]);
+    let requested: Vec<_> = server.requests.lock().iter().map(|(path, _)| path.clone()).filter(|path| path.contains("/kv/")).collect();
+    assert_eq!(requested, ["/v1/kv/shop/data/basket,prod", "/v1/kv/shop/data/team/basket", "/v1/kv/shop/data/a%20b%252f%3Fx=%23%C3%BC"]);
 }
 
-/// A deleted version has a body of data, and status 404.
+/// Vault answers a deleted version with data and status 404.
 #[actix_web::test]
-async fn a_secret_that_was_deleted_is_none() {
-    let server = StandIn::start(|path| match path {
+async fn deleted_secret_is_none() {
+    let server = FakeVault::start(|path| match path {
         "/v1/secret/data/order-service" => (404, json!({ "data": { "data": null, "metadata": { "deletion_time": "now" } } })),
         _ => (403, json!({ "errors": ["permission denied"] })),
     });
-    let vault = Vault::open(&server.url, &by_token(), &Tls::default()).unwrap();
+    let vault = Vault::open(&server.url, &token_settings(), &Tls::default()).unwrap();
     assert!(vault.read("secret", "order-service", None).await.unwrap().is_none());
 }
 
-/// As Vault's documentation of the transit engine has it: `transit/decrypt/{key}` takes a ciphertext and answers Base64.
+/// Vault API, transit engine: `transit/decrypt/{key}` takes a ciphertext and answers Base64.
 #[actix_web::test]
-async fn a_transit_engine_is_asked_for_a_text_and_its_refusals_say_what_to_set() {
-    let server = StandIn::start(|path| match path {
+async fn transit_engine_decrypts_text_and_its_errors_name_the_setting() {
+    let server = FakeVault::start(|path| match path {
         "/v1/deep/transit/decrypt/shop" => state_or(path, 200, (200, "")),
         "/v1/transit/decrypt/shop" => (
             200,
@@ -127,11 +126,11 @@ async fn a_transit_engine_is_asked_for_a_text_and_its_refusals_say_what_to_set()
         _ => (403, json!({ "errors": ["permission denied"] })),
     });
     let url = server.url.clone();
-    let asked = move |mount: &'static str, key: &'static str| {
-        let vault = Vault::open(&url, &by_token(), &Tls::default()).unwrap();
+    let decrypt = move |mount: &'static str, key: &'static str| {
+        let vault = Vault::open(&url, &token_settings(), &Tls::default()).unwrap();
         web::block(move || vault.decrypt(mount, key, "vault:v1:abc"))
     };
-    assert_eq!(asked("transit/", "shop").await.unwrap().unwrap().expose(), "not-a-secret");
+    assert_eq!(decrypt("transit/", "shop").await.unwrap().unwrap().expose(), "not-a-secret");
     assert_eq!(server.bodies("/v1/transit/decrypt/shop"), [json!({ "ciphertext": "vault:v1:abc" })]);
     for (mount, key, words) in [
         ("transit", "other", ["vault.transit_key", "message authentication failed"]),
@@ -140,16 +139,16 @@ async fn a_transit_engine_is_asked_for_a_text_and_its_refusals_say_what_to_set()
         ("none", "shop", ["vault.transit_mount", "`none`"]),
         ("deep/transit", "shop", ["vault.url", "not understood"]),
     ] {
-        let cause = asked(mount, key).await.unwrap().unwrap_err();
-        let said = cause.to_string();
-        assert!(!cause.away && words.iter().all(|word| said.contains(word)) && !said.contains("v1:abc"), "{said}");
+        let cause = decrypt(mount, key).await.unwrap().unwrap_err();
+        let error = cause.to_string();
+        assert!(!cause.away && words.iter().all(|word| error.contains(word)) && !error.contains("v1:abc"), "{error}");
     }
 }
 
-/// The service account's token is read at each login: Kubernetes writes it anew.
+/// The service account's token is read at each login: Kubernetes rotates it.
 #[actix_web::test]
-async fn a_login_by_service_account_sends_the_token_of_now() {
-    let server = StandIn::start(|path| match path {
+async fn kubernetes_login_sends_the_current_service_account_token() {
+    let server = FakeVault::start(|path| match path {
         "/v1/auth/k8s/prod/login" => (
             200,
             json!({ "request_id": "", "lease_id": "", "lease_duration": 0, "renewable": false, "data": null, "auth": {
@@ -168,12 +167,12 @@ async fn a_login_by_service_account_sends_the_token_of_now() {
         ..Settings::default()
     };
     let vault = Vault::open(&server.url, &settings, &Tls::default()).unwrap();
-    let said = vault.read("secret", "x", None).await.unwrap_err().to_string();
-    assert!(said.contains("vault.jwt_file"), "{said}");
+    let error = vault.read("secret", "x", None).await.unwrap_err().to_string();
+    assert!(error.contains("vault.jwt_file"), "{error}");
     for token in ["first", "second"] {
         std::fs::write(&jwt, format!("{token}\n")).unwrap();
-        let said = vault.read("secret", "x", None).await.unwrap_err().to_string();
-        assert!(said.contains("secret/data/x") && said.contains("kubernetes"), "{said}");
+        let error = vault.read("secret", "x", None).await.unwrap_err().to_string();
+        assert!(error.contains("secret/data/x") && error.contains("kubernetes"), "{error}");
     }
     let sent: Vec<_> = server.bodies("/v1/auth/k8s/prod/login").iter().map(|body| body["jwt"].clone()).collect();
     assert_eq!((sent.first(), sent.last()), (Some(&json!("first")), Some(&json!("second"))), "{sent:?}");
@@ -181,8 +180,8 @@ async fn a_login_by_service_account_sends_the_token_of_now() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused_with_their_key() {
-    let base = by_token;
+fn invalid_settings_are_rejected_with_their_key() {
+    let base = token_settings;
     let secret = || Some(Secret::new("not-a-secret"));
     for (url, settings, key) in [
         ("vault:8200", base(), "vault.url"),
@@ -206,10 +205,10 @@ fn settings_that_cannot_work_are_refused_with_their_key() {
         ),
         ("http://vault", Settings { namespace: Some("a b".into()), ..base() }, "vault.namespace"),
     ] {
-        let said = Vault::open(url, &settings, &Tls::default()).unwrap_err().to_string();
-        assert!(said.contains(key) && !said.contains("not-a-secret"), "{said}");
+        let error = Vault::open(url, &settings, &Tls::default()).unwrap_err().to_string();
+        assert!(error.contains(key) && !error.contains("not-a-secret"), "{error}");
     }
     let missing = Tls { ca: Some("/nowhere.pem".into()), ..Tls::default() };
-    let said = Vault::open("https://vault", &base(), &missing).unwrap_err().to_string();
-    assert!(said.contains("tls.ca") && said.contains("/nowhere.pem"), "{said}");
+    let error = Vault::open("https://vault", &base(), &missing).unwrap_err().to_string();
+    assert!(error.contains("tls.ca") && error.contains("/nowhere.pem"), "{error}");
 }

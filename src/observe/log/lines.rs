@@ -1,4 +1,4 @@
-//! The form of a log line: with the ids of the trace that it belongs to.
+//! The format of log lines, with the ids of the current trace.
 
 use crate::kernel::clock;
 use crate::observe::trace::{Span, current};
@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// An object a line: `timestamp`, `level`, `target`, `traceId` and `spanId`, and the event's own fields.
+/// One JSON object per line: `timestamp`, `level`, `target`, `traceId`, `spanId`, and the event's fields.
 pub(super) struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -21,7 +21,7 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = Map::new();
         event.record(&mut Fields(&mut line));
-        // after the event's: what a line is, none of its fields can say otherwise
+        // inserted last, so that no field of the event can replace them
         line.insert("timestamp".into(), clock::rfc3339(clock::now_ms()).into());
         line.insert("level".into(), event.metadata().level().as_str().into());
         line.insert("target".into(), event.metadata().target().into());
@@ -36,8 +36,8 @@ where
 struct Fields<'a>(&'a mut Map<String, Value>);
 
 impl Fields<'_> {
-    fn put(&mut self, field: &Field, value: Value) {
-        // what the log crate's lines say of themselves is said by the line already
+    fn insert(&mut self, field: &Field, value: Value) {
+        // metadata of the log crate duplicates `level` and `target`
         if !field.name().starts_with("log.") {
             self.0.insert(field.name().trim_start_matches("r#").into(), value);
         }
@@ -46,31 +46,31 @@ impl Fields<'_> {
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}").into());
+        self.insert(field, format!("{value:?}").into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 }
 
-/// tracing-subscriber's line for people, and the trace's id behind it.
+/// tracing-subscriber's text format, followed by the trace id.
 pub(super) struct Human(pub(super) Format<Full>);
 
 impl<S, N> FormatEvent<S, N> for Human
@@ -81,7 +81,7 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
-        // one line is one event: what a peer or a client said must not look like another
+        // one line per event: text from a peer or client must not forge another line
         let line = line.trim_end().replace('\n', "\\n").replace('\r', "\\r");
         match current().as_ref().map(Span::trace) {
             Some(trace) => writeln!(writer, "{line} traceId={}", trace.id()),
@@ -97,20 +97,20 @@ mod tests {
     use crate::observe::trace::Trace;
     use tracing_subscriber::layer::SubscriberExt;
 
-    fn written<F>(form: F, work: impl FnOnce()) -> String
+    fn format_lines<F>(format: F, work: impl FnOnce()) -> String
     where
         F: FormatEvent<tracing_subscriber::Registry, tracing_subscriber::fmt::format::DefaultFields> + Send + Sync + 'static,
     {
         let written = Written::default();
-        let lines = tracing_subscriber::fmt::layer().with_writer(written.clone()).event_format(form);
+        let lines = tracing_subscriber::fmt::layer().with_writer(written.clone()).event_format(format);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
         written.text()
     }
 
     #[test]
-    fn a_line_of_json_has_the_trace_and_no_field_can_pass_itself_off_as_another() {
+    fn json_line_has_the_trace_and_fields_cannot_replace_metadata() {
         let trace = Trace::start();
-        let text = written(Json, || {
+        let text = format_lines(Json, || {
             tracing::warn!(level = "DEBUG", timestamp = 1, number = 7, ratio = 0.5, good = true, text = "a\n\"b\"", "what happened");
             Span::unrecorded(trace).sync_scope(|| tracing::info!("in a trace"));
         });
@@ -125,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_people_is_one_line_with_the_trace_at_its_end() {
+    fn multiline_text_is_escaped_to_one_line_ending_in_the_trace() {
         let trace = Trace::start();
-        let text = written(Human(tracing_subscriber::fmt::format().with_ansi(false)), || {
+        let text = format_lines(Human(tracing_subscriber::fmt::format().with_ansi(false)), || {
             let cause = "first\n2026-01-01T00:00:00Z ERROR a forged line";
             Span::unrecorded(trace).sync_scope(|| tracing::warn!(%cause, "it failed"));
             tracing::info!("in no trace");

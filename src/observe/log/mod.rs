@@ -1,12 +1,11 @@
-//! Logs: for people on a terminal, as JSON otherwise; levels can be changed while it runs. And the recorder of
-//! spans, which hangs on the same events.
+//! Logging, as text on a terminal and as JSON otherwise, with levels that can be changed at runtime. Also installs
+//! the layer that records spans, as both belong to one `tracing` subscriber.
 
 mod lines;
 
 use crate::kernel::error::PartError;
 use crate::observe::trace;
 use opentelemetry::trace::TracerProvider;
-
 use parking_lot::Mutex;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -14,40 +13,35 @@ use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter, Targets, filt
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
-/// Why the log does not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Levels that cannot be read.
     #[error("log.level: `{level}` is not understood: {cause}")]
     Level {
-        /// As they were written.
         level: String,
-        /// What is wrong with them.
         #[source]
         cause: tracing_subscriber::filter::ParseError,
     },
-    /// There is no log.
     #[error("logging was not started")]
     NotStarted,
-    /// The log has ended.
+    /// The subscriber was dropped.
     #[error("{0}")]
     Reload(#[from] reload::Error),
 }
 
 impl PartError for LogError {}
 
-/// What the lines' filter stands on.
-type Recording = Layered<Box<dyn Layer<Registry> + Send + Sync>, Registry>;
+/// The subscriber below the filter of log lines.
+type SpanRecording = Layered<Box<dyn Layer<Registry> + Send + Sync>, Registry>;
 
 struct Levels {
-    handle: reload::Handle<Targets, Recording>,
+    handle: reload::Handle<Targets, SpanRecording>,
     current: Mutex<Targets>,
 }
 
 static LEVELS: OnceLock<Levels> = OnceLock::new();
 
-/// Starts logging to standard error. `json` decides the form, `None` by whether it is a terminal.
-/// Only the first call of a process counts.
+/// Starts logging to standard error. `json: None` selects text on a terminal, and JSON otherwise. Only the first
+/// call in a process has an effect.
 pub fn start(level: &str, json: Option<bool>) -> Result<(), LogError> {
     let targets = parse(level)?;
     let (filter, handle) = reload::Layer::new(targets.clone());
@@ -56,12 +50,12 @@ pub fn start(level: &str, json: Option<bool>) -> Result<(), LogError> {
     let lines = if json {
         lines.event_format(lines::Json).boxed()
     } else {
-        // the colours of a line are in its text: the line is put together before it is written
+        // both need the flag: `Human` formats a line into a buffer before the layer writes it
         let colours = std::io::stderr().is_terminal();
         lines.with_ansi(colours).event_format(lines::Human(fmt::format().with_ansi(colours))).boxed()
     };
     let spans: Box<dyn Layer<Registry> + Send + Sync> =
-        Box::new(recorder().with_filter(FilterFn::new(is_recorded).with_max_level_hint(LevelFilter::INFO)));
+        Box::new(span_layer().with_filter(FilterFn::new(is_recorded).with_max_level_hint(LevelFilter::INFO)));
     let subscriber =
         tracing_subscriber::registry().with(spans).with(lines.with_filter(filter.and(filter_fn(|metadata| metadata.is_event()))));
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
@@ -70,15 +64,15 @@ pub fn start(level: &str, json: Option<bool>) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Ours and no others: those of libraries tell of their insides, and lines may tell of anything.
+/// Records only this crate's spans: spans of libraries show internals, and log events may contain anything.
 fn is_recorded(metadata: &tracing::Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target() == trace::TARGET
 }
 
-fn recorder() -> tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemetry_sdk::trace::SdkTracer> {
+fn span_layer() -> tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemetry_sdk::trace::SdkTracer> {
     let tracer = trace::export::provider().tracer("tradepost");
     let layer = tracing_opentelemetry::layer().with_tracer(tracer);
-    // what it adds by itself nobody asks for, and costs more than the span
+    // the layer's default attributes are unused, and cost more than the span itself
     layer
         .with_location(false)
         .with_threads(false)
@@ -88,7 +82,7 @@ fn recorder() -> tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemet
         .with_context_activation(false)
 }
 
-/// Every target with a level of its own; the default is `ROOT`.
+/// All targets with a configured level; `ROOT` is the default level.
 pub fn levels() -> Vec<(String, LevelFilter)> {
     let Some(levels) = LEVELS.get() else { return Vec::new() };
     let current = levels.current.lock();
@@ -97,7 +91,7 @@ pub fn levels() -> Vec<(String, LevelFilter)> {
     all
 }
 
-/// The level that lines of this target need: its own, or that of the longest prefix, or the default.
+/// The level that applies to a target: its own, or that of its longest configured prefix, or the default.
 pub fn effective(target: &str) -> LevelFilter {
     let all = levels();
     let best = all
@@ -107,7 +101,7 @@ pub fn effective(target: &str) -> LevelFilter {
     best.map_or(LevelFilter::OFF, |(_, level)| *level)
 }
 
-/// Sets all levels anew, in the form of `log.level`.
+/// Replaces all levels; `level` has the form of `log.level`.
 pub fn set_levels(level: &str) -> Result<(), LogError> {
     let targets = parse(level)?;
     let Some(levels) = LEVELS.get() else { return Err(LogError::NotStarted) };
@@ -119,13 +113,13 @@ pub fn set_levels(level: &str) -> Result<(), LogError> {
 
 fn parse(level: &str) -> Result<Targets, LogError> {
     let targets: Targets = level.parse().map_err(|cause| LogError::Level { level: level.into(), cause })?;
-    // to Vault's client every answer but 200 is an error; what is one is told by who asked
-    let quiet = ["vaultrs", "rustify"].into_iter().filter(|_| cfg!(feature = "vault"));
-    let quiet: Vec<_> = quiet.filter(|name| !targets.iter().any(|(target, _)| target.starts_with(name))).collect();
-    Ok(quiet.into_iter().fold(targets, |targets, name| targets.with_target(name, LevelFilter::OFF)))
+    // Vault's client logs every response but 200 as an error; callers log the real errors
+    let silenced = ["vaultrs", "rustify"].into_iter().filter(|_| cfg!(feature = "vault"));
+    let silenced: Vec<_> = silenced.filter(|name| !targets.iter().any(|(target, _)| target.starts_with(name))).collect();
+    Ok(silenced.into_iter().fold(targets, |targets, name| targets.with_target(name, LevelFilter::OFF)))
 }
 
-/// Sets the level of a target, or of all others by `ROOT`; `None` takes a target's own level away.
+/// Sets the level of a target, or the default level (`ROOT`). `None` removes the target's level.
 pub fn set_level(target: &str, level: Option<LevelFilter>) -> Result<(), LogError> {
     let Some(levels) = LEVELS.get() else { return Err(LogError::NotStarted) };
     let mut current = levels.current.lock();
@@ -145,7 +139,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use tracing_subscriber::fmt::MakeWriter;
 
-    /// What a test's log wrote.
+    /// Log output captured by a test.
     #[derive(Clone, Default)]
     pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
 

@@ -1,5 +1,5 @@
-//! How a trace comes in and goes out over HTTP: as W3C Trace Context and as B3, which Spring Cloud Sleuth and
-//! Zipkin's own libraries speak. Both are taken; where both are there W3C's counts. What is sent is a setting.
+//! Propagation of traces over HTTP: W3C Trace Context, and B3 as used by Spring Cloud Sleuth and Zipkin's libraries.
+//! Both are accepted; W3C takes precedence. A setting selects the formats of outgoing requests.
 
 use super::Trace;
 use super::ids::hex;
@@ -9,91 +9,88 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// W3C Trace Context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// Its vendors' part.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-/// B3 in one header.
+/// B3 single header.
 pub const B3: HeaderName = HeaderName::from_static("b3");
 const B3_TRACE: HeaderName = HeaderName::from_static("x-b3-traceid");
 const B3_SPAN: HeaderName = HeaderName::from_static("x-b3-spanid");
 const B3_PARENT: HeaderName = HeaderName::from_static("x-b3-parentspanid");
 const B3_SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 const B3_FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
-/// Every header that speaks of a trace: whoever hands a request on takes them off and writes his own.
+/// All trace headers: a proxy removes them and sends its own.
 pub const HEADERS: [HeaderName; 8] = [TRACEPARENT, TRACESTATE, B3, B3_TRACE, B3_SPAN, B3_PARENT, B3_SAMPLED, B3_FLAGS];
-/// No vendor's part is longer (W3C Trace Context, 3.3.1.5 asks for 512 at least).
-const MAX_STATE: usize = 512;
+/// Characters. W3C Trace Context, 3.3.1.5 requires at least 512.
+const MAX_TRACESTATE_LEN: usize = 512;
 
-static SENT: AtomicU8 = AtomicU8::new(1);
+static SENT_FORMATS: AtomicU8 = AtomicU8::new(1);
 
-/// From now on these are sent.
+/// Sets the formats of outgoing requests.
 pub fn set(formats: &[TraceFormat]) {
-    SENT.store(formats.iter().fold(0, |all, format| all | 1 << *format as u8), Relaxed);
+    SENT_FORMATS.store(formats.iter().fold(0, |all, format| all | 1 << *format as u8), Relaxed);
 }
 
-/// What a request says of the trace that it belongs to.
+/// The trace context of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Incoming {
-    /// The step that it follows from.
     pub parent: Option<Trace>,
-    /// Whether it is to be recorded, where that was decided.
+    /// The caller's sampling decision, if any.
     pub sampled: Option<bool>,
-    /// The vendors' part.
+    /// `tracestate`.
     pub state: Option<Arc<str>>,
 }
 
-/// Reads it; what is malformed is as good as not there.
+/// Malformed headers are treated as absent.
 pub fn extract(headers: &HeaderMap) -> Incoming {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(parent) = text(&TRACEPARENT).and_then(Trace::parse) {
-        // several headers are one list
+        // RFC 9110, 5.3: several fields of one name form one list
         let all: Vec<&str> = headers.get_all(&TRACESTATE).filter_map(|value| value.to_str().ok()).collect();
-        let state = Some(all.join(",")).filter(|state| !state.is_empty() && state.len() <= MAX_STATE).map(Arc::from);
+        let state = Some(all.join(",")).filter(|state| !state.is_empty() && state.len() <= MAX_TRACESTATE_LEN).map(Arc::from);
         return Incoming { parent: Some(parent), sampled: Some(parent.sampled), state };
     }
-    if let Some(incoming) = text(&B3).and_then(single) {
+    if let Some(incoming) = text(&B3).and_then(parse_b3) {
         return incoming;
     }
-    let sampled = if text(&B3_FLAGS) == Some("1") { Some(true) } else { text(&B3_SAMPLED).and_then(decision) };
+    let sampled = if text(&B3_FLAGS) == Some("1") { Some(true) } else { text(&B3_SAMPLED).and_then(parse_sampled) };
     let parent = text(&B3_TRACE).zip(text(&B3_SPAN)).and_then(|(trace, span)| ids(trace, span, sampled));
     Incoming { parent, sampled, state: None }
 }
 
-/// `{trace}-{span}[-{sampled}[-{parent}]]`, or the decision alone.
-fn single(header: &str) -> Option<Incoming> {
+/// `{trace}-{span}[-{sampled}[-{parent}]]`, or only the sampling decision.
+fn parse_b3(header: &str) -> Option<Incoming> {
     let mut parts = header.split('-');
     let (trace, span) = (parts.next()?, parts.next());
-    let Some(span) = span else { return Some(Incoming { sampled: Some(decision(trace)?), ..Incoming::default() }) };
+    let Some(span) = span else { return Some(Incoming { sampled: Some(parse_sampled(trace)?), ..Incoming::default() }) };
     let sampled = match parts.next() {
         None => None,
-        Some(word) => Some(decision(word)?),
+        Some(word) => Some(parse_sampled(word)?),
     };
     Some(Incoming { parent: Some(ids(trace, span, sampled)?), sampled, state: None })
 }
 
-fn decision(word: &str) -> Option<bool> {
+fn parse_sampled(word: &str) -> Option<bool> {
     match word {
-        // some send words, as the first versions of the format had it
+        // early versions of B3 used `true` and `false`
         "1" | "d" | "true" => Some(true),
         "0" | "false" => Some(false),
         _ => None,
     }
 }
 
-/// 64 bits of a trace id are as good as 128.
+/// B3 trace ids have 64 or 128 bits.
 fn ids(trace: &str, span: &str, sampled: Option<bool>) -> Option<Trace> {
     let trace_id = hex::<32>(trace).or_else(|| hex::<16>(trace))?;
     Trace { trace_id, span_id: u64::try_from(hex::<16>(span)?).ok()?, sampled: sampled.unwrap_or_default() }.valid()
 }
 
-/// The headers of a request that follows from this step.
+/// The headers of a request whose parent span is `trace`.
 pub fn headers(trace: Trace) -> Vec<(HeaderName, HeaderValue)> {
-    let sent = SENT.load(Relaxed);
+    let sent = SENT_FORMATS.load(Relaxed);
     let sends = |format: TraceFormat| sent & 1 << format as u8 != 0;
     let mut all = Vec::with_capacity(3);
     let mut add = |name: HeaderName, value: &str| all.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
-    // `00-{trace}-{span}-{flags}`: B3's parts are all in it
+    // `00-{trace}-{span}-{flags}` contains all parts of B3
     let header = trace.header();
     let (ids, sampled) = (header.get(3..52).unwrap_or_default(), if trace.sampled { "1" } else { "0" });
     if sends(TraceFormat::W3c) {
@@ -129,12 +126,12 @@ mod tests {
         extract(&map)
     }
 
-    fn told(incoming: &Incoming) -> (Option<String>, Option<bool>) {
+    fn parent_and_sampled(incoming: &Incoming) -> (Option<String>, Option<bool>) {
         (incoming.parent.map(|trace| format!("{} {:016x}", trace.id(), trace.span_id)), incoming.sampled)
     }
 
     #[test]
-    fn every_form_of_b3_and_w3c_is_read() {
+    fn every_form_of_b3_and_w3c_is_parsed() {
         let parent = Some(format!("{TRACE} {SPAN}"));
         let short = Some(format!("0000000000000000{} {SPAN}", &TRACE[16..]));
         for (headers, expected) in [
@@ -156,13 +153,13 @@ mod tests {
             (vec![("traceparent", format!("00-{TRACE}-{SPAN}-01")), ("b3", "0".into())], (parent, Some(true))),
         ] {
             let sent: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            assert_eq!(told(&read(&sent)), expected, "{headers:?}");
+            assert_eq!(parent_and_sampled(&read(&sent)), expected, "{headers:?}");
         }
     }
 
-    // one test: what is sent is the process's
+    // one test: the formats are process-wide
     #[test]
-    fn what_is_sent_is_read_again_in_each_format() {
+    fn sent_headers_in_each_format_parse_to_the_same_trace() {
         let trace = Trace::parse(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         for (formats, names) in [
             (&[TraceFormat::W3c][..], &["traceparent"][..]),
@@ -180,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_as_good_as_not_there() {
+    fn malformed_header_is_ignored() {
         for (name, value) in [
             ("traceparent", "nonsense"),
             ("b3", ""),
@@ -191,7 +188,7 @@ mod tests {
             ("X-B3-TraceId", TRACE),
             ("X-B3-Sampled", "perhaps"),
         ] {
-            assert_eq!(told(&read(&[(name, value)])), (None, None), "{name}: {value}");
+            assert_eq!(parent_and_sampled(&read(&[(name, value)])), (None, None), "{name}: {value}");
         }
         let long = "a=b,".repeat(200);
         let parent = format!("00-{TRACE}-{SPAN}-01");

@@ -1,50 +1,50 @@
-//! Which traces are recorded. Whoever began a trace has decided, and everybody who comes after him keeps to
-//! it; here is decided only of those that begin with us: a share of them, and the first few of each second, so
-//! that a quiet shop's are all there.
+//! Head-based sampling. The process that starts a trace decides, and the other processes follow it. For traces that
+//! start here, the first few of each second and a share of the others are recorded, so that a shop with few requests
+//! records all of them.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-/// Of 2^32 traces so many are recorded.
+/// Recorded traces out of 2^32.
 static SHARE: AtomicU64 = AtomicU64::new(0);
-/// And so many of each second.
+/// Traces per second that are always recorded.
 static FIRST: AtomicU64 = AtomicU64::new(0);
-/// Traces of each second that are recorded because a stranger says so.
-const FOREIGN: u64 = 100;
+/// Traces per second that are recorded because an untrusted client requests it.
+const MAX_FOREIGN_PER_SECOND: u64 = 100;
 
-static OURS: Few = Few(AtomicU64::new(0));
-static THEIRS: Few = Few(AtomicU64::new(0));
+static OWN_TRACES: PerSecondLimit = PerSecondLimit(AtomicU64::new(0));
+static FOREIGN_TRACES: PerSecondLimit = PerSecondLimit(AtomicU64::new(0));
 
-/// From now on: `share` from 0 to 1, and `first` traces of each second.
+/// `share` is from 0 to 1; `first` is a number of traces per second.
 pub fn set(share: f64, first: u32) {
     SHARE.store((share.clamp(0.0, 1.0) * 4_294_967_296.0) as u64, Relaxed);
     FIRST.store(first.into(), Relaxed);
 }
 
-/// Whether a trace that begins now is recorded.
+/// Decides whether to record a trace that starts now.
 pub fn decide() -> bool {
-    u64::from(rand::random::<u32>()) < SHARE.load(Relaxed) || OURS.has_room(FIRST.load(Relaxed))
+    u64::from(rand::random::<u32>()) < SHARE.load(Relaxed) || OWN_TRACES.has_room(FIRST.load(Relaxed))
 }
 
-/// Whether a stranger's word that his trace is to be recorded counts now.
+/// Decides whether to follow an untrusted client's request to record its trace.
 pub fn foreign() -> bool {
-    THEIRS.has_room(FOREIGN)
+    FOREIGN_TRACES.has_room(MAX_FOREIGN_PER_SECOND)
 }
 
-/// The second under way in the upper half, and how many it has had.
-struct Few(AtomicU64);
+/// The current second in the upper 32 bits, and its count in the lower.
+struct PerSecondLimit(AtomicU64);
 
-impl Few {
-    fn has_room(&self, most: u64) -> bool {
+impl PerSecondLimit {
+    fn has_room(&self, limit: u64) -> bool {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        if most == 0 {
+        if limit == 0 {
             return false;
         }
         let second = START.elapsed().as_secs() & 0xffff_ffff;
-        let counted = self.0.fetch_update(Relaxed, Relaxed, |known| {
-            let count = if known >> 32 == second { known & 0xffff_ffff } else { 0 };
-            (count < most).then_some(second << 32 | (count + 1))
+        let counted = self.0.fetch_update(Relaxed, Relaxed, |state| {
+            let count = if state >> 32 == second { state & 0xffff_ffff } else { 0 };
+            (count < limit).then_some(second << 32 | (count + 1))
         });
         counted.is_ok()
     }
@@ -54,9 +54,9 @@ impl Few {
 mod tests {
     use super::*;
 
-    // one test: the settings are the process's
+    // one test: the settings are process-wide
     #[test]
-    fn a_share_of_all_and_the_first_of_each_second() {
+    fn share_and_first_per_second_limit_recorded_traces() {
         let recorded = |n: u32| (0..n).filter(|_| decide()).count();
         set(0.0, 0);
         assert_eq!(recorded(1000), 0);
@@ -69,7 +69,7 @@ mod tests {
         let first = recorded(1000);
         assert!((3..=6).contains(&first), "{first}: a second may end meanwhile");
         set(0.0, 0);
-        let theirs = (0..10_000).filter(|_| foreign()).count();
-        assert!((100..=200).contains(&theirs), "{theirs}");
+        let accepted = (0..10_000).filter(|_| foreign()).count();
+        assert!((100..=200).contains(&accepted), "{accepted}");
     }
 }

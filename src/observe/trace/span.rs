@@ -1,4 +1,4 @@
-//! A step of a trace while it lasts.
+//! An open span of a trace.
 
 use super::{Trace, export};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState};
@@ -6,28 +6,23 @@ use opentelemetry::{Context, KeyValue, Value};
 use std::sync::Arc;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// What marks the spans that become OpenTelemetry's among all of `tracing`'s.
+/// `tracing` target of the spans that are converted to OpenTelemetry spans.
 pub const TARGET: &str = "tradepost::span";
 
-/// Characters of an attribute at most.
-const LONGEST: usize = 2048;
+/// Text of more bytes is truncated to as many characters.
+const MAX_ATTRIBUTE_LEN: usize = 2048;
 
 tokio::task_local! {
     static CURRENT: Span;
 }
 
-/// Whose side of what a span tells of.
+/// OpenTelemetry's span kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A request that is answered.
     Server,
-    /// One that is made.
     Client,
-    /// An event that is sent.
     Producer,
-    /// One that is applied.
     Consumer,
-    /// What stays within the process.
     Internal,
 }
 
@@ -42,7 +37,7 @@ impl Kind {
         }
     }
 
-    /// Whether what it follows from is commonly in another process.
+    /// Whether the parent span is usually in another process.
     fn is_entry(self) -> bool {
         matches!(self, Kind::Server | Kind::Consumer)
     }
@@ -60,30 +55,29 @@ impl From<&SpanKind> for Kind {
     }
 }
 
-/// A step under way: it ends when the last clone is dropped. Where its trace is not sampled it is two ids.
+/// An open span, which ends when its last clone is dropped. If its trace is not sampled, it only holds the ids.
 #[derive(Debug, Clone)]
 pub struct Span {
     trace: Trace,
-    /// The vendors' part of a W3C context, handed on as it came.
+    /// `tracestate`, forwarded unchanged.
     state: Option<Arc<str>>,
-    /// Ends it when the last clone is dropped.
+    /// Ends the recorded span on drop.
     _open: tracing::Span,
-    /// What it is to OpenTelemetry, once it has begun: the way by `tracing` is longer.
+    /// Direct access to the OpenTelemetry span, as access through `tracing` is slower.
     recorded: Option<Context>,
 }
 
 impl Span {
-    /// One that is not recorded.
     pub fn unrecorded(trace: Trace) -> Self {
         Self { trace, state: None, _open: tracing::Span::none(), recorded: None }
     }
 
-    /// The first of a trace that is recorded.
+    /// Starts a recorded trace.
     pub fn root(kind: Kind, name: &str) -> Self {
         Self::open(None, kind, name)
     }
 
-    /// The next step of a trace, recorded where the trace is.
+    /// Starts a child span, which is recorded if the trace is sampled.
     pub fn child(parent: Trace, kind: Kind, name: impl FnOnce() -> String) -> Self {
         if !parent.sampled || !export::is_watched() {
             return Self::unrecorded(parent.child());
@@ -102,46 +96,46 @@ impl Span {
         let (trace_id, span_id) = (u128::from_be_bytes(opened.trace_id().to_bytes()), u64::from_be_bytes(opened.span_id().to_bytes()));
         match (Trace { trace_id, span_id, sampled: true }).valid() {
             Some(trace) => Self { trace, state: None, _open: inner, recorded: Some(context) },
-            // nobody records here: logging was not started
+            // no subscriber: logging was not started
             None => Self::unrecorded(Trace { sampled: false, ..parent.map_or_else(Trace::start, Trace::child) }),
         }
     }
 
-    /// With the vendors' part of the context that it came with.
     pub fn with_state(self, state: Option<Arc<str>>) -> Self {
         Self { state, ..self }
     }
 
-    /// What follows from it belongs here.
+    /// The parent of child spans.
     pub fn trace(&self) -> Trace {
         self.trace
     }
 
-    /// The vendors' part of the context.
+    /// `tracestate`.
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
     }
 
-    /// Whether anybody will see it: what costs something to find out need not be found out otherwise.
+    /// Lets callers skip expensive attributes.
     pub fn is_recorded(&self) -> bool {
         self.recorded.is_some()
     }
 
-    /// Sets an attribute, once: the recorder would keep both. Text is cut: it may be a stranger's.
+    /// Sets an attribute. Call it once per key, as a second value is added to the first. Text is truncated, as it may
+    /// come from an untrusted client.
     pub fn set(&self, key: &'static str, value: impl Into<Value>) {
         if let Some(recorded) = &self.recorded {
-            recorded.span().set_attribute(KeyValue::new(key, cut(value.into())));
+            recorded.span().set_attribute(KeyValue::new(key, truncate(value.into())));
         }
     }
 
-    /// Gives it another name: where what is done is known only while it is done.
+    /// For spans whose name is known only after they started.
     pub fn rename(&self, name: impl Into<String>) {
         if let Some(recorded) = &self.recorded {
             recorded.span().update_name(name.into());
         }
     }
 
-    /// It did not do what it was to do; `kind` is one of few words, or a status. Once, too.
+    /// Marks the span as failed. `kind` is one of few words, or a status. Call it once.
     pub fn fail(&self, kind: impl Into<String>) {
         if let Some(recorded) = &self.recorded {
             self.set("error.type", kind.into());
@@ -149,27 +143,29 @@ impl Span {
         }
     }
 
-    /// Points at a step that it has to do with, beside the one it follows from.
+    /// Links to a related span that is not the parent.
     pub fn link(&self, to: Trace) {
         if let Some(recorded) = &self.recorded {
             recorded.span().add_link(remote(to, true), Vec::new());
         }
     }
 
-    /// Whatever is done meanwhile is done in this span: stores and logs see it.
+    /// Runs `work` with this span as the current one, which stores and logs use.
     pub fn scope<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(self.clone(), work)
     }
 
-    /// The same on this thread, for what does not wait.
+    /// [`Span::scope`] for synchronous work.
     pub fn sync_scope<T>(&self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self.clone(), work)
     }
 }
 
-fn cut(value: Value) -> Value {
+fn truncate(value: Value) -> Value {
     match value {
-        Value::String(text) if text.as_str().len() > LONGEST => text.as_str().chars().take(LONGEST).collect::<String>().into(),
+        Value::String(text) if text.as_str().len() > MAX_ATTRIBUTE_LEN => {
+            text.as_str().chars().take(MAX_ATTRIBUTE_LEN).collect::<String>().into()
+        }
         value => value,
     }
 }
@@ -180,12 +176,12 @@ fn remote(trace: Trace, remote: bool) -> SpanContext {
     SpanContext::new(trace_id, span_id, flags, remote, TraceState::NONE)
 }
 
-/// The span that is under way here.
+/// The current span of this task.
 pub fn current() -> Option<Span> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
-/// A span for work on a store, where it is done in one that is recorded.
+/// Starts a span for work on a store, if the current span is recorded.
 pub fn on_store(system: &'static str, store: &str) -> Option<Span> {
     let parent = CURRENT.try_with(|span| span.is_recorded().then_some(span.trace)).ok().flatten()?;
     let span = Span::child(parent, Kind::Client, || store.to_string());
@@ -194,7 +190,7 @@ pub fn on_store(system: &'static str, store: &str) -> Option<Span> {
     Some(span)
 }
 
-/// Work for another task, in the span of this one.
+/// Wraps work for another task, so that it runs in the current span.
 pub fn inherit<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
     current().unwrap_or_else(|| Span::unrecorded(Trace::start())).scope(work)
 }

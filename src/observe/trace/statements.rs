@@ -1,4 +1,4 @@
-//! What a transaction says to its database: the texts of its statements, without their values.
+//! The SQL statements of a transaction, without their bind values, for its span.
 
 use super::Span;
 use diesel::connection::{DebugQuery, InstrumentationEvent};
@@ -6,29 +6,25 @@ use diesel::result::{DatabaseErrorKind, Error};
 use std::cell::RefCell;
 use std::fmt::{self, Write};
 
-/// Where texts of a transaction end that are more than this, and characters of all of them in short at most.
-const MAX_TEXT: usize = 512;
-const MAX_SUMMARY: usize = 120;
+/// Once the texts of a transaction reach this length, no further text is added.
+const MAX_TEXT_LEN: usize = 512;
+const MAX_SUMMARY_LEN: usize = 120;
 
 tokio::task_local! {
-    static UNDER_WAY: RefCell<Statements>;
+    static CURRENT: RefCell<Statements>;
 }
 
-/// The statements of one transaction.
 #[derive(Debug, Default)]
 pub struct Statements {
-    /// What was done to which table, each once: `INSERT orders, INSERT order_lines`.
+    /// Operations and tables without duplicates: `INSERT orders, INSERT order_lines`.
     pub summary: String,
-    /// Their texts.
     pub text: String,
-    /// How many there were.
     pub count: i64,
-    /// What the last one that failed came to.
+    /// Kind of the last failure.
     pub failed: Option<&'static str>,
 }
 
-/// What a failed statement came to, in a word.
-fn kind(error: &Error) -> &'static str {
+fn failure_kind(error: &Error) -> &'static str {
     match error {
         Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => "unique violation",
         Error::DatabaseError(DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand, _) => "connection lost",
@@ -37,52 +33,52 @@ fn kind(error: &Error) -> &'static str {
     }
 }
 
-/// Work that waits for nothing, and what it said.
+/// Runs synchronous `work` and returns its statements.
 pub fn collect<T>(work: impl FnOnce() -> T) -> (T, Statements) {
-    UNDER_WAY.sync_scope(RefCell::default(), || (work(), UNDER_WAY.with(RefCell::take)))
+    CURRENT.sync_scope(RefCell::default(), || (work(), CURRENT.with(RefCell::take)))
 }
 
-/// The same of work that waits.
+/// [`collect`] for asynchronous work.
 pub async fn collecting<F: Future>(work: F) -> (F::Output, Statements) {
-    let work = async { (work.await, UNDER_WAY.with(RefCell::take)) };
-    UNDER_WAY.scope(RefCell::default(), work).await
+    let work = async { (work.await, CURRENT.with(RefCell::take)) };
+    CURRENT.scope(RefCell::default(), work).await
 }
 
-/// Told by every connection.
+/// Every connection calls this as its diesel instrumentation.
 pub fn on_event(event: &InstrumentationEvent<'_>) {
-    // nobody listens, mostly
-    let _ = UNDER_WAY.try_with(|statements| match event {
+    // outside of `collect` there is nothing to record to
+    let _ = CURRENT.try_with(|statements| match event {
         InstrumentationEvent::StartQuery { query, .. } => statements.borrow_mut().add(*query),
-        InstrumentationEvent::FinishQuery { error: Some(error), .. } => statements.borrow_mut().failed = Some(kind(error)),
+        InstrumentationEvent::FinishQuery { error: Some(error), .. } => statements.borrow_mut().failed = Some(failure_kind(error)),
         _ => {}
     });
 }
 
-/// What was said so far was undone, and will be said again.
+/// Discards the statements so far: the transaction was rolled back and will be retried.
 pub fn anew() {
-    let _ = UNDER_WAY.try_with(RefCell::take);
+    let _ = CURRENT.try_with(RefCell::take);
 }
 
 impl Statements {
     fn add(&mut self, query: &dyn DebugQuery) {
         let mut text = WithoutValues(String::with_capacity(256));
         let _ = write!(text, "{query}");
-        let Some((verb, table)) = in_short(&text.0) else { return };
+        let Some((verb, table)) = summarize(&text.0) else { return };
         self.count += 1;
-        if self.text.len() < MAX_TEXT {
-            let between = if self.text.is_empty() { "" } else { "; " };
-            let _ = write!(self.text, "{between}{}", text.0);
+        if self.text.len() < MAX_TEXT_LEN {
+            let separator = if self.text.is_empty() { "" } else { "; " };
+            let _ = write!(self.text, "{separator}{}", text.0);
         }
-        let short = format!("{verb} {table}");
-        let said = self.summary.split(", ").any(|said| said == short.trim_end());
-        if !said && self.summary.len() + short.len() < MAX_SUMMARY {
-            let between = if self.summary.is_empty() { "" } else { ", " };
-            let _ = write!(self.summary, "{between}{}", short.trim_end());
+        let summary = format!("{verb} {table}");
+        let is_known = self.summary.split(", ").any(|known| known == summary.trim_end());
+        if !is_known && self.summary.len() + summary.len() < MAX_SUMMARY_LEN {
+            let separator = if self.summary.is_empty() { "" } else { ", " };
+            let _ = write!(self.summary, "{separator}{}", summary.trim_end());
         }
     }
 
-    /// As OpenTelemetry's conventions for database spans have it, where a transaction has one statement. Of several
-    /// the texts stand one behind the other.
+    /// Sets the attributes of OpenTelemetry's conventions for database spans, which describe one statement. For a
+    /// transaction of several statements, the texts are joined.
     pub fn tell(self, span: &Span) {
         if let Some(failed) = self.failed {
             span.fail(failed);
@@ -102,19 +98,19 @@ impl Statements {
     }
 }
 
-/// A statement as diesel shows it, up to where its values begin.
+/// Receives diesel's debug output of a statement up to the bind values.
 struct WithoutValues(String);
 
 impl fmt::Write for WithoutValues {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        match part.find(VALUES) {
+        match part.find(BINDS_MARKER) {
             None => self.0.push_str(part),
             Some(end) => {
                 self.0.push_str(part.get(..end).unwrap_or_default());
                 return Err(fmt::Error);
             }
         }
-        match self.0.find(VALUES) {
+        match self.0.find(BINDS_MARKER) {
             None => Ok(()),
             Some(end) => {
                 self.0.truncate(end);
@@ -124,10 +120,10 @@ impl fmt::Write for WithoutValues {
     }
 }
 
-const VALUES: &str = " -- binds";
+const BINDS_MARKER: &str = " -- binds";
 
-/// What a statement does to which table; `None` for those that only begin or end a transaction.
-fn in_short(text: &str) -> Option<(&str, &str)> {
+/// Operation and table of a statement; `None` for transaction control.
+fn summarize(text: &str) -> Option<(&str, &str)> {
     let mut words = text.split_whitespace();
     let verb = words.next().filter(|verb| matches!(*verb, "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "REPLACE"))?;
     let table = if verb == "UPDATE" { words.next() } else { words.skip_while(|word| !matches!(*word, "FROM" | "INTO")).nth(1) };
@@ -139,8 +135,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_in_short_is_its_verb_and_table() {
-        for (text, short) in [
+    fn statement_summary_is_its_verb_and_table() {
+        for (text, summary) in [
             ("SELECT `orders`.`id` FROM `orders` WHERE (`orders`.`id` = ?)", Some(("SELECT", "orders"))),
             ("INSERT INTO `order_lines` (`order_id`) VALUES (?)", Some(("INSERT", "order_lines"))),
             ("INSERT OR IGNORE INTO `inbox` (`id`) VALUES (?)", Some(("INSERT", "inbox"))),
@@ -151,12 +147,12 @@ mod tests {
             ("SET TRANSACTION READ ONLY", None),
             ("", None),
         ] {
-            assert_eq!(in_short(text), short, "{text}");
+            assert_eq!(summarize(text), summary, "{text}");
         }
     }
 
     #[test]
-    fn values_are_left_out_wherever_the_text_is_cut() {
+    fn bind_values_are_omitted_wherever_the_output_is_split() {
         let mut text = WithoutValues(String::new());
         assert!(write!(text, "INSERT INTO `t` VALUES (?) -- binds: [{:?}]", "a secret").is_err());
         assert_eq!(text.0, "INSERT INTO `t` VALUES (?)");

@@ -1,71 +1,67 @@
-//! A trace as a waterfall: its spans as a tree, each after the one that it follows from, on one time axis.
+//! The layout of a trace as a waterfall: a tree of spans, each below its parent, on one time axis.
 
 use super::export::zipkin::Span;
 use std::collections::{HashMap, HashSet};
 
-/// A trace, laid out.
 #[derive(Debug)]
 pub struct Waterfall<'a> {
-    /// Its spans from top to bottom.
+    /// From top to bottom.
     pub rows: Vec<Row<'a>>,
-    /// When the first began, in microseconds since 1970.
+    /// Start of the first span, in microseconds since 1970.
     pub start: u64,
-    /// How long it took from the first beginning to the last end, in microseconds, 1 at least.
+    /// From the first start to the last end, in microseconds, at least 1.
     pub duration: u64,
 }
 
-/// A span in its place.
 #[derive(Debug)]
 pub struct Row<'a> {
-    /// What it tells.
     pub span: &'a Span,
-    /// How many stand above it.
+    /// Number of ancestors.
     pub depth: usize,
-    /// How long after the trace it began, in microseconds.
+    /// Start relative to the trace, in microseconds.
     pub after: u64,
-    /// The module or service that did it.
+    /// The module or service that recorded the span.
     pub who: String,
-    /// Whether it names a span as the one it follows from that is not here.
+    /// Whether the span's parent is missing.
     pub orphan: bool,
 }
 
 impl<'a> Waterfall<'a> {
-    /// Of one trace's spans, in any order.
+    /// Lays out the spans of one trace, given in any order.
     pub fn of(spans: &'a [Span]) -> Self {
         let start = spans.iter().map(|span| span.timestamp).min().unwrap_or_default();
         let end = spans.iter().map(Span::end).max().unwrap_or_default();
         let known: HashSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
-        let mut below: HashMap<Option<&str>, Vec<&Span>> = HashMap::new();
+        let mut children: HashMap<Option<&str>, Vec<&Span>> = HashMap::new();
         for span in spans {
             let parent = span.parent_id.as_deref().filter(|parent| known.contains(parent) && *parent != span.id);
-            below.entry(parent).or_default().push(span);
+            children.entry(parent).or_default().push(span);
         }
-        // the last one is taken first
-        below.values_mut().for_each(|all| all.sort_by_key(|span| std::cmp::Reverse((span.timestamp, u64::MAX - span.duration))));
-        let mut fall = Self { rows: Vec::with_capacity(spans.len()), start, duration: end.saturating_sub(start).max(1) };
-        let first = below.remove(&None).unwrap_or_default();
-        let mut next: Vec<_> = first.into_iter().map(|span| (span, 0, None::<(String, &str)>)).collect();
-        while let Some((span, depth, above)) = next.pop() {
-            let who = who(span, above);
-            let followers = below.remove(&Some(span.id.as_str())).unwrap_or_default();
-            next.extend(followers.into_iter().map(|follower| (follower, depth + 1, Some((who.clone(), span.who())))));
+        // in reverse order, as `stack` is last in, first out
+        children.values_mut().for_each(|all| all.sort_by_key(|span| std::cmp::Reverse((span.timestamp, u64::MAX - span.duration))));
+        let mut waterfall = Self { rows: Vec::with_capacity(spans.len()), start, duration: end.saturating_sub(start).max(1) };
+        let roots = children.remove(&None).unwrap_or_default();
+        let mut stack: Vec<_> = roots.into_iter().map(|span| (span, 0, None::<(String, &str)>)).collect();
+        while let Some((span, depth, parent)) = stack.pop() {
+            let who = party(span, parent);
+            let below = children.remove(&Some(span.id.as_str())).unwrap_or_default();
+            stack.extend(below.into_iter().map(|child| (child, depth + 1, Some((who.clone(), span.who())))));
             let orphan = depth == 0 && span.parent_id.is_some();
-            fall.rows.push(Row { span, depth, after: span.timestamp.saturating_sub(start), who, orphan });
+            waterfall.rows.push(Row { span, depth, after: span.timestamp.saturating_sub(start), who, orphan });
         }
-        fall
+        waterfall
     }
 
-    /// The first span: what the trace is called by.
+    /// The first span, which names the trace.
     pub fn root(&self) -> Option<&Span> {
         self.rows.first().map(|row| row.span)
     }
 
-    /// How many spans failed.
     pub fn errors(&self) -> usize {
         self.rows.iter().filter(|row| row.span.error().is_some()).count()
     }
 
-    /// Who took part, in the order in which they came in.
+    /// Modules and services of the trace, in order of appearance.
     pub fn parties(&self) -> Vec<&str> {
         let mut parties: Vec<&str> = Vec::new();
         for row in &self.rows {
@@ -77,14 +73,15 @@ impl<'a> Waterfall<'a> {
     }
 }
 
-/// By the span itself; else whoever did what it follows from, where that is the same process.
-fn who(span: &Span, above: Option<(String, &str)>) -> String {
+/// The span's module or consumer group; else that of its parent, if the parent is in the same service; else the
+/// service.
+fn party(span: &Span, parent: Option<(String, &str)>) -> String {
     let own = ["tradepost.module", "messaging.consumer.group.name"].into_iter().find_map(|key| span.tags.get(key));
-    let inherited = above.filter(|(_, service)| *service == span.who()).map(|(who, _)| who);
+    let inherited = parent.filter(|(_, service)| *service == span.who()).map(|(party, _)| party);
     own.cloned().or(inherited).unwrap_or_else(|| span.who().to_string())
 }
 
-/// A time in microseconds for people: `940 µs`, `12.3 ms`, `4.56 s`.
+/// Formats microseconds: `940 µs`, `12.3 ms`, `4.56 s`.
 pub fn time(us: u64) -> String {
     match us {
         0..1000 => format!("{us} µs"),
@@ -106,13 +103,17 @@ mod tests {
     }
 
     fn lines(spans: &[Span]) -> Vec<String> {
-        let fall = Waterfall::of(spans);
+        let waterfall = Waterfall::of(spans);
         let mark = |row: &Row<'_>| if row.orphan { "?" } else { "" };
-        fall.rows.iter().map(|row| format!("{}{}{} +{} {}", " ".repeat(row.depth), row.span.id, mark(row), row.after, row.who)).collect()
+        waterfall
+            .rows
+            .iter()
+            .map(|row| format!("{}{}{} +{} {}", " ".repeat(row.depth), row.span.id, mark(row), row.after, row.who))
+            .collect()
     }
 
     #[test]
-    fn steps_stand_below_what_they_follow_from_in_the_order_in_which_they_began() {
+    fn spans_in_any_order_are_sorted_below_their_parent_by_start() {
         let mut place = span("place", Some("post"), 101, "tradepost");
         place.tags.insert("tradepost.module".into(), "order".into());
         let spans = [
@@ -131,19 +132,19 @@ mod tests {
     }
 
     #[test]
-    fn whose_parent_is_elsewhere_stands_at_the_left_and_is_marked() {
+    fn span_with_missing_parent_is_an_orphan_root() {
         assert_eq!(lines(&[span("b", Some("far"), 2, "x"), span("a", None, 1, "x")]), ["a +0 x", "b? +1 x"]);
         assert!(lines(&[]).is_empty());
     }
 
     #[test]
-    fn a_ring_is_no_trap() {
+    fn cyclic_parents_do_not_loop() {
         let ring = [span("a", Some("b"), 1, "x"), span("b", Some("a"), 2, "x"), span("c", Some("c"), 3, "x")];
         assert_eq!(lines(&ring), ["c? +2 x"]);
     }
 
     #[test]
-    fn times_are_short() {
+    fn times_are_formatted_with_a_unit() {
         assert_eq!([7, 1234, 12_345, 1_234_567].map(time), ["7 µs", "1.23 ms", "12.3 ms", "1.23 s"]);
     }
 }

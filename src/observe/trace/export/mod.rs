@@ -1,10 +1,10 @@
-//! What becomes of recorded spans: each is given to every [`Sink`] the moment it ends, on the thread that ended
-//! it. A sink takes it or leaves it, and never waits.
+//! Export of recorded spans: to Zipkin, to an OTLP collector, and to a buffer in memory.
 
 pub mod memory;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod queue;
+mod sinks;
 pub mod target;
 pub mod zipkin;
 
@@ -12,69 +12,40 @@ use crate::kernel::error::{OutOfRange, StartError};
 use crate::observe::metrics;
 use crate::settings::Telemetry;
 use memory::Memory;
-use opentelemetry::Context;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span, SpanData, SpanProcessor};
-use parking_lot::RwLock;
-use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use target::Target;
 
-/// Takes spans that have ended.
-pub trait Sink: Send + Sync + Debug {
-    /// Takes this one, or counts it as lost.
-    fn take(&self, span: &Arc<SpanData>);
-}
+pub use sinks::{Sink, is_watched, provider};
 
-/// A process has one recorder, whatever runs in it.
-static SINKS: RwLock<Vec<Arc<dyn Sink>>> = RwLock::new(Vec::new());
-
-static WATCHED: AtomicBool = AtomicBool::new(false);
-
-/// Whether anybody gets them.
-pub fn is_watched() -> bool {
-    WATCHED.load(Relaxed)
-}
-
-/// From now on these get every span.
-pub fn to(sinks: Vec<Arc<dyn Sink>>) {
-    WATCHED.store(!sinks.is_empty(), Relaxed);
-    *SINKS.write() = sinks;
-}
-
-/// What a process does with its spans.
 #[derive(Debug, Default)]
 pub struct Exports {
-    /// The last traces, where they are kept.
+    /// The last traces, if `telemetry.memory` is set.
     pub memory: Option<Arc<Memory>>,
-    /// What the process is called in them.
+    /// This process's service name in spans.
     pub service: String,
     exporters: Vec<queue::Exporter>,
 }
 
-/// A collector in a build that cannot send to it.
 #[cfg(not(feature = "otlp"))]
 #[derive(Debug, thiserror::Error)]
 #[error("telemetry.otlp needs a build with the feature `otlp`")]
-struct NoOtlp;
+struct OtlpNotCompiledIn;
 
 #[cfg(not(feature = "otlp"))]
-impl crate::kernel::error::PartError for NoOtlp {}
+impl crate::kernel::error::PartError for OtlpNotCompiledIn {}
 
-/// At the end of a process nobody waits longer for a collector that is away.
-const GOODBYE: Duration = Duration::from_secs(2);
+const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// From now on spans go where these settings say, as those of a service of this name, if they name no other.
+/// Starts the exporters that the settings configure. `telemetry.service` overrides `service`.
 pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registry) -> Result<Exports, StartError> {
     for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("memory", settings.memory, 0..=1_000)] {
         if !range.contains(&value) {
             return Err(OutOfRange::new(format!("telemetry.{key}"), value, format!("{} to {}", range.start(), range.end())).into());
         }
     }
-    let spans = ["exporter", "outcome"];
-    let spans = metrics::counters(registry, "tradepost_spans_total", "Recorded spans by what became of them.", &spans)?;
+    let labels = ["exporter", "outcome"];
+    let spans = metrics::counters(registry, "tradepost_spans_total", "Recorded spans by exporter and outcome.", &labels)?;
     let service = settings.service.as_deref().unwrap_or(service);
     let mut sinks = Vec::<Arc<dyn Sink>>::new();
     let mut exports = Exports { service: service.into(), ..Exports::default() };
@@ -94,70 +65,44 @@ pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registr
     }
     #[cfg(not(feature = "otlp"))]
     if settings.otlp.is_some() {
-        return Err(NoOtlp.into());
+        return Err(OtlpNotCompiledIn.into());
     }
     if settings.memory > 0 {
         let memory = Arc::new(Memory::new(settings.memory));
         sinks.push(memory.clone());
         exports.memory = Some(memory);
     }
-    to(sinks);
+    sinks::set_sinks(sinks);
     Ok(exports)
 }
 
 impl Exports {
-    /// Sends what waits, as far as that is possible at once.
+    /// Flushes the exporters, within a time limit.
     pub async fn finish(self) {
-        futures_util::future::join_all(self.exporters.into_iter().map(|exporter| exporter.finish(GOODBYE))).await;
-    }
-}
-
-/// Makes spans. What is sampled was decided before there was a span: here all are.
-pub fn provider() -> SdkTracerProvider {
-    SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_span_processor(HandOver).build()
-}
-
-#[derive(Debug)]
-struct HandOver;
-
-impl SpanProcessor for HandOver {
-    fn on_start(&self, _: &mut Span, _: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
-        let span = Arc::new(span);
-        for sink in SINKS.read().iter() {
-            sink.take(&span);
-        }
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
+        futures_util::future::join_all(self.exporters.into_iter().map(|exporter| exporter.finish(SHUTDOWN_FLUSH_TIMEOUT))).await;
     }
 }
 
 #[cfg(test)]
-pub(in crate::platform) mod tests {
-    use super::*;
+pub(crate) mod tests {
     use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
     use opentelemetry::{InstrumentationScope, KeyValue};
-    use std::time::SystemTime;
+    use opentelemetry_sdk::trace::SpanData;
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
 
-    /// A span of trace 1 that took 1.5 ms, `id` seconds after 1970.
-    pub(in crate::platform) fn span(id: u64, parent: Option<u64>, name: &str) -> Arc<SpanData> {
+    /// A span of trace 1 that starts `id` seconds after 1970 and lasts 1.5 ms.
+    pub(crate) fn span(id: u64, parent: Option<u64>, name: &str) -> Arc<SpanData> {
         of_trace(1, id, parent, name)
     }
 
-    pub(in crate::platform) fn span_with(id: u64, parent: Option<u64>, name: &str, change: impl FnOnce(&mut SpanData)) -> Arc<SpanData> {
+    pub(crate) fn span_with(id: u64, parent: Option<u64>, name: &str, change: impl FnOnce(&mut SpanData)) -> Arc<SpanData> {
         let mut span = span(id, parent, name);
         change(Arc::make_mut(&mut span));
         span
     }
 
-    pub(in crate::platform) fn of_trace(trace: u128, id: u64, parent: Option<u64>, name: &str) -> Arc<SpanData> {
+    pub(crate) fn of_trace(trace: u128, id: u64, parent: Option<u64>, name: &str) -> Arc<SpanData> {
         let start_time = SystemTime::UNIX_EPOCH + Duration::from_secs(id);
         Arc::new(SpanData {
             span_context: SpanContext::new(TraceId::from(trace), SpanId::from(id), TraceFlags::SAMPLED, false, TraceState::NONE),

@@ -1,7 +1,6 @@
-//! OpenTelemetry's own protocol, OTLP over HTTP in protobuf (OTLP 1.x, `POST /v1/traces`).
+//! OTLP over HTTP with protobuf (OTLP 1.x, `POST /v1/traces`).
 //!
-//! The messages are those of `opentelemetry-proto`. The client, its limits and its repetitions are ours, the same
-//! as for Zipkin.
+//! The messages are those of `opentelemetry-proto`. The client, its limits and its retries are the same as for Zipkin.
 
 use crate::kernel::build;
 use opentelemetry::KeyValue;
@@ -13,12 +12,10 @@ use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 use std::sync::Arc;
 
-/// Where a collector takes spans.
 pub(super) const PATH: &str = "/v1/traces";
-/// Their form.
 pub(super) const CONTENT_TYPE: &str = "application/x-protobuf";
 
-/// Writes batches of the service of this name; `instance` tells its processes apart.
+/// Encodes batches of spans of `service`; `instance` distinguishes its processes.
 pub(super) fn encode(service: &str, instance: &str) -> impl Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, serde_json::Error> + Send + use<> {
     let attributes = [
         KeyValue::new("service.name", service.to_string()),
@@ -40,7 +37,7 @@ mod tests {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
     #[test]
-    fn a_batch_names_its_service_and_keeps_ids_parents_kinds_and_attributes() {
+    fn encoded_batch_has_service_ids_parents_and_attributes() {
         let sent = encode("order-service", "one")(&[span(7, None, "POST /api/v1/orders"), span(8, Some(7), "INSERT orders")]).unwrap();
         let sent = ExportTraceServiceRequest::decode(sent.as_slice()).unwrap();
         let [group] = sent.resource_spans.as_slice() else { panic!("{sent:?}") };

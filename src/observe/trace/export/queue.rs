@@ -1,10 +1,10 @@
-//! Spans on their way out of the process: a bounded queue, and a thread of its own that empties it.
+//! Exports spans to a collector: a bounded queue, and a thread that sends batches from it.
 //!
-//! Whoever ends a span puts it into the queue or, where that is full, counts it as dropped. Nobody waits, whatever
-//! the far end does: answers slowly, without end, with a refusal, or not at all. What it does not take is tried
-//! again while there is room for what comes meanwhile.
+//! The thread that ends a span puts it into the queue, or counts it as dropped if the queue is full. It never waits,
+//! whether the collector answers slowly, sends an endless body, rejects a batch, or is down. The exporter retries a
+//! failed batch while the queue has room for new spans.
 
-use super::Sink;
+use super::sinks::Sink;
 use super::target::{self, SendError, Target};
 use crate::kernel::error::{StartError, ThreadError};
 use crate::observe::metrics;
@@ -16,26 +16,25 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// Spans of one request at most, and how long the first of them waits for the others.
-const BATCH: usize = 512;
-const LINGER: Duration = Duration::from_secs(1);
-/// Between two looks whether there are more.
-const GATHER: Duration = Duration::from_millis(10);
-/// How often a batch is sent, and the pause before the second time; each further one is four times as long.
-const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Maximum size of a batch, and how long its first span waits for others.
+const MAX_BATCH_SPANS: usize = 512;
+const BATCH_LINGER: Duration = Duration::from_secs(1);
+/// Pause between two reads of the queue while a batch fills.
+const COALESCE_WINDOW: Duration = Duration::from_millis(10);
+/// Attempts per batch, and the backoff before the second one; each further backoff is four times as long.
+const MAX_ATTEMPTS: u32 = 4;
+const INITIAL_BACKOFF: Duration = Duration::from_millis(250);
 
-/// How a batch is written down.
+/// Serializes a batch.
 pub(super) type Encode = Box<dyn Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, serde_json::Error> + Send>;
 
-/// The end where spans come in.
 #[derive(Debug)]
-struct Queue {
+struct QueueSink {
     spans: mpsc::Sender<Arc<SpanData>>,
     dropped: IntCounter,
 }
 
-impl Sink for Queue {
+impl Sink for QueueSink {
     fn take(&self, span: &Arc<SpanData>) {
         if self.spans.try_send(span.clone()).is_err() {
             self.dropped.inc();
@@ -43,7 +42,7 @@ impl Sink for Queue {
     }
 }
 
-/// An exporter's thread, as whoever started it sees it.
+/// Handle to stop an exporter's thread.
 #[derive(Debug)]
 pub struct Exporter {
     name: &'static str,
@@ -51,7 +50,7 @@ pub struct Exporter {
     done: oneshot::Receiver<()>,
 }
 
-/// Starts an exporter: what it takes is sent to this target in batches.
+/// Starts an exporter that sends the spans of its sink to `target` in batches.
 pub(super) fn start(
     name: &'static str,
     capacity: usize,
@@ -60,30 +59,30 @@ pub(super) fn start(
     counters: &IntCounterVec,
     registry: &Registry,
 ) -> Result<(Arc<dyn Sink>, Exporter), StartError> {
-    let (spans, waiting) = mpsc::channel(capacity);
+    let (spans, queued) = mpsc::channel(capacity);
     let of = |outcome| counters.with_label_values(&[name, outcome]);
-    let queue = Queue { spans, dropped: of("dropped") };
+    let queue = QueueSink { spans, dropped: of("dropped") };
     let depth = queue.spans.downgrade();
     let depth = move || depth.upgrade().map_or(0, |spans| spans.max_capacity() - spans.capacity());
     metrics::queue(registry, &format!("spans-{name}"), capacity, depth)?;
     let (stop, (finished, done)) = (CancellationToken::new(), oneshot::channel());
-    let sending = Sending {
+    let worker = ExportWorker {
         name,
         target,
         encode,
-        waiting,
+        queued,
         exported: of("exported"),
         failed: of("failed"),
         dropped: of("dropped"),
-        known: 0,
+        reported_dropped: 0,
         stop: stop.clone(),
-        lost: None,
+        lost_since_warning: None,
     };
     std::thread::Builder::new()
         .name(format!("spans-{name}"))
         .spawn(move || {
-            // a system of its own: its client is bound to the thread, and a busy worker must not hold it up
-            actix_web::rt::System::new().block_on(sending.run());
+            // a system of its own: awc's client is not `Send`, and a busy worker must not delay the export
+            actix_web::rt::System::new().block_on(worker.run());
             let _ = finished.send(());
         })
         .map_err(|cause| ThreadError { purpose: "the exporter of spans", cause })?;
@@ -91,7 +90,7 @@ pub(super) fn start(
 }
 
 impl Exporter {
-    /// Sends what waits, and ends; what is not gone by then is lost.
+    /// Sends the queued spans and ends. Spans not sent within `limit` are lost.
     pub async fn finish(self, limit: Duration) {
         self.stop.cancel();
         if tokio::time::timeout(limit, self.done).await.is_err() {
@@ -100,53 +99,53 @@ impl Exporter {
     }
 }
 
-/// The thread's side.
-struct Sending {
+struct ExportWorker {
     name: &'static str,
     target: Target,
     encode: Encode,
-    waiting: mpsc::Receiver<Arc<SpanData>>,
+    queued: mpsc::Receiver<Arc<SpanData>>,
     exported: IntCounter,
     failed: IntCounter,
     dropped: IntCounter,
-    /// How many of those were known at the last batch.
-    known: u64,
+    /// Value of `dropped` at the last batch.
+    reported_dropped: u64,
     stop: CancellationToken,
-    /// Spans that were lost since the trouble began that is under way.
-    lost: Option<usize>,
+    /// Spans lost in the current outage; `None` while the export works.
+    lost_since_warning: Option<usize>,
 }
 
-impl Sending {
+impl ExportWorker {
     async fn run(mut self) {
         let client = target::client();
-        while let Some(batch) = self.next().await {
-            self.deliver(&client, &batch).await;
+        while let Some(batch) = self.next_batch().await {
+            self.export(&client, &batch).await;
         }
     }
 
-    /// The next batch, as soon as it is full or its first span has waited long enough; `None` at the end.
-    async fn next(&mut self) -> Option<Vec<Arc<SpanData>>> {
+    /// Returns a batch when it is full or after [`BATCH_LINGER`]; `None` at the end.
+    async fn next_batch(&mut self) -> Option<Vec<Arc<SpanData>>> {
         let mut batch = Vec::new();
-        let first = self.stop.run_until_cancelled(self.waiting.recv_many(&mut batch, BATCH)).await;
+        let first = self.stop.run_until_cancelled(self.queued.recv_many(&mut batch, MAX_BATCH_SPANS)).await;
         if first == Some(0) {
             return None;
         }
-        let until = Instant::now() + LINGER;
+        let until = Instant::now() + BATCH_LINGER;
         loop {
-            while batch.len() < BATCH
-                && let Ok(span) = self.waiting.try_recv()
+            while batch.len() < MAX_BATCH_SPANS
+                && let Ok(span) = self.queued.try_recv()
             {
                 batch.push(span);
             }
-            if batch.len() >= BATCH || self.stop.is_cancelled() || Instant::now() >= until {
+            if batch.len() >= MAX_BATCH_SPANS || self.stop.is_cancelled() || Instant::now() >= until {
                 return Some(batch).filter(|batch| !batch.is_empty());
             }
-            // nobody listens meanwhile: to be woken by each span would cost whoever ends it more than the span
-            self.stop.run_until_cancelled(sleep(GATHER)).await;
+            // sleeps instead of waiting on the queue: a wake-up per span would cost the thread that ends the span
+            // more than the span itself
+            self.stop.run_until_cancelled(sleep(COALESCE_WINDOW)).await;
         }
     }
 
-    async fn deliver(&mut self, client: &awc::Client, batch: &[Arc<SpanData>]) {
+    async fn export(&mut self, client: &awc::Client, batch: &[Arc<SpanData>]) {
         let outcome = match (self.encode)(batch) {
             Ok(body) => self.send(client, body).await,
             Err(cause) => Err(cause.into()),
@@ -155,39 +154,39 @@ impl Sending {
             Ok(()) => {
                 self.exported.inc_by(batch.len() as u64);
                 let dropped = self.dropped.get();
-                if std::mem::replace(&mut self.known, dropped) < dropped {
-                    self.trouble("it takes them too slowly, so some were dropped");
-                } else if let Some(lost) = self.lost.take() {
-                    tracing::info!(exporter = self.name, lost, "spans are taken again");
+                if std::mem::replace(&mut self.reported_dropped, dropped) < dropped {
+                    self.warn_once("the collector is too slow: spans were dropped");
+                } else if let Some(lost) = self.lost_since_warning.take() {
+                    tracing::info!(exporter = self.name, lost, "span export resumed");
                 }
             }
             Err(cause) => {
-                self.trouble(&cause.to_string());
+                self.warn_once(&cause.to_string());
                 self.failed.inc_by(batch.len() as u64);
-                self.lost = self.lost.map(|lost| lost + batch.len());
+                self.lost_since_warning = self.lost_since_warning.map(|lost| lost + batch.len());
             }
         }
     }
 
-    /// One line when it begins: who asks for more finds it counted.
-    fn trouble(&mut self, cause: &str) {
-        if self.lost.is_none() {
-            self.lost = Some(0);
-            tracing::warn!(exporter = self.name, to = self.target.address(), cause, "spans are not taken");
+    /// Logs the first failure of an outage; metrics count the others.
+    fn warn_once(&mut self, cause: &str) {
+        if self.lost_since_warning.is_none() {
+            self.lost_since_warning = Some(0);
+            tracing::warn!(exporter = self.name, to = self.target.address(), cause, "span export failed");
         }
     }
 
     async fn send(&mut self, client: &awc::Client, body: Vec<u8>) -> Result<(), SendError> {
-        let (body, mut pause) = (actix_web::web::Bytes::from(body), FIRST_PAUSE);
-        for further in (0..TRIES).rev() {
+        let (body, mut backoff) = (actix_web::web::Bytes::from(body), INITIAL_BACKOFF);
+        for remaining in (0..MAX_ATTEMPTS).rev() {
             let Err(cause) = self.target.post(client, body.clone()).await else { return Ok(()) };
-            let room = self.waiting.len() < self.waiting.max_capacity();
-            if further == 0 || !cause.is_transient() || !room || self.stop.is_cancelled() {
+            let has_room = self.queued.len() < self.queued.max_capacity();
+            if remaining == 0 || !cause.is_transient() || !has_room || self.stop.is_cancelled() {
                 return Err(cause);
             }
-            self.trouble(&cause.to_string());
-            self.stop.run_until_cancelled(sleep(pause)).await;
-            pause *= 4;
+            self.warn_once(&cause.to_string());
+            self.stop.run_until_cancelled(sleep(backoff)).await;
+            backoff *= 4;
         }
         Ok(())
     }

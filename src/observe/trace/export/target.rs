@@ -1,4 +1,4 @@
-//! Where spans are sent by HTTP.
+//! An HTTP endpoint that receives spans.
 
 use crate::kernel::error::PartError;
 use crate::kernel::secret::Secret;
@@ -9,52 +9,44 @@ use actix_web::web::Bytes;
 use awc::error::SendRequestError;
 use std::time::Duration;
 
-/// For one request with its answer, the connection included.
-const LIMIT: Duration = Duration::from_secs(5);
-/// Of an answer nobody reads: so much and so long, that the connection can be used again.
-const MAX_ANSWER: usize = 64 << 10;
-const MAX_WAIT: Duration = Duration::from_millis(500);
+/// From the TCP connect to the response head.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The response body is discarded; it is drained within these limits so that the connection can be reused.
+const MAX_DRAIN_BYTES: usize = 64 << 10;
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What is wrong with an address of spans. It is not shown: there may be a password in it.
+/// Why an address is invalid. The address is not shown, as it may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It is none.
     #[error("expected http://[user:password@]host:port")]
     Malformed,
-    /// TLS in a build without it.
     #[error("https needs a build with the feature `tls`")]
     NoTls,
-    /// Its user or password.
     #[error("its credentials are not well percent-encoded")]
     Credentials,
 }
 
-/// A setting with such an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {cause}")]
 pub struct TargetError {
-    /// The setting.
     pub key: &'static str,
-    /// What is wrong with it.
     #[source]
     pub cause: UrlError,
 }
 
 impl PartError for TargetError {}
 
-/// An address that takes batches. Its credentials are shown nowhere.
+/// An endpoint that receives batches. Its credentials are never shown.
 pub struct Target {
     url: String,
     credentials: Option<(String, String)>,
     content_type: &'static str,
 }
 
-/// A client for this thread.
 pub(super) fn client() -> awc::Client {
-    http::build(LIMIT, Some(LIMIT))
+    http::build(REQUEST_TIMEOUT, Some(REQUEST_TIMEOUT))
 }
 
-/// Why a batch was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
     #[error("{0}")]
@@ -63,13 +55,12 @@ pub(super) enum SendError {
     Timeout,
     #[error("answered {0}")]
     Status(StatusCode),
-    /// It could not be written down.
     #[error("{0}")]
     Encode(#[from] serde_json::Error),
 }
 
 impl SendError {
-    /// Whether it may be taken later.
+    /// Whether a retry can succeed.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Send(_) | Self::Timeout => true,
@@ -82,20 +73,18 @@ impl SendError {
 }
 
 impl Target {
-    /// From a setting: `http[s]://[user:password@]host[:port][/path]`. `key` is named where it is wrong, and what
-    /// is wrong is said without the credentials.
+    /// Parses a setting `http[s]://[user:password@]host[:port][/path]`. Errors name `key` and omit the credentials.
     pub fn parse(key: &'static str, setting: &Secret, path: &str, content_type: &'static str) -> Result<Self, TargetError> {
-        let (base, credentials, given) = split(setting.expose()).map_err(|cause| TargetError { key, cause })?;
-        let path = if given.is_empty() { path } else { &given };
+        let (base, credentials, own_path) = split(setting.expose()).map_err(|cause| TargetError { key, cause })?;
+        let path = if own_path.is_empty() { path } else { &own_path };
         Ok(Self { url: format!("{base}{path}"), credentials, content_type })
     }
 
-    /// Where it is, without credentials.
+    /// The URL without credentials.
     pub fn address(&self) -> &str {
         &self.url
     }
 
-    /// Sends a batch.
     pub(super) async fn post(&self, client: &awc::Client, body: Bytes) -> Result<(), SendError> {
         let request = client.post(&self.url).content_type(self.content_type);
         let request = match &self.credentials {
@@ -103,12 +92,12 @@ impl Target {
             None => request,
         };
         let sent = request.send_body(body);
-        let mut answer = match tokio::time::timeout(LIMIT, sent).await {
-            Ok(answer) => answer.map_err(SendError::Send)?,
+        let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, sent).await {
+            Ok(response) => response.map_err(SendError::Send)?,
             Err(_) => return Err(SendError::Timeout),
         };
-        let status = answer.status();
-        let _ = tokio::time::timeout(MAX_WAIT, answer.body().limit(MAX_ANSWER)).await;
+        let status = response.status();
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, response.body().limit(MAX_DRAIN_BYTES)).await;
         if status.is_success() {
             return Ok(());
         }
@@ -116,11 +105,10 @@ impl Target {
     }
 }
 
-/// Scheme with host and port, user and password, and the path where there is one.
-type Parts = (String, Option<(String, String)>, String);
+/// `scheme://host:port`, user and password, and the path (empty if there is none).
+type UrlParts = (String, Option<(String, String)>, String);
 
-/// An address in its parts.
-pub fn split(url: &str) -> Result<Parts, UrlError> {
+pub fn split(url: &str) -> Result<UrlParts, UrlError> {
     let uri: Uri = url.trim().parse().map_err(|_| UrlError::Malformed)?;
     let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(UrlError::Malformed) };
     if scheme == "https" && cfg!(not(feature = "tls")) {
@@ -139,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_with_all_its_parts() {
+    fn address_with_credentials_and_path_is_split() {
         let parts = |url: &str| split(url).unwrap();
         assert_eq!(parts("http://127.0.0.1:9411"), ("http://127.0.0.1:9411".into(), None, String::new()));
         assert_eq!(parts("http://[::1]:9411/"), ("http://[::1]:9411".into(), None, String::new()));
@@ -148,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_one_is_told_by_its_key_and_without_its_password() {
+    fn malformed_address_error_has_the_key_and_no_password() {
         for url in ["", "zipkin:9411", "ftp://zipkin", "http://", "http://me:secret@", "me:secret@zipkin", "http://zipkin/?a=secret"] {
             let wrong =
                 Target::parse("telemetry.zipkin", &Secret::new(url), "/api/v2/spans", "application/json").err().unwrap().to_string();
@@ -159,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_is_the_protocols_where_none_is_given() {
+    fn address_without_path_gets_the_default_path() {
         let at = |url| Target::parse("k", &Secret::new(url), "/api/v2/spans", "application/json").unwrap().url;
         assert_eq!(at("http://z:1"), "http://z:1/api/v2/spans");
         assert_eq!(at("http://me:pw@z:1/"), "http://z:1/api/v2/spans");

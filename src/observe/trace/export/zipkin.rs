@@ -1,8 +1,8 @@
-//! Zipkin's JSON, version 2 of its API: what is sent to `POST /api/v2/spans`, what `GET /api/v2/trace/{id}` answers,
-//! and the form in which this process shows its own traces.
+//! Zipkin JSON, API version 2: the body of `POST /api/v2/spans`, the response of `GET /api/v2/trace/{id}`, and the
+//! model of the trace pages of this process.
 //!
-//! Rules: Zipkin API 2, and OpenTelemetry's "Transformation to Zipkin" for what the two call differently. Zipkin
-//! itself writes names of spans and services in lower case.
+//! Sources: Zipkin API 2, and OpenTelemetry's "Transformation to Zipkin" where the two models differ. Zipkin itself
+//! converts names of spans and services to lower case.
 
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 use opentelemetry_sdk::trace::SpanData;
@@ -15,99 +15,83 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where Zipkin takes spans.
 pub(super) const PATH: &str = "/api/v2/spans";
-/// Their form.
 pub(super) const CONTENT_TYPE: &str = "application/json";
 
-/// A span.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Span {
-    /// 32 hex digits; 16 of those who know no longer ones.
+    /// 32 hex digits, or 16 from tracers with 64-bit ids.
     pub trace_id: String,
     /// 16 hex digits.
     pub id: String,
-    /// The step that it follows from; the first has none.
+    /// `None` for the root span.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<String>,
-    /// `CLIENT`, `SERVER`, `PRODUCER`, `CONSUMER`; what stays within a process has none.
+    /// `CLIENT`, `SERVER`, `PRODUCER` or `CONSUMER`; `None` for internal spans.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// What is done.
     #[serde(default)]
     pub name: String,
-    /// When it began, in microseconds since 1970.
+    /// Start, in microseconds since 1970.
     #[serde(default)]
     pub timestamp: u64,
-    /// How long it took, in microseconds, 1 at least.
+    /// Microseconds, at least 1.
     #[serde(default)]
     pub duration: u64,
-    /// Who did it.
     #[serde(default)]
     pub local_endpoint: Endpoint,
-    /// Whom it asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_endpoint: Option<Endpoint>,
-    /// What happened meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<Annotation>,
-    /// Its attributes; `error` is there where it failed.
+    /// Attributes; a failed span has `error`.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
 }
 
-/// One side of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
-    /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_name: Option<String>,
-    /// Its address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv4: Option<String>,
-    /// Its address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<String>,
-    /// Its port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
 }
 
-/// A moment in a span.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotation {
     /// Microseconds since 1970.
     pub timestamp: u64,
-    /// What happened.
     pub value: String,
 }
 
-/// Writes batches of the service of this name.
 pub(super) fn encode(service: &str) -> impl Fn(&[Arc<SpanData>]) -> Result<Vec<u8>, serde_json::Error> + Send + use<> {
     let service = service.to_string();
     move |batch| {
-        let spans: Vec<_> = batch.iter().map(|span| Recorded { span, service: &service }).collect();
+        let spans: Vec<_> = batch.iter().map(|span| RecordedSpan { span, service: &service }).collect();
         serde_json::to_vec(&spans)
     }
 }
 
-/// A span that the service of this name recorded. It is written as it lies there: of a busy shop there are tens
-/// of thousands a second.
-struct Recorded<'a> {
+/// Serializes a recorded span without an intermediate [`Span`], as a busy shop records tens of thousands per second.
+struct RecordedSpan<'a> {
     span: &'a SpanData,
     service: &'a str,
 }
 
-impl Serialize for Recorded<'_> {
+impl Serialize for RecordedSpan<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (span, timestamp) = (self.span, micros(self.span.start_time));
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("traceId", &Shown(span.span_context.trace_id()))?;
-        map.serialize_entry("id", &Shown(span.span_context.span_id()))?;
+        map.serialize_entry("traceId", &AsText(span.span_context.trace_id()))?;
+        map.serialize_entry("id", &AsText(span.span_context.span_id()))?;
         if span.parent_span_id != SpanId::INVALID {
-            map.serialize_entry("parentId", &Shown(span.parent_span_id))?;
+            map.serialize_entry("parentId", &AsText(span.parent_span_id))?;
         }
         if let Some(kind) = kind(&span.span_kind) {
             map.serialize_entry("kind", kind)?;
@@ -115,7 +99,7 @@ impl Serialize for Recorded<'_> {
         map.serialize_entry("name", &span.name)?;
         map.serialize_entry("timestamp", &timestamp)?;
         map.serialize_entry("duration", &micros(span.end_time).saturating_sub(timestamp).max(1))?;
-        map.serialize_entry("localEndpoint", &Local { service_name: self.service })?;
+        map.serialize_entry("localEndpoint", &LocalEndpoint { service_name: self.service })?;
         if let Some(remote) = remote(span) {
             map.serialize_entry("remoteEndpoint", &remote)?;
         }
@@ -127,23 +111,22 @@ impl Serialize for Recorded<'_> {
     }
 }
 
-/// Our side of it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Local<'a> {
+struct LocalEndpoint<'a> {
     service_name: &'a str,
 }
 
-/// Its text as a value.
-struct Shown<T>(T);
+/// Serializes a value by its `Display`.
+struct AsText<T>(T);
 
-impl<T: Display> Serialize for Shown<T> {
+impl<T: Display> Serialize for AsText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
 }
 
-/// Its attributes, and what Zipkin has no member for.
+/// Attributes, and what Zipkin's model has no field for (error, links).
 struct Tags<'a>(&'a SpanData);
 
 impl Serialize for Tags<'_> {
@@ -151,11 +134,11 @@ impl Serialize for Tags<'_> {
         let span = self.0;
         let mut tags = serializer.serialize_map(None)?;
         for attribute in &span.attributes {
-            tags.serialize_entry(attribute.key.as_str(), &Shown(&attribute.value))?;
+            tags.serialize_entry(attribute.key.as_str(), &AsText(&attribute.value))?;
         }
         if let Status::Error { description } = &span.status {
-            let told = Some(description.as_ref()).filter(|text| !text.is_empty()).map(Cow::Borrowed);
-            let error = attribute(span, "error.type").or(told).unwrap_or(Cow::Borrowed("true"));
+            let description = Some(description.as_ref()).filter(|text| !text.is_empty()).map(Cow::Borrowed);
+            let error = attribute(span, "error.type").or(description).unwrap_or(Cow::Borrowed("true"));
             tags.serialize_entry("error", &error)?;
         }
         if !span.links.is_empty() {
@@ -171,22 +154,21 @@ fn attribute<'a>(span: &'a SpanData, key: &str) -> Option<Cow<'a, str>> {
 }
 
 impl Span {
-    /// A span that the service of this name recorded, for whoever looks at it here.
+    /// Converts a recorded span, for the trace pages of this process.
     pub fn of(span: &SpanData, service: &str) -> Option<Self> {
-        serde_json::from_value(serde_json::to_value(Recorded { span, service }).ok()?).ok()
+        serde_json::from_value(serde_json::to_value(RecordedSpan { span, service }).ok()?).ok()
     }
 
-    /// When it ended, in microseconds since 1970.
+    /// Microseconds since 1970.
     pub fn end(&self) -> u64 {
         self.timestamp.saturating_add(self.duration)
     }
 
-    /// Why it failed, where it did.
     pub fn error(&self) -> Option<&str> {
         self.tags.get("error").map(String::as_str)
     }
 
-    /// Who did it: its module, where several share a process, else its service.
+    /// The service's name, or `?` if it is unknown.
     pub fn who(&self) -> &str {
         self.local_endpoint.service_name.as_deref().unwrap_or("?")
     }
@@ -208,7 +190,7 @@ fn annotation(event: &opentelemetry::trace::Event) -> Annotation {
     Annotation { timestamp: micros(event.timestamp), value }
 }
 
-/// Whom it asked, by the attributes that say so: the best name first.
+/// The remote endpoint, from the most specific attribute that names it.
 fn remote(span: &SpanData) -> Option<Endpoint> {
     let tag = |key: &str| attribute(span, key).map(Cow::into_owned);
     let address = tag("server.address");
@@ -236,12 +218,12 @@ mod tests {
     use opentelemetry::KeyValue;
     use serde_json::{Value, json};
 
-    fn written(span: &SpanData) -> Value {
-        serde_json::to_value(Recorded { span, service: "order-service" }).unwrap()
+    fn encoded(span: &SpanData) -> Value {
+        serde_json::to_value(RecordedSpan { span, service: "order-service" }).unwrap()
     }
 
     #[test]
-    fn a_span_in_zipkins_form() {
+    fn client_span_is_encoded_in_zipkin_format() {
         let mut recorded = span_with(8, Some(7), "GET /api/v1/products", |span| {
             span.span_kind = SpanKind::Client;
             span.attributes = vec![
@@ -252,7 +234,7 @@ mod tests {
             span.events.events.push(opentelemetry::trace::Event::new("retried", span.start_time, vec![KeyValue::new("attempt", 2)], 0));
         });
         assert_eq!(
-            written(&recorded),
+            encoded(&recorded),
             json!({
                 "traceId": "00000000000000000000000000000001", "id": "0000000000000008", "parentId": "0000000000000007",
                 "kind": "CLIENT", "name": "GET /api/v1/products", "timestamp": 8_000_000, "duration": 1500,
@@ -264,40 +246,40 @@ mod tests {
         );
         let data = Arc::make_mut(&mut recorded);
         data.end_time = data.start_time;
-        assert_eq!(written(data)["duration"], 1, "0 would be as good as unknown");
+        assert_eq!(encoded(data)["duration"], 1, "Zipkin treats 0 as unknown");
     }
 
     #[test]
-    fn what_failed_says_why_and_the_first_of_a_trace_has_no_parent_nor_kind() {
+    fn failed_root_span_has_error_tag_and_no_parent_or_kind() {
         let failed = span_with(1, None, "order place", |span| {
             span.span_kind = SpanKind::Internal;
             span.status = Status::error("");
             span.attributes = vec![KeyValue::new("error.type", "503")];
         });
-        let sent = written(&failed);
+        let sent = encoded(&failed);
         assert_eq!((sent.get("parentId"), sent.get("kind"), &sent["tags"]["error"]), (None, None, &json!("503")));
         let unexplained = span_with(1, None, "x", |span| span.status = Status::error(""));
-        assert_eq!(written(&unexplained)["tags"]["error"], "true");
-        assert_eq!(written(&span(1, None, "x"))["tags"].get("error"), None);
+        assert_eq!(encoded(&unexplained)["tags"]["error"], "true");
+        assert_eq!(encoded(&span(1, None, "x"))["tags"].get("error"), None);
     }
 
     #[test]
-    fn a_database_and_a_bus_are_the_far_end_and_a_link_is_a_tag() {
+    fn database_and_bus_are_remote_endpoints_and_links_are_a_tag() {
         let database = span_with(1, None, "INSERT orders", |span| span.attributes = vec![KeyValue::new("db.system.name", "sqlite")]);
-        assert_eq!(written(&database)["remoteEndpoint"], json!({ "serviceName": "sqlite" }));
+        assert_eq!(encoded(&database)["remoteEndpoint"], json!({ "serviceName": "sqlite" }));
         let consumed = span_with(2, Some(1), "process order", |span| {
             span.span_kind = SpanKind::Consumer;
             span.attributes = vec![KeyValue::new("messaging.system", "kafka")];
             span.links.links.push(opentelemetry::trace::Link::with_context(span.span_context.clone()));
         });
-        assert_eq!(written(&consumed)["remoteEndpoint"], json!({ "serviceName": "kafka" }));
-        assert_eq!(written(&consumed)["tags"]["links"], "00000000000000000000000000000001-0000000000000002");
+        assert_eq!(encoded(&consumed)["remoteEndpoint"], json!({ "serviceName": "kafka" }));
+        assert_eq!(encoded(&consumed)["tags"]["links"], "00000000000000000000000000000001-0000000000000002");
         let named = span_with(1, None, "GET", |span| span.attributes = vec![KeyValue::new("server.address", "zipkin.example")]);
-        assert_eq!(written(&named)["remoteEndpoint"], json!({ "serviceName": "zipkin.example" }));
+        assert_eq!(encoded(&named)["remoteEndpoint"], json!({ "serviceName": "zipkin.example" }));
     }
 
     #[test]
-    fn what_others_recorded_is_read_whatever_it_lacks() {
+    fn incomplete_foreign_span_is_parsed_with_defaults() {
         let read: Span = serde_json::from_value(json!({ "traceId": "a", "id": "b", "shared": true })).unwrap();
         assert_eq!((read.name.as_str(), read.who(), read.end()), ("", "?", 0));
     }
