@@ -1,13 +1,12 @@
-//! Statements that are prepared once.
+//! Statements that a connection prepares once and caches.
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 
-/// A statement whose text is one of few. diesel takes every update, every list and every insert of several
-/// rows for one that is different each time, and has it prepared anew: on a server that is a round trip more.
-/// A connection keeps what was prepared under the statement's own text, and for good: so not for lists of any
-/// length.
+/// A statement with few distinct texts. By default diesel caches no update, no `IN` list and no insert of several rows,
+/// and prepares them again each time: one more round trip to a server. A connection keeps a cached statement, keyed by
+/// its text, until it closes. Do not use it for lists of unlimited length.
 pub struct CachedQuery<Q>(pub Q);
 
 impl<DB: Backend, Q: QueryFragment<DB>> QueryFragment<DB> for CachedQuery<Q> {
@@ -29,5 +28,5 @@ impl<Q: Query> Query for CachedQuery<Q> {
     type SqlType = Q::SqlType;
 }
 
-/// Lists up to here have a text that is worth being kept.
+/// Lists up to this length are worth caching: each length is one more prepared statement.
 pub const MAX_PREPARED_LIST_LEN: usize = 8;

@@ -1,16 +1,16 @@
-//! Credentials that change while a store is open.
+//! Renewal of a store's credentials while it is open.
 
 use crate::kernel::error::ReloadError;
 use crate::settings::Settings;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// How an open store takes new credentials.
+/// How to give an open store new credentials.
 pub struct Renewal {
-    /// Settings with the credentials.
+    /// Keys of the settings that hold the credentials.
     pub keys: &'static [&'static str],
-    /// Uses the credentials of these settings for new connections.
+    /// Applies the credentials of these settings to new connections.
     pub apply: Arc<dyn Fn(&Settings) -> Result<(), ReloadError> + Send + Sync>,
-    /// Notified when the server refuses the credentials in use, if Vault may have newer ones.
+    /// Notified when the server refuses the current credentials; `Some` if Vault may have newer ones.
     pub refused: Option<Arc<Notify>>,
 }

@@ -1,4 +1,4 @@
-//! A store of which only is read, as of one moment, whatever its backend: for the audit.
+//! A read-only snapshot of a SQL store, for the audit.
 
 use crate::kernel::error::StoreError;
 use crate::settings::StoreUrl;
@@ -13,22 +13,21 @@ use diesel::sqlite::Sqlite as Mysql;
 #[cfg(feature = "sqlite")]
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
-/// A row that every backend compiled in can fill.
-pub trait Row: QueryableByName<Sqlite> + QueryableByName<Mysql> + 'static {}
-impl<T: QueryableByName<Sqlite> + QueryableByName<Mysql> + 'static> Row for T {}
+/// A row type that every backend compiled in can load.
+pub trait SnapshotRow: QueryableByName<Sqlite> + QueryableByName<Mysql> + 'static {}
+impl<T: QueryableByName<Sqlite> + QueryableByName<Mysql> + 'static> SnapshotRow for T {}
 
-/// It is never created or changed. Reading blocks: not for use inside an asynchronous runtime.
+/// Never creates or changes the store. Reads block: do not use it inside an asynchronous runtime.
 pub enum Snapshot {
-    /// A file.
     #[cfg(feature = "sqlite")]
     Sqlite(SqliteConnection),
-    /// On a server; the connection's own runtime ends after it.
+    /// The connection and its runtime. Fields are dropped in this order: the runtime must outlive the connection.
     #[cfg(feature = "mysql")]
     MySql(super::mysql::Blocking, tokio::runtime::Runtime),
 }
 
 impl Snapshot {
-    /// Opens it; its schema is taken as it is.
+    /// Opens the store without a check of its schema.
     pub fn open(url: &StoreUrl) -> Result<Self, StoreError> {
         match url {
             #[cfg(feature = "sqlite")]
@@ -38,8 +37,8 @@ impl Snapshot {
         }
     }
 
-    /// All rows of a query that every backend understands.
-    pub fn rows<T: Row>(&mut self, sql: &str) -> Result<Vec<T>, StoreError> {
+    /// All rows of a query in SQL common to the backends.
+    pub fn rows<T: SnapshotRow>(&mut self, sql: &str) -> Result<Vec<T>, StoreError> {
         let query = diesel::sql_query(sql);
         Ok(match self {
             #[cfg(feature = "sqlite")]

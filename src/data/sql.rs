@@ -1,4 +1,4 @@
-//! A module's SQL store, on the backend that settings choose.
+//! A module's SQL store, on the backend that its URL chooses.
 
 use super::renewal::Renewal;
 use crate::kernel::error::StartError;
@@ -8,30 +8,24 @@ use prometheus::Registry;
 
 /// A module's store: its setting, and its migrations for each backend.
 pub struct SqlStore {
-    /// The module's name.
     pub module: &'static str,
-    /// The setting with its URL.
+    /// Keys of the setting with its URL.
     pub setting: &'static [&'static str],
-    /// For SQLite.
     #[cfg(feature = "sqlite")]
     pub sqlite: EmbeddedMigrations,
-    /// For MySQL.
     #[cfg(feature = "mysql")]
     pub mysql: EmbeddedMigrations,
 }
 
-/// An open database.
 pub enum SqlDb {
-    /// A file.
     #[cfg(feature = "sqlite")]
     Sqlite(super::sqlite::Db),
-    /// On a server.
     #[cfg(feature = "mysql")]
     MySql(super::mysql::Db),
 }
 
 impl SqlStore {
-    /// Opens or creates the database where settings say, and registers its metrics.
+    /// Opens or creates the database of the settings, and registers its metrics.
     pub fn open(self, settings: &Settings, metrics: &Registry) -> Result<(SqlDb, Option<Renewal>), StartError> {
         Ok(match settings.store(self.module)? {
             #[cfg(feature = "sqlite")]

@@ -1,4 +1,4 @@
-//! Leases in SQL: a row each. What they promise, and what not, is in `store/lease.rs`.
+//! Leases in SQL: one row per lease. Their guarantees are in `data/lease.rs`.
 
 use super::{Conn, Db};
 use crate::data::{LeaseState, LeaseStore};
@@ -20,30 +20,30 @@ mod tables {
 }
 use tables::leases;
 
-/// The store's migrations have the table.
+/// The store's migrations create the table.
 #[async_trait(?Send)]
 impl LeaseStore for Db {
     async fn acquire(&self, name: &'static str, holder: &str, term: Duration) -> Result<LeaseState, StoreError> {
         let (holder, term) = (holder.to_string(), term.as_millis() as i64);
-        let own = holder.clone();
+        let own_holder = holder.clone();
         let held_elsewhere = async move |c: &mut Conn| {
-            let row = leases::table.find(name).filter(leases::holder.ne(&own).and(leases::expires_at.ge(clock::now_ms())));
+            let row = leases::table.find(name).filter(leases::holder.ne(&own_holder).and(leases::expires_at.ge(clock::now_ms())));
             Ok::<_, StoreError>(row.select(leases::name).first::<String>(c).await.optional()?.is_some())
         };
-        // only a process that may succeed writes
+        // a read first: a process that cannot acquire the lease does not write
         if self.read(held_elsewhere).await? {
             return Ok(LeaseState::HeldElsewhere);
         }
         self.write(async move |c| {
             let now = clock::now_ms();
-            let mine = (leases::holder.eq(&holder), leases::expires_at.eq(now + term));
+            let values = (leases::holder.eq(&holder), leases::expires_at.eq(now + term));
             let row = || leases::table.filter(leases::name.eq(name));
-            if diesel::update(row().filter(leases::holder.eq(&holder))).set(mine).execute(c).await? == 1 {
+            if diesel::update(row().filter(leases::holder.eq(&holder))).set(values).execute(c).await? == 1 {
                 return Ok(LeaseState::Held);
             }
-            let taken = diesel::update(row().filter(leases::expires_at.lt(now))).set(mine).execute(c).await? == 1
-                || diesel::insert_or_ignore_into(leases::table).values((leases::name.eq(name), mine)).execute(c).await? == 1;
-            Ok(if taken { LeaseState::Acquired } else { LeaseState::HeldElsewhere })
+            let acquired = diesel::update(row().filter(leases::expires_at.lt(now))).set(values).execute(c).await? == 1
+                || diesel::insert_or_ignore_into(leases::table).values((leases::name.eq(name), values)).execute(c).await? == 1;
+            Ok(if acquired { LeaseState::Acquired } else { LeaseState::HeldElsewhere })
         })
         .await
     }

@@ -1,5 +1,6 @@
-//! Column types that every SQL backend can carry.
+//! Column types that every SQL backend supports.
 
+use crate::kernel::error::StoreError;
 use crate::kernel::money::{Money, MoneyError};
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -44,12 +45,11 @@ impl TryFrom<MoneyText> for Money {
     }
 }
 
-/// A value kept as JSON in a text column.
-pub fn to_json<T: Serialize>(value: &T) -> Result<String, crate::kernel::error::StoreError> {
-    serde_json::to_string(value).map_err(|e| crate::kernel::error::StoreError::Broken(e.to_string()))
+/// Serializes a value for a text column.
+pub fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|e| StoreError::Broken(e.to_string()))
 }
 
-/// Reads such a value back.
-pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, crate::kernel::error::StoreError> {
-    serde_json::from_str(text).map_err(|e| crate::kernel::error::StoreError::Broken(format!("a JSON column does not fit: {e}")))
+pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|e| StoreError::Broken(format!("invalid JSON in a column: {e}")))
 }

@@ -1,4 +1,4 @@
-//! AsyncAPI 3.0 of every event, from the types that are written.
+//! The AsyncAPI 3.0 document of all events, from the types that modules publish.
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Document {
     schemas: SchemaGenerator,
     messages: Map<String, Value>,
-    /// Types of events by topic.
+    /// Event types by topic.
     topics: BTreeMap<String, Vec<String>>,
     operations: Map<String, Value>,
 }
@@ -24,7 +24,8 @@ impl Default for Document {
 }
 
 impl Document {
-    /// An event that a module publishes: its type, what its subject (so its key) is, and when it is said.
+    /// Adds an event that a module publishes. `subject` describes the event's subject, which is also its key; `summary`, when
+    /// the event occurs.
     pub fn sends<T: JsonSchema>(&mut self, module: &str, kind: &str, subject: &str, summary: &str) {
         let topic = kind.split('.').next().unwrap_or_default().to_string();
         let payload: Value = self.schemas.subschema_for::<T>().into();
@@ -48,7 +49,7 @@ impl Document {
         self.operations.insert(format!("{module}.send.{kind}"), operation);
     }
 
-    /// A module takes whatever comes on these topics.
+    /// Adds a module's subscription to all events of these topics.
     pub fn receives(&mut self, module: &str, topics: &[&str]) {
         for topic in topics {
             self.topics.entry((*topic).into()).or_default();
@@ -61,7 +62,6 @@ impl Document {
         }
     }
 
-    /// The finished document.
     pub fn finish(mut self, version: &str) -> Value {
         let channels: Map<String, Value> = self.topics.into_iter().map(|(topic, kinds)| (topic.clone(), channel(&topic, &kinds))).collect();
         json!({

@@ -1,4 +1,4 @@
-//! Events: what a module tells the others after the fact, in a CloudEvents 1.0 envelope.
+//! Events that a module publishes for other modules, in a CloudEvents 1.0 envelope.
 
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 use crate::data::Snapshot;
@@ -10,13 +10,11 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// An event whose content is not what its type says.
+/// An event whose data does not match its type.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind} does not fit: {cause}")]
 pub struct UnfitEvent {
-    /// The event's type.
     pub kind: String,
-    /// What does not fit.
     #[source]
     pub cause: serde_json::Error,
 }
@@ -28,26 +26,26 @@ pub struct Event {
     pub specversion: String,
     /// Unique; consumers apply each id once.
     pub id: Uuid,
-    /// Who says it: `/tradepost/order`.
+    /// The publishing module: `/tradepost/order`.
     pub source: String,
-    /// What happened: `order.placed`.
+    /// For instance `order.placed`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The aggregate's id. Events of one subject are delivered in order.
     pub subject: String,
-    /// When, RFC 3339.
+    /// RFC 3339.
     pub time: String,
     /// Always `application/json`.
     pub datacontenttype: String,
     /// CloudEvents' distributed tracing extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
-    /// The event's own content, as it was written: amounts keep their scale.
+    /// The event's data, byte for byte as published: amounts keep their scale.
     pub data: Box<RawValue>,
 }
 
 impl Event {
-    /// A new event of a module about one of its aggregates.
+    /// `subject`: the id of the aggregate that the event is about.
     pub fn new<T: Serialize>(module: &str, kind: &str, subject: impl Into<String>, trace: Trace, data: &T) -> Result<Self, StoreError> {
         Ok(Self {
             specversion: "1.0".into(),
@@ -62,8 +60,8 @@ impl Event {
         })
     }
 
-    /// The same with an id that follows from what it reports: for a step that its subject takes once. A shop that was
-    /// restored to before that step takes it again and says so again, on a bus that has heard it: with the same id.
+    /// Replaces the id by one derived from source, type and subject: for events that occur once per subject. A shop that is
+    /// restored from an older backup repeats the step and publishes its event again; with the same id, consumers drop it.
     pub fn once(mut self) -> Self {
         let digest = Sha256::digest(format!("{} {} {}", self.source, self.kind, self.subject));
         let mut id = [0; 16];
@@ -72,12 +70,12 @@ impl Event {
         self
     }
 
-    /// The topic it travels on: the part of its type before the first dot.
+    /// The part of the type before the first dot.
     pub fn topic(&self) -> &str {
         self.kind.split('.').next().unwrap_or_default()
     }
 
-    /// Its content as what the publisher wrote; unknown members are ignored.
+    /// Deserializes the data; ignores unknown members.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, UnfitEvent> {
         serde_json::from_str(self.data.get()).map_err(|cause| UnfitEvent { kind: self.kind.clone(), cause })
     }
@@ -93,7 +91,7 @@ struct Body {
 /// Type and subject of the events in the column `body` of this query, for the audit. Skips invalid events: the audit
 /// detects the missing order event.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub fn reported(snapshot: &mut Snapshot, query: &str) -> Result<Vec<(String, String)>, StoreError> {
+pub fn event_subjects(snapshot: &mut Snapshot, query: &str) -> Result<Vec<(String, String)>, StoreError> {
     let rows: Vec<Body> = snapshot.rows(query)?;
     Ok(rows.iter().filter_map(|row| serde_json::from_str::<Event>(&row.body).ok()).map(|event| (event.kind, event.subject)).collect())
 }
@@ -103,12 +101,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_that_is_told_again_has_the_same_id_and_another_step_another() {
-        let told = |kind: &str, subject: &str| Event::new("order", kind, subject, Trace::start(), &()).unwrap();
-        let id = |kind: &str, subject: &str| told(kind, subject).once().id;
+    fn once_gives_the_same_step_the_same_id_and_other_steps_others() {
+        let event = |kind: &str, subject: &str| Event::new("order", kind, subject, Trace::start(), &()).unwrap();
+        let id = |kind: &str, subject: &str| event(kind, subject).once().id;
         assert_eq!(id("order.placed", "1"), id("order.placed", "1"));
         assert_ne!(id("order.placed", "1"), id("order.cancelled", "1"));
         assert_ne!(id("order.placed", "1"), id("order.placed", "2"));
-        assert_ne!(told("stock.changed", "1").id, told("stock.changed", "1").id, "what may happen again is another event");
+        assert_ne!(event("stock.changed", "1").id, event("stock.changed", "1").id, "without `once` each event has its own id");
     }
 }

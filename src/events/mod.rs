@@ -16,10 +16,9 @@ pub mod sqlite {
     pub mod inbox;
     pub mod outbox;
 }
-/// The same on MySQL.
 #[cfg(feature = "mysql")]
 #[path = "sql"]
-#[allow(clippy::duplicate_mod, reason = "once per backend")]
+#[allow(clippy::duplicate_mod, reason = "compiled once per backend")]
 pub mod mysql {
     use crate::data::mysql as backend;
     pub mod inbox;

@@ -1,5 +1,5 @@
-//! Work that follows from commits, and that one process at a time does: outboxes are carried to the bus, and
-//! reservations settled, whatever the store is made of.
+//! Background work that follows commits, done by one process at a time under a lease: publishing outboxes to the bus,
+//! settling reservations. Independent of the backend.
 
 use crate::data::{COALESCE_WINDOW, Lease, LeaseState, POLL};
 use crate::events::bus;
@@ -10,24 +10,21 @@ use std::error::Error;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Pause after an error: the store, the bus or a peer was away.
-const AWAY: Duration = Duration::from_secs(1);
+/// Pause after an error: the store, the bus or a peer was unavailable.
+const ERROR_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Result of one round.
 enum Round {
-    /// Nothing is left.
     Done,
-    /// There may be more.
+    /// There may be more work.
     More,
-    /// Another process holds the lease.
-    ByAnother,
+    HeldElsewhere,
 }
 
-/// Reads a batch and works on it, round after round, until `stop` is cancelled; then until nothing is left. `committed`
-/// waits for the next commit of this process after the call. `read` returns `None` where there is nothing to
-/// do; `work` returns whether there may be more.
+/// Reads and processes batches until `stop` is cancelled, then until no batch is left. `committed` waits for the next commit
+/// of this process after the call. `read` returns `None` if there is no work; `work` returns whether there may be more.
 ///
-/// `work` may be repeated: after a crash, and by another process when this one was paused under its lease.
+/// `work` must be idempotent: it is repeated after a crash, and by another process if this one is paused under its lease.
 pub async fn run<B, E: From<StoreError>, W: Future<Output = ()>>(
     mut lease: Lease,
     committed: impl Fn() -> W,
@@ -38,22 +35,22 @@ pub async fn run<B, E: From<StoreError>, W: Future<Output = ()>>(
 ) {
     loop {
         let committed = committed();
-        let (pause, ours) = match round(&mut lease, &read, &work).await {
+        let (pause, wake_on_commit) = match round(&mut lease, &read, &work).await {
             Ok(Round::More) => continue,
             Ok(_) if stop.is_cancelled() => break,
             Ok(Round::Done) => (POLL, true),
-            Ok(Round::ByAnother) => (POLL, false),
+            Ok(Round::HeldElsewhere) => (POLL, false),
             Err(cause) => {
                 failed(cause);
                 if stop.is_cancelled() {
                     break;
                 }
-                (AWAY, false)
+                (ERROR_BACKOFF, false)
             }
         };
         tokio::select! {
-            // after an error, more commits are no reason to try again sooner
-            () = async { committed.await; tokio::time::sleep(COALESCE_WINDOW).await }, if ours => {}
+            // after an error a commit is no reason to retry earlier
+            () = async { committed.await; tokio::time::sleep(COALESCE_WINDOW).await }, if wake_on_commit => {}
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
@@ -69,32 +66,32 @@ async fn round<B, E: From<StoreError>>(
     let Some(batch) = read().await? else { return Ok(Round::Done) };
     match lease.hold().await? {
         LeaseState::Held => Ok(if work(batch).await? { Round::More } else { Round::Done }),
-        // the batch was read before the lease was ours
+        // the batch was read before this process held the lease
         LeaseState::Acquired => Ok(Round::More),
-        LeaseState::HeldElsewhere => Ok(Round::ByAnother),
+        LeaseState::HeldElsewhere => Ok(Round::HeldElsewhere),
     }
 }
 
-/// Publishes the events of these entries of an outbox, in order. Returns the entries that the bus will never
-/// take, with the reason: an entry that is no event, or one too large for its topic.
+/// Publishes the events of these outbox entries, in order. Returns the entries that the bus can never accept, with the
+/// reason: an entry that is no event, or one too large for its topic.
 pub async fn publish<T: Clone>(
     bus: &dyn Bus,
     entries: impl IntoIterator<Item = T>,
     event: impl Fn(&T) -> Result<Event, Box<dyn Error>>,
 ) -> Result<Vec<(T, String)>, StoreError> {
-    let (mut sent, mut events, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut published, mut events, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         match event(&entry) {
             Ok(event) => {
-                sent.push(entry);
+                published.push(entry);
                 events.push(event);
             }
             Err(cause) => refused.push((entry, format!("this is no event: {cause}"))),
         }
     }
     if !events.is_empty() {
-        let unfit = bus::publish(bus, events).await?;
-        refused.extend(unfit.into_iter().filter_map(|(place, error)| Some((sent.get(place)?.clone(), error))));
+        let rejected = bus::publish(bus, events).await?;
+        refused.extend(rejected.into_iter().filter_map(|(index, error)| Some((published.get(index)?.clone(), error))));
     }
     Ok(refused)
 }

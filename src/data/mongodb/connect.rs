@@ -1,6 +1,6 @@
-//! The way to a server: the thread that everything runs on, and what is asked of the driver.
+//! Connection options, and the first connection to a server.
 
-use super::explain;
+use super::error::store_error;
 use crate::kernel::error::StoreError;
 use crate::settings::{MongoDb, Secret, Tls};
 use ::mongodb::bson::doc;
@@ -8,50 +8,13 @@ use ::mongodb::error::{Error as MongoError, ErrorKind};
 use ::mongodb::options::{Acknowledgment, ClientOptions, ConnectionString, ReadConcern, Tls as DriverTls, WriteConcern};
 use ::mongodb::{Client, Database};
 use backon::{ConstantBuilder, Retryable};
-use std::convert::Infallible;
 use std::time::{Duration, Instant};
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 /// Retry interval until the server is up.
 const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 
-/// A thread with a runtime, until this is dropped.
-pub(super) struct Home {
-    handle: Handle,
-    _lives: oneshot::Sender<Infallible>,
-}
-
-impl Home {
-    pub(super) fn new(name: &str) -> Result<Self, StoreError> {
-        let broken = |cause: std::io::Error| StoreError::Broken(format!("no thread for the connections of {name}: {cause}"));
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(broken)?;
-        let handle = runtime.handle().clone();
-        let (lives, over) = oneshot::channel::<Infallible>();
-        let drive = move || {
-            let _ = runtime.block_on(over);
-        };
-        std::thread::Builder::new().name(format!("{name}-mongodb")).spawn(drive).map_err(broken)?;
-        Ok(Self { handle, _lives: lives })
-    }
-
-    pub(super) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.handle.spawn(work)
-    }
-
-    /// Waits for it on the calling thread: for a start, which does one thing after the other.
-    pub(super) fn block<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
-        let (answer, answered) = std::sync::mpsc::channel();
-        self.spawn(async move {
-            let _ = answer.send(work.await);
-        });
-        answered.recv().map_err(|_| StoreError::Broken("an operation panicked".into()))
-    }
-}
-
-/// Waits for a server that is not up yet. One that answers and refuses is not asked again.
-pub(super) async fn reach(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Result<Database, StoreError> {
+/// Retries until the server is up. Fails at once if the server answers and refuses.
+pub(super) async fn connect_when_ready(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Result<Database, StoreError> {
     let options = options(url, name, settings, tls).await?;
     let client = Client::with_options(options).map_err(|cause| StoreError::Broken(format!("{name}.store: {cause}")))?;
     let database = client.default_database().ok_or_else(|| {
@@ -59,23 +22,23 @@ pub(super) async fn reach(url: &Secret, name: &str, settings: &MongoDb, tls: &Tl
     })?;
     let since = Instant::now();
     let ping = || async { database.run_command(doc! { "ping": 1 }).await };
-    let later = |cause: &MongoError| {
-        let away =
+    let retryable = |cause: &MongoError| {
+        let unreachable =
             matches!(cause.kind.as_ref(), ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. });
-        away && since.elapsed().as_secs() < settings.wait_seconds
+        unreachable && since.elapsed().as_secs() < settings.wait_seconds
     };
-    let warn = |cause: &MongoError, _| tracing::warn!(store = name, %cause, "no connection yet; will try again");
-    ping.retry(RETRY).when(later).notify(warn).await.map_err(|cause| explain(name, &cause))?;
+    let warn = |cause: &MongoError, _| tracing::warn!(store = name, %cause, "no connection yet; will retry");
+    ping.retry(RETRY).when(retryable).notify(warn).await.map_err(|cause| store_error(name, &cause))?;
     Ok(database)
 }
 
-/// What the URL says goes before what we ask for.
+/// Options of the URL override our defaults.
 async fn options(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Result<ClientOptions, StoreError> {
     let wrong = |what: &str| StoreError::Broken(format!("{name}.store: {what}"));
-    // the driver's own words may repeat parts of the URL, and there is a password in it
-    let unfit = |_| wrong("this is no URL that MongoDB's driver takes; in a user name or password write : / ? # [ ] @ % as %3A and so on");
-    let parsed = ConnectionString::parse(url.expose()).map_err(unfit)?;
-    let mut options = ClientOptions::parse(parsed).await.map_err(unfit)?;
+    // the driver's message may repeat parts of the URL, which has a password
+    let invalid_url = |_| wrong("not a valid MongoDB URL; in a user name or password write : / ? # [ ] @ % as %3A and so on");
+    let parsed = ConnectionString::parse(url.expose()).map_err(invalid_url)?;
+    let mut options = ClientOptions::parse(parsed).await.map_err(invalid_url)?;
     options.app_name.get_or_insert_with(|| "tradepost".into());
     options.max_pool_size.get_or_insert(settings.connections);
     options.connect_timeout.get_or_insert(Duration::from_millis(settings.connect_ms));
@@ -92,10 +55,10 @@ async fn options(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Res
             own.ca_file_path.clone_from(&tls.ca);
         }
         if let (None, Some(cert)) = (&own.cert_key_file_path, &tls.cert) {
-            // the driver reads both from one file
+            // the driver reads certificate and key from one file
             let text = std::fs::read_to_string(cert).map_err(|cause| wrong(&format!("tls.cert: {}: {cause}", cert.display())))?;
             if !text.contains("PRIVATE KEY-----") {
-                let what = "MongoDB's driver reads certificate and key from one file: append the key to that of tls.cert, or name one that has both by tlsCertificateKeyFile=PATH in the URL";
+                let what = "MongoDB's driver reads certificate and key from one file: append the key to the file of tls.cert, or name a file with both by tlsCertificateKeyFile=PATH in the URL";
                 return Err(wrong(what));
             }
             own.cert_key_file_path = Some(cert.clone());
@@ -108,39 +71,39 @@ async fn options(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Res
 mod tests {
     use super::*;
 
-    async fn asked(url: &str, tls: &Tls) -> Result<ClientOptions, StoreError> {
+    async fn options_of(url: &str, tls: &Tls) -> Result<ClientOptions, StoreError> {
         options(&Secret::new(url), "product", &MongoDb::default(), tls).await
     }
 
     #[tokio::test]
-    async fn durability_is_asked_for_unless_the_url_says_otherwise() {
-        let asked_for = asked("mongodb://h/d", &Tls::default()).await.unwrap();
-        let concern = asked_for.write_concern.unwrap();
+    async fn options_default_to_majority_unless_the_url_overrides_them() {
+        let parsed = options_of("mongodb://h/d", &Tls::default()).await.unwrap();
+        let concern = parsed.write_concern.unwrap();
         assert_eq!((concern.w, concern.journal), (Some(Acknowledgment::Majority), Some(true)));
-        assert_eq!(asked_for.read_concern, Some(ReadConcern::majority()));
-        assert_eq!(asked_for.max_pool_size, Some(16));
-        let asked_for = asked("mongodb://h/d?w=2&maxPoolSize=3", &Tls::default()).await.unwrap();
-        let concern = asked_for.write_concern.unwrap();
-        assert_eq!((concern.w, concern.journal, asked_for.max_pool_size), (Some(Acknowledgment::Nodes(2)), Some(true), Some(3)));
-        let refused = asked("mongodb://h/d?w=0", &Tls::default()).await.unwrap_err().to_string();
+        assert_eq!(parsed.read_concern, Some(ReadConcern::majority()));
+        assert_eq!(parsed.max_pool_size, Some(16));
+        let parsed = options_of("mongodb://h/d?w=2&maxPoolSize=3", &Tls::default()).await.unwrap();
+        let concern = parsed.write_concern.unwrap();
+        assert_eq!((concern.w, concern.journal, parsed.max_pool_size), (Some(Acknowledgment::Nodes(2)), Some(true), Some(3)));
+        let refused = options_of("mongodb://h/d?w=0", &Tls::default()).await.unwrap_err().to_string();
         assert!(refused.contains("product.store") && refused.contains("w=0"), "{refused}");
     }
 
     #[tokio::test]
-    async fn a_url_that_is_none_is_not_repeated() {
+    async fn invalid_url_is_not_repeated_in_the_error() {
         for wrong in [
             "mongodb://shop:hid/den@h/d",
             "mongodb://shop:hidden@h:port/d",
             "mongodb://shop:hidden@/d",
             "mongodb://shop:hidden@h/d?tls=what",
         ] {
-            let refused = asked(wrong, &Tls::default()).await.unwrap_err().to_string();
+            let refused = options_of(wrong, &Tls::default()).await.unwrap_err().to_string();
             assert!(refused.contains("product.store") && !refused.contains("hid") && !refused.contains("den@"), "{wrong}: {refused}");
         }
     }
 
     #[tokio::test]
-    async fn tls_takes_what_the_settings_say_where_the_url_asks_for_it() {
+    async fn tls_in_the_url_uses_the_files_of_the_settings() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             std::fs::write(dir.path().join(name), text).unwrap();
@@ -150,13 +113,13 @@ mod tests {
         let alone = file("alone.pem", certificate);
         let both = file("both.pem", &format!("{certificate}-----BEGIN PRIVATE KEY-----\n"));
         let set = |cert: &Option<std::path::PathBuf>| Tls { ca: Some("ca.pem".into()), cert: cert.clone(), key: Some("key.pem".into()) };
-        let plain = asked("mongodb://h/d", &set(&alone)).await.unwrap();
+        let plain = options_of("mongodb://h/d", &set(&alone)).await.unwrap();
         assert!(plain.tls.is_none(), "{:?}", plain.tls);
-        let Some(DriverTls::Enabled(tls)) = asked("mongodb://h/d?tls=true", &set(&both)).await.unwrap().tls else { panic!("no TLS") };
+        let Some(DriverTls::Enabled(tls)) = options_of("mongodb://h/d?tls=true", &set(&both)).await.unwrap().tls else { panic!("no TLS") };
         assert_eq!((tls.ca_file_path, tls.cert_key_file_path), (Some("ca.pem".into()), both));
-        let refused = asked("mongodb://h/d?tls=true", &set(&alone)).await.unwrap_err().to_string();
+        let refused = options_of("mongodb://h/d?tls=true", &set(&alone)).await.unwrap_err().to_string();
         assert!(refused.contains("tls.cert") && refused.contains("tlsCertificateKeyFile"), "{refused}");
-        let own = asked("mongodb://h/d?tls=true&tlsCAFile=a.pem&tlsCertificateKeyFile=b.pem", &set(&alone)).await.unwrap().tls;
+        let own = options_of("mongodb://h/d?tls=true&tlsCAFile=a.pem&tlsCertificateKeyFile=b.pem", &set(&alone)).await.unwrap().tls;
         let Some(DriverTls::Enabled(tls)) = own else { panic!("no TLS") };
         assert_eq!((tls.ca_file_path, tls.cert_key_file_path), (Some("a.pem".into()), Some("b.pem".into())));
     }

@@ -1,4 +1,4 @@
-//! Leases in MongoDB: a document each. What they promise, and what not, is in `store/lease.rs`.
+//! Leases in MongoDB: one document per lease. Their guarantees are in `data/lease.rs`.
 
 use super::Db;
 use crate::data::{LeaseState, LeaseStore};
@@ -15,16 +15,16 @@ impl LeaseStore for Db {
     async fn acquire(&self, name: &'static str, holder: &str, term: Duration) -> Result<LeaseState, StoreError> {
         let leases = self.collection(COLLECTION);
         let (holder, now, term) = (holder.to_string(), clock::now_ms(), term.as_millis() as i64);
-        let taken = self.read("update", async move {
-            let mine = doc! { "$set": { "holder": &holder, "expiresAt": now + term } };
-            if leases.update_one(doc! { "_id": name, "holder": &holder }, mine.clone()).await?.matched_count == 1 {
+        let acquired = self.read("update", async move {
+            let values = doc! { "$set": { "holder": &holder, "expiresAt": now + term } };
+            if leases.update_one(doc! { "_id": name, "holder": &holder }, values.clone()).await?.matched_count == 1 {
                 return Ok(LeaseState::Held);
             }
-            // where another holds it nothing matches, and what is to be inserted then has a name that is taken
-            leases.update_one(doc! { "_id": name, "expiresAt": { "$lt": now } }, mine).upsert(true).await?;
+            // if another process holds it nothing matches, and the upsert fails because the id exists
+            leases.update_one(doc! { "_id": name, "expiresAt": { "$lt": now } }, values).upsert(true).await?;
             Ok(LeaseState::Acquired)
         });
-        match taken.await {
+        match acquired.await {
             Err(StoreError::Taken(_)) => Ok(LeaseState::HeldElsewhere),
             other => other,
         }
@@ -32,8 +32,8 @@ impl LeaseStore for Db {
 
     async fn delete(&self, name: &'static str, holder: &str) -> Result<(), StoreError> {
         let leases = self.collection(COLLECTION);
-        let own = doc! { "_id": name, "holder": holder };
-        self.read("delete", async move { leases.delete_one(own).await }).await?;
+        let filter = doc! { "_id": name, "holder": holder };
+        self.read("delete", async move { leases.delete_one(filter).await }).await?;
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
-//! The indexes: looked at by every start, created by `tradepost migrate`.
+//! The indexes: checked at every start, created by `tradepost migrate`.
 //!
-//! Creating one that is there changes nothing, so several processes may do it at once. What documents look
-//! like is their reader's business: it knows older forms.
+//! Creating an existing index changes nothing, so several processes may do it at once. Documents have no migrations:
+//! their readers accept older forms.
 
-use super::explain;
+use super::error::store_error;
 use crate::kernel::error::StoreError;
 use ::mongodb::bson::{Document, doc};
 use ::mongodb::error::ErrorKind;
@@ -11,12 +11,10 @@ use ::mongodb::options::IndexOptions;
 use ::mongodb::{Collection, IndexModel};
 use futures_util::TryStreamExt;
 
-/// An index over one field. Documents without the field are not in it.
+/// A sparse index over one field: documents without the field are not in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Index {
-    /// The field.
     pub field: &'static str,
-    /// Whether no two documents may have the same value.
     pub unique: bool,
 }
 
@@ -26,20 +24,20 @@ impl Index {
         IndexModel::builder().keys(doc! { self.field: 1 }).options(options).build()
     }
 
-    fn is(self, there: &IndexModel) -> bool {
-        let unique = there.options.as_ref().and_then(|options| options.unique).unwrap_or_default();
-        let sparse = there.options.as_ref().and_then(|options| options.sparse).unwrap_or_default();
-        there.keys.len() == 1 && there.keys.contains_key(self.field) && unique == self.unique && sparse
+    fn matches(self, existing: &IndexModel) -> bool {
+        let unique = existing.options.as_ref().and_then(|options| options.unique).unwrap_or_default();
+        let sparse = existing.options.as_ref().and_then(|options| options.sparse).unwrap_or_default();
+        existing.keys.len() == 1 && existing.keys.contains_key(self.field) && unique == self.unique && sparse
     }
 }
 
-/// The server's word for a collection that does not exist.
-const NO_SUCH_COLLECTION: i32 = 26;
+/// NamespaceNotFound: the collection does not exist.
+const NAMESPACE_NOT_FOUND: i32 = 26;
 
-/// Creates what is missing where settings allow it, and refuses otherwise. What is there is only read.
+/// Creates missing indexes if settings allow it, and fails otherwise. Without missing indexes it only reads.
 pub(super) async fn prepare(name: &str, collection: &Collection<Document>, wanted: &[Index], migrate: bool) -> Result<(), StoreError> {
-    let there = there(collection).await.map_err(|cause| explain(name, &cause))?;
-    let missing: Vec<Index> = wanted.iter().copied().filter(|index| !there.iter().any(|model| index.is(model))).collect();
+    let existing = existing_indexes(collection).await.map_err(|cause| store_error(name, &cause))?;
+    let missing: Vec<Index> = wanted.iter().copied().filter(|index| !existing.iter().any(|model| index.matches(model))).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -48,11 +46,11 @@ pub(super) async fn prepare(name: &str, collection: &Collection<Document>, wante
     }
     for index in missing {
         let created = collection.create_index(index.model()).await;
-        created.map_err(|cause| match explain(name, &cause) {
-            away @ StoreError::Unavailable { .. } => away,
+        created.map_err(|cause| match store_error(name, &cause) {
+            unavailable @ StoreError::Unavailable { .. } => unavailable,
             other => {
                 let (on, unique) = (index.field, if index.unique { " unique" } else { "" });
-                StoreError::Broken(format!("{}.{on}: no{unique} sparse index can be made: {other}", collection.name()))
+                StoreError::Broken(format!("{}.{on}: cannot create a{unique} sparse index: {other}", collection.name()))
             }
         })?;
         tracing::info!(store = name, index = index.field, "index created");
@@ -60,13 +58,13 @@ pub(super) async fn prepare(name: &str, collection: &Collection<Document>, wante
     Ok(())
 }
 
-async fn there(collection: &Collection<Document>) -> ::mongodb::error::Result<Vec<IndexModel>> {
+async fn existing_indexes(collection: &Collection<Document>) -> ::mongodb::error::Result<Vec<IndexModel>> {
     let listed = match collection.list_indexes().await {
         Ok(cursor) => cursor.try_collect().await,
         Err(cause) => Err(cause),
     };
     match listed {
-        Err(cause) if matches!(cause.kind.as_ref(), ErrorKind::Command(c) if c.code == NO_SUCH_COLLECTION) => Ok(Vec::new()),
+        Err(cause) if matches!(cause.kind.as_ref(), ErrorKind::Command(c) if c.code == NAMESPACE_NOT_FOUND) => Ok(Vec::new()),
         other => other,
     }
 }

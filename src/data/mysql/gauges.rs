@@ -1,6 +1,6 @@
-//! What is shown of a database's queue and connections.
+//! Metrics of a database's queue and connections.
 
-use super::{Conn, Db, MAX_QUEUE};
+use super::backend::Conn;
 use crate::kernel::error::StartError;
 use crate::observe::metrics;
 use crate::observe::metrics::Pool;
@@ -8,11 +8,11 @@ use diesel_async::pooled_connection::deadpool;
 use prometheus::Registry;
 use std::sync::Arc;
 
-/// Looks at a pool of connections.
-pub(super) type Look = Arc<dyn Fn() -> Pool + Send + Sync>;
+/// Returns the current state of a pool.
+pub(super) type PoolStats = Arc<dyn Fn() -> Pool + Send + Sync>;
 
-/// At this one; who looks keeps it alive no longer.
-pub(super) fn look(pool: &deadpool::Pool<Conn>) -> Look {
+/// Holds the pool weakly: metrics do not keep its connections open.
+pub(super) fn pool_stats(pool: &deadpool::Pool<Conn>) -> PoolStats {
     let pool = pool.weak();
     Arc::new(move || {
         let Some(pool) = pool.upgrade() else { return Pool::default() };
@@ -21,13 +21,14 @@ pub(super) fn look(pool: &deadpool::Pool<Conn>) -> Look {
     })
 }
 
-impl Db {
-    /// Shows how many transactions wait to be begun, as the queue `<store>-transactions`, and how busy the
-    /// connections are. `store` is the module's name. Who looks keeps no connection open.
-    pub fn measured(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
-        let (queued, lent) = (Arc::downgrade(&self.0), self.0.lent.clone());
-        let depth = move || queued.upgrade().map_or(0, |db| db.jobs.max_capacity() - db.jobs.capacity());
-        metrics::queue(registry, &format!("{store}-transactions"), MAX_QUEUE, depth)?;
-        metrics::pool(registry, store, move || lent())
-    }
+/// Registers the number of queued transactions as `<store>-transactions`, and the state of the connections.
+pub(super) fn register(
+    registry: &Registry,
+    store: &str,
+    queue_capacity: usize,
+    queue_depth: impl Fn() -> usize + Send + Sync + 'static,
+    connections: PoolStats,
+) -> Result<(), StartError> {
+    metrics::queue(registry, &format!("{store}-transactions"), queue_capacity, queue_depth)?;
+    metrics::pool(registry, store, move || connections())
 }

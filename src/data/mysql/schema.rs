@@ -1,7 +1,9 @@
-//! The schema: checked at every start, applied and taken back under a lock of the server's.
+//! The schema: checked at every start; migrated and reverted under a lock on the server.
 
-use super::connections::{self, NoConnection};
-use super::{Backend, Conn, way};
+use super::backend::{Backend, Conn};
+use super::connect_options::connect_options;
+use super::connections;
+use super::error::ConnectError;
 use crate::kernel::error::StoreError;
 use crate::settings::{MySql, MySqlUrl};
 use backon::{ConstantBuilder, Retryable};
@@ -13,12 +15,12 @@ use mysql_async::Opts;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// diesel's migrations are written for connections that block.
+/// diesel's migrations need a blocking connection.
 pub type Blocking = AsyncConnectionWrapper<Conn>;
 
 /// Retry interval until the server is up.
 const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
-/// How long others are waited for that change the same schema, in seconds.
+/// How long to wait for another process that migrates the same schema, in seconds.
 const LOCK_SECONDS: u32 = 120;
 
 #[derive(diesel::QueryableByName)]
@@ -28,21 +30,21 @@ struct Version {
 }
 
 #[derive(diesel::QueryableByName)]
-struct Tables {
+struct TableCount {
     #[diesel(sql_type = diesel::sql_types::BigInt)]
-    tables: i64,
+    count: i64,
 }
 
 #[derive(diesel::QueryableByName)]
-struct Lock {
+struct LockResult {
     #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::BigInt>)]
-    got: Option<i64>,
+    acquired: Option<i64>,
 }
 
-/// Applies what is pending where settings allow it, and refuses otherwise. What is up to date is only
-/// read: serving needs no right to change a schema.
+/// Applies pending migrations if settings allow it, and fails otherwise. Without pending migrations it only reads:
+/// serving needs no right to change a schema.
 pub(super) fn prepare(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<(), StoreError> {
-    connected(server, name, settings, |conn| {
+    with_connection(server, name, settings, |conn| {
         let pending = pending(conn, &migrations)?;
         if pending.is_empty() {
             return Ok(());
@@ -59,9 +61,9 @@ pub(super) fn prepare(server: &MySqlUrl, name: &str, settings: &MySql, migration
     })
 }
 
-/// Takes the last migration back; its version, or `None` where there was none.
+/// Reverts the last migration. Returns its version, or `None` if none is applied.
 pub fn revert(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Option<String>, StoreError> {
-    connected(server, name, settings, |conn| {
+    with_connection(server, name, settings, |conn| {
         lock(conn, name)?;
         if applied(conn)?.is_empty() {
             return Ok(None);
@@ -71,36 +73,36 @@ pub fn revert(server: &MySqlUrl, name: &str, settings: &MySql, migrations: Embed
     })
 }
 
-/// Runs `work` with a connection, on a thread where blocking is allowed.
-fn connected<T: Send>(
+/// Runs `work` with a connection, on a thread that may block.
+fn with_connection<T: Send>(
     server: &MySqlUrl,
     name: &str,
     settings: &MySql,
     work: impl FnOnce(&mut Blocking) -> Result<T, StoreError> + Send,
 ) -> Result<T, StoreError> {
-    let way = way::to(server, name).map_err(|wrong| StoreError::Broken(wrong.to_string()))?;
+    let options = connect_options(server, name).map_err(|wrong| StoreError::Broken(wrong.to_string()))?;
     let blocking = || {
         let runtime = runtime()?;
         let _inside = runtime.enter();
-        work(&mut Blocking::from(runtime.block_on(reach(&way, name, settings))?))
+        work(&mut Blocking::from(runtime.block_on(connect_when_ready(&options, name, settings))?))
     };
     std::thread::scope(|threads| threads.spawn(blocking).join()).unwrap_or_else(|_| Err(StoreError::Broken("a migration panicked".into())))
 }
 
-/// One that drives itself: diesel's blocking calls come in from outside.
+/// A runtime with a worker thread of its own: diesel's blocking calls run outside it.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, StoreError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(|e| StoreError::Broken(e.to_string()))
 }
 
-/// Waits for a server that is not up yet. One that answers and refuses is not asked again.
-async fn reach(way: &Opts, name: &str, settings: &MySql) -> Result<Conn, StoreError> {
+/// Retries until the server is up. Fails at once if the server answers and refuses.
+async fn connect_when_ready(options: &Opts, name: &str, settings: &MySql) -> Result<Conn, StoreError> {
     let since = Instant::now();
-    let establish = || connections::establish(way, settings);
-    let later = |no: &NoConnection| no.later && since.elapsed().as_secs() < settings.wait_seconds;
-    let warn = |no: &NoConnection, _| tracing::warn!(store = name, cause = no.cause, "no connection yet; will try again");
-    let reached = establish.retry(RETRY).when(later).notify(warn).await;
-    reached.map_err(|no| StoreError::Unavailable { store: name.into(), cause: no.cause })
+    let establish = || connections::establish(options, settings);
+    let retryable = |error: &ConnectError| error.retryable && since.elapsed().as_secs() < settings.wait_seconds;
+    let warn = |error: &ConnectError, _| tracing::warn!(store = name, cause = error.cause, "no connection yet; will retry");
+    let connected = establish.retry(RETRY).when(retryable).notify(warn).await;
+    connected.map_err(|error| StoreError::Unavailable { store: name.into(), cause: error.cause })
 }
 
 fn pending(conn: &mut Blocking, migrations: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {
@@ -110,22 +112,22 @@ fn pending(conn: &mut Blocking, migrations: &EmbeddedMigrations) -> Result<Vec<S
 }
 
 fn applied(conn: &mut Blocking) -> Result<BTreeSet<String>, StoreError> {
-    // asked for first: diesel-async drops the number of "no such table"
-    let there = "SELECT COUNT(*) AS tables FROM information_schema.tables \
+    // checked first: diesel-async drops the code of "no such table"
+    let exists = "SELECT COUNT(*) AS count FROM information_schema.tables \
         WHERE table_schema = DATABASE() AND table_name = '__diesel_schema_migrations'";
-    if diesel::sql_query(there).get_result::<Tables>(conn)?.tables == 0 {
+    if diesel::sql_query(exists).get_result::<TableCount>(conn)?.count == 0 {
         return Ok(BTreeSet::new());
     }
     let rows: Vec<Version> = diesel::sql_query("SELECT version FROM __diesel_schema_migrations").load(conn)?;
     Ok(rows.into_iter().map(|row| row.version).collect())
 }
 
-/// Of several instances that start at once, one changes the schema and the others find it changed. The
-/// lock ends with the connection, whatever becomes of us.
+/// Of several instances that start at once, one migrates and the others find nothing pending. The server releases the
+/// lock when the connection closes, so a crash leaves none.
 fn lock(conn: &mut Blocking, name: &str) -> Result<(), StoreError> {
-    let query = format!("SELECT CAST(GET_LOCK(MD5(CONCAT('tradepost.', DATABASE())), {LOCK_SECONDS}) AS SIGNED) AS got");
-    let Lock { got } = diesel::sql_query(query).get_result(conn)?;
-    if got == Some(1) {
+    let query = format!("SELECT CAST(GET_LOCK(MD5(CONCAT('tradepost.', DATABASE())), {LOCK_SECONDS}) AS SIGNED) AS acquired");
+    let LockResult { acquired } = diesel::sql_query(query).get_result(conn)?;
+    if acquired == Some(1) {
         return Ok(());
     }
     let cause = format!("another process has been changing its schema for {LOCK_SECONDS} s");

@@ -1,11 +1,11 @@
-//! A copy of a database that others write to meanwhile, as of a moment that several copies can share.
+//! An online backup of a database: a copy of one snapshot, which several copies can share.
 //!
-//! SQLite's own ways choose their moment themselves: `VACUUM INTO` must not run in a transaction. So the copy is made
-//! by statements of one transaction, that of the new file, to which the old one is attached: what is read of
-//! it is a snapshot from the first look on, however long the rest takes.
+//! `VACUUM INTO` and SQLite's backup API choose their snapshot themselves; `VACUUM INTO` must not run in a transaction. So
+//! statements of one transaction make the copy: the transaction of the new file, to which the old file is attached. Its
+//! first read fixes the snapshot, however long the copy takes.
 
-use super::connect;
-use super::turns::{is_locked, patiently_until};
+use super::connection::connect;
+use super::lock_wait::{is_locked, retry_until_deadline};
 use crate::kernel::error::StoreError;
 use crate::kernel::files;
 use diesel::connection::SimpleConnection;
@@ -15,21 +15,20 @@ use diesel::{Connection, QueryResult, RunQueryDsl};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long all that write are kept waiting for the last of several locks, before they are let go on for a while.
-const TOGETHER: Duration = Duration::from_millis(250);
-/// How often that is tried.
+/// How long one attempt may block writers until it has the locks of all databases; also the pause between attempts.
+const LOCK_WINDOW: Duration = Duration::from_millis(250);
 const ATTEMPTS: u32 = 40;
 
-/// One copy, begun or not.
+/// One copy of a database.
 pub struct Copy {
-    /// Keeps writers out while a moment is chosen.
-    gate: SqliteConnection,
-    /// Of the new file; the old one is attached to it as `source`.
+    /// Holds the write lock of the old file while the snapshots of all copies begin.
+    write_lock: SqliteConnection,
+    /// Connection to the new file; the old one is attached as `source`.
     conn: SqliteConnection,
 }
 
 #[derive(diesel::QueryableByName)]
-struct Part {
+struct SchemaObject {
     #[diesel(sql_type = Text)]
     kind: String,
     #[diesel(sql_type = Text)]
@@ -39,76 +38,76 @@ struct Part {
 }
 
 impl Copy {
-    /// Opens the database, which must be there, and makes the new file, which must not, for its owner alone.
+    /// Opens the existing database, and creates the new file, which must not exist, readable by its owner only.
     pub fn open(source: &Path, target: &Path) -> Result<Self, StoreError> {
-        let away = |cause: String| StoreError::Unavailable { store: source.display().to_string(), cause };
+        let unavailable = |cause: String| StoreError::Unavailable { store: source.display().to_string(), cause };
         if !source.is_file() {
-            return Err(away("there is no such file".into()));
+            return Err(unavailable("there is no such file".into()));
         }
         files::create(target).map_err(|e| StoreError::Broken(format!("{}: {e}", target.display())))?;
-        let mut gate = connect(source)?;
-        gate.batch_execute("PRAGMA busy_timeout = 0")?;
-        let mut conn = SqliteConnection::establish(&target.to_string_lossy()).map_err(|e| away(e.to_string()))?;
-        // nothing of it counts before it is whole; then its file is synced as a whole
+        let mut write_lock = connect(source)?;
+        write_lock.batch_execute("PRAGMA busy_timeout = 0")?;
+        let mut conn = SqliteConnection::establish(&target.to_string_lossy()).map_err(|e| unavailable(e.to_string()))?;
+        // the copy is used only once it is complete, and its caller syncs the file then
         conn.batch_execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; PRAGMA busy_timeout = 5000;")?;
         diesel::sql_query("ATTACH ? AS source").bind::<Text, _>(source.to_string_lossy()).execute(&mut conn)?;
-        Ok(Self { gate, conn })
+        Ok(Self { write_lock, conn })
     }
 
-    /// Copies the database as of the moment that [`at_once`] chose.
+    /// Copies the snapshot that [`at_once`] has begun.
     pub fn write(mut self) -> Result<(), StoreError> {
-        let parts = "SELECT type AS kind, name, sql FROM source.sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid";
-        let parts: Vec<Part> = diesel::sql_query(parts).load(&mut self.conn)?;
-        // that one makes itself; ids that were given once are not given again
-        let (own, parts): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.name.starts_with("sqlite_"));
-        let (tables, rest): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.kind == "table");
-        for Part { name, sql, .. } in &tables {
+        let query = "SELECT type AS kind, name, sql FROM source.sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid";
+        let objects: Vec<SchemaObject> = diesel::sql_query(query).load(&mut self.conn)?;
+        // SQLite creates its own tables itself; sqlite_sequence is copied so that ids are not reused
+        let (internal, objects): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| object.name.starts_with("sqlite_"));
+        let (tables, rest): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| object.kind == "table");
+        for SchemaObject { name, sql, .. } in &tables {
             self.conn.batch_execute(sql)?;
             let name = name.replace('"', "\"\"");
             self.conn.batch_execute(&format!("INSERT INTO main.\"{name}\" SELECT * FROM source.\"{name}\""))?;
         }
-        if own.iter().any(|part| part.name == "sqlite_sequence") {
+        if internal.iter().any(|object| object.name == "sqlite_sequence") {
             self.conn
                 .batch_execute("DELETE FROM main.sqlite_sequence; INSERT INTO main.sqlite_sequence SELECT * FROM source.sqlite_sequence")?;
         }
-        for Part { sql, .. } in &rest {
+        for SchemaObject { sql, .. } in &rest {
             self.conn.batch_execute(sql)?;
         }
-        // as it will be opened: whoever only looks into the copy leaves its bytes as they are
+        // WAL as at every open: opening the copy to read it then leaves its bytes unchanged
         Ok(self.conn.batch_execute("COMMIT; PRAGMA main.journal_mode = WAL")?)
     }
 }
 
-/// Begins all of these copies at one moment, at which nobody was writing to any of the databases: what is committed
-/// in them then is what a crash of all processes would have left. Answers how long writers were kept out.
+/// Begins the snapshots of all copies while no process writes to any of the databases: together they are what a crash of
+/// all processes at that moment would leave. Returns the longest time that writers were blocked.
 pub fn at_once(copies: &mut [Copy]) -> Result<Duration, StoreError> {
     let mut longest = Duration::ZERO;
     for _ in 0..ATTEMPTS {
         let since = Instant::now();
-        let held = copies.iter_mut().try_for_each(|copy| hold(&mut copy.gate, since + TOGETHER));
-        let begun = if held.is_ok() { copies.iter_mut().try_for_each(begin) } else { Ok(()) };
+        let locked = copies.iter_mut().try_for_each(|copy| lock_writers(&mut copy.write_lock, since + LOCK_WINDOW));
+        let begun = if locked.is_ok() { copies.iter_mut().try_for_each(begin) } else { Ok(()) };
         for copy in copies.iter_mut() {
-            // those that were not held have no transaction to end
-            let _ = copy.gate.batch_execute("ROLLBACK");
+            // fails for a database that was not locked: it has no transaction
+            let _ = copy.write_lock.batch_execute("ROLLBACK");
         }
         longest = longest.max(since.elapsed());
         begun?;
-        match held {
+        match locked {
             Ok(()) => return Ok(longest),
-            Err(cause) if is_locked(&cause) => std::thread::sleep(TOGETHER),
+            Err(cause) if is_locked(&cause) => std::thread::sleep(LOCK_WINDOW),
             Err(cause) => return Err(cause.into()),
         }
     }
-    let cause = "they are written to all the time; try again when there is less to do".into();
+    let cause = "writes never paused; try again when the shop is less busy".into();
     Err(StoreError::Unavailable { store: "embedded".into(), cause })
 }
 
-/// Takes the one lock of a database that writers need.
-fn hold(gate: &mut SqliteConnection, until: Instant) -> QueryResult<()> {
-    patiently_until(until, || gate.batch_execute("BEGIN IMMEDIATE"))
+/// Acquires SQLite's write lock, of which each database has one.
+fn lock_writers(write_lock: &mut SqliteConnection, deadline: Instant) -> QueryResult<()> {
+    retry_until_deadline(deadline, || write_lock.batch_execute("BEGIN IMMEDIATE"))
 }
 
-/// The first look: from here on it sees what is there now.
+/// The first read fixes the snapshot.
 fn begin(copy: &mut Copy) -> QueryResult<()> {
     copy.conn.batch_execute("BEGIN; SELECT count(*) FROM source.sqlite_schema")
 }
@@ -119,21 +118,21 @@ mod tests {
 
     const SCHEMA: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, k TEXT); CREATE UNIQUE INDEX t_k ON t(k);
         CREATE TABLE \"a \"\"b\" (k TEXT PRIMARY KEY) WITHOUT ROWID;
-        INSERT INTO t(k) VALUES ('kept'), ('taken off'); DELETE FROM t WHERE k = 'taken off'; INSERT INTO \"a \"\"b\" VALUES ('kept')";
+        INSERT INTO t(k) VALUES ('kept'), ('deleted'); DELETE FROM t WHERE k = 'deleted'; INSERT INTO \"a \"\"b\" VALUES ('kept')";
 
     #[derive(diesel::QueryableByName)]
-    struct Row {
+    struct Key {
         #[diesel(sql_type = Text)]
         k: String,
     }
 
     fn keys(conn: &mut SqliteConnection, table: &str) -> Vec<String> {
-        diesel::sql_query(format!("SELECT k FROM {table} ORDER BY k")).load::<Row>(conn).unwrap().into_iter().map(|row| row.k).collect()
+        diesel::sql_query(format!("SELECT k FROM {table} ORDER BY k")).load::<Key>(conn).unwrap().into_iter().map(|row| row.k).collect()
     }
 
-    /// Two databases that are written to before the copies are begun, after, and while they are made.
+    /// Writes to two databases before the copies begin, and between their beginning and their end.
     #[test]
-    fn copies_begun_at_once_show_that_moment_and_keep_nobody_waiting_after() {
+    fn copies_begun_together_share_one_moment_and_do_not_block_writers() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let mut sources: Vec<_> = ["one", "two"].iter().map(|name| connect(&path(name)).unwrap()).collect();
@@ -150,20 +149,20 @@ mod tests {
             assert_eq!(keys(&mut conn, "t"), ["kept"]);
             assert_eq!(keys(&mut conn, "\"a \"\"b\""), ["kept"]);
             drop(conn);
-            assert!(std::fs::read(path(name)).unwrap() == before, "whoever looked into it has changed it");
+            assert!(std::fs::read(path(name)).unwrap() == before, "reading the copy has changed it");
             let mut conn = connect(&path(name)).unwrap();
             conn.batch_execute("INSERT INTO t(k) VALUES ('new')").unwrap();
             assert_eq!(
                 keys(&mut conn, "(SELECT CAST(id AS TEXT) AS k FROM t WHERE k = 'new')"),
                 ["3"],
-                "an id that was given is not given again"
+                "the id of a deleted row is reused"
             );
-            assert!(conn.batch_execute("INSERT INTO t(k) VALUES ('new')").is_err(), "its indexes are there, too");
+            assert!(conn.batch_execute("INSERT INTO t(k) VALUES ('new')").is_err(), "the unique index is missing");
         }
     }
 
     #[test]
-    fn while_one_of_several_databases_is_being_written_to_none_is_held_for_long() {
+    fn copies_while_one_database_is_busy_do_not_block_the_others() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
         let mut busy = connect(&two).unwrap();
@@ -173,9 +172,9 @@ mod tests {
         let mut copies = [&one, &two].map(|path| Copy::open(path, &path.with_extension("copy")).unwrap());
         std::thread::scope(|threads| {
             let begun = threads.spawn(|| at_once(&mut copies));
-            // SQLite's own patience is enough, though the copy has not begun
+            // SQLite's busy timeout suffices, though the copy has not begun
             other.batch_execute("INSERT INTO t VALUES ('meanwhile')").unwrap();
-            assert!(!begun.is_finished(), "the other has its lock still");
+            assert!(!begun.is_finished(), "the busy database is still locked");
             busy.batch_execute("COMMIT").unwrap();
             begun.join().unwrap().unwrap();
         });

@@ -1,12 +1,18 @@
-//! One writer and its groups; and two of them on one file, as two processes have.
+//! The writer and its groups; and two writers on one file, as in two processes.
 
-use super::*;
+use super::connection::connect;
+use super::db::READERS;
+use super::{Conn, Db};
+use crate::kernel::error::StoreError;
+use diesel::connection::SimpleConnection;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
+use diesel_migrations::EmbeddedMigrations;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-const NONE: EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/bus/sqlite");
+const MIGRATIONS: EmbeddedMigrations = diesel_migrations::embed_migrations!("migrations/bus/sqlite");
 
 #[derive(diesel::QueryableByName)]
 struct Count {
@@ -20,12 +26,12 @@ async fn count(db: &Db) -> i64 {
 
 fn open() -> (tempfile::TempDir, Db) {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&dir.path().join("t.db"), NONE).unwrap();
+    let db = Db::open(&dir.path().join("t.db"), MIGRATIONS).unwrap();
     (dir, db)
 }
 
 #[tokio::test]
-async fn a_failed_request_is_undone_alone_among_a_group() {
+async fn failed_request_in_a_group_is_undone_alone() {
     let (_dir, db) = open();
     db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT PRIMARY KEY)").execute(c).await?)).await.unwrap();
     let writes = (0..200).map(|i| {
@@ -48,7 +54,7 @@ async fn a_failed_request_is_undone_alone_among_a_group() {
 }
 
 #[tokio::test]
-async fn a_panic_in_a_request_is_its_own_failure() {
+async fn panicking_request_fails_alone() {
     let (_dir, db) = open();
     let failed = db.write(async |_| -> Result<(), StoreError> { panic!("on purpose") }).await;
     assert!(matches!(failed, Err(StoreError::Broken(_))));
@@ -56,14 +62,14 @@ async fn a_panic_in_a_request_is_its_own_failure() {
     assert_eq!(count(&db).await, 0);
 }
 
-/// Writers on one file, each with more to do than it can at any moment: none starves, nothing is refused.
+/// Two saturated writers on one file: neither starves, and no write is refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_writers_of_one_file_take_turns() {
+async fn two_writers_on_one_file_share_the_lock_fairly() {
     let (dir, one) = open();
-    let two = Db::open(&dir.path().join("t.db"), NONE).unwrap();
+    let two = Db::open(&dir.path().join("t.db"), MIGRATIONS).unwrap();
     one.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT PRIMARY KEY)").execute(c).await?)).await.unwrap();
     const EACH: i64 = 640;
-    let customers = (0..32).map(|n| {
+    let clients = (0..32).map(|n| {
         let db = if n % 2 == 0 { one.clone() } else { two.clone() };
         async move {
             for i in 0..40 {
@@ -75,30 +81,30 @@ async fn two_writers_of_one_file_take_turns() {
             }
         }
     });
-    futures_util::future::join_all(customers).await;
+    futures_util::future::join_all(clients).await;
     assert_eq!(count(&one).await, 2 * EACH);
-    // when the first of the two has written all it had, the other has come to a good part of its own
+    // when the first writer has finished, the other has made good progress
     let last = "SELECT max(rowid) AS n FROM t GROUP BY CAST(substr(k, 1, instr(k, '-') - 1) AS INTEGER) % 2 ORDER BY n LIMIT 1";
     let done = one.read(async move |c| Ok::<_, StoreError>(diesel::sql_query(last).get_result::<Count>(c).await?.n)).await.unwrap();
-    assert!(done - EACH >= EACH / 4, "one had written {} of {EACH} when the other had written all", done - EACH);
+    assert!(done - EACH >= EACH / 4, "one writer had written {} of {EACH} when the other had finished", done - EACH);
 }
 
-/// First starts at the same moment: each finds a database that is ready.
+/// Simultaneous first starts: each open succeeds.
 #[test]
-fn many_open_a_new_database_at_once() {
+fn new_database_opened_concurrently_is_ready_for_each() {
     for _ in 0..5 {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.db");
         std::thread::scope(|scope| {
-            let opened: Vec<_> = (0..6).map(|_| scope.spawn(|| Db::open(&path, NONE).map(drop))).collect();
+            let opened: Vec<_> = (0..6).map(|_| scope.spawn(|| Db::open(&path, MIGRATIONS).map(drop))).collect();
             opened.into_iter().for_each(|one| one.join().unwrap().unwrap());
         });
     }
 }
 
-/// A transaction of another that does not end is told, and waited for no longer than that.
+/// A transaction of another process that does not end fails the write after the lock timeout.
 #[tokio::test]
-async fn who_cannot_begin_is_told_that_the_store_is_away() {
+async fn write_while_the_lock_is_held_returns_unavailable() {
     let (dir, db) = open();
     let mut other = connect(&dir.path().join("t.db")).unwrap();
     other.batch_execute("BEGIN IMMEDIATE").unwrap();
@@ -108,15 +114,15 @@ async fn who_cannot_begin_is_told_that_the_store_is_away() {
     db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await.unwrap();
 }
 
-/// Who reads, who waits to read, and what waits for the writer is shown while it lasts; who gives up waits no more.
+/// The metrics show active readers, waiting readers and queued writes; a cancelled reader no longer counts as waiting.
 #[tokio::test]
-async fn it_shows_how_busy_it_is() {
+async fn busy_database_reports_its_readers_and_queue() {
     let (_dir, db) = open();
     let registry = prometheus::Registry::new();
     db.measured("t", &registry).unwrap();
-    let shown = |line: &str| prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap().lines().any(|l| l == line);
+    let has_metric = |line: &str| prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap().lines().any(|l| l == line);
     let until = async |line: &str| {
-        while !shown(line) {
+        while !has_metric(line) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -139,7 +145,7 @@ async fn it_shows_how_busy_it_is() {
         })
         .collect();
     until("tradepost_pool_waiting{store=\"t\"} 2").await;
-    assert!(shown("tradepost_pool_connections{state=\"in_use\",store=\"t\"} 4"));
+    assert!(has_metric("tradepost_pool_connections{state=\"in_use\",store=\"t\"} 4"));
     reads[READERS].abort();
     until("tradepost_pool_waiting{store=\"t\"} 1").await;
     let write = || {
@@ -158,6 +164,6 @@ async fn it_shows_how_busy_it_is() {
         write.await.unwrap().unwrap();
     }
     futures_util::future::join_all(reads).await;
-    assert!(shown("tradepost_pool_connections{state=\"idle\",store=\"t\"} 4") && shown("tradepost_pool_waiting{store=\"t\"} 0"));
-    assert!(shown("tradepost_queue_depth{queue=\"t-writer\"} 0") && shown("tradepost_queue_capacity{queue=\"t-writer\"} 4096"));
+    assert!(has_metric("tradepost_pool_connections{state=\"idle\",store=\"t\"} 4") && has_metric("tradepost_pool_waiting{store=\"t\"} 0"));
+    assert!(has_metric("tradepost_queue_depth{queue=\"t-writer\"} 0") && has_metric("tradepost_queue_capacity{queue=\"t-writer\"} 4096"));
 }

@@ -1,16 +1,18 @@
 //! The embedded bus: a durable log in SQLite, read by each group from its own position.
 //!
-//! Several processes of one machine can share it, since it is a file: a publisher wakes the
-//! consumers of its own process at once, those of others find new events by polling.
+//! Several processes on one machine can share it, since it is a file: a publisher wakes the consumers of its own process
+//! at once; those of other processes find new events by polling.
 
-use super::{Bus, Consumer, DeadLetter, raw};
+use super::consumer::Consumer;
+use super::dead_letter::{DeadLetter, raw};
+use super::dispatch::dispatch;
+use super::transport::Bus;
 use crate::data::sqlite::{Conn, Db};
 use crate::data::{COALESCE_WINDOW, Lease, LeaseState, POLL, Snapshot, types};
 use crate::events::event;
 use crate::events::event::Event;
 use crate::kernel::clock;
-use crate::kernel::error::StartError;
-use crate::kernel::error::StoreError;
+use crate::kernel::error::{StartError, StoreError};
 use crate::settings::StoreUrl;
 use async_trait::async_trait;
 use diesel::prelude::*;
@@ -53,25 +55,23 @@ mod tables {
 }
 use tables::{cursors, dead_letters, messages};
 
-/// Events given to a consumer at once.
-const BATCH: i64 = 200;
-/// Messages kept behind the slowest consumer, for a look at what went by.
-const KEEP: i64 = 10_000;
+/// Maximum number of events in a batch.
+const MAX_BATCH: i64 = 200;
+/// Processed messages kept behind the slowest consumer, for diagnosis.
+const RETAINED: i64 = 10_000;
 
-/// See the module.
 pub struct LocalBus {
     db: Db,
-    /// What the groups of this process read: events of other topics are none of their business.
+    /// The topics of each group with a consumer in this process.
     topics: Mutex<BTreeMap<String, &'static [&'static str]>>,
 }
 
 impl LocalBus {
-    /// Opens or creates the log.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { db: Db::open(path, MIGRATIONS)?, topics: Mutex::default() })
     }
 
-    /// Where a group stands, and what comes next for it.
+    /// A group's position, and the next batch of messages on its topics.
     async fn fetch(&self, consumer: &dyn Consumer) -> Result<(i64, Vec<(i64, String)>), StoreError> {
         let (group, topics) = (consumer.group(), consumer.topics());
         self.db
@@ -79,70 +79,70 @@ impl LocalBus {
                 let from: Option<i64> = cursors::table.find(group).select(cursors::position).first(c).await.optional()?;
                 let from = from.unwrap_or(0);
                 let query = messages::table.filter(messages::position.gt(from).and(messages::topic.eq_any(topics)));
-                let query = query.select((messages::position, messages::body)).order(messages::position).limit(BATCH);
+                let query = query.select((messages::position, messages::body)).order(messages::position).limit(MAX_BATCH);
                 Ok::<_, StoreError>((from, query.load(c).await?))
             })
             .await
     }
 
-    /// Moves a group on, burying what it could not take in the same transaction. False, and nothing done,
-    /// where it does not stand at `from` any more: another process has taken these meanwhile.
-    async fn advance(&self, group: &'static str, from: i64, to: i64, buried: Vec<(String, String)>) -> Result<bool, StoreError> {
+    /// Moves a group's position, and dead-letters rejected events in the same transaction. Returns false and changes nothing
+    /// if the position is not `from` any more: another process has applied the batch.
+    async fn advance(&self, group: &'static str, from: i64, to: i64, rejected: Vec<(String, String)>) -> Result<bool, StoreError> {
         self.db
             .write(async move |c| {
                 let first = (cursors::consumer.eq(group), cursors::position.eq(0));
                 diesel::insert_or_ignore_into(cursors::table).values(first).execute(c).await?;
-                let there = cursors::table.filter(cursors::consumer.eq(group).and(cursors::position.eq(from)));
-                if diesel::update(there).set(cursors::position.eq(to)).execute(c).await? == 0 {
+                let cursor = cursors::table.filter(cursors::consumer.eq(group).and(cursors::position.eq(from)));
+                if diesel::update(cursor).set(cursors::position.eq(to)).execute(c).await? == 0 {
                     return Ok(false);
                 }
-                for (body, error) in &buried {
-                    bury(c, group, body, error).await?;
+                for (body, error) in &rejected {
+                    insert_dead_letter(c, group, body, error).await?;
                 }
                 Ok(true)
             })
             .await
     }
 
-    /// What there is for a consumer, given to it where that is our business; how many messages it took.
-    async fn round(&self, consumer: &dyn Consumer, lease: &mut Lease) -> Result<usize, StoreError> {
-        let replays = self.wanted(consumer.group()).await?;
+    /// Delivers one batch and the requested replays, if this process holds the lease. Returns the size of the batch.
+    async fn poll(&self, consumer: &dyn Consumer, lease: &mut Lease) -> Result<usize, StoreError> {
+        let replays = self.requested_replays(consumer.group()).await?;
         let (from, batch) = self.fetch(consumer).await?;
         if (replays.is_empty() && batch.is_empty()) || lease.hold().await? == LeaseState::HeldElsewhere {
             return Ok(0);
         }
-        self.again(consumer, replays).await?;
+        self.redeliver(consumer, replays).await?;
         let Some((last, _)) = batch.last() else { return Ok(0) };
         let (last, count) = (*last, batch.len());
         let bodies: Vec<String> = batch.into_iter().map(|(_, body)| body).collect();
-        let buried = give(consumer, &bodies).await?;
-        if !self.advance(consumer.group(), from, last, buried).await? {
-            tracing::info!(group = consumer.group(), "these events were taken by another process as well");
+        let rejected = deliver(consumer, &bodies).await?;
+        if !self.advance(consumer.group(), from, last, rejected).await? {
+            tracing::info!(group = consumer.group(), "another process has applied these events, too");
         }
         Ok(count)
     }
 
-    /// Dead letters that someone asked to have replayed.
-    async fn wanted(&self, group: &'static str) -> Result<Vec<(i64, String)>, StoreError> {
+    /// Dead letters marked for replay, oldest first.
+    async fn requested_replays(&self, group: &'static str) -> Result<Vec<(i64, String)>, StoreError> {
         let query = async move |c: &mut Conn| {
-            let wanted = dead_letters::table.filter(dead_letters::consumer.eq(group).and(dead_letters::replay.eq(true)));
-            Ok(wanted.select((dead_letters::id, dead_letters::body)).order(dead_letters::id).load::<(i64, String)>(c).await?)
+            let marked = dead_letters::table.filter(dead_letters::consumer.eq(group).and(dead_letters::replay.eq(true)));
+            Ok(marked.select((dead_letters::id, dead_letters::body)).order(dead_letters::id).load::<(i64, String)>(c).await?)
         };
         self.db.read(query).await
     }
 
-    async fn again(&self, consumer: &dyn Consumer, replays: Vec<(i64, String)>) -> Result<(), StoreError> {
+    async fn redeliver(&self, consumer: &dyn Consumer, replays: Vec<(i64, String)>) -> Result<(), StoreError> {
         let group = consumer.group();
         for (id, body) in replays {
-            let failed = give(consumer, &[body]).await?;
+            let rejected = deliver(consumer, &[body]).await?;
             self.db
                 .write(async move |c| {
-                    // gone already: another process has replayed it, and buried it again if it had to
+                    // already deleted: another process has replayed it
                     if diesel::delete(dead_letters::table.find(id)).execute(c).await? == 0 {
                         return Ok(());
                     }
-                    for (body, error) in &failed {
-                        bury(c, group, body, error).await?;
+                    for (body, error) in &rejected {
+                        insert_dead_letter(c, group, body, error).await?;
                     }
                     Ok::<_, StoreError>(())
                 })
@@ -151,20 +151,20 @@ impl LocalBus {
         Ok(())
     }
 
-    /// Forgets what every group has long taken.
+    /// Deletes messages that every group has processed, except the last [`RETAINED`].
     async fn trim(&self) -> Result<(), StoreError> {
         self.db
             .write(async |c| {
                 let slowest: Option<i64> = cursors::table.select(diesel::dsl::min(cursors::position)).first(c).await?;
-                let up_to = slowest.unwrap_or(0) - KEEP;
-                diesel::delete(messages::table.filter(messages::position.lt(up_to))).execute(c).await?;
+                let first_kept = slowest.unwrap_or(0) - RETAINED;
+                diesel::delete(messages::table.filter(messages::position.lt(first_kept))).execute(c).await?;
                 Ok(())
             })
             .await
     }
 }
 
-async fn bury(conn: &mut Conn, group: &str, body: &str, error: &str) -> Result<(), StoreError> {
+async fn insert_dead_letter(conn: &mut Conn, group: &str, body: &str, error: &str) -> Result<(), StoreError> {
     tracing::error!(group, error, "event became a dead letter");
     diesel::insert_into(dead_letters::table)
         .values((
@@ -179,11 +179,11 @@ async fn bury(conn: &mut Conn, group: &str, body: &str, error: &str) -> Result<(
     Ok(())
 }
 
-/// Gives a consumer what lies on the bus; answers what to bury and why.
-async fn give(consumer: &dyn Consumer, bodies: &[String]) -> Result<Vec<(String, String)>, StoreError> {
+/// Delivers messages to a consumer. Returns body and reason of each to dead-letter.
+async fn deliver(consumer: &dyn Consumer, bodies: &[String]) -> Result<Vec<(String, String)>, StoreError> {
     let events = bodies.iter().map(|body| types::from_json(body).map_err(|cause: StoreError| cause.to_string())).collect();
-    let buried = super::give::give(consumer, "tradepost", events).await?;
-    Ok(buried.into_iter().filter_map(|(place, error)| bodies.get(place).map(|body| (body.clone(), error))).collect())
+    let rejected = dispatch(consumer, "tradepost", events).await?;
+    Ok(rejected.into_iter().filter_map(|(index, error)| bodies.get(index).map(|body| (body.clone(), error))).collect())
 }
 
 #[async_trait(?Send)]
@@ -206,11 +206,11 @@ impl Bus for LocalBus {
         let mut lease = Lease::new(self.db.clone(), consumer.group());
         while !stop.is_cancelled() {
             let committed = self.db.committed();
-            let pause = match self.round(consumer.as_ref(), &mut lease).await {
-                Ok(taken) if taken as i64 == BATCH => continue,
+            let pause = match self.poll(consumer.as_ref(), &mut lease).await {
+                Ok(taken) if taken as i64 == MAX_BATCH => continue,
                 Ok(_) => POLL,
                 Err(cause) => {
-                    tracing::warn!(%cause, group = consumer.group(), "events not applied; will try again");
+                    tracing::warn!(%cause, group = consumer.group(), "events not applied; will retry");
                     Duration::from_secs(1)
                 }
             };
@@ -243,7 +243,7 @@ impl Bus for LocalBus {
             .collect()
     }
 
-    async fn dead_letters_of(&self, group: &str) -> Result<i64, StoreError> {
+    async fn count_dead_letters(&self, group: &str) -> Result<i64, StoreError> {
         let group = group.to_string();
         let count =
             async move |c: &mut Conn| Ok(dead_letters::table.filter(dead_letters::consumer.eq(&group)).count().get_result(c).await?);
@@ -259,7 +259,7 @@ impl Bus for LocalBus {
             .await
     }
 
-    fn system(&self) -> &'static str {
+    fn messaging_system(&self) -> &'static str {
         "tradepost"
     }
 
@@ -267,7 +267,7 @@ impl Bus for LocalBus {
         self.db.measured("bus", registry)
     }
 
-    /// Of a group that has a consumer in this process.
+    /// Only for a group with a consumer in this process.
     async fn lag(&self, group: &str) -> Result<i64, StoreError> {
         let topics = self.topics.lock().get(group).copied().unwrap_or_default();
         let group = group.to_string();
@@ -281,7 +281,7 @@ impl Bus for LocalBus {
     }
 }
 
-/// Type and subject of every event of these topics that this group has not taken yet, or that is its dead letter, for
+/// Type and subject of every event of these topics that this group has not processed yet, or that is its dead letter, for
 /// the audit.
 pub fn under_way(path: &Path, group: &str, topics: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
@@ -291,7 +291,7 @@ pub fn under_way(path: &Path, group: &str, topics: &[&str]) -> Result<Vec<(Strin
          AND position > coalesce((SELECT position FROM cursors WHERE consumer = {group}), 0) \
          UNION ALL SELECT body FROM dead_letters WHERE consumer = {group}"
     );
-    event::reported(&mut Snapshot::open(&StoreUrl::Sqlite(path.to_path_buf()))?, &query)
+    event::event_subjects(&mut Snapshot::open(&StoreUrl::Sqlite(path.to_path_buf()))?, &query)
 }
 
 #[cfg(test)]
@@ -320,9 +320,9 @@ mod tests {
         }
     }
 
-    /// What nobody reads, or others read, keeps no group behind and nothing under way.
+    /// Such events count neither for the group's lag nor as undelivered.
     #[test]
-    fn events_of_other_topics_are_not_waited_for() {
+    fn event_of_an_unsubscribed_topic_is_ignored() {
         actix_web::rt::System::new().block_on(async {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("bus.db");

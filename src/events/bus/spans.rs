@@ -1,83 +1,82 @@
-//! Events in traces, by OpenTelemetry's conventions for messaging spans.
+//! Spans of events, by OpenTelemetry's conventions for messaging.
 //!
-//! An event's `traceparent` is of the step that it was written in, until it is sent: then of its sending, which is
-//! what consumers follow from and point at. Where several are applied together, what is done for all of them is
-//! seen in the trace of the first that is recorded.
+//! An event's `traceparent` names the span that wrote it, and from its publication on the span of the send: the parent
+//! and the link of consumer spans. If a batch of events is applied together, the work is in the trace of the first event
+//! that is sampled.
 
-use super::Bus;
+use super::transport::Bus;
 use crate::events::event::Event;
 use crate::kernel::error::StoreError;
 use crate::observe::trace::{Kind, Span, Trace};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// The step that an event follows from, where that is recorded.
-fn origin(event: &Event) -> Option<Trace> {
+/// The span that an event follows from, if it is sampled.
+fn parent_trace(event: &Event) -> Option<Trace> {
     event.traceparent.as_deref().and_then(Trace::parse).filter(|trace| trace.sampled)
 }
 
-fn span(event: &Event, kind: Kind, does: &'static str, system: &'static str) -> Option<Span> {
-    let span = Span::child(origin(event)?, kind, || format!("{does} {}", event.topic()));
+fn span(event: &Event, kind: Kind, operation: &'static str, system: &'static str) -> Option<Span> {
+    let span = Span::child(parent_trace(event)?, kind, || format!("{operation} {}", event.topic()));
     span.set("messaging.system", system);
     span.set("messaging.destination.name", event.topic().to_string());
-    span.set("messaging.operation.name", does);
-    span.set("messaging.operation.type", does);
+    span.set("messaging.operation.name", operation);
+    span.set("messaging.operation.type", operation);
     span.set("messaging.message.id", event.id.to_string());
     span.set("tradepost.event.type", event.kind.clone());
     Some(span)
 }
 
-/// A bus that is away is asked again and again: what fails is recorded once, and no more until it works.
-static AWAY: AtomicBool = AtomicBool::new(false);
+/// Publishing to an unavailable bus is retried continually: after the first failure no spans until it succeeds.
+static PUBLISH_FAILING: AtomicBool = AtomicBool::new(false);
 
-/// So does a consumer whose store is away.
+/// The same for consumers whose store is unavailable.
 #[cfg(any(feature = "sqlite", feature = "kafka"))]
-static STUCK: AtomicBool = AtomicBool::new(false);
+static APPLY_FAILING: AtomicBool = AtomicBool::new(false);
 
-/// Takes note of whether events could be applied.
 #[cfg(any(feature = "sqlite", feature = "kafka"))]
-pub(super) fn applied(done: bool) {
-    STUCK.store(!done, Relaxed);
+pub(super) fn record_applied(success: bool) {
+    APPLY_FAILING.store(!success, Relaxed);
 }
 
-/// Publishes events that have waited in an outbox; see [`Bus::publish`].
+/// Publishes events with one span each; see [`Bus::publish`].
 pub async fn publish(bus: &dyn Bus, mut events: Vec<Event>) -> Result<Vec<(usize, String)>, StoreError> {
     let mut spans = Vec::new();
-    let seen = if AWAY.load(Relaxed) { 0 } else { events.len() };
-    for (place, event) in events.iter_mut().enumerate().take(seen) {
-        if let Some(span) = span(event, Kind::Producer, "send", bus.system()) {
+    let traced = if PUBLISH_FAILING.load(Relaxed) { 0 } else { events.len() };
+    for (index, event) in events.iter_mut().enumerate().take(traced) {
+        if let Some(span) = span(event, Kind::Producer, "send", bus.messaging_system()) {
             event.traceparent = Some(span.trace().header());
-            spans.push((place, span));
+            spans.push((index, span));
         }
     }
     let outcome = bus.publish(events).await;
     match &outcome {
         Err(_) => {
-            AWAY.store(true, Relaxed);
-            spans.iter().for_each(|(_, span)| span.fail("bus away"));
+            PUBLISH_FAILING.store(true, Relaxed);
+            spans.iter().for_each(|(_, span)| span.fail("bus unavailable"));
         }
         Ok(refused) => {
-            AWAY.store(false, Relaxed);
-            let of = |place| spans.iter().find(|(at, _)| *at == place);
-            refused.iter().filter_map(|(place, _)| of(*place)).for_each(|(_, span)| span.fail("refused"));
+            PUBLISH_FAILING.store(false, Relaxed);
+            let span_of = |index| spans.iter().find(|(at, _)| *at == index);
+            refused.iter().filter_map(|(index, _)| span_of(*index)).for_each(|(_, span)| span.fail("refused"));
         }
     }
     outcome
 }
 
-/// Spans for the applying of these events, by their places; what follows from an event follows from its span now.
+/// Starts a span for each sampled event; returns the spans with the events' indexes. Each span becomes its event's parent.
 #[cfg(any(feature = "sqlite", feature = "kafka"))]
-pub(super) fn applying(events: &mut [Event], group: &'static str, system: &'static str) -> Vec<(usize, Span)> {
+pub(super) fn start_apply(events: &mut [Event], group: &'static str, system: &'static str) -> Vec<(usize, Span)> {
     let mut spans = Vec::new();
-    if STUCK.load(Relaxed) {
+    if APPLY_FAILING.load(Relaxed) {
         return spans;
     }
-    for (place, event) in events.iter_mut().enumerate() {
-        let Some(sent) = origin(event) else { continue };
+    for (index, event) in events.iter_mut().enumerate() {
+        let Some(sent) = parent_trace(event) else { continue };
         let Some(span) = span(event, Kind::Consumer, "process", system) else { continue };
         span.link(sent);
         span.set("messaging.consumer.group.name", group);
         event.traceparent = Some(span.trace().header());
-        spans.push((place, span));
+        spans.push((index, span));
     }
     spans
 }

@@ -1,21 +1,20 @@
-//! Outbox in the document: an event is pushed by the same update that makes the change it reports, so either
-//! both are there or neither is, without a transaction.
+//! Outbox in the document: the update that changes a document also pushes the event that reports the change. So both are
+//! stored or neither is, without a transaction.
 //!
-//! A document has, beside its own fields:
+//! A document has, besides its own fields:
 //!
-//! | field | what |
+//! | field | content |
 //! | --- | --- |
-//! | `version` | goes up by one with each change, and each change pushes one event |
-//! | `outbox` | events that wait, oldest first: `id`, and `body`, the envelope's JSON as it was written |
-//! | `waitingSince` | when the oldest of them came; there while any waits, and indexed |
-//! | `deleted` | the document is gone for everybody but the relay, which removes it with its last event |
+//! | `version` | incremented by each change; each change pushes one event |
+//! | `outbox` | pending events, oldest first: `id`, and `body`, the envelope's JSON as written |
+//! | `waitingSince` | when the oldest pending event was pushed; absent without pending events; indexed |
+//! | `deleted` | the document is deleted for all readers; the relay removes it after its last event |
 //!
-//! Events of one document are carried in order; those of different documents in no particular one. These
-//! four fields never change their form, whatever becomes of the rest of a document: so a relay carries what
-//! any build has written.
+//! Events of one document are published in order; events of different documents in no particular order. The form of these
+//! four fields never changes, so the relay of any build can publish what another build has written.
 //!
-//! Events that the bus can never take, and entries that are no events, are set aside in a collection of their own
-//! with the reason, so that they hold up no other event. An admin sees them, and sends them again.
+//! Events that the bus can never accept, and entries that are no events, are moved to another collection with the reason,
+//! so that they block no other event. An admin sees them, and can requeue them.
 
 use crate::data::Lease;
 use crate::data::mongodb::Db;
@@ -34,14 +33,14 @@ use futures_util::TryStreamExt;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Which documents have events that wait; to be indexed.
+/// Present in documents with pending events; callers must index it.
 pub const SINCE: &str = "waitingSince";
 
-/// Documents whose events are carried at once, and events of each.
-const DOCUMENTS: i64 = 100;
-const EVENTS: i32 = 10;
+/// Limits of one batch: documents, and events of each.
+const MAX_DOCUMENTS: i64 = 100;
+const MAX_EVENTS: i32 = 10;
 
-/// Where events are that the bus refused.
+/// Collection of the events that the bus refused.
 const REFUSED: &str = "outbox_refused";
 
 fn entry(event: &Event) -> Result<Document, StoreError> {
@@ -49,31 +48,31 @@ fn entry(event: &Event) -> Result<Document, StoreError> {
     Ok(doc! { "id": event.id.to_string(), "body": body })
 }
 
-/// What a new document has beside its own fields.
+/// The outbox's fields of a new document.
 pub fn first(event: &Event) -> Result<Document, StoreError> {
     Ok(doc! { "version": 1_i64, "outbox": [entry(event)?], SINCE: DateTime::now() })
 }
 
-/// What an update does beside its `$set` and `$unset`.
+/// The outbox's operators of an update, to be combined with its `$set` and `$unset`.
 pub fn next(event: &Event) -> Result<Document, StoreError> {
     Ok(doc! { "$inc": { "version": 1_i64 }, "$push": { "outbox": entry(event)? }, "$min": { SINCE: DateTime::now() } })
 }
 
-/// Documents that are there for readers.
+/// Filter: documents that are not deleted.
 pub fn live() -> Document {
     doc! { "deleted": { "$exists": false } }
 }
 
-/// Those with events that wait. A comparison, not `$exists`: that is what a sparse index answers.
-fn waits() -> Document {
+/// Filter: documents with pending events. A comparison, because `$exists` would not use the sparse index.
+fn has_pending() -> Document {
     doc! { SINCE: { "$gte": DateTime::from_millis(0) } }
 }
 
-/// How many events wait to be carried.
+/// Number of pending events.
 pub async fn waiting(db: &Db, collection: &'static str) -> Result<i64, StoreError> {
     let all = db.collection(collection);
     let count = db.read("aggregate", async move {
-        let stages = [doc! { "$match": waits() }, doc! { "$group": { "_id": null, "n": { "$sum": { "$size": "$outbox" } } } }];
+        let stages = [doc! { "$match": has_pending() }, doc! { "$group": { "_id": null, "n": { "$sum": { "$size": "$outbox" } } } }];
         all.aggregate(stages).await?.try_next().await
     });
     let n = count.await?.and_then(|row| row.get("n").cloned());
@@ -84,49 +83,48 @@ pub async fn waiting(db: &Db, collection: &'static str) -> Result<i64, StoreErro
     })
 }
 
-/// When the oldest event that waits came, in milliseconds since 1970.
+/// When the oldest pending event was pushed, in milliseconds since 1970.
 async fn oldest(db: &Db, collection: &'static str) -> Result<Option<i64>, StoreError> {
     let all = db.collection(collection);
-    let first = db.read("find", async move { all.find_one(waits()).sort(doc! { SINCE: 1 }).projection(doc! { SINCE: 1 }).await });
+    let first = db.read("find", async move { all.find_one(has_pending()).sort(doc! { SINCE: 1 }).projection(doc! { SINCE: 1 }).await });
     Ok(first.await?.and_then(|row| row.get_datetime(SINCE).ok().map(|since| since.timestamp_millis())))
 }
 
-/// The next documents whose events wait.
 async fn read(db: &Db, collection: &'static str) -> Result<Option<Vec<Document>>, StoreError> {
     let all = db.collection(collection);
-    let found = db.read("find", async move {
-        let shape = doc! { "version": 1, "deleted": 1, "outbox": { "$slice": EVENTS } };
-        all.find(waits()).sort(doc! { SINCE: 1 }).limit(DOCUMENTS).projection(shape).await?.try_collect::<Vec<_>>().await
+    let documents = db.read("find", async move {
+        let projection = doc! { "version": 1, "deleted": 1, "outbox": { "$slice": MAX_EVENTS } };
+        all.find(has_pending()).sort(doc! { SINCE: 1 }).limit(MAX_DOCUMENTS).projection(projection).await?.try_collect::<Vec<_>>().await
     });
-    Ok(Some(found.await?).filter(|found| !found.is_empty()))
+    Ok(Some(documents.await?).filter(|documents| !documents.is_empty()))
 }
 
-/// Publishes one batch and takes it off the outbox. A crash between the two repeats it: delivery is at least once.
-async fn carry(db: &Db, collection: &'static str, bus: &dyn Bus, found: Vec<Document>) -> Result<bool, StoreError> {
-    let more = found.len() as i64 == DOCUMENTS || found.iter().any(|document| entries(document).count() as i32 == EVENTS);
-    let refused = relay::publish(bus, found.iter().flat_map(entries), |entry| Ok(serde_json::from_str(entry.get_str("body")?)?));
-    set_aside(db, refused.await?).await?;
+/// Publishes one batch and removes it from the outboxes. A crash in between repeats it: delivery is at least once.
+async fn publish_batch(db: &Db, collection: &'static str, bus: &dyn Bus, documents: Vec<Document>) -> Result<bool, StoreError> {
+    let more = documents.len() as i64 == MAX_DOCUMENTS || documents.iter().any(|document| entries(document).count() as i32 == MAX_EVENTS);
+    let refused = relay::publish(bus, documents.iter().flat_map(entries), |entry| Ok(serde_json::from_str(entry.get_str("body")?)?));
+    store_refused(db, refused.await?).await?;
     let database = db.database();
-    db.read("update", async move { take_off(&database, collection, &found).await }).await?;
+    db.read("update", async move { remove_published(&database, collection, &documents).await }).await?;
     Ok(more)
 }
 
 /// Stores refused entries. An entry that was refused before and is being replayed gets a new `again`, so that the
 /// earlier replay does not delete it.
-async fn set_aside(db: &Db, refused: Vec<(&Document, String)>) -> Result<(), StoreError> {
-    // by the clock, so that those of several processes differ; in JavaScript still an exact number
+async fn store_refused(db: &Db, refused: Vec<(&Document, String)>) -> Result<(), StoreError> {
+    // from the clock, so that numbers of several processes differ; still exact as a JavaScript number
     let first = clock::now_ms().saturating_mul(1000);
     for (at, (entry, error)) in (0..).zip(refused) {
         let text = |field| entry.get_str(field).map(str::to_string);
         let (id, body) = (text("id").unwrap_or_else(|_| ObjectId::new().to_hex()), text("body").unwrap_or_else(|_| entry.to_string()));
-        tracing::error!(store = db.name(), event = id, error, "event refused by the bus; it is kept, see /actuator/outbox");
-        let kept = db.collection(REFUSED);
+        tracing::error!(store = db.name(), event = id, error, "event refused by the bus and kept; see /actuator/outbox");
+        let refused_events = db.collection(REFUSED);
         let again = ObjectId::new();
         let change = doc! {
             "$set": { "error": error, "refusedAt": clock::now_ms(), "again": again },
             "$setOnInsert": { "number": first + at, "body": body },
         };
-        db.read("update", async move { kept.update_one(doc! { "_id": id }, change).upsert(true).await }).await?;
+        db.read("update", async move { refused_events.update_one(doc! { "_id": id }, change).upsert(true).await }).await?;
     }
     Ok(())
 }
@@ -135,15 +133,15 @@ fn entries(document: &Document) -> impl Iterator<Item = &Document> {
     document.get_array("outbox").into_iter().flatten().filter_map(Bson::as_document)
 }
 
-/// Takes carried events off. A document that still has the version it was read with has nothing to say beyond
-/// what was read: it loses its outbox, or goes if it was deleted. From one that was changed since, or of which
-/// not all was read, the carried ones go by their ids.
-async fn take_off(database: &Database, collection: &str, carried: &[Document]) -> MongoResult<()> {
+/// Removes published events. If a document's version is unchanged since it was read, the read events are all it has: its
+/// outbox is unset, or the document removed if it is deleted. If the document has changed, or only some of its events were
+/// read, the published events are pulled by their ids.
+async fn remove_published(database: &Database, collection: &str, published: &[Document]) -> MongoResult<()> {
     let (mut updates, mut deletes) = (Vec::new(), Vec::new());
-    for document in carried {
+    for document in published {
         let (id, version) = (document.get("_id").cloned(), document.get("version").cloned());
         let ids: Vec<Bson> = entries(document).filter_map(|entry| entry.get("id").cloned()).collect();
-        let whole = document.get_array("outbox").map_or(0, Vec::len) < EVENTS as usize;
+        let whole = document.get_array("outbox").map_or(0, Vec::len) < MAX_EVENTS as usize;
         let as_read = doc! { "_id": id.clone(), "version": version };
         if whole && document.contains_key("deleted") {
             deletes.push(doc! { "q": as_read, "limit": 1 });
@@ -165,21 +163,19 @@ async fn take_off(database: &Database, collection: &str, carried: &[Document]) -
     Ok(())
 }
 
-/// Many writes in one round trip. What fails in it is in its answer.
+/// Several writes in one round trip. The response contains the errors of single writes.
 async fn command(database: &Database, mut command: Document) -> MongoResult<()> {
     command.insert("writeConcern", doc! { "w": "majority" });
-    let answer = database.run_command(command).await?;
-    match answer.get("writeErrors").or_else(|| answer.get("writeConcernError")) {
+    let response = database.run_command(command).await?;
+    match response.get("writeErrors").or_else(|| response.get("writeConcernError")) {
         None => Ok(()),
-        Some(cause) => Err(Error::custom(format!("carried events were not taken off: {cause}"))),
+        Some(cause) => Err(Error::custom(format!("published events were not removed from the outbox: {cause}"))),
     }
 }
 
 /// The outboxes of the documents in a module's collection.
 pub struct MongoOutbox {
-    /// The module's database.
     pub db: Db,
-    /// The module.
     pub module: &'static str,
     /// The collection whose documents have the outbox.
     pub collection: &'static str,
@@ -198,51 +194,52 @@ impl Outbox for MongoOutbox {
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {
         let Self { db, collection, .. } = self;
         let lease = Lease::new(db.clone(), "outbox");
-        let failed = |cause: StoreError| tracing::warn!(%cause, store = db.name(), "outbox not carried; will try again");
-        let work = async |found| carry(db, collection, bus.as_ref(), found).await;
+        let failed = |cause: StoreError| tracing::warn!(%cause, store = db.name(), "outbox not published; will retry");
+        let work = async |documents| publish_batch(db, collection, bus.as_ref(), documents).await;
         relay::run(lease, || db.committed(), async || read(db, collection).await, work, failed, stop).await;
     }
 
     async fn refused(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
-        let kept = self.db.collection(REFUSED);
-        let oldest = async move { kept.find(doc! {}).sort(doc! { "number": 1 }).limit(limit).await?.try_collect::<Vec<_>>().await };
-        self.db.read("find", oldest).await?.iter().map(|row| letter(self.module, row)).collect()
+        let refused_events = self.db.collection(REFUSED);
+        let oldest =
+            async move { refused_events.find(doc! {}).sort(doc! { "number": 1 }).limit(limit).await?.try_collect::<Vec<_>>().await };
+        self.db.read("find", oldest).await?.iter().map(|row| dead_letter(self.module, row)).collect()
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
-        let kept = self.db.collection(REFUSED);
-        let refused = self.db.read("count", async move { kept.count_documents(doc! {}).await }).await?;
-        let waiting = waiting(&self.db, self.collection).await?;
-        let oldest = oldest(&self.db, self.collection).await?;
-        Ok(Backlog { waiting, oldest, refused: i64::try_from(refused).unwrap_or(i64::MAX) })
+        let refused_events = self.db.collection(REFUSED);
+        let refused = self.db.read("count", async move { refused_events.count_documents(doc! {}).await }).await?;
+        let pending = waiting(&self.db, self.collection).await?;
+        let oldest_ms = oldest(&self.db, self.collection).await?;
+        Ok(Backlog { pending, oldest_ms, refused: i64::try_from(refused).unwrap_or(i64::MAX) })
     }
 
-    /// The event waits in a document that is nothing but its outbox, and goes with it.
+    /// Inserts the event as the outbox of a new, deleted document, which the relay removes after the event.
     async fn again(&self, id: i64) -> Result<bool, StoreError> {
-        let (kept, all) = (self.db.collection(REFUSED), self.db.collection(self.collection));
-        let found = self.db.read("find", async move { kept.find_one(doc! { "number": id }).await }).await?;
-        let Some(row) = found else { return Ok(false) };
-        let (name, body, carrier) = (row.get("_id").cloned(), row.get("body").cloned(), row.get("again").cloned());
-        let entry = doc! { "id": name.clone(), "body": body };
-        let sent = doc! { "_id": name, "again": carrier.clone() };
-        let carrier = doc! { "_id": carrier, "version": 1_i64, "deleted": true, "outbox": [entry], SINCE: DateTime::now() };
+        let (refused_events, all) = (self.db.collection(REFUSED), self.db.collection(self.collection));
+        let row = self.db.read("find", async move { refused_events.find_one(doc! { "number": id }).await }).await?;
+        let Some(row) = row else { return Ok(false) };
+        let (event_id, body, carrier_id) = (row.get("_id").cloned(), row.get("body").cloned(), row.get("again").cloned());
+        let entry = doc! { "id": event_id.clone(), "body": body };
+        let filter = doc! { "_id": event_id, "again": carrier_id.clone() };
+        let carrier = doc! { "_id": carrier_id, "version": 1_i64, "deleted": true, "outbox": [entry], SINCE: DateTime::now() };
         match self.db.write("insert", async move { all.insert_one(carrier).await }).await {
-            // another replay of the same event has queued it already
+            // a concurrent request has requeued it
             Ok(_) | Err(StoreError::Taken(_)) => {}
             Err(cause) => return Err(cause),
         }
-        let kept = self.db.collection(REFUSED);
-        Ok(self.db.read("delete", async move { kept.delete_one(sent).await }).await?.deleted_count == 1)
+        let refused_events = self.db.collection(REFUSED);
+        Ok(self.db.read("delete", async move { refused_events.delete_one(filter).await }).await?.deleted_count == 1)
     }
 }
 
-fn letter(module: &str, row: &Document) -> Result<DeadLetter, StoreError> {
-    let unfit = |cause: ::mongodb::bson::error::Error| StoreError::Broken(format!("a refused event does not fit: {cause}"));
+fn dead_letter(module: &str, row: &Document) -> Result<DeadLetter, StoreError> {
+    let invalid = |cause: ::mongodb::bson::error::Error| StoreError::Broken(format!("invalid refused event: {cause}"));
     Ok(DeadLetter {
-        id: row.get_i64("number").map_err(unfit)?,
+        id: row.get_i64("number").map_err(invalid)?,
         group: module.into(),
-        error: row.get_str("error").map_err(unfit)?.into(),
-        at: clock::rfc3339(row.get_i64("refusedAt").map_err(unfit)?),
-        event: bus::raw(row.get_str("body").map_err(unfit)?.into())?,
+        error: row.get_str("error").map_err(invalid)?.into(),
+        at: clock::rfc3339(row.get_i64("refusedAt").map_err(invalid)?),
+        event: bus::raw(row.get_str("body").map_err(invalid)?.into())?,
     })
 }

@@ -1,5 +1,4 @@
-//! Inbox: the id of an event is written in the same transaction as its effect, so that an event
-//! delivered twice is applied once.
+//! Inbox: the transaction that applies an event also stores its id, so that an event delivered twice is applied once.
 
 use super::backend::Conn;
 use crate::events::event::Event;
@@ -17,9 +16,9 @@ mod tables {
 }
 use tables::inbox;
 
-/// True exactly once for each event, whatever the number of deliveries.
+/// Records the event's id. True on its first delivery, false on every other.
 pub async fn first_time(conn: &mut Conn, event: &Event) -> Result<bool, StoreError> {
     let row = (inbox::event_id.eq(event.id.to_string()), inbox::applied_at.eq(crate::kernel::clock::now_ms()));
-    let added = diesel::insert_or_ignore_into(inbox::table).values(row).execute(conn).await?;
-    Ok(added == 1)
+    let inserted = diesel::insert_or_ignore_into(inbox::table).values(row).execute(conn).await?;
+    Ok(inserted == 1)
 }

@@ -1,57 +1,24 @@
-//! What every client of the brokers is: its configuration by our settings, and an ear for what it says of a
-//! connection that fails, since librdkafka names its own settings and we name ours.
+//! Configuration of all clients of the brokers, and advice on connection errors: librdkafka's messages name its own
+//! settings, ours name Tradepost's.
 
-use crate::kernel::error::OutOfRange;
-use crate::kernel::error::StoreError;
+use super::error::{BusError, unavailable};
+use crate::kernel::error::{OutOfRange, StoreError};
 use crate::settings::{Bus, SaslMechanism, Secret, Tls};
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-/// Why the settings of the brokers cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BusError {
-    #[error("bus.url: `{url}`; expected kafka://host:port[,host:port]")]
-    Url { url: String },
-    #[error(transparent)]
-    Partitions(OutOfRange),
-    #[error("{key} is missing: bus.security is \"{protocol}\"")]
-    Missing { key: &'static str, protocol: String },
-    #[error("bus.username and bus.password need bus.security = \"sasl_ssl\" or \"sasl_plaintext\"")]
-    LoginUnused,
-    #[error("{key}: \"{value}\" is not compiled into this build (--features kafka-tls)")]
-    NotCompiledIn { key: &'static str, value: String },
-    #[error("tls.cert and tls.key belong together; one of them is missing")]
-    HalfAPair,
-    #[error("{key}: {}: {cause}", .path.display())]
-    Read {
-        key: &'static str,
-        path: PathBuf,
-        #[source]
-        cause: io::Error,
-    },
-    #[error("{key}: {}: the path is no UTF-8", .path.display())]
-    Path { key: &'static str, path: PathBuf },
-}
-
-impl From<BusError> for StoreError {
-    fn from(error: BusError) -> Self {
-        StoreError::Broken(error.to_string())
-    }
-}
-
-/// What a client needs to reach the brokers of `bus.url`; otherwise which setting is wrong.
+/// The configuration of a client from settings.
 pub(super) fn config(bus: &Bus, tls: &Tls) -> Result<ClientConfig, BusError> {
     let brokers = bus.url.strip_prefix("kafka://").unwrap_or_default().trim_end_matches('/');
-    let named = |broker: &str| {
+    let has_host_and_port = |broker: &str| {
         broker.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
     };
-    if !brokers.split(',').all(named) {
+    if !brokers.split(',').all(has_host_and_port) {
         return Err(BusError::Url { url: bus.url.clone() });
     }
     if bus.partitions == 0 {
@@ -60,7 +27,7 @@ pub(super) fn config(bus: &Bus, tls: &Tls) -> Result<ClientConfig, BusError> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("client.id", "tradepost").set("socket.timeout.ms", "10000");
     config.set("reconnect.backoff.max.ms", "2000");
-    let protocol = spelled(bus.security);
+    let protocol = setting_value(bus.security);
     config.set("security.protocol", &protocol);
     if bus.security.encrypts() {
         encrypt(&mut config, &protocol, tls)?;
@@ -75,8 +42,8 @@ pub(super) fn config(bus: &Bus, tls: &Tls) -> Result<ClientConfig, BusError> {
     Ok(config)
 }
 
-/// A setting's value as it is written in settings.
-fn spelled(value: impl serde::Serialize) -> String {
+/// A value as it is written in settings.
+fn setting_value(value: impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(String::from)).unwrap_or_default()
 }
 
@@ -105,7 +72,7 @@ fn readable<'a>(path: &'a Path, key: &'static str) -> Result<&'a str, BusError> 
 }
 
 fn log_in(config: &mut ClientConfig, mechanism: SaslMechanism, username: &str, password: &Secret) -> Result<(), BusError> {
-    let name = spelled(mechanism);
+    let name = setting_value(mechanism);
     if mechanism != SaslMechanism::Plain && !cfg!(feature = "kafka-tls") {
         return Err(BusError::NotCompiledIn { key: "bus.sasl_mechanism", value: name });
     }
@@ -113,25 +80,25 @@ fn log_in(config: &mut ClientConfig, mechanism: SaslMechanism, username: &str, p
     Ok(())
 }
 
-/// What librdkafka refuses when a client is made, by our names: a file that is no certificate, for instance.
-pub(super) fn refused(cause: impl ToString) -> StoreError {
-    let ours = [("ssl.ca.location", "tls.ca"), ("ssl.certificate.location", "tls.cert"), ("ssl.key.location", "tls.key")];
-    StoreError::Broken(ours.iter().fold(cause.to_string(), |text, (theirs, ours)| text.replace(theirs, ours)))
+/// An error from the creation of a client (an invalid certificate file, for instance), with our setting names.
+pub(super) fn invalid_config(cause: impl ToString) -> StoreError {
+    let names = [("ssl.ca.location", "tls.ca"), ("ssl.certificate.location", "tls.cert"), ("ssl.key.location", "tls.key")];
+    StoreError::Broken(names.iter().fold(cause.to_string(), |text, (librdkafka, ours)| text.replace(librdkafka, ours)))
 }
 
-/// Hears what a client says of its connections, and remembers what to do about it.
+/// Logs a client's messages, and remembers advice on its last connection error.
 #[derive(Clone, Default)]
-pub(super) struct Ear(Arc<Mutex<Option<&'static str>>>);
+pub(super) struct ConnectionObserver(Arc<Mutex<Option<&'static str>>>);
 
-impl Ear {
-    /// What to do, as far as is known.
+impl ConnectionObserver {
+    /// Advice for the operator, if known.
     pub(super) fn advice(&self) -> Option<&'static str> {
         *self.0.lock()
     }
 
-    /// A failure with what to do about it.
+    /// An error, with advice if known.
     pub(super) fn explain(&self, cause: impl ToString) -> StoreError {
-        super::unavailable(match self.advice() {
+        unavailable(match self.advice() {
             Some(advice) => format!("{}: {advice}", cause.to_string()),
             None => cause.to_string(),
         })
@@ -139,43 +106,43 @@ impl Ear {
 }
 
 /// Classified by message text: librdkafka has one code for all TLS errors, and reports codes only to a client that is
-/// polled, which one that reads metadata is not.
-fn advice(said: &str) -> Option<&'static str> {
-    let any = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if any(&["SASL", "Authentication failed"]) {
-        Some("the brokers refuse bus.username, bus.password or bus.sasl_mechanism")
-    } else if any(&["certificate verify failed", "Failed to verify broker certificate"]) {
+/// polled; a client that only reads metadata is not.
+fn advice(message: &str) -> Option<&'static str> {
+    let contains_any = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+    if contains_any(&["SASL", "Authentication failed"]) {
+        Some("the brokers reject bus.username, bus.password or bus.sasl_mechanism")
+    } else if contains_any(&["certificate verify failed", "Failed to verify broker certificate"]) {
         Some("the brokers' certificate is not from an authority of tls.ca, or not for the host in bus.url")
-    } else if any(&["security.protocol", "PLAINTEXT broker listener"]) {
-        Some("the brokers' listener is not what bus.security says")
-    } else if any(&["SSL handshake failed", "SSL alert"]) {
-        Some("TLS with the brokers failed; they may ask for a certificate: tls.cert and tls.key")
+    } else if contains_any(&["security.protocol", "PLAINTEXT broker listener"]) {
+        Some("the brokers' listener does not match bus.security")
+    } else if contains_any(&["SSL handshake failed", "SSL alert"]) {
+        Some("TLS with the brokers failed; they may require a client certificate: tls.cert and tls.key")
     } else {
         None
     }
 }
 
-impl ClientContext for Ear {
-    // the same was in the log
+impl ClientContext for ConnectionObserver {
+    // `log` gets the same message
     fn error(&self, _: KafkaError, _: &str) {}
 
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, said: &str) {
-        let advice = advice(said);
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let advice = advice(message);
         if advice.is_some() {
             *self.0.lock() = advice;
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::error!(target: "librdkafka", facility, advice, "{said}");
+                tracing::error!(target: "librdkafka", facility, advice, "{message}");
             }
-            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, advice, "{said}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{said}"),
-            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{said}"),
+            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, advice, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
         }
     }
 }
 
-impl ConsumerContext for Ear {}
+impl ConsumerContext for ConnectionObserver {}
 
 #[cfg(test)]
 mod tests {
@@ -187,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_does_not_fit_the_others_is_named() {
-        let refused = |bus: &Bus, tls: &Tls| config(bus, tls).map(drop).unwrap_err().to_string();
+    fn inconsistent_setting_is_named_in_the_error() {
+        let error_of = |bus: &Bus, tls: &Tls| config(bus, tls).map(drop).unwrap_err().to_string();
         let named = Bus { username: Some("shop".into()), password: Some(Secret::new("hidden")), ..kafka(Security::Plaintext) };
-        assert!(refused(&named, &Tls::default()).contains("need bus.security"));
-        assert!(refused(&kafka(Security::SaslPlaintext), &Tls::default()).contains("bus.username is missing"));
+        assert!(error_of(&named, &Tls::default()).contains("need bus.security"));
+        assert!(error_of(&kafka(Security::SaslPlaintext), &Tls::default()).contains("bus.username is missing"));
         let nameless = Bus { password: None, security: Security::SaslPlaintext, ..named.clone() };
-        assert!(refused(&nameless, &Tls::default()).contains("bus.password is missing"));
+        assert!(error_of(&nameless, &Tls::default()).contains("bus.password is missing"));
         let plain = Bus { security: Security::SaslPlaintext, sasl_mechanism: SaslMechanism::Plain, ..named.clone() };
         assert_eq!(config(&plain, &Tls::default()).unwrap().get("sasl.mechanism"), Some("PLAIN"));
         let scram = Bus { security: Security::SaslPlaintext, ..named };
@@ -201,13 +168,13 @@ mod tests {
         if cfg!(feature = "kafka-tls") {
             assert_eq!(config(&scram, &Tls::default()).unwrap().get("sasl.mechanism"), Some("SCRAM-SHA-512"));
             let nowhere = Tls { ca: Some("/nowhere.pem".into()), ..Tls::default() };
-            assert!(refused(&ssl, &nowhere).contains("tls.ca: /nowhere.pem"));
+            assert!(error_of(&ssl, &nowhere).contains("tls.ca: /nowhere.pem"));
             let half = Tls { cert: Some("/nowhere.pem".into()), ..Tls::default() };
-            assert!(refused(&ssl, &half).contains("tls.cert and tls.key belong together"));
+            assert!(error_of(&ssl, &half).contains("tls.cert and tls.key belong together"));
         } else {
             for (bus, key) in [(scram, "bus.sasl_mechanism"), (ssl, "bus.security")] {
-                let said = refused(&bus, &Tls::default());
-                assert!(said.contains(key) && said.contains("--features kafka-tls"), "{said}");
+                let error = error_of(&bus, &Tls::default());
+                assert!(error.contains(key) && error.contains("--features kafka-tls"), "{error}");
             }
         }
     }

@@ -1,12 +1,13 @@
-//! Sending so that the order of each key survives failures.
+//! A producer that keeps the order of each key across failures.
 //!
-//! The idempotent producer never leaves a gap within a partition as long as no record times out by itself.
-//! So none does: it is we who lose patience, and then throw the whole producer away with all that it holds.
-//! What reached the log is a beginning of what was sent; the sender sends all of it again, and consumers drop
-//! what they have seen. The one exception is a record that its topic never takes: it is left out, and told.
+//! The idempotent producer leaves no gap within a partition as long as no single record times out. So records have no
+//! timeout; the batch has, and when it expires the whole producer is discarded with its queue. The log then has a prefix
+//! of the batch. The sender sends the batch again, and consumers drop the duplicates. The one exception is a record that
+//! its topic can never accept: it is skipped and reported.
 
-use super::client::{Ear, refused};
-use super::record::Record;
+use super::client::{ConnectionObserver, invalid_config};
+use super::error::unavailable;
+use super::record::{MAX_RECORD_BYTES, Record};
 use crate::kernel::error::StoreError;
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
@@ -16,8 +17,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the brokers may take to acknowledge what is sent at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the brokers may take to acknowledge a batch.
+const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Producer {
     config: ClientConfig,
@@ -25,66 +26,66 @@ pub(super) struct Producer {
 }
 
 struct Client {
-    producer: FutureProducer<Ear>,
-    ear: Ear,
+    producer: FutureProducer<ConnectionObserver>,
+    observer: ConnectionObserver,
 }
 
-/// Why records are not on their topics.
-enum Undelivered {
-    /// One of them is larger than its topic takes, and always will be.
+/// Why a batch was not delivered.
+enum DeliveryError {
+    /// A record is larger than its topic allows. A retry cannot succeed.
     TooLarge,
-    /// Another time, perhaps.
+    /// A retry may succeed.
     Failed(String),
 }
 
 impl Producer {
-    /// Brokers may be away; a setting that librdkafka refuses is told now.
+    /// Fails only on settings that librdkafka rejects: unavailable brokers are no error yet.
     pub(super) fn new(mut config: ClientConfig) -> Result<Self, StoreError> {
         config.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", "0").set("linger.ms", "2");
-        config.set("message.max.bytes", super::LARGEST.to_string());
-        let first = Client::new(&config).map_err(refused)?;
+        config.set("message.max.bytes", MAX_RECORD_BYTES.to_string());
+        let first = Client::new(&config).map_err(invalid_config)?;
         Ok(Self { config, current: Mutex::new(Some(first)) })
     }
 
-    /// Sends these in this order; all but those that are answered are acknowledged by every replica in sync when
-    /// it returns. Answered are the places of those that are larger than their topic takes.
+    /// Sends the records in this order. Returns the indexes of records that are larger than their topic allows; all others
+    /// are then acknowledged by every in-sync replica.
     pub(super) async fn send(&self, records: &[Record]) -> Result<Vec<usize>, StoreError> {
         if self.acknowledged(records).await? {
             return Ok(Vec::new());
         }
-        // brokers refuse a whole batch: which of its records is too large is seen when each goes alone
+        // brokers reject a batch as a whole; sending each record alone finds the ones that are too large
         let mut refused = Vec::new();
-        for (place, record) in records.iter().enumerate() {
+        for (index, record) in records.iter().enumerate() {
             if !self.acknowledged(std::slice::from_ref(record)).await? {
-                refused.push(place);
+                refused.push(index);
             }
         }
         Ok(refused)
     }
 
-    /// False where one is too large; what of the others has arrived is not known then.
+    /// False if a record is too large; then the outcome of the others is unknown.
     async fn acknowledged(&self, records: &[Record]) -> Result<bool, StoreError> {
         if records.is_empty() {
             return Ok(true);
         }
         let client = self.current()?;
-        let outcome = match tokio::time::timeout(PATIENCE, deliver(&client.producer, records)).await {
+        let outcome = match tokio::time::timeout(ACK_TIMEOUT, deliver(&client.producer, records)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Undelivered::Failed(format!("no acknowledgement within {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(DeliveryError::Failed(format!("no acknowledgement within {} s", ACK_TIMEOUT.as_secs()))),
         };
         let Err(cause) = outcome else { return Ok(true) };
         self.discard(&client);
         match cause {
-            Undelivered::TooLarge => Ok(false),
-            Undelivered::Failed(cause) => Err(client.ear.explain(cause)),
+            DeliveryError::TooLarge => Ok(false),
+            DeliveryError::Failed(cause) => Err(client.observer.explain(cause)),
         }
     }
 
-    /// A failure of another client, with what to do about it as far as this one knows: it connects to the same
-    /// brokers, and hears why it cannot.
+    /// An error of another client, with this client's advice: it connects to the same brokers, and its observer records
+    /// connection errors.
     pub(super) fn explain(&self, cause: impl ToString) -> StoreError {
         match self.current() {
-            Ok(client) => client.ear.explain(cause),
+            Ok(client) => client.observer.explain(cause),
             Err(error) => error,
         }
     }
@@ -94,25 +95,25 @@ impl Producer {
         if let Some(client) = current.as_ref() {
             return Ok(client.clone());
         }
-        let client = Client::new(&self.config).map_err(super::unavailable)?;
+        let client = Client::new(&self.config).map_err(unavailable)?;
         *current = Some(client.clone());
         Ok(client)
     }
 
-    /// Others who wait for the same producer fail too, and send again: no order is lost there either.
+    /// Other batches in the same producer fail too and are sent again, so they keep their order as well.
     fn discard(&self, failed: &Arc<Client>) {
         let mut current = self.current.lock();
         if current.as_ref().is_some_and(|client| Arc::ptr_eq(client, failed)) {
-            let gone = current.take();
-            purge(gone);
+            let discarded = current.take();
+            purge(discarded);
         }
     }
 }
 
 impl Client {
     fn new(config: &ClientConfig) -> KafkaResult<Arc<Self>> {
-        let ear = Ear::default();
-        Ok(Arc::new(Self { producer: config.create_with_context(ear.clone())?, ear }))
+        let observer = ConnectionObserver::default();
+        Ok(Arc::new(Self { producer: config.create_with_context(observer.clone())?, observer }))
     }
 }
 
@@ -122,7 +123,7 @@ impl Drop for Producer {
     }
 }
 
-/// Its end takes up to half a second: not in the way of others.
+/// Dropping a client takes up to half a second, so a thread does it.
 fn purge(client: Option<Arc<Client>>) {
     use rdkafka::producer::{Producer as _, PurgeConfig};
     if let Some(client) = client {
@@ -131,10 +132,10 @@ fn purge(client: Option<Arc<Client>>) {
     }
 }
 
-async fn deliver(producer: &FutureProducer<Ear>, records: &[Record]) -> Result<(), Undelivered> {
+async fn deliver(producer: &FutureProducer<ConnectionObserver>, records: &[Record]) -> Result<(), DeliveryError> {
     let failed = |cause: KafkaError| match cause.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => Undelivered::TooLarge,
-        _ => Undelivered::Failed(cause.to_string()),
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => DeliveryError::TooLarge,
+        _ => DeliveryError::Failed(cause.to_string()),
     };
     let mut deliveries = Vec::with_capacity(records.len());
     for record in records {
@@ -145,7 +146,7 @@ async fn deliver(producer: &FutureProducer<Ear>, records: &[Record]) -> Result<(
             match delivery.await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err((cause, _))) => Err(failed(cause)),
-                Err(_) => Err(Undelivered::Failed("the connection was given up".into())),
+                Err(_) => Err(DeliveryError::Failed("the producer was discarded".into())),
             }
         });
     }

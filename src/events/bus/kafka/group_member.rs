@@ -1,11 +1,11 @@
-//! A member of a consumer group, on a thread of its own: hands out batches one at a time, and commits their
-//! positions once they are applied.
+//! A member of a consumer group, on its own thread: delivers batches one at a time, and commits their positions after they
+//! are applied.
 //!
-//! While a batch is being applied, however long its store is away, the member stays in its group: what it
-//! reads is paused and it goes on answering. Whatever is taken from it meanwhile is given to another member
-//! from the last committed position, so applied twice at worst, which the inbox drops.
+//! While a batch is being applied, however long its store is unavailable, the member stays in its group: it pauses its
+//! partitions and keeps polling. If the group reassigns a partition meanwhile, the new member starts at the last committed
+//! position. At worst events are delivered twice, and the inbox drops the second delivery.
 
-use super::client::Ear;
+use super::client::ConnectionObserver;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Message, OwnedMessage};
@@ -15,48 +15,49 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Records given to a consumer at once.
-const BATCH: usize = 200;
-/// How long to wait for the first record of a batch: also how soon an end is noticed.
-const WAIT: Duration = Duration::from_millis(200);
+/// Maximum number of records in a batch.
+const MAX_BATCH: usize = 200;
+/// How long to wait for the first record of a batch; also the longest delay of a stop.
+const POLL_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long leaving the group may take at a stop.
-const GOODBYE: Duration = Duration::from_secs(4);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(4);
 
-pub(super) struct Feed {
+/// Handle on a member's thread.
+pub(super) struct GroupMember {
     batches: mpsc::Receiver<Vec<OwnedMessage>>,
     applied: Sender<()>,
     ended: oneshot::Receiver<KafkaResult<()>>,
 }
 
-impl Feed {
+impl GroupMember {
     /// Joins the group of this configuration.
     pub(super) fn start(config: &ClientConfig, topics: &[String]) -> KafkaResult<Self> {
-        let consumer: BaseConsumer<Ear> = config.create_with_context(Ear::default())?;
+        let consumer: BaseConsumer<ConnectionObserver> = config.create_with_context(ConnectionObserver::default())?;
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let (give, batches) = mpsc::channel(1);
+        let (sender, batches) = mpsc::channel(1);
         let (applied, done) = channel();
         let (end, ended) = oneshot::channel();
         std::thread::spawn(move || {
-            let outcome = Member { consumer, batches: give, done, early: Vec::new(), uncommitted: HashMap::new() }.run();
+            let outcome = MemberThread { consumer, batches: sender, done, early: Vec::new(), uncommitted: HashMap::new() }.run();
             let _ = end.send(outcome);
         });
         Ok(Self { batches, applied, ended })
     }
 
-    /// The next batch; the one before must have been [applied](Self::applied). None: the member is at its end.
+    /// The next batch; to be called after the previous one is [applied](Self::applied). `None`: the client has failed.
     pub(super) async fn next(&mut self) -> Option<Vec<OwnedMessage>> {
         self.batches.recv().await
     }
 
-    /// The batch's transaction is committed.
+    /// To be called after the batch's transaction is committed.
     pub(super) fn applied(&self) {
         let _ = self.applied.send(());
     }
 
-    /// Leaves the group, after what was applied is committed; a broker that is away is not waited for.
+    /// Commits the positions of applied batches and leaves the group. Gives up after a timeout if the brokers do not answer.
     pub(super) async fn close(self) -> Result<(), CloseError> {
         drop((self.batches, self.applied));
-        match tokio::time::timeout(GOODBYE, self.ended).await {
+        match tokio::time::timeout(LEAVE_TIMEOUT, self.ended).await {
             Ok(Ok(outcome)) => Ok(outcome?),
             Ok(Err(_)) => Err(CloseError::Gone),
             Err(_) => Err(CloseError::Timeout),
@@ -64,35 +65,35 @@ impl Feed {
     }
 }
 
-/// Why a member did not leave its group in order.
+/// Why a member did not leave its group cleanly.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CloseError {
     #[error("{0}")]
     Client(#[from] KafkaError),
-    #[error("its thread is gone")]
+    #[error("its thread panicked")]
     Gone,
     #[error("the brokers do not answer")]
     Timeout,
 }
 
-struct Member {
-    consumer: BaseConsumer<Ear>,
+struct MemberThread {
+    consumer: BaseConsumer<ConnectionObserver>,
     batches: mpsc::Sender<Vec<OwnedMessage>>,
     done: Receiver<()>,
-    /// What came although it was paused: first in the next batch.
+    /// Records received in spite of the pause: they begin the next batch.
     early: Vec<OwnedMessage>,
-    /// Where to go on, by topic and partition, as far as the brokers do not know it yet.
+    /// Next positions by topic and partition, not committed yet.
     uncommitted: HashMap<(String, i32), i64>,
 }
 
-impl Member {
+impl MemberThread {
     fn run(mut self) -> KafkaResult<()> {
         while !self.batches.is_closed() {
-            let batch = self.gather()?;
+            let batch = self.collect_batch()?;
             if !batch.is_empty() {
                 let next: Vec<_> =
                     batch.iter().map(|message| ((message.topic().to_string(), message.partition()), message.offset() + 1)).collect();
-                if self.batches.blocking_send(batch).is_err() || !self.wait()? {
+                if self.batches.blocking_send(batch).is_err() || !self.wait_until_applied()? {
                     break;
                 }
                 self.uncommitted.extend(next);
@@ -102,10 +103,10 @@ impl Member {
         Ok(())
     }
 
-    fn gather(&mut self) -> KafkaResult<Vec<OwnedMessage>> {
+    fn collect_batch(&mut self) -> KafkaResult<Vec<OwnedMessage>> {
         let mut batch = std::mem::take(&mut self.early);
-        let mut wait = if batch.is_empty() { WAIT } else { Duration::ZERO };
-        while batch.len() < BATCH
+        let mut wait = if batch.is_empty() { POLL_TIMEOUT } else { Duration::ZERO };
+        while batch.len() < MAX_BATCH
             && let Some(message) = self.poll(wait)?
         {
             batch.push(message);
@@ -120,18 +121,18 @@ impl Member {
             Some(Ok(message)) => Ok(Some(message.detach())),
             Some(Err(cause @ KafkaError::MessageConsumptionFatal(_))) => Err(cause),
             Some(Err(cause)) => {
-                // the client goes on by itself: brokers that are away, a partition that moves
-                tracing::info!(%cause, "kafka: nothing read right now");
+                // the client recovers by itself: brokers unavailable, a partition moved
+                tracing::info!(%cause, "kafka: poll failed; the client retries");
                 Ok(None)
             }
         }
     }
 
-    /// Until the batch is applied; false where it never will be.
-    fn wait(&mut self) -> KafkaResult<bool> {
+    /// Blocks until the batch is applied; false if the handle was dropped instead.
+    fn wait_until_applied(&mut self) -> KafkaResult<bool> {
         let mut paused = false;
         let applied = loop {
-            match self.done.recv_timeout(WAIT) {
+            match self.done.recv_timeout(POLL_TIMEOUT) {
                 Ok(()) => break true,
                 Err(RecvTimeoutError::Disconnected) => break false,
                 Err(RecvTimeoutError::Timeout) => {
@@ -147,10 +148,10 @@ impl Member {
         Ok(applied)
     }
 
-    /// Tried again after the next batch or moment where it fails.
+    /// On failure the positions stay in `uncommitted` for the next commit.
     fn commit(&mut self) {
         let Ok(assigned) = self.consumer.assignment() else { return };
-        // the positions of partitions that another member has now are that one's to move
+        // positions of partitions that were reassigned belong to their new member
         self.uncommitted.retain(|(topic, partition), _| assigned.find_partition(topic, *partition).is_some());
         if self.uncommitted.is_empty() {
             return;
@@ -158,12 +159,12 @@ impl Member {
         let mut positions = TopicPartitionList::new();
         for ((topic, partition), offset) in &self.uncommitted {
             if let Err(cause) = positions.add_partition_offset(topic, *partition, Offset::Offset(*offset)) {
-                tracing::warn!(%cause, topic, partition, offset, "kafka: a position that cannot be committed");
+                tracing::warn!(%cause, topic, partition, offset, "kafka: invalid position not committed");
             }
         }
         match self.consumer.commit(&positions, CommitMode::Sync) {
             Ok(()) => self.uncommitted.clear(),
-            Err(cause) => tracing::warn!(%cause, "kafka: positions not committed; will try again"),
+            Err(cause) => tracing::warn!(%cause, "kafka: positions not committed; will retry"),
         }
     }
 }

@@ -1,14 +1,13 @@
-//! The way to a server: its URL, TLS, and what a refusal on that way means for who set them.
+//! Connection options (URL, TLS), and mapping of connect errors to settings.
 
-use super::connections::NoConnection;
+use super::error::ConnectError;
 use crate::kernel::error::PartError;
 use crate::settings::{MySqlUrl, Tls};
 use mysql_async::{Error, Opts, OptsBuilder, SslOpts, UrlError};
 #[cfg(feature = "tls")]
 use std::path::PathBuf;
 
-/// Denied to a user: for a database, with a password, without one. MariaDB says the second of them, too, where it
-/// takes nothing but TLS.
+/// Access denied: to a database, with a password, without one. MariaDB also sends the second if it requires TLS.
 const ACCESS_DENIED: [u16; 3] = [1044, 1045, 1698];
 /// MySQL's `require_secure_transport`.
 const TLS_REQUIRED: u16 = 3159;
@@ -16,74 +15,54 @@ const TLS_REQUIRED: u16 = 3159;
 /// Why the settings of a MySQL store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MySqlUrlError {
-    /// Its URL.
     #[error("{module}.store: {cause}; TLS is chosen by mysql.ssl_mode")]
     Url {
-        /// The module.
         module: String,
-        /// What the driver says.
         #[source]
         cause: UrlError,
     },
-    /// TLS by the URL.
+    /// TLS options in the URL.
     #[error("{module}.store: take require_ssl out of the URL; mysql.ssl_mode = \"verify_identity\" chooses TLS")]
-    TlsInUrl {
-        /// The module.
-        module: String,
-    },
-    /// TLS in a build without it.
+    TlsInUrl { module: String },
     #[cfg(not(feature = "tls"))]
     #[error("mysql.ssl_mode: TLS is not compiled into this build (--features tls)")]
     NoTls,
-    /// A certificate without a key.
     #[cfg(feature = "tls")]
     #[error("tls.key is missing: tls.cert needs its key")]
     NoKey,
-    /// A key without a certificate.
     #[cfg(feature = "tls")]
     #[error("tls.cert is missing: tls.key needs its certificate")]
     NoCertificate,
-    /// A file of `tls.*`.
+    /// A file of the settings `tls.*`.
     #[cfg(feature = "tls")]
     #[error("{key}: {}: {cause}; expected {expected} in PEM", .path.display())]
     File {
-        /// The setting.
         key: &'static str,
-        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
-        /// What it should have.
         expected: &'static str,
     },
-    /// Another database, while the process runs.
-    #[error("{module}.store names another database, which needs a restart; credentials alone are taken up at once")]
-    OtherDatabase {
-        /// The module.
-        module: String,
-    },
-    /// Another kind of store, while the process runs.
+    /// New settings name another database while the process runs.
+    #[error("{module}.store names another database, which needs a restart; only credentials can change without one")]
+    OtherDatabase { module: String },
+    /// New settings name another backend while the process runs.
     #[cfg(feature = "sqlite")]
     #[error("{module}.store names another kind of store, which needs a restart")]
-    OtherStore {
-        /// The module.
-        module: String,
-    },
+    OtherStore { module: String },
 }
 
 impl PartError for MySqlUrlError {}
 
-/// What `connect` needs to know of this server; otherwise what is wrong with which setting. `name` is the
-/// module's.
-pub(super) fn to(server: &MySqlUrl, name: &str) -> Result<Opts, MySqlUrlError> {
+/// The driver's options for this server. `name` is the module's.
+pub(super) fn connect_options(server: &MySqlUrl, name: &str) -> Result<Opts, MySqlUrlError> {
     let opts = Opts::from_url(server.url.expose()).map_err(|cause| MySqlUrlError::Url { module: name.into(), cause })?;
     if opts.ssl_opts().is_some() {
         return Err(MySqlUrlError::TlsInUrl { module: name.into() });
     }
-    // a socket beside the port would be quicker and is not what was asked to be encrypted
+    // no local socket with TLS: it would be faster, but not encrypted
     let (tls, socket) = (server.tls.as_ref().map(trust).transpose()?, server.tls.is_none() && opts.prefer_socket());
-    // statements are cached above; a row that was found counts as changed, as on every backend
+    // diesel caches statements itself; updates count matched rows, as on the other backends
     Ok(OptsBuilder::from_opts(opts).ssl_opts(tls).prefer_socket(socket).stmt_cache_size(0).client_found_rows(true).into())
 }
 
@@ -97,12 +76,12 @@ fn trust(tls: &Tls) -> Result<SslOpts, MySqlUrlError> {
     pem::trust(tls)
 }
 
-/// A refusal in words that name the setting; `encrypted`: whether TLS was asked for.
-pub(super) fn refused(error: &Error, encrypted: bool) -> NoConnection {
+/// Adds advice that names the setting to a connect error. `encrypted`: the client uses TLS.
+pub(super) fn refused(error: &Error, encrypted: bool) -> ConnectError {
     let hint = match error {
-        // MariaDB's word for it where it takes nothing but TLS
+        // MariaDB's code if it requires TLS
         Error::Server(cause) if cause.code == 1045 && !encrypted => {
-            "; if the server takes nothing but TLS, set mysql.ssl_mode = \"verify_identity\""
+            "; if the server requires TLS, set mysql.ssl_mode = \"verify_identity\""
         }
         Error::Server(cause) if cause.code == TLS_REQUIRED => "; set mysql.ssl_mode = \"verify_identity\"",
         Error::Server(_) => "",
@@ -111,11 +90,11 @@ pub(super) fn refused(error: &Error, encrypted: bool) -> NoConnection {
         }
         other => match unverified(other) {
             Some(hint) => hint,
-            None => return NoConnection { cause: other.to_string(), later: true, denied: false },
+            None => return ConnectError { cause: other.to_string(), retryable: true, denied: false },
         },
     };
     let denied = matches!(error, Error::Server(cause) if ACCESS_DENIED.contains(&cause.code));
-    NoConnection { cause: format!("{error}{hint}"), later: false, denied }
+    ConnectError { cause: format!("{error}{hint}"), retryable: false, denied }
 }
 
 #[cfg(not(feature = "tls"))]
@@ -123,7 +102,7 @@ fn unverified(_: &Error) -> Option<&'static str> {
     None
 }
 
-/// What to do about a failed handshake.
+/// Advice for a failed handshake.
 #[cfg(feature = "tls")]
 fn unverified(error: &Error) -> Option<&'static str> {
     use rustls::{CertificateError, Error as Tls};
@@ -136,7 +115,7 @@ fn unverified(error: &Error) -> Option<&'static str> {
             "; name the server in its URL as its certificate does"
         }
         Tls::InvalidCertificate(_) => "; the server needs another certificate",
-        _ => "; the server has to offer TLS 1.3, or TLS 1.2 with ECDHE, and to take the certificate of tls.cert",
+        _ => "; the server must offer TLS 1.3, or TLS 1.2 with ECDHE, and accept the certificate of tls.cert",
     })
 }
 
@@ -150,7 +129,7 @@ mod pem {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use std::path::Path;
 
-    /// The public authorities, and those of `tls.ca`; ourselves, where there is a certificate.
+    /// Trusts the public authorities and those of `tls.ca`; uses the client certificate if there is one.
     pub(super) fn trust(tls: &Tls) -> Result<SslOpts, MySqlUrlError> {
         crate::net::tls::install();
         let mut trusted = SslOpts::default();
@@ -168,7 +147,7 @@ mod pem {
         })
     }
 
-    /// A file of certificates as it is, once it is known to be one.
+    /// Content of a file, after a check that it holds certificates.
     fn certificates(path: &Path, key: &'static str) -> Result<Vec<u8>, MySqlUrlError> {
         let wrong = |cause| MySqlUrlError::File { key, path: path.into(), cause, expected: "certificates" };
         let text = std::fs::read(path).map_err(|cause| wrong(cause.into()))?;
@@ -176,7 +155,7 @@ mod pem {
         if found.is_empty() { Err(wrong("it has none".into())) } else { Ok(text) }
     }
 
-    /// In the one form that the driver reads: PKCS#1.
+    /// Converts the key to PKCS#1, the only form that the driver reads.
     fn private_key(path: &Path) -> Result<Vec<u8>, MySqlUrlError> {
         let wrong = |cause| MySqlUrlError::File { key: "tls.key", path: path.into(), cause, expected: "an RSA key" };
         match PrivateKeyDer::from_pem_file(path).map_err(|cause| wrong(cause.into()))? {
@@ -185,7 +164,7 @@ mod pem {
                 let key = rsa::PrivateKey::from_pkcs8_der(key.secret_pkcs8_der()).map_err(|cause| wrong(cause.to_string().into()))?;
                 Ok(key.to_pkcs1_der().map_err(|cause| wrong(cause.to_string().into()))?.as_bytes().to_vec())
             }
-            _ => Err(wrong("MySQL's driver takes no other".into())),
+            _ => Err(wrong("MySQL's driver supports no other".into())),
         }
     }
 }

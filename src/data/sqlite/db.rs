@@ -1,0 +1,174 @@
+//! A SQLite database: its writer, and its pool of readers.
+
+use super::connection::{Conn, connect};
+use super::gauges;
+use super::gauges::WaitGuard;
+use super::transaction::{in_snapshot, run};
+use super::writer::{Job, WriteRequest, write_loop};
+use crate::kernel::error::{StartError, StoreError};
+use crate::observe::metrics::Pool;
+use crate::observe::trace;
+use crate::observe::trace::Span;
+use crate::observe::trace::statements;
+use diesel::connection::SimpleConnection;
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+use parking_lot::Mutex;
+use prometheus::Registry;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+/// OpenTelemetry's `db.system.name`.
+const SYSTEM: &str = "sqlite";
+
+/// Maximum number of requests queued for the writer; further callers wait for a free place.
+const MAX_QUEUE: usize = 4096;
+pub(super) const READERS: usize = 4;
+
+/// One SQLite database. Cheap to clone; the writer ends when the last clone is dropped.
+#[derive(Clone)]
+pub struct Db(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    path: PathBuf,
+    queue: mpsc::Sender<Job>,
+    idle_readers: Mutex<Vec<Conn>>,
+    reader_permits: Semaphore,
+    /// Number of callers that wait for a permit.
+    waiting: AtomicUsize,
+    committed: Notify,
+}
+
+impl Db {
+    /// Opens or creates the database, migrates its schema and starts its writer.
+    pub fn open(path: &Path, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
+        let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("sqlite").to_string();
+        let mut writer = connect(path)?;
+        // of several processes that start at once, one migrates; the others wait and find nothing pending
+        let migrated = writer.immediate_transaction(|writer| {
+            writer.run_pending_migrations(migrations).map(drop).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))
+        });
+        migrated?;
+        // SQLite's busy handler is unfair; see `lock_wait`
+        writer.batch_execute("PRAGMA busy_timeout = 0")?;
+        let (queue, jobs) = mpsc::channel(MAX_QUEUE);
+        let db = Db(Arc::new(Inner {
+            name: name.clone(),
+            path: path.to_path_buf(),
+            queue,
+            idle_readers: Mutex::new(Vec::new()),
+            reader_permits: Semaphore::new(READERS),
+            waiting: AtomicUsize::new(0),
+            committed: Notify::new(),
+        }));
+        let weak = Arc::downgrade(&db.0);
+        std::thread::Builder::new()
+            .name(format!("{name}-writer"))
+            .spawn(move || {
+                let notify = || {
+                    if let Some(inner) = weak.upgrade() {
+                        inner.committed.notify_waiters();
+                    }
+                };
+                write_loop(SyncConnectionWrapper::new(writer), jobs, notify);
+            })
+            .map_err(|e| StoreError::Broken(format!("no thread for the writer of {name}: {e}")))?;
+        Ok(db)
+    }
+
+    /// Owning module's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Waits for the next commit of this process. Register before reading the data:
+    /// `let next = db.committed(); read().await; next.await`.
+    pub fn committed(&self) -> impl Future<Output = ()> + '_ {
+        self.0.committed.notified()
+    }
+
+    /// Runs `work` as one transaction, atomically and durably: `Ok` is returned after the commit, `Err` after the
+    /// rollback.
+    ///
+    /// `work` may run more than once (here if another request of its group fails, on MySQL after a deadlock): it must
+    /// change nothing but the database, and await nothing but the connection.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, replied) = oneshot::channel();
+        let span = trace::on_store(SYSTEM, &self.0.name);
+        let job: Job = Box::new(WriteRequest::new(self.0.name.clone(), work, span, reply));
+        let gone = || E::from(StoreError::Unavailable { store: self.0.name.clone(), cause: "its writer has stopped".into() });
+        self.0.queue.send(job).await.map_err(|_| gone())?;
+        replied.await.map_err(|_| gone())?
+    }
+
+    /// Runs `work` on a reading connection, on a thread that may block. It sees one snapshot.
+    pub async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let unavailable = |cause: String| E::from(StoreError::Unavailable { store: self.0.name.clone(), cause });
+        let waiting = WaitGuard::new(&self.0.waiting);
+        let _permit = self.0.reader_permits.acquire().await.map_err(|e| unavailable(e.to_string()))?;
+        drop(waiting);
+        let (inner, span) = (self.0.clone(), trace::on_store(SYSTEM, &self.0.name));
+        let done = tokio::task::spawn_blocking(move || {
+            let mut conn = inner.reader()?;
+            let result = traced(span, || in_snapshot(&mut conn, &work));
+            inner.put_back(conn);
+            Ok(result)
+        });
+        done.await.map_err(|e| unavailable(e.to_string()))?.map_err(E::from)?
+    }
+
+    /// Reads by key on the calling thread: a few pages, nearly always in memory, cost less than a switch to another
+    /// thread and back. Not for scans. Each statement sees its own snapshot.
+    pub fn look_up<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+        let mut conn = self.0.reader()?;
+        let result = traced(trace::on_store(SYSTEM, &self.0.name), || run(&mut conn, &work));
+        self.0.put_back(conn);
+        result
+    }
+
+    /// Registers the metrics of the writer's queue and of the readers. `store` is the module's name. The metrics do not
+    /// keep the database open.
+    pub fn measured(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
+        let (writing, reading) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
+        let depth = move || writing.upgrade().map_or(0, |db| db.queue.max_capacity() - db.queue.capacity());
+        gauges::register(registry, store, MAX_QUEUE, depth, move || reading.upgrade().map_or_else(Pool::default, |db| db.readers()))
+    }
+}
+
+impl Inner {
+    fn reader(&self) -> Result<Conn, StoreError> {
+        let idle = self.idle_readers.lock().pop();
+        idle.map_or_else(|| connect(&self.path).map(SyncConnectionWrapper::new), Ok)
+    }
+
+    fn put_back(&self, conn: Conn) {
+        self.idle_readers.lock().push(conn);
+    }
+
+    fn readers(&self) -> Pool {
+        let idle = self.idle_readers.lock().len();
+        let in_use = READERS.saturating_sub(self.reader_permits.available_permits());
+        Pool { idle, in_use, max: READERS, waiting: self.waiting.load(Ordering::Relaxed) }
+    }
+}
+
+/// Runs work on a reading connection, and records its statements in the span.
+fn traced<T>(span: Option<Span>, work: impl FnOnce() -> T) -> T {
+    let Some(span) = span else { return work() };
+    let (done, statements) = span.sync_scope(|| statements::collect(work));
+    statements.tell(&span);
+    done
+}

@@ -1,0 +1,45 @@
+//! The bus as publishers and consumers use it, whatever carries the events.
+
+use super::consumer::Consumer;
+use super::dead_letter::DeadLetter;
+use crate::events::event::Event;
+use crate::kernel::error::{StartError, StoreError};
+use async_trait::async_trait;
+use prometheus::Registry;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// A bus that cannot be reached. The text is shown in the public health response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unreachable{}; events wait in their outboxes", .advice.map(|advice| format!(": {advice}")).unwrap_or_default())]
+pub struct BusDown {
+    /// Advice for the operator, if known.
+    pub advice: Option<&'static str>,
+}
+
+#[async_trait(?Send)]
+pub trait Bus: Send + Sync {
+    /// Publishes these events durably, in this order. Returns the index and the reason of each event that the bus refuses
+    /// permanently.
+    async fn publish(&self, events: Vec<Event>) -> Result<Vec<(usize, String)>, StoreError>;
+    /// Delivers events to a consumer until `stop` is cancelled.
+    async fn consume(&self, consumer: Arc<dyn Consumer>, stop: CancellationToken);
+    /// The oldest dead letters of all groups.
+    async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError>;
+    /// Number of dead letters of a group.
+    async fn count_dead_letters(&self, group: &str) -> Result<i64, StoreError>;
+    /// Delivers a dead letter to its consumer again; `false` if there is none with this id.
+    async fn replay(&self, id: i64) -> Result<bool, StoreError>;
+    /// Number of events on a group's topics that the group has not processed yet.
+    async fn lag(&self, group: &str) -> Result<i64, StoreError>;
+    /// OpenTelemetry's `messaging.system`.
+    fn messaging_system(&self) -> &'static str;
+    /// Registers the metrics of the parts of the bus that are in this process.
+    fn measured(&self, _registry: &Registry) -> Result<(), StartError> {
+        Ok(())
+    }
+    /// Whether the bus is reachable. The error's text is public: the health endpoint returns it.
+    async fn state(&self) -> Result<(), BusDown> {
+        Ok(())
+    }
+}
