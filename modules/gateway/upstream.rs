@@ -24,150 +24,150 @@ thread_local! {
     static CLIENTS: RefCell<HashMap<Duration, awc::Client>> = RefCell::default();
 }
 
-fn client(connect: Duration) -> awc::Client {
-    CLIENTS.with(|clients| clients.borrow_mut().entry(connect).or_insert_with(|| build(connect, None)).clone())
+fn client(connect_timeout: Duration) -> awc::Client {
+    CLIENTS.with(|clients| clients.borrow_mut().entry(connect_timeout).or_insert_with(|| build(connect_timeout, None)).clone())
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum UpstreamFailure {
     /// No instance is known.
     #[error("no instance of {0} is known")]
-    Unknown(String),
+    NoInstance(String),
     /// Not even a connection: the request was not sent.
     #[error("not reached: {0}")]
-    Unreached(#[source] Box<dyn Error>),
+    NotSent(#[source] Box<dyn Error>),
     /// The connection broke, or what came back was no HTTP.
     #[error("broke off: {0}")]
-    Broken(#[source] Box<dyn Error>),
+    ConnectionLost(#[source] Box<dyn Error>),
     /// It took too long.
     #[error("took too long")]
-    LazyRef,
+    TimedOut,
     /// The client's body is larger than the route takes.
     #[error("the body is larger than {0} bytes")]
-    TooLarge(u64),
+    BodyTooLarge(u64),
     /// The client's body broke off.
     #[error("the client's body broke off")]
-    ClientGone,
+    ClientDisconnected,
     /// The client's body did not come in time.
     #[error("the client's body did not come")]
-    ClientLate,
+    ClientTimedOut,
     /// The breaker is open.
     #[error("the breaker is open")]
-    Open(Duration),
+    BreakerOpen(Duration),
 }
 
-/// A client's body, which goes out once; what has not been touched may be sent to another instance.
+/// A client's body, which goes out once; what has not been read_started may be sent to another instance.
 #[derive(Clone)]
-pub(super) struct Body(Rc<Inner>);
+pub(super) struct RequestBody(Rc<BodyState>);
 
-struct Inner {
+struct BodyState {
     payload: RefCell<Source>,
     size: Option<u64>,
     present: bool,
     limit: Cell<u64>,
-    seen: Cell<u64>,
-    touched: Cell<bool>,
-    broke: Cell<bool>,
+    bytes_read: Cell<u64>,
+    read_started: Cell<bool>,
+    read_failed: Cell<bool>,
     /// Whether the client is waited for.
-    starved: Cell<bool>,
+    awaiting_client: Cell<bool>,
 }
 
-impl Failure {
+impl UpstreamFailure {
     /// Without a connection.
-    pub(super) fn unreached(cause: impl Into<Box<dyn Error>>) -> Self {
-        Failure::Unreached(cause.into())
+    pub(super) fn not_sent(cause: impl Into<Box<dyn Error>>) -> Self {
+        UpstreamFailure::NotSent(cause.into())
     }
 
     /// On a connection.
-    pub(super) fn broken(cause: impl Into<Box<dyn Error>>) -> Self {
-        Failure::Broken(cause.into())
+    pub(super) fn connection_lost(cause: impl Into<Box<dyn Error>>) -> Self {
+        UpstreamFailure::ConnectionLost(cause.into())
     }
 
     /// In a word, for traces.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Failure::Unknown(_) => "no instance",
-            Failure::Unreached(_) => "not reached",
-            Failure::Broken(_) => "broke off",
-            Failure::LazyRef => "timeout",
-            Failure::TooLarge(_) => "too large",
-            Failure::ClientGone => "client gone",
-            Failure::ClientLate => "client late",
-            Failure::Open(_) => "breaker open",
+            UpstreamFailure::NoInstance(_) => "no instance",
+            UpstreamFailure::NotSent(_) => "not reached",
+            UpstreamFailure::ConnectionLost(_) => "broke off",
+            UpstreamFailure::TimedOut => "timeout",
+            UpstreamFailure::BodyTooLarge(_) => "too large",
+            UpstreamFailure::ClientDisconnected => "client gone",
+            UpstreamFailure::ClientTimedOut => "client late",
+            UpstreamFailure::BreakerOpen(_) => "breaker open",
         }
     }
 
     /// Whether nobody but the client is to blame.
-    pub(super) fn is_clients(&self) -> bool {
-        matches!(self, Self::TooLarge(_) | Self::ClientGone | Self::ClientLate)
+    pub(super) fn is_client_fault(&self) -> bool {
+        matches!(self, Self::BodyTooLarge(_) | Self::ClientDisconnected | Self::ClientTimedOut)
     }
 }
 
 enum Source {
     Stream(Payload),
     /// Small enough to be kept for a retry.
-    Kept(Bytes),
+    Buffered(Bytes),
 }
 
-impl Body {
+impl RequestBody {
     /// Of this request.
     pub(super) fn new(request: &HttpRequest, payload: Payload, limit: u64) -> Self {
         let headers = request.headers();
         let size = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
         // HTTP/2 says only at its end that there was nothing
-        let silent = request.version() == Version::HTTP_2 && ![Method::GET, Method::HEAD].contains(request.method());
-        let present = size.map_or(headers.contains_key(header::TRANSFER_ENCODING) || silent, |size| size > 0);
-        Self(Rc::new(Inner {
+        let undeclared = request.version() == Version::HTTP_2 && ![Method::GET, Method::HEAD].contains(request.method());
+        let present = size.map_or(headers.contains_key(header::TRANSFER_ENCODING) || undeclared, |size| size > 0);
+        Self(Rc::new(BodyState {
             payload: RefCell::new(Source::Stream(payload)),
             size,
             present,
             limit: Cell::new(limit),
-            seen: Cell::new(0),
-            touched: Cell::new(false),
-            broke: Cell::new(false),
-            starved: Cell::new(false),
+            bytes_read: Cell::new(0),
+            read_started: Cell::new(false),
+            read_failed: Cell::new(false),
+            awaiting_client: Cell::new(false),
         }))
     }
 
     /// None at all: for a fallback, when the client's own has gone out already.
     pub(super) fn empty() -> Self {
-        let payload = RefCell::new(Source::Kept(Bytes::new()));
-        let (limit, seen) = (Cell::new(0), Cell::new(0));
-        let (touched, broke, starved) = (Cell::new(false), Cell::new(false), Cell::new(false));
-        Self(Rc::new(Inner { payload, size: Some(0), present: false, limit, seen, touched, broke, starved }))
+        let payload = RefCell::new(Source::Buffered(Bytes::new()));
+        let (limit, bytes_read) = (Cell::new(0), Cell::new(0));
+        let (read_started, read_failed, awaiting_client) = (Cell::new(false), Cell::new(false), Cell::new(false));
+        Self(Rc::new(BodyState { payload, size: Some(0), present: false, limit, bytes_read, read_started, read_failed, awaiting_client }))
     }
 
     /// Lowers or raises the limit: a route's own goes before the common one.
-    pub(super) fn limit(&self, limit: u64) -> Result<(), Failure> {
+    pub(super) fn set_limit(&self, limit: u64) -> Result<(), UpstreamFailure> {
         self.0.limit.set(limit);
-        if self.0.size.is_some_and(|size| size > limit) { Err(Failure::TooLarge(limit)) } else { Ok(()) }
+        if self.0.size.is_some_and(|size| size > limit) { Err(UpstreamFailure::BodyTooLarge(limit)) } else { Ok(()) }
     }
 
     /// Whether it can go out (again).
-    pub(super) fn whole(&self) -> bool {
-        !self.0.present || !self.0.touched.get() || matches!(*self.0.payload.borrow(), Source::Kept(_))
+    pub(super) fn is_replayable(&self) -> bool {
+        !self.0.present || !self.0.read_started.get() || matches!(*self.0.payload.borrow(), Source::Buffered(_))
     }
 
     /// Reads it in, where it is known to be no larger than this, so that it can go out several times.
-    pub(super) async fn keep(&self, most: u64) -> Result<(), Failure> {
-        if !self.0.present || self.0.touched.get() || self.0.size.is_none_or(|size| size > most) {
+    pub(super) async fn buffer(&self, max_size: u64) -> Result<(), UpstreamFailure> {
+        if !self.0.present || self.0.read_started.get() || self.0.size.is_none_or(|size| size > max_size) {
             return Ok(());
         }
-        let mut kept = Vec::new();
-        let mut pieces = Pieces(self.clone());
-        while let Some(piece) = pieces.next().await {
-            kept.extend_from_slice(&piece.map_err(|_| Failure::ClientGone)?);
+        let mut buffered = Vec::new();
+        let mut chunks = BodyChunks(self.clone());
+        while let Some(chunk) = chunks.next().await {
+            buffered.extend_from_slice(&chunk.map_err(|_| UpstreamFailure::ClientDisconnected)?);
         }
-        *self.0.payload.borrow_mut() = Source::Kept(kept.into());
+        *self.0.payload.borrow_mut() = Source::Buffered(buffered.into());
         Ok(())
     }
 
     /// The raw stream, for an upgraded connection.
     pub(super) fn into_payload(self) -> Payload {
-        match self.0.payload.replace(Source::Kept(Bytes::new())) {
+        match self.0.payload.replace(Source::Buffered(Bytes::new())) {
             Source::Stream(payload) => payload,
-            Source::Kept(_) => Payload::None,
+            Source::Buffered(_) => Payload::None,
         }
     }
 
@@ -176,61 +176,61 @@ impl Body {
         if self.0.size.is_some() || !self.0.present {
             return self.clone().into_payload();
         }
-        Payload::Stream { payload: Box::pin(Pieces(self.clone())) }
+        Payload::Stream { payload: Box::pin(BodyChunks(self.clone())) }
     }
 
     /// Whether more has come than the limit lets in.
-    pub(super) fn is_over(&self) -> bool {
-        self.0.seen.get() > self.0.limit.get()
+    pub(super) fn exceeds_limit(&self) -> bool {
+        self.0.bytes_read.get() > self.0.limit.get()
     }
 
-    fn message(&self) -> Option<BoxBody> {
+    fn to_message(&self) -> Option<BoxBody> {
         if !self.0.present {
             return None;
         }
-        if let Source::Kept(bytes) = &*self.0.payload.borrow() {
+        if let Source::Buffered(bytes) = &*self.0.payload.borrow() {
             return Some(BoxBody::new(bytes.clone()));
         }
-        let pieces = Pieces(self.clone());
+        let chunks = BodyChunks(self.clone());
         Some(match self.0.size {
-            Some(size) => BoxBody::new(SizedStream::new(size, pieces)),
-            None => BoxBody::new(BodyStream::new(pieces)),
+            Some(size) => BoxBody::new(SizedStream::new(size, chunks)),
+            None => BoxBody::new(BodyStream::new(chunks)),
         })
     }
 
     /// Whose fault it is that sending failed.
-    fn blame(&self, cause: SendRequestError) -> Failure {
-        if self.is_over() {
-            Failure::TooLarge(self.0.limit.get())
-        } else if self.0.broke.get() {
-            Failure::ClientGone
+    fn classify_read_failure(&self, cause: SendRequestError) -> UpstreamFailure {
+        if self.exceeds_limit() {
+            UpstreamFailure::BodyTooLarge(self.0.limit.get())
+        } else if self.0.read_failed.get() {
+            UpstreamFailure::ClientDisconnected
         } else {
-            Failure::broken(cause)
+            UpstreamFailure::connection_lost(cause)
         }
     }
 }
 
 /// The body as a stream that is read only as fast as it is sent.
-struct Pieces(Body);
+struct BodyChunks(RequestBody);
 
-impl Stream for Pieces {
+impl Stream for BodyChunks {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let inner = &self.0.0;
-        inner.touched.set(true);
+        inner.read_started.set(true);
         let mut source = inner.payload.borrow_mut();
         let Source::Stream(payload) = &mut *source else { return Poll::Ready(None) };
         let polled = Pin::new(payload).poll_next(cx);
-        inner.starved.set(polled.is_pending());
+        inner.awaiting_client.set(polled.is_pending());
         match &polled {
-            Poll::Ready(Some(Ok(piece))) => {
-                inner.seen.set(inner.seen.get() + piece.len() as u64);
-                if inner.seen.get() > inner.limit.get() {
+            Poll::Ready(Some(Ok(chunk))) => {
+                inner.bytes_read.set(inner.bytes_read.get() + chunk.len() as u64);
+                if inner.bytes_read.get() > inner.limit.get() {
                     return Poll::Ready(Some(Err(PayloadError::Overflow)));
                 }
             }
-            Poll::Ready(Some(Err(_))) => inner.broke.set(true),
+            Poll::Ready(Some(Err(_))) => inner.read_failed.set(true),
             _ => {}
         }
         polled
@@ -238,7 +238,7 @@ impl Stream for Pieces {
 }
 
 /// An answer whose body has not been read yet.
-pub(super) struct Answer {
+pub(super) struct UpstreamResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>,
@@ -246,10 +246,10 @@ pub(super) struct Answer {
     picked: Option<Picked>,
 }
 
-impl Answer {
+impl UpstreamResponse {
     /// The body as it goes on: read as fast as the client takes it. The instance's account is closed at
     /// its end. An event stream ends when the process begins to stop: it never would by itself.
-    pub(super) fn body(self, head: bool, draining: tokio_util::sync::CancellationToken) -> BoxBody {
+    pub(super) fn into_body(self, head: bool, draining: tokio_util::sync::CancellationToken) -> BoxBody {
         let events = self.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
         if head {
             if let Some(picked) = self.picked {
@@ -265,9 +265,9 @@ impl Answer {
             }
             return BoxBody::new(());
         }
-        let pieces = stream::unfold((self.body, self.picked), |(mut body, picked)| async move {
-            let piece = body.next().await;
-            let picked = match (&piece, picked) {
+        let chunks = stream::unfold((self.body, self.picked), |(mut body, picked)| async move {
+            let chunk = body.next().await;
+            let picked = match (&chunk, picked) {
                 (Some(Ok(_)), picked) => picked,
                 (ended, picked) => {
                     let outcome = if ended.is_none() { Outcome::Answered } else { Outcome::Failed };
@@ -277,12 +277,12 @@ impl Answer {
                     None
                 }
             };
-            Some((piece?, (body, picked)))
+            Some((chunk?, (body, picked)))
         });
         match self.length {
-            Some(length) => BoxBody::new(SizedStream::new(length, Box::pin(pieces))),
-            None if events => BoxBody::new(BodyStream::new(Box::pin(pieces.take_until(draining.cancelled_owned())))),
-            None => BoxBody::new(BodyStream::new(Box::pin(pieces))),
+            Some(length) => BoxBody::new(SizedStream::new(length, Box::pin(chunks))),
+            None if events => BoxBody::new(BodyStream::new(Box::pin(chunks.take_until(draining.cancelled_owned())))),
+            None => BoxBody::new(BodyStream::new(Box::pin(chunks))),
         }
     }
 
@@ -299,17 +299,17 @@ pub(super) async fn send(
     method: &Method,
     url: &str,
     headers: &HeaderMap,
-    body: &Body,
-    connect: Duration,
+    body: &RequestBody,
+    connect_timeout: Duration,
     limit: Duration,
     picked: Option<Picked>,
-) -> Result<Answer, Failure> {
+) -> Result<UpstreamResponse, UpstreamFailure> {
     // the body goes on as it comes: awc must neither decode it nor ask for an encoding of its own
-    let mut request = client(connect).request(method.clone(), url).no_decompress();
+    let mut request = client(connect_timeout).request(method.clone(), url).no_decompress();
     for (name, value) in headers {
         request = request.append_header((name.clone(), value.clone()));
     }
-    let message = body.message();
+    let message = body.to_message();
     let empty = message.as_ref().is_none_or(|m| m.size() == BodySize::None);
     let sending = async {
         match message {
@@ -321,32 +321,32 @@ pub(super) async fn send(
     };
     let sent = match tokio::time::timeout(limit, sending).await {
         Ok(sent) => sent,
-        Err(_) if body.0.starved.get() => return Err(Failure::ClientLate),
+        Err(_) if body.0.awaiting_client.get() => return Err(UpstreamFailure::ClientTimedOut),
         Err(_) => {
-            report(picked, Outcome::Failed);
-            return Err(Failure::LazyRef);
+            report_outcome(picked, Outcome::Failed);
+            return Err(UpstreamFailure::TimedOut);
         }
     };
     let response = match sent {
         Ok(response) => response,
         Err(cause) => {
             let failure = classify(cause, body);
-            if !failure.is_clients() {
-                report(picked, Outcome::Failed);
+            if !failure.is_client_fault() {
+                report_outcome(picked, Outcome::Failed);
             }
             return Err(failure);
         }
     };
     let length = response.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    Ok(Answer { status: response.status(), headers: response.headers().clone(), body: Box::pin(response), length, picked })
+    Ok(UpstreamResponse { status: response.status(), headers: response.headers().clone(), body: Box::pin(response), length, picked })
 }
 
-fn report(picked: Option<Picked>, outcome: Outcome) {
+fn report_outcome(picked: Option<Picked>, outcome: Outcome) {
     if let Some(picked) = picked {
         picked.done(outcome);
     }
 }
 
-fn classify(cause: SendRequestError, body: &Body) -> Failure {
-    if unsent(&cause) { Failure::unreached(cause) } else { body.blame(cause) }
+fn classify(cause: SendRequestError, body: &RequestBody) -> UpstreamFailure {
+    if unsent(&cause) { UpstreamFailure::not_sent(cause) } else { body.classify_read_failure(cause) }
 }

@@ -1,20 +1,24 @@
 //! Files, patterns, paths, breakers and buckets on their own.
 
-use super::super::circuit::Settings;
-use super::super::file::{Args, Document, duration, parse};
-use super::super::hygiene::{clean_path, response_headers};
-use super::super::limit::{Limiter, Rate};
-use super::super::pattern::{Pattern, Range};
-use super::super::routes::{Table, TableError, builtin};
+use super::super::circuit::CircuitSettings;
+use super::super::definition::Args;
+use super::super::document::{RouteDocument, parse};
+use super::super::error::TableError;
+use super::super::limit::{Rate, RateLimiter};
+use super::super::pattern::{AddressRange, Pattern};
+use super::super::routes::builtin_routes;
+use super::super::sanitize::{clean_path, response_headers};
+use super::super::table::RouteTable;
+use super::super::value::duration;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-fn table(document: &Document) -> Result<Table, TableError> {
-    Table::build(document, &BTreeMap::new())
+fn table(document: &RouteDocument) -> Result<RouteTable, TableError> {
+    RouteTable::build(document, &BTreeMap::new())
 }
 
-fn routes(body: &str) -> Result<Table, Box<dyn std::error::Error>> {
+fn routes(body: &str) -> Result<RouteTable, Box<dyn std::error::Error>> {
     Ok(table(&parse(&format!("spring.cloud.gateway.routes:\n{body}"))?)?)
 }
 
@@ -68,15 +72,15 @@ resilience4j:
   timelimiter.instances.cb: {timeout-duration: 2s}
 "##;
     let document = parse(file).unwrap();
-    let (cb, other) = (document.circuits.of("cb"), document.circuits.of("other"));
+    let (cb, other) = (document.circuits.settings_of("cb"), document.circuits.settings_of("other"));
     assert_eq!((cb.rules.window, cb.rules.min_calls, cb.rules.open), (10, 10, Duration::from_secs(50)));
-    assert_eq!((cb.rules.half_open_calls, cb.limit), (3, Some(Duration::from_secs(2))));
-    assert_eq!((other.rules.failure_percent, other.rules.window), (33, Settings::default().rules.window));
+    assert_eq!((cb.rules.half_open_calls, cb.time_limit), (3, Some(Duration::from_secs(2))));
+    assert_eq!((other.rules.failure_percent, other.rules.window), (33, CircuitSettings::default().rules.window));
     let table = table(&document).unwrap();
     let ids: Vec<_> = table.routes.iter().map(|r| r.definition.id.as_str()).collect();
     assert_eq!(ids, ["long", "short"], "by order");
-    assert_eq!(table.routes[1].response, Some(Duration::from_millis(200)));
-    assert_eq!(table.routes[0].response, Some(Duration::from_secs(5)));
+    assert_eq!(table.routes[1].response_timeout, Some(Duration::from_millis(200)));
+    assert_eq!(table.routes[0].response_timeout, Some(Duration::from_secs(5)));
     assert_eq!(table.routes[0].filters.len(), 4, "default filters count");
 }
 
@@ -138,14 +142,14 @@ fn patterns_match_as_in_spring() {
     ] {
         assert_eq!(Pattern::host(pattern).unwrap().matches(host), expected, "{pattern} {host}");
     }
-    assert!(Range::parse("192.168.1.1/24").unwrap().contains("192.168.1.10".parse().unwrap()));
-    assert!(Range::parse("10.0.0.0/8").unwrap().contains("::ffff:10.1.2.3".parse().unwrap()));
-    assert!(!Range::parse("fe80::/10").unwrap().contains("10.0.0.1".parse().unwrap()));
-    assert!(Range::parse("0.0.0.0/0").unwrap().contains("8.8.8.8".parse().unwrap()));
-    assert!(Range::parse(" ::1 / 128 ").unwrap().contains("::1".parse().unwrap()));
-    assert!(!Range::parse("10.0.0.1").unwrap().contains("10.0.0.2".parse().unwrap()));
+    assert!(AddressRange::parse("192.168.1.1/24").unwrap().contains("192.168.1.10".parse().unwrap()));
+    assert!(AddressRange::parse("10.0.0.0/8").unwrap().contains("::ffff:10.1.2.3".parse().unwrap()));
+    assert!(!AddressRange::parse("fe80::/10").unwrap().contains("10.0.0.1".parse().unwrap()));
+    assert!(AddressRange::parse("0.0.0.0/0").unwrap().contains("8.8.8.8".parse().unwrap()));
+    assert!(AddressRange::parse(" ::1 / 128 ").unwrap().contains("::1".parse().unwrap()));
+    assert!(!AddressRange::parse("10.0.0.1").unwrap().contains("10.0.0.2".parse().unwrap()));
     for wrong in ["", "/", "/8", "10/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8/8", "::/129", "::/256", "shop.org"] {
-        assert!(Range::parse(wrong).is_err(), "{wrong}");
+        assert!(AddressRange::parse(wrong).is_err(), "{wrong}");
     }
 }
 
@@ -153,14 +157,14 @@ fn patterns_match_as_in_spring() {
 fn a_path_has_one_form() {
     for (path, raw) in [("/a//b", "/a/b"), ("/%61/%7e", "/a/~"), ("/a%c3%a4", "/a%C3%A4"), ("/a%3Ab", "/a%3Ab"), ("/100%25", "/100%25")] {
         let clean = clean_path(path).unwrap();
-        assert_eq!(clean.raw, raw);
-        assert_eq!(clean_path(&clean.raw).unwrap(), clean, "again the same");
+        assert_eq!(clean.encoded, raw);
+        assert_eq!(clean_path(&clean.encoded).unwrap(), clean, "again the same");
     }
 }
 
 #[test]
 fn a_bucket_fills_again() {
-    let (limiter, start) = (Limiter::default(), Instant::now());
+    let (limiter, start) = (RateLimiter::default(), Instant::now());
     let rate = Rate { replenish: 2, burst: 3, requested: 1 };
     let taken = |n: usize, at| (0..n).filter(|_| limiter.take("k", rate, at).allowed).count();
     assert_eq!(taken(5, start), 3);
@@ -171,12 +175,12 @@ fn a_bucket_fills_again() {
 
 #[test]
 fn the_shops_own_routes_are_good() {
-    let shop = table(&builtin(Some("lb://registry/")).unwrap()).unwrap();
+    let shop = table(&builtin_routes(Some("lb://registry/")).unwrap()).unwrap();
     assert_eq!(shop.routes.len(), 9);
-    let with_registry = table(&builtin(None).unwrap()).unwrap();
+    let with_registry = table(&builtin_routes(None).unwrap()).unwrap();
     assert_eq!(with_registry.routes.len(), 8, "a registry that runs here shows its page itself");
     assert_eq!(duration("PT5S").unwrap(), Duration::from_secs(5));
-    assert!(Args::default().need(0, &["x"], false).is_err());
+    assert!(Args::default().require(0, &["x"], false).is_err());
 }
 
 #[test]

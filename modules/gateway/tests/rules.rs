@@ -1,9 +1,9 @@
 //! Each predicate and each filter, through the gateway.
 
-use super::super::file::parse;
-use super::super::hygiene::Origin;
-use super::super::predicates::Incoming;
-use super::super::routes::Table;
+use super::super::document::parse;
+use super::super::predicates::IncomingRequest;
+use super::super::sanitize::RequestOrigin;
+use super::super::table::RouteTable;
 use super::support::{Upstream, front, one};
 use actix_web::test::TestRequest;
 use rand::rngs::StdRng;
@@ -155,11 +155,11 @@ async fn the_canary_gets_its_share() {
 #[test]
 fn weights_are_kept_over_many_draws() {
     let file = "spring.cloud.gateway.routes:\n- {id: a, uri: 'http://a', predicates: ['Weight=g, 8']}\n- {id: b, uri: 'http://b', predicates: ['Weight=g, 2']}\n";
-    let table = Table::build(&parse(file).unwrap(), &BTreeMap::new()).unwrap();
+    let table = RouteTable::build(&parse(file).unwrap(), &BTreeMap::new()).unwrap();
     let (request, random) = (TestRequest::default().to_http_request(), RefCell::new(StdRng::seed_from_u64(42)));
-    let origin = Origin::of(&request, &[]);
+    let origin = RequestOrigin::of(&request, &[]);
     let draw = || {
-        let incoming = Incoming { request: &request, path: "/", origin: &origin, now: OffsetDateTime::now_utc() };
+        let incoming = IncomingRequest { request: &request, path: "/", origin: &origin, now: OffsetDateTime::now_utc() };
         table.find(&incoming, || random.borrow_mut().random()).unwrap().0.definition.id.clone()
     };
     let canaries = (0..10_000).filter(|_| draw() == "b").count();
