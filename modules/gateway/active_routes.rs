@@ -1,4 +1,4 @@
-//! The table in use, and how it changes: by the file, by the actuator.
+//! The active route table; the routes file and the actuator change it.
 
 use super::definition::RouteDefinition;
 use super::document::{self, RouteDocument};
@@ -15,39 +15,36 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
-/// How often the file is looked at.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why the routes in use stay as they are.
+/// A change that leaves the active routes unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ActiveRoutesError {
     #[error(transparent)]
     File(#[from] RouteFileError),
-    /// The file's routes do not go together with those that were added.
+    /// The file's routes conflict with added routes.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// A route of our own is wrong: a defect.
+    /// A built-in route is invalid: a bug.
     #[error(transparent)]
     BuiltIn(#[from] ComponentError),
-    /// A route that the actuator did not add cannot be removed by it.
+    /// The actuator can only remove routes that it added.
     #[error("no route `{id}` was added here")]
     NotAdded { id: String },
 }
 
 impl PartError for ActiveRoutesError {}
 
-/// A route file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("gateway.routes: {}: {reason}", path.display())]
 pub(super) struct RouteFileError {
     path: PathBuf,
     #[source]
-    reason: RouteFileReason,
+    reason: RouteFileErrorReason,
 }
 
-/// Why a route file cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum RouteFileReason {
+enum RouteFileErrorReason {
     #[error(transparent)]
     Unreadable(#[from] std::io::Error),
     #[error(transparent)]
@@ -61,7 +58,6 @@ struct RouteSources {
     added: BTreeMap<String, RouteDefinition>,
 }
 
-/// The routes in use.
 pub(super) struct ActiveRoutes {
     file: Mutex<Option<PathBuf>>,
     dashboard: Option<String>,
@@ -71,7 +67,7 @@ pub(super) struct ActiveRoutes {
 }
 
 impl ActiveRoutes {
-    /// As settings say; a bad file is told at once. The registry's page is routed to where it is not shown here.
+    /// Fails on an invalid file. Without a registry in this process, a built-in route leads to the registry's page.
     pub(super) fn new(settings: &settings::Gateway, registry_is_local: bool, breakers: Breakers) -> Result<Self, ActiveRoutesError> {
         let routes = Self {
             file: Mutex::new(settings.routes.clone()),
@@ -84,12 +80,12 @@ impl ActiveRoutes {
         Ok(routes)
     }
 
-    /// The table of this moment; a request keeps the one it began with.
+    /// The current table; a request keeps its table until its end.
     pub(super) fn table(&self) -> Arc<RouteTable> {
         self.table.read().clone()
     }
 
-    /// Whether the file asks for the discovery locator.
+    /// Whether the file enables the discovery locator.
     pub(super) fn discovery_locator(&self) -> bool {
         self.sources.lock().document.discovery_locator
     }
@@ -98,43 +94,43 @@ impl ActiveRoutes {
         self.file.lock().clone()
     }
 
-    /// Takes the routes from another file, or from none; where that is not good, all stays as it was.
+    /// Switches to another file, or to the built-in routes. On an error nothing changes.
     pub(super) fn set_file(&self, file: Option<PathBuf>) -> Result<(), ActiveRoutesError> {
-        self.read(file.as_deref())?;
+        self.load(file.as_deref())?;
         *self.file.lock() = file;
         Ok(())
     }
 
-    /// Reads the routes again. Where they are not good, those in use stay.
+    /// Reloads the routes. On an error the active routes stay. Returns the number of routes.
     pub(super) fn reload(&self) -> Result<usize, ActiveRoutesError> {
-        self.read(self.file().as_deref())
+        self.load(self.file().as_deref())
     }
 
-    fn read(&self, file: Option<&Path>) -> Result<usize, ActiveRoutesError> {
+    fn load(&self, file: Option<&Path>) -> Result<usize, ActiveRoutesError> {
         let document = match file {
             None => builtin_routes(self.dashboard.as_deref())?,
             Some(path) => load_file(path).map_err(|reason| RouteFileError { path: path.into(), reason })?,
         };
-        self.change(|sources| {
+        self.update(|sources| {
             sources.document = document;
             Ok(())
         })
     }
 
-    /// Adds a route, or puts another in its place where it was added this way before.
+    /// Adds a route, or replaces an added one.
     pub(super) fn add(&self, definition: RouteDefinition) -> Result<usize, ActiveRoutesError> {
-        self.change(|sources| {
+        self.update(|sources| {
             sources.added.insert(definition.id.clone(), definition);
             Ok(())
         })
     }
 
-    /// Takes away a route that was added.
+    /// Removes an added route.
     pub(super) fn remove(&self, id: &str) -> Result<usize, ActiveRoutesError> {
-        self.change(|sources| sources.added.remove(id).map(|_| ()).ok_or_else(|| ActiveRoutesError::NotAdded { id: id.into() }))
+        self.update(|sources| sources.added.remove(id).map(|_| ()).ok_or_else(|| ActiveRoutesError::NotAdded { id: id.into() }))
     }
 
-    fn change(&self, change: impl FnOnce(&mut RouteSources) -> Result<(), ActiveRoutesError>) -> Result<usize, ActiveRoutesError> {
+    fn update(&self, change: impl FnOnce(&mut RouteSources) -> Result<(), ActiveRoutesError>) -> Result<usize, ActiveRoutesError> {
         let mut sources = self.sources.lock();
         let mut next = RouteSources { document: sources.document.clone(), added: sources.added.clone() };
         change(&mut next)?;
@@ -146,35 +142,35 @@ impl ActiveRoutes {
         Ok(count)
     }
 
-    /// Reads the file again whenever it has changed, whichever it is.
+    /// Reloads the routes when the file changes, or when another file is set.
     pub(super) async fn watch_file(&self, stop: CancellationToken) {
         let fingerprint = || {
             let file = self.file();
-            let changed: Option<(SystemTime, u64)> =
+            let version: Option<(SystemTime, u64)> =
                 file.as_ref().and_then(|path| std::fs::metadata(path).ok()).and_then(|m| Some((m.modified().ok()?, m.len())));
-            (file, changed)
+            (file, version)
         };
-        let mut seen = fingerprint();
+        let mut last = fingerprint();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
             let now = fingerprint();
-            if now == seen {
+            if now == last {
                 continue;
             }
-            seen = now;
+            last = now;
             match self.reload() {
-                Ok(routes) => tracing::info!(routes, "routes read again"),
-                Err(cause) => tracing::error!(%cause, "routes not read: those in use stay"),
+                Ok(routes) => tracing::info!(routes, "routes reloaded"),
+                Err(cause) => tracing::error!(%cause, "cannot load routes; keeping the active ones"),
             }
         }
     }
 }
 
-/// The routes of a file, which make a table by themselves.
-fn load_file(path: &Path) -> Result<RouteDocument, RouteFileReason> {
+/// Loads a file and checks that its routes form a table.
+fn load_file(path: &Path) -> Result<RouteDocument, RouteFileErrorReason> {
     let document = document::parse(&std::fs::read_to_string(path)?)?;
     RouteTable::build(&document, &BTreeMap::new())?;
     Ok(document)

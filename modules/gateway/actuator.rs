@@ -1,4 +1,4 @@
-//! `/actuator/gateway`: what routes there are, and routes for a while. For administrators.
+//! `/actuator/gateway`: lists routes; adds and removes routes until the next start. For administrators.
 
 use super::definition::{Component, RouteDefinition};
 use super::route::Route;
@@ -12,8 +12,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-const MAX_BODY: usize = 64 * 1024;
-/// What applies to every routed request, in its order.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Filters of every routed request, with their order.
 const GLOBAL_FILTERS: [(&str, i64); 7] = [
     ("PathAndHeaderHygiene", -100),
     ("Authentication", -90),
@@ -24,22 +24,20 @@ const GLOBAL_FILTERS: [(&str, i64); 7] = [
     ("HttpRouting", 2_147_483_647),
 ];
 
-/// What can be read here.
 const LISTS: [&str; 4] = ["globalfilters", "routefilters", "routepredicates", "routes"];
 
 fn list_link(name: &str) -> Value {
     json!({ "href": format!("/actuator/gateway/{name}"), "methods": ["GET"] })
 }
 
-/// The endpoints.
 pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
-    let get = |name, path, answer: fn(&Gateway, &HttpRequest) -> Result<HttpResponse, Problem>| {
+    let get = |name, path, handler: fn(&Gateway, &HttpRequest) -> Result<HttpResponse, Problem>| {
         let gateway = gateway.clone();
         Endpoint::raw("gateway", name, Method::GET, path, RequiredRole::Admin, move |_, request, _| {
-            std::future::ready(answer(&gateway, &request))
+            std::future::ready(handler(&gateway, &request))
         })
     };
-    let (adds, removes, refreshes) = (gateway.clone(), gateway.clone(), gateway.clone());
+    let (adding, removing, refreshing) = (gateway.clone(), gateway.clone(), gateway.clone());
     vec![
         get("gateway", "/actuator/gateway", |_, _| Ok(HttpResponse::Ok().json(LISTS.map(list_link)))),
         get("routes", "/actuator/gateway/routes", |gateway, _| {
@@ -64,9 +62,9 @@ pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
             "/actuator/gateway/routes/{id}",
             RequiredRole::Admin,
             move |_, request, payload| {
-                let gateway = adds.clone();
+                let gateway = adding.clone();
                 async move {
-                    let body: Value = parse_json(&read_body(&request, payload, MAX_BODY).await?)?;
+                    let body: Value = parse_json(&read_body(&request, payload, MAX_BODY_BYTES).await?)?;
                     let mut definition =
                         RouteDefinition::parse(&body, route_id(&request)).map_err(|cause| Problem::new(400, cause.to_string()))?;
                     definition.id = route_id(&request).to_string();
@@ -83,13 +81,13 @@ pub(super) fn endpoints(gateway: &Arc<Gateway>) -> Vec<Endpoint> {
             "/actuator/gateway/routes/{id}",
             RequiredRole::Admin,
             move |_, request, _| {
-                let removed = removes.routes.remove(route_id(&request)).map_err(|cause| Problem::new(404, cause.to_string()));
+                let removed = removing.routes.remove(route_id(&request)).map_err(|cause| Problem::new(404, cause.to_string()));
                 std::future::ready(removed.map(|_| HttpResponse::Ok().finish()))
             },
         ),
         Endpoint::raw("gateway", "refresh", Method::POST, "/actuator/gateway/refresh", RequiredRole::Admin, move |_, _, _| {
-            let refreshed = refreshes.routes.reload().map_err(|cause| {
-                tracing::error!(%cause, "routes not read: those in use stay");
+            let refreshed = refreshing.routes.reload().map_err(|cause| {
+                tracing::error!(%cause, "cannot load routes; keeping the active ones");
                 Problem::new(400, cause.to_string())
             });
             std::future::ready(refreshed.map(|_| HttpResponse::Ok().finish()))

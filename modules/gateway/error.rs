@@ -88,7 +88,7 @@ pub(super) enum RouteErrorReason {
 pub(super) enum TableError {
     #[error(transparent)]
     Route(#[from] RouteError),
-    #[error("route `{id}` is there twice")]
+    #[error("route `{id}` is defined twice")]
     DuplicateId { id: String },
 }
 

@@ -329,7 +329,7 @@ fn unexpected(name: &'static str, value: &str, expected: &'static str) -> ValueE
 }
 
 fn parse_number<T: std::str::FromStr>(args: &Args, index: usize, name: &str, default: Option<T>) -> Result<T, ValueError> {
-    let malformed = |value: &str| ValueError::MalformedNamed { name: name.into(), value: value.into(), expected: "number that fits" };
+    let malformed = |value: &str| ValueError::MalformedNamed { name: name.into(), value: value.into(), expected: "number in range" };
     match args.get(index, &[name], false) {
         Some(text) => text.parse().map_err(|_| malformed(&text)),
         None => default.ok_or_else(|| ValueError::Missing { name: name.into() }),

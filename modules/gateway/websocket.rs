@@ -1,4 +1,4 @@
-//! WebSocket: the handshake is handed on, then bytes flow both ways as they come.
+//! WebSocket proxy: forwards the handshake, then tunnels bytes in both directions.
 
 use super::upstream::UpstreamFailure;
 use actix_web::HttpRequest;
@@ -20,7 +20,7 @@ type WriteHalf = Box<dyn AsyncWrite + Unpin>;
 const MAX_HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// Whether this request asks for it.
+/// Whether the request is a WebSocket handshake.
 pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
     let has_token = |name: HeaderName, token: &str| {
         let mut values = request.headers().get_all(name).filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
@@ -29,16 +29,17 @@ pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
     request.method() == Method::GET && has_token(header::UPGRADE, "websocket") && has_token(header::CONNECTION, "upgrade")
 }
 
-/// What the upstream said to the handshake.
+/// The upstream's response to the handshake, with its connection.
 pub(super) struct Handshake {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// Bytes that arrived together with the response head.
     early_bytes: Bytes,
     read_half: ReadHalf,
     write_half: WriteHalf,
 }
 
-/// Hands the handshake on, headers as given; `base` is `http://host:port` or `https://host:port`.
+/// Forwards the handshake with these headers; `base` is `http://host:port` or `https://host:port`.
 pub(super) async fn handshake(
     base: &str,
     target: &str,
@@ -54,7 +55,7 @@ pub(super) async fn handshake(
     };
     let connected = tokio::time::timeout(connect_timeout, open(scheme, host, &address)).await;
     let (mut read_half, mut write_half) =
-        connected.map_err(|_| UpstreamFailure::not_sent("took too long"))?.map_err(UpstreamFailure::not_sent)?;
+        connected.map_err(|_| UpstreamFailure::not_sent("timed out"))?.map_err(UpstreamFailure::not_sent)?;
     let mut head = format!("GET {target} HTTP/1.1\r\n").into_bytes();
     let mut line = |name: &str, value: &[u8]| head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
     if !headers.contains_key(header::HOST) {
@@ -74,7 +75,7 @@ pub(super) async fn handshake(
             }
             let read = read_half.read_buf(&mut buffer).await.map_err(UpstreamFailure::connection_lost)?;
             if read == 0 || buffer.len() > MAX_HEAD_BYTES {
-                return Err(UpstreamFailure::connection_lost("no answer to the handshake"));
+                return Err(UpstreamFailure::connection_lost("no response to the handshake"));
             }
         }
     };
@@ -118,7 +119,7 @@ fn parse_head(buffer: &[u8]) -> Result<Option<(StatusCode, HeaderMap, usize)>, U
 }
 
 impl Handshake {
-    /// The answer that opens the tunnel. It closes when either side does, or the process begins to stop.
+    /// The response that opens the tunnel. The tunnel closes when either side closes it, or at shutdown.
     pub(super) fn into_tunnel(self, mut payload: Payload, headers: HeaderMap, draining: CancellationToken) -> HttpResponse {
         let Self { early_bytes, read_half, mut write_half, .. } = self;
         let closed = CancellationToken::new();
@@ -126,7 +127,7 @@ impl Handshake {
         actix_web::rt::spawn(async move {
             let pump = async {
                 while let Some(Ok(bytes)) = payload.next().await {
-                    // TLS keeps what the socket has no room for, until it is told to send it
+                    // TLS buffers bytes until a flush
                     if write_half.write_all(&bytes).await.is_err() || write_half.flush().await.is_err() {
                         break;
                     }
@@ -136,7 +137,7 @@ impl Handshake {
             tokio::select! { () = pump => {} () = closed.cancelled() => {} }
         });
         let first = stream::iter((!early_bytes.is_empty()).then_some(Ok::<_, std::io::Error>(early_bytes)));
-        // the guard goes with the answer: when the client is gone, its pump ends, too
+        // the response owns the guard: when the client disconnects, the pump ends too
         let rest = stream::unfold((read_half, guard), |(mut read_half, guard)| async move {
             let mut buffer = BytesMut::with_capacity(16 * 1024);
             match read_half.read_buf(&mut buffer).await {
