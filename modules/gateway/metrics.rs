@@ -14,7 +14,7 @@ pub(super) struct Metrics(HistogramVec);
 
 impl Metrics {
     pub(super) fn new(registry: &prometheus::Registry) -> Result<Self, StartError> {
-        let help = "Time until the answer to a routed request begins";
+        let help = "Time until the response head of a routed request";
         Ok(Self(metrics::times(registry, "spring_cloud_gateway_requests_seconds", help, &LABELS)?))
     }
 

@@ -48,8 +48,7 @@ impl Gateway {
         if is_inside(request.headers()) {
             return;
         }
-        // endpoints of this process may accept an ambiguous path: callers of the registry and the config
-        // server send names such as `a%2fb`
+        // endpoints of this process may accept an ambiguous path: services request names with a slash, as `a%2fb`
         let path = sanitize::check_headers(request.request()).map(|()| clean_path(request.uri().path()));
         let path = path.and_then(|path| {
             path.inspect_err(|_| {

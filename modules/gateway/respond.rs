@@ -67,7 +67,7 @@ pub(super) fn failure_problem(route: &Route, failure: UpstreamFailure) -> Proble
                 UpstreamFailure::TimedOut => Problem::new(504, format!("{name} took too long; the request may still be served")),
                 _ => Problem::unavailable(format!("{name} is not available")),
             };
-            problem.with_cause(format!("no answer by route {}: {failed}", route.definition.id))
+            problem.with_cause(format!("no response along route {}: {failed}", route.definition.id))
         }
     }
 }

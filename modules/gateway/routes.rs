@@ -18,7 +18,7 @@ pub(super) fn builtin_routes(dashboard: Option<&str>) -> Result<RouteDocument, C
         metadata: BTreeMap::new(),
     };
     let service = |name: &str, path: &str| route(name, path, Vec::new(), &format!("lb://{name}"));
-    // placing an order with a key and cancelling an order are idempotent: retry both after a lost connection or
+    // placing an order with a key and cancelling an order are idempotent: retry both after a failed call or a
     // 502; any other response is final
     let args = json!({ "retries": 2, "methods": "POST", "series": [], "statuses": "BAD_GATEWAY", "backoff": { "firstBackoff": "20ms" } });
     let retry = Component::parse(&json!({ "name": "Retry", "args": args }))?;

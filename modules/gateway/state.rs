@@ -71,7 +71,7 @@ impl Gateway {
         let trusted_proxies = settings.trusted_proxies.iter().map(|r| AddressRange::parse(r)).collect::<Result<_, _>>();
         Ok(Self {
             routes: ActiveRoutes::new(settings, local_modules.contains(&REGISTRY), breakers).map_err(SettingsError::from)?,
-            // in a process of its own, the registry serves its page at another path than here
+            // without the registry: its page has another path here than in a process of its own
             local_modules: local_modules.iter().copied().filter(|name| *name != REGISTRY).collect(),
             discovery,
             rate_limiter: RateLimiter::default(),

@@ -51,7 +51,7 @@ async fn identity_headers_of_client_are_removed() {
     let token = upstream.token("ann", &["customer"]);
     let forged_headers = "X-User: admin\r\nX_User: admin\r\nX-Auth-Roles: admin\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-Host: evil\r\n\
         X-Real-IP: 6.6.6.6\r\nX-Original-URL: /\r\nTE: trailers\r\nKeep-Alive: 1\r\nProxy-Authorization: x\r\nX-Hop: 1\r\nConnection: x-hop, close\r\n";
-    let answer = gateway
+    let response = gateway
         .raw(
             format!(
                 "GET /api//v1/%6frders HTTP/1.1\r\nHost: shop:80\r\nAuthorization: Bearer {token}\r\nX-Fine: 1\r\n{forged_headers}\r\n"
@@ -59,8 +59,8 @@ async fn identity_headers_of_client_are_removed() {
             .as_bytes(),
         )
         .await;
-    let body = answer.split("\r\n\r\n").nth(1).unwrap();
-    let received: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"));
+    let body = response.split("\r\n\r\n").nth(1).unwrap();
+    let received: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{response}"));
     assert_eq!(received["target"], "/api/v1/orders", "the authorized path is the forwarded path");
     let headers = received["headers"].as_object().unwrap();
     for removed in

@@ -145,9 +145,9 @@ async fn request_without_encoding_or_length_is_forwarded_unchanged() {
     let upstream = Upstream::start("a");
     let gateway = start_gateway(&upstream, &single_route(""), &[], |_| {});
     let raw = |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").into_bytes();
-    let answer = gateway.raw(&raw("GET", "/x")).await;
-    let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
-    assert_eq!(body["headers"]["accept-encoding"], json!(null), "{answer}");
-    let answer = gateway.raw(&raw("HEAD", "/big")).await;
-    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("content-length"), "{answer}");
+    let response = gateway.raw(&raw("GET", "/x")).await;
+    let body: Value = serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(body["headers"]["accept-encoding"], json!(null), "{response}");
+    let response = gateway.raw(&raw("HEAD", "/big")).await;
+    assert!(response.starts_with("HTTP/1.1 200") && !response.contains("content-length"), "{response}");
 }

@@ -52,14 +52,14 @@ async fn large_bodies_stream_with_backpressure() {
     let (mut reading, mut writing) = TcpStream::connect(limited.address).await.unwrap().into_split();
     // the gateway responds before the body ends and may stop reading it
     let sender = actix_web::rt::spawn(async move { writing.write_all(&chunked).await });
-    let mut answer = Vec::new();
-    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
-        let read = tokio::time::timeout(TEST_TIMEOUT, reading.read_buf(&mut answer)).await.unwrap().unwrap();
-        assert!(read > 0, "no answer");
+    let mut response_head = Vec::new();
+    while !response_head.windows(4).any(|end| end == b"\r\n\r\n") {
+        let read = tokio::time::timeout(TEST_TIMEOUT, reading.read_buf(&mut response_head)).await.unwrap().unwrap();
+        assert!(read > 0, "no response");
     }
     sender.abort();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let response_head = String::from_utf8_lossy(&response_head).into_owned();
+    assert!(response_head.starts_with("HTTP/1.1 413 "), "{response_head}");
 }
 
 #[actix_web::test]
@@ -82,14 +82,16 @@ async fn websocket_upgrade_opens_tunnel() {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let head = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(tokio::time::timeout(TEST_TIMEOUT, stream.read_u8()).await.unwrap().unwrap());
+    let mut response_head = Vec::new();
+    while !response_head.ends_with(b"\r\n\r\n") {
+        response_head.push(tokio::time::timeout(TEST_TIMEOUT, stream.read_u8()).await.unwrap().unwrap());
     }
-    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    let response_head = String::from_utf8(response_head).unwrap().to_lowercase();
     assert!(
-        answer.starts_with("http/1.1 101") && answer.contains("upgrade: websocket") && answer.contains("sec-websocket-accept: x"),
-        "{answer}"
+        response_head.starts_with("http/1.1 101")
+            && response_head.contains("upgrade: websocket")
+            && response_head.contains("sec-websocket-accept: x"),
+        "{response_head}"
     );
     for message in ["first", "second"] {
         stream.write_all(message.as_bytes()).await.unwrap();
