@@ -1,83 +1,84 @@
-//! Settings of a route file's circuit breakers, as Resilience4j's users write them.
+//! Circuit breaker settings of a routes document, in Resilience4j's format.
 
-use super::file::{DocumentError, ValueError, duration, find, text};
+use super::error::{DocumentError, ValueError};
+use super::value::{duration, find, text};
 use crate::settings::BreakerRules;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a `CircuitBreaker` filter goes by.
+/// Settings of one `CircuitBreaker` filter.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Settings {
+pub(super) struct CircuitSettings {
     pub(super) rules: BreakerRules,
-    /// Longest time for a call (`resilience4j.timelimiter`); a route's own limit goes beside it.
-    pub(super) limit: Option<Duration>,
+    /// Maximum duration of a call (`resilience4j.timelimiter`); the route's own time-out also applies.
+    pub(super) time_limit: Option<Duration>,
 }
 
-impl Default for Settings {
+impl Default for CircuitSettings {
     fn default() -> Self {
-        // those of the Spring system
+        // the values of the Spring system that Tradepost replaces
         let rules = BreakerRules { window: 5, min_calls: 5, failure_percent: 50, open: Duration::from_secs(30), half_open_calls: 3 };
-        Self { rules, limit: None }
+        Self { rules, time_limit: None }
     }
 }
 
-/// Of all breakers of a file: by name, and those of the others.
+/// Settings of all circuit breakers: by name, and the default for other names.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Circuits {
-    base: Settings,
-    named: BTreeMap<String, Settings>,
+pub(super) struct CircuitConfigs {
+    default: CircuitSettings,
+    instances: BTreeMap<String, CircuitSettings>,
 }
 
-impl Circuits {
-    /// What holds for this one.
-    pub(super) fn of(&self, name: &str) -> Settings {
-        self.named.get(name).copied().unwrap_or(self.base)
+impl CircuitConfigs {
+    pub(super) fn settings_of(&self, name: &str) -> CircuitSettings {
+        self.instances.get(name).copied().unwrap_or(self.default)
     }
 
-    /// Reads what a document says of them.
-    pub(super) fn read(&mut self, document: &Value) -> Result<(), DocumentError> {
-        let wrong = |kind: &str, path: String| {
+    /// Applies the `resilience4j` section of a document.
+    pub(super) fn apply(&mut self, document: &Value) -> Result<(), DocumentError> {
+        let invalid = |kind: &str, path: String| {
             let key = format!("resilience4j.{kind}.{path}");
             move |source| DocumentError::Setting { key, source }
         };
         let at = |kind: &str, path: &str| find(document, &format!("resilience4j.{kind}.{path}"));
-        for (kind, read) in [("circuitbreaker", breaker as fn(&Value, &mut Settings) -> _), ("timelimiter", time_limit)] {
+        for (kind, apply) in [("circuitbreaker", apply_breaker as fn(&Value, &mut CircuitSettings) -> _), ("timelimiter", apply_time_limit)]
+        {
             if let Some(settings) = at(kind, "configs.default") {
-                read(settings, &mut self.base).map_err(wrong(kind, "configs.default".into()))?;
+                apply(settings, &mut self.default).map_err(invalid(kind, "configs.default".into()))?;
             }
             let Some(Value::Object(instances)) = at(kind, "instances") else { continue };
             for (name, settings) in instances {
-                // an instance may stand on a named configuration: `baseConfig`
-                let mut own = self.of(name);
-                if let Some(base) = any(settings, "base-config", "baseConfig") {
+                let mut own = self.settings_of(name);
+                // an instance inherits from the configuration that `baseConfig` names
+                if let Some(base) = setting(settings, "base-config", "baseConfig") {
                     let path = format!("configs.{base}");
                     let shared = at(kind, &path).ok_or(DocumentError::UnknownConfiguration { name: base })?;
-                    read(shared, &mut own).map_err(wrong(kind, path))?;
+                    apply(shared, &mut own).map_err(invalid(kind, path))?;
                 }
-                read(settings, &mut own).map_err(wrong(kind, format!("instances.{name}")))?;
-                self.named.insert(name.clone(), own);
+                apply(settings, &mut own).map_err(invalid(kind, format!("instances.{name}")))?;
+                self.instances.insert(name.clone(), own);
             }
         }
         Ok(())
     }
 }
 
-/// A value by either of its spellings.
-fn any(settings: &Value, dashed: &str, camel: &str) -> Option<String> {
+/// A value by either spelling of its key.
+fn setting(settings: &Value, dashed: &str, camel: &str) -> Option<String> {
     settings.get(dashed).or_else(|| settings.get(camel)).map(text)
 }
 
-fn breaker(settings: &Value, into: &mut Settings) -> Result<(), ValueError> {
-    let wrong = |name: &str, value: &str, expected| ValueError::MalformedNamed { name: name.into(), value: value.into(), expected };
+fn apply_breaker(settings: &Value, target: &mut CircuitSettings) -> Result<(), ValueError> {
+    let malformed = |name: &str, value: &str, expected| ValueError::MalformedNamed { name: name.into(), value: value.into(), expected };
     let count = |dashed: &str, camel: &str| {
         let parse =
-            |n: String| n.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(|| wrong(dashed, &n, "number from 1 to 10000"));
-        any(settings, dashed, camel).map(parse).transpose()
+            |n: String| n.parse().ok().filter(|n| (1..=10_000).contains(n)).ok_or_else(|| malformed(dashed, &n, "number from 1 to 10000"));
+        setting(settings, dashed, camel).map(parse).transpose()
     };
-    let rules = &mut into.rules;
+    let rules = &mut target.rules;
     if let Some(window) = count("sliding-window-size", "slidingWindowSize")? {
-        // Resilience4j looks at a full window, too, where it is told no smaller number of calls
+        // like Resilience4j: without a smaller minimum, the breaker waits for a full window
         (rules.window, rules.min_calls) = (window, window);
     }
     if let Some(calls) = count("minimum-number-of-calls", "minimumNumberOfCalls")? {
@@ -86,20 +87,20 @@ fn breaker(settings: &Value, into: &mut Settings) -> Result<(), ValueError> {
     if let Some(calls) = count("permitted-number-of-calls-in-half-open-state", "permittedNumberOfCallsInHalfOpenState")? {
         rules.half_open_calls = calls;
     }
-    if let Some(rate) = any(settings, "failure-rate-threshold", "failureRateThreshold") {
+    if let Some(rate) = setting(settings, "failure-rate-threshold", "failureRateThreshold") {
         let percent = rate.parse::<f32>().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0);
-        let percent = percent.ok_or_else(|| wrong("failure-rate-threshold", &rate, "rate in percent"))?;
+        let percent = percent.ok_or_else(|| malformed("failure-rate-threshold", &rate, "rate in percent"))?;
         rules.failure_percent = (percent.round() as usize).max(1);
     }
-    if let Some(open) = any(settings, "wait-duration-in-open-state", "waitDurationInOpenState") {
+    if let Some(open) = setting(settings, "wait-duration-in-open-state", "waitDurationInOpenState") {
         rules.open = duration(&open)?;
     }
     Ok(())
 }
 
-fn time_limit(settings: &Value, into: &mut Settings) -> Result<(), ValueError> {
-    if let Some(limit) = any(settings, "timeout-duration", "timeoutDuration") {
-        into.limit = Some(duration(&limit)?);
+fn apply_time_limit(settings: &Value, target: &mut CircuitSettings) -> Result<(), ValueError> {
+    if let Some(limit) = setting(settings, "timeout-duration", "timeoutDuration") {
+        target.time_limit = Some(duration(&limit)?);
     }
     Ok(())
 }

@@ -1,12 +1,11 @@
-//! Sending: which instance, how often, for how long, and what is said where nobody answers.
+//! Exchange with a service: picks an instance, applies the circuit breaker, time-outs and retries.
 
-use super::filters::{Circuit, Outgoing, Retry};
-use super::forward::{Gateway, Trip};
-use super::routes::{Route, Target};
-use super::upstream::{Answer, Body, Failure, send};
-use crate::edge::web::late_body;
-use crate::kernel::module::Module;
-use crate::kernel::problem::Problem;
+use super::context::ProxyContext;
+use super::filters::{CircuitBreaker, OutgoingRequest, Retry};
+use super::route::{Route, Target};
+use super::service::discovery_name;
+use super::state::Gateway;
+use super::upstream::{RequestBody, UpstreamFailure, UpstreamResponse, send};
 use crate::observe::trace::propagation;
 use crate::rpc::context::TIMEOUT_HEADER;
 use crate::rpc::discovery::Picked;
@@ -16,188 +15,149 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use std::time::{Duration, Instant};
 
-/// Where a route knows no limit.
-pub(super) const NEVER: Duration = Duration::from_secs(86_400);
-/// Bodies up to this are kept where a route retries their method.
-const KEPT: u64 = 64 * 1024;
-/// Times a request that was not sent is tried at another instance.
-const MOVES: u32 = 2;
+/// Used where a route sets no time-out.
+pub(super) const NO_TIMEOUT: Duration = Duration::from_secs(86_400);
+/// Largest body in bytes that is buffered for a retry.
+const MAX_BUFFERED_BODY: u64 = 64 * 1024;
+/// Failovers to another instance per request.
+const MAX_FAILOVERS: u32 = 2;
 
 impl Gateway {
-    /// Makes a call unless its breaker is open; also whether the breaker counts the outcome as a failure.
-    /// A call that fails by the client's fault counts as never made.
-    pub(super) async fn guarded<T>(
+    /// Makes a call unless its breaker is open. The flag is true if the outcome counts as a failure. A call
+    /// that fails because of the client does not count at all.
+    pub(super) async fn call_with_breaker<T>(
         &self,
-        trip: &Trip<'_>,
-        circuit: Option<&Circuit>,
+        context: &ProxyContext<'_>,
+        circuit: Option<&CircuitBreaker>,
         status: impl Fn(&T) -> StatusCode,
-        call: impl Future<Output = Result<T, Failure>>,
-    ) -> (Result<T, Failure>, bool) {
-        let Some((circuit, guard)) = circuit.and_then(|c| Some((c, trip.table.guards.get(&c.name)?))) else {
+        call: impl Future<Output = Result<T, UpstreamFailure>>,
+    ) -> (Result<T, UpstreamFailure>, bool) {
+        let Some((circuit, guard)) = circuit.and_then(|c| Some((c, context.table.guards.get(&c.name)?))) else {
             let result = call.await;
-            let failed = result.as_ref().is_err_and(|failure| !failure.is_clients());
+            let failed = result.as_ref().is_err_and(|failure| !failure.is_client_fault());
             return (result, failed);
         };
         let permit = match guard.acquire() {
             Ok(permit) => permit,
-            Err(refused) => return (Err(Failure::Open(refused.wait)), true),
+            Err(not_permitted) => return (Err(UpstreamFailure::BreakerOpen(not_permitted.wait)), true),
         };
-        let result = match circuit.settings.limit {
-            Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or(Err(Failure::LazyRef)),
+        let result = match circuit.settings.time_limit {
+            Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or(Err(UpstreamFailure::TimedOut)),
             None => call.await,
         };
         let failed = match &result {
-            Err(failure) if failure.is_clients() => return (result, false),
+            Err(failure) if failure.is_client_fault() => return (result, false),
             Err(_) => true,
-            Ok(answer) => circuit.statuses.contains(&status(answer)),
+            Ok(response) => circuit.statuses.contains(&status(response)),
         };
         guard.settle(permit, !failed);
         (result, failed)
     }
 
-    /// Sends it, again where that is right.
-    pub(super) async fn exchange(&self, trip: &Trip<'_>, route: &Route, out: &Outgoing, body: &Body) -> Result<Answer, Failure> {
-        let method = trip.request.method();
-        let retry = route.retry().filter(|retry| retry.covers(method));
+    /// Sends the request. A request that was not sent, and a safe one whose connection was lost, go to another
+    /// instance; the route's `Retry` covers the rest.
+    pub(super) async fn send_with_retries(
+        &self,
+        context: &ProxyContext<'_>,
+        route: &Route,
+        outgoing: &OutgoingRequest,
+        body: &RequestBody,
+    ) -> Result<UpstreamResponse, UpstreamFailure> {
+        let method = context.request.method();
+        let retry = route.retry().filter(|retry| retry.covers_method(method));
         if retry.is_some() {
-            body.keep(KEPT).await?;
+            body.buffer(MAX_BUFFERED_BODY).await?;
         }
-        let until = until(trip, route, retry);
-        let (mut avoid, mut moves, mut retries) = (None, 0, 0);
+        let deadline = request_deadline(context, route, retry);
+        let (mut avoid, mut failovers, mut retries) = (None, 0, 0);
         loop {
-            let (base, picked) = self.pick(&route.target, avoid.as_deref())?;
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Failure::LazyRef);
+            let (base, picked) = self.pick_instance(&route.target, avoid.as_deref())?;
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
+                return Err(UpstreamFailure::TimedOut);
             }
-            let limit = route.response.unwrap_or(NEVER).min(left);
-            let mut headers = out.headers.clone();
-            headers.insert(HeaderName::from_static(TIMEOUT_HEADER), HeaderValue::from(limit.as_millis().max(1) as u64));
+            let timeout = route.response_timeout.unwrap_or(NO_TIMEOUT).min(remaining);
+            let mut headers = outgoing.headers.clone();
+            headers.insert(HeaderName::from_static(TIMEOUT_HEADER), HeaderValue::from(timeout.as_millis().max(1) as u64));
             if picked.as_ref().is_some_and(|picked| picked.inside) {
                 headers.insert(HeaderName::from_static(INSIDE_HEADER), inside().clone());
             }
-            let url = format!("{base}{}", target(out));
-            let connect = route.connect.unwrap_or(self.connect).min(left);
-            let exchange = attempt(trip, route, &base, retries + moves);
-            propagation::headers(exchange.span().trace()).into_iter().for_each(|(name, value)| headers.append(name, value));
-            let result = send(method, &url, &headers, body, connect, limit, picked).await;
+            let url = format!("{base}{}", outgoing.path_and_query());
+            let connect_timeout = route.connect_timeout.unwrap_or(self.connect_timeout).min(remaining);
+            let attempt = start_attempt(context, route, &base, retries + failovers);
+            propagation::headers(attempt.span().trace()).into_iter().for_each(|(name, value)| headers.append(name, value));
+            let result = send(method, &url, &headers, body, connect_timeout, timeout, picked).await;
             match &result {
-                Ok(answer) => exchange.received(answer.status),
-                Err(failure) => exchange.failed(failure.kind()),
+                Ok(response) => attempt.received(response.status),
+                Err(failure) => attempt.failed(failure.kind()),
             }
-            drop(exchange);
-            let elsewhere = matches!(route.target, Target::Service(_)) && moves < MOVES;
-            let move_on = elsewhere
+            drop(attempt);
+            let may_fail_over = matches!(route.target, Target::Service(_)) && failovers < MAX_FAILOVERS;
+            let fail_over = may_fail_over
                 && match &result {
-                    Err(Failure::Unreached(_)) => true,
-                    Err(Failure::Broken(_)) => method.is_safe(),
+                    Err(UpstreamFailure::NotSent(_)) => true,
+                    Err(UpstreamFailure::ConnectionLost(_)) => method.is_safe(),
                     _ => false,
                 };
-            let again = retry.filter(|r| retries < r.retries).filter(|r| match &result {
-                Ok(answer) => r.after(answer.status),
-                Err(failure) => matches!(failure, Failure::Unreached(_) | Failure::Broken(_) | Failure::LazyRef),
+            let retry_now = retry.filter(|r| retries < r.retries).filter(|r| match &result {
+                Ok(response) => r.covers_status(response.status),
+                Err(failure) => {
+                    matches!(failure, UpstreamFailure::NotSent(_) | UpstreamFailure::ConnectionLost(_) | UpstreamFailure::TimedOut)
+                }
             });
-            if !body.whole() || (!move_on && again.is_none()) {
+            if !body.is_replayable() || (!fail_over && retry_now.is_none()) {
                 return result;
             }
             avoid = Some(base);
-            match again.filter(|_| !move_on) {
-                None => moves += 1,
+            match retry_now.filter(|_| !fail_over) {
+                None => failovers += 1,
                 Some(retry) => {
-                    let pause = retry.pause(retries);
-                    if Instant::now() + pause >= until {
+                    let backoff = retry.backoff(retries);
+                    if Instant::now() + backoff >= deadline {
                         return result;
                     }
-                    tokio::time::sleep(pause).await;
+                    tokio::time::sleep(backoff).await;
                     retries += 1;
                 }
             }
-            if let Ok(answer) = result {
-                answer.discard();
+            if let Ok(response) = result {
+                response.discard();
             }
         }
     }
 
-    pub(super) fn pick(&self, target: &Target, avoid: Option<&str>) -> Result<(String, Option<Picked>), Failure> {
+    /// The base URL of an instance; `avoid` is the base URL of the instance that failed.
+    pub(super) fn pick_instance(&self, target: &Target, avoid: Option<&str>) -> Result<(String, Option<Picked>), UpstreamFailure> {
         match target {
             Target::Fixed(base) => Ok((base.clone(), None)),
-            Target::Nowhere => Err(Failure::Unknown("nobody".into())),
+            Target::NoOp => Err(UpstreamFailure::NoInstance("no://op".into())),
             Target::Service(name) => {
-                let picked = self.discovery.pick(module(name), avoid).ok_or_else(|| Failure::Unknown(name.clone()))?;
+                let picked = self.discovery.pick(discovery_name(name), avoid).ok_or_else(|| UpstreamFailure::NoInstance(name.clone()))?;
                 Ok((picked.base_url.clone(), Some(picked)))
             }
         }
     }
 }
 
-/// One attempt, for the trace.
-pub(super) fn attempt(trip: &Trip, route: &Route, base: &str, before: u32) -> Exchange {
+/// Starts the client span of one attempt.
+pub(super) fn start_attempt(context: &ProxyContext, route: &Route, base: &str, resend_count: u32) -> Exchange {
     let service = match &route.target {
         Target::Service(name) => name.as_str(),
-        Target::Fixed(_) | Target::Nowhere => route.definition.id.as_str(),
+        Target::Fixed(_) | Target::NoOp => route.definition.id.as_str(),
     };
-    let exchange = crate::rpc::trace::outgoing(trip.cx.trace, trip.request.method(), &route.definition.id, service);
-    exchange.towards(base);
-    if before > 0 {
-        exchange.span().set("http.request.resend_count", i64::from(before));
+    let attempt = crate::rpc::trace::outgoing(context.cx.trace, context.request.method(), &route.definition.id, service);
+    attempt.towards(base);
+    if resend_count > 0 {
+        attempt.span().set("http.request.resend_count", i64::from(resend_count));
     }
-    exchange
+    attempt
 }
 
-/// Which of the shop's modules a service's name stands for. A registry and a config server are known by many names,
-/// and by the one that a route says.
-fn known(service: &str) -> Option<Module> {
-    let mut routed = Module::ALL.into_iter().filter(|module| !matches!(module, Module::Registry | Module::ConfigServer));
-    routed.find(|module| module.application().eq_ignore_ascii_case(service))
-}
-
-/// The module behind a service's name; another name is looked up as it is.
-pub(super) fn module(service: &str) -> &str {
-    match known(service) {
-        Some(module) => module.name(),
-        None => service,
-    }
-}
-
-/// Whether this service is one of the shop's.
-pub(super) fn ours(service: &str) -> bool {
-    known(service).is_some()
-}
-
-/// What is asked of the upstream.
-pub(super) fn target(out: &Outgoing) -> String {
-    if out.query.is_empty() { out.path.clone() } else { format!("{}?{}", out.path, out.query) }
-}
-
-/// When this request is of no use any more.
-pub(super) fn until(trip: &Trip, route: &Route, retry: Option<&Retry>) -> Instant {
-    let Some(response) = route.response else { return trip.cx.deadline };
-    let tries = retry.map_or(1, |retry| retry.retries.saturating_add(1));
-    let own = Instant::now() + response.min(NEVER).saturating_mul(tries).min(NEVER);
-    // a route's own limit may be longer than the common one, but never than what the client waits
-    if trip.request.headers().contains_key(TIMEOUT_HEADER) { own.min(trip.cx.deadline) } else { own }
-}
-
-/// What the client is told.
-pub(super) fn refusal(route: &Route, failure: Failure) -> Problem {
-    let name = route.definition.uri.split_once("://").map_or("the service", |(_, name)| name);
-    match failure {
-        Failure::TooLarge(limit) => Problem::new(413, format!("the body is larger than {limit} bytes")),
-        Failure::ClientGone => Problem::new(400, "the body broke off"),
-        Failure::ClientLate => late_body(),
-        Failure::Open(wait) => {
-            let cause = format!("the breaker of route {} is open", route.definition.id);
-            let mut problem = Problem::unavailable(format!("{name} is not available")).with_cause(cause);
-            problem.retry_after = Some(wait.as_secs_f32().ceil().max(1.0) as u32);
-            problem
-        }
-        failed => {
-            let problem = match failed {
-                Failure::Broken(_) => Problem::new(502, format!("{name} broke off; the request may still have been served")),
-                Failure::LazyRef => Problem::new(504, format!("{name} took too long; the request may still be served")),
-                _ => Problem::unavailable(format!("{name} is not available")),
-            };
-            problem.with_cause(format!("no answer by route {}: {failed}", route.definition.id))
-        }
-    }
+/// Deadline over all attempts.
+pub(super) fn request_deadline(context: &ProxyContext, route: &Route, retry: Option<&Retry>) -> Instant {
+    let Some(response_timeout) = route.response_timeout else { return context.cx.deadline };
+    let attempts = retry.map_or(1, |retry| retry.retries.saturating_add(1));
+    let own = Instant::now() + response_timeout.min(NO_TIMEOUT).saturating_mul(attempts).min(NO_TIMEOUT);
+    // a route's time-out may exceed the default deadline, but not the deadline that the client sent
+    if context.request.headers().contains_key(TIMEOUT_HEADER) { own.min(context.cx.deadline) } else { own }
 }

@@ -1,61 +1,63 @@
-//! Token buckets: so many requests a second for each key, with bursts.
+//! Rate limiter: one token bucket per key.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// Above so many, buckets that are full again are forgotten: they say nothing.
-const MANY: usize = 10_000;
+/// Evict full buckets above this count.
+const EVICTION_THRESHOLD: usize = 10_000;
 
-/// `RequestRateLimiter`'s three numbers.
+/// Parameters of Spring's `RequestRateLimiter`, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rate {
-    /// Tokens that come back each second.
+    /// Tokens added per second.
     pub(super) replenish: u32,
-    /// Tokens there are at most.
+    /// Capacity of the bucket.
     pub(super) burst: u32,
-    /// Tokens that one request takes.
+    /// Tokens per request.
     pub(super) requested: u32,
 }
 
 struct Bucket {
     tokens: f64,
-    at: Instant,
+    refilled_at: Instant,
     rate: Rate,
 }
 
 impl Bucket {
-    fn fill(&mut self, now: Instant) {
-        let come_back = now.duration_since(self.at).as_secs_f64() * f64::from(self.rate.replenish);
-        self.tokens = (self.tokens + come_back).min(f64::from(self.rate.burst));
-        self.at = now;
+    fn refill(&mut self, now: Instant) {
+        let refilled = now.duration_since(self.refilled_at).as_secs_f64() * f64::from(self.rate.replenish);
+        self.tokens = (self.tokens + refilled).min(f64::from(self.rate.burst));
+        self.refilled_at = now;
     }
 }
 
-/// Whether a request passes, and what its sender is told.
-pub(super) struct Verdict {
+/// The `x-ratelimit-*` headers of a response.
+pub(super) type RateHeaders = Vec<(HeaderName, HeaderValue)>;
+
+pub(super) struct LimitDecision {
     pub(super) allowed: bool,
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) headers: RateHeaders,
 }
 
-/// The buckets of this process.
+/// Buckets by key; per process.
 #[derive(Default)]
-pub(super) struct Limiter(Mutex<HashMap<String, Bucket>>);
+pub(super) struct RateLimiter(Mutex<HashMap<String, Bucket>>);
 
-impl Limiter {
-    /// Takes a request's tokens out of this key's bucket, where it has so many.
-    pub(super) fn take(&self, key: &str, rate: Rate, now: Instant) -> Verdict {
+impl RateLimiter {
+    /// Takes one request's tokens from the key's bucket, if it has enough.
+    pub(super) fn take(&self, key: &str, rate: Rate, now: Instant) -> LimitDecision {
         let mut buckets = self.0.lock();
-        if buckets.len() >= MANY && !buckets.contains_key(key) {
+        if buckets.len() >= EVICTION_THRESHOLD && !buckets.contains_key(key) {
             buckets.retain(|_, bucket| {
-                bucket.fill(now);
+                bucket.refill(now);
                 bucket.tokens < f64::from(bucket.rate.burst)
             });
         }
-        let bucket = buckets.entry(key.to_string()).or_insert(Bucket { tokens: f64::from(rate.burst), at: now, rate });
+        let bucket = buckets.entry(key.to_string()).or_insert(Bucket { tokens: f64::from(rate.burst), refilled_at: now, rate });
         bucket.rate = rate;
-        bucket.fill(now);
+        bucket.refill(now);
         let allowed = bucket.tokens >= f64::from(rate.requested);
         if allowed {
             bucket.tokens -= f64::from(rate.requested);
@@ -67,6 +69,6 @@ impl Limiter {
             header("x-ratelimit-burst-capacity", rate.burst),
             header("x-ratelimit-requested-tokens", rate.requested),
         ];
-        Verdict { allowed, headers }
+        LimitDecision { allowed, headers }
     }
 }

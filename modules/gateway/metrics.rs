@@ -9,17 +9,15 @@ use std::time::Duration;
 
 const LABELS: [&str; 6] = ["routeId", "routeUri", "outcome", "status", "httpStatusCode", "httpMethod"];
 
-/// Time until an answer begins, by route and answer.
+/// Time until the response head, by route and status.
 pub(super) struct Metrics(HistogramVec);
 
 impl Metrics {
-    /// Kept in this registry.
     pub(super) fn new(registry: &prometheus::Registry) -> Result<Self, StartError> {
-        let help = "Time until the answer to a routed request begins";
+        let help = "Time until the response head of a routed request";
         Ok(Self(metrics::times(registry, "spring_cloud_gateway_requests_seconds", help, &LABELS)?))
     }
 
-    /// Counts a request.
     pub(super) fn observe(&self, route: &str, uri: &str, status: StatusCode, method: &Method, elapsed: Duration) {
         let outcome = match status.as_u16() / 100 {
             1 => "INFORMATIONAL",
@@ -28,7 +26,7 @@ impl Metrics {
             4 => "CLIENT_ERROR",
             _ => "SERVER_ERROR",
         };
-        // a method is a client's word, and each value costs memory
+        // clients choose the method, and each label value costs memory
         let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
         let method = if known.contains(method) { method.as_str() } else { "OTHER" };
         let labels = [route, uri, outcome, &status_name(status), status.as_str(), method];

@@ -1,43 +1,55 @@
-//! Gateway is the front door: what no endpoint of this process answers is matched against routes, as a
-//! user of Spring Cloud Gateway writes them, and goes on to the service that a route names.
+//! The gateway is the front door: it matches requests that no endpoint of this process serves against
+//! routes in Spring Cloud Gateway's format, and forwards them to the route's service.
 //!
-//! It promises:
-//! - One path: brought into its one form, then authorised, matched and forwarded as that very path.
-//!   What two servers could read in two ways (`%2f`, `..`, escapes twice, two lengths) is refused.
-//! - A client's word about itself stops here: hop-by-hop headers, those that `Connection` names, and
-//!   those by which proxies tell services who asks. `X-Forwarded-*` is written anew.
-//! - Bodies stream both ways, read only as fast as the other side takes them. The time limit ends
-//!   where an answer begins.
-//! - Routes are read again when their file changes; a bad file changes nothing.
-//! - The registry takes no writes through here, whatever the routes say.
+//! Guarantees:
+//! - One path: the gateway normalizes a path, then authorizes, matches and forwards that same path. It
+//!   rejects paths and bodies that two servers could read differently (`%2f`, `..`, double escapes, two
+//!   lengths).
+//! - A client cannot assert an identity by header: the gateway removes hop-by-hop headers, headers that
+//!   `Connection` names, and identity headers of proxies. It writes `X-Forwarded-*` itself.
+//! - Bodies stream in both directions with backpressure. The time-out ends when the response head arrives.
+//! - A changed routes file is reloaded; an invalid one changes nothing.
+//! - The registry accepts no writes through the gateway, whatever the routes are.
 //!
-//! It does not promise:
-//! - The same limit over several gateways: buckets and breakers are each process's own. The breakers are
-//!   those of [`crate::rpc::resilience`], and show where the others do.
-//! - A retry of what has a body, unless a route's `Retry` names the method and the body is small (the
-//!   built-in routes have one for orders with an `Idempotency-Key`, and for cancelling). A request that
-//!   was never sent, and a GET whose connection broke, do go to another instance.
+//! Limits:
+//! - Rate limits and circuit breakers are per process, not shared by several gateways. The breakers are
+//!   those of [`crate::rpc::resilience`] and appear with them in the actuator.
+//! - A request with a body is not retried unless the route's `Retry` names its method and the body is small.
+//!   (The built-in routes retry orders with an `Idempotency-Key`, and cancellations.) A request that was
+//!   never sent, and a GET whose connection was lost, do go to another instance.
 //!
-//! Where the module that a route leads to runs in this very process, the same filters stand around its
-//! endpoint, and there is no hop (`local`).
+//! A request passes these phases: `plan` sanitizes it and selects its route; `proxy` forwards it to another
+//! process, or `in_process` calls an endpoint of this process with the same filters and no network hop;
+//! `respond` applies the response filters.
 
+mod active_routes;
 mod actuator;
 mod circuit;
+mod context;
+mod definition;
+mod document;
+mod error;
 mod exchange;
-mod file;
 mod filters;
-mod forward;
-mod hygiene;
+mod in_process;
 mod limit;
-mod local;
 mod metrics;
+mod middleware;
 mod pattern;
+mod plan;
 mod predicates;
+mod proxy;
+mod respond;
+mod route;
 mod routes;
+mod sanitize;
+mod service;
+mod state;
 mod table;
 #[cfg(test)]
 mod tests;
 mod upstream;
+mod value;
 mod websocket;
 
 use crate::edge::gateway_middleware::GatewayMiddleware;
@@ -47,30 +59,28 @@ use crate::rpc::resilience::registry::Breakers;
 use crate::runtime::{Host, Parts};
 use std::sync::Arc;
 
-/// What building it yields.
+/// The gateway, built.
 pub struct Built {
-    /// What it serves and runs.
     pub parts: Parts,
-    /// Answers what is no endpoint's.
     pub door: Arc<dyn GatewayMiddleware>,
 }
 
-/// Reads the routes and builds the module with what runs beside it. `here` names the modules of this
-/// process, `breakers` are where an operator looks for them.
-pub fn build(host: &Host, discovery: Arc<dyn Discovery>, here: &[&'static str], breakers: Breakers) -> Result<Built, StartError> {
-    let gateway = Arc::new(forward::Gateway::new(host, discovery, here, breakers)?);
+/// Loads the routes and builds the module with its background work. `local_modules` names the modules of
+/// this process; the routes' circuit breakers register in `breakers`, where the actuator lists them.
+pub fn build(host: &Host, discovery: Arc<dyn Discovery>, local_modules: &[&'static str], breakers: Breakers) -> Result<Built, StartError> {
+    let gateway = Arc::new(state::Gateway::new(host, discovery, local_modules, breakers)?);
     let mut parts = Parts::default();
     if host.settings.gateway.actuator {
         parts.endpoints = actuator::endpoints(&gateway);
     }
-    let limited = gateway.clone();
+    let rate_limited = gateway.clone();
     parts.reloadable(&["gateway.rate", "gateway.burst"], move |settings| {
-        limited.set_rate(&settings.gateway);
+        rate_limited.set_global_rate(&settings.gateway);
         Ok(())
     });
     let routed = gateway.clone();
-    parts.reloadable(&["gateway.routes"], move |settings| Ok(routed.routes.use_file(settings.gateway.routes.clone())?));
+    parts.reloadable(&["gateway.routes"], move |settings| Ok(routed.routes.set_file(settings.gateway.routes.clone())?));
     let watched = gateway.clone();
-    parts.worker("gateway-routes", move |stop| async move { watched.routes.watch(stop).await });
+    parts.worker("gateway-routes", move |stop| async move { watched.routes.watch_file(stop).await });
     Ok(Built { parts, door: gateway })
 }

@@ -5,26 +5,26 @@ use regex::Regex;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Why a path pattern, a host pattern or a regular expression cannot be used.
+/// An invalid path pattern, host pattern or regular expression.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PatternError {
-    /// The pattern's own regular expressions, or their sum, are not valid.
+    /// The regular expression that the pattern compiles to is invalid or too large.
     #[error("pattern `{pattern}`: {source}")]
     Pattern { pattern: String, source: regex::Error },
-    /// A variable has no end.
     #[error("pattern `{segment}`: a brace is not closed")]
     OpenBrace { segment: String },
-    /// A plain regular expression is not valid.
     #[error("regex `{regex}`: {source}")]
     Regex { regex: String, source: regex::Error },
 }
 
-/// A text that is no address range.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no address range; expected such as 10.0.0.0/8 or ::1")]
-pub(super) struct RangeError(String);
+pub(super) struct AddressRangeError(String);
 
-/// A pattern that names parts of what it matches.
+/// Values that a route's patterns captured from a request, by name.
+pub(super) type Variables = BTreeMap<String, String>;
+
+/// A pattern with named variables.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     regex: Regex,
@@ -45,14 +45,14 @@ impl Pattern {
                 names.push(name.to_string());
             } else {
                 regex.push('/');
-                regex.push_str(&piece(segment, "[^/]", &mut names)?);
+                regex.push_str(&segment_regex(segment, "[^/]", &mut names)?);
             }
         }
         regex.push_str(if trailing_slash { "/?$" } else { "$" });
         Self::build(text, &regex, names)
     }
 
-    /// A host pattern, its labels separated by dots: `**.example.org`, `{sub}.example.org`.
+    /// A host pattern of labels separated by dots: `**.example.org`, `{sub}.example.org`.
     pub(super) fn host(text: &str) -> Result<Self, PatternError> {
         let mut names = Vec::new();
         let mut regex = String::from("(?i)^");
@@ -62,7 +62,7 @@ impl Pattern {
             if *label == "**" {
                 regex.push_str(if last { ".*" } else { "(?:.*\\.)?" });
             } else {
-                regex.push_str(&piece(label, "[^.]", &mut names)?);
+                regex.push_str(&segment_regex(label, "[^.]", &mut names)?);
                 regex.push_str(if last { "" } else { "\\." });
             }
         }
@@ -75,16 +75,15 @@ impl Pattern {
         Ok(Self { regex, names })
     }
 
-    /// Whether it matches.
     pub(super) fn matches(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
 
-    /// Whether it matches; what it names goes into `variables`.
-    pub(super) fn capture(&self, text: &str, variables: &mut BTreeMap<String, String>) -> bool {
-        let Some(found) = self.regex.captures(text) else { return false };
+    /// Whether it matches; adds the captured values to `variables`.
+    pub(super) fn capture(&self, text: &str, variables: &mut Variables) -> bool {
+        let Some(captures) = self.regex.captures(text) else { return false };
         for (index, name) in self.names.iter().enumerate() {
-            if let Some(value) = found.name(&format!("v{index}")) {
+            if let Some(value) = captures.name(&format!("v{index}")) {
                 variables.insert(name.clone(), value.as_str().to_string());
             }
         }
@@ -92,7 +91,7 @@ impl Pattern {
     }
 }
 
-/// Splits by slashes outside braces: a variable's regex may hold one.
+/// Splits at slashes outside braces: a variable's regex may contain a slash.
 fn segments(path: &str) -> Vec<&str> {
     let mut depth = 0_i32;
     path.split(move |c| {
@@ -102,16 +101,16 @@ fn segments(path: &str) -> Vec<&str> {
     .collect()
 }
 
-/// One segment as a regex, in which `any` is a character that does not separate.
-fn piece(segment: &str, any: &str, names: &mut Vec<String>) -> Result<String, PatternError> {
+/// One segment as a regex. `any_char` matches any character except the separator.
+fn segment_regex(segment: &str, any_char: &str, names: &mut Vec<String>) -> Result<String, PatternError> {
     let mut regex = String::new();
     let mut rest = segment;
     while let Some(c) = rest.chars().next() {
         if c != '{' {
             rest = rest.get(c.len_utf8()..).unwrap_or_default();
             match c {
-                '?' => regex.push_str(any),
-                '*' => regex.push_str(&format!("{any}*")),
+                '?' => regex.push_str(any_char),
+                '*' => regex.push_str(&format!("{any_char}*")),
                 other => regex.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
             }
             continue;
@@ -123,35 +122,34 @@ fn piece(segment: &str, any: &str, names: &mut Vec<String>) -> Result<String, Pa
         });
         let (end, _) = end.ok_or_else(|| PatternError::OpenBrace { segment: segment.into() })?;
         let inner = rest.get(1..end).unwrap_or_default();
-        let (name, own) = inner.split_once(':').map_or((inner, None), |(name, own)| (name, Some(own)));
-        let own = own.map_or_else(|| format!("{any}+"), str::to_string);
-        regex.push_str(&format!("(?P<v{}>{own})", names.len()));
+        let (name, own_regex) = inner.split_once(':').map_or((inner, None), |(name, own_regex)| (name, Some(own_regex)));
+        let own_regex = own_regex.map_or_else(|| format!("{any_char}+"), str::to_string);
+        regex.push_str(&format!("(?P<v{}>{own_regex})", names.len()));
         names.push(name.to_string());
         rest = rest.get(end + 1..).unwrap_or_default();
     }
     Ok(regex)
 }
 
-/// A whole value's regex: Java's `matches` means all of it.
-pub(super) fn whole(regex: &str) -> Result<Regex, PatternError> {
+/// A regex for the whole value, like Java's `matches`.
+pub(super) fn full_match_regex(regex: &str) -> Result<Regex, PatternError> {
     Regex::new(&format!("^(?:{regex})$")).map_err(|source| PatternError::Regex { regex: regex.into(), source })
 }
 
 /// A range of addresses: `10.0.0.0/8`, `::1`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Range(IpNet);
+pub(super) struct AddressRange(IpNet);
 
-impl Range {
-    /// Reads it.
-    pub(super) fn parse(text: &str) -> Result<Self, RangeError> {
-        let wrong = || RangeError(text.into());
+impl AddressRange {
+    pub(super) fn parse(text: &str) -> Result<Self, AddressRangeError> {
+        let invalid = || AddressRangeError(text.into());
         let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
+        let address: IpAddr = address.trim().parse().map_err(|_| invalid())?;
         let Some(bits) = bits else { return Ok(Self(address.into())) };
-        IpNet::new(address, bits.trim().parse().map_err(|_| wrong())?).map(Self).map_err(|_| wrong())
+        IpNet::new(address, bits.trim().parse().map_err(|_| invalid())?).map(Self).map_err(|_| invalid())
     }
 
-    /// Whether this address is within; an IPv4-mapped one counts as the IPv4 address that it maps.
+    /// An IPv4-mapped IPv6 address counts as its IPv4 address.
     pub(super) fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }

@@ -1,79 +1,79 @@
-//! Which requests a route takes.
+//! Predicates: select a route's requests.
 
-use super::file::{Part, RoutePartError, ValueError};
-use super::hygiene::Origin;
-use super::pattern::{Pattern, Range, whole};
+use super::definition::Component;
+use super::error::{ComponentError, ValueError};
+use super::pattern::{AddressRange, Pattern, Variables, full_match_regex};
+use super::sanitize::RequestOrigin;
 use crate::kernel::uri::query_pairs;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use regex::Regex;
-use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// All that are known.
+/// Names of the supported predicates.
 pub(super) const KNOWN: [&str; 12] =
     ["After", "Before", "Between", "Cookie", "Header", "Host", "Method", "Path", "Query", "RemoteAddr", "Weight", "XForwardedRemoteAddr"];
 
-/// One condition; a route takes what meets all of its own.
+/// One condition. A route matches if all its predicates match.
 #[derive(Debug, Clone)]
 pub(super) enum Predicate {
     After(OffsetDateTime),
     Before(OffsetDateTime),
     Cookie(String, Regex),
     Header(String, Option<Regex>),
-    /// Patterns, and whether they are held against the port, too.
+    /// Patterns, and whether they include the port.
     Host(Vec<Pattern>, bool),
     Method(Vec<Method>),
     Path(Vec<Pattern>),
     Query(String, Option<Regex>),
-    /// Where the client is: the other end of the connection, or whom a trusted proxy there names.
-    RemoteAddr(Vec<Range>),
-    /// Group and weight; the table draws once a request and group.
+    /// Ranges for the client's address: the peer's, or the address that a trusted proxy reports.
+    RemoteAddr(Vec<AddressRange>),
+    /// Group and weight; the table selects one route per request and group.
     Weight(String, u32),
 }
 
-/// What predicates look at.
-pub(super) struct Incoming<'a> {
+/// Input of the predicates.
+pub(super) struct IncomingRequest<'a> {
     pub(super) request: &'a HttpRequest,
-    /// Decoded, in its one form.
+    /// Normalized and decoded.
     pub(super) path: &'a str,
-    pub(super) origin: &'a Origin,
+    pub(super) origin: &'a RequestOrigin,
     pub(super) now: OffsetDateTime,
 }
 
 impl Predicate {
-    /// Reads one; `Between` becomes two. `with_port`: a host's port is part of what its patterns match.
-    pub(super) fn read(part: &Part, with_port: bool) -> Result<Vec<Self>, RoutePartError> {
-        let known = Self::known(part, with_port).map_err(|cause| part.refuse(cause))?;
-        if known.is_empty() { Err(part.unknown("predicate", &KNOWN)) } else { Ok(known) }
+    /// `Between` yields two predicates. With `with_port`, `Host` patterns include the port.
+    pub(super) fn parse(component: &Component, with_port: bool) -> Result<Vec<Self>, ComponentError> {
+        let known = Self::parse_known(component, with_port).map_err(|cause| component.argument_error(cause))?;
+        if known.is_empty() { Err(component.unknown_error("predicate", &KNOWN)) } else { Ok(known) }
     }
 
-    /// None at all where there is no predicate of this name.
-    fn known(part: &Part, with_port: bool) -> Result<Vec<Self>, ValueError> {
-        let args = &part.args;
-        let one = |index, name| args.need(index, &[name], true);
-        let regex = |index, name| args.one(index, &[name], true).map(|r| whole(&r)).transpose();
+    /// Empty for an unknown name.
+    fn parse_known(component: &Component, with_port: bool) -> Result<Vec<Self>, ValueError> {
+        let args = &component.args;
+        let one = |index, name| args.require(index, &[name], true);
+        let regex = |index, name| args.get(index, &[name], true).map(|r| full_match_regex(&r)).transpose();
         let ranges = || {
-            let ranges = some(args.list(0, "sources"), "sources")?;
-            ranges.iter().map(|range| Ok(Range::parse(range)?)).collect::<Result<Vec<_>, ValueError>>()
+            let ranges = non_empty(args.list(0, "sources"), "sources")?;
+            ranges.iter().map(|range| Ok(AddressRange::parse(range)?)).collect::<Result<Vec<_>, ValueError>>()
         };
-        Ok(vec![match part.name.as_str() {
-            "After" => Self::After(instant(&one(0, "datetime")?)?),
-            "Before" => Self::Before(instant(&one(0, "datetime")?)?),
+        Ok(vec![match component.name.as_str() {
+            "After" => Self::After(parse_time(&one(0, "datetime")?)?),
+            "Before" => Self::Before(parse_time(&one(0, "datetime")?)?),
             "Between" => {
-                let (from, to) = (args.need(0, &["datetime1"], false)?, one(1, "datetime2")?);
-                return Ok(vec![Self::After(instant(&from)?), Self::Before(instant(&to)?)]);
+                let (from, to) = (args.require(0, &["datetime1"], false)?, one(1, "datetime2")?);
+                return Ok(vec![Self::After(parse_time(&from)?), Self::Before(parse_time(&to)?)]);
             }
-            "Cookie" => Self::Cookie(args.need(0, &["name"], false)?, whole(&one(1, "regexp")?)?),
-            "Header" => Self::Header(args.need(0, &["header"], false)?, regex(1, "regexp")?),
-            "Query" => Self::Query(args.need(0, &["param"], false)?, regex(1, "regexp")?),
+            "Cookie" => Self::Cookie(args.require(0, &["name"], false)?, full_match_regex(&one(1, "regexp")?)?),
+            "Header" => Self::Header(args.require(0, &["header"], false)?, regex(1, "regexp")?),
+            "Query" => Self::Query(args.require(0, &["param"], false)?, regex(1, "regexp")?),
             "Host" => {
-                let patterns = some(args.list(0, "patterns"), "patterns")?;
+                let patterns = non_empty(args.list(0, "patterns"), "patterns")?;
                 Self::Host(patterns.iter().map(|p| Pattern::host(p)).collect::<Result<_, _>>()?, with_port)
             }
             "Method" => {
-                let methods = some(args.list(0, "methods"), "methods")?;
+                let methods = non_empty(args.list(0, "methods"), "methods")?;
                 let parse = |m: &String| m.to_uppercase().parse().map_err(|_| ValueError::malformed(m, "method"));
                 Self::Method(methods.iter().map(parse).collect::<Result<_, _>>()?)
             }
@@ -82,28 +82,29 @@ impl Predicate {
                 if patterns.is_empty() {
                     patterns = args.list(0, "pattern");
                 }
-                let mut slash = args.one(usize::MAX, &["matchTrailingSlash"], false).is_none_or(|s| s != "false");
-                // the flag may end a shortcut
+                let mut slash = args.get(usize::MAX, &["matchTrailingSlash"], false).is_none_or(|s| s != "false");
+                // in the shortcut form, `matchTrailingSlash` is the last argument
                 if let Some(flag @ ("true" | "false")) = patterns.last().map(String::as_str) {
                     slash = flag == "true";
                     patterns.pop();
                 }
-                Self::Path(some(patterns, "patterns")?.iter().map(|p| Pattern::path(p, slash)).collect::<Result<_, _>>()?)
+                Self::Path(non_empty(patterns, "patterns")?.iter().map(|p| Pattern::path(p, slash)).collect::<Result<_, _>>()?)
             }
-            // Spring's server, too, takes a trusted proxy's word for the address, so both say the same
+            // both are the same here: like Spring's server, `RemoteAddr` uses the address that a trusted proxy reports
             "RemoteAddr" | "XForwardedRemoteAddr" => Self::RemoteAddr(ranges()?),
             "Weight" => {
                 let weight = one(1, "weight")?;
-                let wrong = |_| ValueError::Unexpected { name: "weight", value: weight.clone(), expected: "a whole number" };
-                let weight = weight.parse().map_err(wrong)?;
-                Self::Weight(args.need(0, &["group"], false)?, weight)
+                let invalid = |_| ValueError::Unexpected { name: "weight", value: weight.clone(), expected: "a whole number" };
+                let weight = weight.parse().map_err(invalid)?;
+                Self::Weight(args.require(0, &["group"], false)?, weight)
             }
             _ => return Ok(Vec::new()),
         }])
     }
 
-    /// Whether this request meets it; what a pattern names goes into `variables`.
-    pub(super) fn matches(&self, incoming: &Incoming, variables: &mut BTreeMap<String, String>, drawn: &dyn Fn(&str) -> bool) -> bool {
+    /// Adds captured values to `variables`. `selected` returns whether the table selected this route in a weight
+    /// group.
+    pub(super) fn matches(&self, incoming: &IncomingRequest, variables: &mut Variables, selected: &dyn Fn(&str) -> bool) -> bool {
         let headers = incoming.request.headers();
         match self {
             Self::After(instant) => incoming.now > *instant,
@@ -115,7 +116,7 @@ impl Predicate {
             }
             Self::Header(name, regex) => {
                 let lines = headers.get_all(name.as_str()).filter_map(|v| v.to_str().ok());
-                lines.flat_map(elements).any(|v| regex.as_ref().is_none_or(|r| r.is_match(v)))
+                lines.flat_map(header_elements).any(|v| regex.as_ref().is_none_or(|r| r.is_match(v)))
             }
             Self::Host(patterns, with_port) => {
                 let host = incoming.origin.host.as_str();
@@ -129,13 +130,13 @@ impl Predicate {
                 query_pairs(incoming.request.query_string()).any(|(n, v)| n == *name && regex.as_ref().is_none_or(|r| r.is_match(&v)))
             }
             Self::RemoteAddr(ranges) => incoming.origin.client.is_some_and(|client| ranges.iter().any(|range| range.contains(client))),
-            Self::Weight(group, _) => drawn(group),
+            Self::Weight(group, _) => selected(group),
         }
     }
 }
 
-/// What a header line lists, as Spring reads it: by comma outside quotes, the quotes gone, nothing empty.
-fn elements(line: &str) -> impl Iterator<Item = &str> {
+/// The elements of a header line, like Spring: split at commas outside quotes, without quotes, none empty.
+fn header_elements(line: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let parts = line.split(move |c| {
         quoted ^= c == '"';
@@ -144,13 +145,13 @@ fn elements(line: &str) -> impl Iterator<Item = &str> {
     parts.map(|part| part.trim().trim_matches('"')).filter(|part| !part.is_empty())
 }
 
-fn some(list: Vec<String>, name: &str) -> Result<Vec<String>, ValueError> {
+fn non_empty(list: Vec<String>, name: &str) -> Result<Vec<String>, ValueError> {
     if list.is_empty() { Err(ValueError::Missing { name: name.into() }) } else { Ok(list) }
 }
 
-/// Java's `ZonedDateTime` (its offset counts, the zone's name in brackets says nothing more), or
-/// milliseconds since 1970.
-fn instant(text: &str) -> Result<OffsetDateTime, ValueError> {
+/// Parses Java's `ZonedDateTime` (the offset counts, the zone's name in brackets does not), or milliseconds
+/// since 1970.
+fn parse_time(text: &str) -> Result<OffsetDateTime, ValueError> {
     let bare = text.split('[').next().unwrap_or_default().trim();
     if let Ok(ms) = bare.parse::<i128>() {
         return OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000)

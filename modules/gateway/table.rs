@@ -1,178 +1,74 @@
-//! The table in use, and how it changes: by the file, by the actuator.
+//! The route table: all routes in matching order.
 
-use super::file::{self, Definition, Document, DocumentError, RoutePartError};
-use super::routes::{Table, TableError, builtin};
-use crate::kernel::error::PartError;
-use crate::rpc::resilience::registry::Breakers;
-use crate::settings;
-use parking_lot::{Mutex, RwLock};
+use super::definition::RouteDefinition;
+use super::document::RouteDocument;
+use super::error::TableError;
+use super::pattern::Variables;
+use super::predicates::{IncomingRequest, Predicate};
+use super::route::Route;
+use crate::rpc::resilience::registry::Guard;
+use crate::settings::BreakerRules;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use tokio_util::sync::CancellationToken;
 
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Why the routes in use stay as they are.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RoutesError {
-    #[error(transparent)]
-    File(#[from] RouteFileError),
-    /// The file's routes do not go together with those that were added.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// A route of our own is wrong: a defect.
-    #[error(transparent)]
-    BuiltIn(#[from] RoutePartError),
-    /// A route that the actuator did not add cannot be removed by it.
-    #[error("no route `{id}` was added here")]
-    NotAdded { id: String },
+/// All routes in matching order.
+#[derive(Default)]
+pub(super) struct RouteTable {
+    pub(super) routes: Vec<Arc<Route>>,
+    /// The circuit breakers that routes name; `ActiveRoutes` fills them in when it activates the table.
+    pub(super) guards: BTreeMap<String, Arc<Guard>>,
+    /// Route ids and weights by weight group.
+    weight_groups: BTreeMap<String, Vec<(String, u32)>>,
 }
 
-impl PartError for RoutesError {}
-
-/// A route file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("gateway.routes: {}: {reason}", path.display())]
-pub(super) struct RouteFileError {
-    path: PathBuf,
-    #[source]
-    reason: RouteFileReason,
-}
-
-/// Why a route file cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum RouteFileReason {
-    #[error(transparent)]
-    Unreadable(#[from] std::io::Error),
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-    #[error(transparent)]
-    Table(#[from] TableError),
-}
-
-struct Sources {
-    document: Document,
-    added: BTreeMap<String, Definition>,
-}
-
-/// The routes in use.
-pub(super) struct Routes {
-    file: Mutex<Option<PathBuf>>,
-    dashboard: Option<String>,
-    breakers: Breakers,
-    sources: Mutex<Sources>,
-    table: RwLock<Arc<Table>>,
-}
-
-impl Routes {
-    /// As settings say; a bad file is told at once. The registry's page is routed to where it is not shown here.
-    pub(super) fn new(settings: &settings::Gateway, shown_here: bool, breakers: Breakers) -> Result<Self, RoutesError> {
-        let routes = Self {
-            file: Mutex::new(settings.routes.clone()),
-            dashboard: (!shown_here).then(|| settings.dashboard.clone()),
-            breakers,
-            sources: Mutex::new(Sources { document: Document::default(), added: BTreeMap::new() }),
-            table: RwLock::default(),
-        };
-        routes.reload()?;
-        Ok(routes)
-    }
-
-    /// The table of this moment; a request keeps the one it began with.
-    pub(super) fn table(&self) -> Arc<Table> {
-        self.table.read().clone()
-    }
-
-    /// Whether the file asks for the discovery locator.
-    pub(super) fn locator(&self) -> bool {
-        self.sources.lock().document.locator
-    }
-
-    fn file(&self) -> Option<PathBuf> {
-        self.file.lock().clone()
-    }
-
-    /// Takes the routes from another file, or from none; where that is not good, all stays as it was.
-    pub(super) fn use_file(&self, file: Option<PathBuf>) -> Result<(), RoutesError> {
-        self.read(file.as_deref())?;
-        *self.file.lock() = file;
-        Ok(())
-    }
-
-    /// Reads the routes again. Where they are not good, those in use stay.
-    pub(super) fn reload(&self) -> Result<usize, RoutesError> {
-        self.read(self.file().as_deref())
-    }
-
-    fn read(&self, file: Option<&Path>) -> Result<usize, RoutesError> {
-        let document = match file {
-            None => builtin(self.dashboard.as_deref())?,
-            Some(path) => from_file(path).map_err(|reason| RouteFileError { path: path.into(), reason })?,
-        };
-        self.change(|sources| {
-            sources.document = document;
-            Ok(())
-        })
-    }
-
-    /// Adds a route, or puts another in its place where it was added this way before.
-    pub(super) fn add(&self, definition: Definition) -> Result<usize, RoutesError> {
-        self.change(|sources| {
-            sources.added.insert(definition.id.clone(), definition);
-            Ok(())
-        })
-    }
-
-    /// Takes away a route that was added.
-    pub(super) fn remove(&self, id: &str) -> Result<usize, RoutesError> {
-        self.change(|sources| sources.added.remove(id).map(|_| ()).ok_or_else(|| RoutesError::NotAdded { id: id.into() }))
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Sources) -> Result<(), RoutesError>) -> Result<usize, RoutesError> {
-        let mut sources = self.sources.lock();
-        let mut next = Sources { document: sources.document.clone(), added: sources.added.clone() };
-        change(&mut next)?;
-        let mut table = Table::build(&next.document, &next.added)?;
-        table.guards = self.breakers.routed(&table.breakers());
-        let count = table.routes.len();
-        *sources = next;
-        *self.table.write() = Arc::new(table);
-        Ok(count)
-    }
-
-    /// Reads the file again whenever it has changed, whichever it is.
-    pub(super) async fn watch(&self, stop: CancellationToken) {
-        let look = || {
-            let file = self.file();
-            let changed: Option<(SystemTime, u64)> =
-                file.as_ref().and_then(|path| std::fs::metadata(path).ok()).and_then(|m| Some((m.modified().ok()?, m.len())));
-            (file, changed)
-        };
-        let mut seen = look();
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                () = stop.cancelled() => return,
+impl RouteTable {
+    /// `added` are the routes that the actuator added.
+    pub(super) fn build(document: &RouteDocument, added: &BTreeMap<String, RouteDefinition>) -> Result<Self, TableError> {
+        let mut table = Self::default();
+        for definition in document.routes.iter().chain(added.values()) {
+            if table.routes.iter().any(|route| route.definition.id == definition.id) {
+                return Err(TableError::DuplicateId { id: definition.id.clone() });
             }
-            let now = look();
-            if now == seen {
-                continue;
-            }
-            seen = now;
-            match self.reload() {
-                Ok(routes) => tracing::info!(routes, "routes read again"),
-                Err(cause) => tracing::error!(%cause, "routes not read: those in use stay"),
+            table.routes.push(Arc::new(Route::build(definition.clone(), document)?));
+        }
+        // a stable sort: routes with the same order keep the document's sequence
+        table.routes.sort_by_key(|route| route.definition.order);
+        for route in &table.routes {
+            for predicate in &route.predicates {
+                if let Predicate::Weight(group, weight) = predicate {
+                    table.weight_groups.entry(group.clone()).or_default().push((route.definition.id.clone(), *weight));
+                }
             }
         }
+        Ok(table)
     }
-}
 
-/// The routes of a file, which make a table by themselves.
-fn from_file(path: &Path) -> Result<Document, RouteFileReason> {
-    let document = file::parse(&std::fs::read_to_string(path)?)?;
-    Table::build(&document, &BTreeMap::new())?;
-    Ok(document)
+    /// Rules of the circuit breakers that routes name.
+    pub(super) fn breaker_rules(&self) -> BTreeMap<String, BreakerRules> {
+        let circuits = self.routes.iter().filter_map(|route| route.circuit_breaker());
+        circuits.map(|circuit| (circuit.name.clone(), circuit.settings.rules)).collect()
+    }
+
+    /// The first route that matches, with the values that its patterns capture. `random` returns a number
+    /// in [0, 1); it is called at most once.
+    pub(super) fn find(&self, incoming: &IncomingRequest, random: impl Fn() -> f64) -> Option<(&Arc<Route>, Variables)> {
+        let number = OnceCell::new();
+        self.routes.iter().find_map(|route| {
+            let mut variables = Variables::new();
+            let selected = |group: &str| self.select_by_weight(group, *number.get_or_init(&random)) == Some(route.definition.id.as_str());
+            let matches = route.predicates.iter().all(|predicate| predicate.matches(incoming, &mut variables, &selected));
+            matches.then_some((route, variables))
+        })
+    }
+
+    fn select_by_weight(&self, group: &str, number: f64) -> Option<&str> {
+        let members = self.weight_groups.get(group)?;
+        let mut remaining = number * members.iter().map(|(_, weight)| f64::from(*weight)).sum::<f64>();
+        let selected = members.iter().find(|(_, weight)| {
+            remaining -= f64::from(*weight);
+            remaining < 0.0
+        });
+        selected.map(|(id, _)| id.as_str())
+    }
 }

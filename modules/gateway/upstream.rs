@@ -1,4 +1,4 @@
-//! One request to one instance: streamed out, streamed back.
+//! Sends one request to one instance and streams both bodies.
 
 use crate::net::http::{build, unsent};
 use crate::rpc::discovery::{Outcome, Picked};
@@ -20,225 +20,217 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 thread_local! {
-    // awc's client is bound to its thread, and the time to connect is its connector's own
+    // an awc client belongs to one thread, and its connector has one connect time-out
     static CLIENTS: RefCell<HashMap<Duration, awc::Client>> = RefCell::default();
 }
 
-fn client(connect: Duration) -> awc::Client {
-    CLIENTS.with(|clients| clients.borrow_mut().entry(connect).or_insert_with(|| build(connect, None)).clone())
+fn client(connect_timeout: Duration) -> awc::Client {
+    CLIENTS.with(|clients| clients.borrow_mut().entry(connect_timeout).or_insert_with(|| build(connect_timeout, None)).clone())
 }
 
-/// Why there is no answer.
+/// A call without a response.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// No instance is known.
+pub(super) enum UpstreamFailure {
     #[error("no instance of {0} is known")]
-    Unknown(String),
-    /// Not even a connection: the request was not sent.
-    #[error("not reached: {0}")]
-    Unreached(#[source] Box<dyn Error>),
-    /// The connection broke, or what came back was no HTTP.
-    #[error("broke off: {0}")]
-    Broken(#[source] Box<dyn Error>),
-    /// It took too long.
-    #[error("took too long")]
-    LazyRef,
-    /// The client's body is larger than the route takes.
+    NoInstance(String),
+    /// No connection: the request was not sent.
+    #[error("connection failed: {0}")]
+    NotSent(#[source] Box<dyn Error>),
+    /// The connection was lost, or the response was not HTTP.
+    #[error("connection lost: {0}")]
+    ConnectionLost(#[source] Box<dyn Error>),
+    #[error("timed out")]
+    TimedOut,
     #[error("the body is larger than {0} bytes")]
-    TooLarge(u64),
-    /// The client's body broke off.
-    #[error("the client's body broke off")]
-    ClientGone,
-    /// The client's body did not come in time.
-    #[error("the client's body did not come")]
-    ClientLate,
-    /// The breaker is open.
+    BodyTooLarge(u64),
+    /// The client closed its connection before the end of the body.
+    #[error("the client disconnected")]
+    ClientDisconnected,
+    /// The client did not send its body in time.
+    #[error("the client's body timed out")]
+    ClientTimedOut,
+    /// Has the time until the next permit.
     #[error("the breaker is open")]
-    Open(Duration),
+    BreakerOpen(Duration),
 }
 
-/// A client's body, which goes out once; what has not been touched may be sent to another instance.
+/// A client's request body. It can be sent again while it is unread, or once it is buffered.
 #[derive(Clone)]
-pub(super) struct Body(Rc<Inner>);
+pub(super) struct RequestBody(Rc<BodyState>);
 
-struct Inner {
+struct BodyState {
     payload: RefCell<Source>,
     size: Option<u64>,
     present: bool,
     limit: Cell<u64>,
-    seen: Cell<u64>,
-    touched: Cell<bool>,
-    broke: Cell<bool>,
-    /// Whether the client is waited for.
-    starved: Cell<bool>,
+    bytes_read: Cell<u64>,
+    read_started: Cell<bool>,
+    read_failed: Cell<bool>,
+    /// Whether the last read found no data: a time-out is then the client's.
+    awaiting_client: Cell<bool>,
 }
 
-impl Failure {
-    /// Without a connection.
-    pub(super) fn unreached(cause: impl Into<Box<dyn Error>>) -> Self {
-        Failure::Unreached(cause.into())
+impl UpstreamFailure {
+    pub(super) fn not_sent(cause: impl Into<Box<dyn Error>>) -> Self {
+        UpstreamFailure::NotSent(cause.into())
     }
 
-    /// On a connection.
-    pub(super) fn broken(cause: impl Into<Box<dyn Error>>) -> Self {
-        Failure::Broken(cause.into())
+    pub(super) fn connection_lost(cause: impl Into<Box<dyn Error>>) -> Self {
+        UpstreamFailure::ConnectionLost(cause.into())
     }
 
-    /// In a word, for traces.
+    /// Error type for the trace.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Failure::Unknown(_) => "no instance",
-            Failure::Unreached(_) => "not reached",
-            Failure::Broken(_) => "broke off",
-            Failure::LazyRef => "timeout",
-            Failure::TooLarge(_) => "too large",
-            Failure::ClientGone => "client gone",
-            Failure::ClientLate => "client late",
-            Failure::Open(_) => "breaker open",
+            UpstreamFailure::NoInstance(_) => "no instance",
+            UpstreamFailure::NotSent(_) => "not reached",
+            UpstreamFailure::ConnectionLost(_) => "broke off",
+            UpstreamFailure::TimedOut => "timeout",
+            UpstreamFailure::BodyTooLarge(_) => "too large",
+            UpstreamFailure::ClientDisconnected => "client gone",
+            UpstreamFailure::ClientTimedOut => "client late",
+            UpstreamFailure::BreakerOpen(_) => "breaker open",
         }
     }
 
-    /// Whether nobody but the client is to blame.
-    pub(super) fn is_clients(&self) -> bool {
-        matches!(self, Self::TooLarge(_) | Self::ClientGone | Self::ClientLate)
+    /// Whether the client caused the failure; such a failure does not count against the instance.
+    pub(super) fn is_client_fault(&self) -> bool {
+        matches!(self, Self::BodyTooLarge(_) | Self::ClientDisconnected | Self::ClientTimedOut)
     }
 }
 
 enum Source {
     Stream(Payload),
-    /// Small enough to be kept for a retry.
-    Kept(Bytes),
+    /// For retries.
+    Buffered(Bytes),
 }
 
-impl Body {
-    /// Of this request.
+impl RequestBody {
     pub(super) fn new(request: &HttpRequest, payload: Payload, limit: u64) -> Self {
         let headers = request.headers();
         let size = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-        // HTTP/2 says only at its end that there was nothing
-        let silent = request.version() == Version::HTTP_2 && ![Method::GET, Method::HEAD].contains(request.method());
-        let present = size.map_or(headers.contains_key(header::TRANSFER_ENCODING) || silent, |size| size > 0);
-        Self(Rc::new(Inner {
+        // HTTP/2 has no header for a body without a length: only the end of the stream shows that it is empty
+        let undeclared = request.version() == Version::HTTP_2 && ![Method::GET, Method::HEAD].contains(request.method());
+        let present = size.map_or(headers.contains_key(header::TRANSFER_ENCODING) || undeclared, |size| size > 0);
+        Self(Rc::new(BodyState {
             payload: RefCell::new(Source::Stream(payload)),
             size,
             present,
             limit: Cell::new(limit),
-            seen: Cell::new(0),
-            touched: Cell::new(false),
-            broke: Cell::new(false),
-            starved: Cell::new(false),
+            bytes_read: Cell::new(0),
+            read_started: Cell::new(false),
+            read_failed: Cell::new(false),
+            awaiting_client: Cell::new(false),
         }))
     }
 
-    /// None at all: for a fallback, when the client's own has gone out already.
+    /// No body: for a fallback after the client's body was sent.
     pub(super) fn empty() -> Self {
-        let payload = RefCell::new(Source::Kept(Bytes::new()));
-        let (limit, seen) = (Cell::new(0), Cell::new(0));
-        let (touched, broke, starved) = (Cell::new(false), Cell::new(false), Cell::new(false));
-        Self(Rc::new(Inner { payload, size: Some(0), present: false, limit, seen, touched, broke, starved }))
+        let payload = RefCell::new(Source::Buffered(Bytes::new()));
+        let (limit, bytes_read) = (Cell::new(0), Cell::new(0));
+        let (read_started, read_failed, awaiting_client) = (Cell::new(false), Cell::new(false), Cell::new(false));
+        Self(Rc::new(BodyState { payload, size: Some(0), present: false, limit, bytes_read, read_started, read_failed, awaiting_client }))
     }
 
-    /// Lowers or raises the limit: a route's own goes before the common one.
-    pub(super) fn limit(&self, limit: u64) -> Result<(), Failure> {
+    /// Replaces the limit: a route's limit overrides the global one.
+    pub(super) fn set_limit(&self, limit: u64) -> Result<(), UpstreamFailure> {
         self.0.limit.set(limit);
-        if self.0.size.is_some_and(|size| size > limit) { Err(Failure::TooLarge(limit)) } else { Ok(()) }
+        if self.0.size.is_some_and(|size| size > limit) { Err(UpstreamFailure::BodyTooLarge(limit)) } else { Ok(()) }
     }
 
-    /// Whether it can go out (again).
-    pub(super) fn whole(&self) -> bool {
-        !self.0.present || !self.0.touched.get() || matches!(*self.0.payload.borrow(), Source::Kept(_))
+    pub(super) fn is_replayable(&self) -> bool {
+        !self.0.present || !self.0.read_started.get() || matches!(*self.0.payload.borrow(), Source::Buffered(_))
     }
 
-    /// Reads it in, where it is known to be no larger than this, so that it can go out several times.
-    pub(super) async fn keep(&self, most: u64) -> Result<(), Failure> {
-        if !self.0.present || self.0.touched.get() || self.0.size.is_none_or(|size| size > most) {
+    /// Buffers the body for retries if its declared size is at most `max_size`.
+    pub(super) async fn buffer(&self, max_size: u64) -> Result<(), UpstreamFailure> {
+        if !self.0.present || self.0.read_started.get() || self.0.size.is_none_or(|size| size > max_size) {
             return Ok(());
         }
-        let mut kept = Vec::new();
-        let mut pieces = Pieces(self.clone());
-        while let Some(piece) = pieces.next().await {
-            kept.extend_from_slice(&piece.map_err(|_| Failure::ClientGone)?);
+        let mut buffered = Vec::new();
+        let mut chunks = BodyChunks(self.clone());
+        while let Some(chunk) = chunks.next().await {
+            buffered.extend_from_slice(&chunk.map_err(|_| UpstreamFailure::ClientDisconnected)?);
         }
-        *self.0.payload.borrow_mut() = Source::Kept(kept.into());
+        *self.0.payload.borrow_mut() = Source::Buffered(buffered.into());
         Ok(())
     }
 
     /// The raw stream, for an upgraded connection.
     pub(super) fn into_payload(self) -> Payload {
-        match self.0.payload.replace(Source::Kept(Bytes::new())) {
+        match self.0.payload.replace(Source::Buffered(Bytes::new())) {
             Source::Stream(payload) => payload,
-            Source::Kept(_) => Payload::None,
+            Source::Buffered(_) => Payload::None,
         }
     }
 
-    /// For a handler of this process: the same bytes, within the limit.
+    /// The stream for an endpoint of this process, with the limit enforced.
     pub(super) fn as_payload(&self) -> Payload {
         if self.0.size.is_some() || !self.0.present {
             return self.clone().into_payload();
         }
-        Payload::Stream { payload: Box::pin(Pieces(self.clone())) }
+        Payload::Stream { payload: Box::pin(BodyChunks(self.clone())) }
     }
 
-    /// Whether more has come than the limit lets in.
-    pub(super) fn is_over(&self) -> bool {
-        self.0.seen.get() > self.0.limit.get()
+    pub(super) fn exceeds_limit(&self) -> bool {
+        self.0.bytes_read.get() > self.0.limit.get()
     }
 
-    fn message(&self) -> Option<BoxBody> {
+    fn to_message(&self) -> Option<BoxBody> {
         if !self.0.present {
             return None;
         }
-        if let Source::Kept(bytes) = &*self.0.payload.borrow() {
+        if let Source::Buffered(bytes) = &*self.0.payload.borrow() {
             return Some(BoxBody::new(bytes.clone()));
         }
-        let pieces = Pieces(self.clone());
+        let chunks = BodyChunks(self.clone());
         Some(match self.0.size {
-            Some(size) => BoxBody::new(SizedStream::new(size, pieces)),
-            None => BoxBody::new(BodyStream::new(pieces)),
+            Some(size) => BoxBody::new(SizedStream::new(size, chunks)),
+            None => BoxBody::new(BodyStream::new(chunks)),
         })
     }
 
-    /// Whose fault it is that sending failed.
-    fn blame(&self, cause: SendRequestError) -> Failure {
-        if self.is_over() {
-            Failure::TooLarge(self.0.limit.get())
-        } else if self.0.broke.get() {
-            Failure::ClientGone
+    /// The failure behind a send error: the client's or the instance's.
+    fn classify_send_error(&self, cause: SendRequestError) -> UpstreamFailure {
+        if self.exceeds_limit() {
+            UpstreamFailure::BodyTooLarge(self.0.limit.get())
+        } else if self.0.read_failed.get() {
+            UpstreamFailure::ClientDisconnected
         } else {
-            Failure::broken(cause)
+            UpstreamFailure::connection_lost(cause)
         }
     }
 }
 
-/// The body as a stream that is read only as fast as it is sent.
-struct Pieces(Body);
+/// The body as a stream with backpressure.
+struct BodyChunks(RequestBody);
 
-impl Stream for Pieces {
+impl Stream for BodyChunks {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let inner = &self.0.0;
-        inner.touched.set(true);
-        let mut source = inner.payload.borrow_mut();
+        let state = &self.0.0;
+        state.read_started.set(true);
+        let mut source = state.payload.borrow_mut();
         let Source::Stream(payload) = &mut *source else { return Poll::Ready(None) };
         let polled = Pin::new(payload).poll_next(cx);
-        inner.starved.set(polled.is_pending());
+        state.awaiting_client.set(polled.is_pending());
         match &polled {
-            Poll::Ready(Some(Ok(piece))) => {
-                inner.seen.set(inner.seen.get() + piece.len() as u64);
-                if inner.seen.get() > inner.limit.get() {
+            Poll::Ready(Some(Ok(chunk))) => {
+                state.bytes_read.set(state.bytes_read.get() + chunk.len() as u64);
+                if state.bytes_read.get() > state.limit.get() {
                     return Poll::Ready(Some(Err(PayloadError::Overflow)));
                 }
             }
-            Poll::Ready(Some(Err(_))) => inner.broke.set(true),
+            Poll::Ready(Some(Err(_))) => state.read_failed.set(true),
             _ => {}
         }
         polled
     }
 }
 
-/// An answer whose body has not been read yet.
-pub(super) struct Answer {
+/// A response with an unread body.
+pub(super) struct UpstreamResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>,
@@ -246,18 +238,18 @@ pub(super) struct Answer {
     picked: Option<Picked>,
 }
 
-impl Answer {
-    /// The body as it goes on: read as fast as the client takes it. The instance's account is closed at
-    /// its end. An event stream ends when the process begins to stop: it never would by itself.
-    pub(super) fn body(self, head: bool, draining: tokio_util::sync::CancellationToken) -> BoxBody {
+impl UpstreamResponse {
+    /// The body for the client, with backpressure. Reports the instance's outcome at its end. Shutdown ends an
+    /// event stream: it has no end of its own.
+    pub(super) fn into_body(self, head: bool, draining: tokio_util::sync::CancellationToken) -> BoxBody {
         let events = self.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
         if head {
             if let Some(picked) = self.picked {
                 picked.done(Outcome::Answered);
             }
-            let nothing = stream::empty::<Result<Bytes, PayloadError>>();
-            // where the instance says no length, neither do we: `()` would say that it is 0
-            return self.length.map_or_else(|| BoxBody::new(NoBody::new()), |length| BoxBody::new(SizedStream::new(length, nothing)));
+            let no_chunks = stream::empty::<Result<Bytes, PayloadError>>();
+            // without a length from the instance, send none: `()` would send `content-length: 0`
+            return self.length.map_or_else(|| BoxBody::new(NoBody::new()), |length| BoxBody::new(SizedStream::new(length, no_chunks)));
         }
         if self.length == Some(0) || self.status == StatusCode::NO_CONTENT || self.status == StatusCode::NOT_MODIFIED {
             if let Some(picked) = self.picked {
@@ -265,28 +257,28 @@ impl Answer {
             }
             return BoxBody::new(());
         }
-        let pieces = stream::unfold((self.body, self.picked), |(mut body, picked)| async move {
-            let piece = body.next().await;
-            let picked = match (&piece, picked) {
+        let chunks = stream::unfold((self.body, self.picked), |(mut body, picked)| async move {
+            let chunk = body.next().await;
+            let picked = match (&chunk, picked) {
                 (Some(Ok(_)), picked) => picked,
-                (ended, picked) => {
-                    let outcome = if ended.is_none() { Outcome::Answered } else { Outcome::Failed };
+                (last, picked) => {
+                    let outcome = if last.is_none() { Outcome::Answered } else { Outcome::Failed };
                     if let Some(picked) = picked {
                         picked.done(outcome);
                     }
                     None
                 }
             };
-            Some((piece?, (body, picked)))
+            Some((chunk?, (body, picked)))
         });
         match self.length {
-            Some(length) => BoxBody::new(SizedStream::new(length, Box::pin(pieces))),
-            None if events => BoxBody::new(BodyStream::new(Box::pin(pieces.take_until(draining.cancelled_owned())))),
-            None => BoxBody::new(BodyStream::new(Box::pin(pieces))),
+            Some(length) => BoxBody::new(SizedStream::new(length, Box::pin(chunks))),
+            None if events => BoxBody::new(BodyStream::new(Box::pin(chunks.take_until(draining.cancelled_owned())))),
+            None => BoxBody::new(BodyStream::new(Box::pin(chunks))),
         }
     }
 
-    /// Leaves the body unread; the instance did answer.
+    /// Drops the unread body; the instance's outcome is a success.
     pub(super) fn discard(self) {
         if let Some(picked) = self.picked {
             picked.done(Outcome::Answered);
@@ -294,59 +286,59 @@ impl Answer {
     }
 }
 
-/// Sends a request and waits for the beginning of its answer.
+/// Sends a request and waits for the response head.
 pub(super) async fn send(
     method: &Method,
     url: &str,
     headers: &HeaderMap,
-    body: &Body,
-    connect: Duration,
-    limit: Duration,
+    body: &RequestBody,
+    connect_timeout: Duration,
+    timeout: Duration,
     picked: Option<Picked>,
-) -> Result<Answer, Failure> {
-    // the body goes on as it comes: awc must neither decode it nor ask for an encoding of its own
-    let mut request = client(connect).request(method.clone(), url).no_decompress();
+) -> Result<UpstreamResponse, UpstreamFailure> {
+    // awc must neither decode the response nor add `accept-encoding`: the client negotiates the encoding
+    let mut request = client(connect_timeout).request(method.clone(), url).no_decompress();
     for (name, value) in headers {
         request = request.append_header((name.clone(), value.clone()));
     }
-    let message = body.message();
+    let message = body.to_message();
     let empty = message.as_ref().is_none_or(|m| m.size() == BodySize::None);
-    let sending = async {
+    let send_request = async {
         match message {
             Some(message) if !empty => request.send_body(message).await,
-            // awc leaves the length out where there is no body; POST and PUT must say that it is none
+            // awc sends no `content-length` without a body; POST, PUT and PATCH need `content-length: 0` (RFC 9110, 8.6)
             _ if [Method::POST, Method::PUT, Method::PATCH].contains(method) => request.send_body(Bytes::new()).await,
             _ => request.send().await,
         }
     };
-    let sent = match tokio::time::timeout(limit, sending).await {
+    let sent = match tokio::time::timeout(timeout, send_request).await {
         Ok(sent) => sent,
-        Err(_) if body.0.starved.get() => return Err(Failure::ClientLate),
+        Err(_) if body.0.awaiting_client.get() => return Err(UpstreamFailure::ClientTimedOut),
         Err(_) => {
-            report(picked, Outcome::Failed);
-            return Err(Failure::LazyRef);
+            report_outcome(picked, Outcome::Failed);
+            return Err(UpstreamFailure::TimedOut);
         }
     };
     let response = match sent {
         Ok(response) => response,
         Err(cause) => {
-            let failure = classify(cause, body);
-            if !failure.is_clients() {
-                report(picked, Outcome::Failed);
+            let failure = to_failure(cause, body);
+            if !failure.is_client_fault() {
+                report_outcome(picked, Outcome::Failed);
             }
             return Err(failure);
         }
     };
     let length = response.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    Ok(Answer { status: response.status(), headers: response.headers().clone(), body: Box::pin(response), length, picked })
+    Ok(UpstreamResponse { status: response.status(), headers: response.headers().clone(), body: Box::pin(response), length, picked })
 }
 
-fn report(picked: Option<Picked>, outcome: Outcome) {
+fn report_outcome(picked: Option<Picked>, outcome: Outcome) {
     if let Some(picked) = picked {
         picked.done(outcome);
     }
 }
 
-fn classify(cause: SendRequestError, body: &Body) -> Failure {
-    if unsent(&cause) { Failure::unreached(cause) } else { body.blame(cause) }
+fn to_failure(cause: SendRequestError, body: &RequestBody) -> UpstreamFailure {
+    if unsent(&cause) { UpstreamFailure::not_sent(cause) } else { body.classify_send_error(cause) }
 }

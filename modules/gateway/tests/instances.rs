@@ -1,6 +1,6 @@
-//! Two instances of a service, of which one takes connections and breaks them off.
+//! A service with two instances: one accepts connections and closes them without a response.
 
-use super::support::{Front, Upstream, front_on};
+use super::support::{TestGateway, Upstream, start_gateway_with_discovery};
 use crate::rpc::discovery::eureka::instance::{Application, Applications, Instance, Port, Status};
 use crate::rpc::discovery::eureka::view::View;
 use std::net::TcpListener;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Accepts, reads a little, and hangs up; counts how often.
-fn broken() -> (u16, Arc<AtomicUsize>) {
+/// Starts the broken instance; returns its port and its connection count.
+fn broken_instance() -> (u16, Arc<AtomicUsize>) {
     let (listener, count) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(AtomicUsize::new(0)));
     let (port, counted) = (listener.local_addr().unwrap().port(), count.clone());
     std::thread::spawn(move || {
@@ -32,40 +32,40 @@ fn instance(port: u16) -> Instance {
     }
 }
 
-/// The shop's own routes before a broken instance and a good one.
-fn pair(upstream: &Upstream) -> (Front, Arc<AtomicUsize>) {
-    let (port, count) = broken();
-    let good = upstream.url.rsplit(':').next().unwrap().parse().unwrap();
+/// A gateway with the built-in routes, a broken instance and a healthy one.
+fn gateway_with_broken_instance(upstream: &Upstream) -> (TestGateway, Arc<AtomicUsize>) {
+    let (port, count) = broken_instance();
+    let healthy = upstream.url.rsplit(':').next().unwrap().parse().unwrap();
     let view = View::new("1", [("order", "ORDER-SERVICE")].into(), Duration::ZERO);
-    let application = vec![Application { name: "ORDER-SERVICE".into(), instance: vec![instance(port), instance(good)] }];
+    let application = vec![Application { name: "ORDER-SERVICE".into(), instance: vec![instance(port), instance(healthy)] }];
     view.replace(Applications { version: 1, hash: String::new(), application });
-    (front_on(upstream, "", &[], |_| {}, Arc::new(view)), count)
+    (start_gateway_with_discovery(upstream, "", &[], |_| {}, Arc::new(view)), count)
 }
 
 #[actix_web::test]
-async fn a_dead_instance_gets_a_trial_now_and_then_and_nothing_else() {
+async fn broken_instance_receives_trial_requests_only() {
     let upstream = Upstream::start("up");
-    let (front, attempts) = pair(&upstream);
-    let (since, mut answered, mut met) = (Instant::now(), 0, 0);
-    while met == 0 || since.elapsed() < Duration::from_millis(2500) || answered <= 10 * met {
-        assert_eq!(front.get("/api/v1/orders").await.status, 200, "what meets it is answered by the other");
-        answered += 1;
-        assert!(since.elapsed() < Duration::from_secs(180), "it is met {met} times among {answered}");
-        met = attempts.load(Ordering::SeqCst);
-        // ejected for 1 s, then for 2, 4, ... after a single request on trial each
+    let (gateway, attempts) = gateway_with_broken_instance(&upstream);
+    let (since, mut requests, mut attempted) = (Instant::now(), 0, 0);
+    while attempted == 0 || since.elapsed() < Duration::from_millis(2500) || requests <= 10 * attempted {
+        assert_eq!(gateway.get("/api/v1/orders").await.status, 200, "the healthy instance responds");
+        requests += 1;
+        assert!(since.elapsed() < Duration::from_secs(180), "{attempted} attempts among {requests} requests");
+        attempted = attempts.load(Ordering::SeqCst);
+        // ejected for 1 s, then for 2 s, 4 s, ... after one trial request each
         let trials = (since.elapsed().as_secs_f64() + 1.0).log2().floor() as usize;
-        assert!(met <= 1 + trials, "{met} attempts at it among {answered}");
+        assert!(attempted <= 1 + trials, "{attempted} attempts among {requests} requests");
     }
 }
 
 #[actix_web::test]
-async fn an_order_whose_answer_was_lost_is_sent_again_if_it_has_a_key() {
+async fn order_with_lost_response_is_retried_only_with_key() {
     let upstream = Upstream::start("up");
     for keyed in [true, false] {
-        let (front, attempts) = pair(&upstream);
+        let (gateway, attempts) = gateway_with_broken_instance(&upstream);
         let mut statuses = Vec::new();
         while attempts.load(Ordering::SeqCst) == 0 {
-            let mut request = front.request("POST", "/api/v1/orders");
+            let mut request = gateway.request("POST", "/api/v1/orders");
             if keyed {
                 request = request.insert_header(("idempotency-key", "k"));
             }

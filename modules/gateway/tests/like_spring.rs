@@ -1,28 +1,28 @@
-//! What Spring Cloud Gateway does and its documentation does not say: seen by running it beside this
-//! one on the same route file (tests/interop).
+//! Undocumented behaviour of Spring Cloud Gateway, observed by running both gateways with the same route
+//! file (tests/interop).
 
-use super::support::{Front, Got, Upstream, front, one};
+use super::support::{TestGateway, TestResponse, Upstream, single_route, start_gateway};
 use serde_json::{Value, json};
 
-async fn with(door: &Front, path: &str, headers: &[(&str, &str)]) -> Got {
-    let mut request = door.request("GET", path);
+async fn get_with(gateway: &TestGateway, path: &str, headers: &[(&str, &str)]) -> TestResponse {
+    let mut request = gateway.request("GET", path);
     for (name, value) in headers {
         request.headers_mut().append(name.parse().unwrap(), value.parse().unwrap());
     }
-    door.send(request).await
+    gateway.send(request).await
 }
 
-async fn sent(door: &Front, path: &str, headers: &[(&str, &str)]) -> Value {
-    with(door, path, headers).await.json()["headers"].clone()
+async fn forwarded_headers(gateway: &TestGateway, path: &str, headers: &[(&str, &str)]) -> Value {
+    get_with(gateway, path, headers).await.json()["headers"].clone()
 }
 
-fn only(predicate: &str) -> String {
+fn route_with(predicate: &str) -> String {
     format!("spring.cloud.gateway.routes:\n- {{id: only, uri: 'URL', predicates: ['{predicate}']}}\n")
 }
 
-/// A header is a list: each of its elements counts, on one line or several, and an empty one is none.
+/// A header is a list on one line or several; empty elements are ignored.
 #[actix_web::test]
-async fn a_header_predicate_looks_at_each_element() {
+async fn header_predicate_with_list_matches_each_element() {
     let upstream = Upstream::start("a");
     for (predicate, value, status) in [
         (r"Header=X-Id, \d+", "a, 12", 200),
@@ -32,71 +32,73 @@ async fn a_header_predicate_looks_at_each_element() {
         (r"Header=X-Id", "", 404),
         (r"Header=X-Id", " , ", 404),
     ] {
-        let door = front(&upstream, &only(predicate), &[], |_| {});
-        assert_eq!(with(&door, "/", &[("x-id", value)]).await.status, status, "{predicate} {value:?}");
+        let gateway = start_gateway(&upstream, &route_with(predicate), &[], |_| {});
+        assert_eq!(get_with(&gateway, "/", &[("x-id", value)]).await.status, status, "{predicate} {value:?}");
     }
 }
 
-/// A pattern of hosts is held against the port as well, unless the file says otherwise.
+/// Host patterns include the port unless `include-port` is false.
 #[actix_web::test]
-async fn the_port_is_part_of_the_host() {
+async fn host_predicate_with_port_includes_port() {
     let upstream = Upstream::start("a");
-    let without = "spring.cloud.gateway.predicate.host.include-port: false\n";
-    for (start, pattern, host, status) in [
+    let without_port = "spring.cloud.gateway.predicate.host.include-port: false\n";
+    for (prefix, pattern, host, status) in [
         ("", "**.shop.org", "www.shop.org", 200),
         ("", "**.shop.org", "www.shop.org:8080", 404),
         ("", "**.shop.org:8080", "www.shop.org:8080", 200),
         ("", "**.shop.org", "WWW.Shop.ORG", 200),
-        (without, "**.shop.org", "www.shop.org:8080", 200),
-        (without, "**.shop.org:8080", "www.shop.org:8080", 404),
+        (without_port, "**.shop.org", "www.shop.org:8080", 200),
+        (without_port, "**.shop.org:8080", "www.shop.org:8080", 404),
     ] {
-        let door = front(&upstream, &format!("{start}{}", only(&format!("Host={pattern}"))), &[], |_| {});
-        assert_eq!(with(&door, "/", &[("host", host)]).await.status, status, "{start}{pattern} {host}");
+        let gateway = start_gateway(&upstream, &format!("{prefix}{}", route_with(&format!("Host={pattern}"))), &[], |_| {});
+        assert_eq!(get_with(&gateway, "/", &[("host", host)]).await.status, status, "{prefix}{pattern} {host}");
     }
 }
 
 #[actix_web::test]
-async fn remote_addr_is_whom_a_trusted_proxy_names() {
+async fn remote_addr_behind_trusted_proxy_is_forwarded_address() {
     let upstream = Upstream::start("a");
-    let named = [("x-forwarded-for", "10.0.0.1")];
-    let door = front(&upstream, &only("RemoteAddr=10.0.0.0/8"), &[], |_| {});
-    assert_eq!(with(&door, "/", &named).await.status, 404, "anybody can say so");
-    let trusting = front(&upstream, &only("RemoteAddr=10.0.0.0/8"), &[], |s| s.gateway.trusted_proxies = vec!["127.0.0.1".into()]);
-    assert_eq!(with(&trusting, "/", &named).await.status, 200);
-    assert_eq!(with(&trusting, "/", &[]).await.status, 404, "the proxy itself is elsewhere");
+    let forwarded_for = [("x-forwarded-for", "10.0.0.1")];
+    let gateway = start_gateway(&upstream, &route_with("RemoteAddr=10.0.0.0/8"), &[], |_| {});
+    assert_eq!(get_with(&gateway, "/", &forwarded_for).await.status, 404, "the header of an untrusted peer is ignored");
+    let trusting =
+        start_gateway(&upstream, &route_with("RemoteAddr=10.0.0.0/8"), &[], |s| s.gateway.trusted_proxies = vec!["127.0.0.1".into()]);
+    assert_eq!(get_with(&trusting, "/", &forwarded_for).await.status, 200);
+    assert_eq!(get_with(&trusting, "/", &[]).await.status, 404, "the proxy's own address is outside the range");
 }
 
 #[actix_web::test]
-async fn the_rest_of_a_path_keeps_its_slash() {
+async fn path_rest_variable_keeps_slash() {
     let upstream = Upstream::start("a");
     let file = "spring.cloud.gateway.routes:\n- {id: r, uri: 'URL', predicates: ['Path=/rest/{*tail}'], filters: ['SetPath=/all{tail}']}\n";
-    let door = front(&upstream, file, &[], |_| {});
-    for (asked, target) in [("/rest", "/all"), ("/rest/", "/all/"), ("/rest/of/it", "/all/of/it")] {
-        assert_eq!(door.get(asked).await.json()["target"], target, "{asked}");
+    let gateway = start_gateway(&upstream, file, &[], |_| {});
+    for (path, target) in [("/rest", "/all"), ("/rest/", "/all/"), ("/rest/of/it", "/all/of/it")] {
+        assert_eq!(gateway.get(path).await.json()["target"], target, "{path}");
     }
 }
 
-/// It takes the query along where it is told to; what the route does to answers is for its service's.
+/// The filter's third argument appends the query. Response filters apply to the service's responses only.
 #[actix_web::test]
-async fn a_redirect_is_answered_as_it_is() {
+async fn redirect_skips_response_filters() {
     let upstream = Upstream::start("a");
-    for (redirect, place) in [
+    for (redirect, location) in [
         ("302, https://shop.org/x", "https://shop.org/x"),
         ("302, https://shop.org/x, false", "https://shop.org/x"),
         ("302, https://shop.org/x, true", "https://shop.org/x?a=1&b=%20"),
         ("302, https://shop.org/x?c=2, true", "https://shop.org/x?c=2&a=1&b=%20"),
     ] {
-        let door = front(&upstream, &one(&format!("'AddResponseHeader=X-Added, 1', 'RedirectTo={redirect}'")), &[], |_| {});
-        let got = door.get("/old?a=1&b=%20").await;
-        assert_eq!((got.status, got.header("location"), got.header("x-added")), (302, place, ""), "{redirect}");
+        let gateway =
+            start_gateway(&upstream, &single_route(&format!("'AddResponseHeader=X-Added, 1', 'RedirectTo={redirect}'")), &[], |_| {});
+        let response = gateway.get("/old?a=1&b=%20").await;
+        assert_eq!((response.status, response.header("location"), response.header("x-added")), (302, location, ""), "{redirect}");
     }
 }
 
-/// The prefix is what the service's path lacks at its beginning, whichever filters took it away.
+/// `X-Forwarded-Prefix` is the prefix that the route's filters removed from the path.
 #[actix_web::test]
-async fn the_prefix_is_what_went_from_the_front() {
+async fn forwarded_prefix_is_removed_path_prefix() {
     let upstream = Upstream::start("a");
-    for (filters, asked, prefix) in [
+    for (filters, path, prefix) in [
         ("StripPrefix=1", "/v1/orders/", json!(["/v1"])),
         ("StripPrefix=1", "/v1", json!(["/v1"])),
         ("'RewritePath=/v1/(?<rest>.*), /$\\{rest}'", "/v1/orders", json!(["/v1"])),
@@ -104,16 +106,16 @@ async fn the_prefix_is_what_went_from_the_front() {
         ("PrefixPath=/v2", "/orders", json!(null)),
         ("", "/v1/orders", json!(null)),
     ] {
-        let door = front(&upstream, &one(filters), &[], |_| {});
-        assert_eq!(sent(&door, asked, &[]).await["x-forwarded-prefix"], prefix, "{filters} {asked}");
+        let gateway = start_gateway(&upstream, &single_route(filters), &[], |_| {});
+        assert_eq!(forwarded_headers(&gateway, path, &[]).await["x-forwarded-prefix"], prefix, "{filters} {path}");
     }
 }
 
-/// Services build links of it: behind a proxy that speaks TLS it is that proxy's port, not ours.
+/// Services build links with it: behind a TLS proxy it is the proxy's port.
 #[actix_web::test]
-async fn the_forwarded_port_is_the_one_that_was_asked_for() {
+async fn forwarded_port_is_requested_port() {
     let upstream = Upstream::start("a");
-    let door = front(&upstream, &one(""), &[], |s| s.gateway.trusted_proxies = vec!["127.0.0.1".into()]);
+    let gateway = start_gateway(&upstream, &single_route(""), &[], |s| s.gateway.trusted_proxies = vec!["127.0.0.1".into()]);
     for (headers, port) in [
         (vec![("host", "shop.org")], "80"),
         (vec![("host", "shop.org:5294")], "5294"),
@@ -122,30 +124,30 @@ async fn the_forwarded_port_is_the_one_that_was_asked_for() {
         (vec![("x-forwarded-proto", "https"), ("x-forwarded-host", "[::1]")], "443"),
         (vec![("x-forwarded-host", "shop.org"), ("x-forwarded-port", "81")], "81"),
     ] {
-        assert_eq!(sent(&door, "/", &headers).await["x-forwarded-port"], json!([port]), "{headers:?}");
+        assert_eq!(forwarded_headers(&gateway, "/", &headers).await["x-forwarded-port"], json!([port]), "{headers:?}");
     }
 }
 
 #[actix_web::test]
-async fn a_circuit_breaker_s_shortcut_has_a_name_only() {
+async fn circuit_breaker_shortcut_has_no_fallback() {
     let upstream = Upstream::start("a");
     let file = "spring.cloud.gateway.routes:
 - {id: gone, uri: 'lb://gone', predicates: [Path=/gone], filters: ['CircuitBreaker=cb, forward:/fallback']}
 - {id: fallback, uri: 'URL', predicates: [Path=/fallback]}
 ";
-    let door = front(&upstream, file, &[], |_| {});
-    assert_eq!((door.get("/gone").await.status, door.get("/fallback").await.status), (503, 200));
+    let gateway = start_gateway(&upstream, file, &[], |_| {});
+    assert_eq!((gateway.get("/gone").await.status, gateway.get("/fallback").await.status), (503, 200));
 }
 
-/// Nothing is asked of a service that the client did not ask, and nothing said of a body that it did not say.
+/// The gateway adds neither `accept-encoding` nor a `content-length`.
 #[actix_web::test]
-async fn neither_an_encoding_nor_a_length_is_made_up() {
+async fn request_without_encoding_or_length_is_forwarded_unchanged() {
     let upstream = Upstream::start("a");
-    let door = front(&upstream, &one(""), &[], |_| {});
+    let gateway = start_gateway(&upstream, &single_route(""), &[], |_| {});
     let raw = |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").into_bytes();
-    let answer = door.raw(&raw("GET", "/x")).await;
-    let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
-    assert_eq!(body["headers"]["accept-encoding"], json!(null), "{answer}");
-    let answer = door.raw(&raw("HEAD", "/big")).await;
-    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("content-length"), "{answer}");
+    let response = gateway.raw(&raw("GET", "/x")).await;
+    let body: Value = serde_json::from_str(response.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(body["headers"]["accept-encoding"], json!(null), "{response}");
+    let response = gateway.raw(&raw("HEAD", "/big")).await;
+    assert!(response.starts_with("HTTP/1.1 200") && !response.contains("content-length"), "{response}");
 }

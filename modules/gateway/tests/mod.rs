@@ -1,4 +1,4 @@
-//! The front door over real sockets, and its parts on their own.
+//! Tests of the gateway over real sockets, and of its parts.
 
 mod forged;
 mod instances;

@@ -1,47 +1,47 @@
-//! Routes that change, and who may change them.
+//! Changes of routes: by the file and by the actuator.
 
-use super::support::{PATIENCE, Upstream, front, got, one};
+use super::support::{TEST_TIMEOUT, Upstream, read_response, single_route, start_gateway};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[actix_web::test]
-async fn a_changed_file_is_taken_and_a_bad_one_is_not() {
+async fn changed_file_is_reloaded_and_invalid_file_rejected() {
     let upstream = Upstream::start("a");
-    let door = front(&upstream, &one("SetPath=/first"), &[], |_| {});
-    let target = async || door.get("/x").await.json()["target"].as_str().unwrap().to_string();
+    let gateway = start_gateway(&upstream, &single_route("SetPath=/first"), &[], |_| {});
+    let target = async || gateway.get("/x").await.json()["target"].as_str().unwrap().to_string();
     assert_eq!(target().await, "/first");
-    // the file is watched on this thread, and so is its log
-    let log = door.dir.path().join("log");
+    // the worker runs on this thread, so a thread-local subscriber captures its log
+    let log = gateway.dir.path().join("log");
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(File::create(&log).unwrap())).finish();
-    let _logged = tracing::subscriber::set_default(subscriber);
-    std::fs::write(&door.file, one("Nonsense=1").replace("URL", &upstream.url)).unwrap();
-    until("the bad file is read", async || std::fs::read_to_string(&log).unwrap().contains("routes not read")).await;
-    assert_eq!(target().await, "/first", "the bad one is refused");
-    std::fs::write(&door.file, one("SetPath=/second").replace("URL", &upstream.url)).unwrap();
-    until("the good one is taken", async || target().await == "/second").await;
+    let _guard = tracing::subscriber::set_default(subscriber);
+    std::fs::write(&gateway.file, single_route("Nonsense=1").replace("URL", &upstream.url)).unwrap();
+    wait_until("the invalid file is read", async || std::fs::read_to_string(&log).unwrap().contains("cannot load routes")).await;
+    assert_eq!(target().await, "/first", "the invalid file is rejected");
+    std::fs::write(&gateway.file, single_route("SetPath=/second").replace("URL", &upstream.url)).unwrap();
+    wait_until("the valid file is loaded", async || target().await == "/second").await;
 }
 
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
+async fn wait_until(what: &str, condition: impl AsyncFn() -> bool) {
     let since = Instant::now();
-    while !is().await {
-        assert!(since.elapsed() < PATIENCE, "never: {what}");
+    while !condition().await {
+        assert!(since.elapsed() < TEST_TIMEOUT, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[actix_web::test]
-async fn routes_are_shown_and_changed_by_administrators_only() {
+async fn actuator_routes_require_administrator() {
     let upstream = Upstream::start("a");
-    let closed = front(&upstream, &one(""), &["/none"], |_| {});
+    let closed = start_gateway(&upstream, &single_route(""), &["/none"], |_| {});
     let admin = upstream.token("root", &["admin"]);
     let listed = closed.send(closed.request("GET", "/actuator/gateway/routes").bearer_auth(&admin)).await;
-    assert_eq!((listed.status, &listed.json()["path"]), (404, &"/actuator/gateway/routes".into()), "closed unless opened");
+    assert_eq!((listed.status, &listed.json()["path"]), (404, &"/actuator/gateway/routes".into()), "disabled by default");
     let file = "spring.cloud.gateway.routes:\n- {id: a, uri: 'lb://product-service', predicates: ['Path=/first', Method=GET], filters: [StripPrefix=1]}\n";
-    let door = front(&upstream, file, &["/none"], |s| s.gateway.actuator = true);
+    let gateway = start_gateway(&upstream, file, &["/none"], |s| s.gateway.actuator = true);
     let ask = async |method: &str, path: &str, token: &str, body: &'static str| {
-        let request = door.request(method, &format!("/actuator/gateway{path}")).bearer_auth(token);
-        got(request.send_body(body).await.unwrap()).await
+        let request = gateway.request(method, &format!("/actuator/gateway{path}")).bearer_auth(token);
+        read_response(request.send_body(body).await.unwrap()).await
     };
     assert_eq!(ask("GET", "/routes", &upstream.token("ann", &["customer"]), "").await.status, 403);
     let routes = ask("GET", "/routes", &admin, "").await.json();
@@ -56,25 +56,25 @@ async fn routes_are_shown_and_changed_by_administrators_only() {
     assert_eq!(ask("POST", "/routes/b", &admin, new).await.status, 201);
     assert_eq!(ask("POST", "/refresh", &admin, "").await.status, 200);
     assert_eq!(ask("GET", "/routes/b", &admin, "").await.json()["uri"], "lb://billing");
-    let through = door.send(door.request("GET", "/new").bearer_auth(&admin)).await;
-    assert_eq!(through.json()["target"], "/made");
+    let forwarded = gateway.send(gateway.request("GET", "/new").bearer_auth(&admin)).await;
+    assert_eq!(forwarded.json()["target"], "/made");
     assert_eq!(ask("POST", "/routes/c", &admin, r#"{"uri":"lb://x","filters":["Nope"]}"#).await.status, 400);
     assert_eq!(ask("DELETE", "/routes/b", &admin, "").await.status, 200);
     assert_eq!(ask("GET", "/routes/b", &admin, "").await.status, 404);
-    assert_eq!(ask("DELETE", "/routes/a", &admin, "").await.status, 404, "the file's routes stay");
+    assert_eq!(ask("DELETE", "/routes/a", &admin, "").await.status, 404, "the actuator cannot remove the file's routes");
 }
 
 #[actix_web::test]
-async fn the_shops_own_routes_and_the_locator() {
+async fn builtin_routes_and_discovery_locator_forward() {
     let upstream = Upstream::start("a");
-    let door = front(&upstream, "", &["/eureka/web", "/billing/**", "/registry/**", "/eureka/**"], |s| s.gateway.locator = true);
+    let gateway = start_gateway(&upstream, "", &["/eureka/web", "/billing/**", "/registry/**", "/eureka/**"], |s| s.gateway.locator = true);
     let token = upstream.token("ann", &[]);
-    let got = door.send(door.request("GET", "/api/v1/products/7?x=1").bearer_auth(&token)).await;
-    assert_eq!(got.json()["target"], "/api/v1/products/7?x=1");
-    assert_eq!(door.get("/eureka/web").await.json()["target"], "/");
-    assert_eq!(door.get("/billing/a/b").await.json()["target"], "/a/b");
-    assert_eq!(door.get("/eureka/apps").await.status, 404);
+    let response = gateway.send(gateway.request("GET", "/api/v1/products/7?x=1").bearer_auth(&token)).await;
+    assert_eq!(response.json()["target"], "/api/v1/products/7?x=1");
+    assert_eq!(gateway.get("/eureka/web").await.json()["target"], "/");
+    assert_eq!(gateway.get("/billing/a/b").await.json()["target"], "/a/b");
+    assert_eq!(gateway.get("/eureka/apps").await.status, 404);
     for path in ["/eureka/apps/ORDER-SERVICE", "/registry/eureka/apps/X", "/registry/Eureka/apps/X"] {
-        assert_eq!(door.send(door.request("POST", path)).await.status, 403, "{path}");
+        assert_eq!(gateway.send(gateway.request("POST", path)).await.status, 403, "{path}");
     }
 }

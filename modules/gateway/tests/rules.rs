@@ -1,10 +1,10 @@
-//! Each predicate and each filter, through the gateway.
+//! Predicates, filters and rate limits through the gateway.
 
-use super::super::file::parse;
-use super::super::hygiene::Origin;
-use super::super::predicates::Incoming;
-use super::super::routes::Table;
-use super::support::{Upstream, front, one};
+use super::super::document::parse;
+use super::super::predicates::IncomingRequest;
+use super::super::sanitize::RequestOrigin;
+use super::super::table::RouteTable;
+use super::support::{Upstream, single_route, start_gateway};
 use actix_web::test::TestRequest;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use time::OffsetDateTime;
 
-/// Routes by predicate, each marked by a response header; the last takes the rest.
-fn marked(predicates: &[&str]) -> String {
+/// One route per predicate, named by the response header `X-Route`; the last route matches the rest.
+fn routes_with_header(predicates: &[&str]) -> String {
     let mut file = String::from("spring.cloud.gateway.routes:\n");
     for (index, predicate) in predicates.iter().chain(&["Path=/**"]).enumerate() {
         let id = if index == predicates.len() { "rest".to_string() } else { index.to_string() };
@@ -27,14 +27,14 @@ fn marked(predicates: &[&str]) -> String {
 }
 
 #[actix_web::test]
-async fn each_predicate_takes_what_it_should() {
+async fn each_predicate_selects_its_requests() {
     let upstream = Upstream::start("a");
-    let past_and_future = "2017-01-20T17:42:47.789-07:00[America/Denver]";
-    for (predicate, path, header, taken) in [
-        (format!("After={past_and_future}"), "/", ("x-a", "1"), true),
+    let past = "2017-01-20T17:42:47.789-07:00[America/Denver]";
+    for (predicate, path, header, matches) in [
+        (format!("After={past}"), "/", ("x-a", "1"), true),
         ("After=2999-01-20T17:42:47Z".to_string(), "/", ("x-a", "1"), false),
-        (format!("Before={past_and_future}"), "/", ("x-a", "1"), false),
-        (format!("Between={past_and_future}, 2999-01-20T17:42:47+01:00[Europe/Paris]"), "/", ("x-a", "1"), true),
+        (format!("Before={past}"), "/", ("x-a", "1"), false),
+        (format!("Between={past}, 2999-01-20T17:42:47+01:00[Europe/Paris]"), "/", ("x-a", "1"), true),
         ("Cookie=chocolate, ch.p".to_string(), "/", ("cookie", "a=b; chocolate=chip"), true),
         ("Cookie=chocolate, ch.p".to_string(), "/", ("cookie", "chocolate=chips"), false),
         (r"Header=X-Request-Id, \d+".to_string(), "/", ("x-request-id", "12"), true),
@@ -53,24 +53,24 @@ async fn each_predicate_takes_what_it_should() {
         ("RemoteAddr=10.0.0.0/8".to_string(), "/", ("x-forwarded-for", "10.0.0.1"), false),
         ("XForwardedRemoteAddr=10.0.0.0/8".to_string(), "/", ("x-forwarded-for", "10.0.0.1"), false),
     ] {
-        let front = front(&upstream, &marked(&[&predicate]), &[], |_| {});
-        let mut request = front.request("GET", path);
+        let gateway = start_gateway(&upstream, &routes_with_header(&[&predicate]), &[], |_| {});
+        let mut request = gateway.request("GET", path);
         request.headers_mut().insert(header.0.parse().unwrap(), header.1.parse().unwrap());
-        let got = front.send(request).await;
-        assert_eq!(got.header("x-route"), if taken { "0" } else { "rest" }, "{predicate} {path} {header:?} {}", got.status);
+        let response = gateway.send(request).await;
+        assert_eq!(response.header("x-route"), if matches { "0" } else { "rest" }, "{predicate} {path} {header:?} {}", response.status);
     }
-    let trusting = front(&upstream, &marked(&["XForwardedRemoteAddr=10.0.0.0/8"]), &[], |s| {
+    let trusting = start_gateway(&upstream, &routes_with_header(&["XForwardedRemoteAddr=10.0.0.0/8"]), &[], |s| {
         s.gateway.trusted_proxies = vec!["127.0.0.1".into()];
     });
-    let got = trusting.send(trusting.request("GET", "/").insert_header(("x-forwarded-for", "9.9.9.9, 10.0.0.1, 127.0.0.1"))).await;
-    assert_eq!(got.header("x-route"), "0");
-    assert_eq!(got.json()["headers"]["x-forwarded-for"], json!(["9.9.9.9, 10.0.0.1, 127.0.0.1, 127.0.0.1"]));
+    let response = trusting.send(trusting.request("GET", "/").insert_header(("x-forwarded-for", "9.9.9.9, 10.0.0.1, 127.0.0.1"))).await;
+    assert_eq!(response.header("x-route"), "0");
+    assert_eq!(response.json()["headers"]["x-forwarded-for"], json!(["9.9.9.9, 10.0.0.1, 127.0.0.1, 127.0.0.1"]));
 }
 
 #[actix_web::test]
-async fn each_filter_does_what_it_should() {
+async fn each_filter_changes_request_or_response() {
     let upstream = Upstream::start("a");
-    for (filter, sent, target) in [
+    for (filter, path, target) in [
         ("StripPrefix=2", "/a/b/c?q=1", "/c?q=1"),
         ("StripPrefix=2", "/a", "/"),
         ("PrefixPath=/p", "/a", "/p/a"),
@@ -80,37 +80,43 @@ async fn each_filter_does_what_it_should() {
         ("'AddRequestParameter=k, a b'", "/a?x=1", "/a?x=1&k=a%20b"),
         ("RemoveRequestParameter=x", "/a?x=1&y=2", "/a?y=2"),
     ] {
-        let front = front(&upstream, &one(filter), &[], |_| {});
-        assert_eq!(front.get(sent).await.json()["target"], target, "{filter}");
+        let gateway = start_gateway(&upstream, &single_route(filter), &[], |_| {});
+        assert_eq!(gateway.get(path).await.json()["target"], target, "{filter}");
     }
     let filters = "'AddRequestHeader=X-New, 1', 'SetRequestHeader=X-Set, 2', RemoveRequestHeader=X-Gone, PreserveHostHeader, \
         'AddResponseHeader=X-Out, a,b', 'SetResponseHeader=X-Replaced, z', RemoveResponseHeader=Content-Type, \
         'DedupeResponseHeader=X-Twice, RETAIN_LAST', SecureHeaders, TokenRelay=, SetStatus=ACCEPTED";
-    let door = front(&upstream, &one(filters), &[], |_| {});
+    let gateway = start_gateway(&upstream, &single_route(filters), &[], |_| {});
     let request =
-        door.request("GET", "/x").insert_header(("x-set", "1")).insert_header(("x-gone", "1")).insert_header(("host", "shop.org"));
-    let got = door.send(request.insert_header(("authorization", "Bearer t"))).await;
-    let headers = got.json()["headers"].clone();
+        gateway.request("GET", "/x").insert_header(("x-set", "1")).insert_header(("x-gone", "1")).insert_header(("host", "shop.org"));
+    let response = gateway.send(request.insert_header(("authorization", "Bearer t"))).await;
+    let headers = response.json()["headers"].clone();
     assert_eq!((&headers["x-new"], &headers["x-set"], &headers["x-gone"]), (&json!(["1"]), &json!(["2"]), &json!(null)));
     assert_eq!((&headers["host"], &headers["authorization"]), (&json!(["shop.org"]), &json!(["Bearer t"])));
-    assert_eq!((got.status, got.header("x-out"), got.header("x-replaced"), got.header("content-type")), (202, "a,b", "z", ""));
-    assert_eq!(got.headers.get_all("x-twice").collect::<Vec<_>>(), ["b"]);
-    assert_eq!(got.header("x-frame-options"), "DENY");
-    let door = front(&upstream, &one("'RedirectTo=302, https://shop.org/'"), &[], |_| {});
-    let got = door.get("/x").await;
-    assert_eq!((got.status, got.header("location")), (302, "https://shop.org/"));
-    let door = front(&upstream, &one("RequestSize=10"), &[], |_| {});
-    assert_eq!(super::support::got(door.request("POST", "/x").send_body("12345678901").await.unwrap()).await.status, 413);
-    assert_eq!(super::support::got(door.request("POST", "/x").send_body("1234567890").await.unwrap()).await.json()["body"], 10);
+    assert_eq!(
+        (response.status, response.header("x-out"), response.header("x-replaced"), response.header("content-type")),
+        (202, "a,b", "z", "")
+    );
+    assert_eq!(response.headers.get_all("x-twice").collect::<Vec<_>>(), ["b"]);
+    assert_eq!(response.header("x-frame-options"), "DENY");
+    let gateway = start_gateway(&upstream, &single_route("'RedirectTo=302, https://shop.org/'"), &[], |_| {});
+    let response = gateway.get("/x").await;
+    assert_eq!((response.status, response.header("location")), (302, "https://shop.org/"));
+    let gateway = start_gateway(&upstream, &single_route("RequestSize=10"), &[], |_| {});
+    assert_eq!(super::support::read_response(gateway.request("POST", "/x").send_body("12345678901").await.unwrap()).await.status, 413);
+    assert_eq!(
+        super::support::read_response(gateway.request("POST", "/x").send_body("1234567890").await.unwrap()).await.json()["body"],
+        10
+    );
 }
 
 #[actix_web::test]
-async fn a_rate_limit_says_what_is_left() {
+async fn rate_limit_headers_report_remaining_tokens() {
     let upstream = Upstream::start("a");
-    // two requests take all there is, and what comes back meanwhile is not enough for a third
+    // two requests empty the bucket; the refill of 1 token per second does not allow a third
     let limit = "{name: RequestRateLimiter, args: {redis-rate-limiter.replenishRate: 1, redis-rate-limiter.burstCapacity: 2000, redis-rate-limiter.requestedTokens: 1000}}";
-    let door = front(&upstream, &one(limit), &["/open"], |_| {});
-    let as_user = async |user: &str| door.send(door.request("GET", "/x").bearer_auth(upstream.token(user, &[]))).await;
+    let gateway = start_gateway(&upstream, &single_route(limit), &["/open"], |_| {});
+    let as_user = async |user: &str| gateway.send(gateway.request("GET", "/x").bearer_auth(upstream.token(user, &[]))).await;
     let first = as_user("ann").await;
     assert_eq!((first.status, first.header("x-ratelimit-remaining")), (200, "1000"));
     assert_eq!(as_user("ann").await.status, 200);
@@ -119,33 +125,33 @@ async fn a_rate_limit_says_what_is_left() {
     assert!(third.header("x-ratelimit-remaining").parse::<u32>().unwrap() < 1000);
     assert_eq!(third.header("x-ratelimit-replenish-rate"), "1");
     assert_eq!((third.header("x-ratelimit-burst-capacity"), third.header("x-ratelimit-requested-tokens")), ("2000", "1000"));
-    assert_eq!(as_user("bob").await.status, 200, "each user has a bucket");
-    assert_eq!(door.get("/open").await.status, 200, "and each address");
-    // the limit of all routes: one at once, and one more each second
-    let common = front(&upstream, &one(""), &[], |s| (s.gateway.rate, s.gateway.burst) = (1, 1));
-    let (since, mut taken) = (Instant::now(), 0);
-    let refused = loop {
-        let status = common.get("/x").await.status;
+    assert_eq!(as_user("bob").await.status, 200, "one bucket per user");
+    assert_eq!(gateway.get("/open").await.status, 200, "and per address");
+    // the global limit: a burst of one, then one request per second
+    let limited = start_gateway(&upstream, &single_route(""), &[], |s| (s.gateway.rate, s.gateway.burst) = (1, 1));
+    let (since, mut allowed) = (Instant::now(), 0);
+    let rejected = loop {
+        let status = limited.get("/x").await.status;
         if status != 200 {
             break status;
         }
-        taken += 1;
-        assert!(taken <= 1 + since.elapsed().as_secs(), "{taken} in {:?}", since.elapsed());
+        allowed += 1;
+        assert!(allowed <= 1 + since.elapsed().as_secs(), "{allowed} in {:?}", since.elapsed());
     };
-    assert_eq!(refused, 429);
-    assert!(taken >= 1);
+    assert_eq!(rejected, 429);
+    assert!(allowed >= 1);
 }
 
 #[actix_web::test]
-async fn the_canary_gets_its_share() {
+async fn weighted_routes_receive_their_share() {
     let (old, new) = (Upstream::start("old"), Upstream::start("new"));
     let file = format!(
         "spring.cloud.gateway.routes:\n- {{id: old, uri: 'URL', predicates: ['Weight=g, 8']}}\n- {{id: new, uri: '{}', predicates: ['Weight=g, 2']}}\n",
         new.url
     );
-    let door = front(&old, &file, &[], |_| {});
+    let gateway = start_gateway(&old, &file, &[], |_| {});
     for _ in 0..100 {
-        assert_eq!(door.get("/x").await.status, 200);
+        assert_eq!(gateway.get("/x").await.status, 200);
     }
     let share = new.calls() as f64 / 100.0;
     assert!((0.05..0.5).contains(&share), "{share}");
@@ -153,15 +159,15 @@ async fn the_canary_gets_its_share() {
 }
 
 #[test]
-fn weights_are_kept_over_many_draws() {
+fn weighted_selection_matches_weights() {
     let file = "spring.cloud.gateway.routes:\n- {id: a, uri: 'http://a', predicates: ['Weight=g, 8']}\n- {id: b, uri: 'http://b', predicates: ['Weight=g, 2']}\n";
-    let table = Table::build(&parse(file).unwrap(), &BTreeMap::new()).unwrap();
+    let table = RouteTable::build(&parse(file).unwrap(), &BTreeMap::new()).unwrap();
     let (request, random) = (TestRequest::default().to_http_request(), RefCell::new(StdRng::seed_from_u64(42)));
-    let origin = Origin::of(&request, &[]);
+    let origin = RequestOrigin::of(&request, &[]);
     let draw = || {
-        let incoming = Incoming { request: &request, path: "/", origin: &origin, now: OffsetDateTime::now_utc() };
+        let incoming = IncomingRequest { request: &request, path: "/", origin: &origin, now: OffsetDateTime::now_utc() };
         table.find(&incoming, || random.borrow_mut().random()).unwrap().0.definition.id.clone()
     };
-    let canaries = (0..10_000).filter(|_| draw() == "b").count();
-    assert!((1900..2100).contains(&canaries), "{canaries}");
+    let selected = (0..10_000).filter(|_| draw() == "b").count();
+    assert!((1900..2100).contains(&selected), "{selected}");
 }

@@ -1,4 +1,4 @@
-//! An upstream that tells what it saw, which is also the issuer of tokens; and a gateway in front of it.
+//! An upstream that records its requests and issues tokens, and a gateway in front of it.
 
 use super::super::{Built, build};
 use crate::edge::web::{Edge, before, configure, testing};
@@ -27,33 +27,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-/// Of the issuer that stands for all upstreams here, made anew for each run.
+/// Signing key of the issuer, generated once per run.
 static KEY: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::new(&mut rand::rng(), 2048).unwrap());
 
-/// Nothing here takes so long; a test that waits for this has failed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// A test that waits this long has failed.
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What an upstream has seen.
+/// Requests that an upstream received, and its behaviour.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct Recorded {
     pub(super) targets: Mutex<Vec<String>>,
     pub(super) calls: AtomicUsize,
-    /// `/flaky` fails so often before it succeeds.
+    /// Failures of `/flaky` before it succeeds.
     pub(super) failures: AtomicUsize,
-    /// Pieces of `/big`, 64 KiB each, that were taken off it.
-    pub(super) pieces: AtomicUsize,
-    /// Lets `/events` go on.
-    pub(super) go_on: CancellationToken,
+    /// Chunks of `/big` sent, 64 KiB each.
+    pub(super) chunks_sent: AtomicUsize,
+    /// Releases the second event of `/events`.
+    pub(super) release_event: CancellationToken,
 }
 
 pub(super) struct Upstream {
     pub(super) url: String,
-    pub(super) seen: Arc<Seen>,
+    pub(super) recorded: Arc<Recorded>,
 }
 
-fn answer(name: String, seen: web::Data<Seen>, request: HttpRequest, body: Bytes) -> HttpResponse {
-    seen.calls.fetch_add(1, Ordering::SeqCst);
-    seen.targets.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+fn echo(name: String, recorded: web::Data<Recorded>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    recorded.calls.fetch_add(1, Ordering::SeqCst);
+    recorded.targets.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
     let mut headers = BTreeMap::<String, Vec<String>>::new();
     for (name, value) in request.headers() {
         headers.entry(name.to_string()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into());
@@ -70,8 +70,8 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let url = format!("http://{address}");
-        let seen = web::Data::new(Seen::default());
-        let (name, issuer, shared) = (name.to_string(), url.clone(), seen.clone());
+        let recorded = web::Data::new(Recorded::default());
+        let (name, issuer, shared) = (name.to_string(), url.clone(), recorded.clone());
         let server = HttpServer::new(move || {
             let (name, issuer) = (name.clone(), issuer.clone());
             App::new()
@@ -85,44 +85,44 @@ impl Upstream {
                     web::Json(json!({ "keys": [{ "kty": "RSA", "kid": "k", "alg": "RS256", "use": "sig",
                         "n": URL_SAFE_NO_PAD.encode(KEY.n_bytes()), "e": URL_SAFE_NO_PAD.encode(KEY.e_bytes()) }] }))
                 }))
-                .route("/big", web::to(async |seen: web::Data<Seen>| {
-                    let pieces = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024);
-                    HttpResponse::Ok().streaming(pieces.map(move |piece| {
-                        seen.pieces.fetch_add(1, Ordering::SeqCst);
-                        Ok::<_, std::io::Error>(piece)
+                .route("/big", web::to(async |seen: web::Data<Recorded>| {
+                    let chunks = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024);
+                    HttpResponse::Ok().streaming(chunks.map(move |chunk| {
+                        recorded.chunks_sent.fetch_add(1, Ordering::SeqCst);
+                        Ok::<_, std::io::Error>(chunk)
                     }))
                 }))
                 .route("/sink", web::post().to(async |mut payload: web::Payload| {
                     let mut size = 0;
-                    while let Some(Ok(piece)) = payload.next().await {
-                        size += piece.len();
+                    while let Some(Ok(chunk)) = payload.next().await {
+                        size += chunk.len();
                     }
                     HttpResponse::Ok().body(size.to_string())
                 }))
-                .route("/events", web::get().to(async |seen: web::Data<Seen>| {
+                .route("/events", web::get().to(async |seen: web::Data<Recorded>| {
                     let first = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"data: first\n\n"))]);
                     let second = stream::once(async move {
-                        seen.go_on.cancelled().await;
+                        recorded.release_event.cancelled().await;
                         Ok(Bytes::from_static(b"data: second\n\n"))
                     });
                     HttpResponse::Ok().content_type("text/event-stream").streaming(first.chain(second))
                 }))
-                .route("/flaky", web::to(async |seen: web::Data<Seen>| {
-                    seen.calls.fetch_add(1, Ordering::SeqCst);
-                    let left = seen.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+                .route("/flaky", web::to(async |seen: web::Data<Recorded>| {
+                    recorded.calls.fetch_add(1, Ordering::SeqCst);
+                    let left = recorded.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
                     if left.is_ok() { HttpResponse::InternalServerError().finish() } else { HttpResponse::Ok().body("at last") }
                 }))
                 .route("/slow", web::get().to(async || {
                     tokio::time::sleep(Duration::from_secs(20)).await;
                     "late"
                 }))
-                // not WebSocket but its tunnel: bytes come back as they are
+                // a tunnel that echoes bytes, without WebSocket frames
                 .route("/ws", web::get().to(async |payload: web::Payload| {
                     HttpResponse::SwitchingProtocols().upgrade("websocket").insert_header(("sec-websocket-accept", "x")).streaming(payload)
                 }))
-                .default_service(web::to(move |seen: web::Data<Seen>, request: HttpRequest, body: Bytes| {
+                .default_service(web::to(move |recorded: web::Data<Recorded>, request: HttpRequest, body: Bytes| {
                     let name = name.clone();
-                    async move { answer(name, seen, request, body) }
+                    async move { echo(name, recorded, request, body) }
                 }))
         })
         .workers(1)
@@ -131,18 +131,17 @@ impl Upstream {
         .unwrap()
         .run();
         actix_web::rt::spawn(server);
-        Self { url, seen: seen.into_inner() }
+        Self { url, recorded: recorded.into_inner() }
     }
 
     pub(super) fn targets(&self) -> Vec<String> {
-        self.seen.targets.lock().unwrap().clone()
+        self.recorded.targets.lock().unwrap().clone()
     }
 
     pub(super) fn calls(&self) -> usize {
-        self.seen.calls.load(Ordering::SeqCst)
+        self.recorded.calls.load(Ordering::SeqCst)
     }
 
-    /// An access token of this issuer.
     pub(super) fn token(&self, subject: &str, roles: &[&str]) -> String {
         let now = now_ms() / 1000;
         let claims = json!({ "iss": self.url, "aud": "tradepost", "sub": subject, "typ": "Bearer", "iat": now, "exp": now + 600,
@@ -152,7 +151,7 @@ impl Upstream {
     }
 }
 
-pub(super) struct Front {
+pub(super) struct TestGateway {
     pub(super) address: SocketAddr,
     pub(super) url: String,
     pub(super) metrics: prometheus::Registry,
@@ -160,10 +159,10 @@ pub(super) struct Front {
     pub(super) dir: tempfile::TempDir,
 }
 
-/// Addresses by name; of `pair` the first instance is dead, and taken unless it is to be avoided.
-struct Known(Fixed);
+/// Fixed addresses by name. The service `pair` has an unreachable instance, picked first, and a healthy one.
+struct FixedWithPair(Fixed);
 
-impl Discovery for Known {
+impl Discovery for FixedWithPair {
     fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked> {
         match module {
             "pair" if avoid.is_none() => self.0.pick("gone", None),
@@ -173,24 +172,24 @@ impl Discovery for Known {
     }
 }
 
-/// A gateway with these routes, `URL` in them standing for the upstream's; every path is public where
-/// `public` is empty.
-pub(super) fn front(upstream: &Upstream, routes: &str, public: &[&str], change: impl FnOnce(&mut Settings)) -> Front {
+/// Starts a gateway with these routes; `URL` in them is replaced by the upstream's URL. With an empty `public`,
+/// every path is public.
+pub(super) fn start_gateway(upstream: &Upstream, routes: &str, public: &[&str], change: impl FnOnce(&mut Settings)) -> TestGateway {
     let services = ["product", "billing", "registry", "gone"].map(|name| {
         let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
         (name.to_string(), url)
     });
-    front_on(upstream, routes, public, change, Arc::new(Known(Fixed(services.into()))))
+    start_gateway_with_discovery(upstream, routes, public, change, Arc::new(FixedWithPair(Fixed(services.into()))))
 }
 
-/// The same where instances are found like this.
-pub(super) fn front_on(
+/// Like `start_gateway`, with this discovery.
+pub(super) fn start_gateway_with_discovery(
     upstream: &Upstream,
     routes: &str,
     public: &[&str],
     change: impl FnOnce(&mut Settings),
     discovery: Arc<dyn Discovery>,
-) -> Front {
+) -> TestGateway {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("routes.yml");
     std::fs::write(&file, routes.replace("URL", &upstream.url)).unwrap();
@@ -207,11 +206,11 @@ pub(super) fn front_on(
     };
     let peers = Peers::new(Default::default(), &host.metrics).unwrap();
     let Built { mut parts, door } = build(&host, discovery, &[], peers.breakers.clone()).unwrap();
-    // its time-out is longer than `/slow` takes: that is late by a route's own limit or not at all
+    // longer than `/slow` takes: only a route's own time-out ends a request to it
     let edge = Arc::new(Edge { origins: vec!["*".into()], door: Some(door), ..testing::edge(&upstream.url) });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    parts.endpoints.extend(peers.parts().endpoints);
+    parts.endpoints.extend(crate::ops::resilience::parts(&peers.breakers).endpoints);
     let endpoints: Arc<[_]> = parts.endpoints.into();
     let server = HttpServer::new(move || {
         let (endpoints, edge, first) = (endpoints.clone(), edge.clone(), edge.clone());
@@ -231,23 +230,23 @@ pub(super) fn front_on(
     for (_, worker) in parts.workers {
         actix_web::rt::spawn(worker(CancellationToken::new()));
     }
-    Front { address, url: format!("http://{address}"), metrics: host.metrics, file, dir }
+    TestGateway { address, url: format!("http://{address}"), metrics: host.metrics, file, dir }
 }
 
-/// One route for everything under `/`.
-pub(super) fn one(filters: &str) -> String {
+/// A document with one route for all paths.
+pub(super) fn single_route(filters: &str) -> String {
     format!(
         "spring:\n  cloud:\n    gateway:\n      routes:\n      - id: one\n        uri: URL\n        predicates:\n        - Path=/**\n        filters: [{filters}]\n"
     )
 }
 
-pub(super) struct Got {
+pub(super) struct TestResponse {
     pub(super) status: u16,
     pub(super) headers: actix_web::http::header::HeaderMap,
     pub(super) body: Bytes,
 }
 
-impl Got {
+impl TestResponse {
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {} {:?}", self.status, self.body))
     }
@@ -257,34 +256,34 @@ impl Got {
     }
 }
 
-impl Front {
+impl TestGateway {
     pub(super) fn request(&self, method: &str, path: &str) -> awc::ClientRequest {
-        let client = awc::Client::builder().disable_redirects().timeout(PATIENCE).finish();
+        let client = awc::Client::builder().disable_redirects().timeout(TEST_TIMEOUT).finish();
         client.request(method.parse().unwrap(), format!("{}{path}", self.url))
     }
 
-    pub(super) async fn send(&self, request: awc::ClientRequest) -> Got {
-        got(request.send().await.unwrap()).await
+    pub(super) async fn send(&self, request: awc::ClientRequest) -> TestResponse {
+        read_response(request.send().await.unwrap()).await
     }
 
-    pub(super) async fn get(&self, path: &str) -> Got {
+    pub(super) async fn get(&self, path: &str) -> TestResponse {
         self.send(self.request("GET", path)).await
     }
 
-    /// Writes these bytes to a fresh connection and reads until it is closed.
+    /// Sends bytes over a new connection and reads until the gateway closes it.
     pub(super) async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let _ = stream.write_all(bytes).await;
         let mut read = BytesMut::new();
-        let end = async { while stream.read_buf(&mut read).await.is_ok_and(|n| n > 0) {} };
-        tokio::time::timeout(PATIENCE, end).await.expect("the connection was not closed");
+        let read_to_end = async { while stream.read_buf(&mut read).await.is_ok_and(|n| n > 0) {} };
+        tokio::time::timeout(TEST_TIMEOUT, read_to_end).await.expect("the connection was not closed");
         String::from_utf8_lossy(&read).into_owned()
     }
 }
 
-pub(super) async fn got(
+pub(super) async fn read_response(
     mut response: awc::ClientResponse<impl futures_util::Stream<Item = Result<Bytes, actix_web::error::PayloadError>> + Unpin>,
-) -> Got {
+) -> TestResponse {
     let body = response.body().limit(1 << 27).await.unwrap();
-    Got { status: response.status().as_u16(), headers: response.headers().clone(), body }
+    TestResponse { status: response.status().as_u16(), headers: response.headers().clone(), body }
 }
