@@ -1,41 +1,11 @@
 //! Where settings are: files in a folder or in a git repository, or secrets of a Vault. A further place joins here.
 
-use super::environment::Wanted;
-use super::git::{Git, GitError};
+use super::error::{BackendError, LARGEST};
+use super::git::Git;
+use super::request::Wanted;
 use crate::kernel::problem::Problem;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-
-/// No settings file is larger, in bytes.
-pub(super) const LARGEST: usize = 1 << 20;
-
-/// Why settings files cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BackendError {
-    #[error(transparent)]
-    Git(#[from] GitError),
-    /// The operating system refuses a file.
-    #[error("{path} cannot be read: {source}")]
-    File { path: String, source: std::io::Error },
-    #[error("{path} is larger than {LARGEST} bytes")]
-    TooLarge { path: String },
-    /// The thread that was to read has died.
-    #[error("reading broke off: {0}")]
-    Reader(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// The caller reads which file it is; the log reads what git and the operating system said.
-impl From<BackendError> for Problem {
-    fn from(error: BackendError) -> Self {
-        let shown = match &error {
-            BackendError::Git(GitError::CutShort) | BackendError::Reader(_) => return Problem::internal(error),
-            BackendError::Git(_) => "the repository cannot be read right now".to_string(),
-            BackendError::File { path, .. } => format!("{path} cannot be read"),
-            BackendError::TooLarge { .. } => error.to_string(),
-        };
-        Problem::unavailable(shown).with_cause(error)
-    }
-}
 
 /// The files of one moment.
 pub(super) struct State {

@@ -2,13 +2,13 @@
 //! keys, and a library that does as much is a hundred crates. Files come out of its object store, so
 //! there is no working copy that two requests could want on two branches.
 
-use super::backend::{BackendError, LARGEST};
+use super::error::{BackendError, GitError, LARGEST};
 use crate::kernel::problem::Problem;
 use crate::kernel::secret::Secret;
 use crate::kernel::uri::percent_decode;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -22,30 +22,6 @@ const READ: Duration = Duration::from_secs(10);
 
 /// Lines of what git wrote that are kept of a failure.
 const SHOWN_LINES: usize = 3;
-
-/// Why git does not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum GitError {
-    /// There is no such program, or the system does not start it.
-    #[error("git cannot be run; install it, or use a folder: {0}")]
-    NotRun(#[source] std::io::Error),
-    /// It ended with this status; `stderr` are the first lines that it wrote.
-    #[error("git: {}", if stderr.is_empty() { status.to_string() } else { stderr.clone() })]
-    Failed { status: ExitStatus, stderr: String },
-    #[error("git took longer than {} s", limit.as_secs())]
-    TimedOut { limit: Duration },
-    /// Its output could not be read.
-    #[error("git: {0}")]
-    Output(#[source] std::io::Error),
-    /// Its answer ends before the last file does.
-    #[error("git's answer is cut short")]
-    CutShort,
-    /// A folder is not there, or cannot be made.
-    #[error("{}: {source}", path.display())]
-    Folder { path: PathBuf, source: std::io::Error },
-    #[error("its credentials are not well percent-encoded")]
-    Credentials,
-}
 
 /// A repository.
 pub(super) struct Git {

@@ -3,9 +3,10 @@
 //! Source: spring-cloud-config `EnvironmentController`, `ResourceController`, `EncryptionController`,
 //! `PropertyPathEndpoint`.
 
-use super::ConfigServer;
-use super::environment::{Environment, Wanted, fits, without_prefix};
+use super::environment::{Environment, without_prefix};
 use super::monitor;
+use super::request::{Wanted, fits};
+use super::server::ConfigServer;
 use super::text::{self, Form};
 use crate::edge::web::read_body;
 use crate::kernel::problem::Problem;

@@ -5,7 +5,7 @@
 //! server's.
 
 use super::document::{self, Flat};
-use super::environment::Wanted;
+use super::request::Wanted;
 use crate::kernel::problem::Problem;
 use crate::kernel::secret::Secret;
 use crate::net::vault::Vault;

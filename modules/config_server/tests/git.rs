@@ -2,7 +2,8 @@
 
 use super::{BASIC, Secret, Settings, folder, get, send};
 use crate::kernel::ports::free_port;
-use crate::modules::config_server::git::{Git, GitError};
+use crate::modules::config_server::error::GitError;
+use crate::modules::config_server::git::Git;
 use actix_web::test::TestRequest;
 use serde_json::json;
 use std::os::unix::process::CommandExt;
