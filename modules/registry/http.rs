@@ -5,7 +5,9 @@
 
 use super::leases::Renewed;
 use super::replication::{self, List};
-use super::{Registry, body, page};
+use super::state::Registry;
+use super::validate::check;
+use super::{body, page};
 use crate::kernel::problem::Problem;
 use crate::kernel::uri::{percent_decode, query_pairs, query_value};
 use crate::rpc::contract::{Endpoint, RequiredRole};
@@ -114,27 +116,6 @@ async fn register(registry: Arc<Registry>, request: HttpRequest, payload: Payloa
     check(&app(&request)?, &mut instance)?;
     registry.register(instance, replica(&request));
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// What an instance cannot do without; its application's name becomes upper case, as Eureka keeps it.
-pub(super) fn check(app: &str, instance: &mut Instance) -> Result<(), Problem> {
-    let center = instance.data_center_info.as_ref().map_or("", |center| &center.name);
-    for (field, value) in [
-        ("instanceId", instance.instance_id.as_str()),
-        ("hostName", &instance.host_name),
-        ("ipAddr", &instance.ip_addr),
-        ("app", &instance.app),
-        ("dataCenterInfo", center),
-    ] {
-        if value.trim().is_empty() {
-            return Err(Problem::field(format!("instance.{field}"), "is missing"));
-        }
-    }
-    instance.app = instance.app.to_uppercase();
-    if instance.app != app {
-        return Err(Problem::field("instance.app", format!("is {}, the path names {app}", instance.app)));
-    }
-    Ok(())
 }
 
 async fn renew(registry: Arc<Registry>, request: HttpRequest, _: Payload) -> Answer {

@@ -1,6 +1,7 @@
 //! What is shown of the registry: looked up when somebody asks, as the registry's own rules count.
 
-use super::{Registry, replication};
+use super::peer;
+use super::state::Registry;
 use crate::kernel::error::StartError;
 use crate::observe::metrics;
 use crate::rpc::discovery::eureka::instance::Status;
@@ -37,5 +38,5 @@ pub(super) fn show(registry: &Arc<Registry>, shown: &prometheus::Registry) -> Re
     }
     let peers = registry.peers.clone();
     let longest = move || peers.iter().map(|peer| peer.behind()).max().unwrap_or_default();
-    metrics::queue(shown, "registry-replication", replication::WAITING, longest)
+    metrics::queue(shown, "registry-replication", peer::WAITING, longest)
 }

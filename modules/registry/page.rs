@@ -1,6 +1,6 @@
 //! The dashboard: who is registered and how the registry is, as plain HTML that needs no script.
 
-use super::Registry;
+use super::state::Registry;
 use crate::kernel::clock::rfc3339;
 use crate::kernel::html::render;
 use crate::kernel::problem::Problem;
