@@ -19,6 +19,8 @@ mod recovery;
 #[cfg(feature = "order")]
 mod service;
 #[cfg(feature = "order")]
+mod settlement;
+#[cfg(feature = "order")]
 mod store;
 
 #[cfg(feature = "order")]
@@ -30,7 +32,7 @@ pub use store::STORE;
 
 #[cfg(feature = "order")]
 mod build {
-    use super::{api, metrics, placing, recovery, service, store};
+    use super::{api, metrics, placing, recovery, service, settlement, store};
     use crate::kernel::error::StartError;
     use crate::modules::inventory::api::InventoryApi;
     use crate::modules::product::api::ProductApi;
@@ -57,7 +59,7 @@ mod build {
         let (recovering, hours) = (path.clone(), settings.idempotency_hours);
         parts.worker("order-recovery", move |stop| recovery::run(recovering, hours, stop));
         let settling = path.clone();
-        parts.worker("order-settlement", move |stop| recovery::settle(settling, stop));
+        parts.worker("order-settlement", move |stop| settlement::settle(settling, stop));
         let shown = path.clone();
         parts.worker("order-gauges", move |stop| async move { shown.metrics.keep_fresh(shown.store.clone(), stop).await });
         parts.check("orderStore", move || {

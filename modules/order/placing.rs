@@ -5,13 +5,12 @@
 //! 3. inventory: all lines are reserved or none, idempotently by order number.
 //! 4. order: PLACED, its event and the note that the reservation is to be committed, in one transaction.
 //!    Or REJECTED, and the note that it is to be released.
-//! 5. inventory commits or releases: soon, from that note, in bulk ([`super::recovery::settle`]).
+//! 5. inventory commits or releases: soon, from that note, in bulk ([`super::settlement::settle`]).
 //!
 //! A crash after any step leaves an order that [`super::recovery::run`] drives on by the same steps.
 
 use super::api::{OrderError, OrderStatus};
 use super::metrics::{OrderMetrics, Outcome};
-use super::recovery::SettleError;
 use super::store::{Begun, NewOrder, OrderStore, Settle, StoredOrder};
 use crate::kernel::money::Money;
 use crate::kernel::problem::{Problem, TypedError};
@@ -23,7 +22,6 @@ use crate::rpc::context::Cx;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// The order path and what it stands on.
 pub(super) struct OrderPath {
@@ -172,18 +170,6 @@ impl OrderPath {
         match self.store.by_number(number).await? {
             Some(order) => finished(order),
             None => Err(OrderError::UnknownNumber { order_number: number }),
-        }
-    }
-
-    /// Gives a cancelled order's stock back now if inventory answers, from the order's note otherwise.
-    pub(super) async fn give_back(&self, cx: &Cx, number: Uuid) {
-        let release = async {
-            self.inventory.release(cx, number).await?;
-            self.store.settled(vec![(number, Settle::Release)]).await?;
-            Ok::<_, SettleError>(())
-        };
-        if let Err(cause) = release.await {
-            tracing::warn!(order_number = %number, %cause, "stock of a cancelled order will be given back later");
         }
     }
 }

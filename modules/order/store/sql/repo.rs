@@ -12,7 +12,7 @@ use crate::kernel::page::PageRequest;
 use crate::modules::inventory::api::StockCheck;
 use crate::modules::order::api::OrderStatus;
 use crate::modules::order::events;
-use crate::modules::order::store::{Begun, Cancelled, Key, NewOrder, OpenEnds, OrderStore, Settle, StoredOrder};
+use crate::modules::order::store::types::{Begun, Cancelled, Key, NewOrder, OpenEnds, OrderStore, Settle, StoredOrder};
 use crate::observe::trace::Trace;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;

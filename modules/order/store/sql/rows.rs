@@ -1,6 +1,7 @@
 //! The statements behind [`super::repo`].
 
 use super::backend::{Conn, claimed, insert_returning_ids};
+use super::tables::{idempotency_keys, order_lines, orders};
 use crate::data::types::MoneyText;
 use crate::data::{CachedQuery, types};
 use crate::kernel::error::StoreError;
@@ -8,52 +9,13 @@ use crate::kernel::money::Money;
 use crate::kernel::page::PageRequest;
 use crate::modules::inventory::api::StockCheck;
 use crate::modules::order::api::{OrderLine, OrderStatus};
-use crate::modules::order::store::{Begun, Key, NewLine, NewOrder, OpenEnds, Settle, StoredOrder};
+use crate::modules::order::store::types::{Begun, Key, NewLine, NewOrder, OpenEnds, Settle, StoredOrder};
 use crate::observe::trace::Trace;
 use diesel::dsl::{count_star, min};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use std::collections::HashMap;
 use uuid::Uuid;
-
-mod tables {
-    diesel::table! {
-        orders (id) {
-            id -> BigInt,
-            order_number -> Text,
-            customer -> Text,
-            customer_name -> Text,
-            email -> Nullable<Text>,
-            status -> Text,
-            settle -> Nullable<Text>,
-            total -> Text,
-            reason -> Nullable<Text>,
-            lease_until -> BigInt,
-            created_at -> BigInt,
-            hidden -> Bool,
-            traceparent -> Nullable<Text>,
-        }
-    }
-    diesel::table! {
-        order_lines (id) {
-            id -> BigInt,
-            order_id -> BigInt,
-            sku_code -> Text,
-            quantity -> BigInt,
-            price -> Nullable<Text>,
-        }
-    }
-    diesel::table! {
-        idempotency_keys (scope, idem_key) {
-            scope -> Text,
-            idem_key -> Text,
-            fingerprint -> Text,
-            order_id -> BigInt,
-            created_at -> BigInt,
-        }
-    }
-}
-use tables::{idempotency_keys, order_lines, orders};
 
 const PENDING: &str = "PENDING";
 /// Shown in lists.
