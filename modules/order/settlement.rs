@@ -1,7 +1,7 @@
-//! Settlement: commits and releases reservations in inventory as the orders were decided, in bulk.
+//! Settlement: commits and releases reservations in inventory as the orders were decided, in batches.
 
 use super::placing::OrderPath;
-use super::store::Settle;
+use super::store::PendingReservationAction;
 use crate::events::relay;
 use crate::kernel::error::StoreError;
 use crate::kernel::problem::TypedError;
@@ -12,55 +12,55 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const BUDGET: Duration = Duration::from_secs(10);
+/// Per batch.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Commits and releases reservations as decided, until told to stop; then once more. Settling twice changes
-/// nothing, but under load it would be all of inventory's work again for each further process of ours: one
-/// at a time does it. (Recovery needs no such lease: each order has its own.)
-pub(super) async fn settle(path: Arc<OrderPath>, stop: CancellationToken) {
+/// Settlement is idempotent, but each further process would repeat inventory's work under load. A lease
+/// lets one process settle at a time. (Recovery needs no such lease: each order has its own.)
+pub(super) async fn run(path: Arc<OrderPath>, stop: CancellationToken) {
     let read = async || {
-        let open = path.store.unsettled().await?;
-        Ok((!open.is_empty()).then_some(open))
+        let actions = path.store.pending_actions().await?;
+        Ok((!actions.is_empty()).then_some(actions))
     };
-    let work = async |open| settle_some(&path, open).await;
-    let failed = |cause: SettleError| tracing::warn!(%cause, "reservations not settled; will try again");
+    let work = async |actions| settle_batch(&path, actions).await;
+    let failed = |cause: SettlementError| tracing::warn!(%cause, "reservations not settled; will retry");
     relay::run(path.store.lease("settlement"), || path.store.committed(), read, work, failed, stop).await;
 }
 
-/// Why reservations were not settled.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SettleError {
+pub(super) enum SettlementError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{}", .0.for_log())]
     Inventory(#[from] InventoryError),
-    #[error("inventory settled none of them: they were cancelled just now, or are unknown there")]
-    None,
+    #[error("inventory settled no reservation of the batch: all are unknown to it, or were cancelled since")]
+    NoneSettled,
 }
 
-async fn settle_some(path: &OrderPath, open: Vec<(Uuid, Settle)>) -> Result<bool, SettleError> {
-    let with = |wanted: Settle| open.iter().filter(|(_, settle)| *settle == wanted).map(|(number, _)| *number).collect();
-    let input = SettleInput { commit: with(Settle::Commit), release: with(Settle::Release) };
-    let cx = Cx::module("order", BUDGET);
+async fn settle_batch(path: &OrderPath, actions: Vec<(Uuid, PendingReservationAction)>) -> Result<bool, SettlementError> {
+    let orders_to =
+        |wanted: PendingReservationAction| actions.iter().filter(|(_, action)| *action == wanted).map(|(number, _)| *number).collect();
+    let input = SettleInput { commit: orders_to(PendingReservationAction::Commit), release: orders_to(PendingReservationAction::Release) };
+    let cx = Cx::module("order", TIMEOUT);
     let settled = path.inventory.settle(&cx, input).await?;
-    let done: Vec<_> = open.into_iter().filter(|(number, _)| settled.contains(number)).collect();
+    let done: Vec<_> = actions.into_iter().filter(|(number, _)| settled.contains(number)).collect();
     if done.is_empty() {
-        return Err(SettleError::None);
+        return Err(SettlementError::NoneSettled);
     }
-    path.store.settled(done).await?;
+    path.store.mark_done(done).await?;
     Ok(true)
 }
 
 impl OrderPath {
-    /// Gives a cancelled order's stock back now if inventory answers, from the order's note otherwise.
-    pub(super) async fn give_back(&self, cx: &Cx, number: Uuid) {
+    /// Releases a cancelled order's stock at once. If that fails, settlement releases it later.
+    pub(super) async fn release_stock(&self, cx: &Cx, number: Uuid) {
         let release = async {
             self.inventory.release(cx, number).await?;
-            self.store.settled(vec![(number, Settle::Release)]).await?;
-            Ok::<_, SettleError>(())
+            self.store.mark_done(vec![(number, PendingReservationAction::Release)]).await?;
+            Ok::<_, SettlementError>(())
         };
         if let Err(cause) = release.await {
-            tracing::warn!(order_number = %number, %cause, "stock of a cancelled order will be given back later");
+            tracing::warn!(order_number = %number, %cause, "stock of a cancelled order not released; settlement will retry");
         }
     }
 }

@@ -1,24 +1,23 @@
-//! Where order keeps its data.
+//! Order's store: opens the backend that the settings choose.
 
-/// Written once, compiled once a backend.
+/// `sql` is written once and compiled once per backend.
 #[cfg(feature = "sqlite")]
 #[path = "sql"]
 mod sqlite {
     use crate::data::sqlite as backend;
     use crate::events::sqlite as events;
+    mod queries;
     pub(super) mod repo;
-    mod rows;
     mod tables;
 }
-/// The same on MySQL.
 #[cfg(feature = "mysql")]
 #[path = "sql"]
-#[allow(clippy::duplicate_mod, reason = "once a backend")]
+#[allow(clippy::duplicate_mod, reason = "compiled once per backend")]
 mod mysql {
     use crate::data::mysql as backend;
     use crate::events::mysql as events;
+    mod queries;
     pub(super) mod repo;
-    mod rows;
     mod tables;
 }
 
@@ -32,9 +31,8 @@ use diesel_migrations::embed_migrations;
 use prometheus::Registry;
 use std::sync::Arc;
 
-pub(super) use types::{Begun, Cancelled, Key, NewLine, NewOrder, OrderStore, Settle, StoredOrder};
+pub(super) use types::{BeginOutcome, CancelOutcome, IdempotencyKey, NewLine, NewOrder, OrderStore, PendingReservationAction, StoredOrder};
 
-/// The store's setting and migrations.
 pub const STORE: SqlStore = SqlStore {
     module: "order",
     setting: &["order.store"],
@@ -44,14 +42,13 @@ pub const STORE: SqlStore = SqlStore {
     mysql: embed_migrations!("migrations/order/mysql"),
 };
 
-/// Opens the store where settings say.
 pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
     let (db, renewal) = STORE.open(settings, metrics)?;
     parts.renewal(renewal);
     Ok(match db {
         #[cfg(feature = "sqlite")]
-        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::on(db, settings.order.lease_seconds)),
+        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::new(db, settings.order.lease_seconds)),
         #[cfg(feature = "mysql")]
-        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::on(db, settings.order.lease_seconds)),
+        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::new(db, settings.order.lease_seconds)),
     })
 }

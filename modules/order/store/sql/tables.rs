@@ -1,4 +1,4 @@
-//! Order's tables.
+//! Tables of the order store.
 
 diesel::table! {
     orders (id) {
