@@ -97,7 +97,7 @@ fn parse_key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -
     let Some(key) = header else { return Ok(None) };
     // some databases ignore a trailing space in comparisons, and most HTTP intermediaries trim header values
     if key.is_empty() || key.len() > MAX_KEY_LEN || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) || key.trim() != key {
-        return Err(Problem::field("Idempotency-IdempotencyKey", format!("expected 1 to {MAX_KEY_LEN} printable ASCII characters")));
+        return Err(Problem::field("Idempotency-Key", format!("expected 1 to {MAX_KEY_LEN} printable ASCII characters")));
     }
     let mut hash = Sha256::new();
     for line in lines {
