@@ -1,4 +1,4 @@
-//! Another registry, and the changes it has not received yet.
+//! A peer registry, and the queue of changes to replicate to it.
 //!
 //! Source: Netflix/eureka `PeerEurekaNode`, `ReplicationInstance`.
 
@@ -9,15 +9,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use tokio::sync::Notify;
 
-/// As many as Eureka sends at once.
-const BATCH: usize = 250;
-/// More than that waits for no peer: the oldest goes, and heartbeats make up for it.
-pub(super) const WAITING: usize = 10_000;
+/// Same as in Eureka.
+const BATCH_SIZE: usize = 250;
+/// Above this count the oldest task is dropped; the heartbeats make up for it.
+pub(super) const MAX_QUEUED: usize = 10_000;
 
-/// What happened, by the names of Eureka's `Action`.
+/// Names are those of Eureka's `Action`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub(super) enum Kind {
+pub(super) enum TaskKind {
     Heartbeat,
     Register,
     Cancel,
@@ -25,10 +24,10 @@ pub(super) enum Kind {
     DeleteStatusOverride,
 }
 
-/// One thing that happened to one instance, in the form of `ReplicationInstance`.
+/// A change of one instance, in the form of `ReplicationInstance`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Task {
+pub(super) struct ReplicationTask {
     pub(super) app_name: String,
     pub(super) id: String,
     #[serde(default)]
@@ -39,85 +38,89 @@ pub(super) struct Task {
     pub(super) status: Option<Status>,
     #[serde(default)]
     pub(super) instance_info: Option<Box<Instance>>,
-    pub(super) action: Kind,
+    pub(super) action: TaskKind,
 }
 
-impl Task {
-    /// Of an instance that is registered.
-    pub(super) fn of(action: Kind, instance: &Instance) -> Self {
+impl ReplicationTask {
+    pub(super) fn of(action: TaskKind, instance: &Instance) -> Self {
         Self {
             app_name: instance.app.clone(),
             id: instance.instance_id.clone(),
             last_dirty_timestamp: Some(instance.last_dirty_timestamp),
             overridden_status: Some(instance.overridden_status).filter(|status| *status != Status::Unknown),
             status: Some(instance.status),
-            instance_info: (action == Kind::Register).then(|| Box::new(instance.clone())),
+            instance_info: (action == TaskKind::Register).then(|| Box::new(instance.clone())),
             action,
         }
     }
 
-    /// Of one that is no more.
     pub(super) fn cancel(app: &str, id: &str) -> Self {
         let (app_name, id) = (app.to_string(), id.to_string());
-        Self { app_name, id, last_dirty_timestamp: None, overridden_status: None, status: None, instance_info: None, action: Kind::Cancel }
+        Self {
+            app_name,
+            id,
+            last_dirty_timestamp: None,
+            overridden_status: None,
+            status: None,
+            instance_info: None,
+            action: TaskKind::Cancel,
+        }
     }
 
-    fn same_instance(&self, other: &Task) -> bool {
+    fn same_instance(&self, other: &ReplicationTask) -> bool {
         self.app_name == other.app_name && self.id == other.id
     }
 }
 
-/// Another registry, and what it is still to hear.
 pub(super) struct Peer {
     pub(super) servers: Servers,
-    waiting: Mutex<VecDeque<Task>>,
-    pub(super) more: Notify,
+    queue: Mutex<VecDeque<ReplicationTask>>,
+    pub(super) enqueued: Notify,
 }
 
 impl Peer {
-    /// One that has heard nothing yet.
     pub(super) fn new(servers: Servers) -> Self {
-        Self { servers, waiting: Mutex::default(), more: Notify::new() }
+        Self { servers, queue: Mutex::default(), enqueued: Notify::new() }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Task>> {
-        self.waiting.lock()
+    fn queue(&self) -> MutexGuard<'_, VecDeque<ReplicationTask>> {
+        self.queue.lock()
     }
 
-    /// Where it is, without credentials.
+    /// URL without credentials.
     pub(super) fn address(&self) -> String {
         self.servers.addresses().collect()
     }
 
-    /// How much it has still to hear.
-    pub(super) fn behind(&self) -> usize {
-        self.waiting().len()
+    /// Number of tasks not sent yet.
+    pub(super) fn backlog(&self) -> usize {
+        self.queue().len()
     }
 
-    /// Puts a task at the end of the line, and takes those out that it makes pointless.
-    pub(super) fn tell(&self, task: Task) {
-        let mut waiting = self.waiting();
-        let ends_all = matches!(task.action, Kind::Register | Kind::Cancel);
-        waiting.retain(|other| !task.same_instance(other) || !(ends_all || other.action == task.action));
-        waiting.push_back(task);
-        while waiting.len() > WAITING {
-            waiting.pop_front();
+    /// Appends a task, and drops the queued tasks that it supersedes.
+    pub(super) fn enqueue(&self, task: ReplicationTask) {
+        let mut queue = self.queue();
+        let supersedes_all = matches!(task.action, TaskKind::Register | TaskKind::Cancel);
+        queue.retain(|other| !task.same_instance(other) || !(supersedes_all || other.action == task.action));
+        queue.push_back(task);
+        while queue.len() > MAX_QUEUED {
+            queue.pop_front();
         }
-        drop(waiting);
-        self.more.notify_one();
+        drop(queue);
+        self.enqueued.notify_one();
     }
 
-    pub(super) fn next(&self) -> Vec<Task> {
-        let mut waiting = self.waiting();
-        let count = waiting.len().min(BATCH);
-        waiting.drain(..count).collect()
+    pub(super) fn next_batch(&self) -> Vec<ReplicationTask> {
+        let mut queue = self.queue();
+        let count = queue.len().min(BATCH_SIZE);
+        queue.drain(..count).collect()
     }
 
-    /// Back to the front, but for what has been overtaken meanwhile.
-    pub(super) fn put_back(&self, tasks: Vec<Task>) {
-        let mut newer: Vec<Task> = self.waiting().drain(..).collect();
+    /// Puts tasks back to the front, except those that newer tasks supersede.
+    pub(super) fn requeue(&self, tasks: Vec<ReplicationTask>) {
+        let mut newer: Vec<ReplicationTask> = self.queue().drain(..).collect();
         for task in tasks.into_iter().chain(newer.drain(..)) {
-            self.tell(task);
+            self.enqueue(task);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The registry's state: leases, peers, credentials, clock. Each change goes to the leases and to the peers.
 
-use super::access;
-use super::leases::{Leases, Renewed, Rules};
-use super::peer::{Kind, Peer, Task};
+use super::auth;
+use super::leases::{LeaseRules, Leases, Renewal};
+use super::peer::{Peer, ReplicationTask, TaskKind};
 use crate::edge::auth::basic::CredentialsError;
 use crate::kernel::error::{OutOfRange, PartError};
 use crate::net::server_list::{AddressError, Servers};
@@ -15,7 +15,6 @@ use std::sync::Arc;
 /// Milliseconds since 1970.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// Settings with which the registry does not start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SettingsError {
     #[error(transparent)]
@@ -28,12 +27,13 @@ pub(super) enum SettingsError {
 
 impl PartError for SettingsError {}
 
-/// The registry with all that its endpoints share.
+/// State shared by all endpoints and workers.
 pub(super) struct Registry {
     leases: Mutex<Leases>,
     pub(super) clock: Clock,
-    pub(super) access: access::Access,
+    pub(super) auth: auth::RegistryAuth,
     pub(super) peers: Vec<Arc<Peer>>,
+    /// Milliseconds since 1970.
     pub(super) started: i64,
     pub(super) body_limit: usize,
 }
@@ -46,56 +46,56 @@ impl Registry {
         if settings.sweep_seconds == 0 {
             return Err(OutOfRange::new("registry.sweep_seconds", 0, "1 or more").into());
         }
-        let rules = Rules {
+        let rules = LeaseRules {
             delta_ms: i64::try_from(settings.delta_seconds).unwrap_or(i64::MAX).saturating_mul(1000),
             self_preservation: settings.self_preservation,
             threshold: settings.renewal_threshold,
         };
-        let (access, password) = access::Access::new(settings, data)?;
+        let (auth, password) = auth::RegistryAuth::new(settings, data)?;
         let mut peers = Vec::new();
         for url in settings.peers.iter().flat_map(|urls| urls.expose().split(',')).filter(|url| !url.trim().is_empty()) {
             let servers = Servers::parse(url).map_err(SettingsError::Peers)?;
             peers.push(Arc::new(Peer::new(servers.or_as(&settings.user, &password))));
         }
-        Ok(Self { leases: Mutex::new(Leases::new(rules)), started: clock(), clock, access, peers, body_limit })
+        Ok(Self { leases: Mutex::new(Leases::new(rules)), started: clock(), clock, auth, peers, body_limit })
     }
 
     pub(super) fn leases(&self) -> MutexGuard<'_, Leases> {
         self.leases.lock()
     }
 
-    pub(super) fn sweep(&self) {
+    pub(super) fn evict_expired(&self) {
         let evicted = self.leases().evict((self.clock)());
         for (app, id) in evicted {
-            tracing::warn!(app, id, "lease ended; evicted");
+            tracing::warn!(app, id, "lease expired; evicted");
         }
     }
 
-    /// What came from a peer goes to no further one: each hears it from where it came in.
-    fn tell_peers(&self, replica: bool, task: impl FnOnce() -> Task) {
+    /// A change that a peer replicated is not forwarded: the registry that received it sends it to every peer.
+    fn replicate(&self, replica: bool, task: impl FnOnce() -> ReplicationTask) {
         if replica || self.peers.is_empty() {
             return;
         }
         let task = task();
-        self.peers.iter().for_each(|peer| peer.tell(task.clone()));
+        self.peers.iter().for_each(|peer| peer.enqueue(task.clone()));
     }
 
     pub(super) fn register(&self, instance: Instance, replica: bool) {
         let known = self.leases().get(&instance.app, &instance.instance_id).is_some();
-        let kept = self.leases().register(instance, (self.clock)());
+        let registered = self.leases().register(instance, (self.clock)());
         if !known {
-            tracing::info!(app = kept.app, id = kept.instance_id, status = kept.status.name(), replica, "registered");
+            tracing::info!(app = registered.app, id = registered.instance_id, status = registered.status.name(), replica, "registered");
         }
-        self.tell_peers(replica, || Task::of(Kind::Register, &kept));
+        self.replicate(replica, || ReplicationTask::of(TaskKind::Register, &registered));
     }
 
-    pub(super) fn renew(&self, app: &str, id: &str, dirty: Option<i64>, over: Status, replica: bool) -> Renewed {
+    pub(super) fn renew(&self, app: &str, id: &str, dirty: Option<i64>, over: Status, replica: bool) -> Renewal {
         let mut leases = self.leases();
         let renewed = leases.renew(app, id, dirty, replica, over, (self.clock)());
-        let kept = leases.get(app, id);
+        let instance = leases.get(app, id);
         drop(leases);
-        if let (Some(kept), Renewed::Yes | Renewed::Ours(_)) = (kept, &renewed) {
-            self.tell_peers(replica, || Task::of(Kind::Heartbeat, &kept));
+        if let (Some(instance), Renewal::Renewed | Renewal::Newer(_)) = (instance, &renewed) {
+            self.replicate(replica, || ReplicationTask::of(TaskKind::Heartbeat, &instance));
         }
         renewed
     }
@@ -104,23 +104,25 @@ impl Registry {
         let cancelled = self.leases().cancel(app, id, (self.clock)());
         if cancelled {
             tracing::info!(app, id, replica, "deregistered");
-            self.tell_peers(replica, || Task::cancel(app, id));
+            self.replicate(replica, || ReplicationTask::cancel(app, id));
         }
         cancelled
     }
 
-    pub(super) fn set_status(&self, app: &str, id: &str, over: bool, status: Status, dirty: Option<i64>, replica: bool) -> bool {
-        let kept = self.leases().set_status(app, id, over, status, dirty, (self.clock)());
-        let Some(kept) = kept else { return false };
-        tracing::info!(app, id, status = kept.status.name(), over, replica, "status set");
-        self.tell_peers(replica, || Task::of(if over { Kind::StatusUpdate } else { Kind::DeleteStatusOverride }, &kept));
+    pub(super) fn set_status(&self, app: &str, id: &str, is_override: bool, status: Status, dirty: Option<i64>, replica: bool) -> bool {
+        let changed = self.leases().set_status(app, id, is_override, status, dirty, (self.clock)());
+        let Some(instance) = changed else { return false };
+        tracing::info!(app, id, status = instance.status.name(), is_override, replica, "status set");
+        self.replicate(replica, || {
+            ReplicationTask::of(if is_override { TaskKind::StatusUpdate } else { TaskKind::DeleteStatusOverride }, &instance)
+        });
         true
     }
 
     pub(super) fn set_metadata(&self, app: &str, id: &str, pairs: Vec<(String, String)>, replica: bool) -> bool {
-        let kept = self.leases().set_metadata(app, id, pairs, (self.clock)());
-        let Some(kept) = kept else { return false };
-        self.tell_peers(replica, || Task::of(Kind::Register, &kept));
+        let changed = self.leases().set_metadata(app, id, pairs, (self.clock)());
+        let Some(instance) = changed else { return false };
+        self.replicate(replica, || ReplicationTask::of(TaskKind::Register, &instance));
         true
     }
 }

@@ -1,10 +1,10 @@
-//! Checks of an instance before it is registered.
+//! Validation of an instance before it is registered.
 
 use crate::kernel::problem::Problem;
 use crate::rpc::discovery::eureka::instance::Instance;
 
-/// What an instance cannot do without; its application's name becomes upper case, as Eureka keeps it.
-pub(super) fn check(app: &str, instance: &mut Instance) -> Result<(), Problem> {
+/// Rejects an instance without its required fields. Converts the application name to upper case, as Eureka does.
+pub(super) fn validate(app: &str, instance: &mut Instance) -> Result<(), Problem> {
     let center = instance.data_center_info.as_ref().map_or("", |center| &center.name);
     for (field, value) in [
         ("instanceId", instance.instance_id.as_str()),
