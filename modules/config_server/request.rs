@@ -1,15 +1,14 @@
-//! What a client asks for: applications, profiles and a label.
+//! A client's request: applications, profiles and a label.
 
 use crate::kernel::problem::Problem;
 
-/// Weakest first: properties win over YAML beside them.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "properties"];
-const MOST_NAMES: usize = 20;
-const LONGEST_NAME: usize = 200;
+/// Lowest precedence first: properties override YAML in the same folder.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "properties"];
+const MAX_NAMES: usize = 20;
+const MAX_NAME_LEN: usize = 200;
 
-/// Whose settings are asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(super) struct ConfigRequest {
     pub(super) name: String,
     pub(super) profiles: Vec<String>,
     pub(super) label: Option<String>,
@@ -18,48 +17,48 @@ pub(super) struct Wanted {
     pub(super) token: Option<crate::kernel::secret::Secret>,
 }
 
-impl Wanted {
-    /// From a path's parts, `(_)` in the place of a slash. What could lead out of the files is refused.
+impl ConfigRequest {
+    /// From path segments, in which `(_)` stands for a slash. Rejects names that could lead out of the files.
     pub(super) fn new(name: &str, profiles: &str, label: Option<&str>) -> Result<Self, Problem> {
-        let slashed = |text: &str| text.replace("(_)", "/");
-        let wanted = Self {
-            name: slashed(name),
-            profiles: listed(profiles).map(str::to_string).collect(),
-            label: label.map(slashed).filter(|label| !label.is_empty()),
+        let with_slashes = |text: &str| text.replace("(_)", "/");
+        let request = Self {
+            name: with_slashes(name),
+            profiles: split_list(profiles).map(str::to_string).collect(),
+            label: label.map(with_slashes).filter(|label| !label.is_empty()),
             #[cfg(feature = "vault")]
             token: None,
         };
-        fits("name", &wanted.name)?;
-        fits("profiles", profiles)?;
+        check_path("name", &request.name)?;
+        check_path("profiles", profiles)?;
         if profiles.contains('/') {
             return Err(Problem::field("profiles", "a profile has no slash"));
         }
-        wanted.label.as_deref().map_or(Ok(()), |label| fits("label", label))?;
-        for (field, count) in [("name", listed(&wanted.name).count()), ("profiles", wanted.profiles.len())] {
-            if count > MOST_NAMES {
-                return Err(Problem::field(field, format!("{count} by comma; {MOST_NAMES} at most")));
+        request.label.as_deref().map_or(Ok(()), |label| check_path("label", label))?;
+        for (field, count) in [("name", split_list(&request.name).count()), ("profiles", request.profiles.len())] {
+            if count > MAX_NAMES {
+                return Err(Problem::field(field, format!("{count} by comma; {MAX_NAMES} at most")));
             }
         }
-        Ok(wanted)
+        Ok(request)
     }
 
-    /// The applications, where there are several by comma.
+    /// The comma-separated applications.
     #[cfg(feature = "vault")]
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        listed(&self.name)
+        split_list(&self.name)
     }
 
-    /// Every file that may count, the weakest first: what is for a profile wins over what is not, a later
-    /// folder over an earlier one, the application's own file over the shared one.
-    pub(super) fn files(&self, folders: &[String]) -> Vec<(String, String)> {
+    /// Every file that may apply, with its folder, lowest precedence first: a profile overrides no profile, a later
+    /// folder an earlier one, the application's own file the shared one.
+    pub(super) fn candidate_files(&self, folders: &[String]) -> Vec<(String, String)> {
         let mut names: Vec<&str> = if self.name.starts_with("application") { vec![] } else { vec!["application"] };
-        names.extend(listed(&self.name));
+        names.extend(split_list(&self.name));
         let mut files = Vec::new();
         for profile in std::iter::once(None).chain(self.profiles.iter().map(Some)) {
             let suffix = profile.map(|profile| format!("-{profile}")).unwrap_or_default();
             for folder in folders {
                 for name in &names {
-                    files.extend(ENDINGS.map(|ending| (folder.clone(), format!("{folder}{name}{suffix}.{ending}"))));
+                    files.extend(EXTENSIONS.map(|extension| (folder.clone(), format!("{folder}{name}{suffix}.{extension}"))));
                 }
             }
         }
@@ -69,18 +68,18 @@ impl Wanted {
     }
 }
 
-fn listed(text: &str) -> impl Iterator<Item = &str> {
+fn split_list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// Nothing but names below the folder.
-pub(super) fn fits(field: &'static str, text: &str) -> Result<(), Problem> {
-    let odd = |c: char| c.is_control() || matches!(c, '\\' | '#' | '?' | '*' | '{' | '}' | ':');
-    let steps = |part: &str| matches!(part, "." | "..") || part.contains("..") || part.eq_ignore_ascii_case(".git");
-    if text.is_empty() || text.len() > LONGEST_NAME {
-        return Err(Problem::field(field, format!("expected 1 to {LONGEST_NAME} characters")));
+/// Accepts only plain paths below the folder.
+pub(super) fn check_path(field: &'static str, text: &str) -> Result<(), Problem> {
+    let is_special = |c: char| c.is_control() || matches!(c, '\\' | '#' | '?' | '*' | '{' | '}' | ':');
+    let is_forbidden = |part: &str| matches!(part, "." | "..") || part.contains("..") || part.eq_ignore_ascii_case(".git");
+    if text.is_empty() || text.len() > MAX_NAME_LEN {
+        return Err(Problem::field(field, format!("expected 1 to {MAX_NAME_LEN} characters")));
     }
-    if text.starts_with(['/', '-']) || text.contains("//") || text.contains(odd) || text.split('/').any(steps) {
+    if text.starts_with(['/', '-']) || text.contains("//") || text.contains(is_special) || text.split('/').any(is_forbidden) {
         return Err(Problem::field(field, "is no plain name"));
     }
     Ok(())
