@@ -1,5 +1,4 @@
-//! What is always true of the shop's data, in one place. Tests, debug assertions and the audit
-//! command cite these by name.
+//! The invariants of the shop's data. Tests, debug assertions and the audit command cite them by name.
 //!
 //! - **INV-1** stock is conserved: `quantity + held + sold == received`, per SKU.
 //! - **INV-2** a quantity is never negative.
@@ -7,13 +6,11 @@
 //! - **INV-4** every order reaches an end state, and its reservation agrees with it.
 //! - **INV-5** every committed change's event is delivered at least once, and applied exactly once.
 //!
-//! A check takes facts that the modules told of their own data, and answers what contradicts it.
+//! A check takes facts that the modules read from their own stores, and returns the violations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Stock of one SKU.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
 pub struct StockFact {
     pub sku: String,
     pub quantity: i64,
@@ -22,37 +19,35 @@ pub struct StockFact {
     pub received: i64,
 }
 
-/// One reservation.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
 pub struct ReservationFact {
     pub order: String,
     pub state: String,
     pub lines: BTreeMap<String, i64>,
 }
 
-/// One order; `keys` is how many idempotency keys name it.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
 pub struct OrderFact {
     pub number: String,
     pub status: String,
+    /// Its reservation is not committed or released yet.
     pub unsettled: bool,
+    /// Milliseconds since 1970.
     pub lease_until: i64,
+    /// Number of idempotency keys that refer to the order.
     pub keys: i64,
     pub lines: BTreeMap<String, i64>,
 }
 
-/// Events by type and subject: those still on their way, and how often each was applied.
+/// Events by type and subject.
 #[derive(Debug, Clone, Default)]
 pub struct EventFacts {
-    /// In an outbox, on the bus before its consumer, or a dead letter.
+    /// Not applied yet: in an outbox, on the bus, or a dead letter.
     pub under_way: BTreeSet<(String, String)>,
-    /// By the notification module.
+    /// How often the notification module has applied each event.
     pub applied: BTreeMap<(String, String), i64>,
 }
 
-/// Something that contradicts an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// `INV-1` to `INV-5`.
@@ -71,53 +66,54 @@ fn violation(invariant: &'static str, what: String) -> Violation {
     Violation { invariant, what }
 }
 
-/// INV-1 of one row.
+/// INV-1 for one row.
 pub fn conserved(quantity: i64, held: i64, sold: i64, received: i64) -> bool {
     quantity + held + sold == received
 }
 
-/// INV-1 and INV-2, and that what is held is what reservations hold.
+/// INV-1, INV-2, and that `held` is the sum of the HELD reservations.
 pub fn stock(rows: &[StockFact], reservations: &[ReservationFact]) -> Vec<Violation> {
     let mut held: BTreeMap<&str, i64> = BTreeMap::new();
     for (sku, n) in reservations.iter().filter(|r| r.state == "HELD").flat_map(|r| &r.lines) {
         *held.entry(sku).or_default() += n;
     }
-    let mut wrong = Vec::new();
+    let mut violations = Vec::new();
     for row in rows {
         let StockFact { sku, quantity, held: row_held, sold, received } = row;
         if !conserved(*quantity, *row_held, *sold, *received) {
-            wrong
+            violations
                 .push(violation("INV-1", format!("{sku}: quantity {quantity} + held {row_held} + sold {sold} is not received {received}")));
         }
         let reserved = held.remove(sku.as_str()).unwrap_or_default();
         if reserved != *row_held {
-            wrong.push(violation("INV-1", format!("{sku}: {row_held} are held, reservations hold {reserved}")));
+            violations.push(violation("INV-1", format!("{sku}: {row_held} are held, reservations hold {reserved}")));
         }
         if *quantity < 0 {
-            wrong.push(violation("INV-2", format!("{sku}: quantity is {quantity}")));
+            violations.push(violation("INV-2", format!("{sku}: quantity is {quantity}")));
         }
     }
-    wrong.extend(held.into_iter().map(|(sku, n)| violation("INV-1", format!("{sku}: reservations hold {n}, but there is no stock row"))));
-    wrong
+    violations
+        .extend(held.into_iter().map(|(sku, n)| violation("INV-1", format!("{sku}: reservations hold {n}, but there is no stock row"))));
+    violations
 }
 
-/// INV-3: no order answers to two keys. (That no key makes two orders is the key table's primary key.)
+/// INV-3: no order has two keys. (The primary key of the key table ensures that no key has two orders.)
 pub fn keys(orders: &[OrderFact]) -> Vec<Violation> {
-    let double = orders.iter().filter(|o| o.keys > 1);
-    double.map(|o| violation("INV-3", format!("order {} answers to {} idempotency keys", o.number, o.keys))).collect()
+    let shared = orders.iter().filter(|o| o.keys > 1);
+    shared.map(|o| violation("INV-3", format!("order {} has {} idempotency keys", o.number, o.keys))).collect()
 }
 
-/// INV-4: no order is PENDING beyond its lease, and what is settled agrees with inventory.
+/// INV-4: no order is PENDING beyond its lease, and each settled order agrees with its reservation.
 pub fn ends(orders: &[OrderFact], reservations: &[ReservationFact], now_ms: i64) -> Vec<Violation> {
     let by_order: BTreeMap<&str, &ReservationFact> = reservations.iter().map(|r| (r.order.as_str(), r)).collect();
-    let mut wrong = Vec::new();
+    let mut violations = Vec::new();
     for order in orders {
         let number = &order.number;
         let reservation = by_order.get(number.as_str());
         let state = reservation.map_or("none", |r| r.state.as_str());
         let agrees = match order.status.as_str() {
             "PENDING" if order.lease_until < now_ms => {
-                wrong.push(violation("INV-4", format!("order {number} is PENDING beyond its lease; a running shop recovers it")));
+                violations.push(violation("INV-4", format!("order {number} is PENDING beyond its lease; a running shop recovers it")));
                 true
             }
             "PENDING" => true,
@@ -127,18 +123,18 @@ pub fn ends(orders: &[OrderFact], reservations: &[ReservationFact], now_ms: i64)
             _ => matches!(state, "RELEASED" | "none"),
         };
         if !agrees {
-            wrong.push(violation("INV-4", format!("order {number} is {}, its reservation is {state}", order.status)));
+            violations.push(violation("INV-4", format!("order {number} is {}, its reservation is {state}", order.status)));
         }
         if let Some(r) = reservation.filter(|r| order.status == "PLACED" && r.lines != order.lines) {
-            wrong.push(violation("INV-4", format!("order {number} has {:?}, its reservation {:?}", order.lines, r.lines)));
+            violations.push(violation("INV-4", format!("order {number} has {:?}, its reservation {:?}", order.lines, r.lines)));
         }
     }
-    wrong
+    violations
 }
 
-/// INV-5: each order's event was applied once, or is still on its way.
+/// INV-5: each event of an order was applied once, or is not applied yet.
 pub fn events(orders: &[OrderFact], events: &EventFacts) -> Vec<Violation> {
-    let mut wrong = Vec::new();
+    let mut violations = Vec::new();
     for order in orders {
         let kinds: &[&str] = match order.status.as_str() {
             "PLACED" => &["order.placed"],
@@ -151,10 +147,10 @@ pub fn events(orders: &[OrderFact], events: &EventFacts) -> Vec<Violation> {
             match events.applied.get(&event).copied().unwrap_or_default() {
                 1 => {}
                 0 if events.under_way.contains(&event) => {}
-                0 => wrong.push(violation("INV-5", format!("{kind} of order {} was lost", order.number))),
-                n => wrong.push(violation("INV-5", format!("{kind} of order {} was applied {n} times", order.number))),
+                0 => violations.push(violation("INV-5", format!("{kind} of order {} was lost", order.number))),
+                n => violations.push(violation("INV-5", format!("{kind} of order {} was applied {n} times", order.number))),
             }
         }
     }
-    wrong
+    violations
 }

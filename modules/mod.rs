@@ -1,6 +1,6 @@
-//! The modules. A contract is always compiled, so that peers can call it; the rest by feature.
+//! The modules. Contracts are always compiled, so that peers can call them; the rest by feature.
 //!
-//! A module names another module's `api` and nothing else of it.
+//! A module may use only the `api` of another module.
 
 pub mod inventory;
 pub mod notification;

@@ -1,91 +1,62 @@
-//! Where settings are: files in a folder or in a git repository, or secrets of a Vault. A further place joins here.
+//! Backends: files in a folder or in a git repository, or secrets in Vault.
 
-use super::environment::Wanted;
-use super::git::{Git, GitError};
+use super::error::{BackendError, MAX_FILE_BYTES};
+use super::git::GitRepository;
+use super::request::ConfigRequest;
 use crate::kernel::problem::Problem;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// No settings file is larger, in bytes.
-pub(super) const LARGEST: usize = 1 << 20;
-
-/// Why settings files cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BackendError {
-    #[error(transparent)]
-    Git(#[from] GitError),
-    /// The operating system refuses a file.
-    #[error("{path} cannot be read: {source}")]
-    File { path: String, source: std::io::Error },
-    #[error("{path} is larger than {LARGEST} bytes")]
-    TooLarge { path: String },
-    /// The thread that was to read has died.
-    #[error("reading broke off: {0}")]
-    Reader(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// The caller reads which file it is; the log reads what git and the operating system said.
-impl From<BackendError> for Problem {
-    fn from(error: BackendError) -> Self {
-        let shown = match &error {
-            BackendError::Git(GitError::CutShort) | BackendError::Reader(_) => return Problem::internal(error),
-            BackendError::Git(_) => "the repository cannot be read right now".to_string(),
-            BackendError::File { path, .. } => format!("{path} cannot be read"),
-            BackendError::TooLarge { .. } => error.to_string(),
-        };
-        Problem::unavailable(shown).with_cause(error)
-    }
-}
-
-/// The files of one moment.
-pub(super) struct State {
-    /// The commit, where there are commits.
+/// A fixed state of the files, for one request.
+pub(super) struct Revision {
+    /// Only for git.
     pub(super) commit: Option<String>,
-    /// Folders that are looked into, the weakest first; each ends with a slash, the root is empty.
+    /// Folders to search, lowest precedence first; each ends with a slash, the root is empty.
     pub(super) folders: Vec<String>,
 }
 
-/// Where settings files are kept.
 pub(super) enum Backend {
-    /// A folder, as it is on the disk. A label is a folder in it.
+    /// The label is a subfolder.
     Folder(Folder),
-    /// A git repository. A label is a branch, a tag or a commit.
-    Git(Git),
-    /// Secrets of a Vault, which are no files. A label changes nothing.
+    /// The label is a branch, a tag or a commit.
+    Git(GitRepository),
+    /// Secrets instead of files. The label is ignored.
     #[cfg(feature = "vault")]
-    Vault(super::vault::Keys),
+    Vault(super::vault::VaultBackend),
 }
 
-/// A folder of settings files.
 pub(super) struct Folder {
-    /// Absolute; none where there is none, which is an empty one.
+    /// Absolute; `None` if it does not exist, which counts as empty.
     pub(super) root: Option<PathBuf>,
-    /// Folders in it that are looked into, too: with `{application}`, `{profile}` and `{label}`.
-    pub(super) search: Vec<String>,
+    /// Further folders to search, with the placeholders `{application}`, `{profile}` and `{label}`.
+    pub(super) search_paths: Vec<String>,
 }
 
 impl Backend {
-    /// What there is now under the label that is wanted; 404 where there is no such label.
-    pub(super) async fn at(&self, wanted: &Wanted) -> Result<State, Problem> {
+    /// The current revision of the requested label; 404 for an unknown label.
+    pub(super) async fn resolve(&self, request: &ConfigRequest) -> Result<Revision, Problem> {
         match self {
             Backend::Folder(folder) => {
-                let mut folders = searched(&folder.search, wanted, wanted.label.as_deref());
-                folders.extend(wanted.label.as_ref().map(|label| format!("{label}/")));
-                Ok(State { commit: None, folders })
+                let mut folders = search_folders(&folder.search_paths, request, request.label.as_deref());
+                folders.extend(request.label.as_ref().map(|label| format!("{label}/")));
+                Ok(Revision { commit: None, folders })
             }
             Backend::Git(git) => {
-                let label = wanted.label.as_deref();
+                let label = request.label.as_deref();
                 let commit = git.commit(label).await?;
-                Ok(State { commit: Some(commit), folders: searched(&git.search, wanted, label.or(Some(&git.label))) })
+                Ok(Revision {
+                    commit: Some(commit),
+                    folders: search_folders(&git.search_paths, request, label.or(Some(&git.default_label))),
+                })
             }
             #[cfg(feature = "vault")]
-            Backend::Vault(_) => Ok(State { commit: None, folders: Vec::new() }),
+            Backend::Vault(_) => Ok(Revision { commit: None, folders: Vec::new() }),
         }
     }
 
-    /// The contents of these files, in their order; none for one that is not there.
-    pub(super) async fn read(&self, state: &State, paths: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Problem> {
-        match (self, &state.commit) {
+    /// The contents of the files in their order; `None` for a missing file.
+    pub(super) async fn read(&self, revision: &Revision, paths: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Problem> {
+        match (self, &revision.commit) {
             (Backend::Git(git), Some(commit)) => git.read(commit, &paths).await,
             (Backend::Folder(Folder { root: Some(root), .. }), _) => {
                 let root = root.clone();
@@ -97,7 +68,7 @@ impl Backend {
         }
     }
 
-    /// Looks at once for what is new.
+    /// Fetches changes of a remote repository at once.
     pub(super) async fn refresh(&self) -> Result<(), Problem> {
         match self {
             Backend::Git(git) => git.refresh(true).await,
@@ -107,16 +78,16 @@ impl Backend {
         }
     }
 
-    /// How clients see a source: for a folder as Spring names it; for git by the repository's address.
-    pub(super) fn name(&self, folder: &str, path: &str, document: Option<usize>) -> String {
+    /// The name of a property source in responses: for a folder as in Spring; for git by the repository's address.
+    pub(super) fn source_name(&self, folder: &str, path: &str, document: Option<usize>) -> String {
         match (self, document) {
-            (Backend::Folder(files), None) => format!("file:{}", files.shown(path)),
+            (Backend::Folder(files), None) => format!("file:{}", files.display_path(path)),
             (Backend::Folder(files), Some(number)) => {
-                let (file, place) = (files.shown(path), files.shown(folder));
-                format!("Config resource 'file [{file}]' via location 'file:{place}' (document #{number})")
+                let (file, location) = (files.display_path(path), files.display_path(folder));
+                format!("Config resource 'file [{file}]' via location 'file:{location}' (document #{number})")
             }
-            (Backend::Git(git), None) => format!("{}/{path}", git.shown),
-            (Backend::Git(git), Some(number)) => format!("{}/{path} (document #{number})", git.shown),
+            (Backend::Git(git), None) => format!("{}/{path}", git.address),
+            (Backend::Git(git), Some(number)) => format!("{}/{path} (document #{number})", git.address),
             #[cfg(feature = "vault")]
             (Backend::Vault(_), _) => path.to_string(),
         }
@@ -124,17 +95,17 @@ impl Backend {
 }
 
 impl Folder {
-    fn shown(&self, path: &str) -> String {
+    fn display_path(&self, path: &str) -> String {
         self.root.as_ref().map(|root| format!("{}/{path}", root.display())).unwrap_or_default()
     }
 }
 
-/// The root, then each search path as it is for this application; one of no plain name is passed over.
-fn searched(search: &[String], wanted: &Wanted, label: Option<&str>) -> Vec<String> {
+/// The root, then each search path with its placeholders replaced. Skips paths that are empty then.
+fn search_folders(search_paths: &[String], request: &ConfigRequest, label: Option<&str>) -> Vec<String> {
     let mut folders = vec![String::new()];
-    for pattern in search {
-        let names = wanted.name.split(',').flat_map(|name| {
-            let profiles = if wanted.profiles.is_empty() { vec![""] } else { wanted.profiles.iter().map(String::as_str).collect() };
+    for pattern in search_paths {
+        let names = request.name.split(',').flat_map(|name| {
+            let profiles = if request.profiles.is_empty() { vec![""] } else { request.profiles.iter().map(String::as_str).collect() };
             profiles.into_iter().map(move |profile| (name, profile))
         });
         for (name, profile) in names {
@@ -148,29 +119,29 @@ fn searched(search: &[String], wanted: &Wanted, label: Option<&str>) -> Vec<Stri
     folders
 }
 
-/// A file below the root. A link may lead to another place in it, as those of Kubernetes do, but not out of it.
+/// Reads a file below the root. Symbolic links may point inside the root, as in Kubernetes volumes, but not outside.
 fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, BackendError> {
-    let refused = |source| BackendError::File { path: path.into(), source };
-    let failed = |e: std::io::Error| match e.kind() {
+    let io_error = |source| BackendError::File { path: path.into(), source };
+    let missing_or_error = |e: std::io::Error| match e.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => Ok(None),
-        _ => Err(refused(e)),
+        _ => Err(io_error(e)),
     };
-    let real = match root.join(path).canonicalize() {
-        Ok(real) => real,
-        Err(e) => return failed(e),
+    let target = match root.join(path).canonicalize() {
+        Ok(target) => target,
+        Err(e) => return missing_or_error(e),
     };
-    if !real.starts_with(root.canonicalize().map_err(refused)?) {
-        tracing::warn!(path, "leads out of the folder; not read");
+    if !target.starts_with(root.canonicalize().map_err(io_error)?) {
+        tracing::warn!(path, "link points outside the folder; file not read");
         return Ok(None);
     }
-    if !real.is_file() {
+    if !target.is_file() {
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    let opened = std::fs::File::open(real).and_then(|file| file.take(LARGEST as u64 + 1).read_to_end(&mut bytes));
-    match opened {
-        Ok(_) if bytes.len() > LARGEST => Err(BackendError::TooLarge { path: path.into() }),
+    let result = std::fs::File::open(target).and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes));
+    match result {
+        Ok(_) if bytes.len() > MAX_FILE_BYTES => Err(BackendError::TooLarge { path: path.into() }),
         Ok(_) => Ok(Some(bytes)),
-        Err(e) => failed(e),
+        Err(e) => missing_or_error(e),
     }
 }

@@ -1,25 +1,23 @@
-//! Values encrypted with a symmetric key, as Spring's own server does it, so that a team's repository
-//! goes on as it is.
+//! Decryption and encryption of values with a symmetric key, compatible with Spring's server and its repositories.
 //!
 //! Source: spring-cloud-context `EncryptorFactory`, spring-security-crypto `Encryptors.text`,
 //! `AesBytesEncryptor`: AES-256 in CBC with PKCS#7 padding under PBKDF2 (HMAC-SHA-1, 1024 rounds), the
-//! random first block in front, all in hexadecimal. It hides a value and does not prove who wrote it:
-//! who may write to the repository is trusted anyway.
+//! random first block in front, all in hexadecimal. Without authentication: it does not detect changed values, but
+//! users with write access to the repository are trusted.
 
 #[cfg(feature = "config-cipher")]
 pub(super) use spring::Cipher;
 
-/// Settings from which no cipher can be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CipherError {
     #[cfg(feature = "config-cipher")]
     #[error("config_server.encrypt_key: expected a symmetric key; RSA keys are not supported")]
     Key,
     #[cfg(feature = "config-cipher")]
-    #[error("config_server.encrypt_salt: expected hexadecimal digits, two a byte")]
+    #[error("config_server.encrypt_salt: expected hexadecimal digits, two per byte")]
     Salt,
     #[cfg(not(feature = "config-cipher"))]
-    #[error("config_server.encrypt_key: this build decrypts nothing; build with --features config-cipher")]
+    #[error("config_server.encrypt_key: this build has no encryption; build with --features config-cipher")]
     NotBuilt,
 }
 
@@ -32,11 +30,10 @@ mod spring {
     const BLOCK: usize = 16;
     const ROUNDS: u32 = 1024;
 
-    /// Encrypts and decrypts.
     pub(in super::super) struct Cipher([u8; 32]);
 
     impl Cipher {
-        /// By a password, and a salt in hexadecimal.
+        /// `salt` is hexadecimal.
         pub(in super::super) fn new(key: &str, salt: &str) -> Result<Self, CipherError> {
             if key.is_empty() || key.contains("PRIVATE KEY") || key.starts_with("ssh-rsa") {
                 return Err(CipherError::Key);
@@ -47,7 +44,7 @@ mod spring {
             Ok(Self(derived))
         }
 
-        /// Another text each time.
+        /// The result differs on each call: the IV is random.
         pub(in super::super) fn encrypt(&self, text: &str) -> String {
             let mut iv = [0; BLOCK];
             rand::fill(&mut iv);
@@ -55,7 +52,7 @@ mod spring {
             hex::encode([&iv[..], &sealed].concat())
         }
 
-        /// The text, where it was encrypted with this key.
+        /// `None` if the text was not encrypted with this key.
         pub(in super::super) fn decrypt(&self, hex: &str) -> Option<String> {
             let bytes = from_hex(hex.trim())?;
             let (iv, sealed) = bytes.split_first_chunk::<BLOCK>()?;
@@ -64,13 +61,13 @@ mod spring {
         }
     }
 
-    /// One byte at least.
+    /// At least one byte.
     fn from_hex(text: &str) -> Option<Vec<u8>> {
         hex::decode(text).ok().filter(|bytes| !bytes.is_empty())
     }
 }
 
-/// A build without `config-cipher` has none.
+/// Without `config-cipher`, this type has no values.
 #[cfg(not(feature = "config-cipher"))]
 pub(super) enum Cipher {}
 

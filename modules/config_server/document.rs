@@ -1,11 +1,10 @@
-//! A settings file: its documents with flat keys, as Spring Boot reads YAML and properties.
+//! Parsing of settings files into documents with flat keys, as Spring Boot reads YAML and properties.
 
 use super::{profiles, properties};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_yaml_ng as yaml;
 
-/// Why a settings file cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DocumentError {
     #[error("is not UTF-8")]
@@ -18,15 +17,15 @@ pub(super) enum DocumentError {
     Profiles(#[from] profiles::ExpressionError),
 }
 
-/// Keys with their values, in the order of the file. A value is a text, a number or a boolean.
-pub(super) type Flat = Vec<(String, Value)>;
+/// Keys and values in the order of the file. A value is a string, a number or a boolean.
+pub(super) type FlatProperties = Vec<(String, Value)>;
 
-/// Which profiles a document is for: a key of the document itself.
+/// Activation conditions, which are keys of the document itself.
 const ON_PROFILE: &str = "spring.config.activate.on-profile";
 const ON_CLOUD: &str = "spring.config.activate.on-cloud-platform";
 
-/// The documents of a file, by the ending of its name.
-pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Flat>, DocumentError> {
+/// Selects the format by the file extension.
+pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<FlatProperties>, DocumentError> {
     if path.ends_with(".properties") {
         let documents = properties::parse(bytes)?;
         return Ok(documents.into_iter().map(|pairs| pairs.into_iter().map(|(key, value)| (key, value.into())).collect()).collect());
@@ -40,7 +39,7 @@ pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Flat>, DocumentError
         match value {
             yaml::Value::Null => continue,
             yaml::Value::Mapping(_) => flatten(String::new(), value, &mut flat),
-            // Spring's name for what is no mapping
+            // the key that Spring uses for a document that is not a mapping
             other => flatten("document".into(), other, &mut flat),
         }
         documents.push(flat);
@@ -48,19 +47,19 @@ pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Flat>, DocumentError
     Ok(documents)
 }
 
-/// Settings as Vault has them, flat in the same way.
+/// Flattens a Vault secret.
 #[cfg(feature = "vault")]
-pub(super) fn of_json(members: serde_json::Map<String, Value>) -> Result<Flat, yaml::Error> {
+pub(super) fn from_json(members: serde_json::Map<String, Value>) -> Result<FlatProperties, yaml::Error> {
     let mut flat = Vec::new();
     flatten(String::new(), yaml::to_value(members)?, &mut flat);
     Ok(flat)
 }
 
-fn flatten(key: String, value: yaml::Value, flat: &mut Flat) {
+fn flatten(key: String, value: yaml::Value, flat: &mut FlatProperties) {
     match value {
         yaml::Value::Mapping(members) => {
             for (name, inner) in members {
-                flatten(joined(&key, name), inner, flat);
+                flatten(join_key(&key, name), inner, flat);
             }
         }
         yaml::Value::Sequence(items) if !items.is_empty() => {
@@ -73,16 +72,16 @@ fn flatten(key: String, value: yaml::Value, flat: &mut Flat) {
     }
 }
 
-fn joined(prefix: &str, name: yaml::Value) -> String {
+fn join_key(prefix: &str, name: yaml::Value) -> String {
     match name {
         yaml::Value::String(name) if prefix.is_empty() => name,
         yaml::Value::String(name) if name.starts_with('[') => format!("{prefix}{name}"),
         yaml::Value::String(name) => format!("{prefix}.{name}"),
-        other => format!("{prefix}[{}]", plain(&scalar(other))),
+        other => format!("{prefix}[{}]", to_text(&scalar(other))),
     }
 }
 
-/// Nothing and an empty list are an empty text, as in Spring.
+/// Null and an empty list become an empty string, as in Spring.
 fn scalar(value: yaml::Value) -> Value {
     match value {
         yaml::Value::Bool(value) => value.into(),
@@ -105,23 +104,22 @@ fn scalar(value: yaml::Value) -> Value {
     }
 }
 
-/// A value as text.
-pub(super) fn plain(value: &Value) -> String {
+pub(super) fn to_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
-/// Whether a document counts for these profiles.
-pub(super) fn is_active(document: &Flat, active: &[String]) -> Result<bool, profiles::ExpressionError> {
+/// Whether the conditions of a document hold for these profiles.
+pub(super) fn is_active(document: &FlatProperties, active: &[String]) -> Result<bool, profiles::ExpressionError> {
     if document.iter().any(|(key, _)| key == ON_CLOUD) {
-        return Ok(false); // we run on none of the platforms that Spring means
+        return Ok(false); // Tradepost detects none of the platforms that Spring supports
     }
     let mut expressions = document.iter().filter(|(key, _)| key == ON_PROFILE || key.starts_with(&format!("{ON_PROFILE}["))).peekable();
     if expressions.peek().is_none() {
         return Ok(true);
     }
     for (_, value) in expressions {
-        for expression in plain(value).split(',') {
-            if profiles::accepts(expression, active)? {
+        for expression in to_text(value).split(',') {
+            if profiles::matches(expression, active)? {
                 return Ok(true);
             }
         }

@@ -1,115 +1,32 @@
-//! What an application gets: which files, in which order, under which names.
+//! An application's settings: its files in order of precedence, as named property sources.
 //!
 //! Source: spring-cloud-config `NativeEnvironmentRepository`, Spring Boot
-//! `StandardConfigDataLocationResolver`; the order was compared with the real server's.
+//! `StandardConfigDataLocationResolver`; the order is verified against Spring's server.
 
-use super::backend::{Backend, State};
+use super::backend::{Backend, Revision};
 use super::cipher::Cipher;
-use super::document::{self, DocumentError, Flat, plain};
+use super::document::{self, DocumentError, FlatProperties, plain};
+use super::request::ConfigRequest;
 use crate::config::placeholders;
 use crate::kernel::problem::Problem;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
-/// Weakest first: properties win over YAML beside them.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "properties"];
-const MOST_NAMES: usize = 20;
-const LONGEST_NAME: usize = 200;
-
-/// Whose settings are asked for.
-#[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub(super) name: String,
-    pub(super) profiles: Vec<String>,
-    pub(super) label: Option<String>,
-    /// The client's own token for Vault.
-    #[cfg(feature = "vault")]
-    pub(super) token: Option<crate::kernel::secret::Secret>,
-}
-
-impl Wanted {
-    /// From a path's parts, `(_)` in the place of a slash. What could lead out of the files is refused.
-    pub(super) fn new(name: &str, profiles: &str, label: Option<&str>) -> Result<Self, Problem> {
-        let slashed = |text: &str| text.replace("(_)", "/");
-        let wanted = Self {
-            name: slashed(name),
-            profiles: listed(profiles).map(str::to_string).collect(),
-            label: label.map(slashed).filter(|label| !label.is_empty()),
-            #[cfg(feature = "vault")]
-            token: None,
-        };
-        fits("name", &wanted.name)?;
-        fits("profiles", profiles)?;
-        if profiles.contains('/') {
-            return Err(Problem::field("profiles", "a profile has no slash"));
-        }
-        wanted.label.as_deref().map_or(Ok(()), |label| fits("label", label))?;
-        for (field, count) in [("name", listed(&wanted.name).count()), ("profiles", wanted.profiles.len())] {
-            if count > MOST_NAMES {
-                return Err(Problem::field(field, format!("{count} by comma; {MOST_NAMES} at most")));
-            }
-        }
-        Ok(wanted)
-    }
-
-    /// The applications, where there are several by comma.
-    #[cfg(feature = "vault")]
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        listed(&self.name)
-    }
-
-    /// Every file that may count, the weakest first: what is for a profile wins over what is not, a later
-    /// folder over an earlier one, the application's own file over the shared one.
-    fn files(&self, folders: &[String]) -> Vec<(String, String)> {
-        let mut names: Vec<&str> = if self.name.starts_with("application") { vec![] } else { vec!["application"] };
-        names.extend(listed(&self.name));
-        let mut files = Vec::new();
-        for profile in std::iter::once(None).chain(self.profiles.iter().map(Some)) {
-            let suffix = profile.map(|profile| format!("-{profile}")).unwrap_or_default();
-            for folder in folders {
-                for name in &names {
-                    files.extend(ENDINGS.map(|ending| (folder.clone(), format!("{folder}{name}{suffix}.{ending}"))));
-                }
-            }
-        }
-        let mut seen = std::collections::HashSet::new();
-        files.retain(|(_, path)| seen.insert(path.clone()));
-        files
-    }
-}
-
-fn listed(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty())
-}
-
-/// Nothing but names below the folder.
-pub(super) fn fits(field: &'static str, text: &str) -> Result<(), Problem> {
-    let odd = |c: char| c.is_control() || matches!(c, '\\' | '#' | '?' | '*' | '{' | '}' | ':');
-    let steps = |part: &str| matches!(part, "." | "..") || part.contains("..") || part.eq_ignore_ascii_case(".git");
-    if text.is_empty() || text.len() > LONGEST_NAME {
-        return Err(Problem::field(field, format!("expected 1 to {LONGEST_NAME} characters")));
-    }
-    if text.starts_with(['/', '-']) || text.contains("//") || text.contains(odd) || text.split('/').any(steps) {
-        return Err(Problem::field(field, "is no plain name"));
-    }
-    Ok(())
-}
-
-/// A file's settings, or one document's.
+/// The settings of a file, or of one document in it.
 #[derive(Debug, Clone, serde::Serialize)]
-pub(super) struct Source {
+pub(super) struct PropertySource {
     pub(super) name: String,
-    #[serde(serialize_with = "in_order")]
-    pub(super) source: Flat,
+    #[serde(serialize_with = "serialize_in_order")]
+    pub(super) source: FlatProperties,
 }
 
-fn in_order<S: Serializer>(flat: &Flat, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_in_order<S: Serializer>(flat: &FlatProperties, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(flat.len()))?;
     flat.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))?;
     map.end()
 }
 
-/// The answer, as Spring Cloud Config's clients expect it.
+/// The response body that Spring Cloud Config's clients expect.
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Environment {
@@ -118,32 +35,37 @@ pub(super) struct Environment {
     label: Option<String>,
     version: Option<String>,
     state: Option<&'static str>,
-    /// The strongest first.
-    pub(super) property_sources: Vec<Source>,
+    /// Highest precedence first.
+    pub(super) property_sources: Vec<PropertySource>,
 }
 
 impl Environment {
-    /// Reads it. A file that cannot be understood is a fault of the repository, not of who asks: 503.
-    pub(super) async fn find(backend: &Backend, cipher: Option<&Cipher>, wanted: &Wanted) -> Result<Self, Problem> {
+    /// A malformed file results in 503: the repository is at fault, not the client.
+    pub(super) async fn load(backend: &Backend, cipher: Option<&Cipher>, request: &ConfigRequest) -> Result<Self, Problem> {
         #[cfg(feature = "vault")]
-        if let Backend::Vault(keys) = backend {
-            let found = keys.find(wanted).await?.into_iter();
-            let sources = found.map(|(name, source)| Source { name, source: opened(source, cipher) }).collect();
-            return Ok(Self::of(wanted, None, sources));
+        if let Backend::Vault(vault) = backend {
+            let found = vault.find(request).await?.into_iter();
+            let sources = found.map(|(name, source)| PropertySource { name, source: decrypt_values(source, cipher) }).collect();
+            return Ok(Self::new(request, None, sources));
         }
-        let state = backend.at(wanted).await?;
-        Self::at(backend, cipher, wanted, &state).await
+        let revision = backend.resolve(request).await?;
+        Self::load_revision(backend, cipher, request, &revision).await
     }
 
-    fn of(wanted: &Wanted, commit: Option<&String>, property_sources: Vec<Source>) -> Self {
-        // as the real server answers: all profiles in one text, and a state of git's only
-        let (profiles, label) = (vec![wanted.profiles.join(",")], wanted.label.clone());
-        Self { name: wanted.name.clone(), profiles, label, version: commit.cloned(), state: commit.map(|_| ""), property_sources }
+    fn new(request: &ConfigRequest, commit: Option<&String>, property_sources: Vec<PropertySource>) -> Self {
+        // as in Spring's server: all profiles in one string, and a state only for git
+        let (profiles, label) = (vec![request.profiles.join(",")], request.label.clone());
+        Self { name: request.name.clone(), profiles, label, version: commit.cloned(), state: commit.map(|_| ""), property_sources }
     }
 
-    pub(super) async fn at(backend: &Backend, cipher: Option<&Cipher>, wanted: &Wanted, state: &State) -> Result<Self, Problem> {
-        let files = wanted.files(&state.folders);
-        let contents = backend.read(state, files.iter().map(|(_, path)| path.clone()).collect()).await?;
+    pub(super) async fn load_revision(
+        backend: &Backend,
+        cipher: Option<&Cipher>,
+        request: &ConfigRequest,
+        revision: &Revision,
+    ) -> Result<Self, Problem> {
+        let files = request.candidate_files(&revision.folders);
+        let contents = backend.read(revision, files.iter().map(|(_, path)| path.clone()).collect()).await?;
         let mut sources = Vec::new();
         for ((folder, path), bytes) in files.iter().zip(contents) {
             let Some(bytes) = bytes else { continue };
@@ -152,36 +74,36 @@ impl Environment {
                 Problem::unavailable(text.clone()).with_cause(text)
             };
             let documents = document::parse(path, &bytes).map_err(unreadable)?;
-            let several = documents.len() > 1;
+            let is_multi_document = documents.len() > 1;
             for (number, document) in documents.into_iter().enumerate() {
-                if document::is_active(&document, &wanted.profiles).map_err(|cause| unreadable(cause.into()))? {
-                    let name = backend.name(folder, path, several.then_some(number));
-                    sources.push(Source { name, source: opened(document, cipher) });
+                if document::is_active(&document, &request.profiles).map_err(|cause| unreadable(cause.into()))? {
+                    let name = backend.source_name(folder, path, is_multi_document.then_some(number));
+                    sources.push(PropertySource { name, source: decrypt_values(document, cipher) });
                 }
             }
         }
         sources.reverse();
-        Ok(Self::of(wanted, state.commit.as_ref(), sources))
+        Ok(Self::new(request, revision.commit.as_ref(), sources))
     }
 
-    /// The strongest value of a key.
+    /// The value of a key with the highest precedence.
     pub(super) fn value(&self, key: &str) -> Option<String> {
         let sources = self.property_sources.iter().flat_map(|source| &source.source);
         sources.into_iter().find(|(name, _)| name == key).map(|(_, value)| plain(value))
     }
 
-    /// A text with its placeholders resolved by these settings.
-    pub(super) fn resolve(&self, text: &str) -> Result<String, Problem> {
+    /// Resolves the placeholders of a text with these settings.
+    pub(super) fn resolve_placeholders(&self, text: &str) -> Result<String, Problem> {
         placeholders::resolve(text, &|key| self.value(key)).map_err(|cause| Problem::new(400, cause.to_string()))
     }
 }
 
-/// Encrypted values decrypted; without a key they go out as they are, for clients that have one.
-fn opened(document: Flat, cipher: Option<&Cipher>) -> Flat {
+/// Without a key, encrypted values stay as they are: clients may have the key.
+fn decrypt_values(document: FlatProperties, cipher: Option<&Cipher>) -> FlatProperties {
     let Some(cipher) = cipher else { return document };
-    let open = |(key, value): (String, Value)| {
+    let decrypt = |(key, value): (String, Value)| {
         let Some(encrypted) = value.as_str().and_then(|text| text.strip_prefix("{cipher}")) else { return (key, value) };
-        match cipher.decrypt(without_prefix(encrypted)) {
+        match cipher.decrypt(strip_key_selectors(encrypted)) {
             Some(text) => (key, text.into()),
             None => {
                 tracing::warn!(key, "value cannot be decrypted");
@@ -189,11 +111,11 @@ fn opened(document: Flat, cipher: Option<&Cipher>) -> Flat {
             }
         }
     };
-    document.into_iter().map(open).collect()
+    document.into_iter().map(decrypt).collect()
 }
 
-/// Without `{name:value}` pairs, which choose among keys where there are several; after `{plain}` nothing is one.
-pub(super) fn without_prefix(text: &str) -> &str {
+/// Removes leading `{name:value}` pairs, which select a key in Spring. After `{plain}`, all is text.
+pub(super) fn strip_key_selectors(text: &str) -> &str {
     if let Some((_, rest)) = text.split_once("{plain}") {
         return rest;
     }

@@ -1,12 +1,13 @@
-//! The config server's calls over HTTP.
+//! HTTP endpoints of the Spring Cloud Config protocol.
 //!
 //! Source: spring-cloud-config `EnvironmentController`, `ResourceController`, `EncryptionController`,
 //! `PropertyPathEndpoint`.
 
-use super::ConfigServer;
-use super::environment::{Environment, Wanted, fits, without_prefix};
+use super::environment::{Environment, strip_key_selectors};
 use super::monitor;
-use super::text::{self, Form};
+use super::request::{ConfigRequest, check_path};
+use super::server::ConfigServer;
+use super::text::{self, TextFormat};
 use crate::edge::web::read_body;
 use crate::kernel::problem::Problem;
 use crate::kernel::uri::{percent_decode, query_value};
@@ -17,15 +18,14 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use std::sync::Arc;
 
-/// What the server's own clients ask for.
+/// The media type that Spring Cloud Config clients accept.
 const V2: &str = "application/vnd.spring-cloud.config-server.v2+json";
-/// A value to encrypt, or a forge's word on what was pushed.
-const LARGEST_BODY: usize = 1 << 20;
+const MAX_BODY_BYTES: usize = 1 << 20;
 
-type Answer = Result<HttpResponse, Problem>;
+type HttpResult = Result<HttpResponse, Problem>;
 
-/// A path at the root where the server is alone in its process, below `/config` where it is not.
-macro_rules! at {
+/// A path at the root if the module is alone in its process; else below `/config`.
+macro_rules! config_path {
     ($alone:expr, $path:literal) => {
         if $alone { $path } else { concat!("/config", $path) }
     };
@@ -34,121 +34,128 @@ macro_rules! at {
 pub(super) fn endpoints(server: &Arc<ConfigServer>, alone: bool) -> Vec<Endpoint> {
     let (get, post) = (Method::GET, Method::POST);
     vec![
-        endpoint(server, "encrypt_status", get.clone(), at!(alone, "/encrypt/status"), encrypt_status),
-        endpoint(server, "encrypt", post.clone(), at!(alone, "/encrypt"), encrypt),
-        endpoint(server, "encrypt_for", post.clone(), at!(alone, "/encrypt/{name}/{profiles}"), encrypt),
-        endpoint(server, "decrypt", post.clone(), at!(alone, "/decrypt"), decrypt),
-        endpoint(server, "decrypt_for", post.clone(), at!(alone, "/decrypt/{name}/{profiles}"), decrypt),
-        endpoint(server, "monitor", post, at!(alone, "/monitor"), changed),
-        endpoint(server, "text", get.clone(), at!(alone, "/{file}"), text),
-        endpoint(server, "environment", get.clone(), at!(alone, "/{name}/{profiles}"), environment),
-        endpoint(server, "labelled", get.clone(), at!(alone, "/{name}/{profiles}/{label}"), environment),
-        endpoint(server, "file", get, at!(alone, "/{name}/{profiles}/{label}/{path:.+}"), file),
+        endpoint(server, "encrypt_status", get.clone(), config_path!(alone, "/encrypt/status"), encrypt_status),
+        endpoint(server, "encrypt", post.clone(), config_path!(alone, "/encrypt"), encrypt),
+        endpoint(server, "encrypt_for", post.clone(), config_path!(alone, "/encrypt/{name}/{profiles}"), encrypt),
+        endpoint(server, "decrypt", post.clone(), config_path!(alone, "/decrypt"), decrypt),
+        endpoint(server, "decrypt_for", post.clone(), config_path!(alone, "/decrypt/{name}/{profiles}"), decrypt),
+        endpoint(server, "monitor", post, config_path!(alone, "/monitor"), receive_push),
+        endpoint(server, "text", get.clone(), config_path!(alone, "/{file}"), text),
+        endpoint(server, "environment", get.clone(), config_path!(alone, "/{name}/{profiles}"), environment),
+        endpoint(server, "labelled", get.clone(), config_path!(alone, "/{name}/{profiles}/{label}"), environment),
+        endpoint(server, "file", get, config_path!(alone, "/{name}/{profiles}/{label}/{path:.+}"), file),
     ]
 }
 
-/// The edge checks nothing here: clients of a config server have credentials of its own kind.
+/// Public for the edge: config clients send Basic credentials, which this function checks first.
 fn endpoint<F, Fut>(server: &Arc<ConfigServer>, name: &'static str, method: Method, path: &'static str, serve: F) -> Endpoint
 where
     F: Fn(Arc<ConfigServer>, HttpRequest, Payload) -> Fut + Send + Sync + Clone + 'static,
-    Fut: Future<Output = Answer> + 'static,
+    Fut: Future<Output = HttpResult> + 'static,
 {
     let server = server.clone();
     Endpoint::raw("config-server", name, method, path, RequiredRole::Public, move |_, request, payload| {
         let (server, serve) = (server.clone(), serve.clone());
         async move {
-            server.access.check(&request).await?;
+            server.auth.check(&request).await?;
             let mut response = serve(server, request, payload).await?;
-            // these are secrets: nobody on the way keeps them
+            // responses contain secrets
             response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
             Ok(response)
         }
     })
 }
 
-/// A part of the path, decoded once.
-fn part(request: &HttpRequest, name: &'static str) -> Result<String, Problem> {
+/// Decodes exactly once.
+fn path_segment(request: &HttpRequest, name: &'static str) -> Result<String, Problem> {
     let raw = request.match_info().get(name).unwrap_or_default();
     percent_decode(raw).filter(|text| !text.contains('\u{fffd}')).ok_or_else(|| Problem::field(name, "is not percent-encoded UTF-8"))
 }
 
-fn asked(request: &HttpRequest, name: &str) -> Option<String> {
+fn query(request: &HttpRequest, name: &str) -> Option<String> {
     query_value(request.query_string(), name)
 }
 
-/// `resolvePlaceholders`: by default yes.
-fn resolves(request: &HttpRequest) -> Result<bool, Problem> {
-    match asked(request, "resolvePlaceholders").as_deref() {
+/// `resolvePlaceholders`, by default true.
+fn resolve_placeholders(request: &HttpRequest) -> Result<bool, Problem> {
+    match query(request, "resolvePlaceholders").as_deref() {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
         Some(_) => Err(Problem::field("resolvePlaceholders", "expected true or false")),
     }
 }
 
-/// Whose settings, and in whose name.
-fn wanted(request: &HttpRequest, name: &str, profiles: &str, label: Option<&str>) -> Result<Wanted, Problem> {
-    let wanted = Wanted::new(name, profiles, label)?;
+/// The requested settings, with the client's Vault token.
+fn config_request(request: &HttpRequest, name: &str, profiles: &str, label: Option<&str>) -> Result<ConfigRequest, Problem> {
+    let config_request = ConfigRequest::new(name, profiles, label)?;
     #[cfg(feature = "vault")]
-    let wanted = Wanted { token: super::vault::sent_token(request)?, ..wanted };
+    let config_request = ConfigRequest { token: super::vault::client_token(request)?, ..config_request };
     #[cfg(not(feature = "vault"))]
     let _ = request;
-    Ok(wanted)
+    Ok(config_request)
 }
 
-async fn environment(server: Arc<ConfigServer>, request: HttpRequest, _: Payload) -> Answer {
-    let (name, profiles) = (part(&request, "name")?, part(&request, "profiles")?);
-    let label = request.match_info().get("label").map(|_| part(&request, "label")).transpose()?;
+async fn environment(server: Arc<ConfigServer>, request: HttpRequest, _: Payload) -> HttpResult {
+    let (name, profiles) = (path_segment(&request, "name")?, path_segment(&request, "profiles")?);
+    let label = request.match_info().get("label").map(|_| path_segment(&request, "label")).transpose()?;
     match label {
-        // a label and a file, then
-        None if Form::of(&profiles).is_some() => as_text(&server, &request, &profiles, Some(&name)).await,
-        Some(file) if asked(&request, "useDefaultLabel").is_some() => plain_file(&server, &request, &name, &profiles, None, &file).await,
+        // these two segments are a label and a file
+        None if TextFormat::of(&profiles).is_some() => rendered_text(&server, &request, &profiles, Some(&name)).await,
+        Some(file) if query(&request, "useDefaultLabel").is_some() => plain_file(&server, &request, &name, &profiles, None, &file).await,
         label => {
-            let wanted = wanted(&request, &name, &profiles, label.as_deref())?;
-            let found = Environment::find(&server.backend, server.cipher.as_ref(), &wanted).await?;
+            let config_request = config_request(&request, &name, &profiles, label.as_deref())?;
+            let environment = Environment::load(&server.backend, server.cipher.as_ref(), &config_request).await?;
             let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-            let media = if accept.contains(V2) { V2 } else { "application/json" };
-            let body = serde_json::to_vec(&found).map_err(Problem::internal)?;
-            Ok(HttpResponse::Ok().content_type(media).body(body))
+            let media_type = if accept.contains(V2) { V2 } else { "application/json" };
+            let body = serde_json::to_vec(&environment).map_err(Problem::internal)?;
+            Ok(HttpResponse::Ok().content_type(media_type).body(body))
         }
     }
 }
 
-async fn text(server: Arc<ConfigServer>, request: HttpRequest, _: Payload) -> Answer {
-    let file = part(&request, "file")?;
-    as_text(&server, &request, &file, None).await
+async fn text(server: Arc<ConfigServer>, request: HttpRequest, _: Payload) -> HttpResult {
+    let file = path_segment(&request, "file")?;
+    rendered_text(&server, &request, &file, None).await
 }
 
-/// `name-profile.ending`
-async fn as_text(server: &ConfigServer, request: &HttpRequest, file: &str, label: Option<&str>) -> Answer {
-    let nothing = || Problem::new(404, "there is nothing at this path; expected /{name}/{profiles} or /{name}-{profiles}.yml");
-    let (stem, form) = Form::of(file).ok_or_else(nothing)?;
-    let (name, profiles) = stem.rsplit_once('-').ok_or_else(nothing)?;
-    let wanted = wanted(request, name, profiles, label)?;
-    let resolve = resolves(request)?;
-    let found = Environment::find(&server.backend, server.cipher.as_ref(), &wanted).await?;
-    Ok(HttpResponse::Ok().content_type(form.media()).body(text::write(&found, form, resolve)?))
+/// `{name}-{profiles}.{extension}`
+async fn rendered_text(server: &ConfigServer, request: &HttpRequest, file: &str, label: Option<&str>) -> HttpResult {
+    let not_found = || Problem::new(404, "there is nothing at this path; expected /{name}/{profiles} or /{name}-{profiles}.yml");
+    let (stem, format) = TextFormat::of(file).ok_or_else(not_found)?;
+    let (name, profiles) = stem.rsplit_once('-').ok_or_else(not_found)?;
+    let config_request = config_request(request, name, profiles, label)?;
+    let resolve = resolve_placeholders(request)?;
+    let environment = Environment::load(&server.backend, server.cipher.as_ref(), &config_request).await?;
+    Ok(HttpResponse::Ok().content_type(format.media_type()).body(text::render(&environment, format, resolve)?))
 }
 
-async fn file(server: Arc<ConfigServer>, request: HttpRequest, _: Payload) -> Answer {
-    let (name, profiles) = (part(&request, "name")?, part(&request, "profiles")?);
-    let (label, path) = (part(&request, "label")?, part(&request, "path")?);
+async fn file(server: Arc<ConfigServer>, request: HttpRequest, _: Payload) -> HttpResult {
+    let (name, profiles) = (path_segment(&request, "name")?, path_segment(&request, "profiles")?);
+    let (label, path) = (path_segment(&request, "label")?, path_segment(&request, "path")?);
     plain_file(&server, &request, &name, &profiles, Some(&label), &path).await
 }
 
-/// A file as it is, or its variant for a profile: `logback-prod.xml` before `logback.xml`.
-async fn plain_file(server: &ConfigServer, request: &HttpRequest, name: &str, profiles: &str, label: Option<&str>, path: &str) -> Answer {
-    fits("path", path)?;
-    let wanted = Wanted::new(name, profiles, label)?;
-    let resolve = resolves(request)?;
-    let state = server.backend.at(&wanted).await?;
-    let variant = |profile: &String| match path.rsplit_once('.').filter(|(_, ending)| !ending.contains('/')) {
-        Some((stem, ending)) => format!("{stem}-{profile}.{ending}"),
+/// A file without parsing; a variant for a profile comes first: `logback-prod.xml` before `logback.xml`.
+async fn plain_file(
+    server: &ConfigServer,
+    request: &HttpRequest,
+    name: &str,
+    profiles: &str,
+    label: Option<&str>,
+    path: &str,
+) -> HttpResult {
+    check_path("path", path)?;
+    let config_request = ConfigRequest::new(name, profiles, label)?;
+    let resolve = resolve_placeholders(request)?;
+    let revision = server.backend.resolve(&config_request).await?;
+    let variant = |profile: &String| match path.rsplit_once('.').filter(|(_, extension)| !extension.contains('/')) {
+        Some((stem, extension)) => format!("{stem}-{profile}.{extension}"),
         None => format!("{path}-{profile}"),
     };
-    let mut paths: Vec<String> = wanted.profiles.iter().filter(|profile| *profile != "default").map(variant).collect();
+    let mut paths: Vec<String> = config_request.profiles.iter().filter(|profile| *profile != "default").map(variant).collect();
     paths.push(path.to_string());
-    let candidates: Vec<_> = state.folders.iter().flat_map(|folder| paths.iter().map(move |path| format!("{folder}{path}"))).collect();
-    let contents = server.backend.read(&state, candidates).await?;
+    let candidates: Vec<_> = revision.folders.iter().flat_map(|folder| paths.iter().map(move |path| format!("{folder}{path}"))).collect();
+    let contents = server.backend.read(&revision, candidates).await?;
     let bytes = contents.into_iter().flatten().next().ok_or_else(|| Problem::new(404, format!("there is no file {path}")))?;
     let accept = request.headers().get(header::ACCEPT).map_or(&b""[..], |accept| accept.as_bytes());
     if accept == b"application/octet-stream" {
@@ -156,55 +163,58 @@ async fn plain_file(server: &ConfigServer, request: &HttpRequest, name: &str, pr
     }
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
     if resolve {
-        let environment = Environment::at(&server.backend, server.cipher.as_ref(), &wanted, &state).await?;
-        text = environment.resolve(&text)?;
+        let environment = Environment::load_revision(&server.backend, server.cipher.as_ref(), &config_request, &revision).await?;
+        text = environment.resolve_placeholders(&text)?;
     }
     Ok(HttpResponse::Ok().content_type("text/plain;charset=UTF-8").body(text))
 }
 
-/// Spring's own form of a refusal, which its tools read.
-fn refused(status: StatusCode, name: &str, description: &str) -> Answer {
+/// An error in the form that Spring's tools parse.
+fn spring_error(status: StatusCode, name: &str, description: &str) -> HttpResult {
     Ok(HttpResponse::build(status).json(json!({ "status": name, "description": description })))
 }
 
-fn no_key() -> Answer {
-    refused(StatusCode::NOT_FOUND, "NO_KEY", "No key was installed for encryption service")
+fn no_key() -> HttpResult {
+    spring_error(StatusCode::NOT_FOUND, "NO_KEY", "No key was installed for encryption service")
 }
 
-async fn encrypt_status(server: Arc<ConfigServer>, _: HttpRequest, _: Payload) -> Answer {
+async fn encrypt_status(server: Arc<ConfigServer>, _: HttpRequest, _: Payload) -> HttpResult {
     if server.cipher.is_some() { Ok(HttpResponse::Ok().json(json!({ "status": "OK" }))) } else { no_key() }
 }
 
-async fn encrypt(server: Arc<ConfigServer>, request: HttpRequest, payload: Payload) -> Answer {
+async fn encrypt(server: Arc<ConfigServer>, request: HttpRequest, payload: Payload) -> HttpResult {
     let Some(cipher) = &server.cipher else { return no_key() };
-    let text = sent(&request, payload).await?;
-    Ok(HttpResponse::Ok().content_type("text/plain;charset=UTF-8").body(cipher.encrypt(without_prefix(&text))))
+    let text = text_body(&request, payload).await?;
+    Ok(HttpResponse::Ok().content_type("text/plain;charset=UTF-8").body(cipher.encrypt(strip_key_selectors(&text))))
 }
 
-async fn decrypt(server: Arc<ConfigServer>, request: HttpRequest, payload: Payload) -> Answer {
+async fn decrypt(server: Arc<ConfigServer>, request: HttpRequest, payload: Payload) -> HttpResult {
     let Some(cipher) = &server.cipher else { return no_key() };
-    let text = sent(&request, payload).await?;
-    match cipher.decrypt(without_prefix(text.strip_prefix("{cipher}").unwrap_or(&text))) {
+    let text = text_body(&request, payload).await?;
+    match cipher.decrypt(strip_key_selectors(text.strip_prefix("{cipher}").unwrap_or(&text))) {
         Some(text) => Ok(HttpResponse::Ok().content_type("text/plain;charset=UTF-8").body(text)),
-        None => refused(StatusCode::BAD_REQUEST, "INVALID", "Text not encrypted with this key"),
+        None => spring_error(StatusCode::BAD_REQUEST, "INVALID", "Text not encrypted with this key"),
     }
 }
 
-/// The body as text. curl without a content type says that it is a form: a name with nothing after it.
-async fn sent(request: &HttpRequest, payload: Payload) -> Result<String, Problem> {
-    let body = read_body(request, payload, LARGEST_BODY).await?;
+/// The body as text. Without an explicit type, curl declares a form: the text is then a field name without a value.
+async fn text_body(request: &HttpRequest, payload: Payload) -> Result<String, Problem> {
+    let body = read_body(request, payload, MAX_BODY_BYTES).await?;
     let text = String::from_utf8(body.to_vec()).map_err(|_| Problem::new(400, "the body is not UTF-8"))?;
-    let typed = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
-    match text.strip_suffix('=').filter(|_| !typed) {
-        Some(form) => percent_decode(&form.replace('+', " ")).ok_or_else(|| Problem::new(400, "the body is no well-formed form")),
+    let is_plain_text = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    match text.strip_suffix('=').filter(|_| !is_plain_text) {
+        Some(form) => percent_decode(&form.replace('+', " ")).ok_or_else(|| Problem::new(400, "the body is not a well-formed form")),
         None => Ok(text),
     }
 }
 
-async fn changed(server: Arc<ConfigServer>, request: HttpRequest, payload: Payload) -> Answer {
-    let body = read_body(&request, payload, LARGEST_BODY).await?;
+async fn receive_push(server: Arc<ConfigServer>, request: HttpRequest, payload: Payload) -> HttpResult {
+    let body = read_body(&request, payload, MAX_BODY_BYTES).await?;
     server.backend.refresh().await?;
     let applications = monitor::applications(&body);
-    tracing::info!(applications = applications.join(","), "repository has changed; POST /actuator/refresh makes an application read it");
+    tracing::info!(
+        applications = applications.join(","),
+        "repository changed; POST /actuator/refresh reloads the settings of an application"
+    );
     Ok(HttpResponse::Ok().json(applications))
 }

@@ -1,4 +1,4 @@
-//! What a forge's webhook says: which files were pushed, so which applications are concerned.
+//! Webhooks of git forges: which applications the pushed files concern.
 //!
 //! Source: spring-cloud-config-monitor `PropertyPathEndpoint`, and the push events of GitHub, GitLab,
 //! Gitea and Bitbucket, which agree on `commits[].{added,modified,removed}`.
@@ -7,11 +7,11 @@ use crate::kernel::uri::query_pairs;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The applications, `*` for all: from a form's `path` or a push event. `order-service-prod.yml` may be
-/// `order-service`'s for a profile, or an application's of that very name, or `order`'s.
+/// The applications (`*` for all) from a push event, or from a form's `path`. `order-service-prod.yml` may belong to
+/// `order-service` with a profile, to `order`, or to an application named `order-service-prod`.
 pub(super) fn applications(body: &[u8]) -> Vec<String> {
-    let found: BTreeSet<String> = paths(body).iter().flat_map(|path| named(path)).collect();
-    found.into_iter().collect()
+    let applications: BTreeSet<String> = paths(body).iter().flat_map(|path| candidates(path)).collect();
+    applications.into_iter().collect()
 }
 
 fn paths(body: &[u8]) -> Vec<String> {
@@ -25,12 +25,12 @@ fn paths(body: &[u8]) -> Vec<String> {
     files.iter().chain(event.get("path")).filter_map(Value::as_str).map(str::to_string).collect()
 }
 
-fn named(path: &str) -> Vec<String> {
+fn candidates(path: &str) -> Vec<String> {
     let file = path.rsplit('/').next().unwrap_or_default();
     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
     if stem == "application" || stem.starts_with("application-") {
         return vec!["*".into()];
     }
-    let shorter = stem.match_indices('-').filter_map(|(at, _)| stem.get(..at));
-    shorter.chain(Some(stem)).filter(|name| !name.is_empty()).map(str::to_string).collect()
+    let prefixes = stem.match_indices('-').filter_map(|(at, _)| stem.get(..at));
+    prefixes.chain(Some(stem)).filter(|name| !name.is_empty()).map(str::to_string).collect()
 }

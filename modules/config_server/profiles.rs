@@ -1,22 +1,21 @@
-//! Profile expressions, as `spring.config.activate.on-profile` has them: `prod & (eu | us)`, `!test`.
+//! Profile expressions of `spring.config.activate.on-profile`: `prod & (eu | us)`, `!test`.
 
-/// A text that is no profile expression.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("`{expression}` is no profile expression")]
 pub(super) struct ExpressionError {
     expression: String,
 }
 
-/// Whether the expression holds for these profiles. `&` and `|` side by side need parentheses, as in Spring.
-pub(super) fn accepts(expression: &str, active: &[String]) -> Result<bool, ExpressionError> {
+/// As in Spring, mixing `&` and `|` requires parentheses.
+pub(super) fn matches(expression: &str, active: &[String]) -> Result<bool, ExpressionError> {
     let malformed = || ExpressionError { expression: expression.into() };
     let mut parser = Parser { rest: expression, active, depth: 0 };
-    let holds = parser.all().ok_or_else(malformed)?;
+    let holds = parser.expression().ok_or_else(malformed)?;
     if parser.rest.trim().is_empty() { Ok(holds) } else { Err(malformed()) }
 }
 
-/// Nobody nests deeper.
-const DEEPEST: usize = 32;
+/// Maximum nesting depth.
+const MAX_DEPTH: usize = 32;
 
 struct Parser<'a> {
     rest: &'a str,
@@ -27,41 +26,41 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn take(&mut self, wanted: char) -> bool {
         let rest = self.rest.trim_start();
-        let taken = rest.strip_prefix(wanted);
-        self.rest = taken.unwrap_or(rest);
-        taken.is_some()
+        let after = rest.strip_prefix(wanted);
+        self.rest = after.unwrap_or(rest);
+        after.is_some()
     }
 
-    /// Terms joined by one kind of operator.
-    fn all(&mut self) -> Option<bool> {
+    /// Terms with one kind of operator between them.
+    fn expression(&mut self) -> Option<bool> {
         self.depth += 1;
-        if self.depth > DEEPEST {
+        if self.depth > MAX_DEPTH {
             return None;
         }
-        let mut holds = self.one()?;
-        let mut joined = None;
+        let mut holds = self.term()?;
+        let mut operator = None;
         loop {
             let and = self.take('&');
             if !and && !self.take('|') {
                 break;
             }
-            if *joined.get_or_insert(and) != and {
+            if *operator.get_or_insert(and) != and {
                 return None;
             }
-            let next = self.one()?;
+            let next = self.term()?;
             holds = if and { holds && next } else { holds || next };
         }
         self.depth -= 1;
         Some(holds)
     }
 
-    fn one(&mut self) -> Option<bool> {
+    fn term(&mut self) -> Option<bool> {
         let mut negated = false;
         while self.take('!') {
             negated = !negated;
         }
         if self.take('(') {
-            let holds = self.all()?;
+            let holds = self.expression()?;
             return self.take(')').then_some(holds != negated);
         }
         let end = self.rest.find(['&', '|', '!', '(', ')']).unwrap_or(self.rest.len());

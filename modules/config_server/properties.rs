@@ -1,7 +1,6 @@
-//! Java's properties files, as `java.util.Properties` and Spring Boot read them: Latin-1, escapes,
-//! lines that go on after a backslash, and documents cut by `#---`.
+//! Java's properties files, as `java.util.Properties` and Spring Boot read them: Latin-1, escapes, continuation lines,
+//! and documents separated by `#---`.
 
-/// A line of a properties file that cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("line {line}: {source}")]
 pub(super) struct LineError {
@@ -9,37 +8,36 @@ pub(super) struct LineError {
     source: EscapeError,
 }
 
-/// An escape that names no character.
 #[derive(Debug, thiserror::Error)]
 #[error("`\\u{digits}` is no escape: expected four hexadecimal digits")]
 struct EscapeError {
     digits: String,
 }
 
-/// The documents of a file, each with its keys in order. Fails on a broken `\u` escape.
+/// The documents of a file, each with its keys in order. Fails on a malformed `\u` escape.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Vec<(String, String)>>, LineError> {
-    // Spring Boot reads Latin-1, whatever the editor wrote: a file must not change its meaning here
+    // Spring Boot always reads Latin-1; a file must have the same meaning here
     let text: String = bytes.iter().copied().map(char::from).collect();
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let lines: Vec<&str> = text.split('\n').collect();
     let mut documents = vec![Vec::new()];
     let mut rest = lines.iter().enumerate();
     while let Some((at, line)) = rest.next() {
-        if is_cut(&lines, at) {
+        if is_separator(&lines, at) {
             documents.push(Vec::new());
             continue;
         }
-        let line = line.trim_start_matches(blank);
+        let line = line.trim_start_matches(is_blank);
         if line.is_empty() || is_comment(line) {
             continue;
         }
         let mut logical = line.to_string();
-        while goes_on(&logical) {
+        while is_continued(&logical) {
             logical.pop();
             let Some((_, next)) = rest.next() else { break };
-            logical.push_str(next.trim_start_matches(blank));
+            logical.push_str(next.trim_start_matches(is_blank));
         }
-        let pair = split(&logical).map_err(|source| LineError { line: at + 1, source })?;
+        let pair = split_pair(&logical).map_err(|source| LineError { line: at + 1, source })?;
         if let Some(document) = documents.last_mut() {
             document.push(pair);
         }
@@ -48,7 +46,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Vec<(String, String)>>, LineErro
     Ok(documents)
 }
 
-fn blank(c: char) -> bool {
+fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{c}')
 }
 
@@ -56,31 +54,33 @@ fn is_comment(line: &str) -> bool {
     line.starts_with(['#', '!'])
 }
 
-/// A separator beside another comment is only part of that comment.
-fn is_cut(lines: &[&str], at: usize) -> bool {
-    let beside = |at: Option<usize>| at.and_then(|at| lines.get(at)).is_some_and(|line| is_comment(line));
-    lines.get(at).is_some_and(|line| matches!(line.trim_end(), "#---" | "!---")) && !beside(at.checked_sub(1)) && !beside(Some(at + 1))
+/// As in Spring Boot, a separator next to a comment line is part of the comment.
+fn is_separator(lines: &[&str], at: usize) -> bool {
+    let is_comment_at = |at: Option<usize>| at.and_then(|at| lines.get(at)).is_some_and(|line| is_comment(line));
+    lines.get(at).is_some_and(|line| matches!(line.trim_end(), "#---" | "!---"))
+        && !is_comment_at(at.checked_sub(1))
+        && !is_comment_at(Some(at + 1))
 }
 
-fn goes_on(line: &str) -> bool {
+fn is_continued(line: &str) -> bool {
     line.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1
 }
 
-fn split(line: &str) -> Result<(String, String), EscapeError> {
+fn split_pair(line: &str) -> Result<(String, String), EscapeError> {
     let mut escaped = false;
     let end = line.find(|c: char| {
-        let ends = !escaped && (blank(c) || c == '=' || c == ':');
+        let ends = !escaped && (is_blank(c) || c == '=' || c == ':');
         escaped = !escaped && c == '\\';
         ends
     });
     let (key, rest) = line.split_at(end.unwrap_or(line.len()));
-    let rest = rest.trim_start_matches(blank);
-    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(blank);
+    let rest = rest.trim_start_matches(is_blank);
+    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(is_blank);
     Ok((unescape(key)?, unescape(value)?))
 }
 
 fn unescape(text: &str) -> Result<String, EscapeError> {
-    // in UTF-16, since a character beyond the first plane is written as two escapes
+    // UTF-16 code units, because two escapes encode a character outside the basic multilingual plane
     let mut units: Vec<u16> = Vec::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

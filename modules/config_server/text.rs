@@ -1,75 +1,73 @@
-//! An application's settings as one text: properties, YAML or JSON.
+//! An application's settings as one document: properties, YAML or JSON.
 //!
-//! Source: spring-cloud-config `EnvironmentController`. Placeholders are resolved in each value, not in
-//! the finished text, so that a value with a quote in it does not break the document.
+//! Source: spring-cloud-config `EnvironmentController`. Placeholders are resolved in each value before
+//! rendering, so that a value with a quote does not break the document.
 
-use super::document::{Flat, plain};
+use super::document::{FlatProperties, to_text};
 use super::environment::Environment;
 use crate::kernel::problem::Problem;
 use serde_json::Value;
 use serde_yaml_ng as yaml;
 
-/// A list is filled up to its largest index: no honest one is longer.
-const LONGEST_LIST: usize = 10_000;
+/// A list is filled up to its largest index; bounds the memory.
+const MAX_LIST_LEN: usize = 10_000;
 
-/// Which text.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Form {
+pub(super) enum TextFormat {
     /// `key: value` lines.
     Properties,
     Yaml,
     Json,
 }
 
-impl Form {
-    /// The part before the ending, and the form that it names.
-    pub(super) fn of(file: &str) -> Option<(&str, Form)> {
-        let (stem, ending) = file.rsplit_once('.')?;
-        let form = match ending {
-            "properties" => Form::Properties,
-            "yml" | "yaml" => Form::Yaml,
-            "json" => Form::Json,
+impl TextFormat {
+    /// The file name without its extension, and the format of the extension.
+    pub(super) fn of(file: &str) -> Option<(&str, TextFormat)> {
+        let (stem, extension) = file.rsplit_once('.')?;
+        let format = match extension {
+            "properties" => TextFormat::Properties,
+            "yml" | "yaml" => TextFormat::Yaml,
+            "json" => TextFormat::Json,
             _ => return None,
         };
-        Some((stem, form))
+        Some((stem, format))
     }
 
-    /// Its media type, as the real server has it.
-    pub(super) fn media(self) -> &'static str {
-        if self == Form::Json { "application/json" } else { "text/plain;charset=UTF-8" }
+    /// As in Spring's server.
+    pub(super) fn media_type(self) -> &'static str {
+        if self == TextFormat::Json { "application/json" } else { "text/plain;charset=UTF-8" }
     }
 }
 
-/// The text.
-pub(super) fn write(environment: &Environment, form: Form, resolve: bool) -> Result<String, Problem> {
-    let mut flat = combined(environment);
+pub(super) fn render(environment: &Environment, format: TextFormat, resolve: bool) -> Result<String, Problem> {
+    let mut flat = merge(environment);
     if resolve {
         for (_, value) in &mut flat {
             if let Value::String(text) = value {
-                *text = environment.resolve(text)?;
+                *text = environment.resolve_placeholders(text)?;
             }
         }
     }
-    match form {
-        Form::Properties => Ok(flat.iter().map(|(key, value)| format!("{key}: {}", plain(value))).collect::<Vec<_>>().join("\n")),
-        Form::Yaml => yaml::to_string(&tree(flat)).map_err(Problem::internal),
-        Form::Json => serde_json::to_string(&tree(flat)).map_err(Problem::internal),
+    match format {
+        TextFormat::Properties => Ok(flat.iter().map(|(key, value)| format!("{key}: {}", to_text(value))).collect::<Vec<_>>().join("\n")),
+        TextFormat::Yaml => yaml::to_string(&tree(flat)).map_err(Problem::internal),
+        TextFormat::Json => serde_json::to_string(&tree(flat)).map_err(Problem::internal),
     }
 }
 
-/// Each key once, with its strongest value; a list comes whole from the strongest source that has it.
-fn combined(environment: &Environment) -> Flat {
-    let (mut plain, mut lists): (Flat, Vec<(String, Flat)>) = (Vec::new(), Vec::new());
+/// Each key once, with the value of highest precedence. A list comes as a whole from one source.
+fn merge(environment: &Environment) -> FlatProperties {
+    let (mut plain, mut lists): (FlatProperties, Vec<(String, FlatProperties)>) = (Vec::new(), Vec::new());
     for source in environment.property_sources.iter().rev() {
-        let mut here: Vec<(String, Flat)> = Vec::new();
+        let mut lists_of_source: Vec<(String, FlatProperties)> = Vec::new();
         for (key, value) in &source.source {
             match key.split_once('[') {
-                Some((list, _)) => put(&mut here, list).push((key.clone(), value.clone())),
-                None => *put(&mut plain, key) = value.clone(),
+                Some((list, _)) => entry(&mut lists_of_source, list).push((key.clone(), value.clone())),
+                None => *entry(&mut plain, key) = value.clone(),
             }
         }
-        for (list, items) in here {
-            *put(&mut lists, &list) = items;
+        for (list, items) in lists_of_source {
+            *entry(&mut lists, &list) = items;
         }
     }
     plain.extend(lists.into_iter().flat_map(|(_, items)| items));
@@ -77,8 +75,8 @@ fn combined(environment: &Environment) -> Flat {
     plain
 }
 
-/// The place of a key, at the end where it is new.
-fn put<'a, V: Default>(all: &'a mut Vec<(String, V)>, key: &str) -> &'a mut V {
+/// The value of a key; appends a new key.
+fn entry<'a, V: Default>(all: &'a mut Vec<(String, V)>, key: &str) -> &'a mut V {
     let at = all.iter().position(|(name, _)| name == key).unwrap_or_else(|| {
         all.push((key.to_string(), V::default()));
         all.len() - 1
@@ -87,17 +85,16 @@ fn put<'a, V: Default>(all: &'a mut Vec<(String, V)>, key: &str) -> &'a mut V {
     &mut all[at].1
 }
 
-/// No honest key has more parts; each is a level of the tree.
-const DEEPEST: usize = 64;
+/// Each part of a key is a level of the tree; protects the stack.
+const MAX_KEY_DEPTH: usize = 64;
 
-/// One step of a key.
 #[derive(Debug, Clone)]
 enum Step {
     Name(String),
     Index(usize),
 }
 
-/// `a.b[0].c` in steps; a key that is not of this form is a name as a whole.
+/// Splits `a.b[0].c` into steps. Any other key becomes a single name.
 fn steps(key: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     for part in key.split('.') {
@@ -107,16 +104,16 @@ fn steps(key: &str) -> Vec<Step> {
         }
         steps.push(Step::Name(name.into()));
         for index in indices.into_iter().flat_map(|indices| indices.split('[')) {
-            match index.strip_suffix(']').and_then(|index| index.parse().ok()).filter(|index| *index < LONGEST_LIST) {
+            match index.strip_suffix(']').and_then(|index| index.parse().ok()).filter(|index| *index < MAX_LIST_LEN) {
                 Some(index) => steps.push(Step::Index(index)),
                 None => return vec![Step::Name(key.into())],
             }
         }
     }
-    if steps.len() > DEEPEST { vec![Step::Name(key.into())] } else { steps }
+    if steps.len() > MAX_KEY_DEPTH { vec![Step::Name(key.into())] } else { steps }
 }
 
-fn tree(flat: Flat) -> yaml::Value {
+fn tree(flat: FlatProperties) -> yaml::Value {
     let mut root = yaml::Value::Mapping(yaml::Mapping::new());
     for (key, value) in flat {
         let leaf = yaml::to_value(&value).unwrap_or_default();
@@ -148,10 +145,10 @@ fn set(node: &mut yaml::Value, steps: &[Step], leaf: yaml::Value) {
                 *node = yaml::Value::Mapping(yaml::Mapping::new());
             }
             let Some(members) = node.as_mapping_mut() else { return };
-            let taken = members.get(name.as_str()).is_some_and(|inner| !inner.is_mapping() && !inner.is_null());
+            let is_leaf = members.get(name.as_str()).is_some_and(|inner| !inner.is_mapping() && !inner.is_null());
             match rest.first() {
-                // `a.b` has a value, and so has `a.b.c`: as in Spring, the second is a member named `b.c`
-                Some(Step::Name(next)) if taken => {
+                // both `a.b` and `a.b.c` have a value: as in Spring, the latter becomes a member named `b.c`
+                Some(Step::Name(next)) if is_leaf => {
                     let joined = std::iter::once(Step::Name(format!("{name}.{next}")));
                     let rest: Vec<Step> = joined.chain(rest.iter().skip(1).cloned()).collect();
                     set(node, &rest, leaf);

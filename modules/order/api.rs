@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Where an order stands.
+/// State of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum OrderStatus {
@@ -18,9 +18,9 @@ pub enum OrderStatus {
     Pending,
     /// Accepted: its stock is taken.
     Placed,
-    /// Refused; it took nothing.
+    /// Rejected; no stock was taken.
     Rejected,
-    /// Cancelled; its stock was given back.
+    /// Cancelled; its stock was released.
     Cancelled,
 }
 
@@ -30,11 +30,11 @@ pub enum OrderStatus {
 pub struct OrderLine {
     /// From 1.
     pub id: i64,
-    /// What.
+    /// SKU of the product.
     pub sku_code: String,
-    /// How many.
+    /// Number of units.
     pub quantity: i64,
-    /// Price of one piece when it was ordered; none where the product was unknown.
+    /// Price of one unit when it was ordered; absent if the product was unknown.
     pub price: Option<Money>,
 }
 
@@ -44,11 +44,11 @@ pub struct OrderLine {
 pub struct Order {
     /// From 1.
     pub id: i64,
-    /// Its name towards everybody else.
+    /// Public number of the order.
     pub order_number: Uuid,
     /// What was ordered, in the order it was sent.
     pub order_line_items: Vec<OrderLine>,
-    /// Where it stands.
+    /// Current state.
     pub status: OrderStatus,
     /// Sum of price x quantity.
     pub total: Money,
@@ -65,7 +65,7 @@ pub struct Order {
 pub struct LineInput {
     /// Required.
     pub sku_code: Option<String>,
-    /// Required: 1 to 2,147,483,647 pieces.
+    /// Required: 1 to 2,147,483,647 units.
     pub quantity: Option<i64>,
 }
 
@@ -78,17 +78,17 @@ pub struct OrderInput {
 }
 
 crate::errors! {
-    /// What order refuses.
+    /// Errors of order.
     pub enum OrderError in "order" {
         /// The caller has no order of this id.
         NotFound { id: i64 } = 404, "Order with ID {id} not found!";
         /// The caller has no order of this number.
         UnknownNumber { order_number: Uuid } = 404, "Order with number {order_number} not found!";
-        /// Stock does not suffice; the lists name every SKU with its reason.
+        /// Stock does not suffice; the lists contain every SKU by reason.
         Refused { message: String, invalid: Vec<String>, out_of_stock: Vec<String>, insufficient: Vec<String> } = 400, "{message}";
         /// The key was used for another request.
         KeyReused = 422, "this Idempotency-Key was used with another request body";
-        /// The first request with this key is still under way.
+        /// The first request with this key is still in progress.
         KeyInFlight = 409, "a request with this Idempotency-Key is still under way";
         /// Only a placed order can be cancelled.
         NotCancellable { id: i64, state: String } = 409, "Order with ID {id} is {state} and cannot be cancelled";
@@ -96,7 +96,7 @@ crate::errors! {
 }
 
 impl OrderError {
-    /// The old system's message, and the same lists as fields.
+    /// The message of the Spring system, and the same lists as fields.
     pub fn refused(stock: &StockCheck) -> Self {
         let mut message = String::from("Order cannot be placed due to the following reasons:");
         for (reason, skus) in [
@@ -118,7 +118,7 @@ impl OrderError {
 }
 
 crate::contract! {
-    /// Orders, as their peers and clients call them.
+    /// Orders, for peers and clients.
     pub trait OrderApi in "order", error = OrderError, client = OrderClient {
         /// Lists placed and cancelled orders by id: a customer's own, an administrator's all.
         fn list(query page: PageNumber, query size: PageSize) -> Page<Order> = GET "/api/v1/orders" => 200, Customer, repeatable;
@@ -126,19 +126,19 @@ crate::contract! {
         /// Reads one order.
         fn get(path id: i64) -> Order = GET "/api/v1/orders/{id}" => 200, Customer, repeatable;
 
-        /// Reads one order by its number, in whatever state.
+        /// Reads one order by its number, in any state.
         fn by_number(path order_number: Uuid) -> Order = GET "/api/v1/orders/number/{order_number}" => 200, Customer, repeatable;
 
-        /// Says where an order stands, for peers.
+        /// Returns the state of an order, for peers.
         fn status_of(path order_number: Uuid) -> OrderStatus = GET "/api/v1/orders/number/{order_number}/status" => 200, Service, repeatable;
 
-        /// Places an order: all of its lines or none. With an Idempotency-Key, however often it is sent.
+        /// Places an order: all of its lines or none. With an Idempotency-Key, a retry does not place another one.
         fn place(header idempotency_key: Option<String>, body order: OrderInput) -> Order = POST "/api/v1/orders" => 201, Customer, once;
 
-        /// Cancels a placed order and gives its stock back, once.
+        /// Cancels a placed order and releases its stock, once.
         fn cancel(path id: i64) -> Order = POST "/api/v1/orders/{id}/cancel" => 200, Customer, repeatable;
 
-        /// Cancels an order and takes it off the lists.
+        /// Cancels an order and removes it from the lists.
         fn delete(path id: i64) -> Text = DELETE "/api/v1/orders/{id}" => 200, Customer, once;
     }
 }

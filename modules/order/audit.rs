@@ -1,4 +1,4 @@
-//! What the audit command is told of order's data.
+//! Order's data for the audit command.
 
 use crate::data::Snapshot;
 use crate::kernel::error::StoreError;
@@ -32,7 +32,7 @@ struct LineRow {
     quantity: i64,
 }
 
-/// Every order with its lines summed by SKU, of one moment.
+/// All orders from one snapshot, their lines summed per SKU.
 pub fn facts(store: &StoreUrl) -> Result<Vec<OrderFact>, StoreError> {
     let mut snapshot = Snapshot::open(store)?;
     let rows: Vec<OrderRow> = snapshot.rows(

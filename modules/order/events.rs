@@ -1,4 +1,4 @@
-//! What order publishes, keyed by order number. It consumes nothing.
+//! Events that order publishes, keyed by order number. Order consumes no events.
 
 use super::store::StoredOrder;
 use crate::events::asyncapi::Document;
@@ -10,11 +10,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-/// The order was accepted.
 pub(super) const PLACED: &str = "order.placed";
-/// It was refused; `reason` says why.
+/// `reason` in the data is `stock` or `unavailable`.
 pub(super) const REJECTED: &str = "order.rejected";
-/// It was cancelled after it had been accepted.
 pub(super) const CANCELLED: &str = "order.cancelled";
 
 /// Whose order it is.
@@ -46,8 +44,8 @@ struct Data<'a> {
     reason: Option<&'a str>,
 }
 
-/// The event that reports this step of this order. Each is taken once.
-pub(super) fn about(order: &StoredOrder, kind: &str, reason: Option<&str>, trace: Trace) -> Result<Event, StoreError> {
+/// Consumers apply each of these events once per order.
+pub(super) fn order_event(order: &StoredOrder, kind: &str, reason: Option<&str>, trace: Trace) -> Result<Event, StoreError> {
     let data = Data {
         order_number: order.number,
         customer: Customer { id: &order.customer, name: &order.customer_name, email: order.email.as_deref() },
@@ -58,7 +56,7 @@ pub(super) fn about(order: &StoredOrder, kind: &str, reason: Option<&str>, trace
     Ok(Event::new("order", kind, order.number.to_string(), trace, &data)?.once())
 }
 
-/// What others may expect.
+/// Events of this module in AsyncAPI.
 pub fn describe(document: &mut Document) {
     for (kind, when) in
         [(PLACED, "the order was accepted"), (REJECTED, "it was refused"), (CANCELLED, "it was cancelled after it had been accepted")]

@@ -1,4 +1,4 @@
-//! What is counted of orders, and what is shown of those that are not at their end.
+//! Order metrics: outcomes, order value, and PENDING orders.
 
 use super::store::OrderStore;
 use crate::kernel::error::StartError;
@@ -9,24 +9,21 @@ use prometheus::{Counter, IntCounterVec, IntGaugeVec, Registry};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// What became of an order.
+/// How an attempt to place or cancel an order ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
-    /// Accepted.
     Placed,
-    /// Refused: there is not enough of an SKU, or nothing.
+    /// Rejected: stock of an SKU does not suffice.
     InsufficientStock,
-    /// Refused: it names an SKU that is no product, or of which no stock is kept.
+    /// Rejected: an SKU is unknown to product or to inventory.
     UnknownProduct,
-    /// Refused: its reservation was let go before the order was placed.
+    /// Rejected: the reservation was released before the order was placed.
     Expired,
-    /// Its caller was turned away, as product or inventory did not answer.
+    /// Not placed: product or inventory did not respond.
     PeerUnavailable,
-    /// Its caller was turned away, as our own store did not answer.
+    /// Not placed: order's own store did not respond.
     StoreUnavailable,
-    /// Cancelled by whose order it is.
     CancelledByCustomer,
-    /// Cancelled by an administrator.
     CancelledByAdmin,
 }
 
@@ -42,8 +39,8 @@ impl Outcome {
         Self::CancelledByAdmin,
     ];
 
-    /// Why stock refused an order; where none of it did, its reservation was let go.
-    pub(super) fn refused(stock: Option<&StockCheck>) -> Self {
+    /// Outcome of a rejected order. Without a stock check, its reservation was released.
+    pub(super) fn rejected(stock: Option<&StockCheck>) -> Self {
         match stock {
             None => Self::Expired,
             Some(stock) if stock.invalid.is_empty() => Self::InsufficientStock,
@@ -66,17 +63,16 @@ impl Outcome {
     }
 }
 
-/// Order's metrics.
 pub(super) struct OrderMetrics {
     outcomes: IntCounterVec,
     value: Counter,
-    // of no value before the first look: 0 would say that all is well
+    // without a value until the first refresh: 0 would mean that no order is PENDING
     pending: IntGaugeVec,
     oldest: IntGaugeVec,
 }
 
 impl OrderMetrics {
-    /// Kept in this registry; every outcome is there from the start, so that its first time is a rise.
+    /// Registers every outcome with 0, so that `rate()` counts its first occurrence.
     pub(super) fn new(registry: &Registry) -> Result<Self, StartError> {
         let outcomes = metrics::counters(registry, "tradepost_orders_total", "Orders by outcome and reason.", &["outcome", "reason"])?;
         for outcome in Outcome::ALL {
@@ -97,23 +93,20 @@ impl OrderMetrics {
         })
     }
 
-    /// Counts what became of an order.
-    pub(super) fn ended(&self, outcome: Outcome) {
+    pub(super) fn record(&self, outcome: Outcome) {
         self.outcomes.with_label_values(&outcome.labels()).inc();
     }
 
-    /// Counts a placed order of this total.
-    pub(super) fn placed(&self, total: Money) {
-        self.ended(Outcome::Placed);
+    pub(super) fn record_placed(&self, total: Money) {
+        self.record(Outcome::Placed);
         self.value.inc_by(total.approximately());
     }
 
-    /// Looks after the gauges, until told to stop.
-    pub(super) async fn keep_fresh(&self, store: Arc<dyn OrderStore>, stop: CancellationToken) {
+    pub(super) async fn refresh_periodically(&self, store: Arc<dyn OrderStore>, stop: CancellationToken) {
         metrics::keep_fresh("orders", stop, async || {
-            let open = store.open_ends().await?;
-            self.pending.with_label_values::<&str>(&[]).set(open.pending);
-            self.oldest.with_label_values::<&str>(&[]).set(metrics::age_seconds(open.oldest_pending));
+            let stats = store.unfinished_stats().await?;
+            self.pending.with_label_values::<&str>(&[]).set(stats.pending);
+            self.oldest.with_label_values::<&str>(&[]).set(metrics::age_seconds(stats.oldest_pending));
             Ok(())
         })
         .await;

@@ -1,8 +1,7 @@
-//! Order owns orders and sees each to its end.
+//! Order owns orders and brings each one to an end state.
 //!
-//! It promises that an accepted order is never lost, that one idempotency key makes one order
-//! (INV-3), and that every order reaches an end state (INV-4), across any crash. It calls product
-//! for prices and inventory for stock.
+//! Guarantees, across any crash: an accepted order is never lost, one idempotency key creates one order (INV-3),
+//! and every order reaches an end state (INV-4). Order calls product for prices and inventory for stock.
 
 pub mod api;
 
@@ -19,6 +18,8 @@ mod recovery;
 #[cfg(feature = "order")]
 mod service;
 #[cfg(feature = "order")]
+mod settlement;
+#[cfg(feature = "order")]
 mod store;
 
 #[cfg(feature = "order")]
@@ -30,7 +31,7 @@ pub use store::STORE;
 
 #[cfg(feature = "order")]
 mod build {
-    use super::{api, metrics, placing, recovery, service, store};
+    use super::{api, metrics, placing, recovery, service, settlement, store};
     use crate::kernel::error::StartError;
     use crate::modules::inventory::api::InventoryApi;
     use crate::modules::product::api::ProductApi;
@@ -39,7 +40,7 @@ mod build {
     use std::sync::Arc;
     use std::time::Duration;
 
-    /// Opens the store and builds the service with what runs beside it.
+    /// Opens the store; builds the service and its workers.
     pub fn build(
         host: &Host,
         product: Arc<dyn ProductApi>,
@@ -49,23 +50,23 @@ mod build {
         let mut parts = Parts::default();
         let store = store::open(&host.settings, &host.metrics, &mut parts)?;
         let metrics = metrics::OrderMetrics::new(&host.metrics)?;
-        let patience = Duration::from_millis(settings.peers_ms);
-        let path = Arc::new(placing::OrderPath { store, product, inventory, metrics, patience });
+        let peer_timeout = Duration::from_millis(settings.peers_ms);
+        let path = Arc::new(placing::OrderPath { store, product, inventory, metrics, peer_timeout });
         let service: Arc<dyn api::OrderApi> = Arc::new(service::OrderService::new(path.clone(), settings.max_lines));
         parts.endpoints = api::OrderClient::endpoints(service.clone());
         parts.outbox("order-outbox", path.store.outbox(), host.bus()?);
         let (recovering, hours) = (path.clone(), settings.idempotency_hours);
         parts.worker("order-recovery", move |stop| recovery::run(recovering, hours, stop));
         let settling = path.clone();
-        parts.worker("order-settlement", move |stop| recovery::settle(settling, stop));
-        let shown = path.clone();
-        parts.worker("order-gauges", move |stop| async move { shown.metrics.keep_fresh(shown.store.clone(), stop).await });
+        parts.worker("order-settlement", move |stop| settlement::run(settling, stop));
+        let gauges = path.clone();
+        parts.worker("order-gauges", move |stop| async move { gauges.metrics.refresh_periodically(gauges.store.clone(), stop).await });
         parts.check("orderStore", move || {
             let path = path.clone();
             async move {
-                let open = path.store.open_ends().await?;
+                let stats = path.store.unfinished_stats().await?;
                 let outbox = path.store.outbox().waiting().await?;
-                Ok(json!({ "pending": open.pending, "unsettled": open.unsettled, "outbox": outbox }))
+                Ok(json!({ "pending": stats.pending, "unsettled": stats.unsettled, "outbox": outbox }))
             }
         });
         Ok((service, parts))

@@ -1,18 +1,17 @@
-//! Placing an order, without a distributed transaction, without overselling, without losing it.
+//! Placing an order: without a distributed transaction, without overselling, without losing the order.
 //!
-//! 1. product: prices of all SKUs. Nothing is written yet, so a catalogue that is away costs nobody anything.
-//! 2. order: the order is written as PENDING, with its prices and its idempotency key.
-//! 3. inventory: all lines are reserved or none, idempotently by order number.
-//! 4. order: PLACED, its event and the note that the reservation is to be committed, in one transaction.
-//!    Or REJECTED, and the note that it is to be released.
-//! 5. inventory commits or releases: soon, from that note, in bulk ([`super::recovery::settle`]).
+//! 1. product: returns the prices of all SKUs. Nothing is written yet, so nothing has to be undone if product is down.
+//! 2. order: stores the order as PENDING, with its prices and its idempotency key.
+//! 3. inventory: reserves all lines or none, idempotently by order number.
+//! 4. order: in one transaction, stores the end state and its event: PLACED with the pending action to commit
+//!    the reservation; or REJECTED, after a failure with the pending action to release it.
+//! 5. inventory: settlement commits or releases the reservation, in batches ([`super::settlement::run`]).
 //!
-//! A crash after any step leaves an order that [`super::recovery::run`] drives on by the same steps.
+//! A crash after any step leaves an order that [`super::recovery::run`] resumes with the same steps.
 
 use super::api::{OrderError, OrderStatus};
 use super::metrics::{OrderMetrics, Outcome};
-use super::recovery::SettleError;
-use super::store::{Begun, NewOrder, OrderStore, Settle, StoredOrder};
+use super::store::{BeginOutcome, NewOrder, OrderStore, PendingReservationAction, StoredOrder};
 use crate::kernel::money::Money;
 use crate::kernel::problem::{Problem, TypedError};
 use crate::modules::inventory::api::{InventoryApi, Quantities, Reservation, ReservationState, ReserveInput, StockCheck};
@@ -23,24 +22,19 @@ use crate::rpc::context::Cx;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
-/// The order path and what it stands on.
+/// The order path with its dependencies.
 pub(super) struct OrderPath {
-    /// Orders.
     pub(super) store: Arc<dyn OrderStore>,
-    /// Prices.
     pub(super) product: Arc<dyn ProductApi>,
-    /// Stock.
     pub(super) inventory: Arc<dyn InventoryApi>,
-    /// What became of orders.
     pub(super) metrics: OrderMetrics,
-    /// How long placing waits for its peers, all steps together.
-    pub(super) patience: Duration,
+    /// Deadline for all peer calls of one order together.
+    pub(super) peer_timeout: Duration,
 }
 
-/// Pieces by SKU: several lines of one SKU are reserved as their sum.
-fn wanted(order: &[(String, i64)]) -> Quantities {
+/// Several lines of one SKU are reserved as their sum.
+fn sum_by_sku(order: &[(String, i64)]) -> Quantities {
     let mut sums = Quantities::new();
     for (sku, quantity) in order {
         *sums.entry(sku.clone()).or_default() += quantity;
@@ -49,39 +43,39 @@ fn wanted(order: &[(String, i64)]) -> Quantities {
 }
 
 impl OrderPath {
-    /// From a checked request to an end state. A caller hears of a peer that is away, or hangs, within a
-    /// second, whichever peer it is.
+    /// Takes a validated request to an end state. If a peer is down or hangs, fails after `peer_timeout`.
     pub(super) async fn place(&self, cx: &Cx, mut new: NewOrder) -> Result<StoredOrder, OrderError> {
-        let cx = &cx.within(self.patience);
+        let cx = &cx.within(self.peer_timeout);
         if let Some(span) = trace::current().filter(Span::is_recorded) {
             span.set("tradepost.order_number", new.number.to_string());
         }
         let skus: BTreeSet<String> = new.lines.iter().map(|l| l.sku_code.clone()).collect();
-        let prices = self.product.prices(cx, skus.iter().cloned().collect()).await.map_err(|e| self.missed(e.into_problem()))?;
+        let prices =
+            self.product.prices(cx, skus.iter().cloned().collect()).await.map_err(|e| self.record_unavailable(e.into_problem()))?;
         let unknown: Vec<String> = skus.into_iter().filter(|sku| !prices.contains_key(sku)).collect();
-        let total = price(&mut new, &prices)?;
-        let rejected = if unknown.is_empty() { None } else { Some(self.explain(cx, &new, unknown).await?) };
-        let begun = self.store.begin(new, total, rejected.clone(), cx.trace).await;
-        match begun.inspect_err(|_| self.metrics.ended(Outcome::StoreUnavailable))? {
-            Begun::New(order) => match rejected {
-                None => self.see_through(cx, order).await,
+        let total = apply_prices(&mut new, &prices)?;
+        let rejected = if unknown.is_empty() { None } else { Some(self.check_remaining_lines(cx, &new, unknown).await?) };
+        let outcome = self.store.begin(new, total, rejected.clone(), cx.trace).await;
+        match outcome.inspect_err(|_| self.metrics.record(Outcome::StoreUnavailable))? {
+            BeginOutcome::Created(order) => match rejected {
+                None => self.complete_order(cx, order).await,
                 Some(stock) => {
-                    self.metrics.ended(Outcome::refused(Some(&stock)));
+                    self.metrics.record(Outcome::rejected(Some(&stock)));
                     Err(OrderError::refused(&stock))
                 }
             },
-            Begun::Ended(order) => first_answer(order),
-            Begun::InFlight => Err(OrderError::KeyInFlight),
-            Begun::OtherRequest => Err(OrderError::KeyReused),
+            BeginOutcome::Ended(order) => first_response(order),
+            BeginOutcome::InFlight => Err(OrderError::KeyInFlight),
+            BeginOutcome::KeyReused => Err(OrderError::KeyReused),
         }
     }
 
-    /// Products that do not exist, and what is wrong with the other lines, so that one answer names all.
-    async fn explain(&self, cx: &Cx, new: &NewOrder, unknown: Vec<String>) -> Result<StockCheck, OrderError> {
+    /// Checks the stock of the known products too, so that one response lists every problem.
+    async fn check_remaining_lines(&self, cx: &Cx, new: &NewOrder, unknown: Vec<String>) -> Result<StockCheck, OrderError> {
         let lines: Vec<_> = new.lines.iter().filter(|l| !unknown.contains(&l.sku_code)).map(|l| (l.sku_code.clone(), l.quantity)).collect();
         let mut stock = StockCheck::default();
         if !lines.is_empty() {
-            stock = self.inventory.check_stock(cx, wanted(&lines)).await.map_err(|e| self.missed(e.into_problem()))?;
+            stock = self.inventory.check_stock(cx, sum_by_sku(&lines)).await.map_err(|e| self.record_unavailable(e.into_problem()))?;
         }
         stock.invalid.extend(unknown);
         stock.invalid.sort();
@@ -89,63 +83,65 @@ impl OrderPath {
         Ok(stock)
     }
 
-    /// For a caller who is told what went wrong before anything was written.
-    fn missed(&self, problem: Problem) -> OrderError {
+    /// Counts a failed peer call before the order is stored.
+    fn record_unavailable(&self, problem: Problem) -> OrderError {
         if problem.is_transient() {
-            self.metrics.ended(Outcome::PeerUnavailable);
+            self.metrics.record(Outcome::PeerUnavailable);
         }
         problem.into()
     }
 
-    /// From PENDING to an end state while the caller waits: where that does not work, to REJECTED.
-    async fn see_through(&self, cx: &Cx, order: StoredOrder) -> Result<StoredOrder, OrderError> {
-        let (missing, ended) = match self.reserve(cx, &order).await {
-            Ok(reservation) => (Outcome::StoreUnavailable, self.conclude(cx, order.clone(), reservation).await),
+    /// Takes a PENDING order to an end state while the caller waits; on failure, to REJECTED.
+    async fn complete_order(&self, cx: &Cx, order: StoredOrder) -> Result<StoredOrder, OrderError> {
+        let (unavailable_outcome, ended) = match self.reserve(cx, &order).await {
+            Ok(reservation) => (Outcome::StoreUnavailable, self.apply_reservation(cx, order.clone(), reservation).await),
             Err(cause) => (Outcome::PeerUnavailable, Err(cause)),
         };
         match ended {
-            Err(cause @ OrderError::Platform(_)) => Err(self.give_up(cx, &order, missing, cause).await),
+            Err(cause @ OrderError::Platform(_)) => Err(self.abort(cx, &order, unavailable_outcome, cause).await),
             ended => ended,
         }
     }
 
-    /// From PENDING to an end state; every step may be repeated. A peer that is away leaves it PENDING.
-    pub(super) async fn drive(&self, cx: &Cx, order: StoredOrder) -> Result<StoredOrder, OrderError> {
+    /// Takes a PENDING order to an end state; each step is idempotent. If a peer is down, the order stays PENDING.
+    pub(super) async fn resume_order(&self, cx: &Cx, order: StoredOrder) -> Result<StoredOrder, OrderError> {
         let reservation = self.reserve(cx, &order).await?;
-        self.conclude(cx, order, reservation).await
+        self.apply_reservation(cx, order, reservation).await
     }
 
     async fn reserve(&self, cx: &Cx, order: &StoredOrder) -> Result<Reservation, OrderError> {
         let lines: Vec<_> = order.lines.iter().map(|l| (l.sku_code.clone(), l.quantity)).collect();
-        let input = ReserveInput { order_number: order.number, lines: wanted(&lines) };
+        let input = ReserveInput { order_number: order.number, lines: sum_by_sku(&lines) };
         self.inventory.reserve(cx, input).await.map_err(|cause| {
             let problem = cause.into_problem();
             if problem.is_transient() { problem } else { Problem::internal(problem.for_log()) }.into()
         })
     }
 
-    async fn conclude(&self, cx: &Cx, order: StoredOrder, reservation: Reservation) -> Result<StoredOrder, OrderError> {
+    async fn apply_reservation(&self, cx: &Cx, order: StoredOrder, reservation: Reservation) -> Result<StoredOrder, OrderError> {
         match reservation.state {
-            ReservationState::Held | ReservationState::Committed => self.end(cx, order, OrderStatus::Placed, None, Settle::Commit).await,
+            ReservationState::Held | ReservationState::Committed => {
+                self.end(cx, order, OrderStatus::Placed, None, PendingReservationAction::Commit).await
+            }
             ReservationState::Refused => {
                 let stock = StockCheck { available: Vec::new(), ..reservation.stock };
-                self.end(cx, order, OrderStatus::Rejected, Some(stock), Settle::Nothing).await
+                self.end(cx, order, OrderStatus::Rejected, Some(stock), PendingReservationAction::Nothing).await
             }
-            ReservationState::Released => self.end(cx, order, OrderStatus::Rejected, None, Settle::Nothing).await,
+            ReservationState::Released => self.end(cx, order, OrderStatus::Rejected, None, PendingReservationAction::Nothing).await,
         }
     }
 
-    /// For a caller who was told that it did not work: the order ends as REJECTED and its key is free
-    /// again. Whether stock was reserved is not known; releasing it makes sure that it is not.
-    async fn give_up(&self, cx: &Cx, order: &StoredOrder, missing: Outcome, cause: OrderError) -> OrderError {
-        tracing::warn!(order_number = %order.number, cause = cause.for_log(), "order could not be placed");
-        match self.store.give_up(order, cx.trace).await {
-            Ok(true) => self.metrics.ended(missing),
-            // it has ended otherwise, and was counted there
+    /// The caller gets an error, so the order becomes REJECTED and its key can be used again. It is unknown
+    /// whether inventory reserved stock; the pending release covers both cases.
+    async fn abort(&self, cx: &Cx, order: &StoredOrder, unavailable_outcome: Outcome, cause: OrderError) -> OrderError {
+        tracing::warn!(order_number = %order.number, cause = cause.for_log(), "order not placed");
+        match self.store.abort(order, cx.trace).await {
+            Ok(true) => self.metrics.record(unavailable_outcome),
+            // another worker has ended the order and counted it
             Ok(false) => {}
             Err(cause) => {
-                self.metrics.ended(missing);
-                tracing::error!(order_number = %order.number, %cause, "order stays PENDING until it is recovered");
+                self.metrics.record(unavailable_outcome);
+                tracing::error!(order_number = %order.number, %cause, "order not rejected; it stays PENDING until recovery");
             }
         }
         cause
@@ -157,39 +153,27 @@ impl OrderPath {
         order: StoredOrder,
         status: OrderStatus,
         reason: Option<StockCheck>,
-        settle: Settle,
+        action: PendingReservationAction,
     ) -> Result<StoredOrder, OrderError> {
         let number = order.number;
         let ended = StoredOrder { status, reason, ..order };
-        if self.store.end(&ended, settle, cx.trace).await? {
+        if self.store.end(&ended, action, cx.trace).await? {
             match status {
-                OrderStatus::Placed => self.metrics.placed(ended.total),
-                _ => self.metrics.ended(Outcome::refused(ended.reason.as_ref())),
+                OrderStatus::Placed => self.metrics.record_placed(ended.total),
+                _ => self.metrics.record(Outcome::rejected(ended.reason.as_ref())),
             }
-            return finished(ended);
+            return to_result(ended);
         }
-        // somebody else drove it on meanwhile: their word counts
+        // another worker has ended the order; return its result
         match self.store.by_number(number).await? {
-            Some(order) => finished(order),
+            Some(order) => to_result(order),
             None => Err(OrderError::UnknownNumber { order_number: number }),
-        }
-    }
-
-    /// Gives a cancelled order's stock back now if inventory answers, from the order's note otherwise.
-    pub(super) async fn give_back(&self, cx: &Cx, number: Uuid) {
-        let release = async {
-            self.inventory.release(cx, number).await?;
-            self.store.settled(vec![(number, Settle::Release)]).await?;
-            Ok::<_, SettleError>(())
-        };
-        if let Err(cause) = release.await {
-            tracing::warn!(order_number = %number, %cause, "stock of a cancelled order will be given back later");
         }
     }
 }
 
-/// What the caller of an ended order is told.
-fn finished(order: StoredOrder) -> Result<StoredOrder, OrderError> {
+/// The result that the caller gets for an order.
+fn to_result(order: StoredOrder) -> Result<StoredOrder, OrderError> {
     match (order.status, &order.reason) {
         (OrderStatus::Rejected, Some(stock)) => Err(OrderError::refused(stock)),
         (OrderStatus::Rejected, None) => Err(Problem::unavailable("the order could not be placed right now; nothing was taken").into()),
@@ -198,16 +182,16 @@ fn finished(order: StoredOrder) -> Result<StoredOrder, OrderError> {
     }
 }
 
-/// What the repetition of an ended order's request gets: the first answer, whatever became of the order since.
-pub(super) fn first_answer(order: StoredOrder) -> Result<StoredOrder, OrderError> {
+/// A retried request gets the response of the first one, even if the order has been cancelled since.
+pub(super) fn first_response(order: StoredOrder) -> Result<StoredOrder, OrderError> {
     match order.status {
-        OrderStatus::Cancelled => finished(StoredOrder { status: OrderStatus::Placed, ..order }),
-        _ => finished(order),
+        OrderStatus::Cancelled => to_result(StoredOrder { status: OrderStatus::Placed, ..order }),
+        _ => to_result(order),
     }
 }
 
-/// Puts the catalogue's prices on the lines; answers the total.
-fn price(new: &mut NewOrder, prices: &BTreeMap<String, Money>) -> Result<Money, Problem> {
+/// Sets the lines' prices; returns the total.
+fn apply_prices(new: &mut NewOrder, prices: &BTreeMap<String, Money>) -> Result<Money, Problem> {
     let mut total = Money::ZERO;
     for line in &mut new.lines {
         line.price = prices.get(&line.sku_code).copied();

@@ -1,9 +1,9 @@
-//! Order's rules towards its callers. How an order is brought to its end is in [`super::placing`].
+//! Order's API: validation, ownership, idempotency keys. [`super::placing`] places the orders.
 
 use super::api::{LineInput, Order, OrderApi, OrderError, OrderInput, OrderStatus};
 use super::metrics::Outcome;
-use super::placing::{OrderPath, first_answer};
-use super::store::{Begun, Cancelled, Key, NewLine, NewOrder, StoredOrder};
+use super::placing::{OrderPath, first_response};
+use super::store::{BeginOutcome, CancelOutcome, IdempotencyKey, NewLine, NewOrder, StoredOrder};
 use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
 use crate::kernel::problem::{FieldError, Problem};
 use crate::kernel::sku;
@@ -17,25 +17,23 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// What the contract's 32-bit clients can read.
+/// Clients of the contract read 32-bit integers.
 const MAX_QUANTITY: i64 = i32::MAX as i64;
-/// Stripe's limit, and the IETF draft's advice.
-const MAX_KEY: usize = 255;
+/// Stripe's limit, recommended by the IETF draft `Idempotency-Key`.
+const MAX_KEY_LEN: usize = 255;
 
-/// See [`OrderApi`].
 pub(super) struct OrderService {
     path: Arc<OrderPath>,
     max_lines: usize,
 }
 
 impl OrderService {
-    /// On this path, for orders of at most so many lines.
     pub(super) fn new(path: Arc<OrderPath>, max_lines: usize) -> Self {
         Self { path, max_lines }
     }
 
-    /// Everything that is wrong with it, or its lines.
-    fn checked(&self, order: OrderInput) -> Result<Vec<NewLine>, Problem> {
+    /// The error lists every invalid field.
+    fn validate(&self, order: OrderInput) -> Result<Vec<NewLine>, Problem> {
         let items = order.order_line_items.unwrap_or_default();
         if items.is_empty() || items.len() > self.max_lines {
             return Err(Problem::field("orderLineItems", format!("is required, 1 to {} lines", self.max_lines)));
@@ -64,8 +62,8 @@ impl OrderService {
         if errors.is_empty() { Ok(lines) } else { Err(Problem::invalid(errors)) }
     }
 
-    /// Whose orders this caller sees: `None` is everybody's.
-    fn scope(cx: &Cx) -> Result<Option<String>, Problem> {
+    /// Customer whose orders the caller may access; `None` for all customers.
+    fn visible_customer(cx: &Cx) -> Result<Option<String>, Problem> {
         match &cx.caller {
             Caller::Module(_) => Ok(None),
             _ if cx.has_role("admin") => Ok(None),
@@ -74,33 +72,32 @@ impl OrderService {
     }
 
     async fn find(&self, cx: &Cx, id: i64) -> Result<StoredOrder, OrderError> {
-        let scope = Self::scope(cx)?;
-        let order = self.path.store.get(id).await?.filter(|o| !o.hidden && scope.as_ref().is_none_or(|customer| *customer == o.customer));
+        let visible = Self::visible_customer(cx)?;
+        let order = self.path.store.get(id).await?.filter(|o| !o.hidden && visible.as_ref().is_none_or(|customer| *customer == o.customer));
         order.ok_or(OrderError::NotFound { id })
     }
 
-    async fn cancelled(&self, cx: &Cx, id: i64, hide: bool) -> Result<StoredOrder, OrderError> {
+    async fn cancel_order(&self, cx: &Cx, id: i64, hide: bool) -> Result<StoredOrder, OrderError> {
         let order = self.find(cx, id).await?;
         match self.path.store.cancel(id, hide, cx.trace).await? {
-            Cancelled::Now => {
+            CancelOutcome::Cancelled => {
                 let own = cx.principal().is_ok_and(|principal| principal.subject == order.customer);
-                self.path.metrics.ended(if own { Outcome::CancelledByCustomer } else { Outcome::CancelledByAdmin });
-                self.path.give_back(cx, order.number).await;
+                self.path.metrics.record(if own { Outcome::CancelledByCustomer } else { Outcome::CancelledByAdmin });
+                self.path.release_stock(cx, order.number).await;
                 Ok(StoredOrder { status: OrderStatus::Cancelled, ..order })
             }
-            Cancelled::Before => Ok(StoredOrder { status: OrderStatus::Cancelled, ..order }),
-            Cancelled::Not(OrderStatus::Rejected) if hide => Ok(order),
-            Cancelled::Not(status) => Err(OrderError::NotCancellable { id, state: status.text().into() }),
+            CancelOutcome::AlreadyCancelled => Ok(StoredOrder { status: OrderStatus::Cancelled, ..order }),
+            CancelOutcome::NotCancellable(OrderStatus::Rejected) if hide => Ok(order),
+            CancelOutcome::NotCancellable(status) => Err(OrderError::NotCancellable { id, state: status.text().into() }),
         }
     }
 }
 
-/// The key with what it was used for.
-fn key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -> Result<Option<Key>, Problem> {
+fn parse_key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -> Result<Option<IdempotencyKey>, Problem> {
     let Some(key) = header else { return Ok(None) };
-    // a space at the end is none to some stores, and most who carry a header cut it off
-    if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) || key.trim() != key {
-        return Err(Problem::field("Idempotency-Key", format!("expected 1 to {MAX_KEY} printable ASCII characters")));
+    // some databases ignore a trailing space in comparisons, and most HTTP intermediaries trim header values
+    if key.is_empty() || key.len() > MAX_KEY_LEN || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) || key.trim() != key {
+        return Err(Problem::field("Idempotency-Key", format!("expected 1 to {MAX_KEY_LEN} printable ASCII characters")));
     }
     let mut hash = Sha256::new();
     for line in lines {
@@ -109,26 +106,26 @@ fn key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -> Resu
         hash.update(line.quantity.to_le_bytes());
     }
     let fingerprint = hex::encode(hash.finalize());
-    Ok(Some(Key { scope: format!("POST /api/v1/orders {}", principal.subject), key, fingerprint }))
+    Ok(Some(IdempotencyKey { scope: format!("POST /api/v1/orders {}", principal.subject), key, fingerprint }))
 }
 
 #[async_trait(?Send)]
 impl OrderApi for OrderService {
     async fn list(&self, cx: &Cx, page: PageNumber, size: PageSize) -> Result<Page<Order>, OrderError> {
         let request = PageRequest::of(page, size);
-        let (orders, total) = self.path.store.page(request, Self::scope(cx)?).await?;
-        Ok(Page::new(request, orders.into_iter().map(|order| shown(cx, order)).collect(), total))
+        let (orders, total) = self.path.store.page(request, Self::visible_customer(cx)?).await?;
+        Ok(Page::new(request, orders.into_iter().map(|order| to_api(cx, order)).collect(), total))
     }
 
     async fn get(&self, cx: &Cx, id: i64) -> Result<Order, OrderError> {
-        self.find(cx, id).await.map(|order| shown(cx, order))
+        self.find(cx, id).await.map(|order| to_api(cx, order))
     }
 
     async fn by_number(&self, cx: &Cx, order_number: Uuid) -> Result<Order, OrderError> {
-        let scope = Self::scope(cx)?;
+        let visible = Self::visible_customer(cx)?;
         let found = self.path.store.by_number(order_number).await?;
-        let own = found.filter(|o| !o.hidden && scope.as_ref().is_none_or(|customer| *customer == o.customer));
-        own.map(|order| shown(cx, order)).ok_or(OrderError::UnknownNumber { order_number })
+        let own = found.filter(|o| !o.hidden && visible.as_ref().is_none_or(|customer| *customer == o.customer));
+        own.map(|order| to_api(cx, order)).ok_or(OrderError::UnknownNumber { order_number })
     }
 
     async fn status_of(&self, _: &Cx, order_number: Uuid) -> Result<OrderStatus, OrderError> {
@@ -137,13 +134,13 @@ impl OrderApi for OrderService {
     }
 
     async fn place(&self, cx: &Cx, idempotency_key: Option<String>, order: OrderInput) -> Result<Order, OrderError> {
-        let lines = self.checked(order)?;
+        let lines = self.validate(order)?;
         let principal = cx.principal()?.clone();
-        let key = key(idempotency_key, &principal, &lines)?;
+        let key = parse_key(idempotency_key, &principal, &lines)?;
         if let Some(key) = &key
-            && let Some(begun) = self.path.known(key.clone()).await?
+            && let Some(outcome) = self.path.find_key(key.clone()).await?
         {
-            return answer_again(begun).map(|order| shown(cx, order));
+            return replay_response(outcome).map(|order| to_api(cx, order));
         }
         let new = NewOrder {
             number: Uuid::now_v7(),
@@ -153,24 +150,24 @@ impl OrderApi for OrderService {
             lines,
             key,
         };
-        let (path, theirs) = (self.path.clone(), cx.clone());
-        // a task of its own: a client that hangs up does not stop the order half way
-        let placed = actix_web::rt::spawn(trace::inherit(async move { path.place(&theirs, new).await })).await;
-        placed.map_err(Problem::internal)?.map(|order| shown(cx, order))
+        let (path, cx_of_task) = (self.path.clone(), cx.clone());
+        // a separate task: if the client disconnects, the order still completes
+        let placed = actix_web::rt::spawn(trace::inherit(async move { path.place(&cx_of_task, new).await })).await;
+        placed.map_err(Problem::internal)?.map(|order| to_api(cx, order))
     }
 
     async fn cancel(&self, cx: &Cx, id: i64) -> Result<Order, OrderError> {
-        self.cancelled(cx, id, false).await.map(|order| shown(cx, order))
+        self.cancel_order(cx, id, false).await.map(|order| to_api(cx, order))
     }
 
     async fn delete(&self, cx: &Cx, id: i64) -> Result<Text, OrderError> {
-        self.cancelled(cx, id, true).await?;
+        self.cancel_order(cx, id, true).await?;
         Ok(Text(format!("Order with id {id} successfully deleted!")))
     }
 }
 
-/// An order as this caller sees it.
-fn shown(cx: &Cx, order: StoredOrder) -> Order {
+/// Only administrators see the trace id.
+fn to_api(cx: &Cx, order: StoredOrder) -> Order {
     Order {
         id: order.id,
         order_number: order.number,
@@ -183,16 +180,16 @@ fn shown(cx: &Cx, order: StoredOrder) -> Order {
 }
 
 impl OrderPath {
-    async fn known(&self, key: Key) -> Result<Option<Begun>, OrderError> {
-        Ok(self.store.known(key).await.inspect_err(|_| self.metrics.ended(Outcome::StoreUnavailable))?)
+    async fn find_key(&self, key: IdempotencyKey) -> Result<Option<BeginOutcome>, OrderError> {
+        Ok(self.store.find_key(key).await.inspect_err(|_| self.metrics.record(Outcome::StoreUnavailable))?)
     }
 }
 
-/// What a repeated request gets: the first answer, whatever it was.
-fn answer_again(begun: Begun) -> Result<StoredOrder, OrderError> {
-    match begun {
-        Begun::New(order) | Begun::Ended(order) => first_answer(order),
-        Begun::InFlight => Err(OrderError::KeyInFlight),
-        Begun::OtherRequest => Err(OrderError::KeyReused),
+/// A retried request gets the response of the first one.
+fn replay_response(outcome: BeginOutcome) -> Result<StoredOrder, OrderError> {
+    match outcome {
+        BeginOutcome::Created(order) | BeginOutcome::Ended(order) => first_response(order),
+        BeginOutcome::InFlight => Err(OrderError::KeyInFlight),
+        BeginOutcome::KeyReused => Err(OrderError::KeyReused),
     }
 }

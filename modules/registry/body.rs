@@ -1,7 +1,7 @@
-//! Bodies in and out: JSON or XML, whole or compact, plain or gzip.
+//! Request and response bodies: JSON or XML, full or compact, plain or gzip.
 //!
-//! Source: Netflix/eureka `ApplicationsResource` (an Accept without json gets XML), `EurekaAccept`,
-//! `MiniInstanceInfoMixIn` (what a compact instance has).
+//! Source: Netflix/eureka `ApplicationsResource` (XML unless `Accept` contains json), `EurekaAccept`,
+//! `MiniInstanceInfoMixIn` (fields of a compact instance).
 
 use super::xml;
 use crate::edge::web::read_body;
@@ -17,12 +17,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::Read;
 
-/// Compressed below this a body gains nothing.
-const WORTH_COMPRESSING: usize = 1024;
+/// In bytes; compression does not pay off below.
+const MIN_COMPRESSED_SIZE: usize = 1024;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Mini<'a> {
+struct CompactInstance<'a> {
     instance_id: &'a str,
     app: &'a str,
     ip_addr: &'a str,
@@ -43,22 +43,22 @@ struct Mini<'a> {
 }
 
 #[derive(Serialize)]
-struct MiniApplication<'a> {
+struct CompactApplication<'a> {
     name: &'a str,
-    instance: Vec<Mini<'a>>,
+    instance: Vec<CompactInstance<'a>>,
 }
 
 #[derive(Serialize)]
-struct MiniApplications<'a> {
+struct CompactApplications<'a> {
     #[serde(rename = "versions__delta")]
     version: String,
     #[serde(rename = "apps__hashcode")]
     hash: &'a str,
-    application: Vec<MiniApplication<'a>>,
+    application: Vec<CompactApplication<'a>>,
 }
 
-fn mini(instance: &Instance) -> Mini<'_> {
-    Mini {
+fn compact(instance: &Instance) -> CompactInstance<'_> {
+    CompactInstance {
         instance_id: &instance.instance_id,
         app: &instance.app,
         ip_addr: &instance.ip_addr,
@@ -75,20 +75,20 @@ fn mini(instance: &Instance) -> Mini<'_> {
     }
 }
 
-/// Answers with several applications, compact where the client asks for it.
-pub(super) fn applications(request: &HttpRequest, all: &Applications) -> Result<HttpResponse, Problem> {
-    if !has(request, "x-eureka-accept", "compact") {
-        return answer(request, "applications", all);
+/// Compact if the client requests it with `X-Eureka-Accept`.
+pub(super) fn respond_applications(request: &HttpRequest, all: &Applications) -> Result<HttpResponse, Problem> {
+    if !header_contains(request, "x-eureka-accept", "compact") {
+        return respond(request, "applications", all);
     }
     let application =
-        all.application.iter().map(|app| MiniApplication { name: &app.name, instance: app.instance.iter().map(mini).collect() });
-    let compact = MiniApplications { version: all.version.to_string(), hash: &all.hash, application: application.collect() };
-    answer(request, "applications", &compact)
+        all.application.iter().map(|app| CompactApplication { name: &app.name, instance: app.instance.iter().map(compact).collect() });
+    let compact = CompactApplications { version: all.version.to_string(), hash: &all.hash, application: application.collect() };
+    respond(request, "applications", &compact)
 }
 
-/// Answers with this under this root.
-pub(super) fn answer<T: Serialize>(request: &HttpRequest, root: &str, content: &T) -> Result<HttpResponse, Problem> {
-    let (media, text) = if has(request, "accept", "json") {
+/// Responds with `content` below a root element.
+pub(super) fn respond<T: Serialize>(request: &HttpRequest, root: &str, content: &T) -> Result<HttpResponse, Problem> {
+    let (media, text) = if header_contains(request, "accept", "json") {
         let text = serde_json::to_string(content).map_err(Problem::internal)?;
         ("application/json", format!("{{\"{root}\":{text}}}").into_bytes())
     } else {
@@ -97,7 +97,7 @@ pub(super) fn answer<T: Serialize>(request: &HttpRequest, root: &str, content: &
     };
     let mut response = HttpResponse::Ok();
     response.content_type(media).insert_header((header::VARY, "accept, accept-encoding, x-eureka-accept"));
-    if text.len() < WORTH_COMPRESSING || !has(request, "accept-encoding", "gzip") {
+    if text.len() < MIN_COMPRESSED_SIZE || !header_contains(request, "accept-encoding", "gzip") {
         return Ok(response.body(text));
     }
     let mut compressed = Vec::new();
@@ -105,8 +105,8 @@ pub(super) fn answer<T: Serialize>(request: &HttpRequest, root: &str, content: &
     Ok(response.insert_header((header::CONTENT_ENCODING, "gzip")).body(compressed))
 }
 
-/// Reads what is under this root. A type must be named: a page of another site can send text, but
-/// neither JSON nor XML.
+/// Reads the content below a root element. JSON or XML is required: a page of another site can send text across
+/// origins without a preflight, but neither of these.
 pub(super) async fn read<T: DeserializeOwned>(
     request: &HttpRequest,
     payload: Payload,
@@ -114,39 +114,41 @@ pub(super) async fn read<T: DeserializeOwned>(
     limit: usize,
 ) -> Result<T, Problem> {
     let sent = read_body(request, payload, limit).await?;
-    let bytes = if has(request, "content-encoding", "gzip") { unzip(&sent, limit)? } else { sent.to_vec() };
-    let bad = |cause: String| Problem::new(400, format!("the body is not understood: {cause}"));
-    let value: Value = if has(request, "content-type", "json") {
-        let value: Value = serde_json::from_slice(&bytes).map_err(|cause| bad(cause.to_string()))?;
+    let bytes = if header_contains(request, "content-encoding", "gzip") { unzip(&sent, limit)? } else { sent.to_vec() };
+    let malformed = |cause: String| Problem::new(400, format!("the body is not understood: {cause}"));
+    let value: Value = if header_contains(request, "content-type", "json") {
+        let value: Value = serde_json::from_slice(&bytes).map_err(|cause| malformed(cause.to_string()))?;
         match root {
             None => value,
-            Some(root) => value.get(root).cloned().ok_or_else(|| bad(format!("expected {{\"{root}\":{{...}}}}")))?,
+            Some(root) => value.get(root).cloned().ok_or_else(|| malformed(format!("expected {{\"{root}\":{{...}}}}")))?,
         }
-    } else if has(request, "content-type", "xml") {
-        let text = String::from_utf8(bytes).map_err(|cause| bad(cause.to_string()))?;
-        let (name, value) = xml::read(&text).map_err(|cause| bad(cause.to_string()))?;
+    } else if header_contains(request, "content-type", "xml") {
+        let text = String::from_utf8(bytes).map_err(|cause| malformed(cause.to_string()))?;
+        let (name, value) = xml::read(&text).map_err(|cause| malformed(cause.to_string()))?;
         if root.is_some_and(|root| root != name) {
-            return Err(bad(format!("expected <{}>", root.unwrap_or_default())));
+            return Err(malformed(format!("expected <{}>", root.unwrap_or_default())));
         }
         value
     } else {
         return Err(Problem::new(415, "the body must be application/json or application/xml"));
     };
-    serde_json::from_value(value).map_err(|cause| bad(cause.to_string()))
+    serde_json::from_value(value).map_err(|cause| malformed(cause.to_string()))
 }
 
 fn unzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
     let mut plain = Vec::new();
     let most = limit as u64 + 1;
-    GzDecoder::new(bytes).take(most).read_to_end(&mut plain).map_err(|cause| Problem::new(400, format!("the body is no gzip: {cause}")))?;
+    GzDecoder::new(bytes)
+        .take(most)
+        .read_to_end(&mut plain)
+        .map_err(|cause| Problem::new(400, format!("the body is not gzip: {cause}")))?;
     if plain.len() > limit {
         return Err(Problem::new(413, format!("the body is larger than {limit} bytes")));
     }
     Ok(plain)
 }
 
-/// Whether a header has this word in it.
-fn has(request: &HttpRequest, name: &str, word: &str) -> bool {
+fn header_contains(request: &HttpRequest, name: &str, word: &str) -> bool {
     let value = request.headers().get(name).and_then(|value| value.to_str().ok());
     value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
 }

@@ -1,175 +1,54 @@
-//! Registry knows which instances of which module there are: a Eureka server over HTTP, for our own
-//! modules and for any Spring Cloud client.
+//! Registry: a Eureka server over HTTP, for Tradepost's modules and for any Spring Cloud client.
 //!
-//! It promises that a change is in the next answer (nothing is cached), that an instance whose lease
-//! has ended goes soon, and that none goes because the network failed. It depends on no peer, speaks
-//! Eureka's protocol instead of a contract of ours, and keeps nothing on disk but its password: after
-//! a start its clients tell it all again within one renewal.
+//! Guarantees: the next response contains every change (nothing is cached); an expired lease is evicted soon; a
+//! network failure evicts no instance. Registry depends on no peer, and speaks Eureka's protocol instead of a
+//! contract. On disk it stores only its password: after a start, clients register again within one renewal.
 
-mod access;
+mod auth;
 mod body;
+mod dashboard;
 mod http;
 mod leases;
 mod metrics;
-mod page;
-mod rates;
+mod peer;
+mod renewal_rate;
 mod replication;
-mod xml;
-
+mod state;
 #[cfg(test)]
 mod tests;
+mod validate;
+mod xml;
 
-use crate::edge::auth::basic::CredentialsError;
 use crate::kernel::error::StartError;
-use crate::kernel::error::{OutOfRange, PartError};
-use crate::net::server_list::{AddressError, Servers};
-use crate::rpc::discovery::eureka::instance::{Instance, Status};
 use crate::runtime::{Host, Parts};
-use crate::settings::Registry as Settings;
-use leases::{Leases, Renewed, Rules};
-use parking_lot::{Mutex, MutexGuard};
-use replication::{Kind, Peer, Task};
 use serde_json::json;
-use std::path::Path;
+use state::{Clock, Registry};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Milliseconds since 1970.
-type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-/// Settings with which the registry does not start.
-#[derive(Debug, thiserror::Error)]
-enum SettingsError {
-    #[error(transparent)]
-    Range(#[from] OutOfRange),
-    #[error("registry.peers: {0}")]
-    Peers(#[from] AddressError),
-    #[error(transparent)]
-    Password(#[from] CredentialsError),
-}
-
-impl PartError for SettingsError {}
-
-/// The registry with all that its endpoints share.
-struct Registry {
-    leases: Mutex<Leases>,
-    clock: Clock,
-    access: access::Access,
-    peers: Vec<Arc<Peer>>,
-    started: i64,
-    body_limit: usize,
-}
-
-/// Builds the module with what runs beside it.
+/// Builds the module with its workers.
 pub fn build(host: &Host) -> Result<Parts, StartError> {
     let settings = &host.settings.registry;
-    // a clock that is set while we run must end no lease
+    // a monotonic clock: if the system clock is set, no lease expires
     let (start, since) = (crate::kernel::clock::now_ms(), Instant::now());
     let clock: Clock = Arc::new(move || start.saturating_add(i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)));
     let registry = Arc::new(Registry::new(settings, &host.settings.data.dir, host.settings.server.body_limit, clock)?);
     let mut parts = Parts { endpoints: http::endpoints(&registry), ..Parts::default() };
-    let (sweeper, every) = (registry.clone(), Duration::from_secs(settings.sweep_seconds));
-    parts.worker("registry-sweep", move |stop| async move {
-        while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
-            sweeper.sweep();
+    let (evictor, interval) = (registry.clone(), Duration::from_secs(settings.sweep_seconds));
+    parts.worker("registry-eviction", move |stop| async move {
+        while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+            evictor.evict_expired();
         }
     });
     for peer in registry.peers.clone() {
         let registry = registry.clone();
         parts.worker("registry-replication", move |stop| async move { replication::run(&registry, &peer, &stop).await });
     }
-    metrics::show(&registry, &host.metrics)?;
+    metrics::register(&registry, &host.metrics)?;
     parts.check("registry", move || {
         let (leases, now) = (registry.leases(), (registry.clock)());
-        let shown = json!({ "instances": leases.entries().count(), "selfPreservation": leases.preservation(now).on });
-        std::future::ready(Ok(shown))
+        let details = json!({ "instances": leases.entries().count(), "selfPreservation": leases.self_preservation(now).active });
+        std::future::ready(Ok(details))
     });
     Ok(parts)
-}
-
-impl Registry {
-    fn new(settings: &Settings, data: &Path, body_limit: usize, clock: Clock) -> Result<Self, SettingsError> {
-        if !(0.0..=1.0).contains(&settings.renewal_threshold) {
-            return Err(OutOfRange::new("registry.renewal_threshold", settings.renewal_threshold, "0 to 1").into());
-        }
-        if settings.sweep_seconds == 0 {
-            return Err(OutOfRange::new("registry.sweep_seconds", 0, "1 or more").into());
-        }
-        let rules = Rules {
-            delta_ms: i64::try_from(settings.delta_seconds).unwrap_or(i64::MAX).saturating_mul(1000),
-            self_preservation: settings.self_preservation,
-            threshold: settings.renewal_threshold,
-        };
-        let (access, password) = access::Access::new(settings, data)?;
-        let mut peers = Vec::new();
-        for url in settings.peers.iter().flat_map(|urls| urls.expose().split(',')).filter(|url| !url.trim().is_empty()) {
-            let servers = Servers::parse(url).map_err(SettingsError::Peers)?;
-            peers.push(Arc::new(Peer::new(servers.or_as(&settings.user, &password))));
-        }
-        Ok(Self { leases: Mutex::new(Leases::new(rules)), started: clock(), clock, access, peers, body_limit })
-    }
-
-    fn leases(&self) -> MutexGuard<'_, Leases> {
-        self.leases.lock()
-    }
-
-    fn sweep(&self) {
-        let evicted = self.leases().evict((self.clock)());
-        for (app, id) in evicted {
-            tracing::warn!(app, id, "lease ended; evicted");
-        }
-    }
-
-    /// What came from a peer goes to no further one: each hears it from where it came in.
-    fn tell_peers(&self, replica: bool, task: impl FnOnce() -> Task) {
-        if replica || self.peers.is_empty() {
-            return;
-        }
-        let task = task();
-        self.peers.iter().for_each(|peer| peer.tell(task.clone()));
-    }
-
-    fn register(&self, instance: Instance, replica: bool) {
-        let known = self.leases().get(&instance.app, &instance.instance_id).is_some();
-        let kept = self.leases().register(instance, (self.clock)());
-        if !known {
-            tracing::info!(app = kept.app, id = kept.instance_id, status = kept.status.name(), replica, "registered");
-        }
-        self.tell_peers(replica, || Task::of(Kind::Register, &kept));
-    }
-
-    fn renew(&self, app: &str, id: &str, dirty: Option<i64>, over: Status, replica: bool) -> Renewed {
-        let mut leases = self.leases();
-        let renewed = leases.renew(app, id, dirty, replica, over, (self.clock)());
-        let kept = leases.get(app, id);
-        drop(leases);
-        if let (Some(kept), Renewed::Yes | Renewed::Ours(_)) = (kept, &renewed) {
-            self.tell_peers(replica, || Task::of(Kind::Heartbeat, &kept));
-        }
-        renewed
-    }
-
-    fn cancel(&self, app: &str, id: &str, replica: bool) -> bool {
-        let cancelled = self.leases().cancel(app, id, (self.clock)());
-        if cancelled {
-            tracing::info!(app, id, replica, "deregistered");
-            self.tell_peers(replica, || Task::cancel(app, id));
-        }
-        cancelled
-    }
-
-    fn set_status(&self, app: &str, id: &str, over: bool, status: Status, dirty: Option<i64>, replica: bool) -> bool {
-        let kept = self.leases().set_status(app, id, over, status, dirty, (self.clock)());
-        let Some(kept) = kept else { return false };
-        tracing::info!(app, id, status = kept.status.name(), over, replica, "status set");
-        self.tell_peers(replica, || Task::of(if over { Kind::StatusUpdate } else { Kind::DeleteStatusOverride }, &kept));
-        true
-    }
-
-    fn set_metadata(&self, app: &str, id: &str, pairs: Vec<(String, String)>, replica: bool) -> bool {
-        let kept = self.leases().set_metadata(app, id, pairs, (self.clock)());
-        let Some(kept) = kept else { return false };
-        self.tell_peers(replica, || Task::of(Kind::Register, &kept));
-        true
-    }
 }

@@ -1,106 +1,43 @@
-//! What one registry hears, the others hear from it.
+//! Replication between registries: each one sends the changes it receives from clients to its peers.
 //!
-//! Source: Netflix/eureka `PeerEurekaNode`, `PeerReplicationResource`, `ReplicationInstance`. One batch at
-//! a time for each peer, in order; while a peer is away only the last of each kind waits for it. What it
-//! missed comes with the heartbeats: it answers 404 to those it does not know, and is told all.
+//! Source: Netflix/eureka `PeerEurekaNode`, `PeerReplicationResource`, `ReplicationInstance`. A peer gets one batch at
+//! a time, in order. While it is down, its queue keeps only the last task of each kind per instance. Heartbeats repair
+//! what is missing: the peer answers 404 for an instance it does not know, and gets the registration.
 
-use super::Registry;
-use super::http::check;
-use super::leases::Renewed;
-use crate::net::server_list::{RegistryError, Servers};
-use crate::rpc::discovery::eureka::instance::{Applications, Instance, Status};
+use super::leases::Renewal;
+use super::peer::{Peer, ReplicationTask, TaskKind};
+use super::state::Registry;
+use super::validate::validate;
+use crate::net::server_list::RegistryError;
+use crate::rpc::discovery::eureka::instance::{Applications, Instance};
 use actix_web::http::Method;
-use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// As many as Eureka sends at once.
-const BATCH: usize = 250;
-/// More than that waits for no peer: the oldest goes, and heartbeats make up for it.
-pub(super) const WAITING: usize = 10_000;
-/// Pause before a peer that was away is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Why a task was not replicated to a peer, or its instances were not copied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PeerError {
     /// The peer cannot be reached, or its response cannot be parsed.
     #[error(transparent)]
     Call(#[from] RegistryError),
-    /// It rejects a batch.
-    #[error("a batch was answered {status}")]
-    Refused { status: u16 },
-}
-
-/// What happened, by the names of Eureka's `Action`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub(super) enum Kind {
-    Heartbeat,
-    Register,
-    Cancel,
-    StatusUpdate,
-    DeleteStatusOverride,
-}
-
-/// One thing that happened to one instance, in the form of `ReplicationInstance`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Task {
-    app_name: String,
-    id: String,
-    #[serde(default)]
-    last_dirty_timestamp: Option<i64>,
-    #[serde(default)]
-    overridden_status: Option<Status>,
-    #[serde(default)]
-    status: Option<Status>,
-    #[serde(default)]
-    instance_info: Option<Box<Instance>>,
-    action: Kind,
-}
-
-impl Task {
-    /// Of an instance that is registered.
-    pub(super) fn of(action: Kind, instance: &Instance) -> Self {
-        Self {
-            app_name: instance.app.clone(),
-            id: instance.instance_id.clone(),
-            last_dirty_timestamp: Some(instance.last_dirty_timestamp),
-            overridden_status: Some(instance.overridden_status).filter(|status| *status != Status::Unknown),
-            status: Some(instance.status),
-            instance_info: (action == Kind::Register).then(|| Box::new(instance.clone())),
-            action,
-        }
-    }
-
-    /// Of one that is no more.
-    pub(super) fn cancel(app: &str, id: &str) -> Self {
-        let (app_name, id) = (app.to_string(), id.to_string());
-        Self { app_name, id, last_dirty_timestamp: None, overridden_status: None, status: None, instance_info: None, action: Kind::Cancel }
-    }
-
-    fn same_instance(&self, other: &Task) -> bool {
-        self.app_name == other.app_name && self.id == other.id
-    }
+    #[error("peer rejected a batch with status {status}")]
+    Rejected { status: u16 },
 }
 
 /// A batch, in the form of `ReplicationList`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct List {
+pub(super) struct ReplicationList {
     replication_list: Vec<Value>,
 }
 
-/// The answer to one task.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Done {
+struct TaskResponse {
     status_code: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     response_entity: Option<Box<Instance>>,
@@ -108,135 +45,79 @@ struct Done {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct AllDone {
-    response_list: Vec<Done>,
+pub(super) struct BatchResponse {
+    response_list: Vec<TaskResponse>,
 }
 
-/// Takes a peer's batch. Each task is answered for itself.
-pub(super) fn take(registry: &Registry, list: List) -> AllDone {
-    let done = |task| match serde_json::from_value(task) {
-        Ok(task) => take_one(registry, task),
-        Err(_) => Done { status_code: 400, response_entity: None },
+/// Applies a peer's batch. Each task has its own response.
+pub(super) fn apply_batch(registry: &Registry, list: ReplicationList) -> BatchResponse {
+    let respond = |task| match serde_json::from_value(task) {
+        Ok(task) => apply_task(registry, task),
+        Err(_) => TaskResponse { status_code: 400, response_entity: None },
     };
-    AllDone { response_list: list.replication_list.into_iter().map(done).collect() }
+    BatchResponse { response_list: list.replication_list.into_iter().map(respond).collect() }
 }
 
-fn take_one(registry: &Registry, task: Task) -> Done {
-    let plain = |status_code| Done { status_code, response_entity: None };
-    let known = |there| plain(if there { 200 } else { 404 });
+fn apply_task(registry: &Registry, task: ReplicationTask) -> TaskResponse {
+    let with_status = |status_code| TaskResponse { status_code, response_entity: None };
+    let found_or_404 = |found| with_status(if found { 200 } else { 404 });
     let (app, id, dirty) = (task.app_name.to_uppercase(), task.id.as_str(), task.last_dirty_timestamp);
     match task.action {
-        Kind::Register => {
-            let Some(mut instance) = task.instance_info else { return plain(400) };
-            if check(&app, &mut instance).is_err() {
-                return plain(400);
+        TaskKind::Register => {
+            let Some(mut instance) = task.instance_info else { return with_status(400) };
+            if validate(&app, &mut instance).is_err() {
+                return with_status(400);
             }
             registry.register(*instance, true);
-            plain(200)
+            with_status(200)
         }
-        Kind::Heartbeat => match registry.renew(&app, id, dirty, task.overridden_status.unwrap_or_default(), true) {
-            Renewed::Yes => plain(200),
-            Renewed::Ours(ours) => Done { status_code: 200, response_entity: Some(ours) },
-            Renewed::No => plain(404),
+        TaskKind::Heartbeat => match registry.renew(&app, id, dirty, task.overridden_status.unwrap_or_default(), true) {
+            Renewal::Renewed => with_status(200),
+            Renewal::Newer(instance) => TaskResponse { status_code: 200, response_entity: Some(instance) },
+            Renewal::Unknown => with_status(404),
         },
-        Kind::Cancel => known(registry.cancel(&app, id, true)),
-        Kind::StatusUpdate => known(registry.set_status(&app, id, true, task.status.unwrap_or_default(), dirty, true)),
-        Kind::DeleteStatusOverride => known(registry.set_status(&app, id, false, task.status.unwrap_or_default(), dirty, true)),
+        TaskKind::Cancel => found_or_404(registry.cancel(&app, id, true)),
+        TaskKind::StatusUpdate => found_or_404(registry.set_status(&app, id, true, task.status.unwrap_or_default(), dirty, true)),
+        TaskKind::DeleteStatusOverride => found_or_404(registry.set_status(&app, id, false, task.status.unwrap_or_default(), dirty, true)),
     }
 }
 
-/// Another registry, and what it is still to hear.
-pub(super) struct Peer {
-    servers: Servers,
-    waiting: Mutex<VecDeque<Task>>,
-    more: Notify,
-}
-
-impl Peer {
-    /// One that has heard nothing yet.
-    pub(super) fn new(servers: Servers) -> Self {
-        Self { servers, waiting: Mutex::default(), more: Notify::new() }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Task>> {
-        self.waiting.lock()
-    }
-
-    /// Where it is, without credentials.
-    pub(super) fn address(&self) -> String {
-        self.servers.addresses().collect()
-    }
-
-    /// How much it has still to hear.
-    pub(super) fn behind(&self) -> usize {
-        self.waiting().len()
-    }
-
-    /// Puts a task at the end of the line, and takes those out that it makes pointless.
-    pub(super) fn tell(&self, task: Task) {
-        let mut waiting = self.waiting();
-        let ends_all = matches!(task.action, Kind::Register | Kind::Cancel);
-        waiting.retain(|other| !task.same_instance(other) || !(ends_all || other.action == task.action));
-        waiting.push_back(task);
-        while waiting.len() > WAITING {
-            waiting.pop_front();
-        }
-        drop(waiting);
-        self.more.notify_one();
-    }
-
-    fn next(&self) -> Vec<Task> {
-        let mut waiting = self.waiting();
-        let count = waiting.len().min(BATCH);
-        waiting.drain(..count).collect()
-    }
-
-    /// Back to the front, but for what has been overtaken meanwhile.
-    fn put_back(&self, tasks: Vec<Task>) {
-        let mut newer: Vec<Task> = self.waiting().drain(..).collect();
-        for task in tasks.into_iter().chain(newer.drain(..)) {
-            self.tell(task);
-        }
-    }
-}
-
-/// Keeps one peer informed until it is told to stop. First it asks what the peer has: a registry that
-/// has just started knows nobody.
+/// Replicates to one peer until stopped. Fetches its instances first, because after a start this registry is empty.
 pub(super) async fn run(registry: &Registry, peer: &Peer, stop: &CancellationToken) {
-    if let Err(cause) = copy(registry, peer).await {
-        tracing::info!(%cause, peer = peer.address(), "nothing to copy from the other registry");
+    if let Err(cause) = fetch_instances(registry, peer).await {
+        tracing::info!(%cause, peer = peer.address(), "instances not fetched from peer registry");
     }
-    let mut away = false;
+    let mut unreachable = false;
     while !stop.is_cancelled() {
-        let tasks = peer.next();
+        let tasks = peer.next_batch();
         if tasks.is_empty() {
-            stop.run_until_cancelled(peer.more.notified()).await;
+            stop.run_until_cancelled(peer.enqueued.notified()).await;
             continue;
         }
-        match send(registry, peer, &tasks).await {
-            Ok(()) => away = false,
+        match send_batch(registry, peer, &tasks).await {
+            Ok(()) => unreachable = false,
             Err(cause) => {
-                if !away {
-                    tracing::warn!(%cause, peer = peer.address(), "the other registry is away");
+                if !unreachable {
+                    tracing::warn!(%cause, peer = peer.address(), "peer registry is unreachable");
                 }
-                away = true;
-                peer.put_back(tasks);
-                stop.run_until_cancelled(tokio::time::sleep(RETRY)).await;
+                unreachable = true;
+                peer.requeue(tasks);
+                stop.run_until_cancelled(tokio::time::sleep(RETRY_DELAY)).await;
             }
         }
     }
 }
 
-/// Takes over what the peer has.
-pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), PeerError> {
+/// Registers the instances that the peer knows.
+pub(super) async fn fetch_instances(registry: &Registry, peer: &Peer) -> Result<(), PeerError> {
     #[derive(Deserialize)]
     struct Fetched {
         applications: Applications,
     }
-    let answer = peer.servers.call(Method::GET, "/apps/", None).await?;
-    for application in answer.json::<Fetched>()?.applications.application {
+    let response = peer.servers.call(Method::GET, "/apps/", None).await?;
+    for application in response.json::<Fetched>()?.applications.application {
         for mut instance in application.instance {
-            if check(&application.name.to_uppercase(), &mut instance).is_ok() {
+            if validate(&application.name.to_uppercase(), &mut instance).is_ok() {
                 registry.register(instance, true);
             }
         }
@@ -244,22 +125,22 @@ pub(super) async fn copy(registry: &Registry, peer: &Peer) -> Result<(), PeerErr
     Ok(())
 }
 
-async fn send(registry: &Registry, peer: &Peer, tasks: &[Task]) -> Result<(), PeerError> {
+async fn send_batch(registry: &Registry, peer: &Peer, tasks: &[ReplicationTask]) -> Result<(), PeerError> {
     let batch = json!({ "replicationList": tasks });
-    let answer = peer.servers.call(Method::POST, "/peerreplication/batch", Some(&batch)).await?;
-    if answer.status != 200 {
-        return Err(PeerError::Refused { status: answer.status });
+    let response = peer.servers.call(Method::POST, "/peerreplication/batch", Some(&batch)).await?;
+    if response.status != 200 {
+        return Err(PeerError::Rejected { status: response.status });
     }
-    let all: AllDone = answer.json()?;
+    let all: BatchResponse = response.json()?;
     for (task, done) in tasks.iter().zip(all.response_list) {
-        if task.action != Kind::Heartbeat {
+        if task.action != TaskKind::Heartbeat {
             continue;
         }
-        if let Some(theirs) = done.response_entity {
-            registry.register(*theirs, true);
+        if let Some(newer) = done.response_entity {
+            registry.register(*newer, true);
         } else if done.status_code == 404 {
-            let ours: Option<Arc<Instance>> = registry.leases().get(&task.app_name, &task.id);
-            ours.into_iter().for_each(|ours| peer.tell(Task::of(Kind::Register, &ours)));
+            let instance: Option<Arc<Instance>> = registry.leases().get(&task.app_name, &task.id);
+            instance.into_iter().for_each(|instance| peer.enqueue(ReplicationTask::of(TaskKind::Register, &instance)));
         }
     }
     Ok(())

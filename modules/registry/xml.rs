@@ -1,9 +1,9 @@
-//! XML as Eureka's XStream has it, from and to the JSON form of the same thing: a member `@x` is an
-//! attribute, `$` an element's text, a list a repeated element.
+//! XML in the form of Eureka's XStream, converted from and to the JSON form: a member `@x` is an attribute, `$` an
+//! element's text, a list a repeated element.
 //!
-//! Source: Netflix/eureka `Converters`, `XmlXStream`, `PortWrapperXmlDeserializer`. quick-xml knows the syntax.
-//! The reader takes what clients send and no more: no document types, so no entities but the five, and a
-//! bounded depth.
+//! Source: Netflix/eureka `Converters`, `XmlXStream`, `PortWrapperXmlDeserializer`. quick-xml parses the syntax. The
+//! reader accepts only what clients send: no document types, hence only the five predefined entities, and a
+//! limited depth.
 
 use quick_xml::XmlVersion::Implicit1_0;
 use quick_xml::escape::resolve_xml_entity;
@@ -12,10 +12,9 @@ use quick_xml::{Reader, Writer};
 use serde_json::{Map, Value};
 use std::io;
 
-/// An instance is five deep; more is meant to exhaust a stack.
-const DEPTH: usize = 16;
+/// An instance has five levels; the limit protects the stack.
+const MAX_DEPTH: usize = 16;
 
-/// Writes a document with this root.
 pub(super) fn write(root: &str, value: &Value) -> io::Result<Vec<u8>> {
     let mut writer = Writer::new(Vec::new());
     element(&mut writer, root, value, false)?;
@@ -23,7 +22,7 @@ pub(super) fn write(root: &str, value: &Value) -> io::Result<Vec<u8>> {
 }
 
 fn element(out: &mut Writer<Vec<u8>>, name: &str, value: &Value, metadata: bool) -> io::Result<()> {
-    // XStream's escape for what users call their metadata; all other names are ours
+    // XStream's escaping, needed for the names of metadata, which clients choose
     let name = if metadata { name.replace('_', "__").replace('$', "_-") } else { name.replace("overriddenStatus", "overriddenstatus") };
     if !is_name(&name) {
         return Ok(());
@@ -36,18 +35,18 @@ fn element(out: &mut Writer<Vec<u8>>, name: &str, value: &Value, metadata: bool)
     let mut start = BytesStart::new(name.as_str());
     let Value::Object(members) = value else {
         out.write_event(Event::Start(start))?;
-        out.write_event(Event::Text(BytesText::new(&plain(value))))?;
+        out.write_event(Event::Text(BytesText::new(&to_text(value))))?;
         return out.write_event(Event::End(BytesEnd::new(name.as_str())));
     };
     for (key, value) in members {
         if let Some(key) = key.strip_prefix('@').filter(|key| !metadata && is_name(key)) {
-            start.push_attribute((key, plain(value).as_str()));
+            start.push_attribute((key, to_text(value).as_str()));
         }
     }
     out.write_event(Event::Start(start))?;
     for (key, value) in members.iter().filter(|(key, _)| !key.starts_with('@')) {
         if key == "$" && name != "metadata" {
-            out.write_event(Event::Text(BytesText::new(&plain(value))))?;
+            out.write_event(Event::Text(BytesText::new(&to_text(value))))?;
         } else {
             element(out, key, value, name == "metadata")?;
         }
@@ -55,19 +54,18 @@ fn element(out: &mut Writer<Vec<u8>>, name: &str, value: &Value, metadata: bool)
     out.write_event(Event::End(BytesEnd::new(name.as_str())))
 }
 
-/// A value as text, without the characters that no XML document may hold: one would make it unreadable as a whole.
-fn plain(value: &Value) -> String {
+/// Drops the characters that XML forbids: one of them would make the whole document invalid.
+fn to_text(value: &Value) -> String {
     let mut text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
     text.retain(|c| matches!(c, '\n' | '\r' | '\t') || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')));
     text
 }
 
 fn is_name(name: &str) -> bool {
-    let begins = |c: char| c.is_alphabetic() || c == '_';
-    name.starts_with(begins) && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    let is_start = |c: char| c.is_alphabetic() || c == '_';
+    name.starts_with(is_start) && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
-/// Why a document is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum XmlError {
     #[error(transparent)]
@@ -82,7 +80,7 @@ pub(super) enum XmlError {
     Encoding(String),
     #[error("it is nested too deeply")]
     Depth,
-    #[error("a document type is not taken")]
+    #[error("document types are not supported")]
     DocumentType,
     #[error("the XML declaration is not at the beginning")]
     Declaration,
@@ -98,7 +96,7 @@ impl From<quick_xml::events::attributes::AttrError> for XmlError {
     }
 }
 
-/// Reads a document; answers its root's name and content.
+/// Returns the name and the value of the root element.
 pub(super) fn read(text: &str) -> Result<(String, Value), XmlError> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let mut reader = Reader::from_str(text);
@@ -111,11 +109,11 @@ pub(super) fn read(text: &str) -> Result<(String, Value), XmlError> {
                 tree.open(&start)?;
                 tree.close();
             }
-            // that it is the right one the reader has checked
+            // the reader has checked that the names match
             Event::End(_) => tree.close(),
             Event::Text(part) => tree.text(&part.xml10_content())?,
             Event::CData(part) => tree.text(&part.xml10_content())?,
-            Event::GeneralRef(reference) => tree.text(&resolved(&reference)?)?,
+            Event::GeneralRef(reference) => tree.text(&resolve_reference(&reference)?)?,
             Event::Decl(declaration) if first => check_encoding(&declaration, text)?,
             Event::Decl(_) => return Err(XmlError::Declaration),
             Event::DocType(_) => return Err(XmlError::DocumentType),
@@ -126,7 +124,7 @@ pub(super) fn read(text: &str) -> Result<(String, Value), XmlError> {
     }
 }
 
-/// The bytes were UTF-8. What is declared as something else may mean other characters beyond ASCII.
+/// The bytes are valid UTF-8. In a document with another declared encoding, they may mean other characters.
 fn check_encoding(declaration: &BytesDecl<'_>, text: &str) -> Result<(), XmlError> {
     match declaration.encoding().transpose()? {
         Some(encoding) if !text.is_ascii() && !encoding.eq_ignore_ascii_case("utf-8") => Err(XmlError::Encoding(encoding.into_owned())),
@@ -134,8 +132,8 @@ fn check_encoding(declaration: &BytesDecl<'_>, text: &str) -> Result<(), XmlErro
     }
 }
 
-/// A character reference or one of the five entities.
-fn resolved(reference: &BytesRef<'_>) -> Result<String, XmlError> {
+/// A character reference or a predefined entity.
+fn resolve_reference(reference: &BytesRef<'_>) -> Result<String, XmlError> {
     if let Some(character) = reference.resolve_char_ref()? {
         return Ok(character.to_string());
     }
@@ -143,7 +141,7 @@ fn resolved(reference: &BytesRef<'_>) -> Result<String, XmlError> {
     Ok(entity.to_string())
 }
 
-/// The elements that are open, and the root once it is closed.
+/// The open elements, and the root once it is closed.
 #[derive(Default)]
 struct Tree {
     open: Vec<OpenElement>,
@@ -161,14 +159,14 @@ impl Tree {
         if self.root.is_some() {
             return Err(XmlError::SecondRoot);
         }
-        if self.open.len() > DEPTH {
+        if self.open.len() > MAX_DEPTH {
             return Err(XmlError::Depth);
         }
-        let name = checked(start.name().as_ref())?.to_string();
+        let name = validate_name(start.name().as_ref())?.to_string();
         let mut members = Map::new();
         for attribute in start.attributes() {
             let attribute = attribute?;
-            let key = format!("@{}", checked(attribute.key.as_ref())?);
+            let key = format!("@{}", validate_name(attribute.key.as_ref())?);
             members.insert(key, attribute.normalized_value(Implicit1_0)?.into());
         }
         self.open.push(OpenElement { name, members, text: String::new() });
@@ -187,9 +185,9 @@ impl Tree {
 
     fn close(&mut self) {
         let Some(OpenElement { name, members, text }) = self.open.pop() else { return };
-        let value = content(members, &text);
+        let value = element_value(members, &text);
         match self.open.last_mut() {
-            Some(parent) => add(&mut parent.members, shown(&name, parent.name == "metadata"), value),
+            Some(parent) => add(&mut parent.members, json_name(&name, parent.name == "metadata"), value),
             None => self.root = Some((name, value)),
         }
     }
@@ -202,17 +200,16 @@ impl Tree {
     }
 }
 
-fn checked(name: &str) -> Result<&str, XmlError> {
+fn validate_name(name: &str) -> Result<&str, XmlError> {
     if is_name(name) { Ok(name) } else { Err(XmlError::Name(name.to_string())) }
 }
 
-/// The JSON form's name of an element.
-fn shown(name: &str, metadata: bool) -> String {
+fn json_name(name: &str, metadata: bool) -> String {
     if metadata { name.replace("_-", "$").replace("__", "_") } else { name.to_string() }
 }
 
-/// An element that holds text alone is that text; an empty one is nothing.
-fn content(mut members: Map<String, Value>, text: &str) -> Value {
+/// An element with text only becomes that text; an empty element becomes null.
+fn element_value(mut members: Map<String, Value>, text: &str) -> Value {
     let text = text.trim();
     if members.is_empty() {
         return if text.is_empty() { Value::Null } else { text.into() };
@@ -240,7 +237,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_instance_reads_as_its_json_form() {
+    fn read_instance_returns_json_form() {
         let text = r#"<?xml version="1.0"?><!-- by hand --><instance><app>A &amp; B&#33;</app>
             <port enabled="true">8080</port><metadata class="java.util.Collections$EmptyMap"/><x><![CDATA[<y>]]></x><l>1</l><l>2</l>
             <overriddenstatus>UP</overriddenstatus></instance>"#;
@@ -252,9 +249,9 @@ mod tests {
     }
 
     #[test]
-    fn malformed_document_is_refused_with_its_reason() {
+    fn read_malformed_document_fails_with_reason() {
         let deep = "<a>".repeat(100_000);
-        let laughs = r#"<!DOCTYPE a [<!ENTITY l "ha"><!ENTITY m "&l;&l;&l;"><!ENTITY n "&m;&m;&m;">]><a>&n;</a>"#;
+        let entity_expansion = r#"<!DOCTYPE a [<!ENTITY l "ha"><!ENTITY m "&l;&l;&l;"><!ENTITY n "&m;&m;&m;">]><a>&n;</a>"#;
         for (document, reason) in [
             ("", "an element is expected"),
             ("text", "an element is expected"),
@@ -266,11 +263,11 @@ mod tests {
             ("<a/><b/>", "more than one element"),
             ("<a/>text", "more than one element"),
             ("<a/><![CDATA[x]]>", "more than one element"),
-            ("<!DOCTYPE a><a/>", "a document type is not taken"),
-            ("<a><!DOCTYPE a></a>", "a document type is not taken"),
-            ("<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><a/>", "a document type is not taken"),
-            ("<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>", "a document type is not taken"),
-            (laughs, "a document type is not taken"),
+            ("<!DOCTYPE a><a/>", "document types are not supported"),
+            ("<a><!DOCTYPE a></a>", "document types are not supported"),
+            ("<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><a/>", "document types are not supported"),
+            ("<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>", "document types are not supported"),
+            (entity_expansion, "document types are not supported"),
             ("<!DOCTYPE a [", "DOCTYPE not closed"),
             ("<!ENTITY x \"y\"><a/>", "markup"),
             ("<a>&x;</a>", "`&x;` is no known entity"),
@@ -291,31 +288,30 @@ mod tests {
             ("<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><a>\u{e4}</a>", "in ISO-8859-1; expected UTF-8"),
             (deep.as_str(), "nested too deeply"),
         ] {
-            let refused = read(document).unwrap_err().to_string();
-            assert!(refused.contains(reason), "{document:.80}: {refused}");
+            let error = read(document).unwrap_err().to_string();
+            assert!(error.contains(reason), "{document:.80}: {error}");
         }
     }
 
     #[test]
-    fn what_is_not_content_is_skipped() {
+    fn read_comments_and_instructions_skips_them() {
         let text = "\u{feff}\n<?xml version='1.0' encoding='us-ascii'?><?style x?><!-- <b> -- -->\n<a><!-- & --><?p <?>x<![CDATA[&<]]>\r\n<!---->y</a ><!-- --><?end?>\n";
         assert_eq!(read(text).unwrap(), ("a".into(), json!("x&<\ny")));
         let nested = |depth: usize| format!("{}x{}", "<a>".repeat(depth), "</a>".repeat(depth));
-        assert!(read(&nested(DEPTH + 1)).is_ok());
-        assert!(matches!(read(&nested(DEPTH + 2)), Err(XmlError::Depth)));
+        assert!(read(&nested(MAX_DEPTH + 1)).is_ok());
+        assert!(matches!(read(&nested(MAX_DEPTH + 2)), Err(XmlError::Depth)));
     }
 
     #[test]
-    fn character_that_xml_forbids_is_not_written() {
+    fn write_forbidden_character_drops_it() {
         let written = write("a", &json!({ "@b": "1\u{0}\n2", "c": "\u{1b}[0m\u{ffff}'<&>\"\r\n" })).unwrap();
         let expected = "<a b=\"1&#10;2\"><c>[0m&apos;&lt;&amp;&gt;&quot;&#13;\n</c></a>";
         assert_eq!(String::from_utf8(written).unwrap(), expected);
     }
 
     proptest! {
-        /// What is written is read back, whatever users put into their metadata.
         #[test]
-        fn text_survives(key in "[a-z_$][a-z_.$-]{0,8}", value in "[^\\p{C}]{0,20}") {
+        fn write_then_read_returns_same_metadata(key in "[a-z_$][a-z_.$-]{0,8}", value in "[^\\p{C}]{0,20}") {
             prop_assume!(!key.contains("_-") && !key.ends_with('_'));
             let trimmed = value.trim().to_string();
             let member = if trimmed.is_empty() { Value::Null } else { Value::String(trimmed) };
@@ -329,7 +325,7 @@ mod tests {
         }
 
         #[test]
-        fn no_input_is_too_strange(text in "\\PC{0,80}|[<>/&;a =\"'!\\[\\]-]{0,60}") {
+        fn read_any_text_does_not_panic(text in "\\PC{0,80}|[<>/&;a =\"'!\\[\\]-]{0,60}") {
             let _ = read(&text);
         }
     }

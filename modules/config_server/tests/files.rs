@@ -1,4 +1,4 @@
-//! What files mean: documents, flat keys, escapes, profiles. Each expectation was seen at the real server.
+//! Tests of file parsing: documents, flat keys, escapes, profiles. Expected values are verified against Spring's server.
 
 use crate::modules::config_server::document::{is_active, parse};
 use crate::modules::config_server::{monitor, profiles};
@@ -10,7 +10,7 @@ fn flat(path: &str, text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn yaml_becomes_flat_keys() {
+fn parse_yaml_returns_flat_keys() {
     let text = "a: {b: 1, c.d: x}\nlist: [1, {y: 2}, [3]]\nnone:\nempty: []\nmap: {}\ncodes: {200: ok, '201': made}\n\
         base: &b {p: 1, q: 2}\nmore: {<<: *b, q: 3}\nrate: 0.25\non: true\ntag: !!binary aGk=\ninf: .inf\nday: 2024-01-02\n";
     assert_eq!(
@@ -28,9 +28,9 @@ fn yaml_becomes_flat_keys() {
     }
 }
 
-/// Ten lines that name each other must not fill the memory.
+/// Ten lines of nested aliases must not exhaust the memory.
 #[test]
-fn a_flood_of_aliases_is_refused() {
+fn parse_nested_aliases_fails() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_string();
     for level in 1..10 {
         let names = vec![format!("*a{}", level - 1); 10].join(", ");
@@ -40,7 +40,7 @@ fn a_flood_of_aliases_is_refused() {
 }
 
 #[test]
-fn properties_are_read_as_java_reads_them() {
+fn parse_properties_matches_java() {
     let text = "# a comment\n! another\na = one \\\n    two\nb: x:y\nc d\n\\ e\\=f=g\nbare\nu=caf\\u00e9 \\uD83D\\uDE00\n  t = a\\tb\\\\c\n\
         #---\nspring.config.activate.on-profile=prod\na=3\n# beside a comment it is one\n#---\nz=1\n";
     assert_eq!(
@@ -50,13 +50,13 @@ fn properties_are_read_as_java_reads_them() {
             json!({ "spring.config.activate.on-profile": "prod", "a": "3", "z": "1" }),
         ]
     );
-    // Latin-1, whatever the editor wrote
+    // always Latin-1
     assert_eq!(flat("x.properties", "a=é"), [json!({ "a": "Ã©" })]);
     assert!(parse("x.properties", b"a=\\u12").unwrap_err().to_string().contains("line 1"));
 }
 
 #[test]
-fn a_document_counts_for_its_profiles() {
+fn document_is_active_for_matching_profiles() {
     let active = ["prod".to_string(), "eu".to_string()];
     for (expression, holds) in [
         ("prod", true),
@@ -68,25 +68,25 @@ fn a_document_counts_for_its_profiles() {
         ("!(test | us)", true),
         ("!!prod", true),
     ] {
-        assert_eq!(profiles::accepts(expression, &active), Ok(holds), "{expression}");
+        assert_eq!(profiles::matches(expression, &active), Ok(holds), "{expression}");
     }
     for wrong in ["", "a & b | c", "(prod", "prod)", "a b & ", "&"] {
-        assert!(profiles::accepts(wrong, &active).is_err(), "{wrong}");
+        assert!(profiles::matches(wrong, &active).is_err(), "{wrong}");
     }
-    assert!(profiles::accepts(&"(".repeat(100_000), &active).is_err());
-    assert_eq!(profiles::accepts(&format!("{}prod", "!".repeat(1_000_000)), &active), Ok(true));
+    assert!(profiles::matches(&"(".repeat(100_000), &active).is_err());
+    assert_eq!(profiles::matches(&format!("{}prod", "!".repeat(1_000_000)), &active), Ok(true));
     let document = |key: &str, value: &str| vec![(key.to_string(), json!(value))];
     assert!(is_active(&document("spring.config.activate.on-profile", "test,eu"), &active).unwrap());
     assert!(!is_active(&document("spring.config.activate.on-cloud-platform", "kubernetes"), &active).unwrap());
 }
 
 #[test]
-fn a_push_names_the_applications_it_concerns() {
+fn push_event_returns_affected_applications() {
     let github = json!({ "commits": [{ "added": ["eu/order-service-prod.yml"], "modified": ["README.md"], "removed": [] }] });
     let order = ["README", "order", "order-service", "order-service-prod"];
     assert_eq!(monitor::applications(github.to_string().as_bytes()), order);
     assert_eq!(monitor::applications(b"path=application-prod.yml&path=basket.yml"), ["*", "basket"]);
-    for nothing in [&b""[..], b"{}", b"[1]", b"\xff\xfe", b"{\"commits\": 7}"] {
-        assert!(monitor::applications(nothing).is_empty(), "{nothing:?}");
+    for empty in [&b""[..], b"{}", b"[1]", b"\xff\xfe", b"{\"commits\": 7}"] {
+        assert!(monitor::applications(empty).is_empty(), "{empty:?}");
     }
 }

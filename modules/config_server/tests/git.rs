@@ -1,8 +1,9 @@
-//! A repository: labels are branches, tags and commits.
+//! Tests of the git backend: labels are branches, tags and commits.
 
 use super::{BASIC, Secret, Settings, folder, get, send};
 use crate::kernel::ports::free_port;
-use crate::modules::config_server::git::{Git, GitError};
+use crate::modules::config_server::error::GitError;
+use crate::modules::config_server::git::GitRepository;
 use actix_web::test::TestRequest;
 use serde_json::json;
 use std::os::unix::process::CommandExt;
@@ -30,7 +31,7 @@ fn settings(url: &str) -> Settings {
 }
 
 #[actix_web::test]
-async fn a_label_is_a_branch_a_tag_or_a_commit() {
+async fn label_selects_branch_tag_or_commit() {
     let dir = folder(&[("deep/motd.txt", "hi"), ("eu/basket.yml", "limit: 7")]);
     let repository = dir.path();
     git(repository, &["init", "-q", "-b", "main"]);
@@ -39,7 +40,7 @@ async fn a_label_is_a_branch_a_tag_or_a_commit() {
     let second = commit(repository, "basket.yml", "limit: 9");
     git(repository, &["checkout", "-q", "-b", "team/x"]);
     let third = commit(repository, "basket.yml", "limit: 50");
-    // what is not committed is nobody's setting
+    // an uncommitted change is ignored
     std::fs::write(repository.join("basket.yml"), "limit: 0").unwrap();
     let settings = settings(&repository.to_string_lossy());
     for (label, limit, version) in [
@@ -50,9 +51,9 @@ async fn a_label_is_a_branch_a_tag_or_a_commit() {
         (&format!("/{first}"), 6, &first),
         (&format!("/{}", &first[..8]), 6, &first),
     ] {
-        let answer = get(&settings, &format!("/basket/default{label}")).await;
-        assert_eq!((answer.value("limit"), &answer.json()["version"]), (json!(limit), &json!(version)), "{label}: {answer:?}");
-        assert_eq!(answer.json()["state"], "");
+        let response = get(&settings, &format!("/basket/default{label}")).await;
+        assert_eq!((response.value("limit"), &response.json()["version"]), (json!(limit), &json!(version)), "{label}: {response:?}");
+        assert_eq!(response.json()["state"], "");
     }
     let names = get(&settings, "/basket/default/v1").await.json()["propertySources"].clone();
     assert_eq!(names[0]["name"], format!("file://{}/basket.yml (document #1)", repository.display()));
@@ -65,11 +66,11 @@ async fn a_label_is_a_branch_a_tag_or_a_commit() {
         ("deadbeefdeadbeef", 404),
         ("refs(_)heads(_)main", 404),
     ];
-    let mut answered = Vec::new();
+    let mut statuses = Vec::new();
     for (label, _) in unknown {
-        answered.push((label, get(&settings, &format!("/basket/default/{label}")).await.status));
+        statuses.push((label, get(&settings, &format!("/basket/default/{label}")).await.status));
     }
-    assert_eq!(answered, unknown);
+    assert_eq!(statuses, unknown);
     assert_eq!(get(&settings, "/x/default/main/deep/motd.txt").await.text, "hi");
     assert_eq!(get(&settings, "/x/default/main/deep").await.status, 404);
     let searched = Settings { search_paths: vec!["{profile}".into()], ..settings };
@@ -77,7 +78,7 @@ async fn a_label_is_a_branch_a_tag_or_a_commit() {
 }
 
 #[actix_web::test]
-async fn of_a_repository_elsewhere_a_copy_follows() {
+async fn remote_repository_is_copied_and_refreshed() {
     let dir = folder(&[("shop/none", "")]);
     let origin = dir.path().join("shop");
     git(&origin, &["init", "-q", "-b", "main"]);
@@ -91,7 +92,7 @@ async fn of_a_repository_elsewhere_a_copy_follows() {
         .unwrap();
     let data = tempfile::tempdir().unwrap();
     let url = Secret::new(format!("git://127.0.0.1:{port}/shop"));
-    let copy = Git::open(&url, "main", &[], Duration::ZERO, data.path()).unwrap();
+    let copy = GitRepository::open(&url, "main", &[], Duration::ZERO, data.path()).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     let fetched = loop {
         match copy.commit(None).await {
@@ -104,27 +105,27 @@ async fn of_a_repository_elsewhere_a_copy_follows() {
     let second = commit(&origin, "basket.yml", "limit: 2");
     assert_eq!(copy.commit(None).await.unwrap(), second);
     assert_eq!(copy.read(&second, &["none.yml".into(), "basket.yml".into()]).await.unwrap(), [None, Some(b"limit: 2".to_vec())]);
-    // a branch that is gone there is gone here
+    // a branch deleted in the remote is deleted in the copy
     git(&origin, &["branch", "short"]);
     assert_eq!(copy.commit(Some("short")).await.unwrap(), second);
     git(&origin, &["branch", "-D", "short"]);
     assert_eq!(copy.commit(Some("short")).await.unwrap_err().status, 404);
 
-    // git runs the daemon as a child of its own: the group ends as one
+    // git runs the daemon as a child process, so the signal goes to the process group
     Command::new("kill").args(["-TERM", "--", &format!("-{}", daemon.id())]).status().unwrap();
     daemon.wait().unwrap();
-    assert_eq!(copy.commit(None).await.unwrap(), second, "what was fetched stays in use");
-    let never = Git::open(&url, "main", &[], Duration::ZERO, &data.path().join("other")).unwrap();
-    let refused = never.commit(None).await.unwrap_err();
+    assert_eq!(copy.commit(None).await.unwrap(), second, "the last copy stays in use");
+    let unfetched = GitRepository::open(&url, "main", &[], Duration::ZERO, &data.path().join("other")).unwrap();
+    let problem = unfetched.commit(None).await.unwrap_err();
     assert_eq!(
-        (refused.status, refused.message.as_str()),
+        (problem.status, problem.message.as_str()),
         (503, "the repository cannot be read right now"),
-        "git's own words are for the log"
+        "git's own text is only in the log"
     );
 }
 
 #[actix_web::test]
-async fn a_push_is_answered_with_whom_it_concerns() {
+async fn push_returns_the_affected_applications() {
     let dir = folder(&[]);
     git(dir.path(), &["init", "-q", "-b", "main"]);
     commit(dir.path(), "basket.yml", "limit: 1");
@@ -134,18 +135,18 @@ async fn a_push_is_answered_with_whom_it_concerns() {
 }
 
 #[test]
-fn no_repository_stops_the_start_with_gits_exit_status() {
+fn folder_without_repository_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let refused = Git::open(&Secret::new(dir.path().to_string_lossy()), "main", &[], Duration::ZERO, dir.path()).err().unwrap();
-    assert!(matches!(&refused, GitError::Failed { status, stderr } if status.code() == Some(128) && !stderr.is_empty()), "{refused:?}");
+    let error = GitRepository::open(&Secret::new(dir.path().to_string_lossy()), "main", &[], Duration::ZERO, dir.path()).err().unwrap();
+    assert!(matches!(&error, GitError::Failed { status, stderr } if status.code() == Some(128) && !stderr.is_empty()), "{error:?}");
 }
 
 #[test]
-fn credentials_are_shown_nowhere() {
+fn credentials_are_neither_in_address_nor_on_disk() {
     let data = tempfile::tempdir().unwrap();
     let url = Secret::new("https://user:topsecret@localhost:1/shop.git");
-    let git = Git::open(&url, "main", &[], Duration::ZERO, data.path()).unwrap();
-    assert_eq!(git.shown, "https://localhost:1/shop.git");
-    let kept = std::fs::read_to_string(data.path().join("config-server/repository.git/config")).unwrap();
-    assert!(!kept.contains("topsecret"));
+    let git = GitRepository::open(&url, "main", &[], Duration::ZERO, data.path()).unwrap();
+    assert_eq!(git.address, "https://localhost:1/shop.git");
+    let config = std::fs::read_to_string(data.path().join("config-server/repository.git/config")).unwrap();
+    assert!(!config.contains("topsecret"));
 }

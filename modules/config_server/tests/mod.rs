@@ -1,12 +1,13 @@
-//! The config server, part by part and as its clients see it.
+//! Tests of the config server.
 
-mod answers;
 #[cfg(feature = "config-cipher")]
 mod encryption;
 mod files;
 mod git;
+mod responses;
 
-use super::{ConfigServer, http};
+use super::http;
+use super::server::ConfigServer;
 use crate::edge::web::testing;
 use crate::settings::{ConfigServer as Settings, Secret};
 use actix_web::test::TestRequest;
@@ -17,7 +18,6 @@ use std::sync::Arc;
 /// `tradepost:pw`
 const BASIC: (&str, &str) = ("authorization", "Basic dHJhZGVwb3N0OnB3");
 
-/// A folder with these files.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -33,19 +33,19 @@ fn settings(folder: &Path) -> Settings {
 }
 
 #[derive(Debug)]
-struct Answer {
+struct Response {
     status: u16,
     kind: String,
     text: String,
 }
 
-impl Answer {
+impl Response {
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
-    /// Names of the sources without their folder.
-    fn names(&self) -> Vec<String> {
+    /// Names of the property sources, without their folder.
+    fn source_names(&self) -> Vec<String> {
         let name = |source: &Value| {
             let name = source["name"].as_str().unwrap();
             let number = name.split_once("(document ").map(|(_, number)| number.trim_end_matches(')')).unwrap_or_default();
@@ -55,23 +55,23 @@ impl Answer {
         self.json()["propertySources"].as_array().unwrap_or_else(|| panic!("{self:?}")).iter().map(name).collect()
     }
 
-    /// A key's strongest value.
+    /// The value of a key with the highest precedence.
     fn value(&self, key: &str) -> Value {
-        let answer = self.json();
-        let sources = answer["propertySources"].as_array().unwrap_or_else(|| panic!("{self:?}"));
+        let body = self.json();
+        let sources = body["propertySources"].as_array().unwrap_or_else(|| panic!("{self:?}"));
         sources.iter().find_map(|source| source["source"].get(key)).cloned().unwrap_or_default()
     }
 }
 
-async fn send(settings: &Settings, request: TestRequest) -> Answer {
+async fn send(settings: &Settings, request: TestRequest) -> Response {
     let data = tempfile::tempdir().unwrap();
     let edge = Arc::new(testing::edge(testing::NO_ISSUER));
     let server = Arc::new(ConfigServer::new(settings, data.path(), edge.authenticator.clone()).unwrap());
     let (status, headers, body) = testing::app(http::endpoints(&server, true), edge).await(request).await;
     let kind = headers.get("content-type").map(|kind| kind.to_str().unwrap().to_string()).unwrap_or_default();
-    Answer { status, kind, text: String::from_utf8(body.to_vec()).unwrap() }
+    Response { status, kind, text: String::from_utf8(body.to_vec()).unwrap() }
 }
 
-async fn get(settings: &Settings, path: &str) -> Answer {
+async fn get(settings: &Settings, path: &str) -> Response {
     send(settings, TestRequest::get().uri(path).insert_header(BASIC)).await
 }

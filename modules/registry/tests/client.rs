@@ -1,4 +1,4 @@
-//! Our own client against our own registry, over real HTTP, with the registry away as it pleases.
+//! Tests of the discovery client against the registry, over HTTP, with the registry up and down.
 
 use super::replication::until;
 use super::*;
@@ -10,54 +10,52 @@ use crate::rpc::discovery::eureka::{InstanceInfo, Registrations, fetch, keep_fet
 use std::sync::atomic::AtomicUsize;
 use tokio_util::sync::CancellationToken;
 
-const EVERY: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What stands at a registry's address while that is away: it takes connections, and answers nothing.
-struct Away {
+/// Listens at the address of a registry that is down: accepts connections and sends no response.
+struct FakeRegistry {
     port: u16,
-    asked: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
     accepting: actix_web::rt::task::JoinHandle<()>,
 }
 
-impl Away {
-    /// Keeps every caller waiting. Port 0 is any free one.
+impl FakeRegistry {
+    /// Keeps connections open. Port 0 is any free port.
     fn silent(port: u16) -> Self {
         Self::start(port, true)
     }
 
-    /// Hangs up at once.
-    fn hanging_up(port: u16) -> Self {
+    /// Closes connections at once.
+    fn disconnecting(port: u16) -> Self {
         Self::start(port, false)
     }
 
-    fn start(port: u16, waits: bool) -> Self {
+    fn start(port: u16, keeps_open: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let (port, asked) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+        let (port, connections) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let counted = asked.clone();
+        let counted = connections.clone();
         let accepting = actix_web::rt::spawn(async move {
-            let mut kept = Vec::new();
+            let mut open = Vec::new();
             while let Ok((connection, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
-                if waits {
-                    kept.push(connection);
+                if keeps_open {
+                    open.push(connection);
                 }
             }
         });
-        Self { port, asked, accepting }
+        Self { port, connections, accepting }
     }
 
-    /// Number of connections so far.
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
-    /// The port is free again.
-    async fn end(self) {
+    /// Frees the port.
+    async fn stop_listening(self) {
         self.accepting.abort();
         assert!(self.accepting.await.unwrap_err().is_cancelled());
     }
@@ -68,7 +66,7 @@ fn servers(ports: &[u16]) -> Arc<Servers> {
     Arc::new(Servers::parse(&urls.join(",")).unwrap())
 }
 
-const OFFER: InstanceInfo<'static> = InstanceInfo {
+const INSTANCE: InstanceInfo<'static> = InstanceInfo {
     app: "ORDER-SERVICE",
     host: "127.0.0.1",
     ip: "127.0.0.1",
@@ -80,15 +78,15 @@ const OFFER: InstanceInfo<'static> = InstanceInfo {
     lease_seconds: 15,
 };
 
-fn offer(port: u16) -> Instance {
-    InstanceInfo { port, ..OFFER }.instance(7)
+fn registration(port: u16) -> Instance {
+    InstanceInfo { port, ..INSTANCE }.instance(7)
 }
 
-/// As a Spring service with `secure-port-enabled` and no other port is found.
+/// As for a Spring service with `secure-port-enabled` and no other port.
 #[test]
-fn a_process_with_a_certificate_is_found_at_its_secure_port() {
-    let plain = serde_json::to_value(offer(81)).unwrap();
-    let secure = InstanceInfo { scheme: "https", zone: None, ..OFFER }.instance(7);
+fn instance_with_https_registers_its_secure_port() {
+    let plain = serde_json::to_value(registration(81)).unwrap();
+    let secure = InstanceInfo { scheme: "https", zone: None, ..INSTANCE }.instance(7);
     let secure = serde_json::to_value(secure).unwrap();
     assert_eq!((&plain["port"], &plain["securePort"]), (&json!({"$": 81, "@enabled": "true"}), &json!({"$": 443, "@enabled": "false"})));
     assert_eq!(secure["securePort"], json!({"$": 1, "@enabled": "true"}));
@@ -105,110 +103,113 @@ fn view() -> Arc<View> {
 }
 
 #[actix_web::test]
-async fn it_registers_renews_registers_again_and_leaves() {
-    let desk = Desk::new();
-    let (port, _server) = desk.listen(0);
-    let registrations = Registrations::start(&servers(&[port]), vec![offer(1), offer(2)], EVERY);
-    until("both are registered", || desk.known() == 2).await;
-    let kept = desk.registry.leases().get("ORDER-SERVICE", "127.0.0.1:order-service:1").unwrap();
-    assert_eq!((kept.lease_info.duration_in_secs, kept.health_check_url.as_deref()), (15, Some("http://127.0.0.1:1/actuator/health")));
+async fn client_registers_renews_reregisters_and_deregisters() {
+    let registry = TestRegistry::new();
+    let (port, _server) = registry.listen(0);
+    let registrations = Registrations::start(&servers(&[port]), vec![registration(1), registration(2)], INTERVAL);
+    until("both are registered", || registry.count() == 2).await;
+    let registered = registry.state.leases().get("ORDER-SERVICE", "127.0.0.1:order-service:1").unwrap();
+    assert_eq!(
+        (registered.lease_info.duration_in_secs, registered.health_check_url.as_deref()),
+        (15, Some("http://127.0.0.1:1/actuator/health"))
+    );
     let metadata = json!({"version": "1", "management.port": "1", "management.context-path": "/actuator", "zone": "z"});
-    assert_eq!(serde_json::to_value(&kept.metadata).unwrap(), metadata);
-    desk.pass(3);
+    assert_eq!(serde_json::to_value(&registered.metadata).unwrap(), metadata);
+    registry.advance(3);
     let renewed =
-        |id: &str| desk.registry.leases().get("ORDER-SERVICE", id).is_some_and(|i| i.lease_info.last_renewal_timestamp == 1_003_000);
-    until("it renews", || renewed("127.0.0.1:order-service:1")).await;
-    assert_eq!(kept.lease_info.registration_timestamp, 1_000_000, "without registering again");
-    desk.registry.leases().cancel("ORDER-SERVICE", "127.0.0.1:order-service:1", 1);
-    until("it registers again where it was forgotten", || desk.known() == 2).await;
+        |id: &str| registry.state.leases().get("ORDER-SERVICE", id).is_some_and(|i| i.lease_info.last_renewal_timestamp == 1_003_000);
+    until("the client renews", || renewed("127.0.0.1:order-service:1")).await;
+    assert_eq!(registered.lease_info.registration_timestamp, 1_000_000, "without registering again");
+    registry.state.leases().cancel("ORDER-SERVICE", "127.0.0.1:order-service:1", 1);
+    until("the client registers again after its lease was cancelled", || registry.count() == 2).await;
     assert!(registrations.leave(LIMIT).await);
-    assert_eq!(desk.known(), 0);
+    assert_eq!(registry.count(), 0);
 }
 
 #[actix_web::test]
-async fn a_registry_may_be_away_at_the_start_and_later() {
+async fn unreachable_registry_keeps_last_known_instances() {
     let (view, stop) = (view(), CancellationToken::new());
-    let away = Away::hanging_up(0);
-    let port = away.port;
-    let registrations = Registrations::start(&servers(&[port]), vec![offer(1)], EVERY);
-    let fetching = actix_web::rt::spawn(keep_fetched(servers(&[port]), view.clone(), EVERY, stop.clone()));
-    until("it was asked in vain, again and again", || away.asked() > 5).await;
+    let fake = FakeRegistry::disconnecting(0);
+    let port = fake.port;
+    let registrations = Registrations::start(&servers(&[port]), vec![registration(1)], INTERVAL);
+    let fetching = actix_web::rt::spawn(keep_fetched(servers(&[port]), view.clone(), INTERVAL, stop.clone()));
+    until("the client retries", || fake.connections() > 5).await;
     assert!(view.pick("order", None).is_none());
-    away.end().await;
-    let first = Desk::new();
+    fake.stop_listening().await;
+    let first = TestRegistry::new();
     let (_, handle) = first.listen(port);
-    until("it is found once the registry is there", || view.pick("order", None).is_some()).await;
+    until("the instance is found once the registry is up", || view.pick("order", None).is_some()).await;
     handle.stop(false).await;
-    let away = Away::hanging_up(port);
-    until("it was asked in vain again", || away.asked() > 5).await;
-    away.end().await;
-    assert_eq!(view.pick("order", None).unwrap().base_url, "http://127.0.0.1:1", "the last known stay in use");
-    // started anew it knows nobody; nobody is lost meanwhile
-    let second = Desk::new();
+    let fake = FakeRegistry::disconnecting(port);
+    until("the client retries", || fake.connections() > 5).await;
+    fake.stop_listening().await;
+    assert_eq!(view.pick("order", None).unwrap().base_url, "http://127.0.0.1:1", "the last known instances stay in use");
+    // a restarted registry is empty; the client keeps its instances until they have registered again
+    let second = TestRegistry::new();
     let (_, handle) = second.listen(port);
-    until("it registers with the new one", || {
+    until("the client registers with the restarted registry", || {
         assert!(view.pick("order", None).is_some());
-        second.known() == 1
+        second.count() == 1
     })
     .await;
     assert!(registrations.leave(LIMIT).await);
-    until("who left is called no more", || view.pick("order", None).is_none()).await;
+    until("the deregistered instance is dropped", || view.pick("order", None).is_none()).await;
     stop.cancel();
     fetching.await.unwrap();
     handle.stop(false).await;
 }
 
 #[actix_web::test]
-async fn another_registry_stands_in() {
-    let desk = Desk::new();
-    let (port, _server) = desk.listen(0);
-    let registrations = Registrations::start(&servers(&[free_port(), port]), vec![offer(1)], EVERY);
-    until("it is registered with the one that is there", || desk.known() == 1).await;
+async fn unreachable_registry_fails_over_to_the_next() {
+    let registry = TestRegistry::new();
+    let (port, _server) = registry.listen(0);
+    let registrations = Registrations::start(&servers(&[free_port(), port]), vec![registration(1)], INTERVAL);
+    until("the client registers with the second registry", || registry.count() == 1).await;
     assert!(registrations.leave(LIMIT).await);
-    assert_eq!(desk.known(), 0);
+    assert_eq!(registry.count(), 0);
 }
 
 #[actix_web::test]
-async fn leaving_waits_for_no_registry_that_is_away() {
-    let registrations = Registrations::start(&servers(&[free_port()]), vec![offer(1)], EVERY);
-    assert!(registrations.leave(LIMIT).await, "it gave up, so it waited until then");
+async fn leave_with_unreachable_registry_returns_early() {
+    let registrations = Registrations::start(&servers(&[free_port()]), vec![registration(1)], INTERVAL);
+    assert!(registrations.leave(LIMIT).await, "a refused connection ends the attempt");
 }
 
 #[actix_web::test]
-async fn leaving_waits_for_a_silent_registry_no_longer_than_the_limit() {
-    let away = Away::silent(0);
-    let registrations = Registrations::start(&servers(&[away.port]), vec![offer(1)], EVERY);
-    until("it has asked", || away.asked() > 0).await;
-    assert!(!registrations.leave(EVERY).await, "nobody has answered");
+async fn leave_with_silent_registry_ends_at_the_limit() {
+    let fake = FakeRegistry::silent(0);
+    let registrations = Registrations::start(&servers(&[fake.port]), vec![registration(1)], INTERVAL);
+    until("the client has connected", || fake.connections() > 0).await;
+    assert!(!registrations.leave(INTERVAL).await, "the registry has not responded");
 }
 
 #[actix_web::test]
-async fn deltas_are_enough_and_a_full_fetch_helps_where_they_are_not() {
-    let desk = Desk::with(|settings| settings.delta_seconds = 10);
-    let (port, _server) = desk.listen(0);
-    let (web, view, servers) = (desk.web().await, view(), servers(&[port]));
-    web.register(instance("ORDER-SERVICE", "a", 1)).await;
+async fn fetch_after_missed_delta_falls_back_to_full_fetch() {
+    let registry = TestRegistry::with(|settings| settings.delta_seconds = 10);
+    let (port, _server) = registry.listen(0);
+    let (client, view, servers) = (registry.client().await, view(), servers(&[port]));
+    client.register(instance("ORDER-SERVICE", "a", 1)).await;
     fetch(&servers, &view, true).await.unwrap();
     assert_eq!(view.len(), 1);
-    web.register(instance("ORDER-SERVICE", "b", 1)).await;
-    web.put("/eureka/apps/ORDER-SERVICE/a/status?value=DOWN").await;
+    client.register(instance("ORDER-SERVICE", "b", 1)).await;
+    client.put("/eureka/apps/ORDER-SERVICE/a/status?value=DOWN").await;
     fetch(&servers, &view, false).await.unwrap();
     assert_eq!(view.len(), 2);
-    web.delete("/eureka/apps/ORDER-SERVICE/b").await;
+    client.delete("/eureka/apps/ORDER-SERVICE/b").await;
     fetch(&servers, &view, false).await.unwrap();
     assert_eq!(view.len(), 1);
-    web.register(instance("ORDER-SERVICE", "c", 1)).await;
-    desk.pass(11);
-    assert!(web.list("/eureka/apps/delta").await.is_empty());
+    client.register(instance("ORDER-SERVICE", "c", 1)).await;
+    registry.advance(11);
+    assert!(client.list("/eureka/apps/delta").await.is_empty());
     fetch(&servers, &view, false).await.unwrap();
-    assert_eq!(view.len(), 2, "the hash tells that a change was missed");
+    assert_eq!(view.len(), 2, "the hash reveals the missed change");
 }
 
 #[actix_web::test]
-async fn credentials_that_are_not_taken_are_told_without_them() {
-    let desk = Desk::new();
-    let (port, _server) = desk.listen(0);
+async fn rejected_credentials_are_not_in_the_error() {
+    let registry = TestRegistry::new();
+    let (port, _server) = registry.listen(0);
     let wrong = Servers::parse(&format!("http://tradepost:topsecret@127.0.0.1:{port}/eureka")).unwrap();
-    let said = wrong.call(actix_web::http::Method::DELETE, "/apps/A/a", None).await.err().unwrap().to_string();
-    assert!(said.contains("401") && !said.contains("topsecret"), "{said}");
+    let message = wrong.call(actix_web::http::Method::DELETE, "/apps/A/a", None).await.err().unwrap().to_string();
+    assert!(message.contains("401") && !message.contains("topsecret"), "{message}");
 }

@@ -1,11 +1,12 @@
-//! The registry as its clients see it.
+//! Tests of the registry through its HTTP endpoints.
 
 mod client;
 mod leases;
 mod protocol;
 mod replication;
 
-use super::{Registry, http};
+use super::http;
+use super::state::Registry;
 use crate::edge::web::{Edge, configure, testing};
 use crate::kernel::ports::free_port;
 use crate::settings::{Registry as Settings, Secret};
@@ -21,14 +22,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// A registry whose time the test makes pass.
-struct Desk {
-    registry: Arc<Registry>,
+/// A registry with a clock that only the test advances.
+struct TestRegistry {
+    state: Arc<Registry>,
     time: Arc<AtomicI64>,
     _data: tempfile::TempDir,
 }
 
-impl Desk {
+impl TestRegistry {
     fn new() -> Self {
         Self::with(|_| {})
     }
@@ -38,31 +39,31 @@ impl Desk {
         change(&mut settings);
         let (data, time) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(1_000_000)));
         let clock = time.clone();
-        let registry = Registry::new(&settings, data.path(), 1 << 20, Arc::new(move || clock.load(Ordering::SeqCst))).unwrap();
-        Self { registry: Arc::new(registry), time, _data: data }
+        let state = Registry::new(&settings, data.path(), 1 << 20, Arc::new(move || clock.load(Ordering::SeqCst))).unwrap();
+        Self { state: Arc::new(state), time, _data: data }
     }
 
-    fn pass(&self, seconds: i64) {
+    fn advance(&self, seconds: i64) {
         self.time.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
-    /// An app in this process: a request in, an answer out.
-    async fn web(&self) -> Web {
-        let app = testing::app(http::endpoints(&self.registry), edge()).await;
-        Web(Rc::new(move |request: TestRequest| {
+    /// A client that calls the endpoints without a network.
+    async fn client(&self) -> TestClient {
+        let app = testing::app(http::endpoints(&self.state), edge()).await;
+        TestClient(Rc::new(move |request: TestRequest| {
             let app = app.clone();
             Box::pin(async move {
                 let (status, headers, body) = app(request).await;
-                Answer { status, headers, body: body.to_vec() }
+                Response { status, headers, body: body.to_vec() }
             })
         }))
     }
 
-    /// A real server on this port, or any free one.
+    /// Starts an HTTP server; port 0 is any free port.
     fn listen(&self, port: u16) -> (u16, ServerHandle) {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (endpoints, edge) = (http::endpoints(&self.registry), edge());
+        let (endpoints, edge) = (http::endpoints(&self.state), edge());
         let server: Server = HttpServer::new(move || {
             let (endpoints, edge) = (endpoints.clone(), edge.clone());
             App::new().configure(move |c| configure(c, &endpoints, &edge))
@@ -77,8 +78,8 @@ impl Desk {
         (port, handle)
     }
 
-    fn known(&self) -> usize {
-        self.registry.leases().entries().count()
+    fn count(&self) -> usize {
+        self.state.leases().entries().count()
     }
 }
 
@@ -90,7 +91,7 @@ fn url(port: u16) -> String {
     format!("http://tradepost:pw@127.0.0.1:{port}/eureka")
 }
 
-/// What a Spring Cloud client sends.
+/// The registration of a Spring Cloud client.
 fn instance(app: &str, id: &str, dirty: i64) -> Value {
     json!({
         "instanceId": id, "hostName": "host.test", "app": app, "ipAddr": "10.0.0.7", "status": "UP", "overriddenStatus": "UNKNOWN",
@@ -105,16 +106,16 @@ fn instance(app: &str, id: &str, dirty: i64) -> Value {
 }
 
 #[derive(Clone)]
-struct Web(Rc<dyn Fn(TestRequest) -> LocalBoxFuture<'static, Answer>>);
+struct TestClient(Rc<dyn Fn(TestRequest) -> LocalBoxFuture<'static, Response>>);
 
 #[derive(Debug)]
-struct Answer {
+struct Response {
     status: u16,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
@@ -131,12 +132,12 @@ impl Answer {
 /// `tradepost:pw`
 const BASIC: (&str, &str) = ("authorization", "Basic dHJhZGVwb3N0OnB3");
 
-impl Web {
-    async fn send(&self, request: TestRequest) -> Answer {
+impl TestClient {
+    async fn send(&self, request: TestRequest) -> Response {
         (self.0)(request).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> Response {
         self.send(TestRequest::get().uri(path).insert_header(("accept", "application/json"))).await
     }
 
@@ -153,14 +154,14 @@ impl Web {
         self.post(&path, json!({ "instance": instance })).await.status
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    async fn post(&self, path: &str, body: Value) -> Response {
         self.send(TestRequest::post().uri(path).insert_header(BASIC).set_json(body)).await
     }
 
-    /// Ids with their status and what became of them, in this answer.
+    /// Id, status and action type of each instance in the response.
     async fn list(&self, path: &str) -> Vec<(String, String, String)> {
-        let answer = self.get(path).await.json();
-        let apps = answer["applications"]["application"].as_array().unwrap().clone();
+        let response = self.get(path).await.json();
+        let apps = response["applications"]["application"].as_array().unwrap().clone();
         let all = apps.iter().flat_map(|app| app["instance"].as_array().unwrap());
         let text = |i: &Value, key: &str| i[key].as_str().unwrap().to_string();
         all.map(|i| (text(i, "instanceId"), text(i, "status"), text(i, "actionType"))).collect()

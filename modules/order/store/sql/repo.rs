@@ -1,8 +1,8 @@
-//! Orders in SQL.
+//! The order store in SQL.
 
 use super::backend::Db;
 use super::events::outbox::{self, SqlOutbox};
-use super::rows;
+use super::queries;
 use crate::data::Lease;
 use crate::events::bus::Outbox;
 use crate::kernel::clock;
@@ -12,25 +12,26 @@ use crate::kernel::page::PageRequest;
 use crate::modules::inventory::api::StockCheck;
 use crate::modules::order::api::OrderStatus;
 use crate::modules::order::events;
-use crate::modules::order::store::{Begun, Cancelled, Key, NewOrder, OpenEnds, OrderStore, Settle, StoredOrder};
+use crate::modules::order::store::types::{
+    BeginOutcome, CancelOutcome, IdempotencyKey, NewOrder, OrderStore, PendingReservationAction, StoredOrder, UnfinishedOrderStats,
+};
 use crate::observe::trace::Trace;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Orders recovered at once, and settled at once.
-const BATCH: i64 = 200;
+/// Maximum number of orders per recovery round and per settlement round.
+const BATCH_SIZE: i64 = 200;
 
-/// See [`OrderStore`].
 pub(in crate::modules::order::store) struct Repo {
     db: Db,
     lease_ms: i64,
 }
 
 impl Repo {
-    /// On this database; a PENDING order is left alone for the lease.
-    pub(in crate::modules::order::store) fn on(db: Db, lease_seconds: u64) -> Self {
+    /// Recovery skips a PENDING order until its lease expires.
+    pub(in crate::modules::order::store) fn new(db: Db, lease_seconds: u64) -> Self {
         let lease_ms = i64::try_from(lease_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
         Self { db, lease_ms }
     }
@@ -38,44 +39,44 @@ impl Repo {
 
 #[async_trait(?Send)]
 impl OrderStore for Repo {
-    async fn known(&self, key: Key) -> Result<Option<Begun>, StoreError> {
-        self.db.read(async move |c| rows::known(c, &key).await).await
+    async fn find_key(&self, key: IdempotencyKey) -> Result<Option<BeginOutcome>, StoreError> {
+        self.db.read(async move |c| queries::find_key(c, &key).await).await
     }
 
-    async fn begin(&self, new: NewOrder, total: Money, rejected: Option<StockCheck>, trace: Trace) -> Result<Begun, StoreError> {
+    async fn begin(&self, new: NewOrder, total: Money, rejected: Option<StockCheck>, trace: Trace) -> Result<BeginOutcome, StoreError> {
         let (now, lease_until) = (clock::now_ms(), clock::now_ms() + self.lease_ms);
         let key = new.key.clone();
-        let begun = self
+        let outcome = self
             .db
             .write(async move |c| {
                 if let Some(key) = &new.key
-                    && let Some(begun) = rows::known(c, key).await?
+                    && let Some(outcome) = queries::find_key(c, key).await?
                 {
-                    return Ok(begun);
+                    return Ok(outcome);
                 }
-                let order = rows::insert(c, &new, total, rejected.clone(), now, lease_until, trace).await?;
+                let order = queries::insert_order(c, &new, total, rejected.clone(), now, lease_until, trace).await?;
                 if let Some(key) = &new.key {
-                    rows::remember(c, key, order.id, now).await?;
+                    queries::insert_key(c, key, order.id, now).await?;
                 }
                 if rejected.is_some() {
-                    let event = events::about(&order, events::REJECTED, Some("stock"), trace)?;
+                    let event = events::order_event(&order, events::REJECTED, Some("stock"), trace)?;
                     outbox::append(c, &event).await?;
                 }
-                Ok(Begun::New(order))
+                Ok(BeginOutcome::Created(order))
             })
             .await;
-        match (begun, key) {
-            // by a request that began when ours did: it has the order, and ours is undone
-            (Err(StoreError::Taken(_)), Some(key)) => Ok(self.known(key).await?.unwrap_or(Begun::InFlight)),
-            (begun, _) => begun,
+        match (outcome, key) {
+            // a concurrent request with the same key has committed first; this transaction is rolled back
+            (Err(StoreError::Taken(_)), Some(key)) => Ok(self.find_key(key).await?.unwrap_or(BeginOutcome::InFlight)),
+            (outcome, _) => outcome,
         }
     }
 
-    async fn end(&self, order: &StoredOrder, settle: Settle, trace: Trace) -> Result<bool, StoreError> {
+    async fn end(&self, order: &StoredOrder, action: PendingReservationAction, trace: Trace) -> Result<bool, StoreError> {
         let order = order.clone();
         self.db
             .write(async move |c| {
-                if !rows::end(c, &order, settle).await? {
+                if !queries::end_order(c, &order, action).await? {
                     return Ok(false);
                 }
                 let (kind, reason) = match (order.status, &order.reason) {
@@ -84,81 +85,81 @@ impl OrderStore for Repo {
                     (_, None) => (events::REJECTED, Some("unavailable")),
                 };
                 if reason == Some("unavailable") {
-                    rows::forget_key_of(c, order.id).await?;
+                    queries::delete_key_of(c, order.id).await?;
                 }
-                outbox::append(c, &events::about(&order, kind, reason, trace)?).await?;
+                outbox::append(c, &events::order_event(&order, kind, reason, trace)?).await?;
                 Ok(true)
             })
             .await
     }
 
-    async fn give_up(&self, order: &StoredOrder, trace: Trace) -> Result<bool, StoreError> {
+    async fn abort(&self, order: &StoredOrder, trace: Trace) -> Result<bool, StoreError> {
         let order = StoredOrder { status: OrderStatus::Rejected, reason: None, ..order.clone() };
-        self.end(&order, Settle::Release, trace).await
+        self.end(&order, PendingReservationAction::Release, trace).await
     }
 
-    async fn cancel(&self, id: i64, hide: bool, trace: Trace) -> Result<Cancelled, StoreError> {
+    async fn cancel(&self, id: i64, hide: bool, trace: Trace) -> Result<CancelOutcome, StoreError> {
         self.db
             .write(async move |c| {
-                let Some(order) = rows::by_id(c, id).await? else { return Ok(Cancelled::Not(OrderStatus::Rejected)) };
+                let Some(order) = queries::by_id(c, id).await? else { return Ok(CancelOutcome::NotCancellable(OrderStatus::Rejected)) };
                 if hide && order.status != OrderStatus::Pending {
-                    rows::hide(c, id).await?;
+                    queries::hide_order(c, id).await?;
                 }
                 match order.status {
-                    OrderStatus::Placed if !rows::cancel(c, id).await? => Ok(Cancelled::Before),
+                    OrderStatus::Placed if !queries::cancel_order(c, id).await? => Ok(CancelOutcome::AlreadyCancelled),
                     OrderStatus::Placed => {
                         let order = StoredOrder { status: OrderStatus::Cancelled, ..order };
-                        outbox::append(c, &events::about(&order, events::CANCELLED, None, trace)?).await?;
-                        Ok(Cancelled::Now)
+                        outbox::append(c, &events::order_event(&order, events::CANCELLED, None, trace)?).await?;
+                        Ok(CancelOutcome::Cancelled)
                     }
-                    OrderStatus::Cancelled => Ok(Cancelled::Before),
-                    other => Ok(Cancelled::Not(other)),
+                    OrderStatus::Cancelled => Ok(CancelOutcome::AlreadyCancelled),
+                    other => Ok(CancelOutcome::NotCancellable(other)),
                 }
             })
             .await
     }
 
     async fn get(&self, id: i64) -> Result<Option<StoredOrder>, StoreError> {
-        self.db.read(async move |c| rows::by_id(c, id).await).await
+        self.db.read(async move |c| queries::by_id(c, id).await).await
     }
 
     async fn by_number(&self, number: Uuid) -> Result<Option<StoredOrder>, StoreError> {
-        self.db.read(async move |c| rows::by_number(c, number).await).await
+        self.db.read(async move |c| queries::by_number(c, number).await).await
     }
 
     async fn page(&self, request: PageRequest, customer: Option<String>) -> Result<(Vec<StoredOrder>, i64), StoreError> {
-        self.db.read(async move |c| rows::page(c, request, customer.as_deref()).await).await
+        self.db.read(async move |c| queries::page(c, request, customer.as_deref()).await).await
     }
 
-    async fn abandoned(&self) -> Result<Vec<StoredOrder>, StoreError> {
+    async fn acquire_expired(&self) -> Result<Vec<StoredOrder>, StoreError> {
         let (now, lease_ms) = (clock::now_ms(), self.lease_ms);
-        if !self.db.read(async move |c| rows::is_any_abandoned(c, now).await).await? {
+        if !self.db.read(async move |c| queries::has_expired(c, now).await).await? {
             return Ok(Vec::new());
         }
         self.db
             .write(async move |c| {
-                let orders = rows::abandoned(c, now, BATCH).await?;
-                rows::lease(c, &orders, now + lease_ms).await?;
+                let orders = queries::acquire_expired(c, now, BATCH_SIZE).await?;
+                queries::set_lease(c, &orders, now + lease_ms).await?;
                 Ok(orders)
             })
             .await
     }
 
-    async fn unsettled(&self) -> Result<Vec<(Uuid, Settle)>, StoreError> {
-        self.db.read(async |c| rows::unsettled(c, BATCH).await).await
+    async fn pending_actions(&self) -> Result<Vec<(Uuid, PendingReservationAction)>, StoreError> {
+        self.db.read(async |c| queries::pending_actions(c, BATCH_SIZE).await).await
     }
 
-    async fn settled(&self, done: Vec<(Uuid, Settle)>) -> Result<(), StoreError> {
-        self.db.write(async move |c| rows::settled(c, &done).await).await
+    async fn mark_done(&self, done: Vec<(Uuid, PendingReservationAction)>) -> Result<(), StoreError> {
+        self.db.write(async move |c| queries::mark_done(c, &done).await).await
     }
 
-    async fn open_ends(&self) -> Result<OpenEnds, StoreError> {
-        self.db.read(async |c| rows::open_ends(c).await).await
+    async fn unfinished_stats(&self) -> Result<UnfinishedOrderStats, StoreError> {
+        self.db.read(async |c| queries::unfinished_stats(c).await).await
     }
 
-    async fn forget_keys(&self, hours: u64) -> Result<(), StoreError> {
+    async fn delete_old_keys(&self, hours: u64) -> Result<(), StoreError> {
         let before = clock::now_ms() - i64::try_from(hours.saturating_mul(3_600_000)).unwrap_or(i64::MAX / 4);
-        self.db.write(async move |c| rows::forget_keys(c, before).await).await
+        self.db.write(async move |c| queries::delete_keys_before(c, before).await).await
     }
 
     fn committed(&self) -> LocalBoxFuture<'_, ()> {

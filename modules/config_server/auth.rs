@@ -1,4 +1,4 @@
-//! Who may read settings: clients with the server's credentials, as Spring's send them, and admins.
+//! Authentication of config clients: the server's Basic credentials, as Spring's clients send them, or an admin's token.
 
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::basic::{Basic, CredentialsError};
@@ -9,33 +9,34 @@ use actix_web::HttpRequest;
 use actix_web::http::header;
 use std::path::Path;
 
-/// Checks credentials.
-pub(super) struct Access {
+pub(super) struct ConfigServerAuth {
     basic: Basic,
     authenticator: Authenticator,
 }
 
-impl Access {
+impl ConfigServerAuth {
     pub(super) fn new(settings: &ConfigServer, data: &Path, authenticator: Authenticator) -> Result<Self, CredentialsError> {
         let (basic, _) = Basic::new("config_server.password", &settings.user, settings.password.as_ref(), &data.join("config-server"))?;
         Ok(Self { basic, authenticator })
     }
 
-    /// What a config server knows are secrets: nothing is open.
+    /// Every endpoint needs credentials, because settings contain secrets.
     pub(super) async fn check(&self, request: &HttpRequest) -> Result<(), Problem> {
         if self.basic.sent_with(request) {
             return Ok(());
         }
-        let sent = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
-        if sent.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer ")) {
+        let authorization = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+        if authorization.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer ")) {
             let caller = self.authenticator.authenticate(&bearer(request)?).await?;
-            let admin = caller.roles.iter().any(|role| role == "admin");
-            return if admin { Ok(()) } else { Err(Problem::forbidden("this needs the role admin, or the config server's credentials")) };
+            let is_admin = caller.roles.iter().any(|role| role == "admin");
+            return if is_admin {
+                Ok(())
+            } else {
+                Err(Problem::forbidden("this needs the role admin, or the config server's credentials"))
+            };
         }
-        let mut problem = Problem::new(
-            401,
-            "the config server answers with credentials only; clients have them in its URL: http://user:password@host:port",
-        );
+        let mut problem =
+            Problem::new(401, "credentials are required; clients set them in the config server's URL: http://user:password@host:port");
         problem.challenge = Some("Basic realm=\"config\", charset=\"UTF-8\"".into());
         Err(problem)
     }

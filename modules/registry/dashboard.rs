@@ -1,6 +1,6 @@
-//! The dashboard: who is registered and how the registry is, as plain HTML that needs no script.
+//! The dashboard: instances and state of the registry, as HTML without scripts.
 
-use super::Registry;
+use super::state::Registry;
 use crate::kernel::clock::rfc3339;
 use crate::kernel::html::render;
 use crate::kernel::problem::Problem;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 struct Dashboard<'a> {
     uptime: String,
     instances: usize,
-    /// How many of them take traffic.
+    /// Number of instances with status UP.
     up: usize,
     renewed: i64,
     expected: i64,
@@ -31,15 +31,14 @@ struct Application<'a> {
     rows: Vec<InstanceRow<'a>>,
 }
 
-/// An instance.
 struct InstanceRow<'a> {
     id: &'a str,
     status: &'static str,
     up: bool,
-    set_by_hand: bool,
+    overridden: bool,
     renewed_at: String,
     age: String,
-    lease_ended: bool,
+    lease_expired: bool,
     zone: &'a str,
     version: &'a str,
     links: Vec<(&'static str, &'a str)>,
@@ -54,10 +53,10 @@ impl<'a> InstanceRow<'a> {
             id: &instance.instance_id,
             status: instance.status.name(),
             up: instance.status == Status::Up,
-            set_by_hand: instance.overridden_status != Status::Unknown,
+            overridden: instance.overridden_status != Status::Unknown,
             renewed_at: rfc3339(lease.last_renewal_timestamp),
             age: duration(age),
-            lease_ended: age > lease.duration_in_secs.saturating_mul(1000),
+            lease_expired: age > lease.duration_in_secs.saturating_mul(1000),
             zone: metadata("zone"),
             version: metadata("version"),
             links: links(instance),
@@ -65,15 +64,14 @@ impl<'a> InstanceRow<'a> {
     }
 }
 
-/// Answers with the page.
-pub(super) fn show(registry: &Registry, _: &HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) fn render_dashboard(registry: &Registry, _: &HttpRequest) -> Result<HttpResponse, Problem> {
     let now = (registry.clock)();
     let leases = registry.leases();
     let mut apps: BTreeMap<String, Vec<Arc<Instance>>> = BTreeMap::new();
     for entry in leases.entries() {
         apps.entry(entry.instance.app.clone()).or_default().push(entry.instance.clone());
     }
-    let preservation = leases.preservation(now);
+    let preservation = leases.self_preservation(now);
     drop(leases);
     let instances = apps.values().flatten();
     let page = render(&Dashboard {
@@ -83,7 +81,7 @@ pub(super) fn show(registry: &Registry, _: &HttpRequest) -> Result<HttpResponse,
         renewed: preservation.renewed,
         expected: preservation.expected,
         // no renewals expected yet: self-preservation is not meaningful
-        preserving: preservation.on && preservation.expected > 0,
+        preserving: preservation.active && preservation.expected > 0,
         peers: registry.peers.iter().map(|peer| peer.address()).collect(),
         applications: apps
             .iter()
@@ -99,11 +97,11 @@ pub(super) fn show(registry: &Registry, _: &HttpRequest) -> Result<HttpResponse,
         .body(page))
 }
 
-/// Only what leads to a page: an instance may say anything of itself, `javascript:` included.
+/// Only HTTP links: an instance may register any URL, `javascript:` included.
 fn links(instance: &Instance) -> Vec<(&'static str, &str)> {
     let all = [("home", &instance.home_page_url), ("status", &instance.status_page_url), ("health", &instance.health_check_url)];
-    let leads = |url: &&str| url.starts_with("http://") || url.starts_with("https://");
-    all.into_iter().filter_map(|(name, url)| Some((name, url.as_deref().filter(leads)?))).collect()
+    let is_http = |url: &&str| url.starts_with("http://") || url.starts_with("https://");
+    all.into_iter().filter_map(|(name, url)| Some((name, url.as_deref().filter(is_http)?))).collect()
 }
 
 fn duration(ms: i64) -> String {

@@ -1,4 +1,4 @@
-//! What clients are answered, from a folder.
+//! Tests of the responses to clients, with a folder as the backend.
 
 use super::{BASIC, folder, get, send, settings};
 use crate::edge::web::testing;
@@ -9,7 +9,7 @@ const SHARED: &str = "shop: {name: Tradepost, sizes: [1, 2], currency: EUR}\nhel
     spring.config.activate.on-profile: prod\nshop.currency: USD\n";
 
 #[actix_web::test]
-async fn sources_come_in_springs_order_under_springs_names() {
+async fn sources_have_springs_order_and_names() {
     let dir = folder(&[
         ("application.yml", SHARED),
         ("application-prod.yml", "a: 1"),
@@ -23,9 +23,9 @@ async fn sources_come_in_springs_order_under_springs_names() {
     ]);
     let settings = settings(dir.path());
     let root = dir.path().display();
-    let answer = get(&settings, "/order-service/prod,dev").await;
+    let response = get(&settings, "/order-service/prod,dev").await;
     assert_eq!(
-        answer.names(),
+        response.source_names(),
         [
             "application-dev.yml",
             "order-service-prod.yml",
@@ -37,7 +37,7 @@ async fn sources_come_in_springs_order_under_springs_names() {
             "application.yml#0"
         ]
     );
-    let body = answer.json();
+    let body = response.json();
     assert_eq!((&body["name"], &body["profiles"]), (&json!("order-service"), &json!(["prod,dev"])));
     assert_eq!((&body["label"], &body["version"], &body["state"]), (&Value::Null, &Value::Null, &Value::Null));
     assert_eq!(body["propertySources"][0]["name"], format!("file:{root}/application-dev.yml"));
@@ -45,17 +45,17 @@ async fn sources_come_in_springs_order_under_springs_names() {
     assert_eq!(body["propertySources"][7]["name"], several);
     assert_eq!(body["propertySources"][7]["source"]["hello"], "${shop.name}");
 
-    // a label is a folder within: its files are stronger, for profiles and for none
+    // the label is a subfolder: its files override those of the root, with and without a profile
     let labelled = get(&settings, "/order-service/dev/team").await;
     assert_eq!(labelled.json()["label"], "team");
-    assert_eq!(labelled.names()[..2], ["application-dev.yml", "application-dev.yml"]);
-    assert_eq!((labelled.value("a"), &labelled.names()[2]), (json!(8), &"application.yml".to_string()));
-    // one that is unknown has what is shared
-    assert_eq!(get(&settings, "/nobody/default").await.names(), ["application.yml#0"]);
+    assert_eq!(labelled.source_names()[..2], ["application-dev.yml", "application-dev.yml"]);
+    assert_eq!((labelled.value("a"), &labelled.source_names()[2]), (json!(8), &"application.yml".to_string()));
+    // an unknown application gets the shared settings
+    assert_eq!(get(&settings, "/unknown/default").await.source_names(), ["application.yml#0"]);
 }
 
 #[actix_web::test]
-async fn the_media_type_is_the_one_that_was_asked_for() {
+async fn media_type_follows_accept_header() {
     let dir = folder(&[("application.yml", SHARED)]);
     let v2 = "application/vnd.spring-cloud.config-server.v2+json";
     let request = TestRequest::get().uri("/x/default").insert_header(BASIC).insert_header(("accept", v2));
@@ -64,7 +64,7 @@ async fn the_media_type_is_the_one_that_was_asked_for() {
 }
 
 #[actix_web::test]
-async fn texts_have_each_key_once_and_whole_lists() {
+async fn rendered_text_contains_each_key_once_and_whole_lists() {
     let dir = folder(&[
         ("application.yml", SHARED),
         ("order-service-prod.yml", "shop.sizes: [9]\nquoted: 'a \"${shop.name}\" b'\nkept: '\\${x} ${unknown}'\n"),
@@ -83,9 +83,9 @@ async fn texts_have_each_key_once_and_whole_lists() {
     let raw = get(&settings, "/order-service-prod.properties?resolvePlaceholders=false").await.text;
     assert!(raw.contains("hello: ${shop.name}"));
     let nested = json!({ "name": "Tradepost", "sizes": [9], "currency": "USD" });
-    let answer = get(&settings, "/order-service-prod.json").await;
-    assert_eq!((answer.kind.as_str(), &answer.json()["shop"]), ("application/json", &nested));
-    assert_eq!(answer.json()["quoted"], "a \"Tradepost\" b");
+    let response = get(&settings, "/order-service-prod.json").await;
+    assert_eq!((response.kind.as_str(), &response.json()["shop"]), ("application/json", &nested));
+    assert_eq!(response.json()["quoted"], "a \"Tradepost\" b");
     for ending in ["yml", "yaml"] {
         let yaml = get(&settings, &format!("/order-service-prod.{ending}")).await.text;
         let read: Value = serde_yaml_ng::from_str(&yaml).unwrap();
@@ -99,7 +99,7 @@ async fn texts_have_each_key_once_and_whole_lists() {
 }
 
 #[actix_web::test]
-async fn files_are_served_with_their_variant_for_a_profile() {
+async fn file_with_variant_for_profile_returns_variant() {
     let dir = folder(&[
         ("application.yml", SHARED),
         ("etc/motd.txt", "${shop.name} \\${kept} ${unknown}"),
@@ -117,14 +117,14 @@ async fn files_are_served_with_their_variant_for_a_profile() {
 }
 
 #[actix_web::test]
-async fn nobody_reads_without_credentials() {
+async fn request_without_credentials_is_rejected() {
     let dir = folder(&[("application.yml", SHARED)]);
     for path in ["/x/default", "/x/default/main", "/x-default.yml", "/x/default/main/application.yml", "/encrypt/status", "/a/b/c/../../d"]
     {
-        for sent in ["Basic dHJhZGVwb3N0OndyWong=", "Basic dHJhZGVwb3N0OndyWong", "Bearer x", "", "Basic"] {
-            let answer = send(&settings(dir.path()), TestRequest::get().uri(path).insert_header(("authorization", sent))).await;
-            assert_eq!(answer.status, 401, "{path} {sent}: {answer:?}");
-            assert!(!answer.text.contains("Tradepost"));
+        for credentials in ["Basic dHJhZGVwb3N0OndyWong=", "Basic dHJhZGVwb3N0OndyWong", "Bearer x", "", "Basic"] {
+            let response = send(&settings(dir.path()), TestRequest::get().uri(path).insert_header(("authorization", credentials))).await;
+            assert_eq!(response.status, 401, "{path} {credentials}: {response:?}");
+            assert!(!response.text.contains("Tradepost"));
         }
         assert_eq!(send(&settings(dir.path()), TestRequest::get().uri(path)).await.status, 401, "{path}");
     }
@@ -132,7 +132,7 @@ async fn nobody_reads_without_credentials() {
 }
 
 #[actix_web::test]
-async fn no_name_leads_out_of_the_folder() {
+async fn path_out_of_the_folder_is_rejected() {
     let dir = folder(&[("secret.yml", "a: 1"), ("secret.txt", "deep"), ("in/application.yml", SHARED), ("in/.git/config", "url")]);
     std::os::unix::fs::symlink(dir.path().join("secret.txt"), dir.path().join("in/link.txt")).unwrap();
     let settings = settings(&dir.path().join("in"));
@@ -159,45 +159,45 @@ async fn no_name_leads_out_of_the_folder() {
         ("/x/--all/main", 400),
         ("/x/default/--all", 400),
     ];
-    let mut answered = Vec::new();
+    let mut statuses = Vec::new();
     for (path, _) in cases {
-        let answer = get(&settings, path).await;
-        assert!(!answer.text.contains("deep") && !answer.text.contains("\"a\""), "{path}: {answer:?}");
-        answered.push((path, answer.status));
+        let response = get(&settings, path).await;
+        assert!(!response.text.contains("deep") && !response.text.contains("\"a\""), "{path}: {response:?}");
+        statuses.push((path, response.status));
     }
-    assert_eq!(answered, cases);
+    assert_eq!(statuses, cases);
     let many = vec!["p"; 21].join(",");
     assert_eq!(get(&settings, &format!("/x/{many}")).await.status, 400);
     assert_eq!(get(&settings, &format!("/{}/default", "x".repeat(201))).await.status, 400);
 }
 
 #[actix_web::test]
-async fn a_file_that_cannot_be_understood_is_told_by_its_name() {
+async fn malformed_file_is_named_in_the_error() {
     let dir = folder(&[("broken.yml", "secret: [hidden"), ("large.yml", &format!("a: {}", "x".repeat(2 << 20)))]);
     let settings = settings(dir.path());
     for name in ["broken", "large"] {
-        let answer = get(&settings, &format!("/{name}/default")).await;
-        assert_eq!(answer.status, 503);
-        assert!(answer.text.contains(&format!("{name}.yml")) && !answer.text.contains("hidden"), "{answer:?}");
+        let response = get(&settings, &format!("/{name}/default")).await;
+        assert_eq!(response.status, 503);
+        assert!(response.text.contains(&format!("{name}.yml")) && !response.text.contains("hidden"), "{response:?}");
     }
     assert_eq!(get(&settings, "/other/default").await.status, 200);
 }
 
 #[test]
-fn what_is_set_wrongly_stops_the_start() {
+fn invalid_settings_stop_the_start() {
     let dir = folder(&[]);
-    let start = |settings: &super::Settings| {
+    let start_error = |settings: &super::Settings| {
         let authenticator = testing::edge(testing::NO_ISSUER).authenticator;
         super::ConfigServer::new(settings, dir.path(), authenticator).err().map(|error| error.to_string()).unwrap_or_default()
     };
     let good = settings(dir.path());
-    assert_eq!(start(&good), "");
+    assert_eq!(start_error(&good), "");
     let no_folder = settings(&dir.path().join("none"));
     let outside = super::Settings { search_paths: vec!["../up".into()], ..good.clone() };
     let both = super::Settings { git: Some(super::Secret::new("/x")), ..good.clone() };
     let no_git = super::Settings { git: Some(super::Secret::new(dir.path().to_string_lossy())), folder: None, ..good };
-    // behind this come git's own words
-    assert!(start(&no_git).starts_with("config_server.git: git: fatal: "), "{}", start(&no_git));
-    let said = [no_folder, outside, both].map(|settings| start(&settings).replace(&*dir.path().to_string_lossy(), "[dir]"));
-    insta::assert_snapshot!("start_errors", said.join("\n"));
+    // git's own text follows
+    assert!(start_error(&no_git).starts_with("config_server.git: git: fatal: "), "{}", start_error(&no_git));
+    let messages = [no_folder, outside, both].map(|settings| start_error(&settings).replace(&*dir.path().to_string_lossy(), "[dir]"));
+    insta::assert_snapshot!("start_errors", messages.join("\n"));
 }
