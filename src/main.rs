@@ -329,15 +329,15 @@ fn audit(args: &ServeArgs) -> Result<(), Failure> {
 
 #[cfg(feature = "all-in-one")]
 fn back_up(settings: &settings::Settings, to: &std::path::Path) -> Result<(), Failure> {
-    let taken = tradepost::app::backup::take(settings, to)?;
-    let (files, size) = (taken.manifest.files.len(), taken.manifest.size());
+    let backup = tradepost::app::backup::create(settings, to)?;
+    let (files, size) = (backup.manifest.files.len(), backup.manifest.size());
     println!(
         "{}: {files} files, {size} bytes, as of {}; writers waited {} ms",
         to.display(),
-        taken.manifest.taken_at,
-        taken.pause.as_millis()
+        backup.manifest.taken_at,
+        backup.pause.as_millis()
     );
-    taken.notes.iter().for_each(|note| println!("{note}"));
+    backup.notes.iter().for_each(|note| println!("{note}"));
     Ok(())
 }
 
