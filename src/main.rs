@@ -362,7 +362,7 @@ fn up(plan: &tradepost::app::up::Plan, demo: Option<&settings::Tls>) -> Result<(
                 let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
                 tradepost::app::demo::cli::welcome(&url, tls, &users).await;
             }
-            split.until_one_ends().await
+            split.supervise().await
         };
         let ended = tokio::select! { ended = run => Some(ended), () = told => None };
         split.stop();
