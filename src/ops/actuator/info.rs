@@ -1,6 +1,6 @@
 //! `/actuator/info`: which build this is, and which modules run.
 
-use super::Actuator;
+use super::state::Actuator;
 use crate::kernel::build;
 use actix_web::HttpResponse;
 use serde_json::{Value, json};

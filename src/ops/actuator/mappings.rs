@@ -1,6 +1,7 @@
 //! `/actuator/mappings`: every path that this process answers at, in the form that a WebFlux application has.
 
-use super::{as_asked, links};
+use super::exchange::negotiate_media_type;
+use super::links;
 use crate::rpc::contract::{Endpoint, Operation, RequiredRole};
 use actix_web::HttpResponse;
 use actix_web::http::Method;
@@ -18,11 +19,11 @@ pub(super) fn complete(endpoints: &mut Vec<Endpoint>, served: &[Arc<Operation>])
     let shown = all.clone();
     endpoints.push(Endpoint::raw("actuator", "mappings", Method::GET, "/actuator/mappings", RequiredRole::Admin, move |_, request, _| {
         let response = HttpResponse::Ok().json(mapped(&shown));
-        async move { Ok(as_asked(&request, response)) }
+        async move { Ok(negotiate_media_type(&request, response)) }
     }));
     endpoints.push(Endpoint::raw("actuator", "links", Method::GET, "/actuator", RequiredRole::Public, move |_, request, _| {
         let response = links::links(&all, &request);
-        async move { Ok(as_asked(&request, response)) }
+        async move { Ok(negotiate_media_type(&request, response)) }
     }));
 }
 

@@ -4,7 +4,7 @@
 //! in seconds. A histogram has COUNT and TOTAL_TIME; its MAX is not known. What Spring has of process, machine and disk
 //! and the registry does not is added here.
 
-use super::as_asked;
+use super::exchange::negotiate_media_type;
 use super::process::{self, Processors};
 use crate::kernel::problem::Problem;
 use crate::kernel::uri::query_pairs;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 type Tag = (String, String);
 
 /// All of them in Prometheus' text format.
-pub(super) fn exposed(registry: &prometheus::Registry) -> Result<HttpResponse, Problem> {
+pub(super) fn exposition(registry: &prometheus::Registry) -> Result<HttpResponse, Problem> {
     let text = TextEncoder::new().encode_to_string(&registry.gather()).map_err(Problem::internal)?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }
@@ -51,12 +51,12 @@ pub(super) fn endpoints(meters: &Arc<Meters>) -> [Endpoint; 2] {
     let (listed, shown) = (meters.clone(), meters.clone());
     let list = Endpoint::raw("actuator", "metrics", Method::GET, "/actuator/metrics", RequiredRole::Admin, move |_, request, _| {
         let names: Vec<String> = listed.all().into_keys().collect();
-        async move { Ok(as_asked(&request, HttpResponse::Ok().json(json!({ "names": names })))) }
+        async move { Ok(negotiate_media_type(&request, HttpResponse::Ok().json(json!({ "names": names })))) }
     });
     let path = "/actuator/metrics/{requiredMetricName}";
     let one = Endpoint::raw("actuator", "metric", Method::GET, path, RequiredRole::Admin, move |_, request, _| {
         let name = request.match_info().get("requiredMetricName").unwrap_or_default();
-        let answer = shown.one(name, request.query_string()).map(|meter| as_asked(&request, HttpResponse::Ok().json(meter)));
+        let answer = shown.one(name, request.query_string()).map(|meter| negotiate_media_type(&request, HttpResponse::Ok().json(meter)));
         async move { answer }
     });
     [list, one]

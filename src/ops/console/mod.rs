@@ -9,6 +9,7 @@
 //! Administrators only, see [`access`]. Plain HTML without scripts.
 
 mod access;
+mod filter;
 mod party;
 mod trace;
 mod traces;
@@ -21,10 +22,9 @@ use crate::observe::trace::export::memory::{Memory, Spans};
 use crate::observe::trace::export::zipkin::Span;
 use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::http::{Method, header};
-use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse};
+use filter::Filter;
 use opentelemetry::trace::TraceId;
-use serde::Deserialize;
 use std::sync::Arc;
 use traces::Summary;
 
@@ -33,16 +33,6 @@ struct Console {
     memory: Arc<Memory>,
     service: String,
     access: access::Access,
-}
-
-/// What is asked of the list.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Filter {
-    /// Part of a name, a module or an id.
-    q: String,
-    /// Anything: failed ones only.
-    errors: Option<String>,
 }
 
 impl Console {
@@ -56,12 +46,12 @@ impl Console {
     }
 
     fn list(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
-        let filter = filter(request)?;
+        let filter = Filter::parse(request)?;
         Ok(html::respond(traces::page(&self.service, &filter, &self.listed(&filter))?))
     }
 
     fn list_json(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
-        Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(self.listed(&filter(request)?)))
+        Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(self.listed(&Filter::parse(request)?)))
     }
 
     fn one(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
@@ -76,11 +66,6 @@ impl Console {
         }
         Ok(html::respond(trace::page(&id.to_string(), &spans, kept.cut)?))
     }
-}
-
-fn filter(request: &HttpRequest) -> Result<Filter, Problem> {
-    let expected = |_| Problem::field("query", "expected q and errors, each once at most");
-    Query::<Filter>::from_query(request.query_string()).map(Query::into_inner).map_err(expected)
 }
 
 /// The pages; none where no traces are kept.

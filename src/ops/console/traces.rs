@@ -1,6 +1,6 @@
 //! The list of traces.
 
-use super::Filter;
+use super::filter::Filter;
 use super::party::Party;
 use crate::kernel::clock::rfc3339;
 use crate::kernel::html::render;
