@@ -89,11 +89,16 @@ impl Meters {
             ("process.cpu.usage", "Part of all cpu_sampler that this process used lately, 0 to 1.", None, Some(usage.process)),
             ("system.cpu.usage", "Part of all cpu_sampler that was used lately, 0 to 1.", None, Some(usage.system)),
             ("system.cpu.count", "CpuSampler that this process may use.", None, count),
-            ("system.load.average.1m", "Processes that ran or waited to, over a minute.", None, process::load_average()),
-            ("process.uptime", "How long this process has run.", Some("seconds"), start_and_uptime.map(|(_, uptime)| uptime)),
-            ("process.start.time", "When this process started, since 1970.", Some("seconds"), start_and_uptime.map(|(start, _)| start)),
-            ("disk.free", "Usable space of the data folder's disk.", Some("bytes"), disk.as_ref().map(|(disk, _)| disk.free as f64)),
-            ("disk.total", "Size of the data folder's disk.", Some("bytes"), disk.as_ref().map(|(disk, _)| disk.total as f64)),
+            ("system.load.average.1m", "Average number of running and runnable processes over one minute.", None, process::load_average()),
+            ("process.uptime", "Uptime of this process.", Some("seconds"), start_and_uptime.map(|(_, uptime)| uptime)),
+            (
+                "process.start.time",
+                "Start time of this process since the Unix epoch.",
+                Some("seconds"),
+                start_and_uptime.map(|(start, _)| start),
+            ),
+            ("disk.free", "Usable space on the disk of the data folder.", Some("bytes"), disk.as_ref().map(|(disk, _)| disk.free as f64)),
+            ("disk.total", "Size of the disk of the data folder.", Some("bytes"), disk.as_ref().map(|(disk, _)| disk.total as f64)),
         ];
         let known = gauges.into_iter().filter_map(|(name, description, unit, value)| {
             let tags = if name.starts_with("disk.") { path.clone() } else { Vec::new() };

@@ -59,7 +59,7 @@ fn read_thread(folder: &Path) -> Option<Thread> {
         name: read_to_string(folder.join("comm")).ok()?.trim_end().to_string(),
         state: stat.state()?,
         cpu_ms: stat.cpu_time()?.as_millis() as u64,
-        // negative for real-time threads, which do not parse as unsigned
+        // real-time threads have a negative priority, reported as 0
         priority: stat.field(18).unwrap_or_default(),
         voluntary_switches: count("voluntary_ctxt_switches:"),
         involuntary_switches: count("nonvoluntary_ctxt_switches:"),
