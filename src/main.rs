@@ -1,4 +1,4 @@
-//! The command line. What the commands do is in the library.
+//! The command line; the library implements the commands.
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
@@ -25,10 +25,10 @@ struct Cli {
 
 #[derive(clap::Args, Clone)]
 struct ServeArgs {
-    /// Modules to run, by comma; all that are compiled in by default
+    /// Modules to run, comma-separated [default: all that are compiled in]
     #[arg(long, value_name = "A,B")]
     modules: Option<String>,
-    /// How calls between modules of this process travel
+    /// Transport of calls between modules of this process
     #[arg(long, value_enum)]
     peers: Option<PeerMode>,
     /// Folder of the embedded stores
@@ -45,10 +45,10 @@ struct ServeArgs {
     config: Option<PathBuf>,
 }
 
-/// Where a shop is, and how it is reached: by `server.*` and `tls.*` of the same settings that it has.
+/// How to reach a shop: the client uses `server.*` and `tls.*` of the shop's own settings.
 #[derive(clap::Args)]
 struct Address {
-    /// Address of the shop; by default that of this machine, by its settings (http://127.0.0.1:5294)
+    /// URL of the shop [default: this machine and the port in the settings, http://127.0.0.1:5294]
     #[arg(long)]
     url: Option<String>,
     /// Settings file, instead of ./tradepost.toml
@@ -63,7 +63,7 @@ struct Target {
     /// User to log in as
     #[arg(long, default_value = "admin")]
     user: String,
-    /// Password; demo users have their name
+    /// Password; by default the user's name, as for demo users
     #[arg(long, env = "TRADEPOST_PASSWORD", hide_env_values = true)]
     password: Option<String>,
 }
@@ -72,60 +72,60 @@ struct Target {
 enum Command {
     /// Run the shop, or a part of it (the default)
     Serve(ServeArgs),
-    /// Load a catalogue and its stock from an Online Retail file into a running shop
+    /// Import products and stock from an Online Retail file into a running shop
     #[cfg(feature = "demo")]
     Import {
-        /// The file, in CSV
+        /// CSV file
         file: PathBuf,
         #[command(flatten)]
         target: Target,
     },
-    /// Play the invoices of an Online Retail file as orders against a running shop
+    /// Replay the invoices of an Online Retail file as orders against a running shop
     #[cfg(feature = "demo")]
     Replay {
-        /// The file, in CSV
+        /// CSV file
         file: PathBuf,
         #[command(flatten)]
         target: Target,
-        /// Orders under way at once
+        /// Maximum number of concurrent orders
         #[arg(long, default_value_t = 8)]
         clients: usize,
     },
-    /// Check the invariants on the data there is; exit 1 and say what is wrong otherwise
+    /// Check the invariants on the stored data; print each violation and exit with 1 if there is one
     #[cfg(feature = "all-in-one")]
     Audit(ServeArgs),
-    /// Copy what a shop keeps in files, as of one moment and while it runs, into a new folder
+    /// Back up all files of a shop, running or stopped, as of one moment, into a new folder
     #[cfg(feature = "all-in-one")]
     Backup {
-        /// The folder to be made
+        /// New folder for the backup
         folder: PathBuf,
         #[command(flatten)]
         args: ServeArgs,
     },
-    /// Make a data folder of such a copy, if it is still what was copied
+    /// Restore a backup into a new data folder, after verifying its checksums
     #[cfg(feature = "all-in-one")]
     Restore {
-        /// The copy
+        /// Folder of the backup
         folder: PathBuf,
         #[command(flatten)]
         args: ServeArgs,
     },
-    /// List the events that no consumer could take, or give them to their consumers again
+    /// List dead letters, or replay them to their consumers
     #[cfg(feature = "demo")]
     DeadLetters {
-        /// Numbers of those to be sent again, by comma
+        /// Ids of dead letters to replay, comma-separated
         #[arg(long, value_name = "ID", value_delimiter = ',')]
         replay: Vec<i64>,
-        /// Send all of them again
+        /// Replay all dead letters
         #[arg(long, conflicts_with = "replay")]
         replay_all: bool,
         #[command(flatten)]
         target: Target,
     },
-    /// Show what an order brought about, step by step
+    /// Show the trace of an order
     #[cfg(feature = "demo")]
     Trace {
-        /// Number of the order; or the id of a trace, as errors, answers and log lines name it
+        /// Order number, or trace id from an error, a response or a log line
         order: String,
         #[command(flatten)]
         target: Target,
@@ -133,10 +133,10 @@ enum Command {
     /// Print an access token of a user
     #[cfg(feature = "demo")]
     Token(Target),
-    /// Run the same shop as one process a module, behind the gateway
+    /// Run the whole shop with one process per module, behind the gateway
     #[cfg(feature = "all-in-one")]
     Up {
-        /// A process a module: the only way there is
+        /// Start one process per module (required: the only mode)
         #[arg(long, required = true)]
         split: bool,
         /// Folder of the embedded stores
@@ -148,7 +148,7 @@ enum Command {
         /// Port of the registry; 0 takes any free one
         #[arg(long, default_value_t = 8761)]
         registry_port: u16,
-        /// Processes a module; with more than one, whichever dies is started again while the others go on
+        /// Processes per module; with more than one, a process that ends is restarted
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
         instances: u8,
         /// Settings file, instead of ./tradepost.toml
@@ -159,7 +159,7 @@ enum Command {
     Migrate {
         #[command(flatten)]
         args: ServeArgs,
-        /// Take the last migration of each MySQL store back instead; what it added is lost
+        /// Instead, revert the last migration of each MySQL store; the data it added is lost
         #[cfg(feature = "mysql")]
         #[arg(long)]
         down: bool,
@@ -168,24 +168,23 @@ enum Command {
     Openapi,
     /// Print the AsyncAPI document of the events
     Asyncapi,
-    /// Ask a running shop whether it is ready; exit 1 if not
+    /// Check whether a running shop is ready; exit with 1 if not
     Healthcheck(Address),
-    /// Print completions for a shell
+    /// Print shell completions
     Completions {
-        /// Which shell
+        /// Shell
         shell: clap_complete::Shell,
     },
 }
 
-/// Why a command failed: what is printed, whatever its type.
-type Failure = Box<dyn std::error::Error>;
+type BoxError = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        None => run(&cli.serve),
-        Some(Command::Serve(args)) => run(&args),
-        Some(command) => other(command),
+        None => run_serve(&cli.serve),
+        Some(Command::Serve(args)) => run_serve(&args),
+        Some(command) => run_command(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -196,7 +195,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn load(args: &ServeArgs) -> Result<Loaded, Failure> {
+fn load(args: &ServeArgs) -> Result<Loaded, BoxError> {
     let mut flags: Flags = Vec::new();
     let path = |p: &PathBuf| p.to_string_lossy().into_owned();
     flags.extend(args.modules.as_ref().map(|v| ("server.modules", v.clone())));
@@ -207,17 +206,17 @@ fn load(args: &ServeArgs) -> Result<Loaded, Failure> {
     Ok(config::load(args.config.as_deref(), &flags)?)
 }
 
-fn run(args: &ServeArgs) -> Result<(), Failure> {
+fn run_serve(args: &ServeArgs) -> Result<(), BoxError> {
     let loaded = load(args)?;
     serve::start_log(&loaded)?;
     actix_web::rt::System::new().block_on(async {
-        let mut told = pin!(serve::stop_signal());
+        let mut stop = pin!(serve::stop_signal());
         let demo = loaded.settings.data.demo.then(|| loaded.settings.tls.clone());
         let running = serve::start(loaded).await?;
         println!("ready on {}", running.public_url);
         tokio::select! {
-            () = greet(&running, demo.as_ref()) => running.until(told).await,
-            () = &mut told => running.stop().await,
+            () = greet(&running, demo.as_ref()) => running.until(stop).await,
+            () = &mut stop => running.stop().await,
         }
         Ok(())
     })
@@ -225,8 +224,8 @@ fn run(args: &ServeArgs) -> Result<(), Failure> {
 
 #[cfg(feature = "demo")]
 async fn greet(running: &serve::Running, demo: Option<&settings::Tls>) {
-    let whole = running.modules.len() == tradepost::kernel::module::Module::ALL.len();
-    if let Some(tls) = demo.filter(|_| whole && !running.demo_users.is_empty()) {
+    let runs_all_modules = running.modules.len() == tradepost::kernel::module::Module::ALL.len();
+    if let Some(tls) = demo.filter(|_| runs_all_modules && !running.demo_users.is_empty()) {
         tradepost::app::demo::cli::welcome(&running.public_url, tls, &running.demo_users).await;
     }
 }
@@ -234,26 +233,27 @@ async fn greet(running: &serve::Running, demo: Option<&settings::Tls>) {
 #[cfg(not(feature = "demo"))]
 async fn greet(_: &serve::Running, _: Option<&settings::Tls>) {}
 
-fn other(command: Command) -> Result<(), Failure> {
+fn run_command(command: Command) -> Result<(), BoxError> {
     match command {
-        Command::Serve(args) => run(&args),
+        Command::Serve(args) => run_serve(&args),
         #[cfg(feature = "demo")]
         Command::Import { file, target } => {
-            Ok(tradepost::app::demo::cli::run_import(&find(&target.shop)?, &target.user, &password(&target), &file)?)
+            Ok(tradepost::app::demo::cli::run_import(&resolve_url(&target.shop)?, &target.user, &password(&target), &file)?)
         }
         #[cfg(feature = "demo")]
         Command::Replay { file, target, clients } => {
-            Ok(tradepost::app::demo::cli::run_replay(&find(&target.shop)?, &target.user, &password(&target), &file, clients)?)
+            Ok(tradepost::app::demo::cli::run_replay(&resolve_url(&target.shop)?, &target.user, &password(&target), &file, clients)?)
         }
         #[cfg(feature = "demo")]
         Command::DeadLetters { replay, replay_all, target } => {
-            use tradepost::app::demo::letters::Again;
-            let again = if replay_all { Again::All } else { Some(replay).filter(|ids| !ids.is_empty()).map_or(Again::None, Again::These) };
-            Ok(tradepost::app::demo::cli::run_letters(&find(&target.shop)?, &target.user, &password(&target), again)?)
+            use tradepost::app::demo::dead_letters::Replay;
+            let replay =
+                if replay_all { Replay::All } else { Some(replay).filter(|ids| !ids.is_empty()).map_or(Replay::None, Replay::Ids) };
+            Ok(tradepost::app::demo::cli::run_dead_letters(&resolve_url(&target.shop)?, &target.user, &password(&target), replay)?)
         }
         #[cfg(feature = "demo")]
         Command::Trace { order, target } => {
-            let url = find(&target.shop)?;
+            let url = resolve_url(&target.shop)?;
             let zipkin = config::local(target.shop.config.as_deref())?.telemetry.zipkin;
             Ok(tradepost::app::demo::cli::run_trace(&url, &target.user, &password(&target), &order, zipkin.as_ref())?)
         }
@@ -264,7 +264,7 @@ fn other(command: Command) -> Result<(), Failure> {
         #[cfg(feature = "all-in-one")]
         Command::Restore { folder, args } => restore(&load(&args)?.settings, &folder),
         #[cfg(feature = "demo")]
-        Command::Token(target) => Ok(tradepost::app::demo::cli::run_token(&find(&target.shop)?, &target.user, &password(&target))?),
+        Command::Token(target) => Ok(tradepost::app::demo::cli::run_token(&resolve_url(&target.shop)?, &target.user, &password(&target))?),
         #[cfg(feature = "all-in-one")]
         Command::Up { split: _, data, port, registry_port, instances, config } => {
             let binary = std::env::current_exe()?;
@@ -277,12 +277,12 @@ fn other(command: Command) -> Result<(), Failure> {
             up(&plan, settings.data.demo.then_some(&settings.tls))
         }
         #[cfg(feature = "mysql")]
-        Command::Migrate { args, down: true } => take_back(&args),
+        Command::Migrate { args, down: true } => revert(&args),
         Command::Migrate { args, .. } => migrate(&args),
-        Command::Openapi => print(&tradepost::app::wiring::openapi(&compiled(), "http://127.0.0.1:5294")),
+        Command::Openapi => print(&tradepost::app::wiring::openapi(&compiled_modules(), "http://127.0.0.1:5294")),
         Command::Asyncapi => print(&tradepost::app::wiring::asyncapi()),
         Command::Healthcheck(shop) => {
-            let url = find(&shop)?;
+            let url = resolve_url(&shop)?;
             actix_web::rt::System::new().block_on(healthcheck(&url))
         }
         Command::Completions { shell } => {
@@ -292,25 +292,25 @@ fn other(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn print(document: &serde_json::Value) -> Result<(), Failure> {
+fn print(document: &serde_json::Value) -> Result<(), BoxError> {
     let text = serde_json::to_string_pretty(document)?;
-    // whoever reads may have seen enough: a closed pipe is no error
+    // the reader may close the pipe early, as `head` does: not an error
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())
 }
 
-fn compiled() -> Vec<tradepost::kernel::module::Module> {
+fn compiled_modules() -> Vec<tradepost::kernel::module::Module> {
     tradepost::kernel::module::Module::ALL.into_iter().filter(|m| m.compiled()).collect()
 }
 
-/// Demo users have their name as password.
+/// A demo user's password is the name.
 #[cfg(feature = "demo")]
 fn password(target: &Target) -> String {
     target.password.clone().unwrap_or_else(|| target.user.clone())
 }
 
 #[cfg(feature = "all-in-one")]
-fn audit(args: &ServeArgs) -> Result<(), Failure> {
+fn audit(args: &ServeArgs) -> Result<(), BoxError> {
     let report = tradepost::app::audit::run(&load(args)?.settings)?;
     for line in &report.looked_at {
         println!("{line}");
@@ -323,35 +323,35 @@ fn audit(args: &ServeArgs) -> Result<(), Failure> {
             println!("audit: INV-1 to INV-5 hold");
             Ok(())
         }
-        n => Err(format!("audit: {n} contradictions").into()),
+        n => Err(format!("audit: {n} violations").into()),
     }
 }
 
 #[cfg(feature = "all-in-one")]
-fn back_up(settings: &settings::Settings, to: &std::path::Path) -> Result<(), Failure> {
-    let taken = tradepost::app::backup::take(settings, to)?;
-    let (files, size) = (taken.manifest.files.len(), taken.manifest.size());
+fn back_up(settings: &settings::Settings, to: &std::path::Path) -> Result<(), BoxError> {
+    let backup = tradepost::app::backup::create(settings, to)?;
+    let (files, size) = (backup.manifest.files.len(), backup.manifest.size());
     println!(
         "{}: {files} files, {size} bytes, as of {}; writers waited {} ms",
         to.display(),
-        taken.manifest.taken_at,
-        taken.pause.as_millis()
+        backup.manifest.taken_at,
+        backup.pause.as_millis()
     );
-    taken.notes.iter().for_each(|note| println!("{note}"));
+    backup.notes.iter().for_each(|note| println!("{note}"));
     Ok(())
 }
 
 #[cfg(feature = "all-in-one")]
-fn restore(settings: &settings::Settings, from: &std::path::Path) -> Result<(), Failure> {
+fn restore(settings: &settings::Settings, from: &std::path::Path) -> Result<(), BoxError> {
     let manifest = tradepost::app::backup::restore(settings, from)?;
     println!("{}: the shop as of {} ({} files)", settings.data.dir.display(), manifest.taken_at, manifest.files.len());
     Ok(())
 }
 
 #[cfg(feature = "all-in-one")]
-fn up(plan: &tradepost::app::up::Plan, demo: Option<&settings::Tls>) -> Result<(), Failure> {
+fn up(plan: &tradepost::app::up::Plan, demo: Option<&settings::Tls>) -> Result<(), BoxError> {
     actix_web::rt::System::new().block_on(async {
-        let told = serve::stop_signal();
+        let stop = serve::stop_signal();
         let mut split = tradepost::app::up::Split::start(plan)?;
         let Some((url, others)) = split.urls.split_first() else { return Err("there is no gateway".into()) };
         let url = url.clone();
@@ -362,25 +362,25 @@ fn up(plan: &tradepost::app::up::Plan, demo: Option<&settings::Tls>) -> Result<(
                 let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
                 tradepost::app::demo::cli::welcome(&url, tls, &users).await;
             }
-            split.until_one_ends().await
+            split.supervise().await
         };
-        let ended = tokio::select! { ended = run => Some(ended), () = told => None };
+        let ended = tokio::select! { ended = run => Some(ended), () = stop => None };
         split.stop();
-        ended.map_or(Ok(()), |module| Err(format!("{module} ended by itself; all were stopped").into()))
+        ended.map_or(Ok(()), |process| Err(format!("{process} ended unexpectedly; all processes were stopped").into()))
     })
 }
 
 #[cfg(feature = "mysql")]
-fn take_back(args: &ServeArgs) -> Result<(), Failure> {
+fn revert(args: &ServeArgs) -> Result<(), BoxError> {
     let settings = load(args)?.settings;
     let chosen = tradepost::app::wiring::select(&settings)?;
     let reverted = tradepost::app::wiring::revert(&settings, &chosen)?;
-    println!("taken back: {}", if reverted.is_empty() { "nothing".to_string() } else { reverted.join(", ") });
+    println!("reverted: {}", if reverted.is_empty() { "nothing".to_string() } else { reverted.join(", ") });
     Ok(())
 }
 
-/// Opening a store brings it up to date.
-fn migrate(args: &ServeArgs) -> Result<(), Failure> {
+/// Opening a store migrates it.
+fn migrate(args: &ServeArgs) -> Result<(), BoxError> {
     let loaded = load(args)?;
     actix_web::rt::System::new().block_on(async {
         let running = serve::prepare(loaded)?;
@@ -389,8 +389,8 @@ fn migrate(args: &ServeArgs) -> Result<(), Failure> {
     })
 }
 
-/// The shop's address, and this process's clients set up for it.
-fn find(shop: &Address) -> Result<String, Failure> {
+/// Also configures this process's HTTP clients for the shop.
+fn resolve_url(shop: &Address) -> Result<String, BoxError> {
     let settings = config::local(shop.config.as_deref())?;
     tradepost::net::tls::start(&settings)?;
     let server = &settings.server;
@@ -398,8 +398,9 @@ fn find(shop: &Address) -> Result<String, Failure> {
     Ok(shop.url.clone().unwrap_or_else(|| format!("{}://{host}:{}", server.scheme(), server.port)))
 }
 
-async fn healthcheck(url: &str) -> Result<(), Failure> {
+async fn healthcheck(url: &str) -> Result<(), BoxError> {
     let url = format!("{}/actuator/health/readiness", url.trim_end_matches('/'));
-    let answer = tradepost::net::http::http().get(&url).timeout(Duration::from_secs(5)).send().await.map_err(|e| format!("{url}: {e}"))?;
-    if answer.status().is_success() { Ok(()) } else { Err(format!("{url}: answered {}", answer.status()).into()) }
+    let response =
+        tradepost::net::http::http().get(&url).timeout(Duration::from_secs(5)).send().await.map_err(|e| format!("{url}: {e}"))?;
+    if response.status().is_success() { Ok(()) } else { Err(format!("{url}: returned {}", response.status()).into()) }
 }

@@ -1,4 +1,4 @@
-//! `tradepost audit`: every invariant against the data there is.
+//! `tradepost audit`: checks the invariants against the stored data.
 
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
@@ -7,52 +7,47 @@ use crate::modules::invariants::{EventFacts, Violation};
 use crate::settings::Settings;
 use crate::settings::StoreUrlError;
 
-/// What an audit found.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Everything that contradicts an invariant.
     pub violations: Vec<Violation>,
-    /// What was looked at, for people.
+    /// Counts of the audited data, one line per store.
     pub looked_at: Vec<String>,
 }
 
-/// Why nothing could be audited.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// The settings do not say where a store is.
     #[error(transparent)]
     Settings(#[from] StoreUrlError),
-    /// A store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A defect of ours.
     #[error("the audit panicked")]
     Panicked,
 }
 
-/// Reads the stores of all modules; works on a running shop, too. Each store is read as of
-/// one moment, but one after the other: an order that is cancelled in between looks wrong once, and
-/// never again. So what is found is looked for a second time, and told where it is still there.
+/// Reads the stores of all modules; works on a running shop as well.
+///
+/// Each store is read as of one moment, but the stores are read one after the other. An order that changes in between
+/// can look like a violation, once. Therefore a second pass runs, and only violations of both passes are reported.
 pub fn run(settings: &Settings) -> Result<Report, AuditError> {
-    // on a thread of its own: reading blocks, and whoever asks may stand in an asynchronous runtime
-    std::thread::scope(|threads| threads.spawn(|| look_twice(settings)).join()).unwrap_or_else(|_| Err(AuditError::Panicked))
+    // on a thread of its own: reading blocks, and the caller may be an async task
+    std::thread::scope(|threads| threads.spawn(|| confirmed_violations(settings)).join()).unwrap_or_else(|_| Err(AuditError::Panicked))
 }
 
-fn look_twice(settings: &Settings) -> Result<Report, AuditError> {
-    let first = look(settings)?;
+fn confirmed_violations(settings: &Settings) -> Result<Report, AuditError> {
+    let first = audit_once(settings)?;
     if first.violations.is_empty() {
         return Ok(first);
     }
-    let mut second = look(settings)?;
+    let mut second = audit_once(settings)?;
     second.violations.retain(|violation| first.violations.contains(violation));
     Ok(second)
 }
 
-fn look(settings: &Settings) -> Result<Report, AuditError> {
+fn audit_once(settings: &Settings) -> Result<Report, AuditError> {
     let mut report = Report::default();
     let orders = crate::modules::order::audit::facts(&settings.store("order")?)?;
     let (stock, reservations) = crate::modules::inventory::audit::facts(&settings.store("inventory")?)?;
-    let (products, told) = crate::modules::product::audit::facts(&settings.documents("product")?, settings)?;
+    let (products, unpublished) = crate::modules::product::audit::facts(&settings.documents("product")?, settings)?;
     let events = events(settings)?;
 
     report.violations.extend(invariants::stock(&stock, &reservations));
@@ -76,7 +71,7 @@ fn look(settings: &Settings) -> Result<Report, AuditError> {
             count("CANCELLED"),
             count("PENDING")
         ),
-        format!("{products} products, {told} of their events wait to be published"),
+        format!("{products} products, {unpublished} of their events wait to be published"),
         format!("{} order events applied, {} under way", events.applied.values().sum::<i64>(), events.under_way.len()),
     ];
     Ok(report)
@@ -86,18 +81,18 @@ fn sum(stock: &[invariants::StockFact], of: impl Fn(&invariants::StockFact) -> i
     stock.iter().map(of).sum()
 }
 
-/// Under way is read before applied: an event that moves meanwhile is seen twice, never not at all.
+/// Reads `under_way` before `applied`: an event that moves in between is counted in both, and never missed.
 fn events(settings: &Settings) -> Result<EventFacts, AuditError> {
     let mut facts = EventFacts::default();
     let order = settings.store("order")?;
     facts.under_way.extend(crate::events::sqlite::outbox::waiting_in(&order)?);
-    facts.under_way.extend(on_the_bus(settings)?);
+    facts.under_way.extend(pending_on_bus(settings)?);
     let notification = settings.store("notification")?;
     facts.applied = crate::modules::notification::audit::applied(&notification)?;
     Ok(facts)
 }
 
-fn on_the_bus(settings: &Settings) -> Result<Vec<(String, String)>, StoreError> {
+fn pending_on_bus(settings: &Settings) -> Result<Vec<(String, String)>, StoreError> {
     #[cfg(feature = "kafka")]
     if settings.bus.url.starts_with("kafka://") {
         return crate::events::bus::kafka::under_way(&settings.bus, &settings.tls, "notification", "order");

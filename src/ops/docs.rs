@@ -1,18 +1,17 @@
-//! The contract for people and tools: OpenAPI at `/v3/api-docs`, Swagger UI at `/swagger-ui/`.
+//! API documentation: OpenAPI at `/v3/api-docs`, Swagger UI at `/swagger-ui/`.
 
 use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::HttpResponse;
 use actix_web::http::Method;
 use serde_json::Value;
 
-/// The endpoints that show this document.
 pub fn endpoints(document: &Value) -> Vec<Endpoint> {
     let text = document.to_string();
     let api_docs = Endpoint::raw("docs", "api_docs", Method::GET, "/v3/api-docs", RequiredRole::Public, move |_, _, _| {
         let response = HttpResponse::Ok().content_type("application/json").body(text.clone());
         async { Ok(response) }
     });
-    #[allow(unused_mut, reason = "without the page there is nothing to add")]
+    #[allow(unused_mut, reason = "only the Swagger UI endpoints are added")]
     let mut endpoints = vec![api_docs];
     #[cfg(feature = "swagger-ui")]
     endpoints.extend(swagger::endpoints());
@@ -27,7 +26,7 @@ mod swagger {
     use miniz_oxide::inflate::decompress_to_vec as inflate;
     use rawzip::{CompressionMethod, ZipArchive};
 
-    const START: &str = r#"window.onload = () => {
+    const INITIALIZER: &str = r#"window.onload = () => {
   window.ui = SwaggerUIBundle({
     url: "/v3/api-docs", dom_id: "\#swagger-ui", deepLinking: true, persistAuthorization: true,
     presets: [SwaggerUIBundle.presets.apis, SwaggerUIStandalonePreset], layout: "StandaloneLayout",
@@ -52,7 +51,7 @@ mod swagger {
     fn file(name: &str) -> Result<HttpResponse, Problem> {
         let missing = || Problem::new(404, "there is nothing at this path");
         if name == "swagger-initializer.js" {
-            return Ok(HttpResponse::Ok().content_type("text/javascript").body(START.replace("\\#", "#")));
+            return Ok(HttpResponse::Ok().content_type("text/javascript").body(INITIALIZER.replace("\\#", "#")));
         }
         let content = unpack(name)?.ok_or_else(missing)?;
         let media = match name.rsplit('.').next().unwrap_or_default() {
@@ -65,7 +64,7 @@ mod swagger {
         Ok(HttpResponse::Ok().content_type(media).insert_header((header::CACHE_CONTROL, "max-age=3600")).body(content))
     }
 
-    /// A file out of Swagger UI's own archive; only names of its `dist` folder are found.
+    /// Reads a file of the `dist` folder in Swagger UI's embedded archive.
     fn unpack(name: &str) -> Result<Option<Vec<u8>>, Problem> {
         let archive = ZipArchive::from_slice(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED).map_err(Problem::internal)?;
         let wanted = format!("/dist/{name}");
@@ -78,7 +77,7 @@ mod swagger {
             return match entry.compression_method() {
                 CompressionMethod::STORE => Ok(Some(data.to_vec())),
                 CompressionMethod::DEFLATE => inflate(data).map(Some).map_err(|e| Problem::internal(format!("{name}: {e}"))),
-                other => Err(Problem::internal(format!("{name} is packed in an unknown way: {other:?}"))),
+                other => Err(Problem::internal(format!("{name} has an unsupported compression method: {other:?}"))),
             };
         }
         Ok(None)

@@ -1,4 +1,4 @@
-//! Operation of a process: actuator, console, API documents, refresh of settings.
+//! Operations: actuator, console, API documents, refresh of settings.
 
 pub mod actuator;
 pub mod console;

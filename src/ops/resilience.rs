@@ -1,4 +1,4 @@
-//! `/actuator/circuitbreakers` and the health component, in Resilience4j's forms.
+//! `/actuator/circuitbreakers` and the health component, in Resilience4j's JSON.
 
 use crate::edge::web::read_body;
 use crate::kernel::problem::Problem;
@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 
 const MAX_BODY: usize = 4096;
 
-/// Endpoints and health of these breakers.
+/// Endpoints and health component of the circuit breakers.
 pub fn parts(breakers: &Breakers) -> Parts {
     let mut parts = Parts { endpoints: endpoints(breakers), ..Parts::default() };
-    // there may be none yet: routes come and go
+    // registered even without breakers: routes add and remove them
     let all = breakers.clone();
     parts.check("circuitBreakers", move || {
         let details = health(&all);
@@ -24,8 +24,8 @@ pub fn parts(breakers: &Breakers) -> Parts {
     parts
 }
 
-/// One breaker, as `CircuitBreakerEndpoint` shows it: rates in percent, -1 with too few calls.
-fn shown(guard: &Guard) -> (State, Value) {
+/// JSON of `CircuitBreakerEndpoint`: rates in percent, -1 with too few calls.
+fn to_json(guard: &Guard) -> (State, Value) {
     let now = guard.breaker.snapshot();
     let details = json!({
         "failureRate": format!("{:?}%", now.failure_rate.unwrap_or(-1.0)),
@@ -38,11 +38,11 @@ fn shown(guard: &Guard) -> (State, Value) {
     (now.state, details)
 }
 
-/// The component's details, with the statuses of `CircuitBreakersHealthIndicator`. An open breaker does not
-/// turn this process down: taking it out of service would help nobody.
+/// Health details with the statuses of `CircuitBreakersHealthIndicator`. An open breaker does not make this process
+/// DOWN: removing it from a load balancer would not help.
 fn health(all: &Breakers) -> Value {
     let guards = all.listed().into_iter().map(|guard| {
-        let (state, details) = shown(&guard);
+        let (state, details) = to_json(&guard);
         let status = match state {
             State::Open | State::ForcedOpen => "CIRCUIT_OPEN",
             State::HalfOpen => "CIRCUIT_HALF_OPEN",
@@ -57,7 +57,7 @@ fn endpoints(all: &Breakers) -> Vec<Endpoint> {
     let (listing, setting) = (all.clone(), all.clone());
     let list =
         Endpoint::raw("actuator", "circuitbreakers", Method::GET, "/actuator/circuitbreakers", RequiredRole::Admin, move |_, _, _| {
-            let breakers: Map<String, Value> = listing.listed().iter().map(|guard| (guard.name().to_string(), shown(guard).1)).collect();
+            let breakers: Map<String, Value> = listing.listed().iter().map(|guard| (guard.name().to_string(), to_json(guard).1)).collect();
             async move { Ok(HttpResponse::Ok().json(json!({ "circuitBreakers": breakers }))) }
         });
     let set = Endpoint::raw(

@@ -1,71 +1,60 @@
-//! Why nothing was copied or restored.
+//! Errors of backup and restore.
 
-use super::MANIFEST;
 use crate::kernel::error::StoreError;
 use crate::kernel::module::SelectError;
 use crate::settings::StoreUrlError;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Why a copy was not made, or not restored.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say what the fields are")]
 pub enum BackupError {
-    /// The system's error.
     #[error("{}: {cause}", .path.display())]
     Io {
         path: PathBuf,
         #[source]
         cause: io::Error,
     },
-    /// A copy is not written over anything.
-    #[error("{} is there already; a copy is written to a folder of its own", .folder.display())]
-    Exists { folder: PathBuf },
-    /// A path that ends in no name.
+    #[error("{} already exists; a backup is written to a new folder", .folder.display())]
+    TargetExists { folder: PathBuf },
     #[error("{}: expected the name of a new folder", .path.display())]
     NoName { path: PathBuf },
-    /// A store that is not in files.
-    #[error("{module}.store is on a server, which has tools of its own for this (docs/operate.md); copy the others' files by --modules")]
-    OnServer { module: String },
-    /// No manifest.
-    #[error("{}: {cause}; expected a folder that `tradepost backup` made", .folder.join(MANIFEST).display())]
-    NoCopy {
-        folder: PathBuf,
+    #[error("{module}.store is on a server: back it up with the server's tools (docs/operate.md), and the other modules with --modules")]
+    StoreOnServer { module: String },
+    #[error("{}: {cause}; expected a folder that `tradepost backup` made", .manifest.display())]
+    NoManifest {
+        manifest: PathBuf,
         #[source]
         cause: io::Error,
     },
-    /// A manifest that cannot be read.
     #[error("{}: {cause}", .path.display())]
-    Malformed {
+    MalformedManifest {
         path: PathBuf,
         #[source]
         cause: serde_json::Error,
     },
-    /// A manifest of another form.
-    #[error("{}: form {form} is of a later version ({version}); restore it with that", .path.display())]
-    LaterForm { path: PathBuf, form: u32, version: String },
-    /// A manifest that names other files than the copy's.
-    #[error("{}: `{file}` is not within the copy", .path.display())]
-    Outside { path: PathBuf, file: String },
-    /// A file that was changed since.
-    #[error("{} is not what was copied: {size} bytes of SHA-256 {sha256}, and not {copied_size} of {copied_sha256}", .path.display())]
-    Changed { path: PathBuf, size: u64, sha256: String, copied_size: u64, copied_sha256: String },
-    /// The shop would not look for a database where it is restored.
-    #[error("{module}.store is not {}, where {file} goes; restore without that setting, then move the file to where it says", .place.display())]
-    StoreElsewhere { module: &'static str, place: PathBuf, file: String },
-    /// A data folder that is in use.
-    #[error("{} is there already: a copy is restored into a folder that holds no shop; move it away first", .path.display())]
-    InTheWay { path: PathBuf },
-    /// A store cannot be read or written.
+    #[error("{}: format {format} is of a later version ({version}); restore it with that version", .path.display())]
+    LaterFormat { path: PathBuf, format: u32, version: String },
+    #[error("{}: `{file}` is outside of the backup", .path.display())]
+    PathOutside { path: PathBuf, file: String },
+    #[error("{} does not match the manifest: {size} bytes with SHA-256 {sha256}, expected {expected_size} bytes with SHA-256 {expected_sha256}", .path.display())]
+    ChecksumMismatch { path: PathBuf, size: u64, sha256: String, expected_size: u64, expected_sha256: String },
+    /// The settings name another database than the one that a restore would write.
+    #[error("{file} would be restored to {}, but {module}.store names another place; restore without that setting, then move the file", .restored.display())]
+    StoreElsewhere { module: &'static str, restored: PathBuf, file: String },
+    #[error("{} already exists: a backup is restored into a folder without a shop; move it away first", .path.display())]
+    DataFolderInUse { path: PathBuf },
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The settings say nowhere where a store is.
     #[error(transparent)]
     Settings(#[from] StoreUrlError),
-    /// The chosen modules.
     #[error(transparent)]
     Modules(#[from] SelectError),
-    /// The manifest cannot be written: a defect of ours.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl BackupError {
+    pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |cause| Self::Io { path: path.into(), cause }
+    }
 }

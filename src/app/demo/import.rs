@@ -1,108 +1,105 @@
-//! Makes a file's articles the shop's products, with stock to sell.
+//! Imports a file's articles into a running shop as products and stock.
 
 use crate::app::demo::report::{Reasons, first_few, progress};
 use crate::app::demo::retail;
 use crate::app::demo::retail::Product;
-use crate::app::demo::shop::{Answer, Call, Shop};
+use crate::app::demo::shop::{Request, Response, Shop};
 use crate::app::demo::{DemoError, PostError};
 use actix_web::http::Method;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 use std::fmt;
 
-/// The problem type of a SKU that another product has.
 const SKU_TAKEN: &str = "urn:tradepost:problem:product:sku-taken";
-/// Products in flight.
-const IN_FLIGHT: usize = 16;
+const MAX_PRODUCTS_IN_FLIGHT: usize = 16;
 
-/// What an import did.
 #[derive(Debug, Clone, Default)]
 pub struct ImportReport {
-    /// Lines of the file after its header.
+    /// Lines of the file, without the header.
     pub lines: usize,
-    /// Lines that could not be used.
     pub skipped: Reasons,
-    /// Products whose name or price had to be made up.
-    pub made_up: Reasons,
-    /// Products that are new in the shop.
+    /// Products with a substitute for a missing name or price.
+    pub substituted: Reasons,
     pub products_created: usize,
-    /// Products it had; left as they are.
-    pub products_there: usize,
-    /// Stock rows that are new.
+    /// Left unchanged.
+    pub products_existing: usize,
     pub stock_created: usize,
-    /// Stock rows it had; left as they are.
-    pub stock_there: usize,
-    /// What the shop did not take: SKU code and what it said.
-    pub refused: Vec<(String, String)>,
+    /// Left unchanged.
+    pub stock_existing: usize,
+    /// SKU code and error message.
+    pub rejected: Vec<(String, String)>,
 }
 
-/// What became of a product or of a stock row.
-enum Made {
-    New,
-    There,
-    Refused(String),
+/// Result of creating a product or a stock row.
+enum CreateOutcome {
+    Created,
+    Exists,
+    Rejected(String),
 }
 
-/// Imports a file in the Online Retail format. It can be repeated: what is there already stays as it is.
+/// Imports a file in the Online Retail format. Repeatable: existing products and stock rows stay unchanged.
 ///
 /// The shop's user must be an admin.
 pub async fn import(target: &Shop, file: &[u8]) -> Result<ImportReport, DemoError> {
     let retail = retail::read(file)?;
-    // a wrong address or password shows here, once, and not for every product
+    // fails once for a wrong address or password, instead of once per product
     target.token().await?;
     let products = &retail.catalogue.products;
     let bar = progress(products.len(), "products");
-    let mut report = ImportReport { lines: retail.lines, skipped: retail.skipped, made_up: retail.catalogue.made_up, ..Default::default() };
-    let mut outcomes =
-        stream::iter(products).map(|product| async move { (product, create(target, product).await) }).buffer_unordered(IN_FLIGHT);
+    let mut report =
+        ImportReport { lines: retail.lines, skipped: retail.skipped, substituted: retail.catalogue.substituted, ..Default::default() };
+    let mut outcomes = stream::iter(products)
+        .map(|product| async move { (product, create(target, product).await) })
+        .buffer_unordered(MAX_PRODUCTS_IN_FLIGHT);
     while let Some((product, outcome)) = outcomes.next().await {
         bar.inc(1);
-        let (made, stock) = outcome.map_err(DemoError::Stopped)?;
-        report.note(product, made, stock);
+        let (product_outcome, stock_outcome) = outcome.map_err(DemoError::Stopped)?;
+        report.add(product, product_outcome, stock_outcome);
     }
     bar.finish_and_clear();
     Ok(report)
 }
 
-/// The product first: there is no stock of what the catalogue does not know. Both may be repeated,
-/// as a second creation changes nothing and is recognised.
+/// Creates the product first: stock requires a product. Both requests may be retried: a second creation changes nothing
+/// and its error is recognised.
 ///
-/// An error is one that every other product would meet too.
-async fn create(target: &Shop, product: &Product) -> Result<(Made, Option<Made>), PostError> {
+/// An error means that every other product would fail as well.
+async fn create(target: &Shop, product: &Product) -> Result<(CreateOutcome, Option<CreateOutcome>), PostError> {
     let body = json!({ "skuCode": product.sku, "name": product.name, "description": product.name, "price": product.price });
-    let there = |answer: &Answer| answer.body.get("type").is_some_and(|kind| kind == SKU_TAKEN);
-    let made = post(target, "/api/v1/products", body, there).await?;
-    if matches!(made, Made::Refused(_)) {
-        return Ok((made, None));
+    let exists = |response: &Response| response.body.get("type").is_some_and(|kind| kind == SKU_TAKEN);
+    let outcome = post(target, "/api/v1/products", body, exists).await?;
+    if matches!(outcome, CreateOutcome::Rejected(_)) {
+        return Ok((outcome, None));
     }
     let body = json!({ "skuCode": product.sku, "quantity": product.stock });
-    let stock = post(target, "/api/v1/inventory", body, |answer| answer.status == 409).await?;
-    Ok((made, Some(stock)))
+    let stock = post(target, "/api/v1/inventory", body, |response| response.status == 409).await?;
+    Ok((outcome, Some(stock)))
 }
 
-async fn post(target: &Shop, path: &str, body: serde_json::Value, there: impl Fn(&Answer) -> bool) -> Result<Made, PostError> {
-    let answer = target.send_patiently(&Call { method: Method::POST, path: path.into(), body: Some(body), key: None }).await?;
-    let (path, said) = (path.to_string(), answer.message());
-    match answer.status {
-        201 => Ok(Made::New),
-        401 | 403 => Err(PostError::Forbidden { path, answer: said }),
-        _ if answer.is_transient() => Err(PostError::Busy { path, answer: said }),
-        _ if there(&answer) => Ok(Made::There),
-        _ => Ok(Made::Refused(format!("POST {path}: {said}"))),
+async fn post(target: &Shop, path: &str, body: serde_json::Value, exists: impl Fn(&Response) -> bool) -> Result<CreateOutcome, PostError> {
+    let request = Request { method: Method::POST, path: path.into(), body: Some(body), key: None };
+    let response = target.send_with_retries(&request).await?;
+    let (path, message) = (path.to_string(), response.message());
+    match response.status {
+        201 => Ok(CreateOutcome::Created),
+        401 | 403 => Err(PostError::Forbidden { path, response: message }),
+        _ if response.is_transient() => Err(PostError::Busy { path, response: message }),
+        _ if exists(&response) => Ok(CreateOutcome::Exists),
+        _ => Ok(CreateOutcome::Rejected(format!("POST {path}: {message}"))),
     }
 }
 
 impl ImportReport {
-    fn note(&mut self, product: &Product, made: Made, stock: Option<Made>) {
-        match made {
-            Made::New => self.products_created += 1,
-            Made::There => self.products_there += 1,
-            Made::Refused(why) => self.refused.push((product.sku.clone(), why)),
+    fn add(&mut self, product: &Product, product_outcome: CreateOutcome, stock_outcome: Option<CreateOutcome>) {
+        match product_outcome {
+            CreateOutcome::Created => self.products_created += 1,
+            CreateOutcome::Exists => self.products_existing += 1,
+            CreateOutcome::Rejected(message) => self.rejected.push((product.sku.clone(), message)),
         }
-        match stock {
-            Some(Made::New) => self.stock_created += 1,
-            Some(Made::There) => self.stock_there += 1,
-            Some(Made::Refused(why)) => self.refused.push((product.sku.clone(), why)),
+        match stock_outcome {
+            Some(CreateOutcome::Created) => self.stock_created += 1,
+            Some(CreateOutcome::Exists) => self.stock_existing += 1,
+            Some(CreateOutcome::Rejected(message)) => self.rejected.push((product.sku.clone(), message)),
             None => {}
         }
     }
@@ -112,12 +109,12 @@ impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} lines read, {} skipped", self.lines, self.skipped.total())?;
         write!(f, "{}", self.skipped)?;
-        writeln!(f, "products: {} created, {} already there", self.products_created, self.products_there)?;
-        write!(f, "{}", self.made_up)?;
-        writeln!(f, "stock: {} rows created, {} already there", self.stock_created, self.stock_there)?;
-        if !self.refused.is_empty() {
-            let shown = first_few(self.refused.iter().map(|(sku, why)| format!("{sku}: {why}")));
-            writeln!(f, "refused by the shop: {} ({shown})", self.refused.len())?;
+        writeln!(f, "products: {} created, {} already existed", self.products_created, self.products_existing)?;
+        write!(f, "{}", self.substituted)?;
+        writeln!(f, "stock: {} rows created, {} already existed", self.stock_created, self.stock_existing)?;
+        if !self.rejected.is_empty() {
+            let messages = first_few(self.rejected.iter().map(|(sku, message)| format!("{sku}: {message}")));
+            writeln!(f, "rejected by the shop: {} ({messages})", self.rejected.len())?;
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
-//! Real input for the shop: a retailer's invoices, imported as catalogue and stock, replayed as orders.
+//! Real data for the shop: a retailer's invoices, imported as catalogue and stock, and replayed as orders.
 //!
-//! A client of the HTTP API like any other: it knows no module's inside, so it plays against
-//! the shop in every shape, and against whatever else keeps the contract.
+//! An ordinary client of the HTTP API: it uses no module's internals, so it works with every deployment mode and with any
+//! other implementation of the contract.
 
 pub mod cli;
+pub mod dead_letters;
 mod error;
 pub mod import;
-pub mod letters;
 pub mod plan;
 pub mod replay;
 pub mod report;
@@ -20,7 +20,7 @@ mod tests;
 
 pub use error::{DemoError, PostError, ShopError};
 
-/// The file that comes with the shop: catalogue and stock of its first start.
+/// The embedded file: catalogue and stock of a first start.
 pub fn embedded() -> &'static [u8] {
     include_bytes!("../../../demo/online-retail.csv")
 }

@@ -1,49 +1,41 @@
-//! What to do with each line of a file, before anything is done.
+//! Decides what to do with each line of a file, before the replay starts.
 //!
-//! In the file a cancellation names no invoice and gives back some of what was bought; in the shop
-//! a cancellation is of a whole order. So each `C...` invoice is matched with what the same
-//! customer bought before it in the file, the latest purchase first:
-//! - it gives back exactly all of one invoice, of which nothing was given back yet: that order is cancelled;
-//! - otherwise line by line: the latest invoice of which that much of the code is left. The order
-//!   stays, and the pieces go back into stock as an adjustment. An order of which something came
-//!   back is never cancelled after that: cancelling puts all of it into stock, some of it twice;
-//! - what no purchase accounts for (most of it was bought before the file begins) is skipped, with
-//!   the line and the reason.
+//! In the file, a cancellation names no invoice and returns some of the pieces bought; in the shop, a cancellation covers
+//! a whole order. Each `C...` invoice is therefore matched with the earlier purchases of the same customer, the latest
+//! first:
+//! - If it returns exactly all of one invoice, of which nothing was returned yet, that order is cancelled.
+//! - Otherwise each line is matched with the latest invoice that has enough of the code left. The order stays, and the
+//!   pieces go back into stock as an adjustment. An order with such a return is never cancelled later: a cancellation
+//!   returns all its pieces, some of them a second time.
+//! - A line without a matching purchase (most were bought before the file begins) is skipped, with its number and the
+//!   reason.
 
 use crate::app::demo::report::Reasons;
 use crate::app::demo::retail::{Invoice, Kind, Line, Retail};
 use std::collections::{BTreeMap, HashMap};
 
-/// One thing to do in the shop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Place an order of these lines.
     Order {
-        /// Invoice number: later steps name the order by it.
+        /// Invoice number; later steps refer to the order by it.
         invoice: &'a str,
-        /// Its sold lines.
         lines: Vec<&'a Line>,
     },
-    /// Cancel the whole order.
     Cancel {
         /// Invoice number of the order.
         of: &'a str,
-        /// The cancellation's lines.
         lines: Vec<&'a Line>,
     },
-    /// Put back a part of an order.
+    /// Return a part of an order to stock.
     Return {
         /// Invoice number of the order.
         of: &'a str,
-        /// The cancellation's line.
         line: &'a Line,
     },
-    /// Correct the stock.
     Adjust(&'a Line),
 }
 
 impl<'a> Step<'a> {
-    /// The file's lines that this step plays.
     pub fn lines(&self) -> &[&'a Line] {
         match self {
             Step::Order { lines, .. } | Step::Cancel { lines, .. } => lines,
@@ -52,20 +44,20 @@ impl<'a> Step<'a> {
     }
 }
 
-/// All there is to do.
 #[derive(Debug, Clone, Default)]
 pub struct Plan<'a> {
-    /// Each chain is played in order, different chains at the same time: one a customer, and one
-    /// for each invoice without.
+    /// The steps of a chain run in order, different chains concurrently. One chain per customer, and one per invoice
+    /// without a customer.
     pub chains: Vec<Vec<Step<'a>>>,
-    /// Lines with which nothing can be done: those the reader skipped, and unmatched cancellations.
+    /// Lines that the reader skipped, and unmatched cancellations.
     pub skipped: Reasons,
 }
 
-/// An invoice that was bought, and what of it was not given back yet.
+/// Quantities of one invoice by stock code.
 struct Purchase<'a> {
     invoice: &'a str,
     bought: BTreeMap<&'a str, i64>,
+    /// Not returned yet.
     left: BTreeMap<&'a str, i64>,
 }
 
@@ -75,20 +67,19 @@ struct Chain<'a> {
     purchases: Vec<Purchase<'a>>,
 }
 
-/// Decides on every line.
 pub fn plan(retail: &Retail) -> Plan<'_> {
     let mut skipped = retail.skipped.clone();
     let mut chains: Vec<Chain<'_>> = Vec::new();
-    let mut of_customer = HashMap::new();
+    let mut chain_by_customer = HashMap::new();
     for invoice in &retail.invoices {
-        let at = match invoice.customer.as_deref() {
-            Some(customer) => *of_customer.entry(customer).or_insert(chains.len()),
+        let index = match invoice.customer.as_deref() {
+            Some(customer) => *chain_by_customer.entry(customer).or_insert(chains.len()),
             None => chains.len(),
         };
-        if at == chains.len() {
+        if index == chains.len() {
             chains.push(Chain::default());
         }
-        if let Some(chain) = chains.get_mut(at) {
+        if let Some(chain) = chains.get_mut(index) {
             chain.add(invoice, &mut skipped);
         }
     }
@@ -106,13 +97,13 @@ impl<'a> Chain<'a> {
             self.steps.push(Step::Order { invoice: &invoice.number, lines: sold });
         }
         self.steps.extend(of_kind(Kind::Adjusted).into_iter().map(Step::Adjust));
-        let given_back = of_kind(Kind::GivenBack);
-        if !given_back.is_empty() {
-            self.give_back(invoice, given_back, skipped);
+        let returned = of_kind(Kind::Returned);
+        if !returned.is_empty() {
+            self.match_returns(invoice, returned, skipped);
         }
     }
 
-    fn give_back(&mut self, invoice: &Invoice, lines: Vec<&'a Line>, skipped: &mut Reasons) {
+    fn match_returns(&mut self, invoice: &Invoice, lines: Vec<&'a Line>, skipped: &mut Reasons) {
         let all = totals(&lines);
         if let Some(whole) = self.purchases.iter_mut().rev().find(|p| p.bought == all && p.left == all) {
             whole.left.clear();
@@ -120,25 +111,25 @@ impl<'a> Chain<'a> {
             return;
         }
         for line in lines {
-            let fitting = self.purchases.iter_mut().rev().find_map(|purchase| {
+            let matching = self.purchases.iter_mut().rev().find_map(|purchase| {
                 let left = purchase.left.get_mut(line.sku.as_str()).filter(|left| **left >= line.quantity)?;
                 Some((purchase.invoice, left))
             });
-            match fitting {
+            match matching {
                 Some((of, left)) => {
                     *left -= line.quantity;
                     self.steps.push(Step::Return { of, line });
                 }
-                None => skipped.add(self.why_unmatched(invoice, line), line.number),
+                None => skipped.add(self.unmatched_reason(invoice, line), line.number),
             }
         }
     }
 
-    fn why_unmatched(&self, invoice: &Invoice, line: &Line) -> &'static str {
+    fn unmatched_reason(&self, invoice: &Invoice, line: &Line) -> &'static str {
         if invoice.customer.is_none() {
             "unmatched cancellation: it names no customer"
         } else if self.purchases.iter().any(|purchase| purchase.bought.contains_key(line.sku.as_str())) {
-            "unmatched cancellation: it gives back more than is left of any one purchase"
+            "unmatched cancellation: it returns more than is left of any one purchase"
         } else {
             "unmatched cancellation: its customer did not buy that earlier in the file"
         }

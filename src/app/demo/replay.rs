@@ -1,10 +1,10 @@
-//! Plays a file's invoices as orders against a running shop, then checks the shop's stock by it.
+//! Replays a file's invoices as orders against a running shop, then audits the shop's stock.
 
 use crate::app::demo::plan::{Step, plan};
 use crate::app::demo::report::{Reasons, progress};
 use crate::app::demo::retail;
 use crate::app::demo::retail::Line;
-use crate::app::demo::shop::{Answer, Call, Shop, Stock};
+use crate::app::demo::shop::{Request, Response, Shop, Stock};
 use crate::app::demo::summary::{Difference, ReplayReport};
 use crate::app::demo::{DemoError, ShopError};
 use actix_web::http::Method;
@@ -16,78 +16,80 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-/// Readings of the stock before a difference counts: a shop in many processes takes a moment to settle.
-const READINGS: usize = 3;
-const BETWEEN_READINGS: Duration = Duration::from_millis(400);
-/// Lists of SKU codes in a refusal, and what they mean.
-const SHORTAGES: [(&str, &str); 3] = [("invalid", "unknown SKU"), ("outOfStock", "out of stock"), ("insufficient", "insufficient stock")];
+/// A difference counts once this many reads show it: a shop in several processes is eventually consistent.
+const MAX_STOCK_READS: usize = 3;
+const STOCK_READ_INTERVAL: Duration = Duration::from_millis(400);
+/// Members of a rejection that list SKU codes, and their meaning.
+const REJECTED_SKU_LISTS: [(&str, &str); 3] =
+    [("invalid", "unknown SKU"), ("outOfStock", "out of stock"), ("insufficient", "insufficient stock")];
 
-/// A replay on its way. All of it runs on one thread, so a cell is enough.
+/// State of a running replay. It runs on one thread, so cells suffice.
 struct Replay<'a> {
     shop: &'a Shop,
-    run: String,
-    before: &'a BTreeMap<String, Stock>,
-    bar: ProgressBar,
+    /// Prefix of the idempotency keys.
+    run_id: String,
+    initial_stock: &'a BTreeMap<String, Stock>,
+    progress_bar: ProgressBar,
     tally: RefCell<Tally>,
-    /// A call got no answer however often it was tried: nothing more is played.
-    gone: Cell<bool>,
+    /// An order failed after all retries: the remaining steps are skipped.
+    shop_unreachable: Cell<bool>,
 }
 
 #[derive(Default)]
 struct Tally {
     report: ReplayReport,
-    /// How the stock of each SKU must have changed.
-    moved: BTreeMap<String, i64>,
+    /// Expected change of each SKU's stock.
+    stock_changes: BTreeMap<String, i64>,
 }
 
-/// Plays a file in the Online Retail format with so many clients at once, and audits the stock.
+/// Replays a file in the Online Retail format with concurrent clients, and audits the stock.
 ///
-/// A customer's invoices are played in file order by one client, so a cancellation comes after its
-/// purchase. The shop's user must be an admin, as adjustments are. The audit holds if nobody else
-/// buys meanwhile; what it finds is in the report.
+/// One client replays a customer's invoices in file order, so a cancellation follows its purchase. The shop's user must be
+/// an admin, as adjustments require it. The audit is valid only without other orders at the same time; its differences
+/// are in the report.
 pub async fn replay(target: &Shop, file: &[u8], clients: usize) -> Result<ReplayReport, DemoError> {
     let retail = retail::read(file)?;
     let plan = plan(&retail);
     target.token().await?;
-    let before = target.stock().await?;
-    if before.is_empty() {
+    let initial_stock = target.stock().await?;
+    if initial_stock.is_empty() {
         return Err(DemoError::NoStock);
     }
     let steps = plan.chains.iter().map(Vec::len).sum();
     let tally = Tally { report: ReplayReport { lines: retail.lines, skipped: plan.skipped, ..Default::default() }, ..Default::default() };
     let replay = Replay {
         shop: target,
-        run: uuid::Uuid::new_v4().to_string(),
-        before: &before,
-        bar: progress(steps, "invoices"),
+        run_id: uuid::Uuid::new_v4().to_string(),
+        initial_stock: &initial_stock,
+        progress_bar: progress(steps, "invoices"),
         tally: RefCell::new(tally),
-        gone: Cell::new(false),
+        shop_unreachable: Cell::new(false),
     };
     let started = Instant::now();
-    let mut chains = stream::iter(&plan.chains).map(|chain| replay.play(chain)).buffer_unordered(clients.max(1));
+    let mut chains = stream::iter(&plan.chains).map(|chain| replay.run_chain(chain)).buffer_unordered(clients.max(1));
     while chains.next().await.is_some() {}
     drop(chains);
     let elapsed = started.elapsed();
-    replay.bar.finish_and_clear();
-    let Tally { mut report, moved } = replay.tally.into_inner();
+    replay.progress_bar.finish_and_clear();
+    let Tally { mut report, stock_changes } = replay.tally.into_inner();
     report.elapsed = elapsed;
     report.latencies.sort_unstable();
-    report.audited = before.len();
-    // what was played is worth a report even if the shop is gone by now
-    match audit(target, &before, &moved).await {
+    report.audited = initial_stock.len();
+    // the report is useful even if the shop is unreachable by now
+    match audit(target, &initial_stock, &stock_changes).await {
         Ok(differences) => report.differences = differences,
-        Err(why) => report.unaudited = Some(why.to_string()),
+        Err(cause) => report.audit_error = Some(cause.to_string()),
     }
     Ok(report)
 }
 
 impl Replay<'_> {
-    /// One customer's steps, in order.
-    async fn play(&self, chain: &[Step<'_>]) {
+    /// Runs one customer's steps in order.
+    async fn run_chain(&self, chain: &[Step<'_>]) {
         let mut orders = HashMap::new();
         for step in chain {
             match step {
-                _ if self.gone.get() => self.skip("not played: the shop had stopped answering", step.lines()),
+                _ if self.shop_unreachable.get() => self.skip("not replayed: the shop had become unreachable", step.lines()),
                 Step::Order { invoice, lines } => {
                     if let Some(id) = self.order(invoice, lines).await {
                         orders.insert(*invoice, id);
@@ -100,7 +102,7 @@ impl Replay<'_> {
                 Step::Return { of, line } => match orders.get(of) {
                     Some(_) if self.adjust(line).await => self.tally.borrow_mut().report.returned.push(line.number),
                     Some(_) => {}
-                    None => self.skip("the purchase it gives back was not placed", &[line]),
+                    None => self.skip("the purchase it returns was not placed", &[line]),
                 },
                 Step::Adjust(line) => {
                     if self.adjust(line).await {
@@ -108,72 +110,72 @@ impl Replay<'_> {
                     }
                 }
             }
-            self.bar.inc(1);
+            self.progress_bar.inc(1);
         }
     }
 
-    /// Places an order; its id, unless it was refused.
+    /// Returns the id of a placed order.
     async fn order(&self, invoice: &str, lines: &[&Line]) -> Option<i64> {
         let items: Vec<_> = lines.iter().map(|line| json!({ "skuCode": line.sku, "quantity": line.quantity })).collect();
-        let key = format!("{}-{invoice}", self.run);
+        let key = format!("{}-{invoice}", self.run_id);
         let body = Some(json!({ "orderLineItems": items }));
-        let call = Call { method: Method::POST, path: "/api/v1/orders".into(), body, key: Some(&key) };
+        let request = Request { method: Method::POST, path: "/api/v1/orders".into(), body, key: Some(&key) };
         let started = Instant::now();
-        let answer = self.shop.send_patiently(&call).await;
+        let response = self.shop.send_with_retries(&request).await;
         let latency = started.elapsed();
         let mut tally = self.tally.borrow_mut();
-        let refusal = match answer {
+        let reason = match response {
             Err(cause) => {
-                self.gone.set(true);
-                format!("no answer, the order may be placed or not: {cause}")
+                self.shop_unreachable.set(true);
+                format!("no response, the order may or may not be placed: {cause}")
             }
-            Ok(answer) => {
+            Ok(response) => {
                 tally.report.latencies.push(latency);
-                match answer.body.get("id").and_then(Value::as_i64) {
-                    Some(id) if answer.status == 201 => {
+                match response.body.get("id").and_then(Value::as_i64) {
+                    Some(id) if response.status == 201 => {
                         tally.report.orders += 1;
                         tally.report.ordered.extend(lines.iter().map(|line| line.number));
-                        lines.iter().for_each(|line| tally.moved(line, -1));
+                        lines.iter().for_each(|line| tally.record_change(line, -1));
                         return Some(id);
                     }
-                    _ => tally.report.refusal(&answer),
+                    _ => tally.report.rejection_reason(&response),
                 }
             }
         };
-        add_all(&mut tally.report.skipped, &format!("order not placed: {refusal}"), lines);
-        tally.report.rejected.entry(refusal).or_default().push(invoice.to_string());
+        add_all(&mut tally.report.skipped, &format!("order not placed: {reason}"), lines);
+        tally.report.rejected.entry(reason).or_default().push(invoice.to_string());
         None
     }
 
     async fn cancel(&self, id: i64, lines: &[&Line]) {
-        let call = Call { method: Method::POST, path: format!("/api/v1/orders/{id}/cancel"), body: None, key: None };
-        match self.shop.send_patiently(&call).await {
-            Ok(answer) if (200..300).contains(&answer.status) => {
+        let request = Request { method: Method::POST, path: format!("/api/v1/orders/{id}/cancel"), body: None, key: None };
+        match self.shop.send_with_retries(&request).await {
+            Ok(response) if (200..300).contains(&response.status) => {
                 let mut tally = self.tally.borrow_mut();
                 tally.report.cancelled_orders += 1;
                 tally.report.cancelled.extend(lines.iter().map(|line| line.number));
-                lines.iter().for_each(|line| tally.moved(line, 1));
+                lines.iter().for_each(|line| tally.record_change(line, 1));
             }
-            Ok(answer) => self.skip(&format!("order not cancelled: {}", answer.message()), lines),
-            Err(cause) => self.skip(&format!("order perhaps not cancelled: {cause}"), lines),
+            Ok(response) => self.skip(&format!("order not cancelled: {}", response.message()), lines),
+            Err(cause) => self.skip(&format!("order may not be cancelled: {cause}"), lines),
         }
     }
 
-    /// Adds to the stock, or takes off. Sent once: a repetition could add twice.
+    /// Changes the stock. Sent without retries: an adjustment is not idempotent.
     async fn adjust(&self, line: &Line) -> bool {
-        let Some(stock) = self.before.get(&line.sku) else {
+        let Some(stock) = self.initial_stock.get(&line.sku) else {
             self.skip("stock not adjusted: the shop has no stock row of this SKU", &[line]);
             return false;
         };
         let path = format!("/api/v1/inventory/{}", stock.id);
-        let call = Call { method: Method::PUT, path, body: Some(json!({ "quantity": line.quantity })), key: None };
-        match self.shop.send(&call).await {
-            Ok(answer) if answer.status == 200 => {
-                self.tally.borrow_mut().moved(line, 1);
+        let request = Request { method: Method::PUT, path, body: Some(json!({ "quantity": line.quantity })), key: None };
+        match self.shop.send(&request).await {
+            Ok(response) if response.status == 200 => {
+                self.tally.borrow_mut().record_change(line, 1);
                 return true;
             }
-            Ok(answer) => self.skip(&format!("stock not adjusted: {}", answer.message()), &[line]),
-            Err(cause) => self.skip(&format!("stock perhaps not adjusted: {cause}"), &[line]),
+            Ok(response) => self.skip(&format!("stock not adjusted: {}", response.message()), &[line]),
+            Err(cause) => self.skip(&format!("stock may not be adjusted: {cause}"), &[line]),
         }
         false
     }
@@ -184,24 +186,24 @@ impl Replay<'_> {
 }
 
 impl Tally {
-    fn moved(&mut self, line: &Line, sign: i64) {
-        *self.moved.entry(line.sku.clone()).or_default() += sign * line.quantity;
+    fn record_change(&mut self, line: &Line, sign: i64) {
+        *self.stock_changes.entry(line.sku.clone()).or_default() += sign * line.quantity;
     }
 }
 
 impl ReplayReport {
-    /// Why an order was refused; the SKUs it names are kept.
-    fn refusal(&mut self, answer: &Answer) -> String {
-        let mut found = Vec::new();
-        for (member, meaning) in SHORTAGES {
-            let named = answer.body.get(member).and_then(Value::as_array).into_iter().flatten();
-            let skus: BTreeSet<_> = named.filter_map(Value::as_str).map(str::to_string).collect();
+    /// Also records the SKUs that the rejection lists.
+    fn rejection_reason(&mut self, response: &Response) -> String {
+        let mut reasons = Vec::new();
+        for (member, meaning) in REJECTED_SKU_LISTS {
+            let listed = response.body.get(member).and_then(Value::as_array).into_iter().flatten();
+            let skus: BTreeSet<_> = listed.filter_map(Value::as_str).map(str::to_string).collect();
             if !skus.is_empty() {
-                found.push(meaning);
-                self.short.entry(meaning).or_default().extend(skus);
+                reasons.push(meaning);
+                self.rejected_skus.entry(meaning).or_default().extend(skus);
             }
         }
-        if found.is_empty() { answer.message() } else { found.join(", ") }
+        if reasons.is_empty() { response.message() } else { reasons.join(", ") }
     }
 }
 
@@ -209,27 +211,27 @@ fn add_all(skipped: &mut Reasons, reason: &str, lines: &[&Line]) {
     lines.iter().for_each(|line| skipped.add(reason, line.number));
 }
 
-/// SKUs of which the shop now has another quantity than it had, less what was placed, plus what came back.
-async fn audit(shop: &Shop, before: &BTreeMap<String, Stock>, moved: &BTreeMap<String, i64>) -> Result<Vec<Difference>, ShopError> {
-    let mut differences = compare(before, moved, &shop.stock().await?);
-    for _ in 1..READINGS {
+/// SKUs whose stock differs from the initial stock plus the replayed changes.
+async fn audit(shop: &Shop, initial: &BTreeMap<String, Stock>, changes: &BTreeMap<String, i64>) -> Result<Vec<Difference>, ShopError> {
+    let mut differences = compare(initial, changes, &shop.stock().await?);
+    for _ in 1..MAX_STOCK_READS {
         if differences.is_empty() {
             break;
         }
-        sleep(BETWEEN_READINGS).await;
-        differences = compare(before, moved, &shop.stock().await?);
+        sleep(STOCK_READ_INTERVAL).await;
+        differences = compare(initial, changes, &shop.stock().await?);
     }
     Ok(differences)
 }
 
-fn compare(before: &BTreeMap<String, Stock>, moved: &BTreeMap<String, i64>, after: &BTreeMap<String, Stock>) -> Vec<Difference> {
-    let skus: BTreeSet<_> = before.keys().chain(moved.keys()).chain(after.keys()).collect();
+fn compare(initial: &BTreeMap<String, Stock>, changes: &BTreeMap<String, i64>, current: &BTreeMap<String, Stock>) -> Vec<Difference> {
+    let skus: BTreeSet<_> = initial.keys().chain(changes.keys()).chain(current.keys()).collect();
     let quantity = |stock: &BTreeMap<String, Stock>, sku: &String| stock.get(sku).map_or(0, |row| row.quantity);
     skus.into_iter()
         .map(|sku| Difference {
             sku: sku.clone(),
-            expected: quantity(before, sku) + moved.get(sku).copied().unwrap_or_default(),
-            found: quantity(after, sku),
+            expected: quantity(initial, sku) + changes.get(sku).copied().unwrap_or_default(),
+            found: quantity(current, sku),
         })
         .filter(|difference| difference.expected != difference.found)
         .collect()

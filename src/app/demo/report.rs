@@ -1,40 +1,35 @@
-//! What was not taken, and why: by reason, with the lines, so that a person finds them in the file.
+//! Lines that were skipped or substituted, by reason, and helpers of the printed reports.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Lines shown for each reason; all of them are kept.
-const SHOWN: usize = 5;
+/// Printed per reason; the report stores all lines.
+const MAX_PRINTED: usize = 5;
 
 /// Line numbers of the file by reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reasons(BTreeMap<String, Vec<usize>>);
 
 impl Reasons {
-    /// Notes that this line was not taken, or taken with a substitute.
     pub fn add(&mut self, reason: impl Into<String>, line: usize) {
         self.0.entry(reason.into()).or_default().push(line);
     }
 
-    /// Takes another's over.
     pub fn extend(&mut self, other: &Reasons) {
         for (reason, lines) in &other.0 {
             self.0.entry(reason.clone()).or_default().extend(lines);
         }
     }
 
-    /// Lines in all.
     pub fn total(&self) -> usize {
         self.0.values().map(Vec::len).sum()
     }
 
-    /// Every line, of whatever reason.
     pub fn lines(&self) -> impl Iterator<Item = usize> {
         self.0.values().flatten().copied()
     }
 
-    /// The lines of one reason.
     pub fn of(&self, reason: &str) -> &[usize] {
         self.0.get(reason).map_or(&[], Vec::as_slice)
     }
@@ -49,19 +44,19 @@ impl fmt::Display for Reasons {
     }
 }
 
-/// The first few of a list, and a sign that there are more.
+/// The first items, with `...` if there are more.
 pub fn first_few<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let mut items = items.into_iter();
-    let mut shown: Vec<_> = items.by_ref().take(SHOWN).map(|item| item.to_string()).collect();
+    let mut printed: Vec<_> = items.by_ref().take(MAX_PRINTED).map(|item| item.to_string()).collect();
     if items.next().is_some() {
-        shown.push("...".into());
+        printed.push("...".into());
     }
-    shown.join(", ")
+    printed.join(", ")
 }
 
-/// A bar on a terminal; elsewhere indicatif draws nothing.
-pub fn progress(length: usize, what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new(u64::try_from(length).unwrap_or(u64::MAX)).with_message(what);
+/// Without a terminal, indicatif draws nothing.
+pub fn progress(length: usize, label: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(u64::try_from(length).unwrap_or(u64::MAX)).with_message(label);
     match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

@@ -1,29 +1,23 @@
-//! Why the processes of a split shop do not start.
+//! Start errors of a split shop.
 
 use crate::kernel::files::FileError;
 use std::io;
 
-/// Why a split shop does not start.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say what the fields are")]
 pub enum UpError {
-    /// A process that the system does not start.
-    #[error("{name}: cannot be started: {cause}")]
+    #[error("{name}: cannot start the process: {cause}")]
     Spawn {
         name: String,
         #[source]
         cause: io::Error,
     },
-    /// A process that ended or hung.
-    #[error("{name} did not get ready; its own words are above")]
+    #[error("{name} did not become ready; see its output above")]
     NotReady { name: String },
-    /// A process that does not know its peers.
-    #[error("{name} did not find the others in the registry")]
-    NotAcquainted { name: String },
-    /// All ports are taken.
+    #[error("{name} did not discover its peers in the registry")]
+    PeersNotDiscovered { name: String },
     #[error("no free port: {0}")]
     NoPort(#[source] io::Error),
-    /// A secret that one process made for the others.
+    /// A secret that one process generates for the others cannot be read.
     #[error(transparent)]
     Secret(#[from] FileError),
 }

@@ -1,4 +1,4 @@
-//! `/actuator/env` and `/actuator/configprops`: the settings in force, flat with their layers, and by section.
+//! `/actuator/env` and `/actuator/configprops`: the active settings, flat with their layers, and by section.
 
 use crate::kernel::problem::Problem;
 use crate::ops::refresh::{ActiveConfig, Property};
@@ -6,30 +6,29 @@ use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// What Spring has among its system properties, and its tools ask for.
-fn process() -> Map<String, Value> {
+/// The one of Spring's system properties that its tools read.
+fn system_properties() -> Map<String, Value> {
     Map::from_iter([("PID".to_string(), json!({ "value": std::process::id().to_string() }))])
 }
 
-/// Every setting with its value and layer.
 pub(super) async fn all(settings: &ActiveConfig) -> HttpResponse {
-    let (profile, properties) = settings.shown().await;
+    let (profile, properties) = settings.properties().await;
     let properties: Map<String, Value> =
         properties.into_iter().map(|Property { key, value, origin }| (key, json!({ "value": value, "origin": origin }))).collect();
     HttpResponse::Ok().json(json!({
         "activeProfiles": [profile],
         "defaultProfiles": ["default"],
-        "propertySources": [{ "name": "tradepost", "properties": properties }, { "name": "process", "properties": process() }],
+        "propertySources": [{ "name": "tradepost", "properties": properties }, { "name": "process", "properties": system_properties() }],
     }))
 }
 
-/// One setting; 404 where there is none of this name.
+/// 404 for an unknown key.
 pub(super) async fn one(settings: &ActiveConfig, name: &str) -> Result<HttpResponse, Problem> {
-    let (profile, properties) = settings.shown().await;
-    let ours = properties.into_iter().find(|property| property.key == name);
-    let ours = ours.map(|Property { value, origin, .. }| json!({ "value": value, "origin": origin }));
-    let process = process().remove(name);
-    let sources = [("tradepost", &ours), ("process", &process)];
+    let (profile, properties) = settings.properties().await;
+    let property = properties.into_iter().find(|property| property.key == name);
+    let property = property.map(|Property { value, origin, .. }| json!({ "value": value, "origin": origin }));
+    let process = system_properties().remove(name);
+    let sources = [("tradepost", &property), ("process", &process)];
     let Some((source, found)) = sources.iter().find_map(|(source, found)| found.as_ref().map(|found| (source, found))) else {
         return Err(Problem::new(404, format!("there is no setting {name}")));
     };
@@ -49,15 +48,15 @@ pub(super) async fn one(settings: &ActiveConfig, name: &str) -> Result<HttpRespo
     })))
 }
 
-/// A bean for each section, of those whose name begins with this; 404 where there is none.
+/// One bean per section whose name starts with the prefix; 404 if none does.
 pub(super) async fn sections(settings: &ActiveConfig, prefix: &str) -> Result<HttpResponse, Problem> {
-    let (_, properties) = settings.shown().await;
+    let (_, properties) = settings.properties().await;
     let mut sections: BTreeMap<String, (Value, Value)> = BTreeMap::new();
     for Property { key, value, origin } in properties {
         let Some((section, rest)) = key.split_once('.').filter(|(section, _)| section.starts_with(prefix)) else { continue };
         let (properties, inputs) = sections.entry(section.to_string()).or_insert((json!({}), json!({})));
-        put(inputs, rest, json!({ "value": value, "origin": origin }));
-        put(properties, rest, value);
+        insert_at(inputs, rest, json!({ "value": value, "origin": origin }));
+        insert_at(properties, rest, value);
     }
     if sections.is_empty() {
         return Err(Problem::new(404, format!("no section of the settings begins with {prefix}")));
@@ -69,12 +68,12 @@ pub(super) async fn sections(settings: &ActiveConfig, prefix: &str) -> Result<Ht
     Ok(HttpResponse::Ok().json(json!({ "contexts": { "application": { "beans": beans } } })))
 }
 
-/// Puts a value where its dotted key says.
-fn put(tree: &mut Value, key: &str, value: Value) {
-    let mut place = tree;
+/// Inserts a value at the path of its dotted key.
+fn insert_at(tree: &mut Value, key: &str, value: Value) {
+    let mut target = tree;
     for part in key.split('.') {
-        let Value::Object(members) = place else { return };
-        place = members.entry(part).or_insert_with(|| json!({}));
+        let Value::Object(members) = target else { return };
+        target = members.entry(part).or_insert_with(|| json!({}));
     }
-    *place = value;
+    *target = value;
 }

@@ -1,9 +1,11 @@
-//! `/actuator/health`: how this process is, as a whole, by component, and for probes.
+//! `/actuator/health`: health of this process in total and by component, and the readiness and liveness probes.
 //!
-//! Who has the role `admin` or `service` sees details; everybody else the statuses alone (Spring Boot's
+//! Clients with the role `admin` or `service` get details, others only the statuses (Spring Boot's
 //! `show-details: when-authorized`).
 
-use super::{Actuator, Ask, process};
+use super::exchange::ActuatorRequest;
+use super::process;
+use super::state::Actuator;
 use crate::events::bus::Bus;
 use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
@@ -15,109 +17,102 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Duration;
 
-/// A check that does not answer counts as down.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Shown for a check that timed out.
+/// A check that takes longer counts as down.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMED_OUT: &str = "no answer in time";
-/// Bytes free below which a disk counts as full: Spring's default.
-const THRESHOLD: u64 = 10 << 20;
+/// Spring's default.
+const MIN_FREE_DISK_BYTES: u64 = 10 << 20;
 
 const UP: &str = "UP";
 const DOWN: &str = "DOWN";
-/// It stops soon: whoever balances load leaves it out. Spring's word for a readiness that refuses traffic.
+/// The process will stop soon; load balancers must remove it. Spring's status for a readiness that refuses traffic.
 const OUT_OF_SERVICE: &str = "OUT_OF_SERVICE";
-/// It answers whoever asks, and something behind it does not work. Spring's mapping gives a status that it
-/// does not know 200, too.
+/// The process answers requests, but the bus is down. Like any status unknown to Spring's mapping, it is sent with 200.
 const DEGRADED: &str = "DEGRADED";
 
-/// How one part is.
 struct Component {
     name: &'static str,
     status: &'static str,
     details: Option<Value>,
 }
 
-/// All components, and which groups there are.
-pub(super) async fn whole(actuator: &Actuator, cx: &Cx) -> HttpResponse {
-    let mut components = parts(actuator).await;
-    components.extend(actuator.folder.as_deref().map(disk));
+pub(super) async fn all(actuator: &Actuator, cx: &Cx) -> HttpResponse {
+    let mut components = run_checks(actuator).await;
+    components.extend(actuator.folder.as_deref().map(check_disk));
     components.push(ping());
-    let mut body = shown(&components, DEGRADED, cx);
+    let mut body = aggregate(&components, DEGRADED, cx);
     body.insert("groups".into(), json!(["liveness", "readiness"]));
     respond(body)
 }
 
-/// Whether requests may come. Brokers that are away make nobody unready: events wait in their outboxes.
+/// A bus that is down does not make the process unready: events wait in the outboxes.
 pub(super) async fn readiness(actuator: &Actuator, cx: &Cx) -> HttpResponse {
     if actuator.leaving.is_cancelled() {
         return respond(Map::from_iter([("status".to_string(), json!(OUT_OF_SERVICE))]));
     }
-    respond(shown(&parts(actuator).await, UP, cx))
+    respond(aggregate(&run_checks(actuator).await, UP, cx))
 }
 
-/// Whether a restart would help: who answers lives.
+/// Liveness decides whether a restart helps: a process that answers is live.
 pub(super) fn liveness() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": UP }))
 }
 
-/// One component.
-pub(super) async fn component(actuator: &Actuator, ask: &Ask) -> Result<HttpResponse, Problem> {
-    let name = ask.path("path");
+pub(super) async fn component(actuator: &Actuator, request: &ActuatorRequest) -> Result<HttpResponse, Problem> {
+    let name = request.path("path");
     let component = match (name.as_str(), &actuator.bus, &actuator.folder) {
-        ("bus", Some(bus), _) => of_bus(bus.as_ref()).await,
-        ("diskSpace", _, Some(folder)) => disk(folder),
+        ("bus", Some(bus), _) => check_bus(bus.as_ref()).await,
+        ("diskSpace", _, Some(folder)) => check_disk(folder),
         ("ping", ..) => ping(),
         _ => match actuator.checks.iter().find(|(check, _)| *check == name) {
-            Some((name, check)) => of_check(name, check).await,
+            Some((name, check)) => run_check(name, check).await,
             None => return Err(Problem::new(404, format!("health has no component {name}"))),
         },
     };
-    match one(&component, authorized(&ask.cx)) {
+    match component_json(&component, is_authorized(&request.cx)) {
         Value::Object(body) => Ok(respond(body)),
         other => Err(Problem::internal(other)),
     }
 }
 
-fn authorized(cx: &Cx) -> bool {
+fn is_authorized(cx: &Cx) -> bool {
     ["admin", "service"].iter().any(|role| cx.has_role(role))
 }
 
-/// What a request needs.
-async fn parts(actuator: &Actuator) -> Vec<Component> {
-    let bus = actuator.bus.iter().map(|bus| -> LocalBoxFuture<'_, Component> { Box::pin(of_bus(bus.as_ref())) });
-    let checks = actuator.checks.iter().map(|(name, check)| -> LocalBoxFuture<'_, Component> { Box::pin(of_check(name, check)) });
-    // at once: several that hang are waited for as long as one
+async fn run_checks(actuator: &Actuator) -> Vec<Component> {
+    let bus = actuator.bus.iter().map(|bus| -> LocalBoxFuture<'_, Component> { Box::pin(check_bus(bus.as_ref())) });
+    let checks = actuator.checks.iter().map(|(name, check)| -> LocalBoxFuture<'_, Component> { Box::pin(run_check(name, check)) });
+    // concurrent: several hanging checks take one timeout in total
     join_all(bus.chain(checks)).await
 }
 
-async fn of_bus(bus: &dyn Bus) -> Component {
-    let (status, state) = match tokio::time::timeout(PATIENCE, bus.state()).await {
+async fn check_bus(bus: &dyn Bus) -> Component {
+    let (status, state) = match tokio::time::timeout(CHECK_TIMEOUT, bus.state()).await {
         Ok(Ok(())) => (UP, "up".to_string()),
-        Ok(Err(down)) => (DOWN, down.to_string()),
+        Ok(Err(cause)) => (DOWN, cause.to_string()),
         Err(_) => (DOWN, TIMED_OUT.to_string()),
     };
     Component { name: "bus", status, details: Some(json!({ "state": state })) }
 }
 
-async fn of_check(name: &'static str, check: &HealthCheck) -> Component {
-    let outcome = tokio::time::timeout(PATIENCE, check()).await;
+async fn run_check(name: &'static str, check: &HealthCheck) -> Component {
+    let outcome = tokio::time::timeout(CHECK_TIMEOUT, check()).await;
     let outcome = outcome.map_or_else(|_| Err(TIMED_OUT.to_string()), |outcome| outcome.map_err(|cause| cause.to_string()));
     let (status, details) = match outcome {
         Ok(details) => (UP, details),
         Err(cause) => {
-            tracing::warn!(component = name, cause, "not healthy");
+            tracing::warn!(component = name, cause, "health check failed");
             (DOWN, json!({ "error": cause }))
         }
     };
     Component { name, status, details: Some(details) }
 }
 
-/// The disk of the data folder.
-fn disk(folder: &Path) -> Component {
+fn check_disk(folder: &Path) -> Component {
     let disk = process::disk(folder);
     let (free, total) = disk.map_or((0, 0), |disk| (disk.free, disk.total));
-    let status = if free < THRESHOLD { DOWN } else { UP };
-    let details = json!({ "total": total, "free": free, "threshold": THRESHOLD, "path": folder, "exists": disk.is_some() });
+    let status = if free < MIN_FREE_DISK_BYTES { DOWN } else { UP };
+    let details = json!({ "total": total, "free": free, "threshold": MIN_FREE_DISK_BYTES, "path": folder, "exists": disk.is_some() });
     Component { name: "diskSpace", status, details: Some(details) }
 }
 
@@ -125,22 +120,23 @@ fn ping() -> Component {
     Component { name: "ping", status: UP, details: None }
 }
 
-/// `without_bus` is the status where nothing but the bus is down.
-fn shown(components: &[Component], without_bus: &'static str, cx: &Cx) -> Map<String, Value> {
-    let down = |bus: bool| components.iter().any(|c| c.status == DOWN && (c.name == "bus") == bus);
-    let status = match (down(false), down(true)) {
+/// `without_bus` is the status if only the bus is down.
+fn aggregate(components: &[Component], without_bus: &'static str, cx: &Cx) -> Map<String, Value> {
+    let is_down = |bus: bool| components.iter().any(|c| c.status == DOWN && (c.name == "bus") == bus);
+    let status = match (is_down(false), is_down(true)) {
         (true, _) => DOWN,
         (false, true) => without_bus,
         (false, false) => UP,
     };
-    let details = authorized(cx);
-    let components: Map<_, _> = components.iter().map(|component| (component.name.to_string(), one(component, details))).collect();
+    let details = is_authorized(cx);
+    let components: Map<_, _> =
+        components.iter().map(|component| (component.name.to_string(), component_json(component, details))).collect();
     Map::from_iter([("status".to_string(), json!(status)), ("components".to_string(), Value::Object(components))])
 }
 
-fn one(component: &Component, details: bool) -> Value {
+fn component_json(component: &Component, with_details: bool) -> Value {
     match &component.details {
-        Some(shown) if details => json!({ "status": component.status, "details": shown }),
+        Some(details) if with_details => json!({ "status": component.status, "details": details }),
         _ => json!({ "status": component.status }),
     }
 }

@@ -1,20 +1,20 @@
-//! `/actuator/info`: which build this is, and which modules run.
+//! `/actuator/info`: build, commit and the modules of this process.
 
-use super::Actuator;
+use super::state::Actuator;
 use crate::kernel::build;
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
 
 /// Git and build in the forms of Spring's `GitInfoContributor` (mode `simple`: the commit's id is cut to seven
-/// characters) and `BuildInfoContributor`. What is not known is left out.
+/// characters) and `BuildInfoContributor`. Unknown members are left out.
 pub(super) fn info(actuator: &Actuator) -> HttpResponse {
     let time = build::time();
     let mut info = json!({
         "build": { "group": "tradepost", "artifact": "tradepost", "name": "tradepost", "version": build::VERSION },
         "modules": actuator.modules,
     });
-    if let (Some(time), Some(Value::Object(about))) = (&time, info.get_mut("build")) {
-        about.insert("time".into(), json!(time));
+    if let (Some(time), Some(Value::Object(build))) = (&time, info.get_mut("build")) {
+        build.insert("time".into(), json!(time));
     }
     if let (Some(id), Value::Object(members)) = (build::COMMIT.get(..7).filter(|_| build::COMMIT != "unknown"), &mut info) {
         let mut commit = json!({ "id": id });

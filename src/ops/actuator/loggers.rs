@@ -1,4 +1,4 @@
-//! `/actuator/loggers`: which parts of the program say how much, and a change of that.
+//! `/actuator/loggers`: log levels by logger, and their change.
 
 use crate::kernel::problem::Problem;
 use crate::observe::log as telemetry;
@@ -11,7 +11,6 @@ fn level_name(level: LevelFilter) -> String {
     level.to_string().to_uppercase()
 }
 
-/// Parts of the platform that say something.
 const PLATFORM: [&str; 15] = [
     "actuator",
     "auth",
@@ -32,8 +31,9 @@ const PLATFORM: [&str; 15] = [
 
 const LEVELS: [&str; 6] = ["OFF", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
-/// A logger is a path of the program's sources, `tradepost::modules::order`, and stands for all below it. Listed are
-/// these modules', the platform's, and those with a level of their own; any other may be given one by its name.
+/// A logger is a module path of the sources, such as `tradepost::modules::order`, and covers all paths below it. The list
+/// has the loggers of these modules and of the platform, and those with a configured level; a level can be set for any
+/// other by its name.
 pub(super) fn all(modules: &[&str]) -> HttpResponse {
     let fixed = ["tradepost", "tradepost::platform", "tradepost::serve", "tradepost::shop"].map(String::from);
     let mut names = BTreeSet::from(fixed);
@@ -44,7 +44,7 @@ pub(super) fn all(modules: &[&str]) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "levels": LEVELS, "loggers": loggers, "groups": {} }))
 }
 
-/// One that has no level of its own shows what it has from others.
+/// Without a configured level, a logger has an effective one.
 pub(super) fn one(name: &str) -> HttpResponse {
     HttpResponse::Ok().json(levels(name))
 }
@@ -54,7 +54,7 @@ fn levels(name: &str) -> Value {
     json!({ "configuredLevel": configured, "effectiveLevel": level_name(telemetry::effective(name)) })
 }
 
-/// Gives it a level of its own, or takes that away where there is none in the body.
+/// Sets a configured level, or removes it if the body has none.
 pub(super) fn set(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     if name.is_empty() {
         return Err(Problem::field("name", "expected a logger's name in UTF-8"));
@@ -68,7 +68,7 @@ pub(super) fn set(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     let members = body.as_object().ok_or_else(|| Problem::new(400, "the body must be a JSON object, {\"configuredLevel\": ...}"))?;
     let level = match members.get("configuredLevel") {
         None | Some(Value::Null) => None,
-        // the type's own parser takes numbers, too, and nothing for a level
+        // `LevelFilter`'s parser also accepts numbers and an empty string
         Some(Value::String(text)) if LEVELS.contains(&text.to_ascii_uppercase().as_str()) => {
             Some(text.parse::<LevelFilter>().map_err(|_| expected())?)
         }
@@ -84,18 +84,18 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn says_something(path: &Path) -> bool {
+    fn has_log_statement(path: &Path) -> bool {
         if path.is_dir() {
-            return path.read_dir().unwrap().any(|entry| says_something(&entry.unwrap().path()));
+            return path.read_dir().unwrap().any(|entry| has_log_statement(&entry.unwrap().path()));
         }
         let text = std::fs::read_to_string(path).unwrap();
         ["error!", "warn!", "info!", "debug!"].iter().any(|level| text.contains(&format!("tracing::{level}(")))
     }
 
     #[test]
-    fn every_part_of_the_platform_that_logs_is_listed() {
+    fn loggers_platform_parts_with_log_statements_are_listed() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let parts = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| says_something(path));
+        let parts = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| has_log_statement(path));
         let parts: BTreeSet<String> = parts.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
         assert_eq!(parts, PLATFORM.map(String::from).into());
     }

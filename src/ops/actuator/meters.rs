@@ -1,11 +1,11 @@
-//! `/actuator/metrics`: the numbers of `/actuator/prometheus` under Micrometer's names and in its form.
+//! `/actuator/metrics`: the metrics of `/actuator/prometheus` with Micrometer's names and in its JSON.
 //!
-//! Micrometer's naming convention for Prometheus is undone: `http_server_requests_seconds` is `http.server.requests`
-//! in seconds. A histogram has COUNT and TOTAL_TIME; its MAX is not known. What Spring has of process, machine and disk
-//! and the registry does not is added here.
+//! Reverses Micrometer's naming convention for Prometheus: `http_server_requests_seconds` becomes `http.server.requests`
+//! with the unit seconds. A histogram has COUNT and TOTAL_TIME, but no MAX. Spring's metrics of process, machine and disk
+//! are not in the registry and are added here.
 
-use super::as_asked;
-use super::process::{self, Processors};
+use super::exchange::negotiate_media_type;
+use super::process::{self, CpuSampler};
 use crate::kernel::problem::Problem;
 use crate::kernel::uri::query_pairs;
 use crate::rpc::contract::{Endpoint, RequiredRole};
@@ -20,61 +20,58 @@ use std::sync::Arc;
 
 type Tag = (String, String);
 
-/// All of them in Prometheus' text format.
-pub(super) fn exposed(registry: &prometheus::Registry) -> Result<HttpResponse, Problem> {
+/// All metrics in Prometheus' text format.
+pub(super) fn exposition(registry: &prometheus::Registry) -> Result<HttpResponse, Problem> {
     let text = TextEncoder::new().encode_to_string(&registry.gather()).map_err(Problem::internal)?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }
 
-/// What is known under one name.
 struct Meter {
     description: String,
     unit: Option<&'static str>,
     samples: Vec<Sample>,
 }
 
-/// One set of tags, and each statistic's value.
+/// The values of one combination of tags, by statistic.
 struct Sample {
     tags: Vec<Tag>,
     values: Vec<(&'static str, f64)>,
 }
 
-/// Where the numbers come from.
 pub(super) struct Meters {
     registry: prometheus::Registry,
-    processors: Processors,
+    cpu_sampler: CpuSampler,
     folder: Option<PathBuf>,
 }
 
-/// The names, and one meter.
 pub(super) fn endpoints(meters: &Arc<Meters>) -> [Endpoint; 2] {
     let (listed, shown) = (meters.clone(), meters.clone());
     let list = Endpoint::raw("actuator", "metrics", Method::GET, "/actuator/metrics", RequiredRole::Admin, move |_, request, _| {
         let names: Vec<String> = listed.all().into_keys().collect();
-        async move { Ok(as_asked(&request, HttpResponse::Ok().json(json!({ "names": names })))) }
+        async move { Ok(negotiate_media_type(&request, HttpResponse::Ok().json(json!({ "names": names })))) }
     });
     let path = "/actuator/metrics/{requiredMetricName}";
     let one = Endpoint::raw("actuator", "metric", Method::GET, path, RequiredRole::Admin, move |_, request, _| {
         let name = request.match_info().get("requiredMetricName").unwrap_or_default();
-        let answer = shown.one(name, request.query_string()).map(|meter| as_asked(&request, HttpResponse::Ok().json(meter)));
-        async move { answer }
+        let response = shown.one(name, request.query_string()).map(|meter| negotiate_media_type(&request, HttpResponse::Ok().json(meter)));
+        async move { response }
     });
     [list, one]
 }
 
 impl Meters {
     pub(super) fn new(registry: prometheus::Registry, folder: Option<PathBuf>) -> Self {
-        Self { registry, processors: Processors::new(), folder }
+        Self { registry, cpu_sampler: CpuSampler::new(), folder }
     }
 
     fn all(&self) -> BTreeMap<String, Meter> {
-        let mut all = self.of_process();
+        let mut all = self.process_meters();
         for family in self.registry.gather() {
-            let (name, unit) = dotted(family.name(), family.get_field_type());
+            let (name, unit) = micrometer_name(family.name(), family.get_field_type());
             let samples: Vec<_> = family.get_metric().iter().map(|metric| sample(&family, metric, unit)).collect();
-            // a counter beside a histogram of the same name says no more than that
-            let richer = all.get(&name).is_none_or(|known| statistics(&known.samples) < statistics(&samples));
-            if richer && !samples.is_empty() {
+            // a counter with the name of a histogram adds nothing to it
+            let has_more_statistics = all.get(&name).is_none_or(|known| statistics(&known.samples) < statistics(&samples));
+            if has_more_statistics && !samples.is_empty() {
                 all.insert(name, Meter { description: family.help().to_string(), unit, samples });
             }
         }
@@ -82,21 +79,26 @@ impl Meters {
     }
 
     /// Micrometer's `ProcessorMetrics`, `UptimeMetrics` and `DiskSpaceMetrics`.
-    fn of_process(&self) -> BTreeMap<String, Meter> {
-        let usage = self.processors.usage();
-        let age = process::age();
+    fn process_meters(&self) -> BTreeMap<String, Meter> {
+        let usage = self.cpu_sampler.usage();
+        let start_and_uptime = process::start_and_uptime();
         let count = std::thread::available_parallelism().ok().map(|count| count.get() as f64);
         let disk = self.folder.as_deref().and_then(|folder| Some((process::disk(folder)?, folder.display().to_string())));
         let path: Vec<Tag> = disk.iter().map(|(_, path)| ("path".to_string(), path.clone())).collect();
         let gauges = [
-            ("process.cpu.usage", "Part of all processors that this process used lately, 0 to 1.", None, Some(usage.process)),
-            ("system.cpu.usage", "Part of all processors that was used lately, 0 to 1.", None, Some(usage.system)),
-            ("system.cpu.count", "Processors that this process may use.", None, count),
-            ("system.load.average.1m", "Processes that ran or waited to, over a minute.", None, process::load()),
-            ("process.uptime", "How long this process has run.", Some("seconds"), age.map(|(_, age)| age)),
-            ("process.start.time", "When this process started, since 1970.", Some("seconds"), age.map(|(start, _)| start)),
-            ("disk.free", "Usable space of the data folder's disk.", Some("bytes"), disk.as_ref().map(|(disk, _)| disk.free as f64)),
-            ("disk.total", "Size of the data folder's disk.", Some("bytes"), disk.as_ref().map(|(disk, _)| disk.total as f64)),
+            ("process.cpu.usage", "Part of all cpu_sampler that this process used lately, 0 to 1.", None, Some(usage.process)),
+            ("system.cpu.usage", "Part of all cpu_sampler that was used lately, 0 to 1.", None, Some(usage.system)),
+            ("system.cpu.count", "CpuSampler that this process may use.", None, count),
+            ("system.load.average.1m", "Average number of running and runnable processes over one minute.", None, process::load_average()),
+            ("process.uptime", "Uptime of this process.", Some("seconds"), start_and_uptime.map(|(_, uptime)| uptime)),
+            (
+                "process.start.time",
+                "Start time of this process since the Unix epoch.",
+                Some("seconds"),
+                start_and_uptime.map(|(start, _)| start),
+            ),
+            ("disk.free", "Usable space on the disk of the data folder.", Some("bytes"), disk.as_ref().map(|(disk, _)| disk.free as f64)),
+            ("disk.total", "Size of the disk of the data folder.", Some("bytes"), disk.as_ref().map(|(disk, _)| disk.total as f64)),
         ];
         let known = gauges.into_iter().filter_map(|(name, description, unit, value)| {
             let tags = if name.starts_with("disk.") { path.clone() } else { Vec::new() };
@@ -106,7 +108,7 @@ impl Meters {
         known.collect()
     }
 
-    /// 404 for a name, or tags, that nothing has; 400 for a tag that is none.
+    /// 404 for an unknown name or tag, 400 for a malformed tag.
     fn one(&self, name: &str, query: &str) -> Result<Value, Problem> {
         let mut wanted: BTreeSet<Tag> = BTreeSet::new();
         for (_, tag) in query_pairs(query).filter(|(key, _)| key == "tag") {
@@ -116,32 +118,32 @@ impl Meters {
         let mut meter = self.all().remove(name).ok_or_else(|| Problem::new(404, format!("there is no metric {name}")))?;
         meter.samples.retain(|sample| wanted.iter().all(|tag| sample.tags.contains(tag)));
         if meter.samples.is_empty() {
-            return Err(Problem::new(404, format!("the metric {name} has nothing with these tags")));
+            return Err(Problem::new(404, format!("the metric {name} has no sample with these tags")));
         }
-        Ok(meter.shown(name, &wanted))
+        Ok(meter.to_json(name, &wanted))
     }
 }
 
 impl Meter {
-    /// All samples together, and which tags would tell them apart further.
-    fn shown(&self, name: &str, wanted: &BTreeSet<Tag>) -> Value {
+    /// The sums of all samples, and the tags that would narrow them further.
+    fn to_json(&self, name: &str, wanted: &BTreeSet<Tag>) -> Value {
         let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
         let mut tags: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for sample in &self.samples {
             for (statistic, value) in &sample.values {
                 *sums.entry(statistic).or_default() += value;
             }
-            for (key, value) in sample.tags.iter().filter(|(key, _)| wanted.iter().all(|(asked, _)| asked != key)) {
+            for (key, value) in sample.tags.iter().filter(|(key, _)| wanted.iter().all(|(other, _)| other != key)) {
                 tags.entry(key).or_default().insert(value);
             }
         }
         let measurements: Vec<_> = sums.iter().map(|(statistic, value)| json!({ "statistic": statistic, "value": value })).collect();
         let tags: Vec<_> = tags.iter().map(|(tag, values)| json!({ "tag": tag, "values": values })).collect();
-        let mut shown = json!({ "name": name, "description": self.description, "measurements": measurements, "availableTags": tags });
-        if let (Some(unit), Value::Object(members)) = (self.unit, &mut shown) {
+        let mut body = json!({ "name": name, "description": self.description, "measurements": measurements, "availableTags": tags });
+        if let (Some(unit), Value::Object(members)) = (self.unit, &mut body) {
             members.insert("baseUnit".into(), json!(unit));
         }
-        shown
+        body
     }
 }
 
@@ -149,8 +151,8 @@ fn statistics(samples: &[Sample]) -> usize {
     samples.first().map_or(0, |sample| sample.values.len())
 }
 
-/// Micrometer's name, and the unit that Prometheus' name ends with.
-fn dotted(name: &str, kind: MetricType) -> (String, Option<&'static str>) {
+/// Micrometer's name, and the unit, which is a suffix of Prometheus' name.
+fn micrometer_name(name: &str, kind: MetricType) -> (String, Option<&'static str>) {
     let name = if kind == MetricType::COUNTER { name.strip_suffix("_total").unwrap_or(name) } else { name };
     let unit = ["seconds", "bytes"].into_iter().find_map(|unit| Some((name.strip_suffix(unit)?.strip_suffix('_')?, unit)));
     let (name, unit) = unit.map_or((name, None), |(rest, unit)| (rest, Some(unit)));
@@ -168,7 +170,7 @@ fn sample(family: &MetricFamily, metric: &Metric, unit: Option<&str>) -> Sample 
         }
         MetricType::SUMMARY => vec![("COUNT", metric.get_summary().sample_count() as f64), (total, metric.get_summary().sample_sum())],
         MetricType::GAUGE => vec![("VALUE", metric.get_gauge().get_value())],
-        // nothing here makes one
+        // no metric of this program is untyped
         MetricType::UNTYPED => Vec::new(),
     };
     Sample { tags: tags.collect(), values }
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_units_are_micrometers() {
+    fn micrometer_name_of_prometheus_name_drops_suffixes_and_splits_unit() {
         for (name, kind, expected) in [
             ("http_server_requests_seconds", MetricType::HISTOGRAM, ("http.server.requests", Some("seconds"))),
             ("tradepost_orders_total", MetricType::COUNTER, ("tradepost.orders", None)),
@@ -207,13 +209,13 @@ mod tests {
             ("resilience4j_circuitbreaker_state", MetricType::GAUGE, ("resilience4j.circuitbreaker.state", None)),
             ("a_total", MetricType::GAUGE, ("a.total", None)),
         ] {
-            let (name, unit) = dotted(name, kind);
+            let (name, unit) = micrometer_name(name, kind);
             assert_eq!((name.as_str(), unit), expected);
         }
     }
 
     #[test]
-    fn a_timer_counts_adds_up_and_is_narrowed_by_tags() {
+    fn histogram_filtered_by_tags_sums_matching_samples() {
         let meters = meters();
         let all = meters.one("http.server.requests", "").unwrap();
         assert_eq!(
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_404_and_a_tag_without_a_value_400() {
+    fn metric_unknown_name_or_tag_returns_404_malformed_tag_400() {
         let meters = meters();
         for (name, query, status) in [
             ("jvm.memory.used", "", 404),
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn process_machine_and_disk_are_there_beside_what_is_registered() {
+    fn metrics_list_contains_process_and_disk_meters_and_registered_ones() {
         let meters = meters();
         let names: Vec<_> = meters.all().into_keys().collect();
         for name in

@@ -1,5 +1,5 @@
-//! `/actuator/threaddump`: the threads of this process as the kernel sees them, in the form that Spring gives those of
-//! a JVM. What they run at the moment is not known here: stacks are empty.
+//! `/actuator/threaddump`: the kernel's data about the threads of this process, in Spring's JSON for JVM threads. Stacks
+//! are empty: they cannot be read.
 
 use crate::kernel::problem::Problem;
 use crate::kernel::proc::{Stat, number_after};
@@ -12,46 +12,45 @@ use std::path::Path;
 
 struct Thread {
     id: u64,
-    /// At most 15 bytes: the kernel keeps no more.
+    /// At most 15 bytes, the kernel's limit.
     name: String,
-    /// The kernel's letter.
+    /// State letter of `/proc/[pid]/stat`.
     state: char,
     cpu_ms: u64,
     priority: u64,
-    /// How often it waited by itself, and how often the processor was taken from it.
-    waited: u64,
-    preempted: u64,
+    voluntary_switches: u64,
+    involuntary_switches: u64,
 }
 
-/// The nearest of Java's states.
+/// Maps to the closest state of Java.
 fn java_state(state: char) -> &'static str {
     match state {
         'R' => "RUNNABLE",
-        // for a disk, as a rule: nothing can interrupt it
+        // uninterruptible, usually waiting for a disk
         'D' => "BLOCKED",
         'Z' | 'X' => "TERMINATED",
         _ => "WAITING",
     }
 }
 
-/// JSON, or text where the client asks for that.
+/// JSON, or text if the client accepts only that.
 pub(super) async fn dump(request: &HttpRequest) -> Result<HttpResponse, Problem> {
-    let threads = actix_web::web::block(all).await.map_err(Problem::internal)?.map_err(Problem::internal)?;
+    let threads = actix_web::web::block(read_threads).await.map_err(Problem::internal)?.map_err(Problem::internal)?;
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains("text/plain") && !accept.contains("json") {
         return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text(&threads)));
     }
-    Ok(HttpResponse::Ok().json(json!({ "threads": threads.iter().map(shown).collect::<Vec<_>>() })))
+    Ok(HttpResponse::Ok().json(json!({ "threads": threads.iter().map(to_json).collect::<Vec<_>>() })))
 }
 
-fn all() -> std::io::Result<Vec<Thread>> {
-    // one that ends while it is looked at is left out
-    let mut threads: Vec<Thread> = read_dir("/proc/self/task")?.filter_map(|entry| thread(&entry.ok()?.path())).collect();
+fn read_threads() -> std::io::Result<Vec<Thread>> {
+    // skips threads that end while they are read
+    let mut threads: Vec<Thread> = read_dir("/proc/self/task")?.filter_map(|entry| read_thread(&entry.ok()?.path())).collect();
     threads.sort_by_key(|thread| thread.id);
     Ok(threads)
 }
 
-fn thread(folder: &Path) -> Option<Thread> {
+fn read_thread(folder: &Path) -> Option<Thread> {
     let stat = Stat::read(&folder.join("stat"))?;
     let status = read_to_string(folder.join("status")).ok()?;
     let count = |name: &str| number_after(&status, name).unwrap_or_default() as u64;
@@ -60,15 +59,15 @@ fn thread(folder: &Path) -> Option<Thread> {
         name: read_to_string(folder.join("comm")).ok()?.trim_end().to_string(),
         state: stat.state()?,
         cpu_ms: stat.cpu_time()?.as_millis() as u64,
-        // one for real time is negative
+        // real-time threads have a negative priority, reported as 0
         priority: stat.field(18).unwrap_or_default(),
-        waited: count("voluntary_ctxt_switches:"),
-        preempted: count("nonvoluntary_ctxt_switches:"),
+        voluntary_switches: count("voluntary_ctxt_switches:"),
+        involuntary_switches: count("nonvoluntary_ctxt_switches:"),
     })
 }
 
-/// `cpuTime` in milliseconds, `nativeState` and `preemptedCount` are ours; -1 is what is not measured.
-fn shown(thread: &Thread) -> Value {
+/// `cpuTime` (milliseconds), `nativeState` and `preemptedCount` are additions to Spring's JSON; -1 means not measured.
+fn to_json(thread: &Thread) -> Value {
     json!({
         "threadName": thread.name,
         "threadId": thread.id,
@@ -78,8 +77,8 @@ fn shown(thread: &Thread) -> Value {
         "blockedTime": -1,
         "blockedCount": -1,
         "waitedTime": -1,
-        "waitedCount": thread.waited,
-        "preemptedCount": thread.preempted,
+        "waitedCount": thread.voluntary_switches,
+        "preemptedCount": thread.involuntary_switches,
         "lockName": null,
         "lockOwnerId": -1,
         "lockOwnerName": null,
@@ -110,17 +109,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_is_found_by_its_name_and_waits() {
+    fn read_threads_with_a_blocked_thread_lists_it_as_waiting() {
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let worker = std::thread::Builder::new().name("waits-for-end".into()).spawn(move || ended.recv().is_err()).unwrap();
         let found = loop {
-            // it has its name before it waits
-            match all().unwrap().into_iter().find(|thread| thread.name == "waits-for-end" && thread.state == 'S') {
+            // the name is set before the thread blocks
+            match read_threads().unwrap().into_iter().find(|thread| thread.name == "waits-for-end" && thread.state == 'S') {
                 Some(found) => break found,
                 None => std::thread::yield_now(),
             }
         };
-        assert_eq!((java_state(found.state), shown(&found)["threadState"].as_str()), ("WAITING", Some("WAITING")));
+        assert_eq!((java_state(found.state), to_json(&found)["threadState"].as_str()), ("WAITING", Some("WAITING")));
         assert!(text(&[found]).contains("\"waits-for-end\" #"));
         drop(end);
         assert!(worker.join().unwrap());

@@ -1,10 +1,10 @@
-//! Who may look: whoever has the role `admin`.
+//! AdminGuard control of the console: it requires the role `admin`.
 //!
-//! A program sends an access token, as everywhere. A browser asks for name and password (RFC 7617), which are
-//! exchanged for an access token at the issuer, by the grant and the client that the shop's own commands use. So
-//! there are no further passwords, no sessions and no cookies, and the issuer's limit of guesses holds here, too.
-//! A password that is withdrawn is good here until its token expires, as for every program that has one.
-//! Nothing can be changed here: that a browser sends the password along by itself harms nobody.
+//! Programs send an access token. Browsers send name and password by HTTP Basic (RFC 7617), which the console exchanges
+//! for an access token at the issuer, with the grant and client of the shop's own commands. This needs no further
+//! passwords, no sessions and no cookies, and the issuer's limit on password guesses applies. After a password is
+//! revoked, the console still accepts it until the token expires, as with any token. Browsers send the credentials with
+//! every request, also with forged ones; that is harmless because the console changes nothing.
 
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::basic::credentials;
@@ -16,45 +16,43 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
-/// People whose tokens are remembered at once.
-const REMEMBER: usize = 64;
+const MAX_CACHED_TOKENS: usize = 64;
 
-/// Checks who asks.
-pub(super) struct Access {
+pub(super) struct AdminGuard {
     authenticator: Authenticator,
-    /// Tokens by a digest of name and password.
+    /// By a digest of name and password.
     tokens: Mutex<HashMap<[u8; 32], String>>,
 }
 
-impl Access {
+impl AdminGuard {
     pub(super) fn new(authenticator: Authenticator) -> Self {
         Self { authenticator, tokens: Mutex::default() }
     }
 
-    /// 401 asks for name and password, 403 says that they are not enough.
+    /// 401 without valid credentials, 403 without the role `admin`.
     pub(super) async fn check(&self, request: &HttpRequest) -> Result<(), Problem> {
-        let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let roles = match sent.and_then(credentials) {
+        let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let roles = match authorization.and_then(credentials) {
             Some((user, password)) => self.roles(&user, &password).await?,
-            None if sent.is_some() => self.authenticator.authenticate(&bearer(request)?).await?.roles.clone(),
-            None => return Err(ask("the console asks for an administrator's name and password, or for an access token")),
+            None if authorization.is_some() => self.authenticator.authenticate(&bearer(request)?).await?.roles.clone(),
+            None => return Err(unauthorized("the console requires an administrator's name and password, or an access token")),
         };
         if roles.iter().any(|role| role == "admin") { Ok(()) } else { Err(Problem::forbidden("this needs the role admin")) }
     }
 
     async fn roles(&self, user: &str, password: &str) -> Result<Vec<String>, Problem> {
         let key: [u8; 32] = Sha256::digest(format!("{}:{user}{password}", user.len())).into();
-        let known = self.tokens.lock().get(&key).cloned();
-        if let Some(token) = known
+        let cached = self.tokens.lock().get(&key).cloned();
+        if let Some(token) = cached
             && let Ok(principal) = self.authenticator.authenticate(&token).await
         {
             return Ok(principal.roles.clone());
         }
         let token =
-            self.authenticator.login(user, password).await?.ok_or_else(|| ask("the issuer does not take this name and password"))?;
+            self.authenticator.login(user, password).await?.ok_or_else(|| unauthorized("the issuer rejected this name and password"))?;
         let roles = self.authenticator.authenticate(&token).await?.roles.clone();
         let mut tokens = self.tokens.lock();
-        if tokens.len() >= REMEMBER {
+        if tokens.len() >= MAX_CACHED_TOKENS {
             tokens.clear();
         }
         tokens.insert(key, token);
@@ -62,8 +60,8 @@ impl Access {
     }
 }
 
-fn ask(why: &str) -> Problem {
-    let mut problem = Problem::new(401, why);
+fn unauthorized(message: &str) -> Problem {
+    let mut problem = Problem::new(401, message);
     problem.challenge = Some("Basic realm=\"Tradepost console\", charset=\"UTF-8\"".into());
     problem
 }

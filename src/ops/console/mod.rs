@@ -1,15 +1,16 @@
-//! The console: what this process did lately, for an administrator with a browser and nothing else.
+//! The console: recent traces of this process, for an administrator with a browser.
 //!
-//! | path | what it shows |
+//! | path | content |
 //! | --- | --- |
-//! | `/console/traces` | the last traces; `q` and `errors` filter them |
-//! | `/console/traces/{traceId}` | one of them as a waterfall |
-//! | `/console/traces.json`, `/console/traces/{traceId}.json` | the same for programs, a trace in Zipkin's JSON |
+//! | `/console/traces` | the latest traces; `q` and `errors` filter them |
+//! | `/console/traces/{traceId}` | one trace as a waterfall |
+//! | `/console/traces.json`, `/console/traces/{traceId}.json` | the same as JSON, a trace in Zipkin's format |
 //!
 //! Administrators only, see [`access`]. Plain HTML without scripts.
 
 mod access;
-mod party;
+mod filter;
+mod participant;
 mod trace;
 mod traces;
 
@@ -21,73 +22,57 @@ use crate::observe::trace::export::memory::{Memory, Spans};
 use crate::observe::trace::export::zipkin::Span;
 use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::http::{Method, header};
-use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse};
+use filter::Filter;
 use opentelemetry::trace::TraceId;
-use serde::Deserialize;
 use std::sync::Arc;
 use traces::Summary;
 
-/// What the console shows, and to whom.
 struct Console {
     memory: Arc<Memory>,
     service: String,
-    access: access::Access,
-}
-
-/// What is asked of the list.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Filter {
-    /// Part of a name, a module or an id.
-    q: String,
-    /// Anything: failed ones only.
-    errors: Option<String>,
+    guard: access::AdminGuard,
 }
 
 impl Console {
-    fn listed(&self, filter: &Filter) -> Vec<Summary> {
+    fn summaries(&self, filter: &Filter) -> Vec<Summary> {
         let all = self.memory.all().into_iter();
         all.map(|(id, spans)| Summary::of(&id, &self.spans(&spans), spans.cut)).filter(|trace| trace.matches(filter)).collect()
     }
 
-    fn spans(&self, kept: &Spans) -> Vec<Span> {
-        kept.spans.iter().filter_map(|span| Span::of(span, &self.service)).collect()
+    fn spans(&self, stored: &Spans) -> Vec<Span> {
+        stored.spans.iter().filter_map(|span| Span::of(span, &self.service)).collect()
     }
 
     fn list(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
-        let filter = filter(request)?;
-        Ok(html::respond(traces::page(&self.service, &filter, &self.listed(&filter))?))
+        let filter = Filter::parse(request)?;
+        Ok(html::respond(traces::page(&self.service, &filter, &self.summaries(&filter))?))
     }
 
     fn list_json(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
-        Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(self.listed(&filter(request)?)))
+        Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(self.summaries(&Filter::parse(request)?)))
     }
 
     fn one(&self, request: &HttpRequest) -> Result<HttpResponse, Problem> {
-        let asked = request.match_info().get("id").unwrap_or_default();
-        let (id, json) = asked.strip_suffix(".json").map_or((asked, false), |id| (id, true));
-        let gone = || Problem::new(404, "no such trace is kept here: it was not sampled, is too old, or is another process's");
-        let id = Some(id).filter(|id| (1..=32).contains(&id.len())).and_then(|id| TraceId::from_hex(id).ok()).ok_or_else(gone)?;
-        let kept = self.memory.get(id).ok_or_else(gone)?;
-        let spans = self.spans(&kept);
+        let param = request.match_info().get("id").unwrap_or_default();
+        let (id, json) = param.strip_suffix(".json").map_or((param, false), |id| (id, true));
+        let not_found =
+            || Problem::new(404, "no such trace is stored here: it was not sampled, was evicted, or belongs to another process");
+        let id = Some(id).filter(|id| (1..=32).contains(&id.len())).and_then(|id| TraceId::from_hex(id).ok()).ok_or_else(not_found)?;
+        let stored = self.memory.get(id).ok_or_else(not_found)?;
+        let spans = self.spans(&stored);
         if json {
             return Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(spans));
         }
-        Ok(html::respond(trace::page(&id.to_string(), &spans, kept.cut)?))
+        Ok(html::respond(trace::page(&id.to_string(), &spans, stored.cut)?))
     }
 }
 
-fn filter(request: &HttpRequest) -> Result<Filter, Problem> {
-    let expected = |_| Problem::field("query", "expected q and errors, each once at most");
-    Query::<Filter>::from_query(request.query_string()).map(Query::into_inner).map_err(expected)
-}
-
-/// The pages; none where no traces are kept.
+/// No endpoints if traces are not stored.
 pub fn endpoints(exports: &Exports, authenticator: &Authenticator) -> Vec<Endpoint> {
     let Some(memory) = exports.memory.clone() else { return Vec::new() };
-    let access = access::Access::new(authenticator.clone());
-    let console = Arc::new(Console { memory, service: exports.service.clone(), access });
+    let guard = access::AdminGuard::new(authenticator.clone());
+    let console = Arc::new(Console { memory, service: exports.service.clone(), guard });
     vec![
         guarded(&console, "traces", "/console/traces", Console::list),
         guarded(&console, "traces_json", "/console/traces.json", Console::list_json),
@@ -95,19 +80,19 @@ pub fn endpoints(exports: &Exports, authenticator: &Authenticator) -> Vec<Endpoi
     ]
 }
 
-/// The edge checks no token here: browsers have none, and the console asks for what they can send.
+/// Public for the edge, which accepts tokens only; [`access`] also accepts HTTP Basic, for browsers.
 fn guarded(
     console: &Arc<Console>,
     name: &'static str,
     path: &'static str,
-    show: fn(&Console, &HttpRequest) -> Result<HttpResponse, Problem>,
+    handler: fn(&Console, &HttpRequest) -> Result<HttpResponse, Problem>,
 ) -> Endpoint {
     let console = console.clone();
     Endpoint::raw("console", name, Method::GET, path, RequiredRole::Public, move |_, request, _| {
         let console = console.clone();
         async move {
-            console.access.check(&request).await?;
-            show(&console, &request)
+            console.guard.check(&request).await?;
+            handler(&console, &request)
         }
     })
 }

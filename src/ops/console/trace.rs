@@ -1,6 +1,6 @@
 //! One trace, as a waterfall.
 
-use super::party::Party;
+use super::participant::Participant;
 use crate::kernel::clock::rfc3339;
 use crate::kernel::html::render;
 use crate::kernel::problem::Problem;
@@ -9,46 +9,45 @@ use crate::observe::trace::waterfall::{Row, Waterfall, time};
 use askama::Template;
 use std::borrow::Cow;
 
-/// Deeper ones are not moved further to the right: their names must have room.
-const DEEPEST: usize = 16;
+/// Deeper spans are not indented further, to leave room for their names.
+const MAX_INDENT_DEPTH: usize = 16;
 
 #[derive(Template)]
 #[template(path = "ops/console/templates/trace.html")]
 struct Page<'a> {
     id: &'a str,
-    /// The first span's name.
+    /// Name of the first span.
     name: &'a str,
     began: String,
     duration: String,
-    /// How many spans are not shown.
+    /// Number of spans that were not stored.
     cut: usize,
     errors: usize,
-    parties: Vec<Party<'a>>,
-    /// Marks of the time axis: a place in percent, and the time there.
+    participants: Vec<Participant<'a>>,
+    /// Marks of the time axis: position in percent, and time.
     axis: [(u64, String); 5],
     rows: Vec<SpanRow<'a>>,
 }
 
-/// A span in the waterfall.
 struct SpanRow<'a> {
     /// In `rem`.
     indent: String,
-    party: Party<'a>,
+    participant: Participant<'a>,
     name: &'a str,
     kind: String,
     error: Option<&'a str>,
-    /// The span that it follows from is not here.
+    /// The parent span is not part of this trace's stored spans.
     orphan: bool,
-    /// In percent of the trace's duration, as the next.
+    /// In percent of the trace's duration, as is `width`.
     left: String,
     width: String,
-    /// Position of the duration label, in CSS.
+    /// CSS position of the duration label.
     label: String,
     duration: String,
     details: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-/// The page; `cut` spans are not shown.
+/// `cut` is the number of spans that were not stored.
 pub(super) fn page(id: &str, spans: &[Span], cut: usize) -> Result<String, Problem> {
     let fall = Waterfall::of(spans);
     render(&Page {
@@ -58,7 +57,7 @@ pub(super) fn page(id: &str, spans: &[Span], cut: usize) -> Result<String, Probl
         duration: time(fall.duration),
         cut,
         errors: fall.errors(),
-        parties: fall.parties().into_iter().map(Party::of).collect(),
+        participants: fall.parties().into_iter().map(Participant::of).collect(),
         axis: [0, 1, 2, 3, 4].map(|quarter| (quarter * 25, time(fall.duration / 4 * quarter))),
         rows: fall.rows.iter().map(|row| span_row(row, fall.duration)).collect(),
     })
@@ -69,15 +68,15 @@ fn span_row<'a>(row: &'a Row<'_>, duration: u64) -> SpanRow<'a> {
     let share = |us: u64| us as f64 * 100.0 / duration as f64;
     let (left, width) = (share(row.after), share(span.duration));
     SpanRow {
-        indent: (row.depth.min(DEEPEST) as f64 * 0.9).to_string(),
-        party: Party::of(&row.who),
+        indent: (row.depth.min(MAX_INDENT_DEPTH) as f64 * 0.9).to_string(),
+        participant: Participant::of(&row.who),
         name: if span.name.is_empty() { "(no name)" } else { &span.name },
         kind: span.kind.as_deref().unwrap_or("internal").to_lowercase(),
         error: span.error(),
         orphan: row.orphan,
         left: format!("{left:.3}"),
         width: format!("{width:.3}"),
-        // beside its bar, where there is room
+        // right of the bar if there is room
         label: if left + width > 80.0 { format!("right:{:.3}%", 100.0 - left) } else { format!("left:{:.3}%", left + width) },
         duration: time(span.duration),
         details: details(row),
@@ -90,14 +89,14 @@ fn details<'a>(row: &'a Row<'_>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
         ("began".into(), format!("{} after the trace", time(row.after)).into()),
         ("service".into(), span.who().into()),
         ("span id".into(), span.id.as_str().into()),
-        ("follows from".into(), span.parent_id.as_deref().unwrap_or("nothing: it is the first").into()),
+        ("parent span".into(), span.parent_id.as_deref().unwrap_or("none").into()),
     ];
     if let Some(remote) = &span.remote_endpoint {
         let host = remote.ipv4.as_deref().or(remote.ipv6.as_deref());
         let port = remote.port.map(|port| format!(":{port}")).unwrap_or_default();
         let address = host.map(|host| format!("{host}{port}"));
-        let towards = remote.service_name.iter().cloned().chain(address).collect::<Vec<_>>().join(" at ");
-        all.push(("towards".into(), towards.into()));
+        let remote = remote.service_name.iter().cloned().chain(address).collect::<Vec<_>>().join(" at ");
+        all.push(("remote".into(), remote.into()));
     }
     all.extend(span.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())));
     for annotation in &span.annotations {
@@ -112,8 +111,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A trace with what the page distinguishes: modules, kinds, a failure, an orphan, a remote, an annotation, no name.
-    fn of_an_order() -> Vec<Span> {
+    /// Covers the page's cases: modules, kinds, a failure, an orphan, a remote endpoint, an annotation, no name.
+    fn order_trace() -> Vec<Span> {
         serde_json::from_value(json!([
             { "traceId": "1", "id": "a", "name": "POST /api/v1/orders", "timestamp": 1_700_000_000_000_000_u64, "duration": 24_000, "kind": "SERVER",
               "localEndpoint": { "serviceName": "gateway" }, "tags": { "http.status_code": "503", "k": "<i>&'\"" } },
@@ -129,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn pages_match_their_snapshots() {
-        let spans = of_an_order();
+    fn trace_page_matches_snapshots() {
+        let spans = order_trace();
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
             insta::assert_snapshot!("trace", page("0af7651916cd43dd8448eb211c80319c", &spans, 3).unwrap());
             insta::assert_snapshot!("trace-one", page("1", &spans[2..3], 0).unwrap());

@@ -1,7 +1,7 @@
 //! The list of traces.
 
-use super::Filter;
-use super::party::Party;
+use super::filter::Filter;
+use super::participant::Participant;
 use crate::kernel::clock::rfc3339;
 use crate::kernel::html::render;
 use crate::kernel::problem::Problem;
@@ -11,22 +11,21 @@ use askama::Template;
 use opentelemetry::trace::TraceId;
 use serde::Serialize;
 
-/// A trace in a line.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Summary {
     trace_id: String,
-    /// The name of its first span.
+    /// Name of the first span.
     name: String,
-    /// When it began, in microseconds since 1970.
+    /// Start in microseconds since 1970.
     timestamp: u64,
     /// In microseconds.
     duration: u64,
-    /// Who took part.
+    /// Modules and services of its spans.
     services: Vec<String>,
-    /// How many spans there were.
+    /// Number of spans, also of those not stored.
     spans: usize,
-    /// How many of those that are kept failed.
+    /// Number of failed spans among the stored ones.
     errors: usize,
 }
 
@@ -45,9 +44,9 @@ impl Summary {
     }
 
     pub(super) fn matches(&self, filter: &Filter) -> bool {
-        let sought = filter.q.trim().to_lowercase();
+        let query = filter.q.trim().to_lowercase();
         let mut texts = [&self.name, &self.trace_id].into_iter().chain(&self.services);
-        (filter.errors.is_none() || self.errors > 0) && texts.any(|text| text.to_lowercase().contains(&sought))
+        (filter.errors.is_none() || self.errors > 0) && texts.any(|text| text.to_lowercase().contains(&query))
     }
 }
 
@@ -64,7 +63,7 @@ struct TraceRow<'a> {
     began: String,
     day: String,
     clock: String,
-    parties: Vec<Party<'a>>,
+    participants: Vec<Participant<'a>>,
     duration: String,
 }
 
@@ -76,16 +75,15 @@ impl<'a> TraceRow<'a> {
             trace,
             day: day.to_string(),
             clock: clock.trim_end_matches('Z').to_string(),
-            parties: trace.services.iter().map(|name| Party::of(name)).collect(),
+            participants: trace.services.iter().map(|name| Participant::of(name)).collect(),
             duration: time(trace.duration),
             began,
         }
     }
 }
 
-/// The page.
-pub(super) fn page(service: &str, filter: &Filter, listed: &[Summary]) -> Result<String, Problem> {
-    render(&Page { service, filter, rows: listed.iter().map(TraceRow::of).collect() })
+pub(super) fn page(service: &str, filter: &Filter, summaries: &[Summary]) -> Result<String, Problem> {
+    render(&Page { service, filter, rows: summaries.iter().map(TraceRow::of).collect() })
 }
 
 #[cfg(test)]
@@ -107,18 +105,18 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_found_by_name_module_and_id_and_by_its_errors() {
-        let asks = |q: &str, errors: bool| Filter { q: q.into(), errors: errors.then(|| "1".to_string()) };
+    fn filter_by_name_module_id_or_errors_matches() {
+        let filter = |q: &str, errors: bool| Filter { q: q.into(), errors: errors.then(|| "1".to_string()) };
         for (q, errors, found) in
             [("", false, true), (" post ", false, true), ("ORDER", false, true), ("0001", true, true), ("email", false, false)]
         {
-            assert_eq!(summary(true).matches(&asks(q, errors)), found, "{q}");
+            assert_eq!(summary(true).matches(&filter(q, errors)), found, "{q}");
         }
-        assert!(!summary(false).matches(&asks("", true)));
+        assert!(!summary(false).matches(&filter("", true)));
     }
 
-    /// One trace without, one with one and one with several errors.
-    fn of_a_shop() -> Vec<Summary> {
+    /// Traces with no, one and several errors.
+    fn summaries() -> Vec<Summary> {
         let trace = |id: &str, name: &str, errors, services: &[&str]| Summary {
             trace_id: id.into(),
             name: name.into(),
@@ -136,17 +134,17 @@ mod tests {
     }
 
     #[test]
-    fn spans_that_were_cut_are_counted() {
+    fn summary_with_cut_spans_counts_them() {
         assert_eq!(summary(true).spans, 7);
     }
 
     #[test]
-    fn pages_match_their_snapshots() {
-        let asks = |q: &str, errors: Option<&str>| Filter { q: q.into(), errors: errors.map(String::from) };
+    fn traces_page_matches_snapshots() {
+        let filter = |q: &str, errors: Option<&str>| Filter { q: q.into(), errors: errors.map(String::from) };
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
-            insta::assert_snapshot!("traces", page("tradepost", &asks("\"><b>", Some("1")), &of_a_shop()).unwrap());
+            insta::assert_snapshot!("traces", page("tradepost", &filter("\"><b>", Some("1")), &summaries()).unwrap());
             insta::assert_snapshot!("traces-none", page("<shop>", &Filter::default(), &[]).unwrap());
-            insta::assert_snapshot!("traces-nothing-found", page("tradepost", &asks("x", None), &[]).unwrap());
+            insta::assert_snapshot!("traces-nothing-found", page("tradepost", &filter("x", None), &[]).unwrap());
         });
     }
 }

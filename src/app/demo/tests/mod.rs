@@ -1,11 +1,10 @@
-//! The demo's tests: files by hand and the real one, and a small shop in memory to play against.
+//! Tests of the demo: hand-written files and the embedded one, and a fake shop in memory.
 
-mod fake;
-mod files;
-mod playing;
+mod fake_shop;
+mod http;
+mod parsing;
 
-/// A file with the usual header.
-fn file(lines: &[&str]) -> Vec<u8> {
+fn csv(lines: &[&str]) -> Vec<u8> {
     let header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country";
     [&[header], lines].concat().join("\n").into_bytes()
 }

@@ -1,4 +1,4 @@
-//! A shop in memory that answers the few calls of the demo, well or, if told so, badly.
+//! A shop in memory with the operations that the demo uses, and optional faults.
 
 use crate::app::demo::shop::Shop;
 use actix_web::dev::ServerHandle;
@@ -13,28 +13,29 @@ type State = web::Data<Mutex<FakeShop>>;
 #[derive(Default)]
 pub(super) struct FakeShop {
     pub(super) products: BTreeMap<String, Value>,
-    /// SKU and quantity; the id is the index and one.
+    /// SKU and quantity; the id is the index plus one.
     pub(super) stock: Vec<(String, i64)>,
+    /// Lines, and whether the order is cancelled.
     pub(super) orders: Vec<(Vec<(String, i64)>, bool)>,
     pub(super) keys: HashMap<String, usize>,
     pub(super) tokens: usize,
     pub(super) requests: usize,
-    /// Takes orders for more than there is.
+    /// Accepts orders that exceed the stock.
     pub(super) oversells: bool,
-    /// Answers every third order with 503, after placing it or before in turn.
+    /// Every third order fails with 503, alternately after and before placing it.
     pub(super) flaky: bool,
-    /// Lets nobody write products.
-    pub(super) customers_only: bool,
-    /// Goes away for good with the answer to this order on its way.
-    pub(super) closes_at: Option<usize>,
-    pub(super) door: Option<ServerHandle>,
-    /// Seconds a token lives.
-    pub(super) token_life: u64,
+    /// Rejects new products with 403.
+    pub(super) rejects_products: bool,
+    /// Stops the server during this order request, without a response.
+    pub(super) stops_at_order: Option<usize>,
+    pub(super) server: Option<ServerHandle>,
+    /// In seconds.
+    pub(super) token_lifetime: u64,
 }
 
 impl FakeShop {
     fn row(&mut self, sku: &str) -> Option<&mut i64> {
-        self.stock.iter_mut().find(|(known, _)| known == sku).map(|(_, quantity)| quantity)
+        self.stock.iter_mut().find(|(stocked, _)| stocked == sku).map(|(_, quantity)| quantity)
     }
 
     fn place(&mut self, lines: Vec<(String, i64)>, key: String) -> HttpResponse {
@@ -67,11 +68,11 @@ impl FakeShop {
     }
 }
 
-fn refused(status: u16, message: &str) -> HttpResponse {
+fn problem(status: u16, message: &str) -> HttpResponse {
     HttpResponse::build(status.try_into().unwrap()).json(json!({ "status": status, "message": message }))
 }
 
-fn known(request: &HttpRequest) -> bool {
+fn has_token(request: &HttpRequest) -> bool {
     request.headers().get("authorization").is_some_and(|value| value.to_str().unwrap().starts_with("Bearer token-"))
 }
 
@@ -81,12 +82,12 @@ async fn token(state: State, form: web::Form<HashMap<String, String>>) -> HttpRe
         return HttpResponse::Unauthorized().json(json!({ "error": "invalid_grant", "error_description": "wrong user or password" }));
     }
     shop.tokens += 1;
-    HttpResponse::Ok().json(json!({ "access_token": format!("token-{}", shop.tokens), "expires_in": shop.token_life }))
+    HttpResponse::Ok().json(json!({ "access_token": format!("token-{}", shop.tokens), "expires_in": shop.token_lifetime }))
 }
 
 async fn add_product(state: State, body: web::Json<Value>) -> HttpResponse {
-    if state.lock().customers_only {
-        return refused(403, "the role admin is needed");
+    if state.lock().rejects_products {
+        return problem(403, "the role admin is needed");
     }
     let sku = body["skuCode"].as_str().unwrap().to_string();
     if state.lock().products.insert(sku.clone(), body.into_inner()).is_some() {
@@ -101,10 +102,10 @@ async fn add_stock(state: State, body: web::Json<Value>) -> HttpResponse {
     let mut shop = state.lock();
     let sku = body["skuCode"].as_str().unwrap();
     if !shop.products.contains_key(sku) {
-        return refused(404, "unknown SKU");
+        return problem(404, "unknown SKU");
     }
     if shop.row(sku).is_some() {
-        return refused(409, "has stock already");
+        return problem(409, "has stock already");
     }
     shop.stock.push((sku.into(), body["quantity"].as_i64().unwrap()));
     HttpResponse::Created().json(json!({}))
@@ -122,38 +123,38 @@ async fn adjust(state: State, id: web::Path<usize>, body: web::Json<Value>) -> H
     let quantity = &mut shop.stock[*id - 1].1;
     let changed = *quantity + body["quantity"].as_i64().unwrap();
     if changed < 0 {
-        return refused(400, "Quantity for an inventory item cannot be negative!");
+        return problem(400, "Quantity for an inventory item cannot be negative!");
     }
     *quantity = changed;
     HttpResponse::Ok().json(json!({}))
 }
 
 async fn order(state: State, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
-    let answer = answer(&mut state.lock(), &request, &body);
-    match answer {
-        Some(answer) => answer,
+    let response = try_order(&mut state.lock(), &request, &body);
+    match response {
+        Some(response) => response,
         None => std::future::pending().await,
     }
 }
 
-/// None where the shop closes while it is asked.
-fn answer(shop: &mut FakeShop, request: &HttpRequest, body: &Value) -> Option<HttpResponse> {
-    if !known(request) {
-        return Some(refused(401, "an access token is required"));
+/// None if the server stops during the request.
+fn try_order(shop: &mut FakeShop, request: &HttpRequest, body: &Value) -> Option<HttpResponse> {
+    if !has_token(request) {
+        return Some(problem(401, "an access token is required"));
     }
     let lines = body["orderLineItems"].as_array().unwrap().iter();
     let lines = lines.map(|line| (line["skuCode"].as_str().unwrap().to_string(), line["quantity"].as_i64().unwrap())).collect();
     let key = request.headers().get("idempotency-key").unwrap().to_str().unwrap().to_string();
     shop.requests += 1;
-    if shop.closes_at == Some(shop.requests) {
-        actix_web::rt::spawn(shop.door.take().unwrap().stop(false));
+    if shop.stops_at_order == Some(shop.requests) {
+        actix_web::rt::spawn(shop.server.take().unwrap().stop(false));
         return None;
     }
     Some(match (shop.flaky, shop.requests % 6) {
-        (true, 0) => refused(503, "busy"),
+        (true, 0) => problem(503, "busy"),
         (true, 3) => {
             shop.place(lines, key);
-            refused(503, "the answer got lost")
+            problem(503, "the response was lost")
         }
         _ => shop.place(lines, key),
     })
@@ -169,9 +170,10 @@ async fn cancel(state: State, id: web::Path<usize>) -> HttpResponse {
     HttpResponse::Ok().json(json!({}))
 }
 
-/// Opens it on a free port: what is in it, and where it is.
-pub(super) async fn open(shop: FakeShop) -> (Arc<Mutex<FakeShop>>, String) {
-    let state = Arc::new(Mutex::new(FakeShop { token_life: if shop.token_life == 0 { 1800 } else { shop.token_life }, ..shop }));
+/// Starts the shop on a free port. Returns its state and URL.
+pub(super) async fn start(shop: FakeShop) -> (Arc<Mutex<FakeShop>>, String) {
+    let state =
+        Arc::new(Mutex::new(FakeShop { token_lifetime: if shop.token_lifetime == 0 { 1800 } else { shop.token_lifetime }, ..shop }));
     let data = web::Data::from(state.clone());
     let server = HttpServer::new(move || {
         App::new()
@@ -188,13 +190,13 @@ pub(super) async fn open(shop: FakeShop) -> (Arc<Mutex<FakeShop>>, String) {
     let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", server.addrs()[0]);
     let server = server.run();
-    state.lock().door = Some(server.handle());
+    state.lock().server = Some(server.handle());
     actix_web::rt::spawn(server);
     (state, url)
 }
 
-/// The same, as its admin sees it.
-pub(super) async fn open_for_admin(shop: FakeShop) -> (Arc<Mutex<FakeShop>>, Shop) {
-    let (state, url) = open(shop).await;
+/// Also logs in as admin.
+pub(super) async fn start_as_admin(shop: FakeShop) -> (Arc<Mutex<FakeShop>>, Shop) {
+    let (state, url) = start(shop).await;
     (state, Shop::new(&url, "admin", "admin"))
 }

@@ -1,6 +1,6 @@
-//! Reading and planning: what becomes of each line of a file.
+//! Parsing and planning: the outcome of each line of a file.
 
-use super::file;
+use super::csv;
 use crate::app::demo::embedded;
 use crate::app::demo::plan::{Plan, Step, plan};
 use crate::app::demo::retail::{Invoice, Kind, Product, Retail, read};
@@ -13,39 +13,39 @@ fn product<'a>(retail: &'a Retail, sku: &str) -> &'a Product {
     retail.catalogue.products.iter().find(|product| product.sku == sku).unwrap()
 }
 
-/// Lines by bucket: ordered, cancelled, returned, adjusted, skipped.
-fn buckets(plan: &Plan<'_>) -> [Vec<usize>; 5] {
-    let mut buckets: [Vec<usize>; 5] = Default::default();
+/// Line numbers by outcome: ordered, cancelled, returned, adjusted, skipped.
+fn outcomes(plan: &Plan<'_>) -> [Vec<usize>; 5] {
+    let mut outcomes: [Vec<usize>; 5] = Default::default();
     for step in plan.chains.iter().flatten() {
-        let bucket = match step {
+        let outcome = match step {
             Step::Order { .. } => 0,
             Step::Cancel { .. } => 1,
             Step::Return { .. } => 2,
             Step::Adjust(_) => 3,
         };
-        buckets[bucket].extend(step.lines().iter().map(|line| line.number));
+        outcomes[outcome].extend(step.lines().iter().map(|line| line.number));
     }
-    buckets[4].extend(plan.skipped.lines());
-    buckets.iter_mut().for_each(|lines| lines.sort_unstable());
-    buckets
+    outcomes[4].extend(plan.skipped.lines());
+    outcomes.iter_mut().for_each(|lines| lines.sort_unstable());
+    outcomes
 }
 
 fn assert_every_line_once(retail: &Retail, plan: &Plan<'_>, expected: impl IntoIterator<Item = usize>) {
-    let mut all: Vec<_> = buckets(plan).concat();
+    let mut all: Vec<_> = outcomes(plan).concat();
     all.sort_unstable();
     assert_eq!(all.len(), retail.lines);
     assert_eq!(all, expected.into_iter().collect::<Vec<_>>());
 }
 
 #[test]
-fn the_real_file_is_read_to_its_last_line() {
+fn read_embedded_file_parses_every_line() {
     let retail = read(embedded()).unwrap();
     assert_eq!((retail.lines, retail.invoices.len(), retail.catalogue.products.len()), (6349, 332, 1749));
     assert_eq!(retail.skipped.total(), 0);
-    assert_eq!(retail.catalogue.made_up.of("no description: the code is its name"), [1972, 1973, 1974, 1989, 1990, 2026, 2027, 2028]);
-    assert_eq!(retail.catalogue.made_up.of("no price above zero: it costs 0.00"), [1972, 1973, 1974, 1989, 1990, 2026, 2027, 2028]);
+    assert_eq!(retail.catalogue.substituted.of("no description: the code is the name"), [1972, 1973, 1974, 1989, 1990, 2026, 2027, 2028]);
+    assert_eq!(retail.catalogue.substituted.of("no price above zero: the price is 0.00"), [1972, 1973, 1974, 1989, 1990, 2026, 2027, 2028]);
     let of_kind = |kind| retail.invoices.iter().flat_map(|i| &i.lines).filter(|line| line.kind == kind).count();
-    assert_eq!([Kind::Sold, Kind::GivenBack, Kind::Adjusted].map(of_kind), [6257, 80, 12]);
+    assert_eq!([Kind::Sold, Kind::Returned, Kind::Adjusted].map(of_kind), [6257, 80, 12]);
     // 62,550 pieces sold, 48 written off
     assert_eq!(retail.catalogue.products.iter().map(|product| product.stock).sum::<i64>(), 62_598);
     let holder = product(&retail, "85123A");
@@ -54,16 +54,16 @@ fn the_real_file_is_read_to_its_last_line() {
     assert_eq!(product(&retail, "POST").name, "POSTAGE");
     // another case is another product
     assert_eq!(["85014B", "85014b"].map(|sku| product(&retail, sku).sku.as_str()), ["85014B", "85014b"]);
-    // the file has 8.5 and 18, prices are written 8.50 and 18.00
+    // 8.5 and 18 in the file become 8.50 and 18.00
     assert!(retail.catalogue.products.iter().all(|product| product.price.to_string().split_once('.').unwrap().1.len() == 2));
 }
 
 #[test]
-fn every_line_of_the_real_file_has_one_place() {
+fn plan_embedded_file_assigns_each_line_one_outcome() {
     let retail = read(embedded()).unwrap();
     let plan = plan(&retail);
     assert_every_line_once(&retail, &plan, 2..=6350);
-    let [ordered, cancelled, returned, adjusted, skipped] = buckets(&plan);
+    let [ordered, cancelled, returned, adjusted, skipped] = outcomes(&plan);
     assert_eq!((ordered.len(), cancelled.len(), skipped.len()), (6257, 0, 75));
     assert_eq!(returned, [941, 3921, 4290, 4941, 4942]);
     assert_eq!(adjusted, [624, 1972, 1973, 1974, 1989, 1990, 2026, 2027, 2028, 2408, 4349, 4350]);
@@ -73,7 +73,7 @@ fn every_line_of_the_real_file_has_one_place() {
 }
 
 #[test]
-fn a_messy_file_is_read_and_what_is_wrong_is_reported() {
+fn read_file_with_malformed_lines_skips_them_with_reasons() {
     let mut bytes = b"\xEF\xBB\xBFCountry,UNITPRICE,Quantity, StockCode ,Description,InvoiceNo,CustomerID,Note\r\n".to_vec();
     bytes.extend(b"UK,2.5,6, A1 ,\" RED, \"\"BIG\"\"  \",1,7,\r\n"); // 2: quotes, spaces
     bytes.extend(b"\r\n"); // 3: blank
@@ -88,10 +88,10 @@ fn a_messy_file_is_read_and_what_is_wrong_is_reported() {
     bytes.extend(b"UK,\"1,5\",1,B2,comma,2,8,x\n"); // 12
     bytes.extend(b"UK,-11062.06,1,B,Adjust bad debt,A3,,x\n"); // 13
     bytes.extend(b"UK,3,1,B2,odd,C4,8,x\n"); // 14
-    bytes.extend(b"UK,3,1,B2,nobody,,8,x\n"); // 15
+    bytes.extend(b"UK,3,1,B2,no invoice,,8,x\n"); // 15
     bytes.extend(b"UK,3,9999999999,B2,many,2,8,x\n"); // 16
     bytes.extend(b"UK,0,1,G1,gift,2,8,x\n"); // 17: a gift to a customer is sold
-    bytes.extend(b"UK,0,5,F1,,5,,x\n"); // 18: found: nobody bought it
+    bytes.extend(b"UK,0,5,F1,,5,,x\n"); // 18: no customer: a stock correction
     bytes.extend(b"UK,0,-2,A1,damaged,6,,x\n"); // 19: written off
     bytes.extend(b"UK,3,1,a1,lower,2,8,x"); // 20: another product; no line feed at the end
     let retail = read(&bytes).unwrap();
@@ -108,7 +108,7 @@ fn a_messy_file_is_read_and_what_is_wrong_is_reported() {
     ] {
         assert_eq!(retail.skipped.of(reason), [line], "{reason}");
     }
-    assert_eq!(retail.skipped.of("quantity is no whole number up to 2147483647"), [10, 16]);
+    assert_eq!(retail.skipped.of("quantity is not a whole number up to 2147483647"), [10, 16]);
     assert_eq!(retail.skipped.of("expected 8 fields, found 5"), [7, 8]);
     assert_eq!(retail.skipped.total(), 11);
 
@@ -119,28 +119,28 @@ fn a_messy_file_is_read_and_what_is_wrong_is_reported() {
     assert_eq!((number.as_str(), customer.as_deref(), lines.len()), ("1", Some("7"), 2));
     let plan = plan(&retail);
     assert_every_line_once(&retail, &plan, [2].into_iter().chain(4..=20));
-    assert_eq!(buckets(&plan)[3], [18, 19]);
+    assert_eq!(outcomes(&plan)[3], [18, 19]);
 }
 
 #[test]
-fn the_earlier_description_wins_a_tie_and_a_long_one_is_cut() {
+fn read_descriptions_with_tie_uses_earlier_and_truncates_long() {
     let long = "x".repeat(300);
-    let retail = read(&file(&["1,A,first,1,,1,7,UK", "1,A,second,1,,2,7,UK", &format!("1,B,{long},1,,1,7,UK")])).unwrap();
+    let retail = read(&csv(&["1,A,first,1,,1,7,UK", "1,A,second,1,,2,7,UK", &format!("1,B,{long},1,,1,7,UK")])).unwrap();
     assert_eq!((product(&retail, "A").name.as_str(), product(&retail, "A").price.to_string()), ("first", "1.00".into()));
     assert_eq!(product(&retail, "B").name.len(), 255);
 }
 
 #[test]
-fn what_is_no_such_file_is_refused_with_what_was_expected() {
+fn read_other_format_returns_error_with_expectation() {
     assert!(read(b"").unwrap_err().to_string().contains("empty"));
     assert!(read(b"\n\r\n").unwrap_err().to_string().contains("empty"));
     assert!(read(b"a,b,c\n1,2,3\n").unwrap_err().to_string().contains("no column InvoiceNo"));
     assert!(read(b"\xFF\xFEI\0n\0").unwrap_err().to_string().contains("UTF-8"));
-    assert_eq!(read(&file(&[])).unwrap().lines, 0);
+    assert_eq!(read(&csv(&[])).unwrap().lines, 0);
 }
 
 #[test]
-fn a_cancellation_of_a_whole_invoice_cancels_its_order() {
+fn plan_cancellation_of_whole_invoice_cancels_order() {
     let lines = [
         line("1", "A", "2", "1", "7"),
         line("1", "A", "1", "1", "7"),
@@ -149,16 +149,16 @@ fn a_cancellation_of_a_whole_invoice_cancels_its_order() {
         line("C2", "A", "-3", "1", "7"),
         line("C3", "A", "-1", "1", "7"),
     ];
-    let retail = read(&file(&lines.each_ref().map(String::as_str))).unwrap();
+    let retail = read(&csv(&lines.each_ref().map(String::as_str))).unwrap();
     let plan = plan(&retail);
-    assert_eq!(buckets(&plan), [vec![2, 3, 4], vec![5, 6], vec![], vec![], vec![7]]);
+    assert_eq!(outcomes(&plan), [vec![2, 3, 4], vec![5, 6], vec![], vec![], vec![7]]);
     assert_eq!(plan.chains.len(), 1);
     assert!(matches!(&plan.chains[0][1], Step::Cancel { of: "1", .. }));
-    assert_eq!(plan.skipped.of("unmatched cancellation: it gives back more than is left of any one purchase"), [7]);
+    assert_eq!(plan.skipped.of("unmatched cancellation: it returns more than is left of any one purchase"), [7]);
 }
 
 #[test]
-fn a_part_is_returned_and_its_order_never_cancelled_after_that() {
+fn plan_partial_returns_adjust_stock_and_never_cancel_order() {
     let lines = [
         line("1", "A", "5", "1", "7"),
         line("2", "A", "3", "1", "7"),
@@ -169,17 +169,17 @@ fn a_part_is_returned_and_its_order_never_cancelled_after_that() {
         line("C7", "A", "-1", "1", "8"), // never bought by this customer
         line("C8", "A", "-1", "1", ""),
     ];
-    let retail = read(&file(&lines.each_ref().map(String::as_str))).unwrap();
+    let retail = read(&csv(&lines.each_ref().map(String::as_str))).unwrap();
     let plan = plan(&retail);
-    assert_eq!(buckets(&plan), [vec![2, 3], vec![], vec![4, 5, 6], vec![], vec![7, 8, 9]]);
+    assert_eq!(outcomes(&plan), [vec![2, 3], vec![], vec![4, 5, 6], vec![], vec![7, 8, 9]]);
     let of: Vec<_> = plan.chains[0].iter().filter_map(|step| if let Step::Return { of, .. } = step { Some(*of) } else { None }).collect();
     assert_eq!(of, ["1", "2", "2"]);
     assert_eq!(plan.skipped.of("unmatched cancellation: it names no customer"), [9]);
 }
 
 #[test]
-fn a_cancellation_before_its_purchase_is_not_matched() {
+fn plan_cancellation_before_purchase_is_skipped() {
     let lines = [line("C1", "A", "-2", "1", "7"), line("2", "A", "2", "1", "7")];
-    let retail = read(&file(&lines.each_ref().map(String::as_str))).unwrap();
-    assert_eq!(buckets(&plan(&retail)), [vec![3], vec![], vec![], vec![], vec![2]]);
+    let retail = read(&csv(&lines.each_ref().map(String::as_str))).unwrap();
+    assert_eq!(outcomes(&plan(&retail)), [vec![3], vec![], vec![], vec![], vec![2]]);
 }
