@@ -3,10 +3,13 @@
 //! In this order: trace, method, token, role, `Accept`, `Content-Type`, body within its limit,
 //! deadline, handler, and the one form of refusal for whatever went wrong.
 
+mod headers;
 mod protocol;
 #[cfg(test)]
 #[allow(dead_code, reason = "of a build of some modules not all of it is used")]
 pub(crate) mod testing;
+
+pub use headers::bearer;
 
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::operator::Operator;
@@ -21,9 +24,9 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
-use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
+use headers::header_text;
 use protocol::{acceptable, preflight, two_lengths, unknown, without_bytes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -242,7 +245,7 @@ impl Edge {
         trace: Trace,
         started: Instant,
     ) -> Result<Cx, Problem> {
-        let asked = text(request, TIMEOUT_HEADER).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+        let asked = header_text(request, TIMEOUT_HEADER).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
         let deadline = started + asked.unwrap_or(self.timeout).min(self.timeout);
         let actuator = endpoints.iter().any(|e| e.operation.path.starts_with("/actuator/"));
         let operator = self.operator.as_ref().filter(|_| actuator).and_then(|operator| operator.sent(request));
@@ -261,7 +264,7 @@ impl Edge {
 
     async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
         let body = read_body(request, payload, self.body_limit).await?;
-        let media = text(request, "content-type").map(|t| t.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        let media = header_text(request, "content-type").map(|t| t.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         match media.as_deref() {
             Some(json) if json == "application/json" || (json.starts_with("application/") && json.ends_with("+json")) => Ok(body),
             None if body.is_empty() => Ok(body),
@@ -310,7 +313,7 @@ pub fn late_body() -> Problem {
 /// The whole body, up to a limit; beyond it, 413.
 pub async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(413, format!("the body is larger than {limit} bytes"));
-    let announced = text(request, "content-length").and_then(|n| n.parse::<usize>().ok());
+    let announced = header_text(request, "content-length").and_then(|n| n.parse::<usize>().ok());
     if announced.is_some_and(|n| n > limit) {
         return Err(too_large());
     }
@@ -335,27 +338,6 @@ pub fn sent_method(request: &HttpRequest) -> Method {
 pub fn sent_path(request: &HttpRequest) -> String {
     let sent = request.extensions().get::<SentPath>().map(|sent| sent.0.clone());
     sent.unwrap_or_else(|| request.path().to_string())
-}
-
-fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
-    request.headers().get(name).and_then(|value| value.to_str().ok())
-}
-
-/// The one token in the one `Authorization` header; the scheme is taken in any case (RFC 9110 11.1).
-pub fn bearer(request: &HttpRequest) -> Result<String, Problem> {
-    let mut sent = request.headers().get_all(header::AUTHORIZATION);
-    let Some(value) = sent.next() else { return Err(Problem::unauthorized(None)) };
-    if sent.next().is_some() {
-        // which of them counts is a matter of opinion, and proxies have other opinions
-        return Err(Problem::unauthorized(Some("there is more than one Authorization header")));
-    }
-    // schemes are case-insensitive (RFC 9110 11.1); the parser takes one spelling
-    let sent = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let spelled = sent.and_then(|(_, token)| HeaderValue::from_str(&format!("Bearer {}", token.trim())).ok());
-    let parsed = spelled.and_then(|value| Bearer::parse(&value).ok()).filter(|bearer| !bearer.token().is_empty());
-    parsed
-        .map(|bearer| bearer.token().to_string())
-        .ok_or_else(|| Problem::unauthorized(Some("the Authorization header is not Bearer <JWT>")))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Rules of HTTP that hold for every endpoint alike.
 
-use super::text;
+use super::headers::header_text;
 use crate::kernel::problem::Problem;
 use crate::rpc::contract::Endpoint;
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody};
@@ -60,7 +60,7 @@ pub(super) fn unknown(endpoints: &[Endpoint]) -> Problem {
 
 /// Every contract call can answer JSON; a caller that takes neither that nor plain text gets 406.
 pub(super) fn acceptable(request: &HttpRequest) -> Result<(), Problem> {
-    let Some(accept) = text(request, "accept") else { return Ok(()) };
+    let Some(accept) = header_text(request, "accept") else { return Ok(()) };
     let takes = |range: &str| {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
