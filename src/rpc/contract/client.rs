@@ -1,6 +1,8 @@
 //! The engine of every generated client: a contract call sent to a remote peer over HTTP.
 
-use super::{Operation, Param, Reply, RequiredRole};
+use super::operation::{Operation, RequiredRole};
+use super::param::Param;
+use super::reply::Reply;
 use crate::kernel::problem::{Problem, TypedError};
 use crate::kernel::uri::encode_component;
 use crate::net::http::{http, unsent};
@@ -128,21 +130,21 @@ impl Remote {
         let exchange = crate::rpc::trace::outgoing(cx.trace, &operation.method, operation.path, self.module);
         exchange.span().set("url.template", operation.path);
         let cx = &cx.in_span(exchange.span());
-        let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, again: bool, unsent: bool| {
+        let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, retryable: bool, unsent: bool| {
             let instance = instance.unwrap_or_default();
             tracing::warn!(peer = self.module, instance, operation = operation.name, %cause, "call failed");
-            Failure::Peer { problem: self.away().with_cause(cause), instance: Some(instance).filter(|i| !i.is_empty()), again, unsent }
+            Failure::Peer { problem: self.away().with_cause(cause), instance: Some(instance).filter(|i| !i.is_empty()), retryable, unsent }
         };
         let started = Instant::now();
         let Some(picked) = self.discovery.pick(self.module, attempt.avoid) else {
             exchange.failed("no instance");
-            self.peer.attempted(operation, None, Duration::ZERO);
+            self.peer.record_attempt(operation, None, Duration::ZERO);
             return Err(failed(&"no instance is known", None, true, true));
         };
         exchange.towards(&picked.base_url);
         // whole milliseconds, as the peer is told: it has given up when we do
-        let left = Duration::from_millis(attempt.until.saturating_duration_since(Instant::now()).as_millis() as u64);
-        let mut request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Ours)?;
+        let left = Duration::from_millis(attempt.deadline.saturating_duration_since(Instant::now()).as_millis() as u64);
+        let mut request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Local)?;
         if picked.inside {
             request = request.insert_header((INSIDE_HEADER, inside().clone()));
         }
@@ -163,7 +165,7 @@ impl Remote {
         let instance = Some(picked.base_url.clone());
         let outcome = tokio::time::timeout(left, sending).await;
         let status = outcome.as_ref().ok().and_then(|answered| answered.as_ref().ok()).map(|(answer, _)| answer.status().as_u16());
-        self.peer.attempted(operation, status, started.elapsed());
+        self.peer.record_attempt(operation, status, started.elapsed());
         let (answer, body) = match outcome {
             Ok(Ok(answered)) => answered,
             Ok(Err((cause, unsent))) => {
@@ -173,7 +175,7 @@ impl Remote {
             }
             Err(_) => {
                 // told of it only where the peer had time enough; else nobody is to blame
-                if attempt.fair {
+                if attempt.counts_toward_breaker {
                     picked.done(Outcome::Failed);
                 }
                 exchange.failed("timeout");

@@ -1,6 +1,8 @@
 //! OpenAPI 3.1 of every contract in this process, from the declarations themselves.
 
-use super::{Operation, Param, Reply, RequiredRole};
+use super::operation::{Operation, RequiredRole};
+use super::param::Param;
+use super::reply::Reply;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
