@@ -94,11 +94,11 @@ impl Rig {
     }
 
     fn state(&self) -> State {
-        self.client.0.peer.guard.breaker.snapshot().state
+        self.client.0.peer.circuit.breaker.snapshot().state
     }
 
     fn failed(&self) -> usize {
-        self.client.0.peer.guard.breaker.snapshot().failed
+        self.client.0.peer.circuit.breaker.snapshot().failed
     }
 
     fn outcomes(&self) -> Vec<Option<Outcome>> {
