@@ -11,13 +11,10 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// An incoming call after the edge has done its part: identified, in time, its body read.
+/// An incoming call that the edge has authenticated and whose body it has read.
 pub struct Call {
-    /// The context for the trait's method.
     pub cx: Cx,
-    /// Headers, path parameters and the raw query.
     pub request: HttpRequest,
-    /// The whole body, within the limit.
     pub body: Bytes,
 }
 
@@ -25,21 +22,21 @@ impl Call {
     /// A path parameter, decoded once.
     pub fn path<T: Param>(&self, name: &str) -> Result<T, Problem> {
         let unreadable = || Problem::field(name, "is not percent-encoded UTF-8");
-        // the router puts U+FFFD where the path is not UTF-8: nobody asked for that
+        // The router replaces invalid UTF-8 with U+FFFD; reject the path instead.
         percent_decode(self.request.path()).ok_or_else(unreadable)?;
-        // it leaves %, / and + encoded: what is still escaped here was never decoded
+        // The router leaves %, / and + encoded, so this decodes each escape only once.
         let raw = self.request.match_info().get(name).unwrap_or_default();
         let text = percent_decode(raw).ok_or_else(unreadable)?;
         T::from_text(Some(&text)).map_err(|expected| Problem::field(name, expected.to_string()))
     }
 
-    /// A query parameter; the first of its name counts.
+    /// A query parameter; the first one if the name is repeated.
     pub fn query<T: Param>(&self, name: &str) -> Result<T, Problem> {
         let text = query_value(self.request.query_string(), name);
         T::from_text(text.as_deref()).map_err(|expected| Problem::field(name, expected.to_string()))
     }
 
-    /// A request header; an argument `idempotency_key` reads `idempotency-key`.
+    /// A request header; the argument `idempotency_key` reads `idempotency-key`.
     pub fn header<T: Param>(&self, name: &str) -> Result<T, Problem> {
         let name = name.replace('_', "-");
         let text = match self.request.headers().get(&name) {
@@ -49,18 +46,18 @@ impl Call {
         T::from_text(text).map_err(|expected| Problem::field(name, expected.to_string()))
     }
 
-    /// The JSON body; what does not fit is named with its path.
+    /// The JSON body; errors name the path of the invalid member.
     pub fn body<T: DeserializeOwned>(&self, _name: &str) -> Result<T, Problem> {
         parse_json(&self.body)
     }
 }
 
-/// Reads JSON and says where it does not fit.
+/// Parses JSON; errors name the path of the invalid member.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::new(400, "a JSON body is required"));
     }
-    // as a whole: members that nobody reads are not looked at below
+    // Checks the whole body: serde does not validate members that it skips.
     let text = std::str::from_utf8(body).map_err(|cause| Problem::new(400, format!("malformed JSON: {cause}")))?;
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(strict::Strict(&mut json)).map_err(|error| {
@@ -77,32 +74,28 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// Serves a [`Call`].
 pub type Handler = Arc<dyn Fn(Call) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>> + Send + Sync>;
 
-/// Serves a request whose body it reads itself (forms, streams).
+/// Reads the request body itself (forms, streams).
 pub type RawHandler = Arc<dyn Fn(Cx, HttpRequest, Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>> + Send + Sync>;
 
-/// How an endpoint is served.
 #[derive(Clone)]
 pub enum Serve {
-    /// JSON in and out, by the contract.
+    /// An operation of a contract: JSON request and response.
     Contract(Handler),
-    /// What a contract cannot express.
+    /// An endpoint that a contract cannot express.
     Raw(RawHandler),
 }
 
-/// An operation with the code behind it.
+/// An operation and its handler.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// What it is.
     pub operation: Arc<Operation>,
-    /// What runs.
     pub serve: Serve,
 }
 
 impl Endpoint {
-    /// An endpoint outside any contract: pages, streams, the issuer, the actuator.
+    /// An endpoint outside contracts: pages, streams, the issuer, the actuator.
     pub fn raw<F, Fut>(
         module: &'static str,
         name: &'static str,

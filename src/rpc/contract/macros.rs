@@ -3,16 +3,16 @@
 use crate::observe::trace::{Kind, Span};
 use crate::rpc::context::Cx;
 
-/// The span of a call that stays in this process; none where nothing is recorded.
+/// The span of a call to a local peer; `None` if the trace is not recorded.
 pub fn step(module: &'static str, operation: &'static str, cx: &Cx) -> Option<Span> {
-    let recorded = cx.trace.sampled.then(|| Span::child(cx.trace, Kind::Internal, || format!("{module} {operation}")))?;
-    recorded.set("tradepost.module", module);
-    Some(recorded)
+    let span = cx.trace.sampled.then(|| Span::child(cx.trace, Kind::Internal, || format!("{module} {operation}")))?;
+    span.set("tradepost.module", module);
+    Some(span)
 }
 
-/// Declares a contract. See `modules/product/api.rs` for one in full.
+/// Declares a contract. `modules/product/api.rs` is a complete example.
 ///
-/// A call reads `fn name(kind argument: Type, ...) -> Reply = VERB "path" => status, RequiredRole, repeat;`
+/// An operation is `fn name(kind argument: Type, ...) -> Reply = VERB "path" => status, RequiredRole, repeat;`
 /// where `kind` is `path`, `query`, `header` or `body` and `repeat` is `repeatable` or `once`.
 #[macro_export]
 macro_rules! contract {
@@ -26,7 +26,7 @@ macro_rules! contract {
             $( $(#[doc = $doc])+ async fn $f(&self, cx: &$crate::rpc::context::Cx $(, $arg: $ty)*) -> Result<$ret, $Error>; )*
         }
 
-        /// The generated client: the same trait, answered by a remote peer over HTTP.
+        /// The generated client: implements the trait by HTTP calls to a remote peer.
         pub struct $Client(pub std::sync::Arc<$crate::rpc::contract::client::Remote>);
 
         #[async_trait::async_trait(?Send)]
@@ -40,7 +40,7 @@ macro_rules! contract {
         }
 
         impl $Client {
-            /// Every operation of this contract, in the order of its declaration.
+            /// All operations of this contract, in declaration order.
             pub fn operations() -> &'static [std::sync::Arc<$crate::rpc::contract::Operation>] {
                 static ALL: std::sync::LazyLock<Vec<std::sync::Arc<$crate::rpc::contract::Operation>>> = std::sync::LazyLock::new(|| vec![
                     $( std::sync::Arc::new($crate::rpc::contract::Operation {
@@ -60,7 +60,7 @@ macro_rules! contract {
                 Self::operations().iter().find(|operation| operation.name == name).cloned()
             }
 
-            /// The server's side of the same declaration.
+            /// The HTTP endpoints of this contract.
             pub fn endpoints(api: std::sync::Arc<dyn $Api>) -> Vec<$crate::rpc::contract::Endpoint> {
                 let mut endpoints = Vec::new();
                 $( {
@@ -80,7 +80,7 @@ macro_rules! contract {
                 endpoints
             }
 
-            /// The peer in this process: its service, each call a step of the caller's trace.
+            /// The local peer: calls the service directly, with one span per call.
             pub fn local(service: std::sync::Arc<dyn $Api>) -> std::sync::Arc<dyn $Api> {
                 struct Local(std::sync::Arc<dyn $Api>);
                 #[async_trait::async_trait(?Send)]
@@ -95,7 +95,7 @@ macro_rules! contract {
                 std::sync::Arc::new(Local(service))
             }
 
-            /// What OpenAPI says of this contract.
+            /// Adds this contract to the OpenAPI document.
             pub fn describe(doc: &mut $crate::rpc::contract::openapi::Document) {
                 $( {
                     #[allow(unused_mut)]

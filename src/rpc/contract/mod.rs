@@ -1,10 +1,10 @@
-//! The seam: one declaration of a module's calls yields the trait that peers use, the routes
-//! that serve it, the awc client that calls it, and its OpenAPI.
+//! Contracts: one declaration of a module's operations generates the trait that peers call, the HTTP routes,
+//! the awc client, and the OpenAPI description.
 //!
 //! - [`contract!`](crate::contract!) is the declaration.
-//! - [`Endpoint`] is what the web layer serves; see [`crate::edge::web`].
-//! - [`client`] is the generated client's engine.
-//! - [`openapi`] describes the same operations to others.
+//! - [`Endpoint`] is what [`crate::edge::web`] serves.
+//! - [`client`] sends the generated clients' calls.
+//! - [`openapi`] describes the same operations.
 
 pub mod client;
 mod endpoint;

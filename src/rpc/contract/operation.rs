@@ -2,12 +2,12 @@
 
 use actix_web::http::Method;
 
-/// Who may call an operation from outside. Checked at the edge of every process.
+/// Role that a caller needs. The edge of every process checks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequiredRole {
-    /// No token needed; one that is sent is not looked at.
+    /// No token needed; a token in the request is ignored.
     Public,
-    /// No token needed; a good one tells who asks, and one that is not good is taken for none. Outside contracts only.
+    /// No token needed; a valid one identifies the caller, an invalid one is ignored. Outside contracts only.
     Optional,
     /// Any valid token.
     Any,
@@ -15,14 +15,14 @@ pub enum RequiredRole {
     Customer,
     /// Role `admin`.
     Admin,
-    /// Role `service`: peers only. The generated client uses its own credentials for it.
+    /// Role `service`: peers only. The generated client sends its process's own credentials.
     Service,
     /// Role `service` or `admin`.
     ServiceOrAdmin,
 }
 
 impl RequiredRole {
-    /// The roles of which one is needed; empty where any token will do.
+    /// The caller needs one of these roles; empty if any token is sufficient.
     pub fn roles(self) -> &'static [&'static str] {
         match self {
             RequiredRole::Public | RequiredRole::Optional | RequiredRole::Any => &[],
@@ -37,18 +37,15 @@ impl RequiredRole {
 /// One operation as the contract declares it.
 #[derive(Debug, Clone)]
 pub struct Operation {
-    /// The module that serves it.
     pub module: &'static str,
-    /// The trait's method.
+    /// Name of the trait's method.
     pub name: &'static str,
-    /// HTTP method.
     pub method: Method,
     /// Path with `{parameters}` named like the method's arguments.
     pub path: &'static str,
-    /// Status of success.
+    /// HTTP status of a successful response.
     pub status: u16,
-    /// Who may call.
     pub access: RequiredRole,
-    /// Whether the same call may be sent again without harm. No other is ever retried.
+    /// Whether the operation is idempotent. The client retries no other operation, unless the request was never sent.
     pub repeatable: bool,
 }
