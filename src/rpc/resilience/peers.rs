@@ -34,7 +34,7 @@ impl Peers {
     pub fn of(&self, module: &'static str) -> Result<Arc<Peer>, StartError> {
         let limits = self.settings.limits(module)?;
         let mut peers = self.peers.lock();
-        let create = || Arc::new(Peer::new(module, limits, self.breakers.fixed(module, limits.breaker), self.metrics.of(module)));
+        let create = || Arc::new(Peer::new(module, limits, self.breakers.of_peer(module, limits.breaker), self.metrics.of(module)));
         Ok(peers.entry(module).or_insert_with(create).clone())
     }
 }
