@@ -95,11 +95,11 @@ struct FetchResponse {
 /// Updates the view periodically until cancelled.
 pub async fn keep_fetched(servers: Arc<Servers>, view: Arc<View>, interval: Duration, stop: CancellationToken) {
     let mut full = true;
-    let mut pause = Pause::new("fetch", interval);
-    while pause.wait(&stop).await {
+    let mut timer = RetryTimer::new("fetch", interval);
+    while timer.wait(&stop).await {
         let fetched = fetch(&servers, &view, full).await;
         full = fetched.as_ref().is_err_and(|_| view.is_empty());
-        pause.record(fetched);
+        timer.record(fetched);
     }
 }
 
@@ -149,8 +149,8 @@ impl Registrations {
 /// Registers, renews, registers again if the registration has expired, and deregisters at the end.
 async fn renew_periodically(servers: Arc<Servers>, instance: Instance, interval: Duration, stop: CancellationToken) {
     let mut registered = false;
-    let mut pause = Pause::new("registration", interval);
-    while pause.wait(&stop).await {
+    let mut timer = RetryTimer::new("registration", interval);
+    while timer.wait(&stop).await {
         let renewal = async {
             if registered && renew(&servers, &instance).await? {
                 return Ok(());
@@ -161,7 +161,7 @@ async fn renew_periodically(servers: Arc<Servers>, instance: Instance, interval:
             Ok(())
         };
         // Not cancelled by `stop`: a registration must not arrive after the deregistration.
-        pause.record(renewal.await);
+        timer.record(renewal.await);
     }
     let path = format!("/apps/{}/{}", instance.app, instance.instance_id);
     if let Err(cause) = servers.call(Method::DELETE, &path, None).await {
@@ -190,14 +190,14 @@ async fn renew(servers: &Servers, instance: &Instance) -> Result<bool, RegistryE
 }
 
 /// Waits between two attempts, and logs when attempts start to fail and when they succeed again.
-struct Pause {
+struct RetryTimer {
     operation: &'static str,
     interval: Duration,
     next: Duration,
     failing: bool,
 }
 
-impl Pause {
+impl RetryTimer {
     fn new(operation: &'static str, interval: Duration) -> Self {
         Self { operation, interval, next: Duration::ZERO, failing: false }
     }
