@@ -21,13 +21,13 @@ pub trait GatewayMiddleware: Send + Sync {
     /// take longer than the limit for a request.
     fn serve(self: Arc<Self>, cx: Cx, request: HttpRequest, payload: Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
 
-    /// Wraps an endpoint of this process with the route's filters; `work` calls the endpoint.
+    /// Wraps an endpoint of this process with the route's filters; `next` calls the endpoint.
     fn around<'a>(
         &'a self,
         cx: Cx,
         request: &'a HttpRequest,
         payload: Payload,
-        work: Work<'a>,
+        next: Work<'a>,
     ) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>>;
 }
 

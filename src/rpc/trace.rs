@@ -82,13 +82,13 @@ impl Drop for Exchange {
     }
 }
 
-/// Starts a server span. At the front door (`door`), any client can request sampling in `traceparent`; such
+/// Starts a server span. At the front door (`at_front_door`), any client can request sampling in `traceparent`; such
 /// requests are honoured up to a rate limit.
-pub fn incoming(request: &HttpRequest, method: &Method, operation: Option<&Operation>, door: bool) -> Exchange {
+pub fn incoming(request: &HttpRequest, method: &Method, operation: Option<&Operation>, at_front_door: bool) -> Exchange {
     let incoming = propagation::extract(request.headers());
     let background =
         operation.map_or_else(|| request.path().starts_with(REGISTRY_PATH), |operation| UNTRACED_MODULES.contains(&operation.module));
-    let untrusted = door && !is_inside(request.headers());
+    let untrusted = at_front_door && !is_inside(request.headers());
     let requested = incoming.sampled.filter(|sampled| !sampled || !untrusted || sampling::foreign());
     let sampled = requested.unwrap_or_else(|| !background && export::is_watched() && sampling::decide());
     let span = match (incoming.parent, sampled) {

@@ -33,7 +33,7 @@ impl Operator {
     }
 
     /// The operator, if the request's only `Authorization` header has these credentials.
-    pub fn sent(&self, request: &HttpRequest) -> Option<Arc<Principal>> {
+    pub fn authenticate(&self, request: &HttpRequest) -> Option<Arc<Principal>> {
         let once = request.headers().get_all(header::AUTHORIZATION).nth(1).is_none();
         (once && self.basic.sent_with(request)).then(|| self.principal.clone())
     }

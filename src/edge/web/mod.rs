@@ -80,8 +80,8 @@ pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edg
 /// Prepares every request before an endpoint is matched.
 pub fn before(request: &mut ServiceRequest, edge: &Edge) {
     replace_unknown_method(request);
-    if let Some(door) = &edge.door {
-        door.look(request);
+    if let Some(gateway) = &edge.door {
+        gateway.look(request);
     }
 }
 
@@ -125,16 +125,16 @@ impl Edge {
     async fn serve(&self, endpoints: &[Endpoint], request: HttpRequest, payload: Payload) -> HttpResponse {
         let started = Instant::now();
         let (method, path) = (sent_method(&request), sent_path(&request));
-        let wanted = if method == Method::HEAD { &Method::GET } else { request.method() };
-        let operation = endpoints.iter().map(|e| &*e.operation).find(|o| o.method == wanted);
+        let routed_method = if method == Method::HEAD { &Method::GET } else { request.method() };
+        let operation = endpoints.iter().map(|e| &*e.operation).find(|o| o.method == routed_method);
         let exchange = crate::rpc::trace::incoming(&request, &method, operation, self.door.is_some());
         let (span, trace) = (exchange.span(), exchange.span().trace());
-        let cors = self.cors(&request);
+        let cors = self.cors_headers(&request);
         let smuggling = has_conflicting_lengths(&request);
         let outcome = match options_response(endpoints, self.door.is_some(), &request) {
             _ if smuggling => Err(Problem::new(400, "malformed request: Content-Length beside Transfer-Encoding")),
             Some(response) => Ok(response),
-            None => span.scope(self.run(endpoints, &request, payload, trace, started)).await,
+            None => span.scope(self.dispatch(endpoints, &request, payload, trace, started)).await,
         };
         let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
         // Also set on problems that the gateway has turned into responses.
@@ -172,7 +172,8 @@ impl Edge {
         response
     }
 
-    async fn run(
+    /// Authenticates and authorizes the request, then calls the endpoint or the gateway.
+    async fn dispatch(
         &self,
         endpoints: &[Endpoint],
         request: &HttpRequest,
@@ -180,64 +181,65 @@ impl Edge {
         trace: Trace,
         started: Instant,
     ) -> Result<HttpResponse, Problem> {
-        let wanted = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        let found = endpoints.iter().find(|e| e.operation.method == wanted);
+        let routed_method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        let found = endpoints.iter().find(|e| e.operation.method == routed_method);
         let public =
             !endpoints.is_empty() && endpoints.iter().all(|e| matches!(e.operation.access, RequiredRole::Public | RequiredRole::Optional));
-        let own = found.map_or(if public { RequiredRole::Public } else { RequiredRole::Any }, |e| e.operation.access);
-        let door = self.door.as_ref();
-        let access = match door.map(|door| door.way(request, !endpoints.is_empty())).transpose()? {
-            Some(RouteTarget::Door(access)) => {
-                let cx = self.identify(access, &[], request, trace, started).await?;
-                return match door {
-                    Some(door) => door.clone().serve(cx, request.clone(), payload).await,
+        let endpoint_role = found.map_or(if public { RequiredRole::Public } else { RequiredRole::Any }, |e| e.operation.access);
+        let gateway = self.door.as_ref();
+        let required_role = match gateway.map(|gateway| gateway.way(request, !endpoints.is_empty())).transpose()? {
+            Some(RouteTarget::Door(required_role)) => {
+                let cx = self.authenticate(required_role, &[], request, trace, started).await?;
+                return match gateway {
+                    Some(gateway) => gateway.clone().serve(cx, request.clone(), payload).await,
                     None => Err(not_found(endpoints)),
                 };
             }
             // A route may require a role for an endpoint that is public.
             Some(RouteTarget::Endpoint(route_role))
-                if own == RequiredRole::Public || (own == RequiredRole::Optional && route_role != RequiredRole::Public) =>
+                if endpoint_role == RequiredRole::Public
+                    || (endpoint_role == RequiredRole::Optional && route_role != RequiredRole::Public) =>
             {
                 route_role
             }
-            _ => own,
+            _ => endpoint_role,
         };
-        let cx = self.identify(access, endpoints, request, trace, started).await?;
-        let work = move |cx: Cx, payload| -> LocalBoxFuture<'_, Result<HttpResponse, Problem>> {
+        let cx = self.authenticate(required_role, endpoints, request, trace, started).await?;
+        let call_endpoint = move |cx: Cx, payload| -> LocalBoxFuture<'_, Result<HttpResponse, Problem>> {
             Box::pin(async move {
-                authorize(own, &cx)?;
+                authorize(endpoint_role, &cx)?;
                 let Some(endpoint) = found else { return Err(not_found(endpoints)) };
                 self.handle(endpoint, cx, request, payload).await
             })
         };
-        match door {
-            Some(door) => door.around(cx, request, payload, Box::new(work)).await,
-            None => work(cx, payload).await,
+        match gateway {
+            Some(gateway) => gateway.around(cx, request, payload, Box::new(call_endpoint)).await,
+            None => call_endpoint(cx, payload).await,
         }
     }
 
     async fn handle(&self, endpoint: &Endpoint, cx: Cx, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
         let deadline = cx.deadline;
-        let work = async {
+        let response = async {
             match &endpoint.serve {
                 Serve::Raw(handler) => handler(cx, request.clone(), payload).await,
                 Serve::Contract(handler) => {
                     check_accept(request)?;
-                    let reading = tokio::time::timeout_at(deadline.into(), self.read(request, payload));
+                    let reading = tokio::time::timeout_at(deadline.into(), self.read_json_body(request, payload));
                     let body = reading.await.map_err(|_| late_body())??;
                     handler(Call { cx, request: request.clone(), body }).await
                 }
             }
         };
-        match tokio::time::timeout_at(deadline.into(), work).await {
+        match tokio::time::timeout_at(deadline.into(), response).await {
             Ok(result) => result,
             Err(_) => Err(Problem::unavailable("the request took too long; it may still be completed")),
         }
     }
 
-    async fn identify(
+    async fn authenticate(
         &self,
-        access: RequiredRole,
+        required_role: RequiredRole,
         endpoints: &[Endpoint],
         request: &HttpRequest,
         trace: Trace,
@@ -246,8 +248,8 @@ impl Edge {
         let requested = header_text(request, TIMEOUT_HEADER).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
         let deadline = started + requested.unwrap_or(self.timeout).min(self.timeout);
         let actuator = endpoints.iter().any(|e| e.operation.path.starts_with("/actuator/"));
-        let operator = self.operator.as_ref().filter(|_| actuator).and_then(|operator| operator.sent(request));
-        let caller = match (access, operator) {
+        let operator = self.operator.as_ref().filter(|_| actuator).and_then(|operator| operator.authenticate(request));
+        let caller = match (required_role, operator) {
             (RequiredRole::Public, _) => Caller::Anonymous,
             (_, Some(operator)) => Caller::User(operator),
             (RequiredRole::Optional, None) => self.bearer_of(request).await.map_or(Caller::Anonymous, Caller::User),
@@ -260,7 +262,7 @@ impl Edge {
         self.authenticator.authenticate(&bearer(request)?).await
     }
 
-    async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+    async fn read_json_body(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
         let body = read_body(request, payload, self.body_limit).await?;
         let media = header_text(request, "content-type").map(|t| t.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         match media.as_deref() {
@@ -273,7 +275,7 @@ impl Edge {
         }
     }
 
-    fn cors(&self, request: &HttpRequest) -> Vec<(HeaderName, HeaderValue)> {
+    fn cors_headers(&self, request: &HttpRequest) -> Vec<(HeaderName, HeaderValue)> {
         let Some(origin) = request.headers().get(header::ORIGIN) else { return Vec::new() };
         let allowed = |o: &String| o == "*" || o.as_bytes() == origin.as_bytes();
         if !self.origins.iter().any(allowed) {
@@ -295,8 +297,8 @@ impl Edge {
     }
 }
 
-fn authorize(access: RequiredRole, cx: &Cx) -> Result<(), Problem> {
-    let roles = access.roles();
+fn authorize(required_role: RequiredRole, cx: &Cx) -> Result<(), Problem> {
+    let roles = required_role.roles();
     if roles.is_empty() || roles.iter().any(|role| cx.has_role(role)) {
         return Ok(());
     }

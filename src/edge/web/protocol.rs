@@ -36,14 +36,14 @@ pub(super) fn without_body(mut response: HttpResponse) -> HttpResponse {
 }
 
 /// The response to OPTIONS. It needs no token, because it reveals only what the contract does.
-pub(super) fn options_response(endpoints: &[Endpoint], door: bool, request: &HttpRequest) -> Option<HttpResponse> {
+pub(super) fn options_response(endpoints: &[Endpoint], has_gateway: bool, request: &HttpRequest) -> Option<HttpResponse> {
     if request.method() != Method::OPTIONS {
         return None;
     }
     if endpoints.is_empty() {
         // The edge answers CORS preflights for the gateway's routes too.
         let is_preflight = [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_METHOD].iter().all(|name| request.headers().contains_key(name));
-        return (door && is_preflight).then(|| HttpResponse::NoContent().finish());
+        return (has_gateway && is_preflight).then(|| HttpResponse::NoContent().finish());
     }
     Some(HttpResponse::build(StatusCode::NO_CONTENT).insert_header((header::ALLOW, allow(endpoints))).finish())
 }

@@ -4,7 +4,7 @@ use crate::observe::trace::{Kind, Span};
 use crate::rpc::context::Cx;
 
 /// The span of a call to a local peer; `None` if the trace is not recorded.
-pub fn step(module: &'static str, operation: &'static str, cx: &Cx) -> Option<Span> {
+pub fn local_call_span(module: &'static str, operation: &'static str, cx: &Cx) -> Option<Span> {
     let span = cx.trace.sampled.then(|| Span::child(cx.trace, Kind::Internal, || format!("{module} {operation}")))?;
     span.set("tradepost.module", module);
     Some(span)
@@ -86,7 +86,7 @@ macro_rules! contract {
                 #[async_trait::async_trait(?Send)]
                 impl $Api for Local {
                     $( async fn $f(&self, cx: &$crate::rpc::context::Cx $(, $arg: $ty)*) -> Result<$ret, $Error> {
-                        match $crate::rpc::contract::step($module, stringify!($f), cx) {
+                        match $crate::rpc::contract::local_call_span($module, stringify!($f), cx) {
                             None => self.0.$f(cx $(, $arg)*).await,
                             Some(span) => span.scope(self.0.$f(&cx.in_span(&span) $(, $arg)*)).await,
                         }

@@ -16,7 +16,7 @@ mod reply;
 mod strict;
 
 pub use endpoint::{Call, Endpoint, Handler, RawHandler, Serve, parse_json};
-pub use macros::step;
+pub use macros::local_call_span;
 pub use operation::{Operation, RequiredRole};
 pub use param::{Expected, Param};
 pub use reply::{Empty, Reply, Tagged, Text};

@@ -58,14 +58,18 @@ impl PeerMetrics {
                 "Calls to peers by outcome and whether they were retried.",
                 &["name", "kind"],
             )?,
-            retries: counter("tradepost_retries_total", "Retries by peer: sent, or not sent for want of budget.", &["name", "kind"])?,
+            retries: counter(
+                "tradepost_retries_total",
+                "Retries by peer: sent, or not sent because the retry budget was exhausted.",
+                &["name", "kind"],
+            )?,
             requests: metrics::times(
                 registry,
                 "http_client_requests_seconds",
-                "Attempts at calls of peers over HTTP; status IO_ERROR where no whole answer came.",
+                "Attempts at HTTP calls to peers; status IO_ERROR if there was no complete response.",
                 &["client_name", "uri", "method", "status", "outcome"],
             )?,
-            rejected: counter("tradepost_bulkhead_rejected_total", "Calls refused because too many were in flight.", &["name"])?,
+            rejected: counter("tradepost_bulkhead_rejected_total", "Calls rejected because too many were in flight.", &["name"])?,
         })
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn new(peers: PeersByName, breakers: Breakers) -> Result<Self, Error> {
         let state = Opts::new("resilience4j_circuitbreaker_state", "1 for the state that a circuit breaker is in.");
-        let available_calls = Opts::new("resilience4j_bulkhead_available_concurrent_calls", "Calls that may be begun now.");
+        let available_calls = Opts::new("resilience4j_bulkhead_available_concurrent_calls", "Calls that the bulkhead would permit now.");
         let state = IntGaugeVec::new(state, &["name", "state"])?;
         Ok(Self { peers, breakers, state, available_calls: IntGaugeVec::new(available_calls, &["name"])? })
     }

@@ -106,17 +106,17 @@ pub async fn keep_fetched(servers: Arc<Servers>, view: Arc<View>, interval: Dura
 /// Fetches the delta; or everything, if `full` is set or the delta's hash does not match.
 pub async fn fetch(servers: &Servers, view: &View, full: bool) -> Result<(), RegistryError> {
     if !full {
-        let answer = servers.call(Method::GET, "/apps/delta", None).await?;
+        let response = servers.call(Method::GET, "/apps/delta", None).await?;
         // Deltas may be disabled in the registry.
-        if answer.status == 200 && view.apply(answer.json::<FetchResponse>()?.applications) {
+        if response.status == 200 && view.apply(response.json::<FetchResponse>()?.applications) {
             return Ok(());
         }
     }
-    let answer = servers.call(Method::GET, "/apps/", None).await?;
-    if answer.status != 200 {
-        return Err(RegistryError::NotFetched { status: answer.status });
+    let response = servers.call(Method::GET, "/apps/", None).await?;
+    if response.status != 200 {
+        return Err(RegistryError::NotFetched { status: response.status });
     }
-    view.replace(answer.json::<FetchResponse>()?.applications);
+    view.replace(response.json::<FetchResponse>()?.applications);
     Ok(())
 }
 
@@ -170,10 +170,10 @@ async fn renew_periodically(servers: Arc<Servers>, instance: Instance, interval:
 }
 
 async fn register(servers: &Servers, instance: &Instance) -> Result<(), RegistryError> {
-    let answer = servers.call(Method::POST, &format!("/apps/{}", instance.app), Some(&json!({ "instance": instance }))).await?;
-    if answer.status != 204 {
-        let body = String::from_utf8_lossy(&answer.body).into_owned();
-        return Err(RegistryError::NotRegistered { status: answer.status, body });
+    let response = servers.call(Method::POST, &format!("/apps/{}", instance.app), Some(&json!({ "instance": instance }))).await?;
+    if response.status != 204 {
+        let body = String::from_utf8_lossy(&response.body).into_owned();
+        return Err(RegistryError::NotRegistered { status: response.status, body });
     }
     tracing::info!(app = instance.app, id = instance.instance_id, "registered");
     Ok(())
