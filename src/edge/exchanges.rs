@@ -1,7 +1,7 @@
-//! `/actuator/httpexchanges`: the last requests and what was answered.
+//! `/actuator/httpexchanges`: the last requests and their responses.
 //!
-//! Nothing that could be a secret or personal is kept: of a query the names alone, of headers those that say how the
-//! two sides understood each other. The actuator's own requests are left out.
+//! Secrets and personal data are not recorded: of a query only the parameter names, and only headers of content
+//! negotiation, routing and tracing. The actuator's own requests are omitted.
 
 use crate::kernel::clock;
 use actix_web::http::Method;
@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// How many are kept: Spring's default.
-const KEPT: usize = 100;
-/// Characters of a path, a query and a header at most.
-const LONGEST: usize = 256;
-static REQUEST: [HeaderName; 6] = [
+/// Spring's default.
+const CAPACITY: usize = 100;
+/// Limit for a path, a query and a header, in characters.
+const MAX_TEXT_LEN: usize = 256;
+static REQUEST_HEADERS: [HeaderName; 6] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::CONTENT_LENGTH,
@@ -23,12 +23,12 @@ static REQUEST: [HeaderName; 6] = [
     header::HOST,
     HeaderName::from_static("traceparent"),
 ];
-static RESPONSE: [HeaderName; 5] =
+static RESPONSE_HEADERS: [HeaderName; 5] =
     [header::ALLOW, header::CONTENT_TYPE, header::ETAG, header::RETRY_AFTER, HeaderName::from_static("x-trace-id")];
 
-/// One exchange. Its texts are written over by a later one: after the first hundred nothing is allocated.
+/// One request and response. Later exchanges reuse its buffers, so that a full ring allocates nothing.
 #[derive(Default, Clone)]
-struct Kept {
+struct HttpExchange {
     at_ms: i64,
     took: Duration,
     method: Method,
@@ -40,85 +40,85 @@ struct Kept {
     response: [String; 5],
 }
 
-/// The last exchanges of a process.
+/// The last exchanges of this process.
 #[derive(Default)]
 pub struct Exchanges(Mutex<Ring>);
 
 #[derive(Default)]
 struct Ring {
-    /// Grows up to [`KEPT`].
-    slots: Vec<Kept>,
-    /// The slot that is written next.
+    /// Grows up to [`CAPACITY`].
+    slots: Vec<HttpExchange>,
+    /// Index of the slot to overwrite next.
     next: usize,
 }
 
 impl Exchanges {
-    /// Takes note of an exchange in the place of the oldest. `path` is what the client sent; a route may have changed
-    /// the request's own.
+    /// Records an exchange in place of the oldest. `path` is the path that the client sent; a route may have
+    /// rewritten the request's.
     pub fn note(&self, request: &HttpRequest, path: &str, response: &HttpResponse, took: Duration) {
         if path == "/actuator" || path.starts_with("/actuator/") {
             return;
         }
         let at_ms = clock::now_ms();
         let mut ring = self.0.lock();
-        let place = ring.next;
-        if ring.slots.len() == place {
-            ring.slots.push(Kept::default());
+        let index = ring.next;
+        if ring.slots.len() == index {
+            ring.slots.push(HttpExchange::default());
         }
-        if let Some(slot) = ring.slots.get_mut(place) {
+        if let Some(slot) = ring.slots.get_mut(index) {
             (slot.at_ms, slot.took) = (at_ms, took);
             slot.write(request, path, response);
         }
-        ring.next = (place + 1) % KEPT;
+        ring.next = (index + 1) % CAPACITY;
     }
 
-    /// The newest first, as in Spring.
+    /// The response of the actuator endpoint: newest first, as in Spring.
     pub fn show(&self) -> HttpResponse {
-        // every request waits for this lock: what takes longer is done without it
+        // Every request needs this lock: format the exchanges after releasing it.
         let (slots, next) = {
             let ring = self.0.lock();
             (ring.slots.clone(), ring.next)
         };
         let (newer, older) = slots.split_at(next.min(slots.len()));
-        let exchanges: Vec<Value> = newer.iter().rev().chain(older.iter().rev()).map(Kept::shown).collect();
+        let exchanges: Vec<Value> = newer.iter().rev().chain(older.iter().rev()).map(HttpExchange::to_json).collect();
         HttpResponse::Ok().json(json!({ "exchanges": exchanges }))
     }
 }
 
-impl Kept {
+impl HttpExchange {
     fn write(&mut self, request: &HttpRequest, path: &str, response: &HttpResponse) {
-        // bounded: what HTTP does not define is UNKNOWN here
+        // Bounded: the edge has replaced unknown methods by UNKNOWN.
         self.method.clone_from(request.method());
         self.status = response.status().as_u16();
         self.secure = request.app_config().secure();
         copy(&mut self.path, path);
         mask(&mut self.query, request.query_string());
-        for (kept, name) in self.request.iter_mut().zip(&REQUEST) {
-            copy(kept, text(request.headers(), name));
+        for (value, name) in self.request.iter_mut().zip(&REQUEST_HEADERS) {
+            copy(value, text(request.headers(), name));
         }
-        // HTTP/2 says it there (RFC 9113 8.3.1)
+        // HTTP/2 sends the host as `:authority` (RFC 9113 8.3.1).
         if let (Some(authority), Some((_, host))) = (
             request.uri().authority(),
-            self.request.iter_mut().zip(&REQUEST).map(|(kept, name)| (name, kept)).find(|(name, _)| **name == header::HOST),
+            self.request.iter_mut().zip(&REQUEST_HEADERS).map(|(value, name)| (name, value)).find(|(name, _)| **name == header::HOST),
         ) {
             copy(host, authority.as_str());
         }
-        for (kept, name) in self.response.iter_mut().zip(&RESPONSE) {
-            copy(kept, text(response.headers(), name));
+        for (value, name) in self.response.iter_mut().zip(&RESPONSE_HEADERS) {
+            copy(value, text(response.headers(), name));
         }
     }
 
-    fn shown(&self) -> Value {
-        let host = REQUEST.iter().zip(&self.request).find(|(name, _)| **name == header::HOST).map_or("", |(_, host)| host);
+    fn to_json(&self) -> Value {
+        let host = REQUEST_HEADERS.iter().zip(&self.request).find(|(name, _)| **name == header::HOST).map_or("", |(_, host)| host);
         let scheme = if self.secure { "https" } else { "http" };
         json!({
             "timestamp": clock::rfc3339(self.at_ms),
             "request": {
                 "method": self.method.as_str(),
                 "uri": format!("{scheme}://{host}{}{}", self.path, self.query),
-                "headers": headers(&REQUEST, &self.request),
+                "headers": headers(&REQUEST_HEADERS, &self.request),
             },
-            "response": { "status": self.status, "headers": headers(&RESPONSE, &self.response) },
+            "response": { "status": self.status, "headers": headers(&RESPONSE_HEADERS, &self.response) },
             "timeTaken": format!("PT{}.{:06}S", self.took.as_secs(), self.took.subsec_micros()),
         })
     }
@@ -133,18 +133,18 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// The beginning, up to the limit.
+/// Copies the text, truncated to the limit.
 fn copy(to: &mut String, from: &str) {
     to.clear();
-    to.extend(from.chars().take(LONGEST));
+    to.extend(from.chars().take(MAX_TEXT_LEN));
 }
 
-/// The names of a query's parameters. What stands without a name could be anything.
+/// Copies a query with masked values. A pair without `=` is masked as a whole, since it may be a value.
 fn mask(to: &mut String, query: &str) {
     to.clear();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.split_once('=').map_or("", |(name, _)| name);
-        if to.len() + name.len() > LONGEST {
+        if to.len() + name.len() > MAX_TEXT_LEN {
             return;
         }
         to.push(if to.is_empty() { '?' } else { '&' });
@@ -172,19 +172,19 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_last_hundred_are_kept_the_newest_first() {
+    async fn exchanges_beyond_the_capacity_replace_the_oldest() {
         let exchanges = Exchanges::default();
         assert!(shown(&exchanges).await.is_empty());
-        for n in 0..3 * KEPT + 7 {
+        for n in 0..3 * CAPACITY + 7 {
             note(&exchanges, &format!("/{n}"), &[]);
         }
         let paths: Vec<_> = shown(&exchanges).await.iter().map(|e| e["request"]["uri"].as_str().unwrap().to_string()).collect();
-        let expected: Vec<_> = (2 * KEPT + 7..3 * KEPT + 7).rev().map(|n| format!("http:///{n}")).collect();
+        let expected: Vec<_> = (2 * CAPACITY + 7..3 * CAPACITY + 7).rev().map(|n| format!("http:///{n}")).collect();
         assert_eq!(paths, expected);
     }
 
     #[actix_web::test]
-    async fn what_could_be_a_secret_is_not_kept_and_what_is_long_is_cut() {
+    async fn secrets_are_masked_and_long_texts_are_truncated() {
         let exchanges = Exchanges::default();
         let long = "a".repeat(9000);
         let secret = "topsecret";
@@ -200,10 +200,10 @@ mod tests {
         note(&exchanges, &format!("{}?{}", "/long".repeat(3000), "n=1&".repeat(3000)), &headers);
         note(&exchanges, "/actuator/env", &headers);
         let shown = shown(&exchanges).await;
-        assert_eq!(shown.len(), 2, "the actuator's own are left out");
+        assert_eq!(shown.len(), 2, "the actuator's own requests are omitted");
         assert_eq!(shown[1]["request"]["uri"], "http://shop.test/p?email=******&******&page=******&******");
         assert_eq!(shown[1]["timeTaken"], "PT1.234567S");
         let text = json!(shown).to_string();
-        assert!(!text.contains("topsecret") && text.len() < 8 * LONGEST * 2, "{}", text.len());
+        assert!(!text.contains("topsecret") && text.len() < 8 * MAX_TEXT_LEN * 2, "{}", text.len());
     }
 }

@@ -1,4 +1,4 @@
-//! What may stand before a process's endpoints: the gateway, where it runs here.
+//! The interface between the edge and the gateway, if the gateway runs in this process.
 
 use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
@@ -8,38 +8,39 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::LocalBoxFuture;
 use std::sync::Arc;
 
-/// Stands before a process's endpoints, and answers for what they do not.
+/// Handles requests before the endpoints of this process and proxies those without an endpoint.
 pub trait GatewayMiddleware: Send + Sync {
-    /// Looks at a request before an endpoint is looked for, and may change which one that is.
+    /// Called before an endpoint is matched; may rewrite the request's path.
     fn look(&self, request: &mut ServiceRequest);
 
-    /// Who answers a request that was looked at; `endpoint` says whether this process has one for its
-    /// path. Refuses what is malformed.
+    /// Decides which side handles a request that was pre-routed. `endpoint`: this process has an endpoint for the
+    /// path. Returns an error for malformed requests.
     fn way(&self, request: &HttpRequest, endpoint: bool) -> Result<RouteTarget, Problem>;
 
-    /// Answers a request itself. It keeps its time itself: an answer may go on for longer than a request may take.
+    /// Handles a request in the gateway. The gateway applies its own time limits, because a streamed response may
+    /// take longer than the limit for a request.
     fn serve(self: Arc<Self>, cx: Cx, request: HttpRequest, payload: Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>>;
 
-    /// Stands around an endpoint of this process, which answers by `work`.
+    /// Wraps an endpoint of this process with the route's filters; `next` calls the endpoint.
     fn around<'a>(
         &'a self,
         cx: Cx,
         request: &'a HttpRequest,
         payload: Payload,
-        work: Work<'a>,
+        next: Work<'a>,
     ) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>>;
 }
 
-/// Who answers, and what the front door asks of the sender beside what an endpoint asks.
+/// The side that handles a request, and the role that the route requires in addition to the endpoint's.
 pub enum RouteTarget {
     /// An endpoint of this process.
     Endpoint(RequiredRole),
-    /// The front door itself.
+    /// The gateway.
     Door(RequiredRole),
 }
 
-/// What an endpoint does with a request.
+/// Calls the endpoint.
 pub type Work<'a> = Box<dyn FnOnce(Cx, Payload) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>> + 'a>;
 
-/// The path that a client asked for, where the front door has put another in its place.
+/// Request extension: the path that the client sent, if the gateway has rewritten it.
 pub struct SentPath(pub String);

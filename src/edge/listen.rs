@@ -1,4 +1,4 @@
-//! The port: what it speaks, and what every request passes on its way to the edge.
+//! The HTTP listener: protocols, TLS handshake limits, and request metrics.
 
 use crate::edge::web;
 use crate::edge::web::Edge;
@@ -14,36 +14,35 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Who connects and then says nothing is let go.
+/// Drop connections that do not finish the TLS handshake in time.
 #[cfg(feature = "tls")]
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// TLS handshakes under way at once in each worker: those that hang must not keep others out before their time is up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Concurrent TLS handshakes per worker. High, so that stalled handshakes do not block others until they time out.
 #[cfg(feature = "tls")]
-const HANDSHAKES: usize = 4096;
+const MAX_HANDSHAKES: usize = 4096;
 
-/// Why the port cannot be served.
 #[derive(Debug, thiserror::Error)]
 enum ListenError {
     #[error("cannot listen: {0}")]
     Listen(#[source] io::Error),
-    /// The middleware's error cannot leave the thread.
+    /// As text: the middleware's error is not `Send`.
     #[error("metrics: {0}")]
     Metrics(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl PartError for ListenError {}
 
-/// What the port understands.
+/// Protocols of the listener.
 pub enum Speaks {
     /// HTTP/1.1.
     Plain,
-    /// That, and HTTP/2 from clients that begin with it.
+    /// HTTP/1.1, and HTTP/2 with prior knowledge (h2c).
     PlainOrH2c,
-    /// TLS, with either in it.
+    /// TLS with HTTP/1.1 or HTTP/2.
     Tls(Inbound),
 }
 
-/// Serves these endpoints on this port, behind the edge.
+/// Starts the HTTP server for these endpoints, behind the edge.
 pub fn listen(
     listener: TcpListener,
     speaks: Speaks,
@@ -58,7 +57,7 @@ pub fn listen(
         .labels(labels)
         .http_requests_total_name("http_server_requests_total")
         .http_requests_duration_seconds_name("http_server_requests_seconds");
-    // a namespace of nothing: these are Spring's names
+    // No namespace: the names are Spring's.
     let requests = PrometheusMetricsBuilder::new("")
         .registry(registry)
         .metrics_configuration(names)
@@ -89,7 +88,7 @@ pub fn listen(
         Speaks::PlainOrH2c => server.listen_auto_h2c(listener),
         #[cfg(feature = "tls")]
         Speaks::Tls(config) => {
-            server.tls_handshake_timeout(HANDSHAKE).max_connection_rate(HANDSHAKES).listen_rustls_0_23(listener, *config)
+            server.tls_handshake_timeout(HANDSHAKE_TIMEOUT).max_connection_rate(MAX_HANDSHAKES).listen_rustls_0_23(listener, *config)
         }
         #[cfg(not(feature = "tls"))]
         Speaks::Tls(never) => match never {},

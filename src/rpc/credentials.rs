@@ -1,4 +1,4 @@
-//! Our own identity towards peers: OAuth 2.0 client credentials, kept until shortly before they expire.
+//! This process's own access token for calls to peers: OAuth 2.0 client credentials, cached until shortly before they expire.
 
 use crate::kernel::problem::Problem;
 use crate::rpc::oidc::{IssuerError, OidcClient};
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// Gives an access token with the role `service`.
+/// A source of access tokens with the role `service`.
 #[async_trait(?Send)]
 pub trait Credentials: Send + Sync {
-    /// A token that is valid for some time yet.
+    /// A token that does not expire soon.
     async fn token(&self) -> Result<String, Problem>;
 }
 
@@ -20,27 +20,27 @@ pub struct ClientCredentials {
     issuer: Arc<OidcClient>,
     id: String,
     secret: parking_lot::Mutex<String>,
-    kept: Mutex<Option<(String, Instant)>>,
+    cached: Mutex<Option<(String, Instant)>>,
 }
 
 #[derive(Deserialize)]
-struct Granted {
+struct TokenResponse {
     access_token: String,
     expires_in: u64,
 }
 
 impl ClientCredentials {
-    /// For a confidential client of this issuer.
+    /// `id` and `secret` are those of a confidential client at this issuer.
     pub fn new(issuer: Arc<OidcClient>, id: &str, secret: &str) -> Self {
-        Self { issuer, id: id.into(), secret: parking_lot::Mutex::new(secret.into()), kept: Mutex::new(None) }
+        Self { issuer, id: id.into(), secret: parking_lot::Mutex::new(secret.into()), cached: Mutex::new(None) }
     }
 
-    /// The secret to ask for the next token with; the one in use is good until it expires.
+    /// Sets the secret for the next token request. The cached token stays in use until it expires.
     pub fn change(&self, secret: &str) {
         *self.secret.lock() = secret.into();
     }
 
-    async fn grant(&self) -> Result<Granted, IssuerError> {
+    async fn grant(&self) -> Result<TokenResponse, IssuerError> {
         let secret = self.secret.lock().clone();
         let form = [("grant_type", "client_credentials"), ("client_id", &self.id), ("client_secret", &secret)];
         self.issuer.grant(&form).await
@@ -50,9 +50,9 @@ impl ClientCredentials {
 #[async_trait(?Send)]
 impl Credentials for ClientCredentials {
     async fn token(&self) -> Result<String, Problem> {
-        let mut kept = self.kept.lock().await;
-        if let Some((token, until)) = kept.as_ref()
-            && *until > Instant::now()
+        let mut cached = self.cached.lock().await;
+        if let Some((token, renew_at)) = cached.as_ref()
+            && *renew_at > Instant::now()
         {
             return Ok(token.clone());
         }
@@ -60,7 +60,7 @@ impl Credentials for ClientCredentials {
             Problem::unavailable("the token issuer is not available").with_cause(format!("client {}: {cause}", self.id))
         })?;
         let margin = (granted.expires_in / 5).clamp(1, 30);
-        *kept = Some((granted.access_token.clone(), Instant::now() + Duration::from_secs(granted.expires_in.saturating_sub(margin))));
+        *cached = Some((granted.access_token.clone(), Instant::now() + Duration::from_secs(granted.expires_in.saturating_sub(margin))));
         Ok(granted.access_token)
     }
 }

@@ -1,13 +1,13 @@
-//! The secret by which a process recognises its own calls over HTTP.
+//! The secret header that marks a process's HTTP calls to itself.
 
 use actix_web::http::header::{HeaderMap, HeaderValue};
 use std::sync::LazyLock;
 use subtle::ConstantTimeEq;
 
-/// On calls of this process to itself: they have come in by the front door already, or never left.
+/// Marks calls of this process to itself. The front door applies its rules to external requests only.
 pub const INSIDE_HEADER: &str = "x-tradepost-inside";
 
-/// Its value, which nobody else knows.
+/// The header's value: random per process.
 pub fn inside() -> &'static HeaderValue {
     static INSIDE: LazyLock<HeaderValue> = LazyLock::new(|| {
         let secret = hex::encode(rand::random::<[u8; 16]>());
@@ -16,7 +16,7 @@ pub fn inside() -> &'static HeaderValue {
     &INSIDE
 }
 
-/// Whether this process sent it to itself.
+/// Whether the request comes from this process itself.
 pub fn is_inside(headers: &HeaderMap) -> bool {
     headers.get(INSIDE_HEADER).is_some_and(|value| value.as_bytes().ct_eq(inside().as_bytes()).into())
 }

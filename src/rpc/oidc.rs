@@ -1,5 +1,5 @@
-//! Where the issuer is asked: at its public URL, or where services find it instead (Keycloak calls this the
-//! back channel). Tokens name the public URL in any case.
+//! A client of the OpenID Connect issuer. It connects to the issuer's public URL, or to other addresses (Keycloak
+//! calls them the back channel). The `iss` claim of tokens is always the public URL.
 
 use crate::net::http::http;
 use actix_web::error::PayloadError;
@@ -10,14 +10,13 @@ use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Why no address of the issuer gave a valid response.
+/// No address of the issuer gave a valid response; one cause per address.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct IssuerError(Vec<AnswerError>);
+pub struct IssuerError(Vec<ResponseError>);
 
-/// Why one address gave no valid response.
 #[derive(Debug, thiserror::Error)]
-enum AnswerError {
+enum ResponseError {
     #[error("{url}: {cause}")]
     Send { url: String, cause: SendRequestError },
     #[error("{url}: {cause}")]
@@ -29,16 +28,17 @@ enum AnswerError {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(3);
-const MAX_ANSWER: usize = 1 << 20;
+/// In bytes.
+const MAX_RESPONSE_LEN: usize = 1 << 20;
 
-/// The parts of OpenID Connect Discovery that we use.
+/// The members of the discovery document that this client uses.
 #[derive(Debug, Clone, Deserialize)]
-struct Discovered {
+struct DiscoveryDocument {
     jwks_uri: String,
     token_endpoint: String,
 }
 
-/// One issuer, at one or several addresses of which each can stand in for the others.
+/// Client of one issuer, with failover between its addresses.
 pub struct OidcClient {
     issuer: String,
     addresses: Vec<String>,
@@ -46,67 +46,67 @@ pub struct OidcClient {
 }
 
 impl OidcClient {
-    /// At these addresses, several by comma; without any, at its own URL.
+    /// `addresses` is a comma-separated list; the default is the issuer's own URL.
     pub fn new(issuer: &str, addresses: Option<&str>) -> Self {
         let issuer = issuer.trim_end_matches('/').to_string();
-        let given = addresses.unwrap_or_default().split(',').map(|one| one.trim().trim_end_matches('/').to_string());
-        let mut addresses: Vec<String> = given.filter(|one| !one.is_empty()).collect();
+        let listed = addresses.unwrap_or_default().split(',').map(|one| one.trim().trim_end_matches('/').to_string());
+        let mut addresses: Vec<String> = listed.filter(|one| !one.is_empty()).collect();
         if addresses.is_empty() {
             addresses.push(issuer.clone());
         }
         Self { issuer, addresses, current: AtomicUsize::new(0) }
     }
 
-    /// What tokens of this issuer name in `iss`.
+    /// The `iss` claim of the issuer's tokens.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// What is at the issuer's `jwks_uri`.
+    /// Fetches the key set from the issuer's `jwks_uri`.
     pub async fn keys<T: DeserializeOwned>(&self) -> Result<T, IssuerError> {
-        self.ask(async |at| get(&at(&self.discover(at).await?.jwks_uri)).await).await
+        self.with_failover(async |at| get(&at(&self.discover(at).await?.jwks_uri)).await).await
     }
 
-    /// What the token endpoint grants for this form.
+    /// Sends the form to the token endpoint.
     pub async fn grant<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<T, IssuerError> {
-        self.ask(async |at| {
+        self.with_failover(async |at| {
             let endpoint = at(&self.discover(at).await?.token_endpoint);
             let sent = http().post(&endpoint).timeout(TIMEOUT).send_form(&form);
-            read(&endpoint, sent.await.map_err(|cause| AnswerError::Send { url: endpoint.clone(), cause })?).await
+            read(&endpoint, sent.await.map_err(|cause| ResponseError::Send { url: endpoint.clone(), cause })?).await
         })
         .await
     }
 
-    /// The same; `None` where the issuer says no.
+    /// Sends the form to the token endpoint; `None` if the issuer rejects it with 4xx.
     pub async fn grant_unless_refused<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<Option<T>, IssuerError> {
-        self.ask(async |at| {
+        self.with_failover(async |at| {
             let endpoint = at(&self.discover(at).await?.token_endpoint);
             let sent = http().post(&endpoint).timeout(TIMEOUT).send_form(&form);
-            let answer = sent.await.map_err(|cause| AnswerError::Send { url: endpoint.clone(), cause })?;
-            if answer.status().is_client_error() {
+            let response = sent.await.map_err(|cause| ResponseError::Send { url: endpoint.clone(), cause })?;
+            if response.status().is_client_error() {
                 return Ok(None);
             }
-            read(&endpoint, answer).await.map(Some)
+            read(&endpoint, response).await.map(Some)
         })
         .await
     }
 
-    async fn discover(&self, at: &dyn Fn(&str) -> String) -> Result<Discovered, AnswerError> {
+    async fn discover(&self, at: &dyn Fn(&str) -> String) -> Result<DiscoveryDocument, ResponseError> {
         get(&at(&format!("{}/.well-known/openid-configuration", self.issuer))).await
     }
 
-    /// The first good answer, beginning at the address that answered last.
-    async fn ask<T>(&self, question: impl AsyncFn(&dyn Fn(&str) -> String) -> Result<T, AnswerError>) -> Result<T, IssuerError> {
+    /// Returns the first valid response; starts with the address that responded last.
+    async fn with_failover<T>(&self, request: impl AsyncFn(&dyn Fn(&str) -> String) -> Result<T, ResponseError>) -> Result<T, IssuerError> {
         let start = self.current.load(Ordering::Relaxed);
         let mut causes = Vec::new();
         for step in 0..self.addresses.len() {
             let index = (start + step) % self.addresses.len();
             let Some(address) = self.addresses.get(index) else { continue };
             let at = |url: &str| url.strip_prefix(&self.issuer).map_or_else(|| url.to_string(), |rest| format!("{address}{rest}"));
-            match question(&at).await {
-                Ok(answer) => {
+            match request(&at).await {
+                Ok(response) => {
                     self.current.store(index, Ordering::Relaxed);
-                    return Ok(answer);
+                    return Ok(response);
                 }
                 Err(cause) => causes.push(cause),
             }
@@ -115,21 +115,21 @@ impl OidcClient {
     }
 }
 
-async fn get<T: DeserializeOwned>(url: &str) -> Result<T, AnswerError> {
-    let answer = http().get(url).timeout(TIMEOUT).send().await.map_err(|cause| AnswerError::Send { url: url.into(), cause })?;
-    read(url, answer).await
+async fn get<T: DeserializeOwned>(url: &str) -> Result<T, ResponseError> {
+    let response = http().get(url).timeout(TIMEOUT).send().await.map_err(|cause| ResponseError::Send { url: url.into(), cause })?;
+    read(url, response).await
 }
 
-async fn read<T, S>(url: &str, mut answer: awc::ClientResponse<S>) -> Result<T, AnswerError>
+async fn read<T, S>(url: &str, mut response: awc::ClientResponse<S>) -> Result<T, ResponseError>
 where
     T: DeserializeOwned,
     S: futures_util::Stream<Item = Result<actix_web::web::Bytes, PayloadError>>,
 {
-    if !answer.status().is_success() {
-        return Err(AnswerError::Status { url: url.into(), status: answer.status() });
+    if !response.status().is_success() {
+        return Err(ResponseError::Status { url: url.into(), status: response.status() });
     }
-    let body = answer.body().limit(MAX_ANSWER).await.map_err(|cause| AnswerError::Payload { url: url.into(), cause })?;
-    serde_json::from_slice(&body).map_err(|cause| AnswerError::Json { url: url.into(), cause })
+    let body = response.body().limit(MAX_RESPONSE_LEN).await.map_err(|cause| ResponseError::Payload { url: url.into(), cause })?;
+    serde_json::from_slice(&body).map_err(|cause| ResponseError::Json { url: url.into(), cause })
 }
 
 #[cfg(test)]
@@ -140,8 +140,8 @@ mod tests {
 
     const ISSUER: &str = "https://id.example/realms/r";
 
-    /// An issuer that names its public URL in its document, and is not reached there.
-    fn behind() -> String {
+    /// An issuer whose document has its public URL, which is not reachable.
+    fn start_issuer() -> String {
         let document = json!({ "jwks_uri": format!("{ISSUER}/certs"), "token_endpoint": format!("{ISSUER}/token") });
         let server = HttpServer::new(move || {
             let document = document.clone();
@@ -158,12 +158,12 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_issuer_is_asked_where_it_is_reached_and_named_as_it_is_called() {
-        let reach = OidcClient::new(&format!("{ISSUER}/"), Some(&format!("http://127.0.0.1:1/realms/r, {}/", behind())));
-        assert_eq!(reach.issuer(), ISSUER);
-        assert_eq!(reach.keys::<Value>().await.unwrap(), json!({ "keys": [] }), "one that is away is stood in for");
-        assert_eq!(reach.grant::<String>(&[("grant_type", "x")]).await.unwrap(), "grant_type=x");
-        let nobody = OidcClient::new("http://127.0.0.1:1/realms/r", None).keys::<Value>().await.unwrap_err().to_string();
-        assert!(nobody.contains("http://127.0.0.1:1/realms/r"), "{nobody}");
+    async fn issuer_with_other_addresses_is_called_there_and_keeps_its_public_name() {
+        let client = OidcClient::new(&format!("{ISSUER}/"), Some(&format!("http://127.0.0.1:1/realms/r, {}/", start_issuer())));
+        assert_eq!(client.issuer(), ISSUER);
+        assert_eq!(client.keys::<Value>().await.unwrap(), json!({ "keys": [] }), "failover to the second address");
+        assert_eq!(client.grant::<String>(&[("grant_type", "x")]).await.unwrap(), "grant_type=x");
+        let error = OidcClient::new("http://127.0.0.1:1/realms/r", None).keys::<Value>().await.unwrap_err().to_string();
+        assert!(error.contains("http://127.0.0.1:1/realms/r"), "{error}");
     }
 }

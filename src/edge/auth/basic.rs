@@ -1,4 +1,5 @@
-//! Basic credentials (RFC 7617) for the servers whose clients know no tokens: registry, config server, actuator.
+//! Basic authentication (RFC 7617) at the registry, the config server and the actuator, whose clients do not
+//! support tokens.
 
 use crate::kernel::error::PartError;
 use crate::kernel::files::{FileError, Folder};
@@ -12,46 +13,37 @@ use subtle::ConstantTimeEq;
 
 const FILE: &str = "password";
 
-/// Why there are no credentials.
+/// Invalid credentials in settings or in the password file.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// An empty password.
     #[error("{setting} is empty")]
-    Empty {
-        /// The setting.
-        setting: String,
-    },
-    /// A user's name that Basic credentials cannot carry.
+    Empty { setting: String },
     #[error("{setting} is empty or has a colon; expected a name")]
-    User {
-        /// The setting.
-        setting: &'static str,
-    },
-    /// The file of the password that was made.
+    User { setting: &'static str },
     #[error(transparent)]
     File(#[from] FileError),
 }
 
 impl PartError for CredentialsError {}
 
-/// One user and password.
+/// User and password as SHA-256 digests.
 pub struct Basic {
     user: [u8; 32],
     password: [u8; 32],
 }
 
 impl Basic {
-    /// By settings; also the password. One that they do not have is made, and kept in this folder. `setting` is
-    /// named in errors.
+    /// Returns the credentials and the password. Without a password in settings, generates one in `folder` at the
+    /// first start. `setting` is the password's key, for errors.
     pub fn new(setting: &str, user: &str, password: Option<&Secret>, folder: &Path) -> Result<(Self, String), CredentialsError> {
         let password = match password {
             Some(password) => password.clone(),
-            None => Secret::new(kept(folder)?),
+            None => Secret::new(generated_password(folder)?),
         };
         Ok((Self::of(setting, user, &password)?, password.expose().to_string()))
     }
 
-    /// With this password, which must not be empty. `setting` is named in errors.
+    /// Rejects an empty password. `setting` is the password's key, for errors.
     pub fn of(setting: &str, user: &str, password: &Secret) -> Result<Self, CredentialsError> {
         match password.expose() {
             "" => Err(CredentialsError::Empty { setting: setting.into() }),
@@ -59,7 +51,7 @@ impl Basic {
         }
     }
 
-    /// Whether a request comes with them. Digests are compared, and all of them: how long it takes tells nothing.
+    /// Whether the request has these credentials. Constant time: compares digests, and always both.
     pub fn sent_with(&self, request: &HttpRequest) -> bool {
         let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some((user, password)) = sent.and_then(credentials) else { return false };
@@ -67,7 +59,7 @@ impl Basic {
     }
 }
 
-/// User and password of an `Authorization` header; `None` of one of another scheme.
+/// Parses user and password from an `Authorization` header; `None` for other schemes.
 pub(crate) fn credentials(header: &str) -> Option<(String, String)> {
     let (scheme, encoded) = header.split_once(' ')?;
     let decoded = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
@@ -79,16 +71,16 @@ fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-/// The password of the first start.
-fn kept(dir: &Path) -> Result<String, FileError> {
-    let kept = Folder::open(dir.to_path_buf())?.get_or_make(FILE, || {
-        tracing::info!(file = %dir.join(FILE).display(), "making a password for the clients of this server");
-        // letters and digits, so that it goes into a URL as it is
+/// The password in `dir`; generated at the first start.
+fn generated_password(dir: &Path) -> Result<String, FileError> {
+    let password = Folder::open(dir.to_path_buf())?.get_or_make(FILE, || {
+        tracing::info!(file = %dir.join(FILE).display(), "generating a password for the clients of this server");
+        // Hex digits need no escaping in a URL.
         Ok::<_, FileError>(hex::encode(rand::random::<[u8; 32]>()))
     })?;
-    match kept.trim() {
+    match password.trim() {
         "" => Err(FileError::Empty { path: dir.join(FILE) }),
-        kept => Ok(kept.into()),
+        password => Ok(password.into()),
     }
 }
 
@@ -102,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_credentials_only() {
+    fn request_without_the_exact_credentials_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("server");
         let (access, _) = Basic::new("x.password", "tradepost", Some(&Secret::new("p:w")), &folder).unwrap();
@@ -111,20 +103,20 @@ mod tests {
             assert!(!access.sent_with(&basic(wrong)), "{wrong}");
         }
         assert!(!access.sent_with(&TestRequest::get().to_http_request()));
-        assert!(!folder.exists(), "none is made where one is set");
+        assert!(!folder.exists(), "no password is generated if one is set");
         assert!(Basic::new("x.password", "tradepost", Some(&Secret::new("")), &folder).err().unwrap().to_string().contains("x.password"));
     }
 
     #[test]
-    fn a_password_is_made_once_and_for_its_owner() {
+    fn missing_password_is_generated_once_and_readable_by_its_owner_only() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("server");
-        let (first, made) = Basic::new("x.password", "tradepost", None, &folder).unwrap();
+        let (first, generated) = Basic::new("x.password", "tradepost", None, &folder).unwrap();
         let file = folder.join("password");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let password = std::fs::read_to_string(file).unwrap();
         assert!(first.sent_with(&basic(&format!("tradepost:{password}"))) && password.len() == 64);
-        assert_eq!((Basic::new("x.password", "tradepost", None, &folder).unwrap().1, password), (made.clone(), made));
+        assert_eq!((Basic::new("x.password", "tradepost", None, &folder).unwrap().1, password), (generated.clone(), generated));
     }
 }

@@ -1,7 +1,8 @@
-//! The issuer's keys: cached, and fetched again when a token
-//! names one that is not there; never more often than a floor, so that made-up key ids cannot make
-//! us call the issuer. A token of a key that is new at the issuer waits for the next fetch, so that
-//! none is refused while keys change. Old keys stay in use while a fetch fails.
+//! The issuer's JSON Web Key Set (RFC 7517), cached.
+//!
+//! A token with an unknown key id triggers a fetch and waits for it, so that key rotation rejects no valid token.
+//! Fetches have a minimum interval, so that invented key ids do not cause load at the issuer. If a fetch fails,
+//! the old keys stay in use.
 
 use crate::kernel::problem::Problem;
 use crate::rpc::oidc::{IssuerError, OidcClient};
@@ -12,9 +13,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Between two fetches, and so the longest that a token of an unknown key waits for one.
-const FLOOR: Duration = Duration::from_secs(1);
-const REFRESH: Duration = Duration::from_secs(600);
+/// Minimum time between two fetches; also the longest wait of a token with an unknown key id for its fetch to start.
+const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_AGE: Duration = Duration::from_secs(600);
 
 #[derive(Clone)]
 struct Key {
@@ -25,11 +26,10 @@ struct Key {
 #[derive(Default)]
 struct Cached {
     keys: HashMap<String, Key>,
-    tried: Option<Instant>,
+    last_attempt: Option<Instant>,
     fetched: Option<Instant>,
 }
 
-/// Keys of one issuer.
 pub struct Jwks {
     issuer: Arc<OidcClient>,
     cached: RwLock<Cached>,
@@ -37,75 +37,76 @@ pub struct Jwks {
 }
 
 impl Jwks {
-    /// For this issuer; nothing is fetched before the first token.
+    /// Fetches nothing before the first token.
     pub fn new(issuer: Arc<OidcClient>) -> Self {
         Self { issuer, cached: RwLock::default(), fetching: tokio::sync::Mutex::new(()) }
     }
 
-    /// The key of this id, if the issuer has it and it fits the algorithm.
+    /// The key with this id, if the issuer has it and it permits the algorithm.
     pub async fn find(self: &Arc<Self>, kid: &str, algorithm: Algorithm) -> Result<Option<Arc<DecodingKey>>, Problem> {
-        let (keys, wanted, arrived) = (self.clone(), kid.to_string(), Instant::now());
-        // a task of its own: a caller that hangs up does not break off what all others wait for
-        let refresh = async move { keys.refresh(&wanted, arrived).await };
-        match self.look(kid) {
-            (Some(key), false) => Ok(fitting(key, algorithm)),
+        let (keys, key_id, arrived) = (self.clone(), kid.to_string(), Instant::now());
+        // A separate task: a cancelled request must not cancel the fetch that other requests wait for.
+        let refresh = async move { keys.refresh(&key_id, arrived).await };
+        match self.find_cached(kid) {
+            (Some(key), false) => Ok(permitting(key, algorithm)),
             (Some(key), true) => {
-                // it was good and is so until we hear otherwise: nobody waits for an issuer that may be away
+                // Use the stale key and refresh in the background, so that no request waits for an unreachable issuer.
                 actix_web::rt::spawn(refresh);
-                Ok(fitting(key, algorithm))
+                Ok(permitting(key, algorithm))
             }
             (None, _) => {
                 actix_web::rt::spawn(refresh).await.map_err(Problem::internal)?;
-                match self.look(kid).0 {
-                    None if self.empty() => Err(Problem::unavailable("the token issuer's keys cannot be had right now")),
-                    key => Ok(key.and_then(|key| fitting(key, algorithm))),
+                match self.find_cached(kid).0 {
+                    None if self.is_empty() => Err(Problem::unavailable("the token issuer's keys are not available")),
+                    key => Ok(key.and_then(|key| permitting(key, algorithm))),
                 }
             }
         }
     }
 
-    fn look(&self, kid: &str) -> (Option<Key>, bool) {
+    /// The key, and whether the key set is stale.
+    fn find_cached(&self, kid: &str) -> (Option<Key>, bool) {
         let cached = self.cached.read();
-        let stale = cached.fetched.is_none_or(|at| at.elapsed() > REFRESH);
+        let stale = cached.fetched.is_none_or(|at| at.elapsed() > MAX_AGE);
         (cached.keys.get(kid).cloned(), stale)
     }
 
-    fn empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.cached.read().keys.is_empty()
     }
 
-    /// One fetch at a time, none sooner than the floor after the last.
+    /// One fetch at a time, with the minimum interval between them.
     ///
-    /// A fetch that began after the token `arrived` is the answer for all who waited: made-up keys
-    /// share one, however many they are.
+    /// A fetch that started after the token `arrived` is valid for all waiting tokens, so that any number of
+    /// invented key ids share one fetch.
     async fn refresh(&self, kid: &str, arrived: Instant) {
-        let _one = self.fetching.lock().await;
-        let (found, stale) = self.look(kid);
-        let tried = self.tried();
-        if (found.is_some() && !stale) || tried.is_some_and(|at| at > arrived) {
+        let _guard = self.fetching.lock().await;
+        let (found, stale) = self.find_cached(kid);
+        let last_attempt = self.last_attempt();
+        if (found.is_some() && !stale) || last_attempt.is_some_and(|at| at > arrived) {
             return;
         }
-        let pause = tried.map_or(Duration::ZERO, |at| FLOOR.saturating_sub(at.elapsed()));
+        let pause = last_attempt.map_or(Duration::ZERO, |at| MIN_FETCH_INTERVAL.saturating_sub(at.elapsed()));
         if !pause.is_zero() {
-            // a known key needs no answer, and with no key at all every request depends on the next try: do not make them wait
-            if found.is_some() || self.empty() {
+            // A known key does not need this fetch. Without any key every request would wait here: fail them instead.
+            if found.is_some() || self.is_empty() {
                 return;
             }
             tokio::time::sleep(pause).await;
         }
-        self.cached.write().tried = Some(Instant::now());
+        self.cached.write().last_attempt = Some(Instant::now());
         match self.fetch().await {
             Ok(keys) => {
                 let mut cached = self.cached.write();
                 cached.keys = keys;
                 cached.fetched = Some(Instant::now());
             }
-            Err(cause) => tracing::error!(issuer = self.issuer.issuer(), %cause, "the issuer's keys could not be fetched"),
+            Err(cause) => tracing::error!(issuer = self.issuer.issuer(), %cause, "fetching the issuer's keys failed"),
         }
     }
 
-    fn tried(&self) -> Option<Instant> {
-        self.cached.read().tried
+    fn last_attempt(&self) -> Option<Instant> {
+        self.cached.read().last_attempt
     }
 
     async fn fetch(&self) -> Result<HashMap<String, Key>, IssuerError> {
@@ -114,9 +115,9 @@ impl Jwks {
             keys: Vec<serde_json::Value>,
         }
         let set: Set = self.issuer.keys().await?;
-        // keys we cannot read (other uses, new algorithms) must not hide those we can
-        let readable = set.keys.into_iter().filter_map(|value| serde_json::from_value::<Jwk>(value).ok());
-        let keys = readable.filter_map(|jwk| {
+        // Skips keys that jsonwebtoken cannot parse (other uses, new algorithms).
+        let supported = set.keys.into_iter().filter_map(|value| serde_json::from_value::<Jwk>(value).ok());
+        let keys = supported.filter_map(|jwk| {
             let kid = jwk.common.key_id.clone()?;
             let decoding = Arc::new(DecodingKey::from_jwk(&jwk).ok()?);
             Some((kid, Key { jwk, decoding }))
@@ -125,15 +126,15 @@ impl Jwks {
     }
 }
 
-/// A key is used for what it says it is for, and for nothing else.
-fn fitting(key: Key, algorithm: Algorithm) -> Option<Arc<DecodingKey>> {
+/// The decoding key, if the JWK's use, algorithm and type permit this algorithm.
+fn permitting(key: Key, algorithm: Algorithm) -> Option<Arc<DecodingKey>> {
     use jsonwebtoken::jwk::{AlgorithmParameters, PublicKeyUse};
-    let signs = !matches!(key.jwk.common.public_key_use, Some(PublicKeyUse::Encryption));
-    let named = key.jwk.common.key_algorithm.is_none_or(|a| a.to_string() == format!("{algorithm:?}"));
-    let family = match key.jwk.algorithm {
+    let for_signatures = !matches!(key.jwk.common.public_key_use, Some(PublicKeyUse::Encryption));
+    let algorithm_permitted = key.jwk.common.key_algorithm.is_none_or(|a| a.to_string() == format!("{algorithm:?}"));
+    let type_matches = match key.jwk.algorithm {
         AlgorithmParameters::RSA(_) => !matches!(algorithm, Algorithm::ES256 | Algorithm::ES384),
         AlgorithmParameters::EllipticCurve(_) => matches!(algorithm, Algorithm::ES256 | Algorithm::ES384),
         _ => false,
     };
-    (signs && named && family).then_some(key.decoding)
+    (for_signatures && algorithm_permitted && type_matches).then_some(key.decoding)
 }

@@ -1,7 +1,7 @@
-//! Who is calling: access tokens checked against the issuer's published keys.
+//! Authentication: validates access tokens with the issuer's published keys.
 //!
-//! Rules: RFC 7519 and RFC 9068 for claims, Keycloak's for roles. Nothing here knows which issuer
-//! it is; the built-in one is reached over HTTP like any other.
+//! Rules: RFC 7519 and RFC 9068 for claims, Keycloak's for roles. All issuers are treated alike: the built-in
+//! one is called over HTTP too.
 
 pub mod basic;
 pub mod jwks;
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Public-key algorithms only: with a shared-secret one among them, the public key would be the secret.
+/// Public-key algorithms only: with an HMAC algorithm, an attacker could sign with the public key as secret.
 const ALGORITHMS: &[Algorithm] = &[
     Algorithm::RS256,
     Algorithm::RS384,
@@ -29,17 +29,17 @@ const ALGORITHMS: &[Algorithm] = &[
     Algorithm::ES256,
     Algorithm::ES384,
 ];
-/// The public client that may send a user's name and password, of the built-in issuer and of our realm of Keycloak.
+/// The public client with the password grant, at the built-in issuer and in the demo realm of Keycloak.
 pub const PASSWORD_CLIENT: &str = "tradepost-demo";
-/// No honest token is longer.
-const MAX_TOKEN: usize = 16 * 1024;
-/// Characters of a token's subject at most.
-const MAX_SUBJECT: usize = 255;
-/// Clocks differ.
+/// In bytes.
+const MAX_TOKEN_LEN: usize = 16 * 1024;
+/// In characters.
+const MAX_SUBJECT_LEN: usize = 255;
+/// Tolerated clock difference, in seconds.
 const LEEWAY: u64 = 5;
-/// A verified token is taken at its word for so long: a withdrawn key is noticed after it.
-const REMEMBER: Duration = Duration::from_secs(30);
-const REMEMBER_MOST: usize = 4096;
+/// How long a validated token is cached; also the delay until the removal of a key takes effect.
+const CACHE_TIME: Duration = Duration::from_secs(30);
+const MAX_CACHED_TOKENS: usize = 4096;
 
 #[derive(Debug, Deserialize)]
 struct Claims {
@@ -61,37 +61,37 @@ struct Roles {
     roles: Vec<String>,
 }
 
-/// Tokens that were found good, each until when it is taken at its word.
-type Known = HashMap<String, (Arc<Principal>, Instant)>;
+/// Validated tokens, with the end of their cache time.
+type TokenCache = HashMap<String, (Arc<Principal>, Instant)>;
 
-/// Checks access tokens of one issuer. Clones share what they know.
+/// Validates access tokens of one issuer. Clones share the caches.
 #[derive(Clone)]
 pub struct Authenticator {
     issuer: Arc<crate::rpc::oidc::OidcClient>,
     audience: String,
     parties: Vec<String>,
     keys: Arc<jwks::Jwks>,
-    known: Arc<Mutex<Known>>,
+    cached: Arc<Mutex<TokenCache>>,
 }
 
 impl Authenticator {
-    /// For tokens of this issuer that are meant for this audience.
+    /// Accepts tokens of this issuer for this audience.
     pub fn new(issuer: Arc<crate::rpc::oidc::OidcClient>, audience: &str) -> Self {
         let keys = Arc::new(jwks::Jwks::new(issuer.clone()));
-        Self { keys, issuer, audience: audience.into(), parties: Vec::new(), known: Arc::default() }
+        Self { keys, issuer, audience: audience.into(), parties: Vec::new(), cached: Arc::default() }
     }
 
-    /// Takes tokens of these clients only (`azp`, OpenID Connect Core 2); of every client where there are none.
+    /// Accepts only tokens of these clients (`azp`, OpenID Connect Core 2); of all clients if empty.
     pub fn for_parties(self, parties: Vec<String>) -> Self {
         Self { parties, ..self }
     }
 
-    /// The bearer of this token; 401 says what is wrong with it, 503 that the issuer's keys cannot be had.
+    /// Validates a token: 401 with the reason if it is invalid, 503 if the issuer's keys are not available.
     pub async fn authenticate(&self, token: &str) -> Result<Arc<Principal>, Problem> {
-        if let Some(principal) = self.recall(token) {
+        if let Some(principal) = self.find_cached(token) {
             return Ok(principal);
         }
-        if token.len() > MAX_TOKEN {
+        if token.len() > MAX_TOKEN_LEN {
             return Err(refuse("the token is too long"));
         }
         let header = decode_header(token).map_err(|_| refuse("the token is not a JWT"))?;
@@ -117,20 +117,20 @@ impl Authenticator {
         }
         let lifetime = u64::try_from(claims.exp - crate::kernel::clock::now_ms() / 1000).unwrap_or(0);
         let principal = Arc::new(self.principal(claims, token)?);
-        self.remember(token, &principal, Duration::from_secs(lifetime));
+        self.cache(token, &principal, Duration::from_secs(lifetime));
         Ok(principal)
     }
 
-    /// An access token for this name and password; `None` where the issuer does not take them.
+    /// Requests an access token with the password grant; `None` if the issuer rejects the password.
     pub async fn login(&self, username: &str, password: &str) -> Result<Option<String>, Problem> {
         #[derive(Deserialize)]
-        struct Granted {
+        struct TokenResponse {
             access_token: String,
         }
         let form = [("grant_type", "password"), ("client_id", PASSWORD_CLIENT), ("username", username), ("password", password)];
         let granted = self
             .issuer
-            .grant_unless_refused::<Granted>(&form)
+            .grant_unless_refused::<TokenResponse>(&form)
             .await
             .map_err(|cause| Problem::unavailable("the token issuer is not available").with_cause(cause))?;
         Ok(granted.map(|granted| granted.access_token))
@@ -140,7 +140,7 @@ impl Authenticator {
         let subject = claims.sub.filter(|s| !s.is_empty()).ok_or_else(|| refuse("the token has no subject"))?;
         check_subject(&subject).map_err(|wrong| refuse(&format!("the token's subject {wrong}")))?;
         let mut roles = claims.realm_access.roles;
-        // only roles of our own client: `admin` of another one says nothing about this shop
+        // Only roles of this shop's client: `admin` of another client is a different role.
         roles.extend(claims.resource_access.into_iter().filter(|(client, _)| *client == self.audience).flat_map(|(_, r)| r.roles));
         Ok(Principal {
             username: claims.preferred_username.unwrap_or_else(|| subject.clone()),
@@ -151,28 +151,28 @@ impl Authenticator {
         })
     }
 
-    fn recall(&self, token: &str) -> Option<Arc<Principal>> {
-        let known = self.known.lock();
-        known.get(token).filter(|(_, until)| *until > Instant::now()).map(|(principal, _)| principal.clone())
+    fn find_cached(&self, token: &str) -> Option<Arc<Principal>> {
+        let cached = self.cached.lock();
+        cached.get(token).filter(|(_, until)| *until > Instant::now()).map(|(principal, _)| principal.clone())
     }
 
-    fn remember(&self, token: &str, principal: &Arc<Principal>, lifetime: Duration) {
-        let mut known = self.known.lock();
-        if known.len() >= REMEMBER_MOST {
+    fn cache(&self, token: &str, principal: &Arc<Principal>, lifetime: Duration) {
+        let mut cached = self.cached.lock();
+        if cached.len() >= MAX_CACHED_TOKENS {
             let now = Instant::now();
-            known.retain(|_, (_, until)| *until > now);
-            if known.len() >= REMEMBER_MOST {
-                known.clear();
+            cached.retain(|_, (_, until)| *until > now);
+            if cached.len() >= MAX_CACHED_TOKENS {
+                cached.clear();
             }
         }
-        known.insert(token.to_string(), (principal.clone(), Instant::now() + lifetime.min(REMEMBER)));
+        cached.insert(token.to_string(), (principal.clone(), Instant::now() + lifetime.min(CACHE_TIME)));
     }
 }
 
-/// Whether every store can keep this subject and tells it from others, or why not. OpenID Connect Core 2 allows
-/// 255 ASCII characters; to a column of MySQL a space at the end is none.
+/// Checks that every store can save this subject and distinguish it from others. OpenID Connect Core 2 permits 255
+/// ASCII characters; MySQL ignores trailing spaces in comparisons.
 pub fn check_subject(subject: &str) -> Result<(), &'static str> {
-    if subject.chars().count() > MAX_SUBJECT {
+    if subject.chars().count() > MAX_SUBJECT_LEN {
         Err("is longer than 255 characters")
     } else if subject.trim() != subject || subject.contains(char::is_control) {
         Err("has a space at an end or a control character")
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_is_one_that_every_store_tells_from_all_others() {
+    fn subject_that_a_store_cannot_distinguish_is_rejected() {
         for good in ["alice", "auth0|5f7c", "CN=A B", "\u{1d4d0}"] {
             assert_eq!(check_subject(good), Ok(()), "{good}");
         }

@@ -1,4 +1,4 @@
-//! Who may use the actuator with a user and a password: monitoring tools that know no tokens.
+//! Basic authentication at the actuator, for monitoring tools without support for tokens.
 
 use super::basic::{Basic, CredentialsError};
 use crate::rpc::context::Principal;
@@ -7,14 +7,14 @@ use actix_web::HttpRequest;
 use actix_web::http::header;
 use std::sync::Arc;
 
-/// An operator's credentials. They count at the actuator and nowhere else.
+/// An operator's credentials; valid at the actuator only.
 pub struct Operator {
     basic: Basic,
     principal: Arc<Principal>,
 }
 
 impl Operator {
-    /// By settings; none where no password is set. A user or a password that is empty is an error.
+    /// `None` if settings have no password. An empty user or password is an error.
     pub fn new(settings: &settings::Actuator) -> Result<Option<Self>, CredentialsError> {
         let Some(password) = &settings.password else { return Ok(None) };
         if settings.user.is_empty() || settings.user.contains(':') {
@@ -26,14 +26,14 @@ impl Operator {
             username: settings.user.clone(),
             email: None,
             roles: vec!["admin".into()],
-            // there is none: no peer is called in an operator's name
+            // Empty: the actuator calls no peers for an operator.
             token: String::new(),
         };
         Ok(Some(Self { basic, principal: Arc::new(principal) }))
     }
 
-    /// Who it is, where the one `Authorization` header of the request has these credentials.
-    pub fn sent(&self, request: &HttpRequest) -> Option<Arc<Principal>> {
+    /// The operator, if the request's only `Authorization` header has these credentials.
+    pub fn authenticate(&self, request: &HttpRequest) -> Option<Arc<Principal>> {
         let once = request.headers().get_all(header::AUTHORIZATION).nth(1).is_none();
         (once && self.basic.sent_with(request)).then(|| self.principal.clone())
     }

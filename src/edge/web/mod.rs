@@ -1,12 +1,15 @@
-//! The edge of a process: every request comes in here, whatever module serves it.
+//! The request pipeline of a process, the same for all modules.
 //!
-//! In this order: trace, method, token, role, `Accept`, `Content-Type`, body within its limit,
-//! deadline, handler, and the one form of refusal for whatever went wrong.
+//! In this order: trace, method, token, role, `Accept`, `Content-Type`, body limit, deadline, handler. Errors
+//! become problem+json in one place.
 
+mod headers;
 mod protocol;
 #[cfg(test)]
-#[allow(dead_code, reason = "of a build of some modules not all of it is used")]
+#[allow(dead_code, reason = "a build with some modules uses a part of it")]
 pub(crate) mod testing;
+
+pub use headers::bearer;
 
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::operator::Operator;
@@ -21,43 +24,42 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::{self, Bytes, BytesMut, ServiceConfig};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
-use actix_web_httpauth::headers::authorization::{Bearer, Scheme};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
-use protocol::{acceptable, preflight, two_lengths, unknown, without_bytes};
+use headers::header_text;
+use protocol::{check_accept, has_conflicting_lengths, not_found, options_response, without_body};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// What the edge enforces.
+/// Configuration and state of the pipeline.
 pub struct Edge {
-    /// Checks tokens.
     pub authenticator: Authenticator,
-    /// Who may use the actuator with a password; none: nobody, and a token it is.
+    /// Basic credentials for the actuator; if `None`, the actuator requires a token.
     pub operator: Option<Operator>,
-    /// Where what was asked and answered is taken down.
+    /// Records requests for `/actuator/httpexchanges`.
     pub exchanges: Arc<Exchanges>,
-    /// Largest body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
-    /// Longest time for one request.
+    /// Maximum time for one request.
     pub timeout: Duration,
-    /// Origins that browsers may call from: `*` or a list; empty for none.
+    /// Allowed CORS origins: `*` or a list; empty for none.
     pub origins: Vec<String>,
-    /// Who answers what is no endpoint's; where nobody does, 404.
+    /// The gateway, if it runs in this process. Without it, paths without an endpoint are 404.
     pub door: Option<Arc<dyn GatewayMiddleware>>,
-    /// Cancelled when the process will end soon: from then on an answer is the last on its connection.
+    /// Cancelled at shutdown: from then on each response closes its connection.
     pub leaving: CancellationToken,
 }
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
-/// Registers all endpoints, grouped by path, so that a wrong method is told from an unknown path.
+/// Registers all endpoints, grouped by path, so that a wrong method gets 405 and an unknown path 404.
 pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edge>) {
     let mut paths: BTreeMap<(usize, &str), Vec<Endpoint>> = BTreeMap::new();
     for endpoint in endpoints {
         let path = endpoint.operation.path;
-        // the router takes the first match: fixed paths come before those with parameters
+        // The router takes the first match: register fixed paths before those with parameters.
         paths.entry((path.matches('{').count(), path)).or_default().push(endpoint.clone());
     }
     for ((_, path), endpoints) in paths {
@@ -75,17 +77,16 @@ pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edg
     }));
 }
 
-/// What is done with every request before an endpoint is looked for.
+/// Prepares every request before an endpoint is matched.
 pub fn before(request: &mut ServiceRequest, edge: &Edge) {
-    bound_method(request);
-    if let Some(door) = &edge.door {
-        door.look(request);
+    replace_unknown_method(request);
+    if let Some(gateway) = &edge.door {
+        gateway.look(request);
     }
 }
 
-/// Anybody can make methods up, and each would become a label of its own in the metrics: those that
-/// HTTP does not define become one.
-fn bound_method(request: &mut ServiceRequest) {
+/// Replaces methods that HTTP does not define by `UNKNOWN`: each would create a label value in the metrics.
+fn replace_unknown_method(request: &mut ServiceRequest) {
     let known = [
         Method::GET,
         Method::HEAD,
@@ -105,7 +106,7 @@ fn bound_method(request: &mut ServiceRequest) {
     }
 }
 
-/// What a refusal names, where the request goes on under another method.
+/// Request extension: the method that the client sent, if it was replaced.
 struct SentMethod(Method);
 
 /// The raw payload as an extractor.
@@ -124,26 +125,26 @@ impl Edge {
     async fn serve(&self, endpoints: &[Endpoint], request: HttpRequest, payload: Payload) -> HttpResponse {
         let started = Instant::now();
         let (method, path) = (sent_method(&request), sent_path(&request));
-        let wanted = if method == Method::HEAD { &Method::GET } else { request.method() };
-        let operation = endpoints.iter().map(|e| &*e.operation).find(|o| o.method == wanted);
+        let routed_method = if method == Method::HEAD { &Method::GET } else { request.method() };
+        let operation = endpoints.iter().map(|e| &*e.operation).find(|o| o.method == routed_method);
         let exchange = crate::rpc::trace::incoming(&request, &method, operation, self.door.is_some());
         let (span, trace) = (exchange.span(), exchange.span().trace());
-        let cors = self.cors(&request);
-        let smuggled = two_lengths(&request);
-        let outcome = match preflight(endpoints, self.door.is_some(), &request) {
-            _ if smuggled => Err(Problem::new(400, "malformed request: Content-Length beside Transfer-Encoding")),
+        let cors = self.cors_headers(&request);
+        let smuggling = has_conflicting_lengths(&request);
+        let outcome = match options_response(endpoints, self.door.is_some(), &request) {
+            _ if smuggling => Err(Problem::new(400, "malformed request: Content-Length beside Transfer-Encoding")),
             Some(response) => Ok(response),
-            None => span.scope(self.run(endpoints, &request, payload, trace, started)).await,
+            None => span.scope(self.dispatch(endpoints, &request, payload, trace, started)).await,
         };
         let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
-        // of a problem that a door has made a response, too
+        // Also set on problems that the gateway has turned into responses.
         let cause = response.extensions_mut().remove::<Cause>().map(|cause| cause.0);
-        if smuggled || self.leaving.is_cancelled() {
-            // whoever smuggles may see the rest of this connection in another way than we do
+        if smuggling || self.leaving.is_cancelled() {
+            // With smuggling, client and server may disagree on the boundaries of later requests.
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         if method == Method::HEAD {
-            response = without_bytes(response);
+            response = without_body(response);
         }
         let status = response.status();
         let headers = response.headers_mut();
@@ -159,7 +160,7 @@ impl Edge {
         let elapsed_us = took.as_micros() as u64;
         span.sync_scope(|| {
             let status_code = status.as_u16();
-            // a 500 without a cause is an upstream's, which the gateway passes on
+            // A 500 without a cause comes from an upstream service of the gateway.
             if status == StatusCode::INTERNAL_SERVER_ERROR && cause.is_some() {
                 tracing::error!(%method, path, status = status_code, elapsed_us, cause, "request failed");
             } else if status.is_server_error() {
@@ -171,7 +172,8 @@ impl Edge {
         response
     }
 
-    async fn run(
+    /// Authenticates and authorizes the request, then calls the endpoint or the gateway.
+    async fn dispatch(
         &self,
         endpoints: &[Endpoint],
         request: &HttpRequest,
@@ -179,74 +181,75 @@ impl Edge {
         trace: Trace,
         started: Instant,
     ) -> Result<HttpResponse, Problem> {
-        let wanted = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        let found = endpoints.iter().find(|e| e.operation.method == wanted);
+        let routed_method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        let found = endpoints.iter().find(|e| e.operation.method == routed_method);
         let public =
             !endpoints.is_empty() && endpoints.iter().all(|e| matches!(e.operation.access, RequiredRole::Public | RequiredRole::Optional));
-        let own = found.map_or(if public { RequiredRole::Public } else { RequiredRole::Any }, |e| e.operation.access);
-        let door = self.door.as_ref();
-        let access = match door.map(|door| door.way(request, !endpoints.is_empty())).transpose()? {
-            Some(RouteTarget::Door(access)) => {
-                let cx = self.identify(access, &[], request, trace, started).await?;
-                return match door {
-                    Some(door) => door.clone().serve(cx, request.clone(), payload).await,
-                    None => Err(unknown(endpoints)),
+        let endpoint_role = found.map_or(if public { RequiredRole::Public } else { RequiredRole::Any }, |e| e.operation.access);
+        let gateway = self.door.as_ref();
+        let required_role = match gateway.map(|gateway| gateway.way(request, !endpoints.is_empty())).transpose()? {
+            Some(RouteTarget::Door(required_role)) => {
+                let cx = self.authenticate(required_role, &[], request, trace, started).await?;
+                return match gateway {
+                    Some(gateway) => gateway.clone().serve(cx, request.clone(), payload).await,
+                    None => Err(not_found(endpoints)),
                 };
             }
-            // what anybody may ask here, a route may still ask more for
-            Some(RouteTarget::Endpoint(wall))
-                if own == RequiredRole::Public || (own == RequiredRole::Optional && wall != RequiredRole::Public) =>
+            // A route may require a role for an endpoint that is public.
+            Some(RouteTarget::Endpoint(route_role))
+                if endpoint_role == RequiredRole::Public
+                    || (endpoint_role == RequiredRole::Optional && route_role != RequiredRole::Public) =>
             {
-                wall
+                route_role
             }
-            _ => own,
+            _ => endpoint_role,
         };
-        let cx = self.identify(access, endpoints, request, trace, started).await?;
-        let work = move |cx: Cx, payload| -> LocalBoxFuture<'_, Result<HttpResponse, Problem>> {
+        let cx = self.authenticate(required_role, endpoints, request, trace, started).await?;
+        let call_endpoint = move |cx: Cx, payload| -> LocalBoxFuture<'_, Result<HttpResponse, Problem>> {
             Box::pin(async move {
-                authorize(own, &cx)?;
-                let Some(endpoint) = found else { return Err(unknown(endpoints)) };
+                authorize(endpoint_role, &cx)?;
+                let Some(endpoint) = found else { return Err(not_found(endpoints)) };
                 self.handle(endpoint, cx, request, payload).await
             })
         };
-        match door {
-            Some(door) => door.around(cx, request, payload, Box::new(work)).await,
-            None => work(cx, payload).await,
+        match gateway {
+            Some(gateway) => gateway.around(cx, request, payload, Box::new(call_endpoint)).await,
+            None => call_endpoint(cx, payload).await,
         }
     }
 
     async fn handle(&self, endpoint: &Endpoint, cx: Cx, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
         let deadline = cx.deadline;
-        let work = async {
+        let response = async {
             match &endpoint.serve {
                 Serve::Raw(handler) => handler(cx, request.clone(), payload).await,
                 Serve::Contract(handler) => {
-                    acceptable(request)?;
-                    let reading = tokio::time::timeout_at(deadline.into(), self.read(request, payload));
+                    check_accept(request)?;
+                    let reading = tokio::time::timeout_at(deadline.into(), self.read_json_body(request, payload));
                     let body = reading.await.map_err(|_| late_body())??;
                     handler(Call { cx, request: request.clone(), body }).await
                 }
             }
         };
-        match tokio::time::timeout_at(deadline.into(), work).await {
+        match tokio::time::timeout_at(deadline.into(), response).await {
             Ok(result) => result,
             Err(_) => Err(Problem::unavailable("the request took too long; it may still be completed")),
         }
     }
 
-    async fn identify(
+    async fn authenticate(
         &self,
-        access: RequiredRole,
+        required_role: RequiredRole,
         endpoints: &[Endpoint],
         request: &HttpRequest,
         trace: Trace,
         started: Instant,
     ) -> Result<Cx, Problem> {
-        let asked = text(request, TIMEOUT_HEADER).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
-        let deadline = started + asked.unwrap_or(self.timeout).min(self.timeout);
+        let requested = header_text(request, TIMEOUT_HEADER).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+        let deadline = started + requested.unwrap_or(self.timeout).min(self.timeout);
         let actuator = endpoints.iter().any(|e| e.operation.path.starts_with("/actuator/"));
-        let operator = self.operator.as_ref().filter(|_| actuator).and_then(|operator| operator.sent(request));
-        let caller = match (access, operator) {
+        let operator = self.operator.as_ref().filter(|_| actuator).and_then(|operator| operator.authenticate(request));
+        let caller = match (required_role, operator) {
             (RequiredRole::Public, _) => Caller::Anonymous,
             (_, Some(operator)) => Caller::User(operator),
             (RequiredRole::Optional, None) => self.bearer_of(request).await.map_or(Caller::Anonymous, Caller::User),
@@ -259,9 +262,9 @@ impl Edge {
         self.authenticator.authenticate(&bearer(request)?).await
     }
 
-    async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
+    async fn read_json_body(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
         let body = read_body(request, payload, self.body_limit).await?;
-        let media = text(request, "content-type").map(|t| t.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        let media = header_text(request, "content-type").map(|t| t.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         match media.as_deref() {
             Some(json) if json == "application/json" || (json.starts_with("application/") && json.ends_with("+json")) => Ok(body),
             None if body.is_empty() => Ok(body),
@@ -272,7 +275,7 @@ impl Edge {
         }
     }
 
-    fn cors(&self, request: &HttpRequest) -> Vec<(HeaderName, HeaderValue)> {
+    fn cors_headers(&self, request: &HttpRequest) -> Vec<(HeaderName, HeaderValue)> {
         let Some(origin) = request.headers().get(header::ORIGIN) else { return Vec::new() };
         let allowed = |o: &String| o == "*" || o.as_bytes() == origin.as_bytes();
         if !self.origins.iter().any(allowed) {
@@ -286,31 +289,31 @@ impl Edge {
         if request.method() == Method::OPTIONS {
             headers.push((header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS")));
             headers.push((header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600")));
-            if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-                headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone()));
+            if let Some(requested) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+                headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, requested.clone()));
             }
         }
         headers
     }
 }
 
-fn authorize(access: RequiredRole, cx: &Cx) -> Result<(), Problem> {
-    let roles = access.roles();
+fn authorize(required_role: RequiredRole, cx: &Cx) -> Result<(), Problem> {
+    let roles = required_role.roles();
     if roles.is_empty() || roles.iter().any(|role| cx.has_role(role)) {
         return Ok(());
     }
     Err(Problem::forbidden(format!("this needs the role {}", roles.join(" or "))))
 }
 
-/// 408: the body did not come in time.
+/// 408.
 pub fn late_body() -> Problem {
     Problem::new(408, "the body did not come in time")
 }
 
-/// The whole body, up to a limit; beyond it, 413.
+/// Reads the whole body; 413 if it exceeds the limit.
 pub async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(413, format!("the body is larger than {limit} bytes"));
-    let announced = text(request, "content-length").and_then(|n| n.parse::<usize>().ok());
+    let announced = header_text(request, "content-length").and_then(|n| n.parse::<usize>().ok());
     if announced.is_some_and(|n| n > limit) {
         return Err(too_large());
     }
@@ -325,37 +328,16 @@ pub async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize
     Ok(body.freeze())
 }
 
-/// The method as the client wrote it.
+/// The method that the client sent.
 pub fn sent_method(request: &HttpRequest) -> Method {
     let sent = request.extensions().get::<SentMethod>().map(|sent| sent.0.clone());
     sent.unwrap_or_else(|| request.method().clone())
 }
 
-/// The path as the client wrote it.
+/// The path that the client sent.
 pub fn sent_path(request: &HttpRequest) -> String {
     let sent = request.extensions().get::<SentPath>().map(|sent| sent.0.clone());
     sent.unwrap_or_else(|| request.path().to_string())
-}
-
-fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
-    request.headers().get(name).and_then(|value| value.to_str().ok())
-}
-
-/// The one token in the one `Authorization` header; the scheme is taken in any case (RFC 9110 11.1).
-pub fn bearer(request: &HttpRequest) -> Result<String, Problem> {
-    let mut sent = request.headers().get_all(header::AUTHORIZATION);
-    let Some(value) = sent.next() else { return Err(Problem::unauthorized(None)) };
-    if sent.next().is_some() {
-        // which of them counts is a matter of opinion, and proxies have other opinions
-        return Err(Problem::unauthorized(Some("there is more than one Authorization header")));
-    }
-    // schemes are case-insensitive (RFC 9110 11.1); the parser takes one spelling
-    let sent = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let spelled = sent.and_then(|(_, token)| HeaderValue::from_str(&format!("Bearer {}", token.trim())).ok());
-    let parsed = spelled.and_then(|value| Bearer::parse(&value).ok()).filter(|bearer| !bearer.token().is_empty());
-    parsed
-        .map(|bearer| bearer.token().to_string())
-        .ok_or_else(|| Problem::unauthorized(Some("the Authorization header is not Bearer <JWT>")))
 }
 
 #[cfg(test)]
@@ -366,10 +348,10 @@ mod tests {
     use actix_web::test::TestRequest;
     use tracing_subscriber::layer::SubscriberExt;
 
-    /// Status and body of the answer to a request that fails so, and what the log has of it.
-    async fn failing(answer: impl Fn() -> Result<HttpResponse, Problem> + Send + Sync + 'static) -> (u16, String, String) {
+    /// Calls an endpoint with this result; returns status, response text and log.
+    async fn call_failing(result: impl Fn() -> Result<HttpResponse, Problem> + Send + Sync + 'static) -> (u16, String, String) {
         let endpoint =
-            Endpoint::raw("test", "fails", Method::GET, "/fails", RequiredRole::Public, move |_, _, _| std::future::ready(answer()));
+            Endpoint::raw("test", "fails", Method::GET, "/fails", RequiredRole::Public, move |_, _, _| std::future::ready(result()));
         let app = testing::app(vec![endpoint], Arc::new(testing::edge(testing::NO_ISSUER))).await;
         let written = Written::default();
         let lines = tracing_subscriber::fmt::layer().with_writer(written.clone()).with_ansi(false);
@@ -379,16 +361,16 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn cause_of_a_failure_is_logged_once_and_not_sent() {
+    async fn failure_with_a_cause_logs_it_once_and_does_not_send_it() {
         let internal = || Problem::internal("no route to db-7.internal");
         let unavailable = || Err(StoreError::Unavailable { store: "order".into(), cause: "no route to db-7.internal".into() }.into());
         let refused = || Err(Problem::new(400, "malformed request").with_cause("no route to db-7.internal"));
         for (level, status, (found, sent, log)) in [
-            ("ERROR", 500, failing(move || Err(internal())).await),
-            // as a door does it
-            ("ERROR", 500, failing(move || Ok(internal().respond("GET", "/fails", ""))).await),
-            ("WARN", 503, failing(unavailable).await),
-            ("DEBUG", 400, failing(refused).await),
+            ("ERROR", 500, call_failing(move || Err(internal())).await),
+            // As the gateway does.
+            ("ERROR", 500, call_failing(move || Ok(internal().respond("GET", "/fails", ""))).await),
+            ("WARN", 503, call_failing(unavailable).await),
+            ("DEBUG", 400, call_failing(refused).await),
         ] {
             assert_eq!(found, status, "{sent}");
             assert!(!sent.contains("db-7"), "{sent}");

@@ -1,4 +1,4 @@
-//! For unit tests: the edge of a process without a gateway, and an app that answers without a socket.
+//! For unit tests: an edge without a gateway, and an app that is called without a socket.
 
 use super::{Edge, configure};
 use crate::edge::auth::Authenticator;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Takes the tokens of this issuer. A test that wants another edge changes what it wants to.
+/// An edge that accepts tokens of this issuer.
 pub(crate) fn edge(issuer: &str) -> Edge {
     Edge {
         authenticator: Authenticator::new(Arc::new(OidcClient::new(issuer, None)), "tradepost"),
@@ -28,13 +28,12 @@ pub(crate) fn edge(issuer: &str) -> Edge {
     }
 }
 
-/// An issuer that cannot be reached: nothing listens there.
+/// The URL of an unreachable issuer.
 pub(crate) const NO_ISSUER: &str = "http://127.0.0.1:9";
 
-/// A request in; status, headers and body out.
+/// Calls the app; returns status, headers and body.
 pub(crate) type App = Rc<dyn Fn(TestRequest) -> LocalBoxFuture<'static, (u16, HeaderMap, Bytes)>>;
 
-/// An app that serves these endpoints.
 pub(crate) async fn app(endpoints: Vec<Endpoint>, edge: Arc<Edge>) -> App {
     let service = Rc::new(init_service(actix_web::App::new().configure(move |c| configure(c, &endpoints, &edge))).await);
     Rc::new(move |request| {

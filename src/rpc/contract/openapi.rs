@@ -1,11 +1,13 @@
-//! OpenAPI 3.1 of every contract in this process, from the declarations themselves.
+//! The OpenAPI 3.1 document, generated from the contracts of this process.
 
-use super::{Operation, Param, Reply, RequiredRole};
+use super::operation::{Operation, RequiredRole};
+use super::param::Param;
+use super::reply::Reply;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// The document under construction.
+/// Builds the document.
 pub struct Document {
     schemas: SchemaGenerator,
     paths: Map<String, Value>,
@@ -21,8 +23,8 @@ impl Default for Document {
     }
 }
 
-/// One operation under description; it joins the document when dropped.
-pub struct About<'a> {
+/// Builds one operation; [`OperationBuilder::reply`] adds it to the document.
+pub struct OperationBuilder<'a> {
     document: &'a mut Document,
     operation: Option<Arc<Operation>>,
     value: Map<String, Value>,
@@ -31,7 +33,7 @@ pub struct About<'a> {
 
 impl Document {
     /// Starts the description of an operation from its doc comment.
-    pub fn operation(&mut self, operation: Option<Arc<Operation>>, doc: &[&str]) -> About<'_> {
+    pub fn operation(&mut self, operation: Option<Arc<Operation>>, doc: &[&str]) -> OperationBuilder<'_> {
         let text: Vec<_> = doc.iter().map(|line| line.trim()).collect();
         let mut value = Map::new();
         if let Some(operation) = &operation {
@@ -40,10 +42,10 @@ impl Document {
         }
         value.insert("summary".into(), text.first().copied().unwrap_or_default().into());
         value.insert("description".into(), text.join("\n").into());
-        About { document: self, operation, value, parameters: Vec::new() }
+        OperationBuilder { document: self, operation, value, parameters: Vec::new() }
     }
 
-    /// The finished document, for a server at this address.
+    /// Finishes the document; `server` is the server's URL.
     pub fn finish(mut self, version: &str, server: &str) -> Value {
         let problem: Value = self.schemas.subschema_for::<ProblemBody>().into();
         json!({
@@ -68,20 +70,20 @@ impl Document {
     }
 }
 
-impl About<'_> {
-    /// A path, query or header parameter.
+impl OperationBuilder<'_> {
+    /// `kind` is `path`, `query` or `header`.
     pub fn parameter<T: Param>(&mut self, kind: &str, name: &str) {
         let name = if kind == "header" { name.replace('_', "-") } else { name.to_string() };
         self.parameters.push(json!({ "name": name, "in": kind, "required": T::REQUIRED, "schema": T::schema() }));
     }
 
-    /// The JSON body.
+    /// Describes the JSON request body.
     pub fn body<T: JsonSchema>(&mut self) {
         let schema: Value = self.document.schemas.subschema_for::<T>().into();
         self.value.insert("requestBody".into(), json!({ "required": true, "content": { "application/json": { "schema": schema } } }));
     }
 
-    /// The answer; with it the operation is complete.
+    /// Describes the response and adds the operation to the document.
     pub fn reply<R: Reply>(mut self) {
         let Some(operation) = self.operation.take() else { return };
         let success = match R::MEDIA {
@@ -103,7 +105,7 @@ impl About<'_> {
     }
 }
 
-/// The error body, for the document's sake; it is written by [`crate::kernel::problem::Problem`].
+/// Schema of the error body that [`crate::kernel::problem::Problem`] writes.
 #[derive(JsonSchema)]
 #[schemars(rename = "Problem")]
 #[serde(rename_all = "camelCase")]

@@ -3,7 +3,7 @@
 use crate::kernel::page::{PageNumber, PageSize};
 use serde_json::{Value, json};
 
-/// What was expected of a parameter, in the caller's words.
+/// Error text for the client, such as "expected a UUID".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Expected(pub &'static str);
@@ -14,16 +14,13 @@ impl From<&'static str> for Expected {
     }
 }
 
-/// A value that travels as text. `from_text` gets `None` where the parameter was not sent, and
-/// answers what was expected where it cannot take what was.
+/// A value in a path, query or header.
 pub trait Param: Sized {
-    /// Reads it.
+    /// `text` is `None` if the request does not have the parameter.
     fn from_text(text: Option<&str>) -> Result<Self, Expected>;
-    /// Writes it; `None` leaves the parameter out.
+    /// `None` omits the parameter.
     fn to_text(&self) -> Option<String>;
-    /// Its JSON schema.
     fn schema() -> Value;
-    /// Whether it must be sent.
     const REQUIRED: bool = true;
 }
 

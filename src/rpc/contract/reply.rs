@@ -1,4 +1,4 @@
-//! What a call answers: JSON as a rule, and three forms of the old system besides.
+//! Response bodies: JSON, and three other forms that the Spring system uses.
 
 use crate::kernel::problem::Problem;
 use actix_web::http::{StatusCode, header};
@@ -7,24 +7,24 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-/// The answer of a contract call, on both sides of the wire.
+/// The response of a contract operation, for server and client.
 pub trait Reply: Sized {
-    /// Media type of the body; empty for none.
+    /// Media type of the body; empty if there is no body.
     const MEDIA: &'static str;
-    /// Server: writes it with the contract's status.
+    /// Server side: builds the response with the contract's status.
     fn write(self, status: u16) -> Result<HttpResponse, Problem>;
-    /// Client: reads it back from the headers that matter and the body.
+    /// Client side: parses `ETag` and body.
     fn read(etag: Option<&str>, body: &[u8]) -> Result<Self, Problem>;
-    /// Schema of the body.
+    /// JSON schema of the body.
     fn schema(schemas: &mut SchemaGenerator) -> Value;
 }
 
-fn start(status: u16) -> HttpResponseBuilder {
+fn builder(status: u16) -> HttpResponseBuilder {
     HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK))
 }
 
 fn unreadable(cause: impl std::fmt::Display) -> Problem {
-    Problem::new(502, "the peer's answer does not fit the contract").with_cause(cause)
+    Problem::new(502, "the peer's response does not match the contract").with_cause(cause)
 }
 
 impl<T: Serialize + DeserializeOwned + JsonSchema> Reply for T {
@@ -32,7 +32,7 @@ impl<T: Serialize + DeserializeOwned + JsonSchema> Reply for T {
 
     fn write(self, status: u16) -> Result<HttpResponse, Problem> {
         let body = serde_json::to_vec(&self).map_err(Problem::internal)?;
-        Ok(start(status).content_type(Self::MEDIA).body(body))
+        Ok(builder(status).content_type(Self::MEDIA).body(body))
     }
 
     fn read(_: Option<&str>, body: &[u8]) -> Result<Self, Problem> {
@@ -44,7 +44,7 @@ impl<T: Serialize + DeserializeOwned + JsonSchema> Reply for T {
     }
 }
 
-/// A sentence in plain text, as the old system answers a DELETE.
+/// Plain text: the Spring system's response to a DELETE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text(pub String);
 
@@ -52,7 +52,7 @@ impl Reply for Text {
     const MEDIA: &'static str = "text/plain";
 
     fn write(self, status: u16) -> Result<HttpResponse, Problem> {
-        Ok(start(status).content_type("text/plain; charset=utf-8").body(self.0))
+        Ok(builder(status).content_type("text/plain; charset=utf-8").body(self.0))
     }
 
     fn read(_: Option<&str>, body: &[u8]) -> Result<Self, Problem> {
@@ -72,7 +72,7 @@ impl Reply for Empty {
     const MEDIA: &'static str = "";
 
     fn write(self, status: u16) -> Result<HttpResponse, Problem> {
-        Ok(start(status).finish())
+        Ok(builder(status).finish())
     }
 
     fn read(_: Option<&str>, _: &[u8]) -> Result<Self, Problem> {
@@ -84,12 +84,11 @@ impl Reply for Empty {
     }
 }
 
-/// JSON with a strong `ETag`: the version that a later `If-Match` names.
+/// JSON with a strong `ETag`: the version, for use in `If-Match`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tagged<T> {
-    /// The document.
     pub value: T,
-    /// Its version, from 1.
+    /// Starts at 1.
     pub version: i64,
 }
 
@@ -99,7 +98,7 @@ impl<T: Serialize + DeserializeOwned + JsonSchema> Reply for Tagged<T> {
     fn write(self, status: u16) -> Result<HttpResponse, Problem> {
         let body = serde_json::to_vec(&self.value).map_err(Problem::internal)?;
         let tag = format!("\"{}\"", self.version);
-        Ok(start(status).content_type(Self::MEDIA).insert_header((header::ETAG, tag)).body(body))
+        Ok(builder(status).content_type(Self::MEDIA).insert_header((header::ETAG, tag)).body(body))
     }
 
     fn read(etag: Option<&str>, body: &[u8]) -> Result<Self, Problem> {

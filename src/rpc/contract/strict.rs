@@ -1,13 +1,12 @@
-//! JSON in which an object is an object. serde's derived types take a list for a struct, field by
-//! field in the order of their declaration; the contract does not.
+//! Rejects JSON arrays in place of objects. serde's derived types also accept an array for a struct, one
+//! element per field in declaration order; contracts do not.
 //!
-//! A wrapper around any deserializer that asks for a map wherever a struct is wanted, all the way down.
+//! [`Strict`] wraps any deserializer and requests a map for every struct, at all nesting levels.
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// See the module.
 pub(super) struct Strict<T>(pub(super) T);
 
 macro_rules! forward {
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_an_object_is_taken_with_amounts_to_the_digit() {
+    fn object_is_accepted_with_exact_amounts() {
         let order: Order =
             read(r#"{"lines":[{"sku":"a","price":10.00},{"sku":"b","price":null}],"named":{"x":{"sku":"c","price":"3.50"}}}"#).unwrap();
         assert_eq!(order.lines[0].price.unwrap().to_string(), "10.00");
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_no_object_however_deep() {
+    fn array_in_place_of_an_object_is_rejected_at_every_level() {
         for text in [r#"[[],null]"#, r#"{"lines":[["a",1]]}"#, r#"{"lines":[],"named":{"x":["a",1]}}"#] {
             let refused = read::<Order>(text).unwrap_err().to_string();
             assert!(refused.contains("invalid type: sequence, expected struct"), "{text}: {refused}");

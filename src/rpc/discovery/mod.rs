@@ -1,67 +1,66 @@
-//! Where the instances of a peer are, and which of them a call goes to.
+//! Service discovery: finds the instances of a peer and picks one for each call.
 //!
-//! From settings ([`Fixed`]), in this process ([`Loopback`]), or from a registry ([`eureka`]) and then
-//! by [`balance`].
+//! Instances come from settings ([`Fixed`]), from this process ([`Loopback`]), or from a registry ([`eureka`]);
+//! [`balance`] picks among those of a registry.
 
 pub mod balance;
 pub mod eureka;
 
 use std::collections::BTreeMap;
 
-/// How a call to an instance went, as far as the instance is to blame or to praise.
+/// The outcome of a call, as far as the instance is responsible for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It answered, whatever it said.
+    /// The instance responded, with any status.
     Answered,
-    /// It could not be reached, broke off, or answered too late.
+    /// Unreachable, connection lost, or timeout.
     Failed,
 }
 
-/// An instance chosen for one call. Tell it how the call went; dropped untold, the call counts as abandoned.
+/// An instance picked for one call. Dropped without an outcome, the call counts as cancelled.
 pub struct Picked {
     /// `http://host:port`, without a trailing slash.
     pub base_url: String,
-    /// Whether it is this very process.
+    /// Whether it is this process.
     pub inside: bool,
-    /// Called once with the outcome, or `None` where the call was abandoned.
-    report: Option<Box<dyn FnOnce(Option<Outcome>) + Send>>,
+    /// Called once with the outcome; `None` if the call was cancelled.
+    on_done: Option<Box<dyn FnOnce(Option<Outcome>) + Send>>,
 }
 
 impl Picked {
-    /// An instance of which nobody keeps account.
+    /// An instance without load statistics.
     pub fn plain(base_url: impl Into<String>) -> Self {
-        Self { base_url: base_url.into(), inside: false, report: None }
+        Self { base_url: base_url.into(), inside: false, on_done: None }
     }
 
-    /// An instance whose account is kept by `report`.
-    pub fn tracked(base_url: impl Into<String>, report: impl FnOnce(Option<Outcome>) + Send + 'static) -> Self {
-        Self { base_url: base_url.into(), inside: false, report: Some(Box::new(report)) }
+    /// An instance whose outcome is reported to `on_done`.
+    pub fn tracked(base_url: impl Into<String>, on_done: impl FnOnce(Option<Outcome>) + Send + 'static) -> Self {
+        Self { base_url: base_url.into(), inside: false, on_done: Some(Box::new(on_done)) }
     }
 
-    /// How the call went.
+    /// Reports the call's outcome.
     pub fn done(mut self, outcome: Outcome) {
-        if let Some(report) = self.report.take() {
-            report(Some(outcome));
+        if let Some(on_done) = self.on_done.take() {
+            on_done(Some(outcome));
         }
     }
 }
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        if let Some(report) = self.report.take() {
-            report(None);
+        if let Some(on_done) = self.on_done.take() {
+            on_done(None);
         }
     }
 }
 
-/// Finds an instance of a module.
 pub trait Discovery: Send + Sync {
-    /// One instance for one call; `None` where none is known. `avoid` names an instance that has just
-    /// failed and is taken only where there is no other.
+    /// Picks an instance for one call; `None` if none is known. `avoid` is the base URL of an instance that has
+    /// just failed; it is picked only if there is no other.
     fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked>;
 }
 
-/// One address for each module, from settings (`peers.<module>`).
+/// One address per module, from settings (`peers.<module>`).
 pub struct Fixed(pub BTreeMap<String, String>);
 
 impl Discovery for Fixed {
@@ -70,7 +69,7 @@ impl Discovery for Fixed {
     }
 }
 
-/// The first of several that knows an instance.
+/// Asks several discoveries in order; returns the first result.
 pub struct FirstOf(pub Vec<std::sync::Arc<dyn Discovery>>);
 
 impl Discovery for FirstOf {
@@ -79,16 +78,15 @@ impl Discovery for FirstOf {
     }
 }
 
-/// This very process: these modules are behind its own front door.
+/// This process's own HTTP address, for its own modules.
 pub struct Loopback {
-    /// Its own address.
     pub url: String,
-    /// What runs here.
+    /// The modules of this process.
     pub modules: Vec<&'static str>,
 }
 
 impl Discovery for Loopback {
     fn pick(&self, module: &str, _: Option<&str>) -> Option<Picked> {
-        self.modules.contains(&module).then(|| Picked { base_url: self.url.clone(), inside: true, report: None })
+        self.modules.contains(&module).then(|| Picked { base_url: self.url.clone(), inside: true, on_done: None })
     }
 }

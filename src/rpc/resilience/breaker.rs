@@ -1,19 +1,19 @@
 //! A circuit breaker with the rules of Resilience4j, on the state machine of failsafe.
 //!
-//! failsafe keeps the states and the time of opening. It has no count-based window, and in half-open
-//! it lets everybody through; so here are the window, which decides when the machine trips, and the
-//! trials of half-open, which decide whether it closes.
+//! failsafe implements the states and the open time. It has no count-based window, and permits all calls in
+//! half-open. This file adds the window, which decides when the breaker opens, and limits the trial calls of
+//! half-open, which decide whether it closes.
 //!
 //! The rules are those of Resilience4j's `CircuitBreakerStateMachine`:
-//! - closed: with `min_calls` (or a full window, if that is smaller) the failure rate is looked at after
-//!   every call, successful or not; at the threshold it opens;
-//! - open: nobody is let through for `open`, then it is half-open by itself
+//! - closed: with at least `min_calls` (or a full window, if that is smaller) the failure rate is checked
+//!   after every call, successful or not; at the threshold it opens;
+//! - open: permits no calls for the duration `open`, then becomes half-open without a call
 //!   (`automaticTransitionFromOpenToHalfOpenEnabled`);
-//! - half-open: `half_open_calls` are let through, with a window of that size; its rate opens or closes.
-//!   A trial that is given up makes room for another.
+//! - half-open: permits `half_open_calls` trial calls, with a window of that size; its failure rate opens or
+//!   closes the breaker. A cancelled trial call releases its permit.
 //!
-//! Stricter than Resilience4j in one thing: an answer counts only in the phase in which its call was let
-//! through. One that comes late says how the peer was, not how it is.
+//! One difference from Resilience4j: an outcome counts only in the phase in which its call was permitted. A late
+//! outcome describes the peer's past state.
 
 use crate::settings::BreakerRules;
 use failsafe::{FailurePolicy, Instrument, StateMachine};
@@ -23,26 +23,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Calls go through.
+    /// Permits all calls.
     Closed,
-    /// None does.
+    /// Permits no calls.
     Open,
-    /// A few do, on trial.
+    /// Permits a few trial calls.
     HalfOpen,
-    /// None does, until an administrator says otherwise.
+    /// Permits no calls until an administrator changes the state.
     ForcedOpen,
-    /// All do, and nothing is counted, until an administrator says otherwise.
+    /// Permits all calls and counts nothing until an administrator changes the state.
     Disabled,
 }
 
 impl State {
-    /// Every state there is.
     pub const ALL: [State; 5] = [State::Closed, State::Open, State::HalfOpen, State::ForcedOpen, State::Disabled];
 
-    /// Resilience4j's name of it.
+    /// Resilience4j's name.
     pub fn name(self) -> &'static str {
         match self {
             State::Closed => "CLOSED",
@@ -54,51 +52,50 @@ impl State {
     }
 }
 
-/// What an administrator may order (Resilience4j's `updateState`).
+/// A state change by an administrator (Resilience4j's `updateState`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Close it and forget what was counted; it works by its rules again.
+    /// Closes the breaker, clears the window, and applies the rules again.
     Close,
-    /// Open it until told otherwise.
+    /// Permits no calls until the next change.
     ForceOpen,
-    /// Let everything through until told otherwise.
+    /// Permits all calls until the next change.
     Disable,
 }
 
-/// A call was not let through.
+/// The breaker rejected a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotPermitted {
-    /// Until the next trial may be possible; zero where that depends on trials under way.
+    /// Time until the next trial call may be permitted; zero if that depends on trial calls in progress.
     pub wait: Duration,
 }
 
-/// What it shows of itself.
+/// State and counts for metrics and the actuator.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Snapshot {
-    /// Where it stands.
     pub state: State,
-    /// In percent; none with too few calls.
+    /// In percent; `None` with fewer calls than `min_calls`.
     pub failure_rate: Option<f32>,
     /// Calls in the window.
     pub buffered: usize,
     /// Failed calls in the window.
     pub failed: usize,
-    /// Calls not let through in this window's time.
+    /// Calls rejected in the current phase.
     pub not_permitted: u64,
 }
 
-/// The last outcomes, oldest first.
+/// The latest outcomes, oldest first.
 #[derive(Debug)]
 struct Window {
     size: usize,
-    needed: usize,
+    min_calls: usize,
     outcomes: VecDeque<bool>,
     failed: usize,
 }
 
 impl Window {
     fn new(size: usize, min_calls: usize) -> Self {
-        Self { size, needed: min_calls.min(size), outcomes: VecDeque::with_capacity(size), failed: 0 }
+        Self { size, min_calls: min_calls.min(size), outcomes: VecDeque::with_capacity(size), failed: 0 }
     }
 
     fn record(&mut self, success: bool) {
@@ -109,27 +106,27 @@ impl Window {
         self.failed += usize::from(!success);
     }
 
-    fn is_telling(&self) -> bool {
-        self.outcomes.len() >= self.needed
+    fn has_enough_calls(&self) -> bool {
+        self.outcomes.len() >= self.min_calls
     }
 
-    /// Whether the failure rate is at the threshold; unknown with too few calls.
-    fn is_bad(&self, percent: usize) -> Option<bool> {
-        self.is_telling().then(|| self.failed * 100 >= percent * self.outcomes.len())
+    /// Whether the failure rate has reached the threshold; `None` with too few calls.
+    fn reached_threshold(&self, percent: usize) -> Option<bool> {
+        self.has_enough_calls().then(|| self.failed * 100 >= percent * self.outcomes.len())
     }
 
-    fn rate(&self) -> Option<f32> {
-        self.is_telling().then(|| self.failed as f32 * 100.0 / self.outcomes.len() as f32)
+    fn failure_rate(&self) -> Option<f32> {
+        self.has_enough_calls().then(|| self.failed as f32 * 100.0 / self.outcomes.len() as f32)
     }
 }
 
-/// Every failure that failsafe is told of is the window's verdict already.
+/// Opens on every failure reported to failsafe: the window has already decided.
 #[derive(Debug)]
-struct Verdict {
+struct OpenOnFailure {
     open: Duration,
 }
 
-impl FailurePolicy for Verdict {
+impl FailurePolicy for OpenOnFailure {
     fn record_success(&mut self) {}
     fn mark_dead_on_failure(&mut self) -> Option<Duration> {
         Some(self.open)
@@ -137,15 +134,15 @@ impl FailurePolicy for Verdict {
     fn revived(&mut self) {}
 }
 
-/// The machine's state, which failsafe tells only as it changes.
+/// Mirror of failsafe's state; failsafe only reports transitions.
 #[derive(Debug, Clone, Default)]
-struct Told(Arc<AtomicU8>);
+struct StateMirror(Arc<AtomicU8>);
 
 const CLOSED: u8 = 0;
 const OPEN: u8 = 1;
 const HALF_OPEN: u8 = 2;
 
-impl Instrument for Told {
+impl Instrument for StateMirror {
     fn on_call_rejected(&self) {}
     fn on_open(&self) {
         self.0.store(OPEN, Ordering::Relaxed);
@@ -159,45 +156,45 @@ impl Instrument for Told {
 }
 
 #[derive(Debug)]
-struct Inner {
+struct BreakerState {
     window: Window,
-    /// What an administrator ordered, if that is in force.
-    ordered: Option<State>,
-    /// Grows with every change of state; a permit is of one phase.
+    /// State set by an administrator; overrides the state machine.
+    forced: Option<State>,
+    /// Incremented at every state change; a permit belongs to one phase.
     phase: u64,
-    /// Permits of half-open that were not given back.
+    /// Trial permits of half-open that were not released.
     trials: usize,
-    opened: Instant,
+    opened_at: Instant,
     not_permitted: u64,
 }
 
-/// A circuit breaker; shared by all threads.
+/// Shared by all threads.
 #[derive(Debug)]
 pub struct Breaker {
     name: String,
     rules: BreakerRules,
-    machine: StateMachine<Verdict, Told>,
-    told: Told,
-    // the machine is driven only while this is held: both always tell the same
-    inner: Mutex<Inner>,
+    machine: StateMachine<OpenOnFailure, StateMirror>,
+    mirror: StateMirror,
+    // The machine changes only while this lock is held, so both are consistent.
+    inner: Mutex<BreakerState>,
 }
 
-/// Leave for one call. Dropped without an outcome, the call counts as never made.
+/// Permit for one call. Dropped without an outcome, it does not count the call.
 #[derive(Debug)]
 pub struct Permit {
     breaker: Arc<Breaker>,
     phase: u64,
-    told: bool,
+    recorded: bool,
 }
 
 impl Permit {
-    /// How the call went.
-    pub fn done(mut self, success: bool) {
-        self.told = true;
+    /// Records the call's outcome.
+    pub fn record(mut self, success: bool) {
+        self.recorded = true;
         self.breaker.record(self.phase, success);
     }
 
-    /// False once the breaker has changed its state since: nothing more should be sent on this permit.
+    /// False if the breaker has changed its state since: the call must not be retried with this permit.
     pub fn is_current(&self) -> bool {
         self.breaker.lock().phase == self.phase
     }
@@ -205,34 +202,33 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.told {
-            self.breaker.give_back(self.phase);
+        if !self.recorded {
+            self.breaker.release(self.phase);
         }
     }
 }
 
 impl Breaker {
-    /// A closed one; its name is for the log.
+    /// A closed breaker; the name is for the log.
     pub fn new(name: impl Into<String>, rules: BreakerRules) -> Arc<Self> {
-        let told = Told::default();
-        let inner = Inner {
+        let mirror = StateMirror::default();
+        let inner = BreakerState {
             window: Window::new(rules.window, rules.min_calls),
-            ordered: None,
+            forced: None,
             phase: 0,
             trials: 0,
-            opened: failsafe::clock::now(),
+            opened_at: failsafe::clock::now(),
             not_permitted: 0,
         };
-        let machine = StateMachine::new(Verdict { open: rules.open }, told.clone());
-        Arc::new(Self { name: name.into(), rules, machine, told, inner: Mutex::new(inner) })
+        let machine = StateMachine::new(OpenOnFailure { open: rules.open }, mirror.clone());
+        Arc::new(Self { name: name.into(), rules, machine, mirror, inner: Mutex::new(inner) })
     }
 
-    /// Its rules.
     pub fn rules(&self) -> &BreakerRules {
         &self.rules
     }
 
-    /// Leave for one call.
+    /// Permit for one call.
     pub fn acquire(self: &Arc<Self>) -> Result<Permit, NotPermitted> {
         let mut inner = self.lock();
         let refused = match self.state(&mut inner) {
@@ -242,11 +238,11 @@ impl Breaker {
                 None
             }
             State::HalfOpen => Some(Duration::ZERO),
-            State::Open => Some(self.rules.open.saturating_sub(failsafe::clock::now().duration_since(inner.opened))),
+            State::Open => Some(self.rules.open.saturating_sub(failsafe::clock::now().duration_since(inner.opened_at))),
             State::ForcedOpen => Some(self.rules.open),
         };
         match refused {
-            None => Ok(Permit { breaker: self.clone(), phase: inner.phase, told: false }),
+            None => Ok(Permit { breaker: self.clone(), phase: inner.phase, recorded: false }),
             Some(wait) => {
                 inner.not_permitted += 1;
                 Err(NotPermitted { wait })
@@ -254,57 +250,54 @@ impl Breaker {
         }
     }
 
-    /// What an administrator wants.
+    /// Applies an administrator's state change.
     pub fn order(&self, order: Order) {
         let mut inner = self.lock();
         self.machine.reset();
-        inner.ordered = match order {
+        inner.forced = match order {
             Order::Close => None,
             Order::ForceOpen => Some(State::ForcedOpen),
             Order::Disable => Some(State::Disabled),
         };
         let window = Window::new(self.rules.window, self.rules.min_calls);
-        self.enter(&mut inner, window);
+        self.start_phase(&mut inner, window);
         tracing::warn!(breaker = self.name, ?order, "circuit breaker set by an administrator");
     }
 
-    /// What it shows of itself.
     pub fn snapshot(&self) -> Snapshot {
         let mut inner = self.lock();
         let state = self.state(&mut inner);
-        let Inner { window, not_permitted, .. } = &*inner;
+        let BreakerState { window, not_permitted, .. } = &*inner;
         Snapshot {
             state,
-            failure_rate: window.rate(),
+            failure_rate: window.failure_rate(),
             buffered: window.outcomes.len(),
             failed: window.failed,
             not_permitted: *not_permitted,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, BreakerState> {
         self.inner.lock()
     }
 
-    /// The state now. Whoever looks after the time of opening is over finds it half-open, as if a timer
-    /// had done it.
-    fn state(&self, inner: &mut Inner) -> State {
-        if let Some(ordered) = inner.ordered {
-            return ordered;
+    /// The current state. Changes open to half-open if the open time is over, so that no timer is necessary.
+    fn state(&self, inner: &mut BreakerState) -> State {
+        if let Some(forced) = inner.forced {
+            return forced;
         }
-        if self.told.0.load(Ordering::Relaxed) == OPEN && self.machine.is_call_permitted() {
-            self.enter(inner, Window::new(self.rules.half_open_calls, self.rules.min_calls));
-            tracing::info!(breaker = self.name, "circuit breaker half-open: a few calls are tried");
+        if self.mirror.0.load(Ordering::Relaxed) == OPEN && self.machine.is_call_permitted() {
+            self.start_phase(inner, Window::new(self.rules.half_open_calls, self.rules.min_calls));
+            tracing::info!(breaker = self.name, "circuit breaker half-open: permitting trial calls");
         }
-        match self.told.0.load(Ordering::Relaxed) {
+        match self.mirror.0.load(Ordering::Relaxed) {
             OPEN => State::Open,
             HALF_OPEN => State::HalfOpen,
             _ => State::Closed,
         }
     }
 
-    /// A new phase, with its own window.
-    fn enter(&self, inner: &mut Inner, window: Window) {
+    fn start_phase(&self, inner: &mut BreakerState, window: Window) {
         inner.window = window;
         inner.phase += 1;
         inner.trials = 0;
@@ -313,33 +306,33 @@ impl Breaker {
 
     fn record(&self, phase: u64, success: bool) {
         let mut inner = self.lock();
-        if inner.phase != phase || inner.ordered.is_some() {
+        if inner.phase != phase || inner.forced.is_some() {
             return;
         }
         inner.window.record(success);
-        let on_trial = self.told.0.load(Ordering::Relaxed) == HALF_OPEN;
-        match inner.window.is_bad(self.rules.failure_percent) {
+        let half_open = self.mirror.0.load(Ordering::Relaxed) == HALF_OPEN;
+        match inner.window.reached_threshold(self.rules.failure_percent) {
             Some(true) => {
-                // the window stays: it shows why
+                // Keep the window: it shows why the breaker is open.
                 self.machine.on_error();
                 inner.phase += 1;
-                inner.opened = failsafe::clock::now();
+                inner.opened_at = failsafe::clock::now();
                 let (failed, calls) = (inner.window.failed, inner.window.outcomes.len());
                 tracing::warn!(breaker = self.name, failed, calls, "circuit breaker opened");
             }
-            Some(false) if on_trial => {
+            Some(false) if half_open => {
                 self.machine.on_success();
-                self.enter(&mut inner, Window::new(self.rules.window, self.rules.min_calls));
+                self.start_phase(&mut inner, Window::new(self.rules.window, self.rules.min_calls));
                 tracing::info!(breaker = self.name, "circuit breaker closed");
             }
             _ => {}
         }
     }
 
-    fn give_back(&self, phase: u64) {
+    fn release(&self, phase: u64) {
         let mut inner = self.lock();
         if inner.phase == phase {
-            // in closed nobody counts them
+            // Zero in closed, which does not count trials.
             inner.trials = inner.trials.saturating_sub(1);
         }
     }

@@ -1,5 +1,5 @@
-//! The circuit breakers of this process by name: those of its peers, and those that routes of the gateway
-//! name. One name is one breaker, as in Resilience4j's registry.
+//! The circuit breakers of this process by name: one per peer, and those that the gateway's routes name. Equal
+//! names share one breaker, as in Resilience4j's registry.
 
 use super::breaker::{Breaker, NotPermitted, Permit};
 use crate::settings::BreakerRules;
@@ -8,87 +8,84 @@ use prometheus::{Error, IntCounter, IntCounterVec, Opts, Registry};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A breaker under its name, with its counters.
+/// A breaker with its name and counters.
 pub struct Guard {
     name: String,
-    /// The breaker itself.
     pub breaker: Arc<Breaker>,
-    /// Whether it came with the process and stays as long; a route's goes with its route.
-    fixed: bool,
+    /// A peer's breaker lives as long as the process; a route's is dropped with its route.
+    permanent: bool,
     successful: IntCounter,
     failed: IntCounter,
     not_permitted: IntCounter,
 }
 
 impl Guard {
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Leave for one call.
+    /// Permit for one call.
     pub fn acquire(&self) -> Result<Permit, NotPermitted> {
         self.breaker.acquire().inspect_err(|_| self.not_permitted.inc())
     }
 
-    /// How the call of this permit went.
+    /// Records the outcome of the call.
     pub fn settle(&self, permit: Permit, success: bool) {
-        permit.done(success);
+        permit.record(success);
         if success { self.successful.inc() } else { self.failed.inc() }
     }
 }
 
 type ByName = BTreeMap<String, Arc<Guard>>;
 
-/// All of them; clones are the same.
+/// All breakers. Clones share them.
 #[derive(Clone)]
 pub struct Breakers {
-    all: Arc<Mutex<ByName>>,
+    by_name: Arc<Mutex<ByName>>,
     calls: IntCounterVec,
 }
 
 impl Breakers {
-    /// None yet; their calls are counted in this registry.
+    /// Starts without breakers and registers their metrics.
     pub fn new(registry: &Registry) -> Result<Self, Error> {
         let calls = Opts::new("resilience4j_circuitbreaker_calls_total", "Calls through circuit breakers by outcome.");
         let calls = IntCounterVec::new(calls, &["name", "kind"])?;
         registry.register(Box::new(calls.clone()))?;
-        Ok(Self { all: Arc::default(), calls })
+        Ok(Self { by_name: Arc::default(), calls })
     }
 
-    /// The breaker of a peer: it stays as long as the process.
-    pub fn fixed(&self, name: &str, rules: BreakerRules) -> Arc<Guard> {
-        self.lock().entry(name.to_string()).or_insert_with(|| self.make(name, rules, true)).clone()
+    /// Returns the breaker of a peer; creates it on the first call.
+    pub fn of_peer(&self, name: &str, rules: BreakerRules) -> Arc<Guard> {
+        self.lock().entry(name.to_string()).or_insert_with(|| self.create(name, rules, true)).clone()
     }
 
-    /// The breakers that routes name from now on. One whose rules are the same goes on as it is, one that
-    /// nobody names any more is gone, and a peer's of the same name serves under its own rules.
+    /// Replaces the breakers of routes. A breaker with unchanged rules keeps its state; one that no route names
+    /// any more is dropped. If a peer's breaker has the same name, the route uses it with the peer's rules.
     pub fn routed(&self, wanted: &BTreeMap<String, BreakerRules>) -> ByName {
-        let mut all = self.lock();
-        all.retain(|name, guard| guard.fixed || wanted.get(name) == Some(guard.breaker.rules()));
+        let mut breakers = self.lock();
+        breakers.retain(|name, guard| guard.permanent || wanted.get(name) == Some(guard.breaker.rules()));
         let get = |(name, rules): (&String, &BreakerRules)| {
-            let guard = all.entry(name.clone()).or_insert_with(|| self.make(name, *rules, false));
+            let guard = breakers.entry(name.clone()).or_insert_with(|| self.create(name, *rules, false));
             (name.clone(), guard.clone())
         };
         wanted.iter().map(get).collect()
     }
 
-    /// Those there are, by name.
+    /// All breakers, sorted by name.
     pub fn listed(&self) -> Vec<Arc<Guard>> {
         self.lock().values().cloned().collect()
     }
 
-    /// The one of this name.
     pub fn find(&self, name: &str) -> Option<Arc<Guard>> {
         self.lock().get(name).cloned()
     }
 
-    fn make(&self, name: &str, rules: BreakerRules, fixed: bool) -> Arc<Guard> {
+    fn create(&self, name: &str, rules: BreakerRules, permanent: bool) -> Arc<Guard> {
         let count = |kind: &str| self.calls.with_label_values(&[name, kind]);
         Arc::new(Guard {
             name: name.to_string(),
             breaker: Breaker::new(name, rules),
-            fixed,
+            permanent,
             successful: count("successful"),
             failed: count("failed"),
             not_permitted: count("not_permitted"),
@@ -96,6 +93,6 @@ impl Breakers {
     }
 
     fn lock(&self) -> MutexGuard<'_, ByName> {
-        self.all.lock()
+        self.by_name.lock()
     }
 }

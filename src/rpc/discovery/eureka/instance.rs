@@ -1,17 +1,16 @@
-//! An instance and the registry's answers as Eureka's JSON has them.
+//! Eureka's JSON format of instances and registries.
 //!
-//! Source: Netflix/eureka `EurekaJacksonCodec`, `InstanceInfoJsonBeanSerializer`, `LeaseInfo`. Read
-//! tolerantly (numbers as text and text as numbers, both spellings of `overriddenStatus`), written
-//! exactly: the Java mapper may fail on a field it does not know, and wants its arrays as arrays.
+//! Source: Netflix/eureka `EurekaJacksonCodec`, `InstanceInfoJsonBeanSerializer`, `LeaseInfo`. Parsing is
+//! tolerant (numbers as strings and strings as numbers, both spellings of `overriddenStatus`). Output is
+//! exact: the Java mapper may fail on unknown fields and requires arrays even for one element.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What traffic an instance takes: only `UP` takes any.
+/// Only an instance that is `UP` takes traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Default)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(missing_docs)]
 pub enum Status {
     Up,
     Down,
@@ -22,7 +21,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// By its name on the wire; what is no status is `UNKNOWN`, as Eureka reads it.
+    /// Parses the name in JSON; unknown names become `UNKNOWN`, as in Eureka.
     pub fn of(name: &str) -> Self {
         match name.to_ascii_uppercase().as_str() {
             "UP" => Status::Up,
@@ -33,7 +32,7 @@ impl Status {
         }
     }
 
-    /// Its name on the wire.
+    /// The name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Status::Up => "UP",
@@ -51,10 +50,9 @@ impl<'de> Deserialize<'de> for Status {
     }
 }
 
-/// What a delta says has become of an instance.
+/// The change of an instance in a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "UPPERCASE")]
-#[allow(missing_docs)]
 pub enum Action {
     #[default]
     Added,
@@ -65,9 +63,7 @@ pub enum Action {
 /// A port and whether it is in use: `{"$":8080,"@enabled":"true"}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Port {
-    /// Its number.
     pub number: u16,
-    /// Whether it answers.
     pub enabled: bool,
 }
 
@@ -81,15 +77,17 @@ impl<'de> Deserialize<'de> for Port {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let (number, enabled) = match &value {
-            Value::Object(members) => (members.get("$"), members.get("@enabled").is_none_or(|flag| plain(flag).as_deref() == Some("true"))),
+            Value::Object(members) => {
+                (members.get("$"), members.get("@enabled").is_none_or(|flag| scalar_text(flag).as_deref() == Some("true")))
+            }
             other => (Some(other), true),
         };
-        let number = number.and_then(plain).and_then(|text| text.parse().ok());
+        let number = number.and_then(scalar_text).and_then(|text| text.parse().ok());
         Ok(Port { number: number.ok_or_else(|| serde::de::Error::custom("a port is a number from 0 to 65535"))?, enabled })
     }
 }
 
-/// Which data centre runs the instance; the class comes first, since the mapper chooses by it.
+/// The instance's data centre. The class must be the first field: the Java mapper selects the type by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataCenter {
     /// The Java class.
@@ -98,7 +96,7 @@ pub struct DataCenter {
     /// `MyOwn`, `Amazon`, `Netflix`.
     #[serde(default)]
     pub name: String,
-    /// What Amazon's says of its machine.
+    /// Amazon's instance metadata.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "metadata")]
     pub metadata: BTreeMap<String, String>,
 }
@@ -115,10 +113,9 @@ impl Default for DataCenter {
     }
 }
 
-/// How long a registration lasts; times in milliseconds since 1970, 0 for never.
+/// A registration's lease. Timestamps are in milliseconds since 1970, 0 if unset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct Lease {
     #[serde(deserialize_with = "number")]
     pub renewal_interval_in_secs: i64,
@@ -135,7 +132,7 @@ pub struct Lease {
 }
 
 impl Default for Lease {
-    /// What a client means that says nothing of its lease: `LeaseInfo`'s defaults.
+    /// `LeaseInfo`'s defaults, for clients that send no lease.
     fn default() -> Self {
         Self {
             renewal_interval_in_secs: 30,
@@ -148,10 +145,9 @@ impl Default for Lease {
     }
 }
 
-/// One instance of an application. What `Option` leaves out the registrant did not send.
+/// One instance of an application. A field is `None` if the registrant did not send it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
 pub struct Instance {
     #[serde(deserialize_with = "text")]
     pub instance_id: String,
@@ -201,9 +197,7 @@ pub struct Instance {
     pub action_type: Option<Action>,
 }
 
-/// Instances of one application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[allow(missing_docs)]
 pub struct Application {
     #[serde(default)]
     pub name: String,
@@ -211,9 +205,8 @@ pub struct Application {
     pub instance: Vec<Instance>,
 }
 
-/// A registry, or what has changed in one.
+/// The content of a registry, or a delta.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[allow(missing_docs)]
 pub struct Applications {
     #[serde(rename = "versions__delta", default, deserialize_with = "number", serialize_with = "quoted")]
     pub version: i64,
@@ -223,7 +216,7 @@ pub struct Applications {
     pub application: Vec<Application>,
 }
 
-/// Counts by status over the whole registry, sorted by the status's name: `DOWN_1_UP_2_`.
+/// Number of instances per status, sorted by status name: `DOWN_1_UP_2_`.
 /// Source: `Applications.getReconcileHashCode`.
 pub fn hash<'a>(instances: impl Iterator<Item = &'a Instance>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -233,8 +226,8 @@ pub fn hash<'a>(instances: impl Iterator<Item = &'a Instance>) -> String {
     counts.into_iter().map(|(status, count)| format!("{status}_{count}_")).collect()
 }
 
-/// Text of what may be written as text, number or flag.
-fn plain(value: &Value) -> Option<String> {
+/// The text of a JSON string, number or boolean.
+fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -244,7 +237,7 @@ fn plain(value: &Value) -> Option<String> {
 }
 
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(Option::<Value>::deserialize(deserializer)?.as_ref().and_then(plain).unwrap_or_default())
+    Ok(Option::<Value>::deserialize(deserializer)?.as_ref().and_then(scalar_text).unwrap_or_default())
 }
 
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
@@ -259,18 +252,18 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(text(deserializer)? == "true")
 }
 
-/// Eureka writes these as text.
+/// Eureka writes these values as strings.
 fn quoted<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&value.to_string())
 }
 
-/// An empty map comes as `{"@class":"java.util.Collections$EmptyMap"}`.
+/// Java clients send an empty map as `{"@class":"java.util.Collections$EmptyMap"}`.
 fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let members = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
-    Ok(members.iter().filter(|(key, _)| *key != "@class").filter_map(|(key, value)| Some((key.clone(), plain(value)?))).collect())
+    Ok(members.iter().filter(|(key, _)| *key != "@class").filter_map(|(key, value)| Some((key.clone(), scalar_text(value)?))).collect())
 }
 
-/// XStream's JSON writes a list of one as its only element.
+/// XStream's JSON writes a list with one element as the element itself.
 fn one_or_many<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -292,7 +285,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_clients_send_is_read() {
+    fn instance_in_the_variants_of_clients_is_parsed() {
         let read: Instance = serde_json::from_value(json!({
             "instanceId": "h:order:1", "hostName": "h", "app": "ORDER", "ipAddr": "10.0.0.1", "overriddenstatus": "OUT_OF_SERVICE",
             "status": "UP", "port": {"$": "8080", "@enabled": true}, "securePort": 443, "countryId": "1", "sid": "na",
@@ -307,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_the_java_mapper_reads() {
+    fn instance_is_written_as_the_java_mapper_expects() {
         let instance = Instance {
             port: Some(Port { number: 80, enabled: true }),
             data_center_info: Some(DataCenter { metadata: [("a".into(), "b".into())].into(), ..DataCenter::default() }),
@@ -323,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_counts_by_status_in_the_order_of_names() {
+    fn hash_counts_instances_by_status_in_name_order() {
         let of = |status| Instance { status, ..Instance::default() };
         assert_eq!(hash([of(Status::Up), of(Status::Down), of(Status::Up)].iter()), "DOWN_1_UP_2_");
         assert_eq!(hash([].iter()), "");

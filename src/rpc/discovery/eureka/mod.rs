@@ -1,10 +1,9 @@
-//! A client of any Eureka server, ours or the real one: keeps this process's modules registered there
-//! and knows whom else there is.
+//! A client of Eureka servers (the registry module or Netflix's): registers this process's modules and
+//! fetches the instances of others.
 //!
-//! A registry that is away changes nothing for calls under way: the last known instances stay in use,
-//! and both workers ask again with back-off until it is back. Source of the rules: Netflix/eureka
-//! `DiscoveryClient` (register, renew every few seconds, register again on a 404, fetch by delta with a
-//! hash over the result).
+//! If the registry is unreachable, the last known instances stay in use, and both workers retry with backoff.
+//! Source of the rules: Netflix/eureka `DiscoveryClient` (register, renew every few seconds, register again on
+//! a 404, fetch deltas and check a hash of the result).
 
 pub mod instance;
 pub mod view;
@@ -20,36 +19,34 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use view::View;
 
-/// First pause after a failure; it doubles up to the usual interval.
-const BACKOFF: Duration = Duration::from_millis(250);
+/// Backoff after the first failure; it doubles up to the normal interval.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(250);
 
-/// Where one module of this process answers.
+/// The data of one module's registration.
 pub struct InstanceInfo<'a> {
-    /// `PRODUCT-SERVICE`.
+    /// Application name, such as `PRODUCT-SERVICE`.
     pub app: &'a str,
-    /// The name or address under which others reach this machine.
+    /// Host name or address at which other processes reach this one.
     pub host: &'a str,
-    /// Its address.
+    /// IP address.
     pub ip: &'a str,
-    /// The port.
     pub port: u16,
-    /// What it speaks there: `http` or `https`.
+    /// `http` or `https`.
     pub scheme: &'a str,
-    /// The build's version: callers of the same one come here first.
+    /// Build version; callers of the same version prefer this instance.
     pub version: &'a str,
-    /// The zone, where there are any.
     pub zone: Option<&'a str>,
     /// Seconds between renewals.
     pub renew_seconds: u64,
-    /// Seconds after the last renewal for which the registration holds.
+    /// Seconds after the last renewal at which the registration expires.
     pub lease_seconds: u64,
 }
 
 impl InstanceInfo<'_> {
-    /// What is registered. `now` tells one start of the process from the next.
+    /// The instance to register. `now` distinguishes a restarted process from its predecessor.
     pub fn instance(&self, now: i64) -> Instance {
-        let shown = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
-        let base = format!("{}://{shown}:{}", self.scheme, self.port);
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
+        let base = format!("{}://{host}:{}", self.scheme, self.port);
         let secure = self.scheme == "https";
         let name = self.app.to_ascii_lowercase();
         let mut metadata = std::collections::BTreeMap::from([
@@ -65,7 +62,7 @@ impl InstanceInfo<'_> {
             app: self.app.into(),
             ip_addr: self.ip.into(),
             status: Status::Up,
-            // as a Spring service with `secure-port: ${server.port}` has them
+            // As a Spring service with `secure-port: ${server.port}` registers its ports.
             port: Some(Port { number: self.port, enabled: !secure }),
             secure_port: Some(Port { number: if secure { self.port } else { 443 }, enabled: secure }),
             country_id: 1,
@@ -91,70 +88,70 @@ impl InstanceInfo<'_> {
 
 /// The body of `GET /apps` and `/apps/delta`.
 #[derive(Deserialize)]
-struct Fetched {
+struct FetchResponse {
     applications: Applications,
 }
 
-/// Keeps the view up to date until it is told to stop.
-pub async fn keep_fetched(servers: Arc<Servers>, view: Arc<View>, every: Duration, stop: CancellationToken) {
-    let mut whole = true;
-    let mut pause = Pause::new("fetch", every);
-    while pause.wait(&stop).await {
-        let fetched = fetch(&servers, &view, whole).await;
-        whole = fetched.as_ref().is_err_and(|_| view.is_empty());
-        pause.after(fetched);
+/// Updates the view periodically until cancelled.
+pub async fn keep_fetched(servers: Arc<Servers>, view: Arc<View>, interval: Duration, stop: CancellationToken) {
+    let mut full = true;
+    let mut timer = RetryTimer::new("fetch", interval);
+    while timer.wait(&stop).await {
+        let fetched = fetch(&servers, &view, full).await;
+        full = fetched.as_ref().is_err_and(|_| view.is_empty());
+        timer.record(fetched);
     }
 }
 
-/// One fetch: the changes, or all where there is nothing yet or the changes do not add up.
-pub async fn fetch(servers: &Servers, view: &View, whole: bool) -> Result<(), RegistryError> {
-    if !whole {
-        let answer = servers.call(Method::GET, "/apps/delta", None).await?;
-        // a registry may have its deltas switched off
-        if answer.status == 200 && view.apply(answer.json::<Fetched>()?.applications) {
+/// Fetches the delta; or everything, if `full` is set or the delta's hash does not match.
+pub async fn fetch(servers: &Servers, view: &View, full: bool) -> Result<(), RegistryError> {
+    if !full {
+        let response = servers.call(Method::GET, "/apps/delta", None).await?;
+        // Deltas may be disabled in the registry.
+        if response.status == 200 && view.apply(response.json::<FetchResponse>()?.applications) {
             return Ok(());
         }
     }
-    let answer = servers.call(Method::GET, "/apps/", None).await?;
-    if answer.status != 200 {
-        return Err(RegistryError::NotFetched { status: answer.status });
+    let response = servers.call(Method::GET, "/apps/", None).await?;
+    if response.status != 200 {
+        return Err(RegistryError::NotFetched { status: response.status });
     }
-    view.replace(answer.json::<Fetched>()?.applications);
+    view.replace(response.json::<FetchResponse>()?.applications);
     Ok(())
 }
 
-/// Registrations that are kept until they are taken back.
+/// Renews the registrations of this process until it deregisters.
 pub struct Registrations {
-    leave: CancellationToken,
-    kept: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+    workers: Vec<JoinHandle<()>>,
 }
 
 impl Registrations {
-    /// Registers these instances and keeps them so. Must run on the system's main thread.
-    pub fn start(servers: &Arc<Servers>, instances: Vec<Instance>, every: Duration) -> Self {
-        let leave = CancellationToken::new();
-        let keep = |instance| actix_web::rt::spawn(keep_registered(servers.clone(), instance, every, leave.clone()));
-        let kept = instances.into_iter().map(keep).collect();
-        Self { leave, kept }
+    /// Registers the instances and renews them. Must run on the actix system's main thread.
+    pub fn start(servers: &Arc<Servers>, instances: Vec<Instance>, interval: Duration) -> Self {
+        let stop = CancellationToken::new();
+        let spawn = |instance| actix_web::rt::spawn(renew_periodically(servers.clone(), instance, interval, stop.clone()));
+        let workers = instances.into_iter().map(spawn).collect();
+        Self { stop, workers }
     }
 
-    /// Deregisters all of them, so that no peer calls this process any more. Returns false where it gave up at the limit.
+    /// Deregisters all instances, so that peers stop calling this process. Returns false if the limit is exceeded.
     pub async fn leave(self, limit: Duration) -> bool {
-        self.leave.cancel();
-        let done = tokio::time::timeout(limit, futures_util::future::join_all(self.kept)).await.is_ok();
+        self.stop.cancel();
+        let done = tokio::time::timeout(limit, futures_util::future::join_all(self.workers)).await.is_ok();
         if !done {
-            tracing::warn!("the registry did not hear us leave; our lease there will end by itself");
+            tracing::warn!("deregistration timed out; the lease will expire");
         }
         done
     }
 }
 
-/// Registers, renews, registers again where the registry has forgotten us, and deregisters at the end.
-async fn keep_registered(servers: Arc<Servers>, instance: Instance, every: Duration, leave: CancellationToken) {
+/// Registers, renews, registers again if the registration has expired, and deregisters at the end.
+async fn renew_periodically(servers: Arc<Servers>, instance: Instance, interval: Duration, stop: CancellationToken) {
     let mut registered = false;
-    let mut pause = Pause::new("registration", every);
-    while pause.wait(&leave).await {
-        let kept = async {
+    let mut timer = RetryTimer::new("registration", interval);
+    while timer.wait(&stop).await {
+        let renewal = async {
             if registered && renew(&servers, &instance).await? {
                 return Ok(());
             }
@@ -163,26 +160,26 @@ async fn keep_registered(servers: Arc<Servers>, instance: Instance, every: Durat
             registered = true;
             Ok(())
         };
-        // not cut short when we are told to leave: a registration must not arrive after the leaving
-        pause.after(kept.await);
+        // Not cancelled by `stop`: a registration must not arrive after the deregistration.
+        timer.record(renewal.await);
     }
     let path = format!("/apps/{}/{}", instance.app, instance.instance_id);
     if let Err(cause) = servers.call(Method::DELETE, &path, None).await {
-        tracing::warn!(%cause, app = instance.app, "could not deregister; the lease will end by itself");
+        tracing::warn!(%cause, app = instance.app, "deregistration failed; the lease will expire");
     }
 }
 
 async fn register(servers: &Servers, instance: &Instance) -> Result<(), RegistryError> {
-    let answer = servers.call(Method::POST, &format!("/apps/{}", instance.app), Some(&json!({ "instance": instance }))).await?;
-    if answer.status != 204 {
-        let body = String::from_utf8_lossy(&answer.body).into_owned();
-        return Err(RegistryError::NotRegistered { status: answer.status, body });
+    let response = servers.call(Method::POST, &format!("/apps/{}", instance.app), Some(&json!({ "instance": instance }))).await?;
+    if response.status != 204 {
+        let body = String::from_utf8_lossy(&response.body).into_owned();
+        return Err(RegistryError::NotRegistered { status: response.status, body });
     }
     tracing::info!(app = instance.app, id = instance.instance_id, "registered");
     Ok(())
 }
 
-/// False where the registry does not know us.
+/// Returns false if the registry does not know the instance.
 async fn renew(servers: &Servers, instance: &Instance) -> Result<bool, RegistryError> {
     let path = format!("/apps/{}/{}?status=UP&lastDirtyTimestamp={}", instance.app, instance.instance_id, instance.last_dirty_timestamp);
     match servers.call(Method::PUT, &path, None).await?.status {
@@ -192,20 +189,20 @@ async fn renew(servers: &Servers, instance: &Instance) -> Result<bool, RegistryE
     }
 }
 
-/// The time between two attempts, and one line in the log when things turn bad or good.
-struct Pause {
-    what: &'static str,
-    every: Duration,
+/// Waits between two attempts, and logs when attempts start to fail and when they succeed again.
+struct RetryTimer {
+    operation: &'static str,
+    interval: Duration,
     next: Duration,
     failing: bool,
 }
 
-impl Pause {
-    fn new(what: &'static str, every: Duration) -> Self {
-        Self { what, every, next: Duration::ZERO, failing: false }
+impl RetryTimer {
+    fn new(operation: &'static str, interval: Duration) -> Self {
+        Self { operation, interval, next: Duration::ZERO, failing: false }
     }
 
-    /// False once told to stop.
+    /// Returns false when cancelled.
     async fn wait(&self, stop: &CancellationToken) -> bool {
         tokio::select! {
             biased;
@@ -214,20 +211,20 @@ impl Pause {
         }
     }
 
-    fn after(&mut self, outcome: Result<(), RegistryError>) {
+    fn record(&mut self, outcome: Result<(), RegistryError>) {
         match outcome {
             Ok(()) => {
                 if self.failing {
-                    tracing::info!(what = self.what, "the registry is back");
+                    tracing::info!(operation = self.operation, "registry reachable again");
                 }
-                (self.failing, self.next) = (false, self.every);
+                (self.failing, self.next) = (false, self.interval);
             }
             Err(cause) => {
                 if !self.failing {
-                    tracing::warn!(%cause, what = self.what, "the registry is away; what is known stays in use");
+                    tracing::warn!(%cause, operation = self.operation, "registry unavailable; known instances stay in use");
                     self.next = Duration::ZERO;
                 }
-                (self.failing, self.next) = (true, (self.next * 2).max(BACKOFF).min(self.every.max(BACKOFF)));
+                (self.failing, self.next) = (true, (self.next * 2).max(INITIAL_BACKOFF).min(self.interval.max(INITIAL_BACKOFF)));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What this process knows of a registry: the last it heard, whether the registry is there or not.
+//! This process's copy of the registry. It stays in use while the registry is unreachable.
 
 use super::instance::{Action, Application, Applications, Instance, Status, hash};
 use crate::rpc::discovery::balance::{Balancer, Candidate};
@@ -11,56 +11,56 @@ use std::time::{Duration, Instant};
 type Instances = BTreeMap<(String, String), Instance>;
 
 #[derive(Default)]
-struct Known {
+struct Snapshot {
     instances: Instances,
-    /// Those that a full fetch no longer had, with when they are given up: a registry that was started
-    /// anew is empty until all have registered again, and they can be called all the while.
+    /// Instances missing from the last full fetch, with the time at which they are dropped. A restarted registry is
+    /// empty until all instances have registered again, while the instances can still be called.
     missing: BTreeMap<(String, String), (Instance, Instant)>,
-    /// By application and by each of its virtual addresses, in upper case.
+    /// By application name and by each virtual address, in upper case.
     candidates: HashMap<String, Arc<[Candidate]>>,
 }
 
-/// Known instances, and the accounts of those that were picked.
+/// The known instances and their load statistics.
 pub struct View {
-    known: RwLock<Known>,
+    snapshot: RwLock<Snapshot>,
     balancer: Balancer,
     names: BTreeMap<&'static str, &'static str>,
     grace: Duration,
 }
 
 impl View {
-    /// Empty, for a process of this build version; `names` are the applications of modules. An instance
-    /// that is missing from a full fetch, though nobody said that it left, is kept for `grace`.
+    /// Starts empty. `version` is this process's build version, `names` maps modules to applications. An instance
+    /// that is missing from a full fetch without having deregistered is kept for `grace`.
     pub fn new(version: &str, names: BTreeMap<&'static str, &'static str>, grace: Duration) -> Self {
-        Self { known: RwLock::default(), balancer: Balancer::new(version), names, grace }
+        Self { snapshot: RwLock::default(), balancer: Balancer::new(version), names, grace }
     }
 
-    /// Takes a full fetch.
+    /// Applies a full fetch.
     pub fn replace(&self, fetched: Applications) {
         let mut instances = Instances::new();
         insert_all(&mut instances, fetched.application);
         let until = Instant::now() + self.grace;
-        let known = self.known.read();
-        let mut missing = known.missing.clone();
-        missing.extend(known.instances.iter().map(|(key, instance)| (key.clone(), (instance.clone(), until))));
-        drop(known);
+        let current = self.snapshot.read();
+        let mut missing = current.missing.clone();
+        missing.extend(current.instances.iter().map(|(key, instance)| (key.clone(), (instance.clone(), until))));
+        drop(current);
         self.set(instances, missing);
     }
 
-    /// Takes a delta. False where what comes of it is not what the registry has: then only a full
-    /// fetch helps, and until then what was known before stays in use.
+    /// Applies a delta. Returns false if the result's hash differs from the registry's: then a full fetch is
+    /// necessary, and the previous instances stay in use until then.
     /// Source: `DiscoveryClient.updateDelta` and `reconcileAndLogDifference`.
     pub fn apply(&self, delta: Applications) -> bool {
-        let known = self.known.read();
+        let current = self.snapshot.read();
         let now = Instant::now();
-        let settled = known.missing.values().all(|(_, until)| *until > now);
-        let unchanged =
-            settled && delta.application.iter().all(|app| app.instance.iter().all(|i| known.instances.get(&key(&app.name, i)) == Some(i)));
-        if unchanged && hash(known.instances.values()) == delta.hash {
+        let none_expired = current.missing.values().all(|(_, until)| *until > now);
+        let unchanged = none_expired
+            && delta.application.iter().all(|app| app.instance.iter().all(|i| current.instances.get(&key(&app.name, i)) == Some(i)));
+        if unchanged && hash(current.instances.values()) == delta.hash {
             return true;
         }
-        let (mut instances, mut missing) = (known.instances.clone(), known.missing.clone());
-        drop(known);
+        let (mut instances, mut missing) = (current.instances.clone(), current.missing.clone());
+        drop(current);
         for application in &delta.application {
             missing.retain(|key, _| !application.instance.iter().any(|instance| *key == self::key(&application.name, instance)));
         }
@@ -72,12 +72,10 @@ impl View {
         true
     }
 
-    /// How many instances are known.
     pub fn len(&self) -> usize {
-        self.known.read().instances.len()
+        self.snapshot.read().instances.len()
     }
 
-    /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -87,8 +85,8 @@ impl View {
         missing.retain(|key, (_, until)| *until > now && !instances.contains_key(key));
         let mut by_name: HashMap<String, Vec<Candidate>> = HashMap::new();
         let mut urls = HashSet::new();
-        let lingering = missing.iter().map(|(key, (instance, _))| (key, instance));
-        for ((app, _), instance) in instances.iter().chain(lingering) {
+        let missing_instances = missing.iter().map(|(key, (instance, _))| (key, instance));
+        for ((app, _), instance) in instances.iter().chain(missing_instances) {
             let Some(candidate) = candidate(instance) else { continue };
             urls.insert(candidate.base_url.clone());
             let vips = instance.vip_address.iter().flat_map(|vips| vips.split(',')).map(|vip| vip.trim().to_ascii_uppercase());
@@ -98,16 +96,16 @@ impl View {
             }
         }
         let candidates = by_name.into_iter().map(|(name, all)| (name, all.into())).collect();
-        *self.known.write() = Known { instances, missing, candidates };
+        *self.snapshot.write() = Snapshot { instances, missing, candidates };
         self.balancer.keep(|url| urls.contains(url));
     }
 }
 
 impl Discovery for View {
-    /// `module` may be a module's name, or that of any application in the registry.
+    /// `module` is the name of a module or of any application in the registry.
     fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked> {
         let name = self.names.get(module).copied().unwrap_or(module).to_ascii_uppercase();
-        let candidates = self.known.read().candidates.get(&name).cloned()?;
+        let candidates = self.snapshot.read().candidates.get(&name).cloned()?;
         self.balancer.pick(&candidates, avoid)
     }
 }
@@ -129,8 +127,8 @@ fn insert_all(instances: &mut Instances, applications: Vec<Application>) {
     }
 }
 
-/// Where an instance takes calls; `None` where it takes none, or where its host is none: what a
-/// registry says goes into a URL, and must not bring a path or credentials along.
+/// The instance's base URL; `None` if it takes no traffic or its host is invalid. The host is checked because it
+/// becomes part of a URL and must not add a path or credentials.
 fn candidate(instance: &Instance) -> Option<Candidate> {
     if instance.status != Status::Up {
         return None;
@@ -141,11 +139,11 @@ fn candidate(instance: &Instance) -> Option<Candidate> {
         return None;
     }
     let host = if bare.contains(':') { format!("[{bare}]") } else { bare.to_string() };
-    let open = |scheme: &str, port: Option<super::instance::Port>| {
+    let url = |scheme: &str, port: Option<super::instance::Port>| {
         port.filter(|port| port.enabled && port.number > 0).map(|port| format!("{scheme}://{host}:{}", port.number))
     };
-    // like Spring's clients: by TLS where an instance offers it
-    let (plain, secure) = (open("http", instance.port), open("https", instance.secure_port));
+    // Prefers TLS if the instance offers it, as Spring's clients do.
+    let (plain, secure) = (url("http", instance.port), url("https", instance.secure_port));
     let base_url = if cfg!(feature = "tls") { secure.or(plain) } else { plain.or(secure) }?;
     let version = instance.metadata.get("version").cloned();
     Some(Candidate { base_url, version, incarnation: instance.last_dirty_timestamp })
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_that_is_up_is_found_by_module_application_and_address() {
+    fn instance_that_is_up_is_found_by_module_application_and_virtual_address() {
         let view = View::new("1", [("a", "A")].into(), Duration::ZERO);
         view.replace(all(&[instance("x", Status::Up), instance("y", Status::Down)]));
         for name in ["a", "A", "A-SERVICE", "other"] {
@@ -185,23 +183,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_or_has_no_port_gets_no_call() {
-        let no = |change: fn(&mut Instance)| {
+    fn instance_without_a_valid_host_and_port_is_no_candidate() {
+        let rejected = |change: fn(&mut Instance)| {
             let mut one = instance("x", Status::Up);
             change(&mut one);
             candidate(&one).is_none()
         };
-        assert!(no(|i| i.host_name = "evil.test/path?".into()) && no(|i| i.host_name = "user@evil.test".into()));
-        assert!(no(|i| i.port = None) && no(|i| i.port = Some(Port { number: 80, enabled: false })));
+        assert!(rejected(|i| i.host_name = "evil.test/path?".into()) && rejected(|i| i.host_name = "user@evil.test".into()));
+        assert!(rejected(|i| i.port = None) && rejected(|i| i.port = Some(Port { number: 80, enabled: false })));
         let mut secure = instance("x", Status::Up);
         (secure.port, secure.secure_port) = (None, Some(Port { number: 443, enabled: true }));
         secure.host_name = "::1".into();
         assert_eq!(candidate(&secure).unwrap().base_url, "https://[::1]:443");
     }
 
-    /// As Spring's clients choose; a build without TLS takes what it can speak.
+    /// As Spring's clients do; a build without TLS prefers plain HTTP.
     #[test]
-    fn an_instance_with_a_secure_port_is_called_by_tls() {
+    fn instance_with_a_secure_port_is_called_over_tls() {
         let mut both = instance("x", Status::Up);
         both.secure_port = Some(Port { number: 8443, enabled: true });
         let expected = if cfg!(feature = "tls") { "https://x.test:8443" } else { "http://x.test:80" };
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_that_lost_its_memory_takes_nobody_away() {
+    fn instance_missing_after_a_registry_restart_stays_a_candidate() {
         let view = View::new("1", BTreeMap::new(), Duration::from_secs(600));
         view.replace(all(&[instance("x", Status::Up)]));
         view.replace(all(&[]));
@@ -219,14 +217,14 @@ mod tests {
         let mut left = instance("x", Status::Up);
         left.action_type = Some(Action::Deleted);
         assert!(view.apply(Applications { hash: String::new(), ..all(&[left]) }));
-        assert!(view.pick("a", None).is_none(), "one that said so has left");
+        assert!(view.pick("a", None).is_none(), "a deregistered instance is dropped");
         view.replace(all(&[instance("x", Status::Up)]));
         view.replace(all(&[instance("x", Status::Down)]));
-        assert!(view.pick("a", None).is_none(), "what the registry has counts");
+        assert!(view.pick("a", None).is_none(), "the registry's status applies");
     }
 
     #[test]
-    fn a_delta_that_does_not_fit_changes_nothing() {
+    fn delta_with_a_wrong_hash_changes_nothing() {
         let view = View::new("1", BTreeMap::new(), Duration::ZERO);
         view.replace(all(&[instance("x", Status::Up)]));
         let mut delta = all(&[instance("y", Status::Up)]);
@@ -236,9 +234,9 @@ mod tests {
     }
 
     proptest! {
-        /// Any changes, applied as deltas in any portions, give what a full fetch gives.
+        /// Random changes, applied as deltas in random portions, lead to the state of a full fetch.
         #[test]
-        fn deltas_give_what_a_full_fetch_gives(steps in proptest::collection::vec((0..6_u8, 0..4_u8, any::<bool>()), 1..60)) {
+        fn deltas_lead_to_the_state_of_a_full_fetch(steps in proptest::collection::vec((0..6_u8, 0..4_u8, any::<bool>()), 1..60)) {
             let (by_delta, by_fetch) = (View::new("1", BTreeMap::new(), Duration::ZERO), View::new("1", BTreeMap::new(), Duration::ZERO));
             let (mut registry, mut pending) = (BTreeMap::new(), BTreeMap::new());
             for (id, what, fetch) in steps {
@@ -252,7 +250,7 @@ mod tests {
                     delta.hash = full.hash.clone();
                     prop_assert!(by_delta.apply(delta));
                     by_fetch.replace(full);
-                    prop_assert_eq!(&by_delta.known.read().instances, &by_fetch.known.read().instances);
+                    prop_assert_eq!(&by_delta.snapshot.read().instances, &by_fetch.snapshot.read().instances);
                     pending.clear();
                 }
             }

@@ -1,4 +1,4 @@
-//! The breaker on a stopped clock: every transition, and any sequence against a plain model of the rules.
+//! The breaker with simulated time: every transition, and random sequences against a simple model of the rules.
 
 use crate::rpc::resilience::breaker::{Breaker, Order, Permit, State};
 use crate::settings::BreakerRules;
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 const OPEN: Duration = Duration::from_secs(30);
 const RULES: BreakerRules = BreakerRules { window: 5, min_calls: 5, failure_percent: 50, open: OPEN, half_open_calls: 3 };
-/// failsafe lets go after the time is over, not when it is.
-const OVER: Duration = Duration::from_millis(30_001);
+/// failsafe becomes half-open after the open time, not exactly at its end.
+const AFTER_OPEN: Duration = Duration::from_millis(30_001);
 
 fn call(breaker: &Arc<Breaker>, success: bool) {
-    breaker.acquire().unwrap().done(success);
+    breaker.acquire().unwrap().record(success);
 }
 
-fn opened() -> Arc<Breaker> {
+fn open_breaker() -> Arc<Breaker> {
     let breaker = Breaker::new("peer", RULES);
     (0..5).for_each(|_| call(&breaker, false));
     assert_eq!(breaker.snapshot().state, State::Open);
@@ -23,7 +23,7 @@ fn opened() -> Arc<Breaker> {
 }
 
 #[test]
-fn it_opens_at_the_threshold_even_when_the_fifth_call_succeeds() {
+fn closed_breaker_at_the_threshold_opens_even_after_a_success() {
     let breaker = Breaker::new("peer", RULES);
     for success in [false, false, false, true] {
         call(&breaker, success);
@@ -37,7 +37,7 @@ fn it_opens_at_the_threshold_even_when_the_fifth_call_succeeds() {
 }
 
 #[test]
-fn old_calls_leave_the_window() {
+fn outcome_older_than_the_window_is_not_counted() {
     let breaker = Breaker::new("peer", RULES);
     for success in [false, false, true, true, true, true, false, false] {
         call(&breaker, success);
@@ -48,27 +48,27 @@ fn old_calls_leave_the_window() {
 }
 
 #[test]
-fn it_is_half_open_by_itself_when_the_time_is_over() {
+fn open_breaker_after_the_open_time_becomes_half_open() {
     failsafe::clock::freeze(|clock| {
-        let breaker = opened();
+        let breaker = open_breaker();
         clock.advance(Duration::from_secs(10));
         assert_eq!(breaker.acquire().unwrap_err().wait, Duration::from_secs(20));
-        clock.advance(OVER - Duration::from_secs(10));
+        clock.advance(AFTER_OPEN - Duration::from_secs(10));
         let now = breaker.snapshot();
         assert_eq!((now.state, now.failure_rate, now.buffered, now.not_permitted), (State::HalfOpen, None, 0, 0));
     });
 }
 
 #[test]
-fn three_trials_go_through_and_close_it_below_the_threshold() {
+fn half_open_breaker_below_the_threshold_closes_after_three_trials() {
     failsafe::clock::freeze(|clock| {
-        let breaker = opened();
-        clock.advance(OVER);
+        let breaker = open_breaker();
+        clock.advance(AFTER_OPEN);
         let trials: Vec<Permit> = (0..3).map(|_| breaker.acquire().unwrap()).collect();
         assert_eq!(breaker.acquire().unwrap_err().wait, Duration::ZERO);
         for (trial, success) in trials.into_iter().zip([false, true, true]) {
             assert_eq!(breaker.snapshot().state, State::HalfOpen);
-            trial.done(success);
+            trial.record(success);
         }
         let now = breaker.snapshot();
         assert_eq!((now.state, now.buffered), (State::Closed, 0));
@@ -76,25 +76,25 @@ fn three_trials_go_through_and_close_it_below_the_threshold() {
 }
 
 #[test]
-fn failed_trials_open_it_again() {
+fn half_open_breaker_with_failed_trials_opens_again() {
     failsafe::clock::freeze(|clock| {
-        let breaker = opened();
-        clock.advance(OVER);
+        let breaker = open_breaker();
+        clock.advance(AFTER_OPEN);
         for success in [true, false, false] {
             call(&breaker, success);
         }
         assert_eq!(breaker.snapshot().state, State::Open);
         assert_eq!(breaker.acquire().unwrap_err().wait, OPEN);
-        clock.advance(OVER);
+        clock.advance(AFTER_OPEN);
         assert_eq!(breaker.snapshot().state, State::HalfOpen);
     });
 }
 
 #[test]
-fn a_cancelled_trial_gives_its_permit_back() {
+fn cancelled_trial_releases_its_permit() {
     failsafe::clock::freeze(|clock| {
-        let breaker = opened();
-        clock.advance(OVER);
+        let breaker = open_breaker();
+        clock.advance(AFTER_OPEN);
         for _ in 0..10 {
             drop(breaker.acquire().unwrap());
         }
@@ -104,32 +104,32 @@ fn a_cancelled_trial_gives_its_permit_back() {
 }
 
 #[test]
-fn an_answer_of_an_older_phase_counts_for_nothing() {
+fn outcome_of_an_older_phase_is_not_counted() {
     failsafe::clock::freeze(|clock| {
         let breaker = Breaker::new("peer", RULES);
         let (late, later, dropped) = (breaker.acquire().unwrap(), breaker.acquire().unwrap(), breaker.acquire().unwrap());
         assert!(late.is_current());
         (0..5).for_each(|_| call(&breaker, false));
         assert!(!late.is_current());
-        late.done(true);
+        late.record(true);
         assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::Open, 5));
-        clock.advance(OVER);
+        clock.advance(AFTER_OPEN);
         let _trials: Vec<Permit> = (0..3).map(|_| breaker.acquire().unwrap()).collect();
-        later.done(false);
+        later.record(false);
         drop(dropped);
         assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::HalfOpen, 0));
-        assert!(breaker.acquire().is_err(), "a call of an older phase gave back a trial that it never had");
+        assert!(breaker.acquire().is_err(), "a permit of an older phase released a trial permit");
     });
 }
 
 #[test]
-fn an_administrator_has_the_last_word() {
+fn state_set_by_an_administrator_overrides_the_rules() {
     failsafe::clock::freeze(|clock| {
-        let breaker = opened();
+        let breaker = open_breaker();
         breaker.order(Order::Close);
         assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::Closed, 0));
         breaker.order(Order::ForceOpen);
-        clock.advance(OVER);
+        clock.advance(AFTER_OPEN);
         assert_eq!(breaker.snapshot().state, State::ForcedOpen);
         assert_eq!(breaker.acquire().unwrap_err().wait, OPEN);
         breaker.order(Order::Disable);
@@ -141,7 +141,7 @@ fn an_administrator_has_the_last_word() {
     });
 }
 
-/// The rules again, with nothing but lists.
+/// A simple model of the rules.
 struct Model {
     rules: BreakerRules,
     state: State,
@@ -207,7 +207,7 @@ impl Model {
 enum Step {
     Begin,
     End(usize, bool),
-    Abandon(usize),
+    Cancel(usize),
     Wait(u64),
 }
 
@@ -215,14 +215,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         5 => Just(Step::Begin),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(which, success)| Step::End(which, success)),
-        1 => any::<usize>().prop_map(Step::Abandon),
+        1 => any::<usize>().prop_map(Step::Cancel),
         1 => (1_u64..20).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 0..200)
 }
 
 fn rules() -> impl Strategy<Value = BreakerRules> {
-    // a third of three calls and the like would show how the model rounds, not what the breaker does
+    // Only percentages for which the model's floating-point arithmetic is exact.
     (1_usize..9, 1_usize..9, prop::sample::select(vec![1_usize, 10, 25, 50, 75, 100]), 1_usize..5).prop_map(
         |(window, min_calls, failure_percent, half_open_calls)| BreakerRules {
             window,
@@ -235,34 +235,34 @@ fn rules() -> impl Strategy<Value = BreakerRules> {
 }
 
 proptest! {
-    /// Calls that overlap, end in any order, or are given up: breaker and model always agree.
+    /// Calls overlap, end in any order, or are cancelled; breaker and model always agree.
     #[test]
-    fn it_does_what_the_rules_say(rules in rules(), steps in steps()) {
+    fn breaker_with_random_calls_agrees_with_the_model(rules in rules(), steps in steps()) {
         failsafe::clock::freeze(|clock| {
             let breaker = Breaker::new("peer", rules);
             let mut model = Model { rules, state: State::Closed, phase: 0, outcomes: Vec::new(), trials: 0, open_for: Duration::ZERO };
-            let mut under_way: Vec<(Permit, usize)> = Vec::new();
+            let mut in_progress: Vec<(Permit, usize)> = Vec::new();
             for step in steps {
                 match step {
                     Step::Begin => match (breaker.acquire(), model.acquire()) {
-                        (Ok(permit), Some(phase)) => under_way.push((permit, phase)),
+                        (Ok(permit), Some(phase)) => in_progress.push((permit, phase)),
                         (Err(_), None) => {}
                         (real, expected) => prop_assert!(false, "permit {real:?}, expected {expected:?}"),
                     },
                     Step::Wait(seconds) => {
-                        // never exactly the time of opening: see OVER
+                        // Never exactly the open time: see AFTER_OPEN.
                         let time = Duration::from_millis(seconds * 1000 + 1);
                         clock.advance(time);
                         model.advance(time);
                     }
-                    Step::End(..) | Step::Abandon(_) if under_way.is_empty() => {}
+                    Step::End(..) | Step::Cancel(_) if in_progress.is_empty() => {}
                     Step::End(which, success) => {
-                        let (permit, phase) = under_way.swap_remove(which % under_way.len());
-                        permit.done(success);
+                        let (permit, phase) = in_progress.swap_remove(which % in_progress.len());
+                        permit.record(success);
                         model.done(phase, Some(success));
                     }
-                    Step::Abandon(which) => {
-                        let (permit, phase) = under_way.swap_remove(which % under_way.len());
+                    Step::Cancel(which) => {
+                        let (permit, phase) = in_progress.swap_remove(which % in_progress.len());
                         drop(permit);
                         model.done(phase, None);
                     }

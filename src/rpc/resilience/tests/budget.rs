@@ -1,40 +1,40 @@
-//! The retry budget on a clock of its own.
+//! The retry budget with simulated time.
 
-use crate::rpc::resilience::budget::Budget;
+use crate::rpc::resilience::budget::RetryBudget;
 use std::time::{Duration, Instant};
 
-fn granted(budget: &Budget, now: Instant) -> usize {
-    (0..10_000).take_while(|_| budget.retry(now)).count()
+fn granted(budget: &RetryBudget, now: Instant) -> usize {
+    (0..10_000).take_while(|_| budget.try_acquire(now)).count()
 }
 
 #[test]
-fn a_seldom_caller_has_ten_a_second() {
+fn caller_with_few_calls_has_ten_retries_per_second() {
     let start = Instant::now();
-    let budget = Budget::new(start);
+    let budget = RetryBudget::new(start);
     assert_eq!(granted(&budget, start), 100);
     assert_eq!(granted(&budget, start + Duration::from_secs(9)), 0);
     assert_eq!(granted(&budget, start + Duration::from_secs(10)), 100);
 }
 
 #[test]
-fn a_busy_caller_has_a_fifth_of_its_calls_besides() {
+fn caller_with_many_calls_may_retry_a_fifth_of_them_in_addition() {
     let start = Instant::now();
-    let budget = Budget::new(start);
+    let budget = RetryBudget::new(start);
     for ms in 0..5000 {
-        budget.call(start + Duration::from_millis(ms));
+        budget.record_call(start + Duration::from_millis(ms));
     }
     let now = start + Duration::from_secs(5);
     assert_eq!(granted(&budget, now), 100 + 1000);
-    // calls of the first two seconds are forgotten; the retries are not
-    assert!(!budget.retry(start + Duration::from_secs(12)));
+    // The calls of the first two seconds have left the window; the retries have not.
+    assert!(!budget.try_acquire(start + Duration::from_secs(12)));
     assert_eq!(granted(&budget, start + Duration::from_secs(16)), 100);
 }
 
 #[test]
-fn threads_that_come_in_the_wrong_order_are_counted() {
+fn call_recorded_with_an_earlier_time_is_counted() {
     let start = Instant::now();
-    let budget = Budget::new(start);
-    budget.call(start + Duration::from_secs(3));
-    budget.call(start + Duration::from_secs(2));
+    let budget = RetryBudget::new(start);
+    budget.record_call(start + Duration::from_secs(3));
+    budget.record_call(start + Duration::from_secs(2));
     assert_eq!(granted(&budget, start + Duration::from_secs(3)), 100);
 }

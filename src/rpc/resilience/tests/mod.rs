@@ -1,4 +1,4 @@
-//! The tests of what stands around calls.
+//! Tests of the fault tolerance around calls.
 
 mod breaker;
 mod budget;

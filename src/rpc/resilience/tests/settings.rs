@@ -1,4 +1,4 @@
-//! Settings: the Spring system's defaults, overrides, and what is refused.
+//! Settings: the Spring system's defaults, overrides, and invalid values.
 
 use crate::rpc::resilience::Peers;
 use crate::settings::{Overrides, Resilience};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[test]
-fn the_defaults_are_those_of_the_spring_system() {
+fn default_settings_equal_those_of_the_spring_system() {
     let settings = Resilience::default();
     let (product, inventory) = (settings.limits("product").unwrap(), settings.limits("inventory").unwrap());
     let rules = product.breaker;
@@ -16,7 +16,7 @@ fn the_defaults_are_those_of_the_spring_system() {
 }
 
 #[test]
-fn a_value_without_sense_stops_the_start_with_its_key() {
+fn invalid_value_fails_the_start_and_names_its_key() {
     let start = |settings| Peers::new(settings, &prometheus::Registry::new()).map(drop).unwrap_err().to_string();
     let text = start(Resilience { window: 0, ..Resilience::default() });
     assert_eq!(text, "resilience.window: 0 is not between 1 and 10000");
