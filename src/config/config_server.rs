@@ -64,7 +64,7 @@ fn path(settings: &Settings) -> String {
     format!("/{}/{}{label}", encode_component(&name), encode_component(profile))
 }
 
-/// The application whose settings are read.
+/// The application to request settings for.
 pub(super) fn application_name(settings: &Settings) -> String {
     settings.config.name.clone().unwrap_or_else(|| default_application_name(&settings.server.modules))
 }

@@ -49,7 +49,7 @@ impl Loaded {
         layers.merge(secrets)
     }
 
-    /// Keys whose value differs between the two.
+    /// Keys with different values in the two.
     pub fn changed(&self, other: &Self) -> Vec<String> {
         let keys: BTreeSet<&String> = self.fingerprints.keys().chain(other.fingerprints.keys()).collect();
         keys.into_iter().filter(|key| self.fingerprints.get(*key) != other.fingerprints.get(*key)).cloned().collect()
@@ -82,7 +82,7 @@ pub fn local(file: Option<&Path>) -> Result<Settings, SettingsError> {
     Ok(merge([&below], &above)?.settings)
 }
 
-/// Settings whose text in an environment variable is a list separated by commas.
+/// Settings that environment variables set as lists separated by commas.
 const LISTS: [&str; 5] = ["server.modules", "server.origins", "gateway.public", "gateway.trusted_proxies", "telemetry.propagation"];
 
 /// The layers below and above the config server. `environment` replaces the environment of the process.

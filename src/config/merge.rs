@@ -50,7 +50,7 @@ pub(super) fn merge_with<'a>(
     });
     let mut settings: Settings = all.try_deserialize().map_err(|error| type_error(error, &origins))?;
     if !origins.contains_key("server.port")
-        && let Some(port) = only_module(&settings.server.modules).and_then(Module::port)
+        && let Some(port) = only_module(&settings.server.modules).and_then(Module::default_port)
     {
         settings.server.port = port;
         origins.insert("server.port".into(), format!("the default of {}", settings.server.modules.join(",")));

@@ -24,7 +24,7 @@ pub fn resolve(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<St
 
 struct Resolver<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
-    /// Keys whose values are being resolved.
+    /// Keys under resolution, outermost first.
     resolving: Vec<String>,
     resolved_bytes: usize,
 }

@@ -58,7 +58,6 @@ pub struct MetricsError(#[source] prometheus::Error);
 
 impl PartError for MetricsError {}
 
-/// A setting whose value is out of its range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} is {found}; expected {expected}")]
 pub struct OutOfRange {

@@ -19,10 +19,10 @@ pub enum FileError {
         cause: io::Error,
     },
     #[error("{}: a restore was cut off here, or is still running; wait for it, or empty {} and restore again", .temporary.display(), .data.display())]
-    Restoring { temporary: PathBuf, data: PathBuf },
+    UnfinishedRestore { temporary: PathBuf, data: PathBuf },
     /// The mode lets other users read or write a secret.
     #[error(
-        "{0} {access} by others than its owner (mode {mode:o}), so it cannot be trusted; remove it and a new one is made, or, if no other user had access, run: chmod {required_mode} {0}",
+        "{0} {access} by others than its owner (mode {mode:o}), so it cannot be trusted; remove it and a new one is made, or, if no other user has had access, run: chmod {required_mode} {0}",
         .path.display()
     )]
     Exposed {
@@ -56,7 +56,7 @@ pub fn whole(data: &Path) -> Result<(), FileError> {
         name.is_some_and(|name| name.starts_with(RESTORING))
     });
     match temporary {
-        Some(temporary) => Err(FileError::Restoring { temporary, data: data.into() }),
+        Some(temporary) => Err(FileError::UnfinishedRestore { temporary, data: data.into() }),
         None => Ok(()),
     }
 }

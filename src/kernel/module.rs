@@ -34,19 +34,26 @@ impl Module {
     ];
 
     fn info(self) -> ModuleInfo {
-        const DEFAULT: ModuleInfo =
-            ModuleInfo { name: "", application: "", port: None, compiled: false, events: false, needs: &[], asks: &[] };
+        const DEFAULT: ModuleInfo = ModuleInfo {
+            name: "",
+            application: "",
+            default_port: None,
+            compiled: false,
+            events: false,
+            required_peers: &[],
+            optional_peers: &[],
+        };
         match self {
             Module::Registry => ModuleInfo {
                 name: "registry",
                 application: "EUREKA-SERVER",
-                port: Some(8761),
+                default_port: Some(8761),
                 compiled: cfg!(feature = "registry"),
                 ..DEFAULT
             },
             Module::ConfigServer => {
                 let compiled = cfg!(feature = "config-server");
-                ModuleInfo { name: "config-server", application: "CONFIG-SERVER", port: Some(8888), compiled, ..DEFAULT }
+                ModuleInfo { name: "config-server", application: "CONFIG-SERVER", default_port: Some(8888), compiled, ..DEFAULT }
             }
             Module::Gateway => ModuleInfo { name: "gateway", application: "API-GATEWAY", compiled: cfg!(feature = "gateway"), ..DEFAULT },
             Module::Identity => {
@@ -60,8 +67,8 @@ impl Module {
                 application: "INVENTORY-SERVICE",
                 compiled: cfg!(feature = "inventory"),
                 events: true,
-                needs: &[Module::Product],
-                asks: &[Module::Order],
+                required_peers: &[Module::Product],
+                optional_peers: &[Module::Order],
                 ..DEFAULT
             },
             Module::Order => ModuleInfo {
@@ -69,7 +76,7 @@ impl Module {
                 application: "ORDER-SERVICE",
                 compiled: cfg!(feature = "order"),
                 events: true,
-                needs: &[Module::Product, Module::Inventory],
+                required_peers: &[Module::Product, Module::Inventory],
                 ..DEFAULT
             },
             Module::Notification => {
@@ -90,8 +97,8 @@ impl Module {
     }
 
     /// Default port of a process that runs only this module, if it differs from `server.port`'s default.
-    pub fn port(self) -> Option<u16> {
-        self.info().port
+    pub fn default_port(self) -> Option<u16> {
+        self.info().default_port
     }
 
     pub fn by_name(name: &str) -> Option<Module> {
@@ -103,20 +110,20 @@ impl Module {
         self.info().compiled
     }
 
-    /// Whether the module publishes or consumes events, and therefore needs a bus.
+    /// Whether the module publishes or consumes events, and therefore required_peers a bus.
     pub fn has_events(self) -> bool {
         self.info().events
     }
 
     /// Peers that the module calls while it serves requests. They start first and stop last.
-    pub fn needs(self) -> &'static [Module] {
-        self.info().needs
+    pub fn required_peers(self) -> &'static [Module] {
+        self.info().required_peers
     }
 
     /// Peers that only a background worker calls, and that may be unavailable for a while. They do not affect the start
     /// order.
-    pub fn asks(self) -> &'static [Module] {
-        self.info().asks
+    pub fn optional_peers(self) -> &'static [Module] {
+        self.info().optional_peers
     }
 }
 
@@ -125,11 +132,11 @@ impl Module {
 struct ModuleInfo {
     name: &'static str,
     application: &'static str,
-    port: Option<u16>,
+    default_port: Option<u16>,
     compiled: bool,
     events: bool,
-    needs: &'static [Module],
-    asks: &'static [Module],
+    required_peers: &'static [Module],
+    optional_peers: &'static [Module],
 }
 
 /// Service name of a process in traces: the application name of its only module, or `tradepost`.
@@ -172,7 +179,7 @@ impl PartError for SelectError {}
 
 /// Returns the modules to run in start order. Empty `wanted` selects all modules that are compiled in.
 ///
-/// Rejects an unknown module, a module that is not compiled in, and a module whose peer is neither selected nor has an
+/// Rejects an unknown module, a module that is not compiled in, and a required peer that is neither selected nor has an
 /// address.
 pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result<Vec<Module>, SelectError> {
     let compiled: Vec<_> = Module::ALL.into_iter().filter(|m| m.compiled()).collect();
@@ -195,13 +202,13 @@ pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result
         return Err(SelectError::Empty);
     }
     for module in &selected {
-        for peer in module.needs().iter().chain(module.asks()) {
+        for peer in module.required_peers().iter().chain(module.optional_peers()) {
             if !selected.contains(peer) && !has_address(*peer) {
                 return Err(SelectError::NoPeer { module: module.name(), peer: peer.name() });
             }
         }
     }
-    start_order(&selected, Module::needs)
+    start_order(&selected, Module::required_peers)
 }
 
 /// Sorts topologically, dependencies first.
