@@ -110,7 +110,7 @@ impl Module {
         self.info().compiled
     }
 
-    /// Whether the module publishes or consumes events, and therefore required_peers a bus.
+    /// Whether the module publishes or consumes events, and therefore needs a bus.
     pub fn has_events(self) -> bool {
         self.info().events
     }
