@@ -1,17 +1,16 @@
-//! Which settings there are, and what the nearest is to one that there is not.
+//! Known keys, and the closest match for an unknown key.
 
-use super::SettingsError;
+use super::error::SettingsError;
 use crate::kernel::module::Module;
 use crate::settings::Settings;
 use config::{Value, ValueKind};
 use std::collections::BTreeSet;
 
-/// What is said of a key that does not exist, with the nearest that does.
 pub(super) fn unknown(key: &str, origin: &str, known: &BTreeSet<String>) -> SettingsError {
-    SettingsError::Unknown { key: key.into(), origin: origin.into(), near: closest(key, known).cloned() }
+    SettingsError::Unknown { key: key.into(), origin: origin.into(), closest: closest(key, known).cloned() }
 }
 
-/// Every key there is: those of the defaults, written out in full.
+/// All keys of the defaults. Keys of single peers are not among them; see [`is_known`].
 pub(super) fn known_keys() -> Result<BTreeSet<String>, SettingsError> {
     let defaults = serde_json::to_value(Settings::default())?;
     let mut keys = BTreeSet::new();
@@ -21,7 +20,7 @@ pub(super) fn known_keys() -> Result<BTreeSet<String>, SettingsError> {
     Ok(keys)
 }
 
-/// Visits every value that is no table, with its dotted key.
+/// Visits every value that is not an object, with its dotted key.
 pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&str, &serde_json::Value)) {
     match value {
         serde_json::Value::Object(members) => {
@@ -34,10 +33,10 @@ pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&s
     }
 }
 
-/// Whether there is such a key; those of single peers stand in no default.
+/// Accepts the keys in `known` and the keys of single peers, which have no default.
 pub(super) fn is_known(key: &str, known: &BTreeSet<String>) -> bool {
     let is_module = |name: &str| Module::by_name(name).is_some();
-    // what can be set for one peer is what can be set for all
+    // every resilience setting can be overridden per peer
     let is_override =
         |key: &str| key.split_once('.').is_some_and(|(module, k)| is_module(module) && known.contains(&format!("resilience.{k}")));
     known.contains(key)
@@ -46,11 +45,11 @@ pub(super) fn is_known(key: &str, known: &BTreeSet<String>) -> bool {
 }
 
 fn closest<'a>(key: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
-    let near = known.iter().map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate));
-    near.filter(|(distance, _)| *distance <= 4).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
+    let distances = known.iter().map(|candidate| (strsim::damerau_levenshtein(key, candidate), candidate));
+    distances.filter(|(distance, _)| *distance <= 4).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
-/// The same for a layer.
+/// Like [`leaves`], for a layer.
 pub(super) fn flatten(prefix: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
     match &value.kind {
         ValueKind::Table(table) => {

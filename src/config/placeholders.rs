@@ -1,56 +1,51 @@
-//! `${key}` and `${key:default}` in values, as Spring resolves them: nested, and again in what they lead to.
+//! Placeholders `${key}` and `${key:default}`, resolved as in Spring: nested, and recursively in the values found.
 
-/// Nobody nests deeper.
-const DEEPEST: usize = 32;
-/// What resolving may grow to, in bytes: ten lines that each name the next twice would fill the memory.
-const LARGEST: usize = 1 << 20;
+/// Maximum nesting depth.
+const MAX_DEPTH: usize = 32;
+/// Limit of all resolved text, in bytes: placeholders that each repeat the next one grow exponentially.
+const MAX_RESOLVED_BYTES: usize = 1 << 20;
 
 /// Why placeholders cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceholderError {
-    /// One in another, too often.
-    #[error("placeholders are nested too deep")]
+    #[error("placeholders are nested too deeply")]
     TooDeep,
-    /// They grow beyond all bounds.
-    #[error("placeholders make it too large")]
+    #[error("the value with its placeholders resolved is too large")]
     TooLarge,
-    /// One that its own value names.
-    #[error("the placeholder `{key}` leads back to itself")]
-    Circle {
-        /// The placeholder.
-        key: String,
-    },
+    #[error("the placeholder `{key}` refers to itself")]
+    Circular { key: String },
 }
 
-/// The text with its placeholders resolved. One that leads nowhere stays as it is, `\${` is a plain
-/// `${`. Refused: a circle, and what grows beyond all bounds.
-pub fn resolve(text: &str, look_up: &dyn Fn(&str) -> Option<String>) -> Result<String, PlaceholderError> {
-    Resolver { look_up, under_way: Vec::new(), made: 0 }.resolve(text, 0)
+/// Resolves the placeholders in a text. A placeholder without a value and without a default stays unchanged; `\${` is
+/// a literal `${`.
+pub fn resolve(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, PlaceholderError> {
+    Resolver { lookup, resolving: Vec::new(), resolved_bytes: 0 }.resolve(text, 0)
 }
 
 struct Resolver<'a> {
-    look_up: &'a dyn Fn(&str) -> Option<String>,
-    under_way: Vec<String>,
-    made: usize,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    /// Keys under resolution, outermost first.
+    resolving: Vec<String>,
+    resolved_bytes: usize,
 }
 
 impl Resolver<'_> {
     fn resolve(&mut self, text: &str, depth: usize) -> Result<String, PlaceholderError> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(PlaceholderError::TooDeep);
         }
         let mut out = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
-            let unescaped = before.strip_suffix("\\\\").or_else(|| before.strip_suffix('\\'));
-            if let Some(before) = unescaped {
+            let escaped = before.strip_suffix("\\\\").or_else(|| before.strip_suffix('\\'));
+            if let Some(before) = escaped {
                 out.push_str(before);
                 out.push_str("${");
                 rest = after;
                 continue;
             }
             out.push_str(before);
-            let Some((inner, behind)) = closed(after) else {
+            let Some((inner, remainder)) = split_at_closing_brace(after) else {
                 out.push_str("${");
                 rest = after;
                 continue;
@@ -64,36 +59,36 @@ impl Resolver<'_> {
                     out.push('}');
                 }
             }
-            rest = behind;
+            rest = remainder;
         }
         out.push_str(rest);
-        self.made += out.len();
-        if self.made > LARGEST { Err(PlaceholderError::TooLarge) } else { Ok(out) }
+        self.resolved_bytes += out.len();
+        if self.resolved_bytes > MAX_RESOLVED_BYTES { Err(PlaceholderError::TooLarge) } else { Ok(out) }
     }
 
     fn value(&mut self, name: &str, depth: usize) -> Result<Option<String>, PlaceholderError> {
-        let parted = name.split_once(':');
-        let found = (self.look_up)(name).map(|value| (name, value));
-        let found = found.or_else(|| parted.and_then(|(key, _)| (self.look_up)(key).map(|value| (key, value))));
-        let Some((key, value)) = found else { return Ok(parted.map(|(_, default)| default.to_string())) };
-        if self.under_way.iter().any(|other| other == key) {
-            return Err(PlaceholderError::Circle { key: key.to_string() });
+        let with_default = name.split_once(':');
+        let found = (self.lookup)(name).map(|value| (name, value));
+        let found = found.or_else(|| with_default.and_then(|(key, _)| (self.lookup)(key).map(|value| (key, value))));
+        let Some((key, value)) = found else { return Ok(with_default.map(|(_, default)| default.to_string())) };
+        if self.resolving.iter().any(|other| other == key) {
+            return Err(PlaceholderError::Circular { key: key.to_string() });
         }
-        self.under_way.push(key.to_string());
+        self.resolving.push(key.to_string());
         let resolved = self.resolve(&value, depth + 1)?;
-        self.under_way.pop();
+        self.resolving.pop();
         Ok(Some(resolved))
     }
 }
 
-/// What stands before the brace that closes, and what behind it.
-fn closed(text: &str) -> Option<(&str, &str)> {
-    let mut open = 0_usize;
-    for (at, c) in text.char_indices() {
+/// The text before and after the closing brace.
+fn split_at_closing_brace(text: &str) -> Option<(&str, &str)> {
+    let mut depth = 0_usize;
+    for (position, c) in text.char_indices() {
         match c {
-            '{' => open += 1,
-            '}' if open == 0 => return Some((text.get(..at)?, text.get(at + 1..)?)),
-            '}' => open -= 1,
+            '{' => depth += 1,
+            '}' if depth == 0 => return Some((text.get(..position)?, text.get(position + 1..)?)),
+            '}' => depth -= 1,
             _ => {}
         }
     }
@@ -104,7 +99,7 @@ fn closed(text: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::{PlaceholderError, resolve};
 
-    fn with(text: &str) -> Result<String, PlaceholderError> {
+    fn resolve_sample(text: &str) -> Result<String, PlaceholderError> {
         resolve(text, &|key| match key {
             "a" => Some("1".into()),
             "b" => Some("<${a}>".into()),
@@ -119,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn names_defaults_nesting_and_escapes() {
+    fn placeholders_with_defaults_nesting_and_escapes_are_resolved() {
         for (text, resolved) in [
             ("${a} and ${b}", "1 and <1>"),
             ("${${which}}", "<1>"),
@@ -132,14 +127,14 @@ mod tests {
             ("${a", "${a"),
             ("{} ${no:{}}", "{} {}"),
         ] {
-            assert_eq!(with(text).unwrap(), resolved, "{text}");
+            assert_eq!(resolve_sample(text).unwrap(), resolved, "{text}");
         }
     }
 
     #[test]
-    fn circle_flood_and_depth_are_errors() {
-        assert_eq!(with("${circle}"), Err(PlaceholderError::Circle { key: "circle".into() }));
-        assert_eq!(with("${much}"), Err(PlaceholderError::TooLarge));
-        assert_eq!(with(&format!("{}a{}", "${".repeat(40), "}".repeat(40))), Err(PlaceholderError::TooDeep));
+    fn circular_too_large_or_too_deep_placeholders_are_rejected() {
+        assert_eq!(resolve_sample("${circle}"), Err(PlaceholderError::Circular { key: "circle".into() }));
+        assert_eq!(resolve_sample("${much}"), Err(PlaceholderError::TooLarge));
+        assert_eq!(resolve_sample(&format!("{}a{}", "${".repeat(40), "}".repeat(40))), Err(PlaceholderError::TooDeep));
     }
 }

@@ -1,27 +1,27 @@
-//! Time as the wire and the stores want it.
+//! Current time, and its formats on the wire and in stores.
 
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, macros::format_description};
 
-/// Milliseconds since 1970-01-01 UTC: how every store keeps an instant.
+/// Milliseconds since 1970-01-01 UTC, the format of every store.
 pub fn now_ms() -> i64 {
     let now = OffsetDateTime::now_utc();
     now.unix_timestamp() * 1000 + i64::from(now.millisecond())
 }
 
-/// `2026-11-22T20:18:54.933+00:00`: how the Spring system writes an error's time.
+/// Spring Boot's format of an error's timestamp: `2026-11-22T20:18:54.933+00:00`.
 pub fn spring_timestamp() -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+00:00");
     OffsetDateTime::now_utc().format(&format).unwrap_or_default()
 }
 
-/// RFC 3339 in UTC with milliseconds, of what a store kept: `2026-11-22T20:18:54.933Z`.
+/// RFC 3339 in UTC with milliseconds: `2026-11-22T20:18:54.933Z`.
 pub fn rfc3339(ms: i64) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok().and_then(|t| t.format(&format).ok()).unwrap_or_default()
 }
 
-/// What such a text says, as a store keeps it; none where it says nothing.
+/// Parses RFC 3339 with any offset into milliseconds since 1970-01-01 UTC.
 pub fn ms(rfc3339: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(rfc3339, &Rfc3339).ok()?;
     Some(time.unix_timestamp() * 1000 + i64::from(time.millisecond()))
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instant_is_read_as_it_was_written() {
+    fn formatted_instant_parses_to_same_value() {
         let now = now_ms();
         assert_eq!(ms(&rfc3339(now)), Some(now));
         assert_eq!(ms("1970-01-01T01:00:01.5+01:00"), Some(1500));

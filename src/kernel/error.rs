@@ -1,12 +1,12 @@
-//! Errors of the whole process: why it does not start, why new settings are not taken up, why it is not healthy.
+//! Errors of the process: failed start, failed reload of settings, failed health check; and the error of stores.
 //!
-//! Each part has its own error type. These three only carry one of them to the place that shows it.
+//! Each component has its own error type. The three process errors only carry one of them to the code that shows it.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// An error of one part, with a text for the operator. `?` turns it into each of the errors here.
+/// An error of one component, with a message for the operator. `?` converts it into each process error.
 pub trait PartError: Error + Send + Sync + 'static {}
 
 macro_rules! process_error {
@@ -36,15 +36,13 @@ macro_rules! process_error {
 }
 
 process_error! {
-    /// Why a process does not start.
     StartError
 }
 process_error! {
-    /// Why new settings are not taken up while the process runs.
+    /// Changed settings that a running process cannot apply.
     ReloadError
 }
 process_error! {
-    /// Why a part is not healthy.
     HealthError
 }
 
@@ -54,27 +52,21 @@ impl From<prometheus::Error> for StartError {
     }
 }
 
-/// A metric that cannot be registered.
 #[derive(Debug, thiserror::Error)]
 #[error("metrics: {0}")]
 pub struct MetricsError(#[source] prometheus::Error);
 
 impl PartError for MetricsError {}
 
-/// A setting whose value is out of its range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} is {found}; expected {expected}")]
 pub struct OutOfRange {
-    /// Its key.
     pub key: String,
-    /// Its value.
     pub found: String,
-    /// The values that can be used.
     pub expected: String,
 }
 
 impl OutOfRange {
-    /// Names the setting, its value and the values that can be used.
     pub fn new(key: impl Into<String>, found: impl ToString, expected: impl Into<String>) -> Self {
         Self { key: key.into(), found: found.to_string(), expected: expected.into() }
     }
@@ -82,44 +74,33 @@ impl OutOfRange {
 
 impl PartError for OutOfRange {}
 
-/// A thread that the system does not start.
 #[derive(Debug, thiserror::Error)]
-#[error("no thread for {purpose}: {cause}")]
+#[error("the thread for {purpose} cannot be started: {cause}")]
 pub struct ThreadError {
-    /// What it was for.
     pub purpose: &'static str,
-    /// The system's error.
     #[source]
     pub cause: io::Error,
 }
 
 impl PartError for ThreadError {}
 
-/// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached or is too busy; a repetition makes sense.
+    /// The store is unreachable or overloaded; a retry may succeed.
     #[error("the {store} store is not available: {cause}")]
-    Unavailable {
-        /// Which one.
-        store: String,
-        /// What it said.
-        cause: String,
-    },
-    /// Its schema is behind this build's.
+    Unavailable { store: String, cause: String },
+    /// The schema is older than this build requires.
     #[error("the {store} store's schema is {pending} steps behind: run `tradepost migrate` first, or set {setting} = true")]
     Outdated {
-        /// Which one.
         store: String,
-        /// Migrations to be applied, or indexes to be created.
+        /// Number of migrations to apply, or of indexes to create.
         pending: usize,
-        /// What lets a start do so.
+        /// The setting that enables migration at the start.
         setting: &'static str,
     },
-    /// A unique key is taken.
     #[error("a unique key is taken: {0}")]
     Taken(String),
-    /// A defect of ours, or a damaged store.
+    /// A bug, or a corrupt store.
     #[error("store: {0}")]
     Broken(String),
 }

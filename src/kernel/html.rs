@@ -1,18 +1,18 @@
-//! What pages share. A page is an askama template, which escapes whatever is filled in.
+//! Rendering and response headers of HTML pages. A page is an askama template, which escapes its values.
 
 use crate::kernel::problem::Problem;
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use askama::Template;
 
-/// Renders a page. Control characters, which HTML forbids, are dropped.
+/// Drops control characters, which HTML forbids.
 pub fn render(page: &impl Template) -> Result<String, Problem> {
     let mut text = page.render().map_err(Problem::internal)?;
     text.retain(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
     Ok(text)
 }
 
-/// Answers with a page that has no scripts, is in nobody's frame, sends its forms to us alone and is kept nowhere.
+/// The headers forbid scripts, framing, forms to other origins, referrers, and caching.
 pub fn respond(page: String) -> HttpResponse {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
     HttpResponse::Ok()
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn text_with_markup_stays_text() {
+    fn render_text_with_markup_is_escaped() {
         let page = render(&Page { text: "<a href='x' b=\"y\">&\u{7}</a>\n" }).unwrap();
         let escaped = "&#60;a href=&#39;x&#39; b=&#34;y&#34;&#62;&#38;&#60;/a&#62;\n";
         assert_eq!(page, format!("<p title='{escaped}'>{escaped}</p>"));

@@ -1,4 +1,4 @@
-//! Values that every layer uses: time, money, pages, problems, errors, and the table of modules.
+//! Types that every layer uses: time, money, pages, problems, errors, and the module table.
 
 pub mod build;
 pub mod clock;

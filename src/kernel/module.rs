@@ -1,30 +1,27 @@
-//! The table of modules: what there is, what is compiled in, who needs whom, and who starts first.
+//! The module table: names, ports, dependencies, and start order.
 
 use crate::kernel::error::PartError;
 
-/// A module of the shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Module {
-    /// Where instances register and are found: a Eureka server.
+    /// A Eureka server.
     Registry,
-    /// Where applications find their settings: a Spring Cloud Config server.
+    /// A Spring Cloud Config server.
     ConfigServer,
-    /// The front door: routes, limits, tokens.
+    /// The front door: routes, rate limits, token checks.
     Gateway,
-    /// Issuer of access tokens, for development.
+    /// OIDC issuer for development.
     Identity,
-    /// The catalogue.
+    /// The product catalogue.
     Product,
     /// Stock and reservations.
     Inventory,
-    /// Orders.
     Order,
     /// Inbox, mail, webhooks.
     Notification,
 }
 
 impl Module {
-    /// Every module there is.
     pub const ALL: [Module; 8] = [
         Module::Registry,
         Module::ConfigServer,
@@ -36,230 +33,232 @@ impl Module {
         Module::Notification,
     ];
 
-    /// Its row in the table.
-    fn row(self) -> Row {
-        // who calls nobody, is looked for at the shop's own port and has no events leaves these out
-        const PLAIN: Row = Row { name: "", application: "", port: None, compiled: false, events: false, needs: &[], asks: &[] };
+    fn info(self) -> ModuleInfo {
+        const DEFAULT: ModuleInfo = ModuleInfo {
+            name: "",
+            application: "",
+            default_port: None,
+            compiled: false,
+            events: false,
+            required_peers: &[],
+            optional_peers: &[],
+        };
         match self {
-            Module::Registry => {
-                Row { name: "registry", application: "EUREKA-SERVER", port: Some(8761), compiled: cfg!(feature = "registry"), ..PLAIN }
-            }
+            Module::Registry => ModuleInfo {
+                name: "registry",
+                application: "EUREKA-SERVER",
+                default_port: Some(8761),
+                compiled: cfg!(feature = "registry"),
+                ..DEFAULT
+            },
             Module::ConfigServer => {
                 let compiled = cfg!(feature = "config-server");
-                Row { name: "config-server", application: "CONFIG-SERVER", port: Some(8888), compiled, ..PLAIN }
+                ModuleInfo { name: "config-server", application: "CONFIG-SERVER", default_port: Some(8888), compiled, ..DEFAULT }
             }
-            Module::Gateway => Row { name: "gateway", application: "API-GATEWAY", compiled: cfg!(feature = "gateway"), ..PLAIN },
-            Module::Identity => Row { name: "identity", application: "IDENTITY-SERVICE", compiled: cfg!(feature = "identity"), ..PLAIN },
+            Module::Gateway => ModuleInfo { name: "gateway", application: "API-GATEWAY", compiled: cfg!(feature = "gateway"), ..DEFAULT },
+            Module::Identity => {
+                ModuleInfo { name: "identity", application: "IDENTITY-SERVICE", compiled: cfg!(feature = "identity"), ..DEFAULT }
+            }
             Module::Product => {
-                Row { name: "product", application: "PRODUCT-SERVICE", compiled: cfg!(feature = "product"), events: true, ..PLAIN }
+                ModuleInfo { name: "product", application: "PRODUCT-SERVICE", compiled: cfg!(feature = "product"), events: true, ..DEFAULT }
             }
-            Module::Inventory => Row {
+            Module::Inventory => ModuleInfo {
                 name: "inventory",
                 application: "INVENTORY-SERVICE",
                 compiled: cfg!(feature = "inventory"),
                 events: true,
-                needs: &[Module::Product],
-                asks: &[Module::Order],
-                ..PLAIN
+                required_peers: &[Module::Product],
+                optional_peers: &[Module::Order],
+                ..DEFAULT
             },
-            Module::Order => Row {
+            Module::Order => ModuleInfo {
                 name: "order",
                 application: "ORDER-SERVICE",
                 compiled: cfg!(feature = "order"),
                 events: true,
-                needs: &[Module::Product, Module::Inventory],
-                ..PLAIN
+                required_peers: &[Module::Product, Module::Inventory],
+                ..DEFAULT
             },
             Module::Notification => {
                 let compiled = cfg!(feature = "notification");
-                Row { name: "notification", application: "NOTIFICATION-SERVICE", compiled, events: true, ..PLAIN }
+                ModuleInfo { name: "notification", application: "NOTIFICATION-SERVICE", compiled, events: true, ..DEFAULT }
             }
         }
     }
 
-    /// Its name: in settings, in `--modules`, and its Cargo feature.
+    /// Name in settings and in `--modules`, and Cargo feature.
     pub fn name(self) -> &'static str {
-        self.row().name
+        self.info().name
     }
 
-    /// The name of its instances in a registry: the one that the Spring system's routes and clients use.
+    /// Application name in the registry, the same as in the Spring system.
     pub fn application(self) -> &'static str {
-        self.row().application
+        self.info().application
     }
 
-    /// The port where its clients look for it when it has a process to itself, if not that of the shop.
-    pub fn port(self) -> Option<u16> {
-        self.row().port
+    /// Default port of a process that runs only this module, if it differs from `server.port`'s default.
+    pub fn default_port(self) -> Option<u16> {
+        self.info().default_port
     }
 
-    /// The module of this name.
     pub fn by_name(name: &str) -> Option<Module> {
         Module::ALL.into_iter().find(|module| module.name() == name)
     }
 
-    /// Whether this build has its code.
+    /// Whether the module is compiled into this build.
     pub fn compiled(self) -> bool {
-        self.row().compiled
+        self.info().compiled
     }
 
-    /// Whether it tells or hears events, and so needs a bus: whoever owns data does.
+    /// Whether the module publishes or consumes events, and therefore needs a bus.
     pub fn has_events(self) -> bool {
-        self.row().events
+        self.info().events
     }
 
-    /// Peers whose contracts it calls to do its work. They start first and stop last.
-    pub fn needs(self) -> &'static [Module] {
-        self.row().needs
+    /// Peers that the module calls while it serves requests. They start first and stop last.
+    pub fn required_peers(self) -> &'static [Module] {
+        self.info().required_peers
     }
 
-    /// Peers that it asks from a worker only, and can do without for a while: no part of the start order.
-    pub fn asks(self) -> &'static [Module] {
-        self.row().asks
+    /// Peers that only a background worker calls, and that may be unavailable for a while. They do not affect the start
+    /// order.
+    pub fn optional_peers(self) -> &'static [Module] {
+        self.info().optional_peers
     }
 }
 
-/// What there is to say of a module; see the methods of [`Module`] of these names.
+/// One entry of the module table; the methods of [`Module`] describe the fields.
 #[derive(Clone, Copy)]
-struct Row {
+struct ModuleInfo {
     name: &'static str,
     application: &'static str,
-    port: Option<u16>,
+    default_port: Option<u16>,
     compiled: bool,
     events: bool,
-    needs: &'static [Module],
-    asks: &'static [Module],
+    required_peers: &'static [Module],
+    optional_peers: &'static [Module],
 }
 
-/// What a process of these modules is called in traces: as in a registry, where it runs one.
-pub fn service(chosen: &[Module]) -> String {
-    match chosen {
+/// Service name of a process in traces: the application name of its only module, or `tradepost`.
+pub fn service(modules: &[Module]) -> String {
+    match modules {
         [module] => module.application().to_lowercase(),
         _ => "tradepost".into(),
     }
 }
 
-/// Why these modules cannot run together.
+/// Why a selection of modules cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
-    /// A name that is no module's.
     #[error("there is no module `{name}`; this build has: {compiled}")]
     Unknown {
-        /// The name.
         name: String,
-        /// The modules of this build.
+        /// Names of the modules in this build.
         compiled: String,
     },
-    /// A module that this build has not got.
     #[error("module `{name}` is not compiled into this build, which has: {compiled}; build with --features svc-{name}")]
     NotCompiled {
-        /// Its name.
         name: String,
-        /// The modules of this build.
+        /// Names of the modules in this build.
         compiled: String,
     },
-    /// A build without modules.
     #[error("this build has no module; build with --features all-in-one, or with a module's name")]
     Empty,
-    /// A peer that cannot be called.
+    /// A peer that is neither local nor has an address.
     #[error(
         "module `{module}` calls `{peer}`, which runs neither here nor at a known address; add it to --modules, set peers.{peer} (TRADEPOST__PEERS__{}), or set registry.url",
         .peer.to_uppercase()
     )]
-    NoPeer {
-        /// The module.
-        module: &'static str,
-        /// Its peer.
-        peer: &'static str,
-    },
-    /// Modules of which none can start first: a defect of ours.
-    #[error("modules need each other in a circle: {0:?}")]
-    Circle(Vec<Module>),
+    NoPeer { module: &'static str, peer: &'static str },
+    /// No module can start first: a bug in the module table.
+    #[error("the dependencies of modules form a cycle: {0:?}")]
+    Cycle(Vec<Module>),
 }
 
 impl PartError for SelectError {}
 
-/// The modules to run, in the order of their start.
+/// Returns the modules to run in start order. Empty `wanted` selects all modules that are compiled in.
 ///
-/// `wanted` empty means all that are compiled in. Refused: a name that is no module, a module that
-/// is not compiled in, and a module whose peer is neither among them nor given an address.
+/// Rejects an unknown module, a module that is not compiled in, and a required peer that is neither selected nor has an
+/// address.
 pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result<Vec<Module>, SelectError> {
     let compiled: Vec<_> = Module::ALL.into_iter().filter(|m| m.compiled()).collect();
     let names = |modules: &[Module]| modules.iter().map(|m| m.name()).collect::<Vec<_>>().join(", ");
-    let mut chosen = Vec::new();
+    let mut selected = Vec::new();
     for name in wanted {
         let module = Module::by_name(name);
         let module = module.ok_or_else(|| SelectError::Unknown { name: name.clone(), compiled: names(&compiled) })?;
         if !module.compiled() {
             return Err(SelectError::NotCompiled { name: name.clone(), compiled: names(&compiled) });
         }
-        if !chosen.contains(&module) {
-            chosen.push(module);
+        if !selected.contains(&module) {
+            selected.push(module);
         }
     }
     if wanted.is_empty() {
-        chosen = compiled;
+        selected = compiled;
     }
-    if chosen.is_empty() {
+    if selected.is_empty() {
         return Err(SelectError::Empty);
     }
-    for module in &chosen {
-        for peer in module.needs().iter().chain(module.asks()) {
-            if !chosen.contains(peer) && !has_address(*peer) {
+    for module in &selected {
+        for peer in module.required_peers().iter().chain(module.optional_peers()) {
+            if !selected.contains(peer) && !has_address(*peer) {
                 return Err(SelectError::NoPeer { module: module.name(), peer: peer.name() });
             }
         }
     }
-    order(&chosen, Module::needs)
+    start_order(&selected, Module::required_peers)
 }
 
-/// Dependencies first. A cycle is refused.
-fn order(chosen: &[Module], needs: impl Fn(Module) -> &'static [Module]) -> Result<Vec<Module>, SelectError> {
-    let mut rest: Vec<Module> = chosen.to_vec();
-    let mut started = Vec::new();
+/// Sorts topologically, dependencies first.
+fn start_order(selected: &[Module], dependencies: impl Fn(Module) -> &'static [Module]) -> Result<Vec<Module>, SelectError> {
+    let mut rest: Vec<Module> = selected.to_vec();
+    let mut order = Vec::new();
     while !rest.is_empty() {
-        let ready = rest.iter().position(|m| needs(*m).iter().all(|peer| !rest.contains(peer)));
+        let ready = rest.iter().position(|m| dependencies(*m).iter().all(|peer| !rest.contains(peer)));
         let Some(index) = ready else {
-            return Err(SelectError::Circle(rest));
+            return Err(SelectError::Cycle(rest));
         };
-        started.push(rest.remove(index));
+        order.push(rest.remove(index));
     }
-    Ok(started)
+    Ok(order)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pick(names: &[&str], addresses: &[Module]) -> Result<Vec<Module>, SelectError> {
+    fn select_named(names: &[&str], addresses: &[Module]) -> Result<Vec<Module>, SelectError> {
         select(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>(), |m| addresses.contains(&m))
     }
 
     #[test]
     #[cfg(feature = "all-in-one")]
-    fn all_start_with_their_needs_first() {
-        let all = pick(&[], &[]).unwrap();
-        let at = |m| all.iter().position(|x| *x == m).unwrap();
-        assert!(at(Module::Product) < at(Module::Inventory) && at(Module::Inventory) < at(Module::Order));
+    fn select_all_starts_dependencies_first() {
+        let all = select_named(&[], &[]).unwrap();
+        let position = |m| all.iter().position(|x| *x == m).unwrap();
+        assert!(position(Module::Product) < position(Module::Inventory) && position(Module::Inventory) < position(Module::Order));
     }
 
     #[test]
     #[cfg(feature = "all-in-one")]
-    fn a_part_needs_addresses_for_the_rest() {
-        let refused = pick(&["order"], &[]).unwrap_err();
+    fn select_without_peer_or_its_address_is_rejected() {
+        let refused = select_named(&["order"], &[]).unwrap_err();
         assert_eq!(refused, SelectError::NoPeer { module: "order", peer: "product" });
         assert!(refused.to_string().contains("TRADEPOST__PEERS__PRODUCT"), "{refused}");
-        assert_eq!(pick(&["order"], &[Module::Product, Module::Inventory]).unwrap(), [Module::Order]);
-        assert!(matches!(pick(&["basket"], &[]), Err(SelectError::Unknown { name, .. }) if name == "basket"));
+        assert_eq!(select_named(&["order"], &[Module::Product, Module::Inventory]).unwrap(), [Module::Order]);
+        assert!(matches!(select_named(&["basket"], &[]), Err(SelectError::Unknown { name, .. }) if name == "basket"));
     }
 
     #[test]
-    fn a_circle_is_refused() {
-        let needs = |m: Module| -> &'static [Module] {
+    fn start_order_with_cycle_is_rejected() {
+        let dependencies = |m: Module| -> &'static [Module] {
             match m {
                 Module::Order => &[Module::Inventory],
                 _ => &[Module::Order],
             }
         };
-        assert!(matches!(order(&[Module::Order, Module::Inventory], needs), Err(SelectError::Circle(_))));
+        assert!(matches!(start_order(&[Module::Order, Module::Inventory], dependencies), Err(SelectError::Cycle(_))));
     }
 }

@@ -1,4 +1,4 @@
-//! Money: a decimal from the first byte read to the last byte written, never a float.
+//! Money: an exact decimal, never converted to a float on its way from request to store and back.
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -6,38 +6,37 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// An amount in the shop's currency. Its scale is kept: `10.00` stays `10.00`.
+/// An amount in the shop's currency. It keeps its scale: `10.00` stays `10.00`.
 ///
-/// On the wire it is a JSON number; a string holding one is taken too. It goes through the
-/// number's own text, so no float ever touches it. Stores keep that text.
+/// On the wire it is a JSON number; a string with a number is accepted too. Parsing uses the number's text, so the
+/// value is exact. Stores keep that text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Money(Decimal);
 
-/// More would not survive a multiplication by a quantity in 96 bits.
+/// A larger amount times a quantity could overflow the 96 bits of a `Decimal`.
 const MAX: i64 = 1_000_000_000_000;
-/// Smaller fractions than a hundredth of a cent are a mistake, not a price.
+/// A price with a finer fraction than a hundredth of a cent is a mistake.
 const MAX_SCALE: u32 = 4;
 
 impl Money {
-    /// Nothing, with two decimals.
+    /// `0.00`.
     pub const ZERO: Money = Money(Decimal::from_parts(0, 0, 0, false, 2));
 
-    /// True below zero; the shop takes no such price.
     pub fn is_negative(self) -> bool {
         self.0.is_sign_negative() && !self.0.is_zero()
     }
 
-    /// This amount so many times; `None` where it cannot be represented.
+    /// `None` on overflow.
     pub fn times(self, quantity: i64) -> Option<Money> {
         self.0.checked_mul(Decimal::from(quantity)).map(Money)
     }
 
-    /// About this much, for a metric: nothing is reckoned with it.
+    /// Inexact; for metrics only.
     pub fn approximately(self) -> f64 {
         self.0.to_f64().unwrap_or_default()
     }
 
-    /// The sum; `None` where it cannot be represented.
+    /// `None` on overflow.
     pub fn plus(self, other: Money) -> Option<Money> {
         self.0.checked_add(other.0).map(Money)
     }
@@ -49,13 +48,11 @@ impl fmt::Display for Money {
     }
 }
 
-/// A text that is no amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// It is no number.
     #[error("expected an amount such as 10.00, with at most {MAX_SCALE} decimals")]
     Malformed,
-    /// It is too large, or too fine.
+    /// Too large, or too many decimals.
     #[error("expected at most {MAX_SCALE} decimals and at most {MAX}")]
     OutOfRange,
 }
@@ -64,8 +61,8 @@ impl FromStr for Money {
     type Err = MoneyError;
 
     fn from_str(text: &str) -> Result<Self, MoneyError> {
-        let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
-        if !plain || text.is_empty() {
+        let is_number = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
+        if !is_number || text.is_empty() {
             return Err(MoneyError::Malformed);
         }
         let value = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str_exact(text) };
@@ -112,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_its_scale_over_json_and_takes_strings() {
+    fn json_round_trip_keeps_scale_and_accepts_strings() {
         for (text, out) in [("10.00", "10.00"), ("\"3.50\"", "3.50"), ("0", "0"), ("1e2", "100"), ("12.3400", "12.3400"), ("1.00000", "1")]
         {
             let money: Money = serde_json::from_str(text).unwrap();
@@ -121,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_amount() {
+    fn malformed_or_out_of_range_amount_is_rejected() {
         for text in
             ["\"\"", "\"abc\"", "null", "true", "[1]", "{}", "1e30", "0.00001", "1e-9", "99999999999999999999", "\"1_000\"", "\"NaN\""]
         {
@@ -130,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn is_exact_where_a_float_is_not() {
+    fn decimal_arithmetic_is_exact() {
         let price: Money = "0.10".parse().unwrap();
         assert_eq!(price.times(3).unwrap().to_string(), "0.30");
         assert_eq!(price.plus("0.2".parse().unwrap()).unwrap().to_string(), "0.30");

@@ -1,9 +1,8 @@
-//! Paged lists, in the very form Spring Data writes.
+//! Paged lists, in the JSON form of Spring Data.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which page a caller asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRequest {
     /// From 0.
@@ -13,12 +12,11 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// From the two query parameters every list takes.
     pub fn of(number: PageNumber, size: PageSize) -> Self {
         Self { number: number.0, size: size.0 }
     }
 
-    /// How many items come before this page.
+    /// Number of items before this page.
     pub fn offset(self) -> i64 {
         i64::from(self.number) * i64::from(self.size)
     }
@@ -40,7 +38,6 @@ impl Default for PageSize {
 
 /// Spring Data's `Sort`, as it shows unsorted: clients do not read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs)]
 pub struct Sort {
     pub empty: bool,
     pub sorted: bool,
@@ -54,7 +51,6 @@ impl Sort {
 /// Spring Data's `Pageable`: what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct Pageable {
     pub page_number: u32,
     pub page_size: u32,
@@ -67,7 +63,6 @@ pub struct Pageable {
 /// One page of a list in stable order, with how much there is in all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct Page<T> {
     pub content: Vec<T>,
     pub pageable: Pageable,
@@ -83,7 +78,7 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Wraps the items of one page; `total` counts all pages' items.
+    /// `total` counts the items of all pages.
     pub fn new(request: PageRequest, content: Vec<T>, total: i64) -> Self {
         let size = i64::from(request.size);
         let total_pages = (total + size - 1) / size;
@@ -115,12 +110,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_spring_data_says() {
+    fn page_members_match_spring_data() {
         let page = Page::new(PageRequest { number: 1, size: 3 }, vec![4, 5, 6], 9);
         assert_eq!((page.total_pages, page.last, page.first, page.pageable.offset), (3, false, false, 3));
         let beyond = Page::<i32>::new(PageRequest { number: 7, size: 3 }, vec![], 9);
         assert!(beyond.empty && beyond.last && beyond.total_elements == 9);
-        let nothing = Page::<i32>::new(PageRequest { number: 0, size: 10 }, vec![], 0);
-        assert_eq!((nothing.total_pages, nothing.first, nothing.last), (0, true, true));
+        let empty = Page::<i32>::new(PageRequest { number: 0, size: 10 }, vec![], 0);
+        assert_eq!((empty.total_pages, empty.first, empty.last), (0, true, true));
     }
 }

@@ -1,13 +1,11 @@
-//! The error envelope, and its way across the wire.
+//! Problem details: the error responses of all endpoints, and typed errors on the wire.
 //!
-//! Every refusal of the shop ends as one [`Problem`]: the members that clients of the
-//! Spring system read (`status, method, path, message, timestamp`) beside those of
-//! RFC 9457 (`type, title, status, detail, instance`), `traceId`, and `errors[]` where
-//! single fields are to blame. A module's own errors are an enum made by
-//! [`errors!`](crate::errors); it turns into a `Problem` at the edge and, in a peer that
-//! called over HTTP, back into the very same enum.
+//! A [`Problem`] has the members of the Spring system (`status, method, path, message, timestamp`), those of RFC 9457
+//! (`type, title, status, detail, instance`), `traceId`, and `errors[]` for invalid fields. A module's errors are an
+//! enum declared by [`errors!`](crate::errors). The edge converts it to a `Problem`; the generated client converts it
+//! back to the same variant.
 //!
-//! A problem has two texts: the message, which the caller sees, and the cause, which only the log sees.
+//! A problem has two texts: the message is sent to the client, the cause goes to the log only.
 
 use crate::kernel::error::StoreError;
 use actix_web::http::{StatusCode, header};
@@ -16,7 +14,7 @@ use actix_web_httpauth::headers::www_authenticate::bearer::{Bearer, Error as Bea
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-/// What every problem type of ours starts with; a module's name and a variant follow.
+/// Prefix of problem types; a module's name and a variant follow.
 const TYPE_PREFIX: &str = "urn:tradepost:problem:";
 
 /// One field of a request that cannot be taken.
@@ -29,40 +27,38 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// Names a field and what was expected of it.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }
 
-/// An answer that is not success, before it is written for one request.
+/// An error response, independent of the request it answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     /// HTTP status, 400 to 599.
     pub status: u16,
     /// Last part of the `type` URI; empty means `about:blank`.
     pub kind: String,
-    /// For people; on 5xx it carries no internals.
+    /// For people; on 5xx without internals.
     pub message: String,
-    /// Which fields are to blame, if any.
+    /// The invalid fields.
     pub errors: Vec<FieldError>,
     /// Further members of the body: the fields of a typed error.
     pub extra: Map<String, Value>,
-    /// Seconds after which a repetition makes sense (`Retry-After`).
+    /// Seconds before a retry (`Retry-After`).
     pub retry_after: Option<u32>,
     /// Value of `WWW-Authenticate`, on a 401.
     pub challenge: Option<String>,
     /// Value of `Allow`, on a 405.
     pub allow: Option<String>,
-    /// The cause, for the log alone: it may name hosts, files and statements. It is never written to a response.
-    internal: Option<String>,
+    /// For the log only: it may name hosts, files and statements. Never part of a response.
+    cause: Option<String>,
 }
 
-/// The cause of a problem that is a response already: travels with it to the edge, which logs it.
+/// Response extension with a problem's cause, for the edge to log.
 pub struct Cause(pub String);
 
 impl Problem {
-    /// A problem of this status with a message for the caller.
     pub fn new(status: u16, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -73,30 +69,29 @@ impl Problem {
             retry_after: None,
             challenge: None,
             allow: None,
-            internal: None,
+            cause: None,
         }
     }
 
-    /// Adds the cause for the log. The caller does not see it; the edge logs it once, with the trace id.
+    /// Adds the cause, which the edge logs once, with the trace id.
     pub fn with_cause(mut self, cause: impl std::fmt::Display) -> Self {
-        self.internal = Some(cause.to_string());
+        self.cause = Some(cause.to_string());
         self
     }
 
-    /// The cause that [`with_cause`](Self::with_cause) added.
     pub fn cause(&self) -> Option<&str> {
-        self.internal.as_deref()
+        self.cause.as_deref()
     }
 
-    /// Status, message and cause: for a log line, never for a response.
+    /// Status, message and cause; never for a response.
     pub fn for_log(&self) -> String {
-        match &self.internal {
+        match &self.cause {
             Some(cause) => format!("{self}: {cause}"),
             None => self.to_string(),
         }
     }
 
-    /// 400 that names the fields; the message lists them too, for clients that read it alone.
+    /// 400. The message also lists the fields, for clients that read only the message.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let list: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
         let mut problem = Self::new(400, format!("invalid request: {}", list.join("; ")));
@@ -110,7 +105,7 @@ impl Problem {
         Self::invalid(vec![FieldError::new(field, message)])
     }
 
-    /// 503 with `Retry-After`: something this needs is away for now.
+    /// 503 with `Retry-After`: a dependency is unavailable.
     pub fn unavailable(message: impl Into<String>) -> Self {
         let mut problem = Self::new(503, message);
         problem.kind = "unavailable".into();
@@ -118,7 +113,7 @@ impl Problem {
         problem
     }
 
-    /// 500; the cause goes to the log with the trace id, not to the caller.
+    /// 500; the cause goes to the log only, with the trace id.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         Self::new(500, "something went wrong on our side; the trace id leads to it in the log").with_cause(cause)
     }
@@ -136,19 +131,19 @@ impl Problem {
         problem
     }
 
-    /// 403: who is asking is known, and may not.
+    /// 403: the caller is authenticated but not authorized.
     pub fn forbidden(message: impl Into<String>) -> Self {
         let mut problem = Self::new(403, message);
         problem.extra.insert("error".into(), "FORBIDDEN".into());
         problem
     }
 
-    /// True where the same call may succeed later without any change by the caller.
+    /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         matches!(self.status, 502..=504)
     }
 
-    /// The body for one request, all members of both forms.
+    /// The body of the response to one request.
     pub fn body(&self, method: &str, path: &str, trace_id: &str) -> Value {
         let title = StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
         let kind = if self.kind.is_empty() { "about:blank".to_string() } else { format!("{TYPE_PREFIX}{}", self.kind) };
@@ -173,7 +168,6 @@ impl Problem {
         Value::Object(body)
     }
 
-    /// The HTTP response for one request.
     pub fn respond(&self, method: &str, path: &str, trace_id: &str) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response: HttpResponseBuilder = HttpResponse::build(status);
@@ -188,16 +182,16 @@ impl Problem {
             response.insert_header((header::ALLOW, allow.as_str()));
         }
         let mut response = response.body(self.body(method, path, trace_id).to_string());
-        if let Some(cause) = &self.internal {
+        if let Some(cause) = &self.cause {
             response.extensions_mut().insert(Cause(cause.clone()));
         }
         response
     }
 
-    /// Reads a peer's error body back. What is no problem of ours becomes a plain one of that status.
+    /// Parses a peer's error body. A body that is not a JSON object becomes a problem of that status.
     pub fn parse(status: u16, body: &[u8]) -> Self {
         let Ok(Value::Object(mut members)) = serde_json::from_slice::<Value>(body) else {
-            return Self::new(status, format!("the peer answered {status} without a body we know"));
+            return Self::new(status, format!("the peer answered {status} with an unknown body"));
         };
         let text = |members: &mut Map<String, Value>, key: &str| match members.remove(key) {
             Some(Value::String(text)) => text,
@@ -206,11 +200,11 @@ impl Problem {
         let kind = text(&mut members, "type").strip_prefix(TYPE_PREFIX).unwrap_or_default().to_string();
         let message = text(&mut members, "message");
         let errors = members.remove("errors").and_then(|e| serde_json::from_value(e).ok()).unwrap_or_default();
-        for spare in ["status", "method", "path", "timestamp", "title", "detail", "instance", "traceId"] {
-            members.remove(spare);
+        for member in ["status", "method", "path", "timestamp", "title", "detail", "instance", "traceId"] {
+            members.remove(member);
         }
         let retry_after = (status == 503).then_some(1);
-        Self { status, kind, message, errors, extra: members, retry_after, challenge: None, allow: None, internal: None }
+        Self { status, kind, message, errors, extra: members, retry_after, challenge: None, allow: None, cause: None }
     }
 }
 
@@ -222,24 +216,22 @@ impl std::fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// A module's errors: typed on both sides of the seam. Made by [`errors!`](crate::errors).
+/// A module's errors, typed on both sides of the contract. Implemented by [`errors!`](crate::errors).
 pub trait TypedError: Serialize + DeserializeOwned + std::fmt::Display + From<Problem> {
-    /// The module's name, first part of the problem type.
+    /// Module name: the first part of the problem type.
     const MODULE: &'static str;
-    /// HTTP status of this variant.
     fn status(&self) -> u16;
-    /// Takes out what is no variant of this module's own: a platform problem passing through.
+    /// Returns the `Platform` problem, or `Err` with a variant of the module.
     fn into_platform(self) -> Result<Problem, Self>;
 
-    /// The platform problem that this is, if it is one.
     fn platform(&self) -> Option<&Problem>;
 
-    /// The text for a log line: that of a platform problem has its cause, which the caller does not see.
+    /// Text for a log line; for a platform problem with its cause.
     fn for_log(&self) -> String {
         self.platform().map_or_else(|| self.to_string(), Problem::for_log)
     }
 
-    /// For the edge: the envelope, with the variant's fields as members.
+    /// For the edge: a problem with the variant's fields as members.
     fn into_problem(self) -> Problem {
         let own = match self.into_platform() {
             Ok(problem) => return problem,
@@ -259,7 +251,7 @@ pub trait TypedError: Serialize + DeserializeOwned + std::fmt::Display + From<Pr
         problem
     }
 
-    /// For the client: the same variant again, or the problem as it is.
+    /// For the generated client: the original variant, or `Platform`.
     fn from_problem(problem: Problem) -> Self {
         let tag = problem.kind.split_once(':').filter(|(module, _)| *module == Self::MODULE).map(|(_, tag)| tag.to_string());
         if let Some(tag) = tag {
@@ -277,7 +269,7 @@ pub trait TypedError: Serialize + DeserializeOwned + std::fmt::Display + From<Pr
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            away @ StoreError::Unavailable { .. } => Problem::unavailable("the store is not available right now").with_cause(away),
+            error @ StoreError::Unavailable { .. } => Problem::unavailable("the store is not available right now").with_cause(error),
             other => Problem::internal(other),
         }
     }
@@ -287,7 +279,6 @@ impl From<StoreError> for Problem {
 ///
 /// ```text
 /// errors! {
-///     /// What the catalogue refuses.
 ///     pub enum ProductError in "product" {
 ///         /// No product has this id.
 ///         NotFound { id: String } = 404, "Product with id {id} not found";
@@ -304,7 +295,7 @@ macro_rules! errors {
         #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase")]
         pub enum $Error {
             $( $(#[$vmeta])* #[error($message $(, $($marg)+)?)] $Variant $({ $(#[allow(missing_docs)] $field: $ty),* })?, )*
-            /// A problem that is not this module's own: bad input, no permission, a store or a peer away.
+            /// A problem outside the module: invalid input, missing permission, an unavailable store or peer.
             #[error("{}", .0.message)]
             #[serde(skip)]
             Platform($crate::kernel::problem::Problem),

@@ -1,18 +1,18 @@
-//! Reads `/proc` (proc(5)). On systems without it every answer is `None`.
+//! Reads `/proc` (proc(5)). On systems without `/proc` every function returns `None`.
 
 use std::fs::read_to_string;
 use std::path::Path;
 use std::time::Duration;
 
-/// The unit of every time in `/proc` is `USER_HZ`, which is this on every machine that Linux runs on.
+/// `USER_HZ`, the unit of times in `/proc`; 100 on all architectures of Linux.
 pub const TICKS_PER_SECOND: u64 = 100;
 
-/// The text of a file, by its path below `/proc`.
+/// Reads a file by its path below `/proc`.
 pub fn text(name: &str) -> Option<String> {
     read_to_string(Path::new("/proc").join(name)).ok()
 }
 
-/// The first number of the line that begins with this label; infinite where the line says `unlimited`.
+/// The first number of the line that begins with this label; infinity for `unlimited`.
 pub fn number_after(text: &str, label: &str) -> Option<f64> {
     match text.lines().find_map(|line| line.strip_prefix(label))?.split_whitespace().next()? {
         "unlimited" => Some(f64::INFINITY),
@@ -24,32 +24,29 @@ pub fn number_after(text: &str, label: &str) -> Option<f64> {
 pub struct Stat(String);
 
 impl Stat {
-    /// Of this process.
     pub fn of_self() -> Option<Self> {
         Self::read(Path::new("/proc/self/stat"))
     }
 
-    /// The file at this path.
     pub fn read(path: &Path) -> Option<Self> {
         read_to_string(path).ok().map(Self)
     }
 
-    /// A number, counted from 1 as in proc(5). The second field, the name, may hold spaces and brackets.
+    /// A numeric field, counted from 1 as in proc(5). The second field, the name, may contain spaces and brackets.
     pub fn field(&self, number: usize) -> Option<u64> {
         self.after_name()?.split(' ').nth(number.checked_sub(3)?)?.trim().parse().ok()
     }
 
-    /// The letter of its state.
     pub fn state(&self) -> Option<char> {
         self.after_name()?.chars().next()
     }
 
-    /// CPU time in user and system mode, in ticks.
+    /// User and system time.
     pub fn cpu_ticks(&self) -> Option<u64> {
         Some(self.field(14)? + self.field(15)?)
     }
 
-    /// The same as a duration.
+    /// User and system time.
     pub fn cpu_time(&self) -> Option<Duration> {
         self.cpu_ticks().map(|ticks| Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
     }
@@ -64,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_spaces_and_brackets_shifts_no_field() {
+    fn stat_name_with_spaces_and_brackets_keeps_field_positions() {
         let stat = Stat("7 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 140 150 16 17 20 0 5 0 2200 23\n".into());
         assert_eq!((stat.field(14), stat.field(15), stat.field(22)), (Some(140), Some(150), Some(2200)));
         assert_eq!((stat.field(2), stat.field(24), stat.field(23)), (None, None, Some(23)));
@@ -72,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_found_by_their_label() {
+    fn number_after_label_is_parsed() {
         let text =
             "Max open files            1024                 4096                 files\nVmRSS:\t    1096 kB\nMax x  unlimited\nVmSwap:\n";
         let number = |label| number_after(text, label);

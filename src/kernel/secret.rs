@@ -2,17 +2,16 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A value that is used and never shown.
+/// A value that `Debug` and JSON mask.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps it.
     pub fn new(value: impl Into<String>) -> Self {
         Secret(value.into())
     }
 
-    /// The value itself: for the one place that needs it.
+    /// The plain value; never log or serialize it.
     pub fn expose(&self) -> &str {
         &self.0
     }

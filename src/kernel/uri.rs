@@ -1,4 +1,4 @@
-//! Percent-encoding (RFC 3986) and form encoding (`application/x-www-form-urlencoded`), the only implementation.
+//! Percent-encoding (RFC 3986) and form encoding (`application/x-www-form-urlencoded`). All code uses this file.
 //!
 //! Encoding writes upper-case hex digits and encodes every byte above 0x7f.
 
@@ -35,37 +35,36 @@ pub fn encode_path(text: &str) -> String {
     utf8_percent_encode(text, PATH).to_string()
 }
 
-/// Encodes one byte, whatever it is.
+/// Encodes one byte, also an unreserved one.
 pub fn encode_byte(byte: u8) -> &'static str {
     percent_encoding::percent_encode_byte(byte)
 }
 
-/// Undoes percent-encoding; `None` for a percent sign without two hex digits and for what is not UTF-8.
+/// Decodes percent-encoding; `None` for a percent sign without two hex digits and for invalid UTF-8.
 pub fn percent_decode(text: &str) -> Option<String> {
     let is_escape = |rest: &str| matches!(rest.as_bytes(), [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
-    // the crate passes a malformed escape on as it is
+    // the crate copies malformed escapes
     if !text.split('%').skip(1).all(is_escape) {
         return None;
     }
     percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
-/// Undoes form encoding of a single value as forms are read: a malformed escape stays, U+FFFD replaces what is not UTF-8.
+/// Decodes a single value of a form: malformed escapes stay, U+FFFD replaces invalid UTF-8.
 pub fn form_decode(value: &str) -> String {
     percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// The pairs of a query or a form, decoded as [`form_decode`] does it, in their order.
+/// The pairs of a query or a form in order, decoded like [`form_decode`].
 pub fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     form_urlencoded::parse(query.as_bytes()).into_owned()
 }
 
-/// The first value of a name in a query.
 pub fn query_value(query: &str, name: &str) -> Option<String> {
     query_pairs(query).find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// `user:password` of a URL, decoded; `None` where they are not well percent-encoded.
+/// Splits and decodes `user:password` of a URL; `None` if the encoding is malformed.
 pub fn user_info(text: &str) -> Option<(String, String)> {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
     Some((percent_decode(user)?, percent_decode(password)?))
@@ -75,7 +74,7 @@ pub fn user_info(text: &str) -> Option<(String, String)> {
 mod tests {
     use super::*;
 
-    /// A text, then `encode_component`, `encode_path` and `percent_decode` of it.
+    /// Text, and its `encode_component`, `encode_path` and `percent_decode`.
     const TEXTS: [(&str, &str, &str, Option<&str>); 20] = [
         ("", "", "", Some("")),
         ("aZ09-._~", "aZ09-._~", "aZ09-._~", Some("aZ09-._~")),
@@ -100,7 +99,7 @@ mod tests {
     ];
 
     #[test]
-    fn texts_are_encoded_and_decoded_by_the_table() {
+    fn encode_and_decode_match_table() {
         for (text, component, path, decoded) in TEXTS {
             assert_eq!((encode_component(text).as_str(), encode_path(text).as_str()), (component, path), "{text:?}");
             assert_eq!(percent_decode(text).as_deref(), decoded, "{text:?}");
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_are_read_leniently() {
+    fn malformed_forms_are_decoded_leniently() {
         for (query, pairs) in [
             ("", &[][..]),
             ("&&", &[]),
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn user_info_is_decoded_after_it_is_split() {
+    fn user_info_is_split_before_decoding() {
         let parts = |text| user_info(text);
         assert_eq!(parts("us%40er:p%3Aw:x"), Some(("us@er".into(), "p:w:x".into())));
         assert_eq!(parts("user"), Some(("user".into(), String::new())));

@@ -1,42 +1,39 @@
-//! What can be set of the servers that the shop stands on: its databases and its brokers.
+//! Settings of databases and of the event bus.
 
 use crate::kernel::secret::Secret;
 #[cfg(feature = "mysql")]
 use crate::settings::Tls;
 use serde::{Deserialize, Serialize};
 
-/// Whether connections to MySQL and MariaDB are encrypted, by MySQL's names of its modes. Those between the two
-/// are not here: they encrypt towards whoever answers.
+/// MySQL's `ssl-mode`. Its modes `PREFERRED`, `REQUIRED` and `VERIFY_CA` are left out: they do not verify the
+/// server's host name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
 pub enum SslMode {
-    /// They are not.
     #[default]
     Disabled,
-    /// They are, and the server's certificate is from an authority that `tls.ca` or the public list names, and
-    /// for the host of the URL.
+    /// Encrypted. The server's certificate must match the URL's host and be signed by a CA in `tls.ca` or by a public CA.
     VerifyIdentity,
 }
 
-/// `mysql.*`: how a module whose store is a `mysql://` URL uses its server, be it MySQL or MariaDB.
+/// `mysql.*`: connections to MySQL or MariaDB, for stores with a `mysql://` URL.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MySql {
-    /// Connections of a module at most.
+    /// Maximum number of connections per module.
     pub connections: usize,
-    /// How long connecting may take, in milliseconds.
+    /// Connect timeout in milliseconds.
     pub connect_ms: u64,
-    /// How long a transaction waits for a free connection, in milliseconds.
+    /// Timeout of acquiring a connection from the pool, in milliseconds.
     pub acquire_ms: u64,
-    /// Longest time for one statement, and beside it for its wait for locks, in milliseconds.
+    /// Timeout of one statement, and separately of its lock waits, in milliseconds.
     pub statement_ms: u64,
-    /// Longest time for a transaction with all its repetitions, in milliseconds.
+    /// Timeout of one transaction with all its retries, in milliseconds.
     pub transaction_ms: u64,
-    /// How long a start waits for a server that is not up yet, in seconds.
+    /// How long the start waits for an unreachable server, in seconds.
     pub wait_seconds: u64,
-    /// Bring the schema up to date at the start; otherwise one that is behind stops it.
+    /// Apply pending migrations at the start; if false, pending migrations stop the start.
     pub migrate: bool,
-    /// Whether connections are encrypted.
     pub ssl_mode: SslMode,
 }
 
@@ -55,21 +52,21 @@ impl Default for MySql {
     }
 }
 
-/// `mongodb.*`: how product uses its server where its store is a `mongodb://` URL.
+/// `mongodb.*`: connections of the product module, for a store with a `mongodb://` URL.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MongoDb {
-    /// Connections to each server at most.
+    /// Maximum number of connections per server.
     pub connections: u32,
-    /// How long connecting may take, in milliseconds.
+    /// Connect timeout in milliseconds.
     pub connect_ms: u64,
-    /// How long an operation waits for a server that takes it, in milliseconds.
+    /// Timeout of server selection, in milliseconds.
     pub acquire_ms: u64,
-    /// Longest time for one operation once a server is found, with its wait for a free connection, in milliseconds.
+    /// Timeout of one operation after server selection, including the wait for a pooled connection, in milliseconds.
     pub statement_ms: u64,
-    /// How long a start waits for a server that is not up yet, in seconds.
+    /// How long the start waits for an unreachable server, in seconds.
     pub wait_seconds: u64,
-    /// Create the indexes that are missing at the start; otherwise one that is missing stops it.
+    /// Create missing indexes at the start; if false, a missing index stops the start.
     pub migrate: bool,
 }
 
@@ -79,43 +76,34 @@ impl Default for MongoDb {
     }
 }
 
-/// How a connection to Kafka is made, by Kafka's names in lower case.
+/// Kafka's `security.protocol`, in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
 pub enum Security {
-    /// Neither encrypted nor logged in.
     #[default]
     Plaintext,
-    /// Encrypted.
     Ssl,
-    /// Logged in.
     SaslPlaintext,
-    /// Both.
     SaslSsl,
 }
 
 impl Security {
-    /// Whether it is encrypted.
     pub fn encrypts(self) -> bool {
         matches!(self, Self::Ssl | Self::SaslSsl)
     }
 
-    /// Whether it begins with a name and a password.
     pub fn logs_in(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
 }
 
-/// How Kafka is told who we are.
+/// Kafka's `sasl.mechanism`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub enum SaslMechanism {
-    /// The password as it is.
     #[serde(rename = "PLAIN")]
     Plain,
-    /// A proof that we know it.
     #[serde(rename = "SCRAM-SHA-256")]
     ScramSha256,
-    /// The same, with the longer hash.
     #[default]
     #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
@@ -125,25 +113,23 @@ pub enum SaslMechanism {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Bus {
-    /// `local://`: durable, in `data.dir`; `kafka://host:port[,host:port]` where that is compiled in.
+    /// `local://`: durable, in `data.dir`; `kafka://host:port[,host:port]`: needs the feature `kafka`.
     pub url: String,
-    /// Kafka: stands before the names of all topics and groups, for several shops on one cluster.
+    /// Kafka: prefix of all topic and group names, for several shops on one cluster.
     pub prefix: String,
-    /// Kafka: partitions of the topics that are created.
+    /// Kafka: number of partitions of created topics.
     pub partitions: u16,
-    /// Kafka: copies of each partition of the topics that are created; 0 for the brokers' default.
+    /// Kafka: replication factor of created topics; 0 means the brokers' default.
     pub replication: u16,
-    /// Kafka: name of this instance, the same after a restart, different for each of several: what it reads
-    /// is kept for it while it restarts (static membership). None: others take over at once.
+    /// Kafka: `group.instance.id` (static membership), unique per instance and stable over restarts. During a restart
+    /// the instance keeps its partitions. Without it, a restart triggers a rebalance.
     pub instance: Option<String>,
-    /// Kafka: whether connections are encrypted and logged in. Whom to trust is in `tls.ca`; without it, those
-    /// whom the system trusts.
+    /// Kafka: `security.protocol`. CAs come from `tls.ca`, or from the system if it is not set.
     pub security: Security,
-    /// Kafka: how to log in.
     pub sasl_mechanism: SaslMechanism,
-    /// Kafka: as whom.
+    /// Kafka: SASL user.
     pub username: Option<String>,
-    /// Kafka: and with which password.
+    /// Kafka: SASL password.
     pub password: Option<Secret>,
 }
 
@@ -163,12 +149,11 @@ impl Default for Bus {
     }
 }
 
-/// A database on a server, and the way there.
 #[cfg(feature = "mysql")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MySqlUrl {
     /// `mysql://user:password@host:port/database`.
     pub url: Secret,
-    /// Whom to trust and who we are, where connections are encrypted.
+    /// `None` for plain-text connections.
     pub tls: Option<Tls>,
 }

@@ -1,4 +1,4 @@
-//! What can be set of the modules at the shop's edges: the issuer, the registry, the gateway, config servers.
+//! Settings of infrastructure modules: identity, registry, gateway, config server.
 
 use crate::kernel::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -8,28 +8,28 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Identity {
-    /// Issuer of access tokens, e.g. a Keycloak realm's URL; none means the built-in one.
+    /// Issuer of access tokens, e.g. the URL of a Keycloak realm; by default the built-in issuer.
     pub issuer: Option<String>,
-    /// Where services reach the issuer for keys and tokens, where that is not its URL: the same in the place
-    /// of `issuer`, several by comma of which each can stand in for the others.
+    /// Internal URL of the issuer for key and token requests, if it differs from `issuer`; several URLs separated by
+    /// commas are used for failover.
     pub backchannel: Option<String>,
-    /// What tokens must name in `aud`.
+    /// Required value of the `aud` claim.
     pub audience: String,
-    /// Clients whose tokens are taken (`azp`), beside our own; none means every client whose tokens name the audience.
+    /// Accepted values of the `azp` claim, besides `client_id`; empty accepts every client.
     pub authorized_parties: Vec<String>,
-    /// Our own client, for calls between services.
+    /// OAuth client of this process, for calls between services.
     pub client_id: String,
-    /// Its secret; with the built-in issuer one is made at first start.
+    /// Secret of `client_id`; the built-in issuer generates one at the first start.
     pub client_secret: Option<Secret>,
-    /// Run the built-in issuer outside development.
+    /// Allow the built-in issuer in the production profile.
     pub force: bool,
-    /// Life of an access token of the built-in issuer, in seconds.
+    /// Lifetime of the built-in issuer's access tokens, in seconds.
     pub access_seconds: u64,
-    /// Life of a refresh token of the built-in issuer, in seconds.
+    /// Lifetime of the built-in issuer's refresh tokens, in seconds.
     pub refresh_seconds: u64,
-    /// Users of the built-in issuer; none means the demo users.
+    /// Users of the built-in issuer; empty means the demo users.
     pub users: Vec<User>,
-    /// Further clients of the built-in issuer.
+    /// Additional clients of the built-in issuer.
     pub clients: Vec<Client>,
 }
 
@@ -54,11 +54,8 @@ impl Default for Identity {
 /// A user of the built-in issuer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct User {
-    /// Login name.
     pub username: String,
-    /// Password.
     pub password: Secret,
-    /// Address for mail.
     pub email: Option<String>,
     /// Realm roles: `customer`, `admin`.
     #[serde(default)]
@@ -68,55 +65,55 @@ pub struct User {
 /// A client of the built-in issuer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Client {
-    /// Client id.
     pub id: String,
-    /// Its secret; none makes it a public client, which must use PKCE.
+    /// Without a secret the client is public and must use PKCE.
     pub secret: Option<Secret>,
-    /// Exact redirect URIs; one that ends with `*` matches by prefix on loopback only.
+    /// Exact redirect URIs; a URI that ends with `*` matches by prefix, on loopback only.
     #[serde(default)]
     pub redirect_uris: Vec<String>,
-    /// Realm roles of its service account; none means it has no service account.
+    /// Realm roles of the client's service account; empty means no service account.
     #[serde(default)]
     pub roles: Vec<String>,
 }
 
-/// `registry.*`: where this process registers and finds its peers, and how the registry module keeps them.
+/// `registry.*`: the registry client of this process, and the registry module.
 ///
-/// All are quicker than Eureka's own (renewal 30 s, lease 90 s, fetch 30 s, sweep 60 s, and answers
-/// cached for 30 s, which ours never are).
+/// The defaults are shorter than Eureka's (renewal 30 s, lease 90 s, fetch 30 s, eviction 60 s). Eureka also caches
+/// responses for 30 s; the registry module does not.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Registry {
-    /// Eureka base, e.g. `http://user:password@127.0.0.1:8761/eureka`; several by comma. None: no registry is used.
+    /// Eureka base URL, e.g. `http://user:password@127.0.0.1:8761/eureka`; several separated by commas. Without it, no
+    /// registry is used.
     pub url: Option<Secret>,
-    /// Name or address under which others reach this process; by default `server.host` or, where that
-    /// is any address, the one that leads to the registry.
+    /// Host name or address that this process registers; by default `server.host` or, if that is a wildcard address, the
+    /// local address of the route to the registry.
     pub host: Option<String>,
-    /// Zone that our instances name in their metadata.
+    /// Zone in the metadata of registered instances.
     pub zone: Option<String>,
-    /// Time between two renewals of our registration, in seconds.
+    /// Interval of lease renewals, in seconds.
     pub renew_seconds: u64,
-    /// Our registration ends so long after its last renewal, in seconds.
+    /// Lease duration: the registration expires this long after its last renewal, in seconds.
     pub lease_seconds: u64,
-    /// Time between two looks at what has changed, in seconds.
+    /// Interval of fetching registry changes, in seconds.
     pub fetch_seconds: u64,
-    /// Registry module: user of its clients and its page.
+    /// Registry module: user name for clients and for the status page.
     pub user: String,
-    /// Registry module: their password; without one, that of the first start, in `{data.dir}/registry/password`.
+    /// Registry module: password; by default generated at the first start, in `{data.dir}/registry/password`.
     pub password: Option<Secret>,
-    /// Registry module: whether reading needs no credentials.
+    /// Registry module: allow reads without credentials.
     pub open_reads: bool,
-    /// Registry module: time between two looks for leases that have ended, in seconds.
+    /// Registry module: interval of evicting expired leases, in seconds.
     pub sweep_seconds: u64,
-    /// Registry module: how long deltas show a change, in seconds. Clients must fetch more often.
+    /// Registry module: how long deltas contain a change, in seconds. Clients must fetch more often.
     pub delta_seconds: u64,
-    /// Registry module: evict nobody while too many renewals are missing, as when the network fails.
+    /// Registry module: evict no instance while too many renewals are missing, e.g. during a network failure.
     pub self_preservation: bool,
-    /// Registry module: part of the expected renewals at or below which too many are missing; and the
-    /// part of all instances that stays through one sweep.
+    /// Registry module: fraction of expected renewals at or below which self-preservation starts; also the fraction of
+    /// instances that one eviction run keeps.
     pub renewal_threshold: f64,
-    /// Registry module: other registries that hear what this one hears, in the form of `registry.url`;
-    /// without credentials there, our own are sent.
+    /// Registry module: peer registries to replicate to, in the form of `registry.url`. Without credentials in a URL,
+    /// `user` and `password` are sent.
     pub peers: Option<Secret>,
 }
 
@@ -145,28 +142,27 @@ impl Default for Registry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gateway {
-    /// Route file in Spring Cloud Gateway's form; none means the built-in routes of the shop.
+    /// Route file in Spring Cloud Gateway's format; by default the built-in routes.
     pub routes: Option<PathBuf>,
-    /// Path patterns that need no token here; a service behind may still ask for one.
+    /// Path patterns without token check at the gateway; the target service may still require a token.
     pub public: Vec<String>,
-    /// Proxies in front of us, as address ranges: what they say of the client is believed.
+    /// Address ranges of proxies in front of the gateway, to trust forwarding headers from.
     pub trusted_proxies: Vec<String>,
-    /// Open `/actuator/gateway` to administrators.
+    /// Serve `/actuator/gateway` to administrators.
     pub actuator: bool,
-    /// Serve `/{serviceId}/**` for every service that is registered.
+    /// Route `/{serviceId}/**` to every registered service.
     pub locator: bool,
-    /// Where `/eureka/web` leads, with the page's path there.
+    /// Target of `/eureka/web`, with the page's path.
     pub dashboard: String,
-    /// Largest body of a routed request, in bytes; none means `server.body_limit`.
+    /// Maximum body size of a routed request, in bytes; by default `server.body_limit`.
     pub body_limit: Option<u64>,
-    /// How long connecting to an instance may take, in milliseconds.
+    /// Timeout of connecting to an instance, in milliseconds.
     pub connect_ms: u64,
-    /// Requests a second for each user, or address where no token is needed; 0 for no limit.
+    /// Requests per second per user, or per address if no token is required; 0 for no limit.
     pub rate: u32,
-    /// Requests at once before `rate` counts; 0 means twice the rate.
+    /// Burst size of the rate limit, in requests; 0 means twice the rate.
     pub burst: u32,
-    /// Take HTTP/2 from clients that begin with it (prior knowledge); over TLS it is always
-    /// agreed on where the client offers it.
+    /// Accept HTTP/2 without TLS (prior knowledge). Over TLS, HTTP/2 is always negotiated by ALPN.
     pub http2: bool,
 }
 
@@ -198,22 +194,22 @@ impl Default for Gateway {
     }
 }
 
-/// `config.*`: the config server that gives this process its settings, ours or Spring's.
+/// `config.*`: the client of a config server, the config-server module or Spring's.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConfigClient {
-    /// Its address, e.g. `http://user:password@127.0.0.1:8888`; several by comma. None: no config server is asked.
+    /// URL, e.g. `http://user:password@127.0.0.1:8888`; several separated by commas. Without it, no config server is used.
     pub server: Option<Secret>,
-    /// Whose settings to ask for; by default the module's application, such as `order-service`, and
-    /// `tradepost` where several modules run here.
+    /// Application to request; by default the module's application, e.g. `order-service`, or `tradepost` if the process
+    /// runs several modules.
     pub name: Option<String>,
-    /// Profiles, by comma; the last one wins.
+    /// Profiles, separated by commas; the last one wins.
     pub profile: String,
-    /// Label: a branch, a tag or a commit; none means the server's default.
+    /// Branch, tag or commit; by default the server's default label.
     pub label: Option<String>,
-    /// Refuse to start without it; else start with what else there is, and say so.
+    /// Stop the start if the config server is unreachable; if false, start without it and print a warning.
     pub fail_fast: bool,
-    /// How long a config server that is away is waited for, in seconds.
+    /// How long the start waits for an unreachable config server, in seconds.
     pub retry_seconds: u64,
 }
 
@@ -223,29 +219,29 @@ impl Default for ConfigClient {
     }
 }
 
-/// `config_server.*`: what the config-server module hands out.
+/// `config_server.*`: the config-server module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConfigServer {
-    /// Folder of settings files; by default `./config`, where it is there.
+    /// Folder of settings files; by default `./config` if it exists.
     pub folder: Option<PathBuf>,
-    /// Git repository instead of a folder: a path, or an address, with `user:password@` where it asks for them.
+    /// Git repository instead of a folder: a path, or a URL, optionally with `user:password@`.
     pub git: Option<Secret>,
-    /// Mount of a KV engine (version 2) instead, in the Vault at `vault.url`.
+    /// Vault instead of a folder: mount of a KV engine (version 2) in the Vault at `vault.url`.
     pub vault: Option<String>,
-    /// Branch, tag or commit for clients that name none; where there is no `main`, `master` stands in.
+    /// Default label: branch, tag or commit. If `main` does not exist, `master` is used.
     pub label: String,
-    /// Folders within that are looked into, too; `{application}`, `{profile}` and `{label}` are filled in.
+    /// Additional folders to search, relative to the root; `{application}`, `{profile}` and `{label}` are replaced.
     pub search_paths: Vec<String>,
-    /// A repository elsewhere is fetched when its copy is older, in seconds.
+    /// Maximum age of the local copy of a remote repository before it is fetched again, in seconds.
     pub refresh_seconds: u64,
-    /// User of its clients.
+    /// User name of clients.
     pub user: String,
-    /// Their password; without one, that of the first start, in `{data.dir}/config-server/password`.
+    /// Password of clients; by default generated at the first start, in `{data.dir}/config-server/password`.
     pub password: Option<Secret>,
-    /// Key for `{cipher}` values: what Spring's server has as `encrypt.key`. Needs the feature `config-cipher`.
+    /// Key of `{cipher}` values, Spring's `encrypt.key`. Needs the feature `config-cipher`.
     pub encrypt_key: Option<Secret>,
-    /// Its salt in hexadecimal: Spring's `encrypt.salt`.
+    /// Salt in hexadecimal, Spring's `encrypt.salt`.
     pub encrypt_salt: String,
 }
 

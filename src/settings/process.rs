@@ -1,4 +1,4 @@
-//! What can be set: one struct a concern, with its defaults.
+//! Settings of the process and of the domain modules, and [`Settings`], the root of all settings.
 
 use crate::kernel::secret::Secret;
 use crate::settings::Resilience;
@@ -10,38 +10,35 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Whether this is somebody's desk or somebody's shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// The built-in issuer with its demo users may run.
+    /// Allows the built-in issuer with its demo users.
     #[default]
     Development,
-    /// It may not, unless forced.
+    /// Rejects the built-in issuer unless `identity.force` is set.
     Production,
 }
 
-/// How calls between modules of this process travel.
+/// How modules of this process call each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum PeerMode {
-    /// As function calls, wherever the peer runs here.
+    /// Call local peers as functions.
     #[default]
     InProcess,
-    /// Through the generated client over HTTP, even to this very process.
+    /// Call every peer through the generated HTTP client, local peers too.
     Http,
 }
 
-/// Whether clients must show a certificate.
+/// TLS client certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientCertificates {
-    /// None is asked for.
     #[default]
     None,
-    /// One that is shown must be good.
+    /// Requested; verified if the client sends one.
     Optional,
-    /// Nobody connects without.
     Required,
 }
 
@@ -51,41 +48,38 @@ pub enum ClientCertificates {
 pub struct Server {
     /// Address to listen on.
     pub host: String,
-    /// Port to listen on; 0 takes any free one and prints it. A registry with a process to itself listens
-    /// on 8761 where nothing is set.
+    /// Port to listen on; 0 picks a free port and prints it. By default 5294; 8761 if the process runs only the registry,
+    /// 8888 if it runs only the config-server.
     pub port: u16,
-    /// How clients reach us, where that differs from `http://host:port`, or `https://host:port` with a certificate.
+    /// Base URL for clients, if it differs from `http://host:port`, or from `https://host:port` with a certificate.
     pub public_url: Option<String>,
-    /// Certificate chain (PEM) of this process; with it, the port speaks TLS and nothing else.
+    /// Server certificate chain (PEM); if set, the port accepts TLS only.
     pub tls_cert: Option<PathBuf>,
-    /// The private key (PEM) to it.
+    /// Private key (PEM) of `tls_cert`.
     pub tls_key: Option<PathBuf>,
-    /// Certificates (PEM) of the authorities that vouch for clients.
+    /// CA certificates (PEM) that client certificates are verified against.
     pub tls_client_ca: Option<PathBuf>,
-    /// Whether clients must show a certificate.
     pub tls_client: ClientCertificates,
-    /// HTTP worker threads; 0 means one a core.
+    /// HTTP worker threads; 0 means one per core.
     pub workers: usize,
-    /// Largest request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
-    /// Longest time for one request, in seconds.
+    /// Request timeout, in seconds.
     pub request_seconds: u64,
-    /// Told to stop: how long it goes on answering before it closes its port, in seconds. Each answer closes its connection,
-    /// and readiness is down. For behind a load balancer, or callers that keep connections.
+    /// Shutdown delay: after a stop signal the process keeps serving for this long before it closes its port, in seconds.
+    /// Readiness is down, and each response closes its connection. For load balancers and clients that keep connections.
     pub linger_seconds: u64,
-    /// Longest time for finishing what runs at shutdown, in seconds.
+    /// Shutdown deadline for running requests and workers, in seconds.
     pub shutdown_seconds: u64,
-    /// Origins that browsers may call from; `*` for any. Tokens travel in a header, never in a cookie.
+    /// Allowed CORS origins; `*` for any, which is safe because tokens are in a header, not in a cookie.
     pub origins: Vec<String>,
-    /// Development or production.
     pub profile: Profile,
-    /// Modules to run, of those compiled in; empty for all.
+    /// Modules to run; empty for all that are compiled in.
     pub modules: Vec<String>,
-    /// In-process or http.
     pub peers: PeerMode,
-    /// Stop when the standard input closes: a process that somebody started for themselves ends with them.
+    /// Stop when the standard input closes, so that a child process ends with its parent.
     pub until_input_closes: bool,
-    /// Test aid: generated clients send each repeatable call twice.
+    /// For tests: generated clients send each retryable call twice.
     pub send_twice: bool,
 }
 
@@ -115,7 +109,6 @@ impl Default for Server {
 }
 
 impl Server {
-    /// `https` where the process has a certificate, else `http`.
     pub fn scheme(&self) -> &'static str {
         if self.tls_cert.is_some() { "https" } else { "http" }
     }
@@ -125,9 +118,9 @@ impl Server {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Data {
-    /// Folder of the embedded stores, the bus and the built-in issuer's keys.
+    /// Folder of the embedded stores, the local bus and the built-in issuer's keys.
     pub dir: PathBuf,
-    /// Load the demo catalogue into an empty shop at the first start.
+    /// Load the demo catalogue into empty stores at the first start.
     pub demo: bool,
 }
 
@@ -141,7 +134,7 @@ impl Default for Data {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Product {
-    /// URL of its store; by default `sqlite://{data.dir}/product.db`; or `mongodb://user:password@host:port/database`.
+    /// URL of the store; by default `sqlite://{data.dir}/product.db`; or `mongodb://user:password@host:port/database`.
     pub store: Option<Secret>,
 }
 
@@ -149,11 +142,11 @@ pub struct Product {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Inventory {
-    /// URL of its store; by default `sqlite://{data.dir}/inventory.db`; or `mysql://user:password@host:port/database`.
+    /// URL of the store; by default `sqlite://{data.dir}/inventory.db`; or `mysql://user:password@host:port/database`.
     pub store: Option<Secret>,
-    /// A reservation that is neither committed nor released for so long is looked into, in seconds.
+    /// Age after which a HELD reservation is checked against its order, in seconds.
     pub reservation_seconds: u64,
-    /// `stock.low` is told when a quantity falls to this.
+    /// Threshold: `stock.low` is published when a quantity falls to this value.
     pub low: i64,
 }
 
@@ -167,15 +160,15 @@ impl Default for Inventory {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Order {
-    /// URL of its store; by default `sqlite://{data.dir}/order.db`; or `mysql://user:password@host:port/database`.
+    /// URL of the store; by default `sqlite://{data.dir}/order.db`; or `mysql://user:password@host:port/database`.
     pub store: Option<Secret>,
-    /// An order that is PENDING for so long is taken up by the recovery worker, in seconds.
+    /// Age after which the recovery worker resumes a PENDING order, in seconds.
     pub lease_seconds: u64,
-    /// How long the answer to an `Idempotency-Key` is kept, in hours.
+    /// Retention of the response to an `Idempotency-Key`, in hours.
     pub idempotency_hours: u64,
-    /// Lines in one order at most.
+    /// Maximum number of lines per order.
     pub max_lines: usize,
-    /// How long placing an order waits for its peers, all steps together, in milliseconds.
+    /// Timeout of all peer calls of placing one order together, in milliseconds.
     pub peers_ms: u64,
 }
 
@@ -189,17 +182,16 @@ impl Default for Order {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Notification {
-    /// URL of its store; by default `sqlite://{data.dir}/notification.db`; or `mysql://user:password@host:port/database`.
+    /// URL of the store; by default `sqlite://{data.dir}/notification.db`; or `mysql://user:password@host:port/database`.
     pub store: Option<Secret>,
-    /// Mail server, e.g. `smtp://user:password@host:587?tls=required`; none sends no mail.
+    /// Mail server, e.g. `smtp://user:password@host:587?tls=required`; without it, no mail is sent.
     pub smtp: Option<Secret>,
-    /// Sender of mail.
+    /// Sender address of mail.
     pub from: String,
-    /// Receivers of signed webhooks.
     pub webhooks: Vec<Webhook>,
-    /// Attempts at a delivery before it is a dead letter.
+    /// Maximum number of delivery attempts; then the delivery becomes a dead letter.
     pub attempts: u32,
-    /// Pause after the first failed attempt, in milliseconds; it doubles with each further one.
+    /// Backoff after the first failed attempt, in milliseconds; doubled after each further one.
     pub backoff_ms: u64,
 }
 
@@ -209,14 +201,13 @@ impl Default for Notification {
     }
 }
 
-/// One receiver of webhooks.
+/// Receiver of webhooks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Webhook {
-    /// Where to POST.
     pub url: String,
     /// Signing secret in Standard Webhooks form: `whsec_` and base64.
     pub secret: Secret,
-    /// Event types it wants; empty for all.
+    /// Event types to send; empty for all.
     #[serde(default)]
     pub events: Vec<String>,
 }
@@ -225,17 +216,15 @@ pub struct Webhook {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
-    /// Default level and per-target ones: `info,tradepost::modules::order=debug`.
+    /// Default level, optionally with levels per target: `info,tradepost::modules::order=debug`.
     pub level: String,
-    /// `auto` (human on a terminal, JSON otherwise), `human` or `json`.
     pub format: LogFormat,
 }
 
-/// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
 pub enum LogFormat {
+    /// Human-readable on a terminal, JSON otherwise.
     Auto,
     Human,
     Json,
@@ -247,10 +236,8 @@ impl Default for Log {
     }
 }
 
-/// All settings.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
 pub struct Settings {
     pub server: Server,
     pub data: Data,
@@ -272,6 +259,6 @@ pub struct Settings {
     pub telemetry: Telemetry,
     pub actuator: Actuator,
     pub resilience: Resilience,
-    /// An address for each module that runs elsewhere: `peers.product = "http://host:port"`.
+    /// Address per remote module: `peers.product = "http://host:port"`.
     pub peers: BTreeMap<String, String>,
 }

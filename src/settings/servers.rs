@@ -1,74 +1,68 @@
-//! What can be set of the ways to other servers, and of those of monitoring servers to us.
+//! Settings of TLS and Vault clients, and of monitoring tools' access to the actuator.
 
 use super::Secret;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// `tls.*`: whom this process trusts, and who it is, wherever it connects to others by TLS.
+/// `tls.*`: trusted CAs and the client certificate of outgoing TLS connections.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tls {
-    /// Certificates (PEM) of authorities that are trusted beside the public ones.
+    /// CA certificates (PEM) to trust in addition to the public ones.
     pub ca: Option<PathBuf>,
-    /// Certificate chain (PEM) by which this process shows others who it is.
+    /// Client certificate chain (PEM).
     pub cert: Option<PathBuf>,
-    /// The private key (PEM) to it.
+    /// Private key (PEM) of `cert`.
     pub key: Option<PathBuf>,
 }
 
-/// How a process shows a Vault who it is.
+/// Vault authentication method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum VaultAuth {
-    /// By a token that somebody made for it.
     #[default]
     Token,
-    /// By a role and its secret.
     AppRole,
-    /// By the token of its Kubernetes service account.
+    /// With the token of the pod's service account.
     Kubernetes,
 }
 
-/// `vault.*`: the HashiCorp Vault that gives this process its secrets.
+/// `vault.*`: the HashiCorp Vault to read secrets from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Vault {
-    /// Its address, e.g. `https://vault.example:8200`. None: no Vault is asked.
+    /// URL, e.g. `https://vault.example:8200`. Without it, no Vault is used.
     pub url: Option<String>,
-    /// How to log in.
     pub auth: VaultAuth,
-    /// Token: the token.
     pub token: Option<Secret>,
-    /// Token: a file with it, such as a Vault agent writes. It is read again when the token has ended.
+    /// Token: file with the token, e.g. written by Vault Agent. It is read again when the token has expired.
     pub token_file: Option<PathBuf>,
-    /// AppRole: the role's id.
     pub role_id: Option<String>,
-    /// AppRole: its secret id.
     pub secret_id: Option<Secret>,
-    /// AppRole: a file with the secret id, read at each login.
+    /// AppRole: file with the secret id, read at each login.
     pub secret_id_file: Option<PathBuf>,
-    /// Kubernetes: the role to log in as.
+    /// Kubernetes: role to log in with.
     pub role: Option<String>,
-    /// Kubernetes: the file with the service account's token, read at each login.
+    /// Kubernetes: file with the service account's token, read at each login.
     pub jwt_file: PathBuf,
-    /// Where the login method is mounted; by default under its own name.
+    /// Mount of the authentication method; by default its name.
     pub auth_mount: Option<String>,
-    /// Where the secrets are mounted: a KV engine, version 2.
+    /// Mount of the secrets: a KV engine, version 2.
     pub mount: String,
-    /// Secrets to read, the weakest first; by default `tradepost`, then the application, each followed by
-    /// itself with `/{profile}` for every profile in `config.profile` but `default`.
+    /// Paths of the secrets to read, weakest first; by default `tradepost`, then the application, each followed by
+    /// `{path}/{profile}` for every profile in `config.profile` except `default`.
     pub paths: Vec<String>,
-    /// The key of Vault's transit engine that decrypts values of the form `vault:v1:...`, in whatever layer.
+    /// Key of the transit engine that decrypts values of the form `vault:v1:...`, in any layer.
     pub transit_key: Option<String>,
-    /// Where that engine is mounted.
+    /// Mount of the transit engine.
     pub transit_mount: String,
-    /// Namespace of a Vault Enterprise.
+    /// Namespace of Vault Enterprise.
     pub namespace: Option<String>,
-    /// Refuse to start without it; else start with what else there is, and say so.
+    /// Stop the start if Vault is unreachable; if false, start without it and print a warning.
     pub fail_fast: bool,
-    /// How long a Vault that is away or sealed is waited for at the start, in seconds.
+    /// How long the start waits for an unreachable or sealed Vault, in seconds.
     pub retry_seconds: u64,
-    /// Time between two looks whether secrets have changed, in seconds; 0: only on `POST /actuator/refresh`.
+    /// Interval of checking for changed secrets, in seconds; 0: only on `POST /actuator/refresh`.
     pub refresh_seconds: u64,
 }
 
@@ -97,13 +91,13 @@ impl Default for Vault {
     }
 }
 
-/// `actuator.*`: how monitoring tools that know no tokens, such as Spring Boot Admin, get in.
+/// `actuator.*`: HTTP Basic for monitoring tools that do not support tokens, e.g. Spring Boot Admin.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Actuator {
-    /// User of HTTP Basic at `/actuator/**`, who may do there what an administrator may.
+    /// User name of HTTP Basic for `/actuator/**`, with the rights of an administrator.
     pub user: String,
-    /// The password; none: tokens alone open the actuator.
+    /// Without a password, the actuator accepts tokens only.
     pub password: Option<Secret>,
 }
 

@@ -1,4 +1,4 @@
-//! Where modules keep their data: a URL each, whose scheme says which backend.
+//! Store URLs of the modules; the scheme selects the backend.
 
 #[cfg(feature = "mysql")]
 use super::{MySqlUrl, SslMode, Tls};
@@ -7,82 +7,53 @@ use crate::kernel::error::PartError;
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
-/// Where a module keeps its rows.
+/// A relational store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreUrl {
-    /// A file.
     #[cfg(feature = "sqlite")]
     Sqlite(PathBuf),
-    /// A database on a server, MySQL or MariaDB.
+    /// MySQL or MariaDB.
     #[cfg(feature = "mysql")]
     MySql(MySqlUrl),
 }
 
-/// Where a module keeps its documents.
+/// A document store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DocumentsUrl {
-    /// A file.
     #[cfg(feature = "sqlite")]
     Sqlite(PathBuf),
-    /// A database on a server or replica set.
     #[cfg(feature = "mongodb")]
     MongoDb(Secret),
 }
 
-/// Schemes that a URL of rows may have in this build.
-const STORES: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "mysql")) {
+/// Schemes of relational stores in this build.
+const STORE_SCHEMES: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "mysql")) {
     (true, true) => "sqlite://, mysql://",
     (true, false) => "sqlite://",
     (false, true) => "mysql://",
     (false, false) => "none",
 };
 
-/// Schemes that a URL of documents may have in this build.
-const DOCUMENTS: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "mongodb")) {
+/// Schemes of document stores in this build.
+const DOCUMENT_SCHEMES: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "mongodb")) {
     (true, true) => "sqlite://, mongodb://",
     (true, false) => "sqlite://",
     (false, true) => "mongodb://",
     (false, false) => "none",
 };
 
-/// Why a store's URL cannot be used. It is not shown: there may be a password in it.
+/// Errors do not show the URL: it may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreUrlError {
-    /// Two modules with one outbox.
+    /// Two modules must not share one outbox.
     #[error("{module}.store and {other}.store name the same database; each module needs one of its own")]
-    SameDatabase {
-        /// The one module.
-        module: String,
-        /// The other one.
-        other: String,
-    },
-    /// The default needs the embedded store.
-    #[error("{module}.store: set it to a URL with one of {known}; the embedded store is not compiled in (--features sqlite)")]
-    NoEmbedded {
-        /// The module.
-        module: String,
-        /// Schemes of this build.
-        known: &'static str,
-    },
-    /// Another scheme.
-    #[error("{module}.store: `{scheme}://` is not among the stores that {module} can have in this build: {known}")]
-    Scheme {
-        /// The module.
-        module: String,
-        /// As it was written.
-        scheme: String,
-        /// Schemes of this build.
-        known: &'static str,
-    },
-    /// No URL at all.
-    #[error("{module}.store: expected a URL with one of {known}")]
-    NoUrl {
-        /// The module.
-        module: String,
-        /// Schemes of this build.
-        known: &'static str,
-    },
-    /// TLS to MySQL in a build without TLS.
+    SameDatabase { module: String, other: String },
+    #[error("{module}.store: set it to a URL with one of {known_schemes}; the embedded store is not compiled in (--features sqlite)")]
+    NoEmbedded { module: String, known_schemes: &'static str },
+    #[error("{module}.store: `{scheme}://` is not a store of {module} in this build; expected one of {known_schemes}")]
+    Scheme { module: String, scheme: String, known_schemes: &'static str },
+    #[error("{module}.store: expected a URL with one of {known_schemes}")]
+    NoUrl { module: String, known_schemes: &'static str },
     #[error("mysql.ssl_mode: TLS is not compiled into this build (--features tls)")]
     NoTls,
 }
@@ -90,8 +61,7 @@ pub enum StoreUrlError {
 impl PartError for StoreUrlError {}
 
 impl Settings {
-    /// Where a module keeps its rows. Of a URL that is refused only the scheme is repeated: there may be a
-    /// password in the rest.
+    /// The relational store of a module.
     pub fn store(&self, module: &str) -> Result<StoreUrl, StoreUrlError> {
         let url = self.url(module)?;
         #[cfg(feature = "mysql")]
@@ -102,10 +72,10 @@ impl Settings {
         if let Some(path) = url.strip_prefix("sqlite://") {
             return Ok(StoreUrl::Sqlite(self.file(path)));
         }
-        Err(refused(module, &url, STORES))
+        Err(unsupported_url(module, &url, STORE_SCHEMES))
     }
 
-    /// The same for documents.
+    /// The document store of a module.
     pub fn documents(&self, module: &str) -> Result<DocumentsUrl, StoreUrlError> {
         let url = self.url(module)?;
         #[cfg(feature = "mongodb")]
@@ -116,7 +86,7 @@ impl Settings {
         if let Some(path) = url.strip_prefix("sqlite://") {
             return Ok(DocumentsUrl::Sqlite(self.file(path)));
         }
-        Err(refused(module, &url, DOCUMENTS))
+        Err(unsupported_url(module, &url, DOCUMENT_SCHEMES))
     }
 
     #[cfg(feature = "mysql")]
@@ -128,17 +98,17 @@ impl Settings {
         }
     }
 
-    /// What is set for this module, and for no other; by default a file.
+    /// The module's store URL, which no other module may use; by default a file.
     fn url(&self, module: &str) -> Result<String, StoreUrlError> {
-        let all = [
+        let stores = [
             ("product", &self.product.store),
             ("inventory", &self.inventory.store),
             ("order", &self.order.store),
             ("notification", &self.notification.store),
         ];
-        let url = all.iter().find(|(name, _)| *name == module).and_then(|(_, url)| url.as_ref());
+        let url = stores.iter().find(|(name, _)| *name == module).and_then(|(_, url)| url.as_ref());
         let Some(url) = url.map(Secret::expose) else { return Ok(format!("sqlite://{{data.dir}}/{module}.db")) };
-        if let Some((other, _)) = all.iter().find(|(name, store)| *name != module && store.as_ref().is_some_and(|s| s.expose() == url)) {
+        if let Some((other, _)) = stores.iter().find(|(name, store)| *name != module && store.as_ref().is_some_and(|s| s.expose() == url)) {
             return Err(StoreUrlError::SameDatabase { module: module.into(), other: (*other).into() });
         }
         Ok(url.to_string())
@@ -150,12 +120,12 @@ impl Settings {
     }
 }
 
-fn refused(module: &str, url: &str, known: &'static str) -> StoreUrlError {
+fn unsupported_url(module: &str, url: &str, known_schemes: &'static str) -> StoreUrlError {
     let module = module.to_string();
     match url.split_once("://") {
-        Some(("sqlite", _)) => StoreUrlError::NoEmbedded { module, known },
-        Some((scheme, _)) => StoreUrlError::Scheme { module, scheme: scheme.into(), known },
-        None => StoreUrlError::NoUrl { module, known },
+        Some(("sqlite", _)) => StoreUrlError::NoEmbedded { module, known_schemes },
+        Some((scheme, _)) => StoreUrlError::Scheme { module, scheme: scheme.into(), known_schemes },
+        None => StoreUrlError::NoUrl { module, known_schemes },
     }
 }
 
@@ -164,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_is_chosen_by_its_urls_scheme_and_a_refused_url_is_not_repeated() {
+    fn store_url_scheme_selects_backend_and_rejected_url_is_not_shown() {
         let mut settings = Settings::default();
         assert_eq!(settings.store("order").unwrap(), StoreUrl::Sqlite("data/order.db".into()));
         let mut set = |url: &str| {
@@ -173,9 +143,9 @@ mod tests {
         };
         assert_eq!(set("sqlite:///var/o.db").unwrap(), StoreUrl::Sqlite("/var/o.db".into()));
         assert_eq!(set("sqlite://{data.dir}/o.db").unwrap(), StoreUrl::Sqlite("data/o.db".into()));
-        let refused = set("postgres://user:hidden@host/db").unwrap_err().to_string();
-        assert!(refused.contains("order.store") && refused.contains("`postgres://`") && refused.contains(STORES), "{refused}");
-        assert!(!refused.contains("hidden"), "{refused}");
+        let rejected = set("postgres://user:hidden@host/db").unwrap_err().to_string();
+        assert!(rejected.contains("order.store") && rejected.contains("`postgres://`") && rejected.contains(STORE_SCHEMES), "{rejected}");
+        assert!(!rejected.contains("hidden"), "{rejected}");
         assert!(set("hidden").unwrap_err().to_string().contains("expected a URL"));
         let mysql = set("mysql://user:hidden@host/db");
         assert_eq!(mysql.is_ok(), cfg!(feature = "mysql"), "{mysql:?}");
@@ -184,24 +154,23 @@ mod tests {
         {
             settings.mysql.ssl_mode = SslMode::VerifyIdentity;
             let encrypted = settings.store("order");
-            let told = encrypted.as_ref().err().is_some_and(|said| matches!(said, StoreUrlError::Store(StoreUrlError::NoTls)));
-            assert_eq!((encrypted.is_ok(), told), (cfg!(feature = "tls"), !cfg!(feature = "tls")), "{encrypted:?}");
+            let is_no_tls = matches!(encrypted, Err(StoreUrlError::NoTls));
+            assert_eq!((encrypted.is_ok(), is_no_tls), (cfg!(feature = "tls"), !cfg!(feature = "tls")), "{encrypted:?}");
         }
         settings.inventory.store = settings.order.store.clone();
-        assert!(settings.store("order").unwrap_err().to_string().contains("inventory.store"), "one outbox for two modules");
+        assert!(settings.store("order").unwrap_err().to_string().contains("inventory.store"), "two modules must not share one outbox");
     }
 
-    /// Documents go where documents can be kept, rows where rows can.
     #[test]
-    fn products_are_documents_and_orders_are_rows() {
+    fn store_url_of_wrong_kind_is_rejected() {
         let mut settings = Settings::default();
         assert_eq!(settings.documents("product").unwrap(), DocumentsUrl::Sqlite("data/product.db".into()));
         settings.order.store = Some(Secret::new("mongodb://user:hidden@host/db"));
-        let refused = settings.store("order").unwrap_err().to_string();
-        assert!(refused.contains("`mongodb://`") && refused.contains(STORES) && !refused.contains("hidden"), "{refused}");
+        let rejected = settings.store("order").unwrap_err().to_string();
+        assert!(rejected.contains("`mongodb://`") && rejected.contains(STORE_SCHEMES) && !rejected.contains("hidden"), "{rejected}");
         settings.product.store = Some(Secret::new("mysql://user:hidden@host/db"));
-        let refused = settings.documents("product").unwrap_err().to_string();
-        assert!(refused.contains("`mysql://`") && refused.contains(DOCUMENTS) && !refused.contains("hidden"), "{refused}");
+        let rejected = settings.documents("product").unwrap_err().to_string();
+        assert!(rejected.contains("`mysql://`") && rejected.contains(DOCUMENT_SCHEMES) && !rejected.contains("hidden"), "{rejected}");
         settings.product.store = Some(Secret::new("mongodb://user:hidden@host/products"));
         let mongodb = settings.documents("product");
         assert_eq!(mongodb.is_ok(), cfg!(feature = "mongodb"), "{mongodb:?}");

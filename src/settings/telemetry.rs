@@ -1,9 +1,9 @@
-//! What is told to those who watch: traces.
+//! Settings of tracing.
 
 use crate::kernel::secret::Secret;
 use serde::{Deserialize, Serialize};
 
-/// Headers that carry a trace.
+/// Headers of trace propagation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TraceFormat {
@@ -11,7 +11,7 @@ pub enum TraceFormat {
     W3c,
     /// `b3`.
     B3,
-    /// `X-B3-TraceId` and so on.
+    /// `X-B3-TraceId` and the other headers of the multi-header form.
     B3Multi,
 }
 
@@ -19,28 +19,28 @@ pub enum TraceFormat {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Telemetry {
-    /// Zipkin's address, e.g. `http://127.0.0.1:9411`, with `user:password@` in front of the host where it asks for
-    /// them; its path is `/api/v2/spans` where none is given. None: off.
+    /// URL of Zipkin, e.g. `http://127.0.0.1:9411`, optionally with `user:password@`; the default path is
+    /// `/api/v2/spans`. Without it, Zipkin is off.
     pub zipkin: Option<Secret>,
-    /// An OTLP collector's address by HTTP, e.g. `http://127.0.0.1:4318`, likewise; its path is `/v1/traces` where
-    /// none is given. None: off. Needs the feature `otlp`.
+    /// URL of an OTLP/HTTP collector, e.g. `http://127.0.0.1:4318`, optionally with `user:password@`; the default path is
+    /// `/v1/traces`. Without it, OTLP is off. Needs the feature `otlp`.
     pub otlp: Option<Secret>,
-    /// Share of the traces that are recorded, 0 to 1, of those that begin here.
+    /// Sampling rate of traces that start in this process, 0 to 1.
     pub sample: f64,
-    /// And so many of each second, whatever the share.
+    /// Traces recorded per second in any case; `sample` applies to the rest.
     pub sample_first: u32,
-    /// Formats in which a trace is told to others; all are understood.
+    /// Formats of outgoing headers; incoming headers are accepted in all formats.
     pub propagation: Vec<TraceFormat>,
-    /// What the process is called in traces; by default its one module's service name, or `tradepost`.
+    /// Service name in traces; by default the application name of the only module, or `tradepost`.
     pub service: Option<String>,
-    /// Spans that wait to be exported at most, to each of the two; more are dropped, and counted.
+    /// Capacity of each exporter's queue, in spans; excess spans are dropped and counted.
     pub queue: usize,
-    /// Traces kept in memory, to be shown at `/console/traces`; 0 for none.
+    /// Size of the buffer for `/console/traces`, in traces; 0 turns it off.
     pub memory: usize,
 }
 
 impl Telemetry {
-    /// Whether anybody takes recorded spans.
+    /// Whether any exporter or the trace buffer is on.
     pub fn is_watched(&self) -> bool {
         self.zipkin.is_some() || self.otlp.is_some() || self.memory > 0
     }

@@ -1,8 +1,8 @@
-//! The layer that a Vault gives: secrets of its KV engine as settings.
+//! The Vault layer: secrets of a KV engine as settings.
 //!
-//! A secret's keys are settings, `order.store` or `{"order": {"store": ...}}`, in every spelling that a config
-//! server's may have, and with `tradepost.` before them or without. Which secrets are read is as with Spring
-//! Cloud Vault, with `tradepost` as the context that all applications share.
+//! A secret's keys are settings, `order.store` or `{"order": {"store": ...}}`, in the same spellings as a config
+//! server's keys, with or without the prefix `tradepost.`. The secrets' paths follow Spring Cloud Vault, with
+//! `tradepost` as the shared context.
 //!
 //! Source: spring-cloud-vault reference, "Key-Value Backend".
 
@@ -10,7 +10,7 @@ use super::error::{DecryptError, SettingsError};
 use crate::settings::Settings;
 use config::Config;
 
-/// Where secrets come from, to be read again.
+/// The Vault and its paths, kept for reloads.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     #[cfg(feature = "vault")]
@@ -19,7 +19,7 @@ pub(super) struct Source {
     mount: String,
     #[cfg(feature = "vault")]
     paths: Vec<String>,
-    /// The transit engine's mount, and the key's name in it.
+    /// Mount of the transit engine and the name of its key.
     #[cfg(feature = "vault")]
     transit: (String, Option<String>),
 }
@@ -49,7 +49,8 @@ pub(super) use with_vault::layer;
 #[cfg(feature = "vault")]
 mod with_vault {
     use super::{Config, DecryptError, Settings, SettingsError, Source};
-    use crate::config::remote::{self, Sources};
+    use crate::config::config_server::application_name;
+    use crate::config::layer_builder::LayerBuilder;
     use crate::kernel::secret::Secret;
     use crate::net::vault::{Secrets, Trouble, Vault};
     use backon::{BlockingRetryable, ConstantBuilder};
@@ -59,24 +60,24 @@ mod with_vault {
     /// Retry interval while Vault cannot be reached.
     const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(500)).without_max_times();
 
-    /// The layer, where a Vault is set. None beside a source: it is away, and may be.
+    /// Both are `None` without `vault.url`. The layer is `None` if Vault is unreachable and `fail_fast` is off.
     pub(in crate::config) fn layer(settings: &Settings) -> Result<(Option<Source>, Option<Config>), SettingsError> {
-        let wanted = &settings.vault;
-        let Some(url) = &wanted.url else { return Ok((None, None)) };
-        let vault = Vault::open(url, wanted, &settings.tls)?;
-        let paths = if wanted.paths.is_empty() { contexts(settings) } else { wanted.paths.clone() };
-        let source =
-            Source { vault, mount: wanted.mount.clone(), paths, transit: (wanted.transit_mount.clone(), wanted.transit_key.clone()) };
-        match source.patiently(Duration::from_secs(wanted.retry_seconds)) {
+        let client = &settings.vault;
+        let Some(url) = &client.url else { return Ok((None, None)) };
+        let vault = Vault::open(url, client, &settings.tls)?;
+        let paths = if client.paths.is_empty() { default_paths(settings) } else { client.paths.clone() };
+        let transit = (client.transit_mount.clone(), client.transit_key.clone());
+        let source = Source { vault, mount: client.mount.clone(), paths, transit };
+        match source.read_until_deadline(Duration::from_secs(client.retry_seconds)) {
             Ok(secrets) => {
                 if secrets.iter().all(Option::is_none) {
-                    // the log has no level yet
+                    // logging is not configured yet
                     eprintln!("tradepost: Vault has none of {}", source.names().join(", "));
                 }
                 let layer = source.build(&secrets)?;
                 Ok((Some(source), Some(layer)))
             }
-            Err(cause) if wanted.fail_fast => Err(cause.into()),
+            Err(cause) if client.fail_fast => Err(cause.into()),
             Err(cause) => {
                 eprintln!("tradepost: started without secrets from Vault: {cause}");
                 Ok((Some(source), None))
@@ -84,36 +85,34 @@ mod with_vault {
         }
     }
 
-    /// The weakest first.
-    pub(super) fn contexts(settings: &Settings) -> Vec<String> {
+    /// Weakest first.
+    pub(super) fn default_paths(settings: &Settings) -> Vec<String> {
         let profiles: Vec<_> = settings.config.profile.split(',').map(str::trim).filter(|p| !matches!(*p, "" | "default")).collect();
         let mut paths: Vec<String> = Vec::new();
-        for context in ["tradepost".to_string(), remote::name(settings)] {
-            let own = std::iter::once(context.clone()).chain(profiles.iter().map(|profile| format!("{context}/{profile}")));
-            paths.extend(own.filter(|path| !paths.contains(path)).collect::<Vec<_>>());
+        for context in ["tradepost".to_string(), application_name(settings)] {
+            let context_paths = std::iter::once(context.clone()).chain(profiles.iter().map(|profile| format!("{context}/{profile}")));
+            paths.extend(context_paths.filter(|path| !paths.contains(path)).collect::<Vec<_>>());
         }
         paths
     }
 
     impl Source {
-        /// As the secrets are now.
         pub(in crate::config) fn read(&self) -> Result<Config, SettingsError> {
             self.build(&self.vault.secrets(&self.paths)?)
         }
 
-        /// What the transit engine has encrypted.
         pub(in crate::config) fn decrypt(&self, ciphertext: &str) -> Result<Secret, DecryptError> {
             let (mount, key) = &self.transit;
             let key = key.as_ref().ok_or(DecryptError::NoKey)?;
             Ok(self.vault.decrypt(mount, key, ciphertext)?)
         }
 
-        /// A Vault that is away or sealed is waited for.
-        fn patiently(&self, patience: Duration) -> Result<Vec<Option<Secrets>>, Trouble> {
-            let deadline = Instant::now() + patience;
-            let mut told = false;
+        /// Retries while Vault is unreachable or sealed.
+        fn read_until_deadline(&self, timeout: Duration) -> Result<Vec<Option<Secrets>>, Trouble> {
+            let deadline = Instant::now() + timeout;
+            let mut warned = false;
             let warn_once = |cause: &Trouble, _| {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut warned, true) {
                     eprintln!("tradepost: waiting for Vault: {cause}");
                 }
             };
@@ -127,56 +126,58 @@ mod with_vault {
         }
 
         pub(super) fn build(&self, secrets: &[Option<Secrets>]) -> Result<Config, SettingsError> {
-            let mut sources = Sources::new()?;
+            let mut builder = LayerBuilder::new()?;
             for (index, (name, found)) in self.names().iter().zip(secrets).enumerate().rev() {
                 let origin = format!("vault {name}");
                 for (key, value) in found.iter().flatten() {
-                    put(&mut sources, index, &origin, key.strip_prefix("tradepost.").unwrap_or(key), value)?;
+                    set(&mut builder, index, &origin, key.strip_prefix("tradepost.").unwrap_or(key), value)?;
                 }
             }
-            sources.finish()
+            builder.finish()
         }
     }
 
-    /// A value, or those in it. Unlike a config server's, they are taken as they are: `${` may stand in a password.
-    fn put(sources: &mut Sources, index: usize, origin: &str, key: &str, value: &Value) -> Result<(), SettingsError> {
+    /// Sets a value, or each value in an object or array. Placeholders are not resolved: a password may contain `${`.
+    fn set(builder: &mut LayerBuilder, index: usize, origin: &str, key: &str, value: &Value) -> Result<(), SettingsError> {
         match value {
             Value::Object(members) => members.iter().try_for_each(|(name, inner)| {
                 let inner_key = if key == "tradepost" { name.clone() } else { format!("{key}.{name}") };
-                put(sources, index, origin, &inner_key, inner)
+                set(builder, index, origin, &inner_key, inner)
             }),
             Value::Array(items) => {
                 let mut items = items.iter().enumerate();
-                items.try_for_each(|(place, inner)| put(sources, index, origin, &format!("{key}[{place}]"), inner))
+                items.try_for_each(|(position, inner)| set(builder, index, origin, &format!("{key}[{position}]"), inner))
             }
-            plain => sources.put(index, origin, key, || Ok(plain.clone())),
+            scalar => builder.set(index, origin, key, || Ok(scalar.clone())),
         }
     }
 }
 
 #[cfg(all(test, feature = "vault"))]
 mod tests {
-    use super::{Settings, Source, with_vault::contexts};
-    use crate::config::merge;
+    use super::{Settings, Source, with_vault::default_paths};
+    use crate::config::SettingsError;
+    use crate::config::merge::{Merged, merge};
+    use crate::kernel::secret::Secret;
     use crate::net::vault;
-    use crate::settings::{Secret, Tls, Vault};
+    use crate::settings::{Tls, Vault};
     use serde_json::{Value, json};
 
     #[test]
-    fn the_application_is_stronger_than_what_all_share_and_a_profile_than_none() {
+    fn application_overrides_shared_context_and_profile_overrides_default() {
         let mut settings = Settings::default();
         settings.server.modules = vec!["order".into()];
-        assert_eq!(contexts(&settings), ["tradepost", "order-service"]);
+        assert_eq!(default_paths(&settings), ["tradepost", "order-service"]);
         settings.config.profile = "default, prod,eu".into();
         assert_eq!(
-            contexts(&settings),
+            default_paths(&settings),
             ["tradepost", "tradepost/prod", "tradepost/eu", "order-service", "order-service/prod", "order-service/eu"]
         );
         settings.server.modules = vec!["order".into(), "product".into()];
-        assert_eq!(contexts(&settings), ["tradepost", "tradepost/prod", "tradepost/eu"]);
+        assert_eq!(default_paths(&settings), ["tradepost", "tradepost/prod", "tradepost/eu"]);
     }
 
-    fn settings(secrets: &[Value]) -> Result<crate::config::Loaded, crate::config::SettingsError> {
+    fn settings(secrets: &[Value]) -> Result<Merged, SettingsError> {
         let token = Vault { token: Some(Secret::new("t")), ..Vault::default() };
         let vault = vault::Vault::open("http://127.0.0.1:9", &token, &Tls::default())?;
         let paths = (0..secrets.len()).map(|n| format!("s{n}")).collect();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_flat_or_nested_with_our_name_before_them_or_without() {
+    fn keys_flat_or_nested_with_or_without_prefix_are_accepted() {
         let loaded = settings(&[
             json!({ "order.max_lines": "7", "order.peers_ms": 5, "notification": { "from": "weak", "attempts": 3 } }),
             json!(null),
@@ -205,15 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_does_not_exist_is_named_with_its_secret_and_without_its_value() {
+    fn unknown_key_is_reported_with_its_secret_without_its_value() {
         for (secret, expected) in [
             (json!({ "order.stoer": "topsecret" }), "unknown setting `order.stoer` in vault secret/s0; did you mean `order.store`?"),
             (json!({ "password": "topsecret" }), "unknown setting `password` in vault secret/s0"),
             (json!({ "order.lease_seconds": "topsecret" }), "lease_seconds"),
             (json!({ "notification.webhooks": "[{\"secret\": \"whsec_topsecret\", \"url\": \"http://r\"}]" }), "notification.webhooks"),
         ] {
-            let said = settings(&[secret]).unwrap_err().to_string();
-            assert!(said.contains(expected) && said.contains("vault secret/s0") && !said.contains("topsecret"), "{said}");
+            let error = settings(&[secret]).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("vault secret/s0") && !error.contains("topsecret"), "{error}");
         }
     }
 }
