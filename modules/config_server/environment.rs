@@ -5,7 +5,7 @@
 
 use super::backend::{Backend, Revision};
 use super::cipher::Cipher;
-use super::document::{self, DocumentError, FlatProperties, plain};
+use super::document::{self, DocumentError, FlatProperties, to_text};
 use super::request::ConfigRequest;
 use crate::config::placeholders;
 use crate::kernel::problem::Problem;
@@ -89,7 +89,7 @@ impl Environment {
     /// The value of a key with the highest precedence.
     pub(super) fn value(&self, key: &str) -> Option<String> {
         let sources = self.property_sources.iter().flat_map(|source| &source.source);
-        sources.into_iter().find(|(name, _)| name == key).map(|(_, value)| plain(value))
+        sources.into_iter().find(|(name, _)| name == key).map(|(_, value)| to_text(value))
     }
 
     /// Resolves the placeholders of a text with these settings.

@@ -66,7 +66,7 @@ impl VaultBackend {
                 problem.with_cause(format!("{key} cannot be read from Vault: {cause}"))
             })?;
             if let Some(secrets) = secrets.filter(|secrets| !secrets.is_empty()) {
-                found.push((format!("vault:{key}"), document::of_json(secrets).map_err(Problem::internal)?));
+                found.push((format!("vault:{key}"), document::from_json(secrets).map_err(Problem::internal)?));
             }
         }
         Ok(found)
