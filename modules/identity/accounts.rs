@@ -2,12 +2,13 @@
 //!
 //! The demo users are for a desk, not for a shop: `admin` and `alice`, each with its name as password.
 
+use super::realm::REALM;
+use super::secrets::{self, HashedSecret};
 use crate::settings::User;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
 
 /// What Keycloak puts before a client's id to name its service account.
 pub(super) const SERVICE_PREFIX: &str = "service-account-";
@@ -42,7 +43,7 @@ impl Account {
     /// Of this name, which is taken in lower case as Keycloak does.
     pub(super) fn new(username: &str, email: Option<String>, roles: Vec<String>) -> Self {
         let username = username.to_lowercase();
-        let digest: [u8; 32] = Sha256::digest(format!("{}:{username}", super::REALM)).into();
+        let digest: [u8; 32] = Sha256::digest(format!("{}:{username}", REALM)).into();
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
         let subject = uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string();
@@ -50,33 +51,17 @@ impl Account {
     }
 }
 
-/// A secret as it is kept for comparing: of one length, whatever the secret's.
-#[derive(Clone)]
-pub(super) struct Hashed([u8; 32]);
-
-impl Hashed {
-    /// Of this secret.
-    pub(super) fn new(secret: &str) -> Self {
-        Hashed(Sha256::digest(secret).into())
-    }
-
-    /// Whether it is the same secret; takes the same time wherever they differ.
-    pub(super) fn is(&self, secret: &str) -> bool {
-        self.0.ct_eq(&Self::new(secret).0).into()
-    }
-}
-
 /// The users.
 pub(super) struct Users {
-    by_name: BTreeMap<String, (Arc<Account>, Hashed)>,
-    nobody: Hashed,
+    by_name: BTreeMap<String, (Arc<Account>, HashedSecret)>,
+    nobody: HashedSecret,
     demo: bool,
 }
 
 impl Users {
     /// Of the settings; the error names what cannot be.
     pub(super) fn new(configured: &[User]) -> Result<Self, UserError> {
-        let mut users = Self { by_name: BTreeMap::new(), nobody: Hashed::new(&super::random()), demo: configured.is_empty() };
+        let mut users = Self { by_name: BTreeMap::new(), nobody: HashedSecret::new(&secrets::random()), demo: configured.is_empty() };
         if configured.is_empty() {
             users.add(Account::new("admin", Some("admin@example.com".into()), vec!["admin".into(), "customer".into()]), "admin");
             users.add(Account::new("alice", Some("alice@example.com".into()), vec!["customer".into()]), "alice");
@@ -102,7 +87,7 @@ impl Users {
     }
 
     fn add(&mut self, account: Account, password: &str) {
-        self.by_name.insert(account.username.clone(), (Arc::new(account), Hashed::new(password)));
+        self.by_name.insert(account.username.clone(), (Arc::new(account), HashedSecret::new(password)));
     }
 
     /// The user of this name and password. An unknown name takes as long as a wrong password.

@@ -1,8 +1,9 @@
 //! Which programs may ask for tokens, and how they prove which one they are.
 
-use super::accounts::{Account, Hashed, SERVICE_PREFIX};
+use super::accounts::{Account, SERVICE_PREFIX};
 use super::oauth::{Form, Refusal};
 use super::redirects::{RedirectError, Registered};
+use super::secrets::{self, HashedSecret};
 use crate::edge::auth::basic::credentials;
 use crate::kernel::uri::form_decode;
 use crate::settings;
@@ -42,7 +43,7 @@ pub(super) enum ClientReason {
 pub(super) struct Client {
     /// `azp` of its tokens.
     pub(super) id: String,
-    secret: Option<Hashed>,
+    secret: Option<HashedSecret>,
     redirects: Vec<Registered>,
     /// Whom its own tokens name, where it may have some.
     pub(super) service: Option<Arc<Account>>,
@@ -65,13 +66,13 @@ impl Client {
 /// All clients, by id.
 pub(super) struct Clients {
     by_id: BTreeMap<String, Arc<Client>>,
-    nobody: Hashed,
+    nobody: HashedSecret,
 }
 
 impl Clients {
     /// The demo client, our own service client, and those of the settings.
     pub(super) fn new(service_id: &str, service_secret: &str, configured: &[settings::Client]) -> Result<Self, ClientError> {
-        let mut clients = Self { by_id: BTreeMap::new(), nobody: Hashed::new(&super::random()) };
+        let mut clients = Self { by_id: BTreeMap::new(), nobody: HashedSecret::new(&secrets::random()) };
         let loopback = ["http://127.0.0.1/*", "http://localhost/*", "http://[::1]/*"];
         clients.add("the built-in demo client", DEMO, None, &loopback.map(String::from), &[])?;
         clients.add("identity.client_id", service_id, Some(service_secret), &[], &["service".into()])?;
@@ -111,7 +112,7 @@ impl Clients {
         let registered = redirects.iter().map(|uri| Registered::parse(uri).map_err(redirect));
         let client = Client {
             id: id.into(),
-            secret: secret.map(Hashed::new),
+            secret: secret.map(HashedSecret::new),
             redirects: registered.collect::<Result<_, _>>()?,
             service: (!roles.is_empty()).then(|| Arc::new(Account::new(&format!("{SERVICE_PREFIX}{id}"), None, roles.to_vec()))),
             password_grant: id == DEMO,

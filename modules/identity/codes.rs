@@ -2,7 +2,8 @@
 //! whichever process of the issuer they are redeemed.
 
 use super::accounts::Account;
-use super::tokens::Scope;
+use super::claims::Scope;
+use super::secrets;
 use crate::data::sqlite::Db;
 use crate::data::types;
 use crate::kernel::error::StoreError;
@@ -76,7 +77,7 @@ impl Codes {
 
     /// A new code for this login.
     pub(super) async fn issue(&self, code: Code) -> Result<String, StoreError> {
-        let (name, now) = (super::random(), code.started);
+        let (name, now) = (secrets::random(), code.started);
         let (digest, granted) = (digest(&name), types::to_json(&code)?);
         let issued = self.0.write(async move |c| {
             diesel::delete(codes::table.filter(codes::keep_to.le(now))).execute(c).await?;

@@ -1,12 +1,12 @@
 //! The token endpoint: one way in for each grant of RFC 6749 that we serve.
 
-use super::Issuer;
 use super::accounts::Account;
+use super::claims::{Grant, Kind, Scope, Session};
 use super::clients::Client;
 use super::codes::Bad;
+use super::issuer::{Issuer, now_seconds};
 use super::oauth::{self, Form, Refusal};
 use super::sessions::Rotated;
-use super::tokens::{Grant, Kind, Scope, Session};
 use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use std::sync::Arc;
@@ -40,19 +40,19 @@ impl Issuer {
         let scope = Scope::parse(form.get("scope"))?;
         let account = self.check_password(form.required("username")?, form.required("password")?).await?;
         let account = account.ok_or_else(|| Refusal::grant("wrong username or password"))?;
-        let session = self.start(uuid::Uuid::new_v4().to_string(), super::now(), scope).await?;
+        let session = self.start(uuid::Uuid::new_v4().to_string(), now_seconds(), scope).await?;
         Ok(Grant { account, client: client.id.clone(), scope, session: Some(session), nonce: None })
     }
 
     async fn by_code(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
         let (name, redirect, verifier) = (form.required("code")?, form.get("redirect_uri"), form.get("code_verifier"));
-        let code = match self.codes.redeem(name, &client.id, redirect, verifier, super::now()).await {
+        let code = match self.codes.redeem(name, &client.id, redirect, verifier, now_seconds()).await {
             Ok(code) => code,
             Err(Bad::Refused(why)) => return Err(Refusal::grant(why)),
             Err(Bad::Store(cause)) => return Err(cause.into()),
             Err(Bad::Replayed { session }) => {
                 tracing::warn!(client = client.id, session, "an authorization code came twice: its session is ended");
-                self.sessions.end(&session, super::now()).await?;
+                self.sessions.end(&session, now_seconds()).await?;
                 return Err(Refusal::grant("the code was used before; what it granted is withdrawn"));
             }
         };
@@ -81,12 +81,12 @@ impl Issuer {
         let account = self.bearer(&claims)?.ok_or_else(over)?;
         let (Some(id), Some(started)) = (claims.sid, claims.auth_time) else { return Err(bad()) };
         let refresh = uuid::Uuid::new_v4().to_string();
-        match self.sessions.rotate(&id, &claims.jti, &refresh, super::now()).await? {
+        match self.sessions.rotate(&id, &claims.jti, &refresh, now_seconds()).await? {
             Rotated::Yes => {}
             Rotated::Over => return Err(over()),
             Rotated::Replayed => {
                 tracing::warn!(client = client.id, session = id, "a replaced refresh token came again: its session is ended");
-                self.sessions.end(&id, super::now()).await?;
+                self.sessions.end(&id, now_seconds()).await?;
                 return Err(Refusal::grant("the refresh token was used before; its session is ended"));
             }
         }
@@ -98,7 +98,7 @@ impl Issuer {
     pub(super) async fn check_password(&self, username: &str, password: &str) -> Result<Option<Arc<Account>>, Refusal> {
         let username = username.to_lowercase();
         let found = self.users.check(&username, password);
-        match self.limiter.count(&username, found.is_some(), super::now()).await? {
+        match self.limiter.count(&username, found.is_some(), now_seconds()).await? {
             Ok(()) => Ok(found),
             Err(closed) => Err(Refusal::closed(closed.0)),
         }
@@ -106,7 +106,7 @@ impl Issuer {
 
     async fn start(&self, id: String, started: i64, scope: Scope) -> Result<Session, Refusal> {
         let refresh = uuid::Uuid::new_v4().to_string();
-        self.sessions.start(&id, &refresh, super::now()).await?;
+        self.sessions.start(&id, &refresh, now_seconds()).await?;
         Ok(Session { id, started, refresh, scope })
     }
 }

@@ -3,14 +3,14 @@
 //! There is no cookie: each authorization request asks for the password. So nobody is logged in
 //! without knowing it, and `prompt=none` always ends in `login_required`.
 
-use super::Issuer;
 use super::accounts::Account;
+use super::claims::Scope;
 use super::clients::Client;
 use super::codes::{Code, is_challenge};
 use super::html;
+use super::issuer::{Issuer, now_seconds};
 use super::oauth::{self, Form, Refusal};
 use super::redirects;
-use super::tokens::Scope;
 use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl Issuer {
             scope,
             nonce: form.get("nonce").map(String::from),
             session: session.clone(),
-            started: super::now(),
+            started: now_seconds(),
         };
         let code = self.codes.issue(code).await?;
         self.answer(&back, &[("code", &code), ("session_state", &session)])

@@ -1,10 +1,10 @@
 //! The logout endpoint: Keycloak's own with a refresh token, and OpenID Connect's RP-initiated one.
 
-use super::Issuer;
+use super::claims::Kind;
 use super::html;
+use super::issuer::{Issuer, now_seconds};
 use super::oauth::{self, Form, Refusal};
 use super::redirects;
-use super::tokens::Kind;
 use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) async fn submit(issuer: Arc<Issuer>, request: HttpRequest, payload: P
     // a token that was replaced before, or whose session is over, still names the session to end
     let claims = issuer.read(token, Kind::Refresh, false).filter(|claims| claims.azp == client.id);
     let session = claims.and_then(|claims| claims.sid).ok_or_else(|| Refusal::grant("the refresh token is not valid"))?;
-    issuer.sessions.end(&session, super::now()).await?;
+    issuer.sessions.end(&session, now_seconds()).await?;
     Ok(oauth::nothing())
 }
 
@@ -50,7 +50,7 @@ impl Issuer {
             }
         }
         if let Some(session) = hint.and_then(|claims| claims.sid) {
-            self.sessions.end(&session, super::now()).await?;
+            self.sessions.end(&session, now_seconds()).await?;
         }
         let Some(target) = target else {
             let done = html::Message { title: "Signed out", text: "you can close this page" };

@@ -1,8 +1,9 @@
 //! What can be asked of the issuer: what it is, its keys, and what a token says.
 
-use super::Issuer;
+use super::claims::{self, Kind};
+use super::issuer::Issuer;
 use super::oauth::{self, Form, Refusal};
-use super::tokens::{self, Kind};
+use super::realm::REALM;
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
@@ -50,7 +51,7 @@ pub(super) async fn userinfo(issuer: Arc<Issuer>, request: HttpRequest, _: Paylo
             status: 401,
             error: "invalid_request",
             description: "an access token is required: Authorization: Bearer <JWT>".into(),
-            challenge: Some(format!("Bearer realm=\"{}\"", super::REALM)),
+            challenge: Some(format!("Bearer realm=\"{}\"", REALM)),
             retry_after: None,
         });
     };
@@ -62,7 +63,7 @@ pub(super) async fn userinfo(issuer: Arc<Issuer>, request: HttpRequest, _: Paylo
     if !claims.scope().openid {
         return Err(Refusal::bearer(403, "insufficient_scope", "the access token lacks the scope openid"));
     }
-    let mut about = tokens::profile(&account);
+    let mut about = claims::profile(&account);
     about.insert("sub".into(), account.subject.as_str().into());
     Ok(oauth::json(&Value::Object(about)))
 }

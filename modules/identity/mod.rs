@@ -9,17 +9,22 @@
 //! (sessions, codes, failed logins), so that several processes on them are one issuer.
 
 mod accounts;
+mod claims;
 mod clients;
 mod codes;
+mod endpoints;
 mod grants;
 mod html;
+mod issuer;
 mod keys;
 mod limiter;
 mod login;
 mod logout;
 mod lookups;
 mod oauth;
+mod realm;
 mod redirects;
+mod secrets;
 mod sessions;
 mod tokens;
 
@@ -27,36 +32,17 @@ mod tokens;
 mod tests;
 
 use crate::data::sqlite::Db;
-use crate::kernel::clock;
 use crate::kernel::error::StartError;
 use crate::kernel::error::{OutOfRange, PartError};
 use crate::kernel::files;
-use crate::rpc::contract::{Endpoint, RequiredRole};
 use crate::runtime::host::{Host, Parts};
 use crate::settings::{Profile, Secret, Server, Settings};
-use actix_web::dev::Payload;
-use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use issuer::Issuer;
+pub use realm::{REALM, issuer_url};
 use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
-
-macro_rules! realm {
-    () => {
-        "spring-cloud-microservices-realm"
-    };
-}
-
-macro_rules! at {
-    ($path:literal) => {
-        concat!("/realms/", realm!(), $path)
-    };
-}
-
-/// The realm's name, the one that the Spring system has in Keycloak.
-pub const REALM: &str = realm!();
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/identity/sqlite");
 const SECRET_FILE: &str = "service-secret";
@@ -97,11 +83,6 @@ enum Reachable {
     Host { host: String },
 }
 
-/// The issuer's URL, for clients that reach this process at `public_url`.
-pub fn issuer_url(public_url: &str) -> String {
-    format!("{}/realms/{REALM}", public_url.trim_end_matches('/'))
-}
-
 /// The module, and what the rest of the process needs to know of it.
 pub struct Built {
     /// What it serves.
@@ -112,20 +93,6 @@ pub struct Built {
     pub client_secret: Secret,
     /// Names and roles of the demo users; empty where the settings name users.
     pub demo_users: Vec<(String, String)>,
-}
-
-/// All that the endpoints share.
-struct Issuer {
-    url: String,
-    audience: String,
-    access_seconds: i64,
-    refresh_seconds: i64,
-    keys: keys::Keys,
-    users: accounts::Users,
-    clients: clients::Clients,
-    sessions: sessions::Sessions,
-    codes: codes::Codes,
-    limiter: limiter::Limiter,
 }
 
 /// Reads or makes the key and builds the issuer. Refused outside development, and where the settings
@@ -159,43 +126,10 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
         limiter: limiter::Limiter::new(db, client_secret.expose()),
     });
     tracing::info!(issuer = issuer.url, kid = issuer.keys.kid(), "the built-in issuer is for development");
-    let mut parts = Parts { endpoints: endpoints(&issuer), ..Parts::default() };
+    let mut parts = Parts { endpoints: endpoints::endpoints(&issuer), ..Parts::default() };
     let shown = json!({ "issuer": issuer.url, "kid": issuer.keys.kid() });
     parts.check("identityKey", move || std::future::ready(Ok(shown.clone())));
     Ok(Built { parts, issuer: issuer.url.clone(), client_secret, demo_users: issuer.users.demo() })
-}
-
-fn endpoints(issuer: &Arc<Issuer>) -> Vec<Endpoint> {
-    let (get, post) = (Method::GET, Method::POST);
-    vec![
-        endpoint(issuer, "discovery", &get, at!("/.well-known/openid-configuration"), lookups::discovery),
-        endpoint(issuer, "certs", &get, at!("/protocol/openid-connect/certs"), lookups::certs),
-        endpoint(issuer, "token", &post, at!("/protocol/openid-connect/token"), grants::token),
-        endpoint(issuer, "introspect", &post, at!("/protocol/openid-connect/token/introspect"), lookups::introspect),
-        endpoint(issuer, "auth", &get, at!("/protocol/openid-connect/auth"), login::show),
-        endpoint(issuer, "login", &post, at!("/protocol/openid-connect/auth"), login::submit),
-        endpoint(issuer, "userinfo", &get, at!("/protocol/openid-connect/userinfo"), lookups::userinfo),
-        endpoint(issuer, "userinfo", &post, at!("/protocol/openid-connect/userinfo"), lookups::userinfo),
-        endpoint(issuer, "logout", &get, at!("/protocol/openid-connect/logout"), logout::visit),
-        endpoint(issuer, "logout", &post, at!("/protocol/openid-connect/logout"), logout::submit),
-    ]
-}
-
-fn endpoint<F, Fut>(issuer: &Arc<Issuer>, name: &'static str, method: &Method, path: &'static str, serve: F) -> Endpoint
-where
-    F: Fn(Arc<Issuer>, HttpRequest, Payload) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<HttpResponse, oauth::Refusal>> + 'static,
-{
-    let issuer = issuer.clone();
-    Endpoint::raw("identity", name, method.clone(), path, RequiredRole::Public, move |_, request, payload| {
-        let answer = serve(issuer.clone(), request, payload);
-        async move {
-            match answer.await {
-                Ok(response) => Ok(response),
-                Err(refusal) => refusal.respond().map_err(|problem| *problem),
-            }
-        }
-    })
 }
 
 fn refuse_outside_development(settings: &Settings) -> Result<(), IssuerError> {
@@ -229,21 +163,9 @@ fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result
     if let Some(secret) = configured {
         return Ok(secret.clone());
     }
-    let kept = folder.get_or_make(SECRET_FILE, || Ok::<_, Infallible>(random()))?;
+    let kept = folder.get_or_make(SECRET_FILE, || Ok::<_, Infallible>(secrets::random()))?;
     match kept.trim() {
         "" => Err(IssuerError::EmptySecret),
         kept => Ok(Secret::new(kept)),
     }
-}
-
-/// 256 bits that nobody guesses, fit for a URL.
-fn random() -> String {
-    let mut bytes = [0; 32];
-    rand::fill(&mut bytes);
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// Seconds since 1970, as tokens count.
-fn now() -> i64 {
-    clock::now_ms() / 1000
 }

@@ -1,6 +1,7 @@
 //! How the issuer's endpoints speak: forms in, JSON or pages out, refusals as RFC 6749 wants them.
 
 use super::html;
+use super::realm::REALM;
 use crate::kernel::error::StoreError;
 use crate::kernel::html::render;
 use crate::kernel::problem::Problem;
@@ -50,7 +51,7 @@ impl Refusal {
             status: 401,
             error: "invalid_client",
             description: "unknown client or wrong client credentials".into(),
-            challenge: Some(format!("Basic realm=\"{}\"", super::REALM)),
+            challenge: Some(format!("Basic realm=\"{}\"", REALM)),
             retry_after: None,
         }
     }
@@ -68,7 +69,7 @@ impl Refusal {
 
     /// RFC 6750: the bearer's token does not do.
     pub(super) fn bearer(status: u16, error: &'static str, description: &str) -> Self {
-        let challenge = format!("Bearer realm=\"{}\", error=\"{error}\", error_description=\"{description}\"", super::REALM);
+        let challenge = format!("Bearer realm=\"{}\", error=\"{error}\", error_description=\"{description}\"", REALM);
         Refusal::Client { status, error, description: description.into(), challenge: Some(challenge), retry_after: None }
     }
 
