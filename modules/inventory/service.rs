@@ -4,7 +4,7 @@ use super::api::{
     Adjustment, InventoryApi, InventoryError, Quantities, Reservation, ReservationState, ReserveInput, SettleInput, Stock, StockCheck,
     StockInput,
 };
-use super::store::StockStore;
+use super::store::{MAX_QUANTITY, StockStore};
 use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
 use crate::kernel::problem::{FieldError, Problem};
 use crate::kernel::sku;
@@ -15,8 +15,6 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// What the contract's 32-bit clients can read.
-pub(super) const MAX_QUANTITY: i64 = i32::MAX as i64;
 /// SKUs in one call at most.
 const MAX_LINES: usize = 1000;
 

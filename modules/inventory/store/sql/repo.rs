@@ -9,35 +9,12 @@ use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
 use crate::modules::inventory::api::{InventoryError, Quantities, Reservation, ReservationState, SettleInput, Stock, StockCheck};
 use crate::modules::inventory::events::Cause;
-use crate::modules::inventory::store::{Levels, StockStore};
+use crate::modules::inventory::store::types::{Levels, StockStore};
 use crate::observe::trace::Trace;
 use crate::settings;
 use async_trait::async_trait;
-use diesel::prelude::*;
 use std::sync::Arc;
 use uuid::Uuid;
-
-pub(super) mod tables {
-    diesel::table! {
-        stock (id) {
-            id -> BigInt,
-            sku_code -> Text,
-            quantity -> BigInt,
-            held -> BigInt,
-            sold -> BigInt,
-            received -> BigInt,
-            removed -> Bool,
-        }
-    }
-    diesel::table! {
-        reservations (order_number) {
-            order_number -> Text,
-            state -> Text,
-            lines -> Text,
-            expires_at -> BigInt,
-        }
-    }
-}
 
 /// Reservations looked into at once.
 const EXPIRED_BATCH: i64 = 100;
@@ -47,26 +24,6 @@ pub(in crate::modules::inventory::store) struct Repo {
     db: Db,
     low: i64,
     reservation_ms: i64,
-}
-
-/// A row of the stock table.
-#[derive(Debug, Clone, Queryable, Selectable)]
-#[diesel(table_name = tables::stock)]
-pub(super) struct Row {
-    pub(super) id: i64,
-    pub(super) sku_code: String,
-    pub(super) quantity: i64,
-    pub(super) held: i64,
-    pub(super) sold: i64,
-    pub(super) received: i64,
-}
-
-impl From<Row> for Stock {
-    fn from(row: Row) -> Self {
-        debug_assert!(crate::modules::invariants::conserved(row.quantity, row.held, row.sold, row.received), "INV-1 {row:?}");
-        debug_assert!(row.quantity >= 0, "INV-2 {row:?}");
-        Stock { id: row.id, sku_code: row.sku_code, quantity: row.quantity, held: row.held, sold: row.sold, received: row.received }
-    }
 }
 
 impl Repo {

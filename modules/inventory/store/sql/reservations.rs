@@ -1,8 +1,8 @@
 //! Reservations: held, then committed or released, exactly once.
 
 use super::backend::{Conn, locked, update_returning};
-use super::repo::tables::{reservations, stock};
 use super::stock::{classify, rows, tell_changed, tell_low};
+use super::tables::{reservations, stock};
 use crate::data::{CachedQuery, types};
 use crate::kernel::error::StoreError;
 use crate::modules::inventory::api::{Quantities, Reservation, ReservationState, StockCheck};
