@@ -1,6 +1,6 @@
 //! Documents in SQLite: a JSON column, with what is looked up by beside it.
 
-use super::ProductStore;
+use super::types::ProductStore;
 use crate::data::sqlite::Db;
 use crate::data::types;
 use crate::events::bus::Outbox;

@@ -3,7 +3,6 @@
 
 mod document;
 
-use super::ProductStore;
 use crate::data::mongodb::{Db, Index};
 use crate::events::bus::Outbox;
 use crate::events::event::Event;
@@ -13,6 +12,7 @@ use crate::kernel::error::StoreError;
 use crate::kernel::money::Money;
 use crate::kernel::page::PageRequest;
 use crate::modules::product::api::Product;
+use crate::modules::product::store::types::ProductStore;
 use crate::settings::{Secret, Settings};
 use ::mongodb::bson::oid::ObjectId;
 use ::mongodb::bson::{Document, doc};
