@@ -1,7 +1,8 @@
 //! The issuer's HTTP endpoints.
 
 use super::issuer::Issuer;
-use super::{grants, login, logout, lookups, oauth, realm};
+use super::oauth::OAuthError;
+use super::{grants, login, logout, lookups, realm};
 use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::dev::Payload;
 use actix_web::http::Method;
@@ -19,23 +20,23 @@ pub(super) fn endpoints(issuer: &Arc<Issuer>) -> Vec<Endpoint> {
         endpoint(issuer, "login", &post, realm::AUTH, login::submit),
         endpoint(issuer, "userinfo", &get, realm::USERINFO, lookups::userinfo),
         endpoint(issuer, "userinfo", &post, realm::USERINFO, lookups::userinfo),
-        endpoint(issuer, "logout", &get, realm::LOGOUT, logout::visit),
-        endpoint(issuer, "logout", &post, realm::LOGOUT, logout::submit),
+        endpoint(issuer, "logout", &get, realm::LOGOUT, logout::by_get),
+        endpoint(issuer, "logout", &post, realm::LOGOUT, logout::by_post),
     ]
 }
 
 fn endpoint<F, Fut>(issuer: &Arc<Issuer>, name: &'static str, method: &Method, path: &'static str, serve: F) -> Endpoint
 where
     F: Fn(Arc<Issuer>, HttpRequest, Payload) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<HttpResponse, oauth::Refusal>> + 'static,
+    Fut: Future<Output = Result<HttpResponse, OAuthError>> + 'static,
 {
     let issuer = issuer.clone();
     Endpoint::raw("identity", name, method.clone(), path, RequiredRole::Public, move |_, request, payload| {
-        let answer = serve(issuer.clone(), request, payload);
+        let response = serve(issuer.clone(), request, payload);
         async move {
-            match answer.await {
+            match response.await {
                 Ok(response) => Ok(response),
-                Err(refusal) => refusal.respond().map_err(|problem| *problem),
+                Err(error) => error.respond().map_err(|problem| *problem),
             }
         }
     })

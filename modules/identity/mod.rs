@@ -1,12 +1,12 @@
 //! Identity issues access tokens for development: an OpenID Connect issuer with Keycloak's paths and
-//! Keycloak's tokens, so that a shop starts with nothing beside it. In production a real Keycloak
-//! takes its place through `identity.issuer`, and this module refuses to start.
+//! token format, so that a shop starts without an external identity provider. In production,
+//! `identity.issuer` names a real Keycloak, and this module refuses to start.
 //!
-//! It promises tokens that a client made for Keycloak takes as Keycloak's: RS256, `realm_access.roles`,
-//! rotating refresh tokens, codes with PKCE. It depends on no peer, and no peer calls it by contract (they
-//! know an issuer by its URL, as any other), so there is no `api.rs`. What it keeps is in
-//! `{data.dir}/identity` (the key and the service client's secret) and in `{data.dir}/identity.db`
-//! (sessions, codes, failed logins), so that several processes on them are one issuer.
+//! Tokens are compatible with clients made for Keycloak: RS256, `realm_access.roles`, rotating refresh
+//! tokens, codes with PKCE. The module depends on no peer. Peers use it by its URL, like any other issuer,
+//! so there is no `api.rs`. The key and the service client's secret are in `{data.dir}/identity`; sessions,
+//! codes and failed logins are in `{data.dir}/identity.db`. Processes that share these files act as one
+//! issuer.
 
 mod accounts;
 mod claims;
@@ -46,19 +46,19 @@ use std::sync::Arc;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/identity/sqlite");
 const SECRET_FILE: &str = "service-secret";
-/// Ten years: more is a slip of the finger, and would overflow somewhere.
-const LONGEST: u64 = 315_360_000;
+/// Ten years. Longer is a typing error, and could overflow.
+const MAX_LIFETIME_SECONDS: u64 = 315_360_000;
 
-/// Settings or files with which the issuer does not start.
+/// Settings or files that prevent the issuer's start.
 #[derive(Debug, thiserror::Error)]
 enum IssuerError {
     #[error(
         "the built-in issuer is for development, and {reason}; use Keycloak: set identity.issuer to its realm's URL (TRADEPOST__IDENTITY__ISSUER), or set identity.force=true if you know what you do"
     )]
-    OutsideDevelopment { reason: Reachable },
-    #[error("identity.force in production needs identity.users: everybody knows the demo users' passwords")]
+    OutsideDevelopment { reason: ExposureReason },
+    #[error("identity.force in production needs identity.users: the demo users' passwords are public")]
     DemoUsers,
-    #[error("identity.audience is empty; it is what tokens name in aud, by default tradepost")]
+    #[error("identity.audience is empty; tokens carry it in aud; the default is tradepost")]
     NoAudience,
     #[error(transparent)]
     User(#[from] accounts::UserError),
@@ -66,7 +66,7 @@ enum IssuerError {
     Client(#[from] clients::ClientError),
     #[error(transparent)]
     Key(#[from] keys::KeyError),
-    #[error("identity/{SECRET_FILE} is empty; remove it and a new one is made")]
+    #[error("identity/{SECRET_FILE} is empty; remove the file to generate a new secret")]
     EmptySecret,
     #[error(transparent)]
     Files(#[from] files::FileError),
@@ -74,30 +74,26 @@ enum IssuerError {
 
 impl PartError for IssuerError {}
 
-/// What makes a process more than a developer's own.
+/// Why the process is not a developer's own.
 #[derive(Debug, thiserror::Error)]
-enum Reachable {
+enum ExposureReason {
     #[error("server.profile is production")]
     Production,
     #[error("server.host ({host}) can be reached from other machines")]
     Host { host: String },
 }
 
-/// The module, and what the rest of the process needs to know of it.
-pub struct Built {
-    /// What it serves.
+pub struct IdentityModule {
     pub parts: Parts,
-    /// The issuer's URL.
     pub issuer: String,
     /// Secret of the client `identity.client_id`.
     pub client_secret: Secret,
-    /// Names and roles of the demo users; empty where the settings name users.
+    /// Names and roles of the demo users; empty if the settings name users.
     pub demo_users: Vec<(String, String)>,
 }
 
-/// Reads or makes the key and builds the issuer. Refused outside development, and where the settings
-/// cannot be meant so.
-pub fn build(host: &Host) -> Result<Built, StartError> {
+/// Reads or generates the key and builds the issuer. Fails outside development and on invalid settings.
+pub fn build(host: &Host) -> Result<IdentityModule, StartError> {
     let settings = &host.settings.identity;
     refuse_outside_development(&host.settings)?;
     let access_seconds = seconds("identity.access_seconds", settings.access_seconds)?;
@@ -105,10 +101,10 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
     if settings.audience.is_empty() {
         return Err(IssuerError::NoAudience.into());
     }
-    // mistakes in the settings are told before anything is written
+    // validates the settings before anything is written
     let users = accounts::Users::new(&settings.users).map_err(IssuerError::from)?;
     let clients = |secret: &str| clients::Clients::new(&settings.client_id, secret, &settings.clients).map_err(IssuerError::from);
-    clients("not known yet")?;
+    clients("placeholder")?;
     let folder = || files::Folder::open(host.settings.data.dir.join("identity")).map_err(IssuerError::from);
     let client_secret = service_secret(settings.client_secret.as_ref(), &folder()?)?;
     let db = Db::open(&host.settings.data.dir.join("identity.db"), MIGRATIONS)?;
@@ -127,9 +123,9 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
     });
     tracing::info!(issuer = issuer.url, kid = issuer.keys.kid(), "the built-in issuer is for development");
     let mut parts = Parts { endpoints: endpoints::endpoints(&issuer), ..Parts::default() };
-    let shown = json!({ "issuer": issuer.url, "kid": issuer.keys.kid() });
-    parts.check("identityKey", move || std::future::ready(Ok(shown.clone())));
-    Ok(Built { parts, issuer: issuer.url.clone(), client_secret, demo_users: issuer.users.demo() })
+    let details = json!({ "issuer": issuer.url, "kid": issuer.keys.kid() });
+    parts.check("identityKey", move || std::future::ready(Ok(details.clone())));
+    Ok(IdentityModule { parts, issuer: issuer.url.clone(), client_secret, demo_users: issuer.users.demo_users() })
 }
 
 fn refuse_outside_development(settings: &Settings) -> Result<(), IssuerError> {
@@ -144,28 +140,28 @@ fn refuse_outside_development(settings: &Settings) -> Result<(), IssuerError> {
     Ok(())
 }
 
-fn outside_development(server: &Server) -> Option<Reachable> {
+fn outside_development(server: &Server) -> Option<ExposureReason> {
     if server.profile == Profile::Production {
-        return Some(Reachable::Production);
+        return Some(ExposureReason::Production);
     }
     let host = server.host.trim_start_matches('[').trim_end_matches(']');
-    let here = host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    (!here).then(|| Reachable::Host { host: server.host.clone() })
+    let is_local = host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    (!is_local).then(|| ExposureReason::Host { host: server.host.clone() })
 }
 
 fn seconds(key: &str, value: u64) -> Result<i64, OutOfRange> {
-    let good = i64::try_from(value).ok().filter(|_| (1..=LONGEST).contains(&value));
-    good.ok_or_else(|| OutOfRange::new(key, value, format!("1 to {LONGEST}")))
+    let valid = i64::try_from(value).ok().filter(|_| (1..=MAX_LIFETIME_SECONDS).contains(&value));
+    valid.ok_or_else(|| OutOfRange::new(key, value, format!("1 to {MAX_LIFETIME_SECONDS}")))
 }
 
-/// The settings' secret; without one, that of the first start.
+/// The configured secret, or the one generated at the first start.
 fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result<Secret, IssuerError> {
     if let Some(secret) = configured {
         return Ok(secret.clone());
     }
-    let kept = folder.get_or_make(SECRET_FILE, || Ok::<_, Infallible>(secrets::random()))?;
-    match kept.trim() {
+    let stored = folder.get_or_make(SECRET_FILE, || Ok::<_, Infallible>(secrets::random_secret()))?;
+    match stored.trim() {
         "" => Err(IssuerError::EmptySecret),
-        kept => Ok(Secret::new(kept)),
+        secret => Ok(Secret::new(secret)),
     }
 }

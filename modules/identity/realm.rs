@@ -23,7 +23,7 @@ pub(super) const AUTH: &str = realm_path!("/protocol/openid-connect/auth");
 pub(super) const USERINFO: &str = realm_path!("/protocol/openid-connect/userinfo");
 pub(super) const LOGOUT: &str = realm_path!("/protocol/openid-connect/logout");
 
-/// The issuer's URL, for clients that reach this process at `public_url`.
+/// The issuer's URL for clients that reach this process at `public_url`.
 pub fn issuer_url(public_url: &str) -> String {
     format!("{}/realms/{REALM}", public_url.trim_end_matches('/'))
 }
