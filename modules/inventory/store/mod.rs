@@ -1,4 +1,4 @@
-//! Where inventory keeps its data.
+//! Inventory's store.
 
 mod types;
 
@@ -44,14 +44,14 @@ pub const STORE: SqlStore = SqlStore {
     mysql: embed_migrations!("migrations/inventory/mysql"),
 };
 
-/// Opens the store where settings say.
+/// Opens the store that the settings name.
 pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn StockStore>, StartError> {
     let (db, renewal) = STORE.open(settings, metrics)?;
     parts.renewal(renewal);
     Ok(match db {
         #[cfg(feature = "sqlite")]
-        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::on(db, &settings.inventory)),
+        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::new(db, &settings.inventory)),
         #[cfg(feature = "mysql")]
-        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::on(db, &settings.inventory)),
+        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::new(db, &settings.inventory)),
     })
 }

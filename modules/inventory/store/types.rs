@@ -20,31 +20,30 @@ impl From<diesel::result::Error> for InventoryError {
     }
 }
 
-/// Stock of all SKUs, in sums.
+/// Totals over all SKUs.
 #[derive(Debug, Clone, Copy, QueryableByName)]
 pub(in crate::modules::inventory) struct Levels {
-    /// SKUs of which there are more pieces than the threshold of `stock.low`.
+    /// SKUs above the threshold of `stock.low`.
     #[diesel(sql_type = BigInt)]
     pub(in crate::modules::inventory) available: i64,
-    /// SKUs of which there are some, but no more than that.
+    /// SKUs at or below the threshold, but above 0.
     #[diesel(sql_type = BigInt)]
     pub(in crate::modules::inventory) low: i64,
-    /// SKUs of which there are none.
+    /// SKUs without pieces.
     #[diesel(sql_type = BigInt)]
-    pub(in crate::modules::inventory) none_left: i64,
+    pub(in crate::modules::inventory) out_of_stock: i64,
     /// Pieces that can be ordered.
     #[diesel(sql_type = BigInt)]
     pub(in crate::modules::inventory) quantity: i64,
-    /// Pieces that are reserved.
     #[diesel(sql_type = BigInt)]
     pub(in crate::modules::inventory) held: i64,
-    /// Pieces that are sold, also of SKUs that are no longer kept.
+    /// Pieces sold, also of removed SKUs.
     #[diesel(sql_type = BigInt)]
     pub(in crate::modules::inventory) sold: i64,
-    /// SKUs that break INV-1: quantity + held + sold is not what was received.
+    /// SKUs that violate INV-1: quantity + held + sold differs from received.
     #[diesel(sql_type = BigInt)]
     pub(in crate::modules::inventory) not_conserved: i64,
-    /// SKUs that break INV-2: a quantity below zero.
+    /// SKUs that violate INV-2: a negative quantity.
     #[diesel(sql_type = BigInt)]
     pub(in crate::modules::inventory) negative: i64,
 }
@@ -52,34 +51,30 @@ pub(in crate::modules::inventory) struct Levels {
 /// Stock and reservations. Each method is one transaction.
 #[async_trait(?Send)]
 pub(in crate::modules::inventory) trait StockStore: Send + Sync {
-    /// A page by id, and how many rows there are.
+    /// A page ordered by id, and the total number of rows.
     async fn page(&self, request: PageRequest) -> Result<(Vec<Stock>, i64), StoreError>;
-    /// One row.
     async fn get(&self, id: i64) -> Result<Option<Stock>, StoreError>;
-    /// Begins to keep stock of a SKU.
     async fn create(&self, sku_code: String, quantity: i64, trace: Trace) -> Result<Stock, InventoryError>;
-    /// Adds to a quantity, or takes away.
+    /// Adds to a quantity; a negative amount subtracts.
     async fn adjust(&self, id: i64, amount: i64, trace: Trace) -> Result<Stock, InventoryError>;
     /// Sells pieces outside the order path, all or none.
     async fn take(&self, sold: Quantities, trace: Trace) -> Result<Vec<Stock>, InventoryError>;
-    /// Stops keeping stock of a SKU; its history stays, so that returns still add up.
+    /// Removes a SKU from stock. The row stays, so that later returns conserve stock.
     async fn remove(&self, id: i64, trace: Trace) -> Result<(), InventoryError>;
-    /// Says of each SKU whether there is enough.
     async fn check(&self, wanted: Quantities) -> Result<StockCheck, StoreError>;
-    /// Holds all lines or none; again for the same order answers where its reservation stands.
+    /// Holds all lines or none. Repeated for the same order, returns the reservation's state.
     async fn reserve(&self, order: Uuid, lines: Quantities, trace: Trace) -> Result<Reservation, StoreError>;
-    /// Held becomes sold.
+    /// Moves held pieces to sold.
     async fn commit(&self, order: Uuid) -> Result<ReservationState, InventoryError>;
-    /// Held or sold comes back; an order never heard of is remembered, so that a late reservation is refused.
+    /// Returns held or sold pieces to stock. Records unknown orders as released, so that a late reservation is
+    /// rejected.
     async fn release(&self, order: Uuid, trace: Trace) -> Result<ReservationState, StoreError>;
-    /// Many at once; answers those that stand as asked.
+    /// Commits and releases many reservations; returns the orders that have the requested state.
     async fn settle(&self, orders: SettleInput, trace: Trace) -> Result<Vec<Uuid>, StoreError>;
-    /// Orders whose reservation is held beyond its time, oldest first.
+    /// Orders with expired reservations, oldest first.
     async fn expired(&self) -> Result<Vec<Uuid>, StoreError>;
-    /// Gives a reservation another term.
+    /// Restarts a reservation's time limit.
     async fn extend(&self, order: Uuid) -> Result<(), StoreError>;
-    /// How much there is of everything.
     async fn levels(&self) -> Result<Levels, StoreError>;
-    /// Its outbox.
     fn outbox(&self) -> Arc<dyn Outbox>;
 }
