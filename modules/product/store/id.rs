@@ -3,19 +3,20 @@
 use crate::kernel::clock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Makes ids in the form of MongoDB's ObjectId: 4 bytes of seconds, 5 random ones a process, a counter.
-pub(in crate::modules::product) struct NewId {
+/// Generates ids in the form of MongoDB's ObjectId: 4 bytes of seconds, 5 random bytes per process, a counter of 3
+/// bytes.
+pub(in crate::modules::product) struct IdGenerator {
     process: u64,
     counter: AtomicU32,
 }
 
-impl Default for NewId {
+impl Default for IdGenerator {
     fn default() -> Self {
         Self { process: rand::random_range(0..=0xff_ffff_ffff), counter: AtomicU32::new(rand::random()) }
     }
 }
 
-impl NewId {
+impl IdGenerator {
     /// 24 hex digits.
     pub(in crate::modules::product) fn next(&self) -> String {
         let seconds = (clock::now_ms() / 1000) as u32;
@@ -29,8 +30,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_object_ids_and_differ() {
-        let ids = NewId::default();
+    fn ids_generated_are_distinct_object_ids() {
+        let ids = IdGenerator::default();
         let (a, b) = (ids.next(), ids.next());
         assert!(a != b && a.len() == 24 && a.bytes().all(|c| c.is_ascii_hexdigit()));
     }

@@ -1,4 +1,4 @@
-//! Where product keeps its documents.
+//! Product's document store.
 
 mod id;
 #[cfg(feature = "mongodb")]
@@ -9,12 +9,12 @@ mod types;
 
 use crate::kernel::error::StartError;
 use crate::settings::{DocumentsUrl, Settings};
-pub(super) use id::NewId;
+pub(super) use id::IdGenerator;
 use prometheus::Registry;
 use std::sync::Arc;
 pub(super) use types::ProductStore;
 
-/// Opens or creates it, where settings say.
+/// Opens or creates the store that the settings name.
 pub(super) fn open(settings: &Settings, metrics: &Registry) -> Result<Arc<dyn ProductStore>, StartError> {
     #[cfg(not(feature = "sqlite"))]
     let _ = metrics;

@@ -10,25 +10,23 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Documents with a unique SKU code and a version. Every change carries its event and is durable
-/// with it, or not at all.
+/// Documents with a unique SKU code and a version. A change and its event are written atomically.
 #[async_trait(?Send)]
 pub(in crate::modules::product) trait ProductStore: Send + Sync {
-    /// A page by id, and how many there are; with `q`, of those whose SKU code or name contains it.
+    /// A page ordered by id, and the total number; with `q`, only products with it in their SKU code or name.
     async fn page(&self, request: PageRequest, q: Option<String>) -> Result<(Vec<Product>, i64), StoreError>;
-    /// So many by id, from behind this one on, be it there or not; with `q`, as above.
+    /// Up to `count` products after this id, which need not exist; with `q`, as in `page`.
     async fn following(&self, after: &str, count: u32, q: Option<String>) -> Result<Vec<Product>, StoreError>;
     /// One document and its version.
     async fn get(&self, id: &str) -> Result<Option<(Product, i64)>, StoreError>;
-    /// Prices by SKU code, of those that exist.
+    /// Prices by SKU code; unknown ones are left out.
     async fn prices(&self, sku_codes: Vec<String>) -> Result<BTreeMap<String, Money>, StoreError>;
-    /// Adds a document; `false` where its SKU code is taken.
+    /// Adds a document; `false` if its SKU code is taken.
     async fn insert(&self, product: Product, event: Event) -> Result<bool, StoreError>;
-    /// Replaces a document of this version; `Some(false)` where it has another one by now, `None`
-    /// where the new SKU code is taken.
+    /// Replaces a document of this version; `Some(false)` if it has another version, `None` if the new SKU
+    /// code is taken.
     async fn replace(&self, product: Product, version: i64, event: Event) -> Result<Option<bool>, StoreError>;
-    /// Removes a document; `false` where there is none.
+    /// Removes a document; `false` if it does not exist.
     async fn delete(&self, id: &str, event: Event) -> Result<bool, StoreError>;
-    /// Its outbox.
     fn outbox(&self) -> Arc<dyn Outbox>;
 }
