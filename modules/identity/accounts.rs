@@ -1,34 +1,35 @@
-//! Who can be named in a token: the users of the settings, or the demo users where there are none.
+//! User accounts: the users of the settings, or the demo users if the settings name none.
 //!
-//! The demo users are for a desk, not for a shop: `admin` and `alice`, each with its name as password.
+//! The demo users are for development: `admin` and `alice`, each with its name as password.
 
+use super::realm::REALM;
+use super::secrets::{self, HashedSecret};
 use crate::settings::User;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
 
-/// What Keycloak puts before a client's id to name its service account.
+/// Keycloak's prefix: a service account's name is this and the client's id.
 pub(super) const SERVICE_PREFIX: &str = "service-account-";
 
-/// A user that the settings name and that cannot be.
+/// An invalid user in the settings.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UserError {
-    #[error("identity.users: `{}` is no user name", name.escape_debug())]
+    #[error("identity.users: `{}` is not a valid user name", name.escape_debug())]
     Name { name: String },
     #[error("identity.users: user `{name}` has no password")]
     NoPassword { name: String },
     #[error("identity.users: user `{name}` has the name of a service account ({SERVICE_PREFIX}...)")]
     ServiceAccount { name: String },
-    #[error("identity.users: user `{name}` is there twice; upper and lower case count as the same")]
-    Twice { name: String },
+    #[error("identity.users: user `{name}` is listed twice; user names are case-insensitive")]
+    Duplicate { name: String },
 }
 
-/// Somebody whom a token can name.
+/// A user account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Account {
-    /// `sub`: always the same for the same name.
+    /// `sub`; derived from the name, so it is stable.
     pub(super) subject: String,
     /// `preferred_username`.
     pub(super) username: String,
@@ -39,10 +40,10 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Of this name, which is taken in lower case as Keycloak does.
+    /// Converts the name to lower case, as Keycloak does.
     pub(super) fn new(username: &str, email: Option<String>, roles: Vec<String>) -> Self {
         let username = username.to_lowercase();
-        let digest: [u8; 32] = Sha256::digest(format!("{}:{username}", super::REALM)).into();
+        let digest: [u8; 32] = Sha256::digest(format!("{}:{username}", REALM)).into();
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
         let subject = uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string();
@@ -50,33 +51,17 @@ impl Account {
     }
 }
 
-/// A secret as it is kept for comparing: of one length, whatever the secret's.
-#[derive(Clone)]
-pub(super) struct Hashed([u8; 32]);
-
-impl Hashed {
-    /// Of this secret.
-    pub(super) fn new(secret: &str) -> Self {
-        Hashed(Sha256::digest(secret).into())
-    }
-
-    /// Whether it is the same secret; takes the same time wherever they differ.
-    pub(super) fn is(&self, secret: &str) -> bool {
-        self.0.ct_eq(&Self::new(secret).0).into()
-    }
-}
-
-/// The users.
 pub(super) struct Users {
-    by_name: BTreeMap<String, (Arc<Account>, Hashed)>,
-    nobody: Hashed,
-    demo: bool,
+    by_name: BTreeMap<String, (Arc<Account>, HashedSecret)>,
+    /// Compared for unknown names, so that they take as long as a wrong password.
+    dummy_password: HashedSecret,
+    is_demo: bool,
 }
 
 impl Users {
-    /// Of the settings; the error names what cannot be.
     pub(super) fn new(configured: &[User]) -> Result<Self, UserError> {
-        let mut users = Self { by_name: BTreeMap::new(), nobody: Hashed::new(&super::random()), demo: configured.is_empty() };
+        let mut users =
+            Self { by_name: BTreeMap::new(), dummy_password: HashedSecret::new(&secrets::random_secret()), is_demo: configured.is_empty() };
         if configured.is_empty() {
             users.add(Account::new("admin", Some("admin@example.com".into()), vec!["admin".into(), "customer".into()]), "admin");
             users.add(Account::new("alice", Some("alice@example.com".into()), vec!["customer".into()]), "alice");
@@ -94,7 +79,7 @@ impl Users {
                 return Err(UserError::ServiceAccount { name: name.into() });
             }
             if users.by_name.contains_key(&account.username) {
-                return Err(UserError::Twice { name: name.into() });
+                return Err(UserError::Duplicate { name: name.into() });
             }
             users.add(account, user.password.expose());
         }
@@ -102,14 +87,14 @@ impl Users {
     }
 
     fn add(&mut self, account: Account, password: &str) {
-        self.by_name.insert(account.username.clone(), (Arc::new(account), Hashed::new(password)));
+        self.by_name.insert(account.username.clone(), (Arc::new(account), HashedSecret::new(password)));
     }
 
-    /// The user of this name and password. An unknown name takes as long as a wrong password.
+    /// The user with this name and password. An unknown name takes as long as a wrong password.
     pub(super) fn check(&self, username: &str, password: &str) -> Option<Arc<Account>> {
         let found = self.by_name.get(username);
-        let right = found.map_or(&self.nobody, |(_, hashed)| hashed).is(password);
-        found.filter(|_| right).map(|(account, _)| account.clone())
+        let matches = found.map_or(&self.dummy_password, |(_, hashed)| hashed).matches(password);
+        found.filter(|_| matches).map(|(account, _)| account.clone())
     }
 
     /// The user with this `sub`.
@@ -117,10 +102,10 @@ impl Users {
         self.by_name.values().map(|(account, _)| account).find(|account| account.subject == subject).cloned()
     }
 
-    /// Names and roles of the demo users; empty where the settings name users.
-    pub(super) fn demo(&self) -> Vec<(String, String)> {
-        let shown = |account: &Arc<Account>| (account.username.clone(), account.roles.join(", "));
-        if self.demo { self.by_name.values().map(|(account, _)| shown(account)).collect() } else { Vec::new() }
+    /// Names and roles of the demo users; empty if the settings name users.
+    pub(super) fn demo_users(&self) -> Vec<(String, String)> {
+        let name_and_roles = |account: &Arc<Account>| (account.username.clone(), account.roles.join(", "));
+        if self.is_demo { self.by_name.values().map(|(account, _)| name_and_roles(account)).collect() } else { Vec::new() }
     }
 }
 
@@ -130,7 +115,7 @@ mod tests {
     use crate::kernel::secret::Secret;
 
     #[test]
-    fn a_name_has_one_subject_and_mistakes_are_named() {
+    fn users_from_settings_have_stable_subjects_and_invalid_ones_are_rejected() {
         let user = |name: &str, password: &str| User {
             username: name.into(),
             password: Secret::new(password),
@@ -142,19 +127,19 @@ mod tests {
         assert_eq!(Account::new("Alice", None, vec![]).subject, alice.subject);
         assert_eq!(alice.subject.len(), 36);
         assert_eq!(demo.by_subject(&alice.subject), Some(alice));
-        assert!(demo.check("alice", "Alice").is_none() && demo.check("nobody", "").is_none());
-        assert_eq!(demo.demo(), [("admin".into(), "admin, customer".into()), ("alice".into(), "customer".into())]);
+        assert!(demo.check("alice", "Alice").is_none() && demo.check("unknown", "").is_none());
+        assert_eq!(demo.demo_users(), [("admin".into(), "admin, customer".into()), ("alice".into(), "customer".into())]);
 
         let own = Users::new(&[user("Bob", "secret")]).unwrap();
-        assert!(own.check("bob", "secret").is_some() && own.check("admin", "admin").is_none() && own.demo().is_empty());
-        for (users, says) in [
+        assert!(own.check("bob", "secret").is_some() && own.check("admin", "admin").is_none() && own.demo_users().is_empty());
+        for (users, expected) in [
             (vec![user("bob", "a"), user("BOB", "b")], "twice"),
             (vec![user("bob", "")], "no password"),
-            (vec![user(" ", "a")], "no user name"),
+            (vec![user(" ", "a")], "not a valid user name"),
             (vec![user("service-account-x", "a")], "service account"),
         ] {
-            let refused = Users::new(&users).err().unwrap().to_string();
-            assert!(refused.contains(says), "{refused}");
+            let error = Users::new(&users).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -1,62 +1,62 @@
-//! The token endpoint: one way in for each grant of RFC 6749 that we serve.
+//! The token endpoint: the grants of RFC 6749 that the issuer supports.
 
-use super::Issuer;
 use super::accounts::Account;
+use super::claims::{Grant, Scope, Session, TokenKind};
 use super::clients::Client;
-use super::codes::Bad;
-use super::oauth::{self, Form, Refusal};
-use super::sessions::Rotated;
-use super::tokens::{Grant, Kind, Scope, Session};
+use super::codes::RedeemError;
+use super::issuer::{Issuer, now_seconds};
+use super::oauth::{self, Form, OAuthError};
+use super::sessions::Rotation;
 use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use std::sync::Arc;
 
 /// `POST token`
-pub(super) async fn token(issuer: Arc<Issuer>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
+pub(super) async fn token(issuer: Arc<Issuer>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, OAuthError> {
     let form = Form::read(&request, payload).await?;
     let client = issuer.clients.authenticate(&request, &form)?;
     let grant = match form.required("grant_type")? {
-        "password" => issuer.by_password(&client, &form).await,
-        "client_credentials" => by_client(&client, &form),
-        "refresh_token" => issuer.by_refresh_token(&client, &form).await,
-        "authorization_code" => issuer.by_code(&client, &form).await,
-        _ => Err(Refusal::new("unsupported_grant_type", "grants: authorization_code, refresh_token, password, client_credentials")),
+        "password" => issuer.password_grant(&client, &form).await,
+        "client_credentials" => client_credentials_grant(&client, &form),
+        "refresh_token" => issuer.refresh_token_grant(&client, &form).await,
+        "authorization_code" => issuer.authorization_code_grant(&client, &form).await,
+        _ => Err(OAuthError::new("unsupported_grant_type", "grants: authorization_code, refresh_token, password, client_credentials")),
     }?;
-    Ok(oauth::json(&issuer.mint(grant).await?))
+    Ok(oauth::json(&issuer.issue_tokens(grant).await?))
 }
 
-fn by_client(client: &Client, form: &Form) -> Result<Grant, Refusal> {
-    let account = client.service.clone();
-    let account = account.ok_or_else(|| Refusal::new("unauthorized_client", "this client has no service account"))?;
+fn client_credentials_grant(client: &Client, form: &Form) -> Result<Grant, OAuthError> {
+    let account = client.service_account.clone();
+    let account = account.ok_or_else(|| OAuthError::new("unauthorized_client", "this client has no service account"))?;
     let scope = Scope::parse(form.get("scope"))?;
     Ok(Grant { account, client: client.id.clone(), scope, session: None, nonce: None })
 }
 
 impl Issuer {
-    async fn by_password(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
-        if !client.password_grant {
-            return Err(Refusal::new("unauthorized_client", "this client may not send passwords; use authorization_code with PKCE"));
+    async fn password_grant(&self, client: &Client, form: &Form) -> Result<Grant, OAuthError> {
+        if !client.password_grant_allowed {
+            return Err(OAuthError::new("unauthorized_client", "this client may not send passwords; use authorization_code with PKCE"));
         }
         let scope = Scope::parse(form.get("scope"))?;
         let account = self.check_password(form.required("username")?, form.required("password")?).await?;
-        let account = account.ok_or_else(|| Refusal::grant("wrong username or password"))?;
-        let session = self.start(uuid::Uuid::new_v4().to_string(), super::now(), scope).await?;
+        let account = account.ok_or_else(|| OAuthError::invalid_grant("wrong username or password"))?;
+        let session = self.start_session(uuid::Uuid::new_v4().to_string(), now_seconds(), scope).await?;
         Ok(Grant { account, client: client.id.clone(), scope, session: Some(session), nonce: None })
     }
 
-    async fn by_code(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
-        let (name, redirect, verifier) = (form.required("code")?, form.get("redirect_uri"), form.get("code_verifier"));
-        let code = match self.codes.redeem(name, &client.id, redirect, verifier, super::now()).await {
+    async fn authorization_code_grant(&self, client: &Client, form: &Form) -> Result<Grant, OAuthError> {
+        let (code, redirect, verifier) = (form.required("code")?, form.get("redirect_uri"), form.get("code_verifier"));
+        let code = match self.codes.redeem(code, &client.id, redirect, verifier, now_seconds()).await {
             Ok(code) => code,
-            Err(Bad::Refused(why)) => return Err(Refusal::grant(why)),
-            Err(Bad::Store(cause)) => return Err(cause.into()),
-            Err(Bad::Replayed { session }) => {
-                tracing::warn!(client = client.id, session, "an authorization code came twice: its session is ended");
-                self.sessions.end(&session, super::now()).await?;
-                return Err(Refusal::grant("the code was used before; what it granted is withdrawn"));
+            Err(RedeemError::Invalid(reason)) => return Err(OAuthError::invalid_grant(reason)),
+            Err(RedeemError::Store(cause)) => return Err(cause.into()),
+            Err(RedeemError::Replayed { session }) => {
+                tracing::warn!(client = client.id, session, "authorization code replayed; session ended");
+                self.sessions.end(&session, now_seconds()).await?;
+                return Err(OAuthError::invalid_grant("the code was used before; its session is ended"));
             }
         };
-        let session = self.start(code.session, code.started, code.scope).await?;
+        let session = self.start_session(code.session, code.started, code.scope).await?;
         Ok(Grant {
             account: Arc::new(code.account),
             client: client.id.clone(),
@@ -66,47 +66,47 @@ impl Issuer {
         })
     }
 
-    async fn by_refresh_token(&self, client: &Client, form: &Form) -> Result<Grant, Refusal> {
-        let bad = || Refusal::grant("the refresh token is not valid");
-        let claims = self.read(form.required("refresh_token")?, Kind::Refresh, false).ok_or_else(bad)?;
+    async fn refresh_token_grant(&self, client: &Client, form: &Form) -> Result<Grant, OAuthError> {
+        let invalid = || OAuthError::invalid_grant("the refresh token is not valid");
+        let claims = self.verify(form.required("refresh_token")?, TokenKind::Refresh, false).ok_or_else(invalid)?;
         if claims.azp != client.id {
-            return Err(Refusal::grant("the refresh token is another client's"));
+            return Err(OAuthError::invalid_grant("the refresh token is another client's"));
         }
         let granted = claims.scope();
-        let scope = form.get("scope").map_or(Ok(granted), |asked| Scope::parse(Some(asked)))?;
+        let scope = form.get("scope").map_or(Ok(granted), |requested| Scope::parse(Some(requested)))?;
         if scope.openid && !granted.openid {
-            return Err(Refusal::new("invalid_scope", "the refresh token was not granted this scope"));
+            return Err(OAuthError::new("invalid_scope", "the refresh token was not granted this scope"));
         }
-        let over = || Refusal::grant("the session is over");
-        let account = self.bearer(&claims)?.ok_or_else(over)?;
-        let (Some(id), Some(started)) = (claims.sid, claims.auth_time) else { return Err(bad()) };
+        let ended = || OAuthError::invalid_grant("the session is over");
+        let account = self.token_account(&claims)?.ok_or_else(ended)?;
+        let (Some(id), Some(started)) = (claims.sid, claims.auth_time) else { return Err(invalid()) };
         let refresh = uuid::Uuid::new_v4().to_string();
-        match self.sessions.rotate(&id, &claims.jti, &refresh, super::now()).await? {
-            Rotated::Yes => {}
-            Rotated::Over => return Err(over()),
-            Rotated::Replayed => {
-                tracing::warn!(client = client.id, session = id, "a replaced refresh token came again: its session is ended");
-                self.sessions.end(&id, super::now()).await?;
-                return Err(Refusal::grant("the refresh token was used before; its session is ended"));
+        match self.sessions.rotate(&id, &claims.jti, &refresh, now_seconds()).await? {
+            Rotation::Rotated => {}
+            Rotation::SessionEnded => return Err(ended()),
+            Rotation::Replayed => {
+                tracing::warn!(client = client.id, session = id, "refresh token replayed; session ended");
+                self.sessions.end(&id, now_seconds()).await?;
+                return Err(OAuthError::invalid_grant("the refresh token was used before; its session is ended"));
             }
         }
         let session = Session { id, started, refresh, scope: granted };
         Ok(Grant { account, client: client.id.clone(), scope, session: Some(session), nonce: None })
     }
 
-    /// Who has this name and password; nobody may guess for long.
-    pub(super) async fn check_password(&self, username: &str, password: &str) -> Result<Option<Arc<Account>>, Refusal> {
+    /// The account with this name and password. Limits the number of failed attempts.
+    pub(super) async fn check_password(&self, username: &str, password: &str) -> Result<Option<Arc<Account>>, OAuthError> {
         let username = username.to_lowercase();
         let found = self.users.check(&username, password);
-        match self.limiter.count(&username, found.is_some(), super::now()).await? {
+        match self.limiter.record_attempt(&username, found.is_some(), now_seconds()).await? {
             Ok(()) => Ok(found),
-            Err(closed) => Err(Refusal::closed(closed.0)),
+            Err(locked) => Err(OAuthError::account_locked(locked.seconds)),
         }
     }
 
-    async fn start(&self, id: String, started: i64, scope: Scope) -> Result<Session, Refusal> {
+    async fn start_session(&self, id: String, started: i64, scope: Scope) -> Result<Session, OAuthError> {
         let refresh = uuid::Uuid::new_v4().to_string();
-        self.sessions.start(&id, &refresh, super::now()).await?;
+        self.sessions.start(&id, &refresh, now_seconds()).await?;
         Ok(Session { id, started, refresh, scope })
     }
 }

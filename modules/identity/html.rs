@@ -1,24 +1,22 @@
-//! The issuer's pages: plain HTML that needs no script.
+//! The issuer's HTML pages. They need no script.
 
 use askama::Template;
 
-/// The login page.
 #[derive(Template)]
 #[template(path = "identity/templates/login.html")]
 pub(super) struct Login<'a> {
-    /// Which client sent the person here.
     pub(super) client: &'a str,
-    /// What was wrong with the last try.
+    /// Error of the previous attempt.
     pub(super) error: Option<&'a str>,
-    /// What the name field already holds.
+    /// Initial value of the name field.
     pub(super) username: &'a str,
-    /// The authorization request, carried along.
-    pub(super) carried: Vec<(&'static str, &'a str)>,
-    /// Names to try, where there are only demo users.
+    /// Parameters of the authorization request, sent back by the form.
+    pub(super) hidden_fields: Vec<(&'static str, &'a str)>,
+    /// Names and roles of the demo users; empty if the settings name users.
     pub(super) demo: &'a [(String, String)],
 }
 
-/// A page that says one thing.
+/// A page with one message.
 #[derive(Template)]
 #[template(path = "identity/templates/message.html")]
 pub(super) struct Message<'a> {
@@ -38,13 +36,13 @@ mod tests {
     }
 
     #[test]
-    fn pages_match_their_snapshots() {
+    fn pages_rendered_match_snapshots() {
         let demo = [("alice".to_string(), "customer".to_string()), ("<b>".to_string(), "admin, customer".to_string())];
-        let carried = vec![("client_id", "shop & more"), ("state", "\"'><script>"), ("scope", "openid")];
-        let first = Login { client: "shop & more", error: None, username: "", carried: carried.clone(), demo: &demo };
+        let hidden_fields = vec![("client_id", "shop & more"), ("state", "\"'><script>"), ("scope", "openid")];
+        let first = Login { client: "shop & more", error: None, username: "", hidden_fields: hidden_fields.clone(), demo: &demo };
         snapshot("login", &first);
         let error = Some("wrong <username> or password");
-        snapshot("login-failed", &Login { client: "shop & more", error, username: "\"><b>", carried, demo: &[] });
+        snapshot("login-failed", &Login { client: "shop & more", error, username: "\"><b>", hidden_fields, demo: &[] });
         snapshot("message", &Message { title: "This does not work", text: "the parameter <client_id> is missing" });
     }
 }

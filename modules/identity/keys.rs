@@ -1,5 +1,5 @@
-//! The key that signs: RSA 2048, made at the first start and kept. Its id is its RFC 7638
-//! thumbprint, so the same key has the same id after every start.
+//! The signing key: RSA 2048, generated at the first start. Its id is its RFC 7638 thumbprint, so the id
+//! survives restarts.
 
 use crate::kernel::files::{FileError, Folder};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -15,35 +15,30 @@ use std::error::Error;
 const FILE: &str = "key.pem";
 const BITS: usize = 2048;
 
-/// Why there is no key to sign with.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyError {
-    /// Its file can neither be read nor written.
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("identity/{FILE} is not an RSA key in PKCS#8 PEM ({0}); remove it and a new one is made")]
+    #[error("identity/{FILE} is not an RSA key in PKCS#8 PEM ({0}); remove the file to generate a new key")]
     Format(#[from] rsa::pkcs8::Error),
-    #[error("identity/{FILE} has fewer than {BITS} bits; remove it and a new one is made")]
+    #[error("identity/{FILE} has fewer than {BITS} bits; remove the file to generate a new key")]
     TooShort,
-    #[error("the key could not be used: {0}")]
+    #[error("the key is not usable: {0}")]
     Unusable(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// Why no key could be made.
 #[derive(Debug, thiserror::Error)]
 enum NewKeyError {
-    #[error("no key could be made: {0}")]
+    #[error("key generation failed: {0}")]
     Generate(#[from] rsa::Error),
     #[error("the new key could not be written: {0}")]
     Encode(#[from] rsa::pkcs8::Error),
 }
 
-/// A token that could not be signed.
 #[derive(Debug, thiserror::Error)]
-#[error("a token could not be signed: {0}")]
+#[error("signing a token failed: {0}")]
 pub(super) struct SignError(#[from] jsonwebtoken::errors::Error);
 
-/// The issuer's key pair.
 pub(super) struct Keys {
     kid: String,
     modulus: String,
@@ -53,7 +48,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Reads the key, or makes one at the first start.
+    /// Reads the key; generates it at the first start.
     pub(super) fn open(folder: &Folder) -> Result<Self, KeyError> {
         let pem = folder.get_or_make(FILE, generate)?;
         let key = rsa::PrivateKey::from_pkcs8_pem(&pem)?;
@@ -71,23 +66,22 @@ impl Keys {
         })
     }
 
-    /// The key's id.
     pub(super) fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// A JWT of these claims. Takes milliseconds: not for a thread that serves requests.
+    /// Signs a JWT. Takes milliseconds of CPU: do not call it on a thread that serves requests.
     pub(super) fn sign<T: Serialize>(&self, claims: &T) -> Result<String, SignError> {
         let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::RS256) };
         Ok(encode(&header, claims, &self.signing)?)
     }
 
-    /// The claims of a JWT that we signed and that passes these rules.
+    /// The claims of a JWT with a valid signature of this key that passes these rules.
     pub(super) fn verify<T: DeserializeOwned>(&self, token: &str, rules: &Validation) -> Option<T> {
         decode(token, &self.verifying, rules).ok().map(|data| data.claims)
     }
 
-    /// The public half, as a JWK set.
+    /// The public key as a JWK set (RFC 7517).
     pub(super) fn jwks(&self) -> Value {
         json!({ "keys": [{
             "kty": "RSA", "use": "sig", "alg": "RS256", "kid": self.kid, "n": self.modulus, "e": self.exponent,
@@ -95,7 +89,7 @@ impl Keys {
     }
 }
 
-/// A new key, as its file holds it.
+/// Generates a key as PKCS#8 PEM.
 fn generate() -> Result<String, NewKeyError> {
     let key = rsa::PrivateKey::new(&mut rand::rng(), BITS)?;
     Ok(key.to_pkcs8_pem(LineEnding::LF)?.to_string())
@@ -112,28 +106,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_thumbprint_is_that_of_rfc_7638() {
+    fn thumbprint_of_rfc_7638_example_matches() {
         let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
         assert_eq!(thumbprint(n, "AQAB"), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
     }
 
     #[test]
     #[cfg(unix)]
-    fn a_key_is_made_once_for_its_owner_alone() {
+    fn key_is_generated_once_with_owner_only_permissions() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data/identity");
         let first = Keys::open(&Folder::open(path.clone()).unwrap()).unwrap();
-        let again = Keys::open(&Folder::open(path.clone()).unwrap()).unwrap();
-        assert_eq!(first.kid(), again.kid());
-        assert_eq!(first.jwks(), again.jwks());
+        let reopened = Keys::open(&Folder::open(path.clone()).unwrap()).unwrap();
+        assert_eq!(first.kid(), reopened.kid());
+        assert_eq!(first.jwks(), reopened.jwks());
         let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join(FILE))), (0o700, 0o600));
-        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "nothing is left beside the key");
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "no temporary files remain");
 
         std::fs::set_permissions(path.join(FILE), std::fs::Permissions::from_mode(0o640)).unwrap();
-        let refused = Keys::open(&Folder::open(path.clone()).unwrap()).err().unwrap().to_string();
-        assert!(refused.contains("mode 640") && refused.contains("chmod 600"), "{refused}");
+        let error = Keys::open(&Folder::open(path.clone()).unwrap()).err().unwrap().to_string();
+        assert!(error.contains("mode 640") && error.contains("chmod 600"), "{error}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(Folder::open(path).err().unwrap().to_string().contains("chmod 700"));
     }

@@ -1,25 +1,30 @@
 //! Identity issues access tokens for development: an OpenID Connect issuer with Keycloak's paths and
-//! Keycloak's tokens, so that a shop starts with nothing beside it. In production a real Keycloak
-//! takes its place through `identity.issuer`, and this module refuses to start.
+//! token format, so that a shop starts without an external identity provider. In production,
+//! `identity.issuer` names a real Keycloak, and this module refuses to start.
 //!
-//! It promises tokens that a client made for Keycloak takes as Keycloak's: RS256, `realm_access.roles`,
-//! rotating refresh tokens, codes with PKCE. It depends on no peer, and no peer calls it by contract (they
-//! know an issuer by its URL, as any other), so there is no `api.rs`. What it keeps is in
-//! `{data.dir}/identity` (the key and the service client's secret) and in `{data.dir}/identity.db`
-//! (sessions, codes, failed logins), so that several processes on them are one issuer.
+//! Tokens are compatible with clients made for Keycloak: RS256, `realm_access.roles`, rotating refresh
+//! tokens, codes with PKCE. The module depends on no peer. Peers use it by its URL, like any other issuer,
+//! so there is no `api.rs`. The key and the service client's secret are in `{data.dir}/identity`; sessions,
+//! codes and failed logins are in `{data.dir}/identity.db`. Processes that share these files act as one
+//! issuer.
 
 mod accounts;
+mod claims;
 mod clients;
 mod codes;
+mod endpoints;
 mod grants;
 mod html;
+mod issuer;
 mod keys;
 mod limiter;
 mod login;
 mod logout;
 mod lookups;
 mod oauth;
+mod realm;
 mod redirects;
+mod secrets;
 mod sessions;
 mod tokens;
 
@@ -27,52 +32,33 @@ mod tokens;
 mod tests;
 
 use crate::data::sqlite::Db;
-use crate::kernel::clock;
 use crate::kernel::error::StartError;
 use crate::kernel::error::{OutOfRange, PartError};
 use crate::kernel::files;
-use crate::rpc::contract::{Endpoint, RequiredRole};
 use crate::runtime::{Host, Parts};
 use crate::settings::{Profile, Secret, Server, Settings};
-use actix_web::dev::Payload;
-use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use issuer::Issuer;
+pub use realm::{REALM, issuer_url};
 use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-macro_rules! realm {
-    () => {
-        "spring-cloud-microservices-realm"
-    };
-}
-
-macro_rules! at {
-    ($path:literal) => {
-        concat!("/realms/", realm!(), $path)
-    };
-}
-
-/// The realm's name, the one that the Spring system has in Keycloak.
-pub const REALM: &str = realm!();
-
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/identity/sqlite");
 const SECRET_FILE: &str = "service-secret";
-/// Ten years: more is a slip of the finger, and would overflow somewhere.
-const LONGEST: u64 = 315_360_000;
+/// Ten years. Longer is a typing error, and could overflow.
+const MAX_LIFETIME_SECONDS: u64 = 315_360_000;
 
-/// Settings or files with which the issuer does not start.
+/// Settings or files that prevent the issuer's start.
 #[derive(Debug, thiserror::Error)]
 enum IssuerError {
     #[error(
         "the built-in issuer is for development, and {reason}; use Keycloak: set identity.issuer to its realm's URL (TRADEPOST__IDENTITY__ISSUER), or set identity.force=true if you know what you do"
     )]
-    OutsideDevelopment { reason: Reachable },
-    #[error("identity.force in production needs identity.users: everybody knows the demo users' passwords")]
+    OutsideDevelopment { reason: ExposureReason },
+    #[error("identity.force in production needs identity.users: the demo users' passwords are public")]
     DemoUsers,
-    #[error("identity.audience is empty; it is what tokens name in aud, by default tradepost")]
+    #[error("identity.audience is empty; tokens carry it in aud; the default is tradepost")]
     NoAudience,
     #[error(transparent)]
     User(#[from] accounts::UserError),
@@ -80,7 +66,7 @@ enum IssuerError {
     Client(#[from] clients::ClientError),
     #[error(transparent)]
     Key(#[from] keys::KeyError),
-    #[error("identity/{SECRET_FILE} is empty; remove it and a new one is made")]
+    #[error("identity/{SECRET_FILE} is empty; remove the file to generate a new secret")]
     EmptySecret,
     #[error(transparent)]
     Files(#[from] files::FileError),
@@ -88,49 +74,26 @@ enum IssuerError {
 
 impl PartError for IssuerError {}
 
-/// What makes a process more than a developer's own.
+/// Why the process is not a developer's own.
 #[derive(Debug, thiserror::Error)]
-enum Reachable {
+enum ExposureReason {
     #[error("server.profile is production")]
     Production,
     #[error("server.host ({host}) can be reached from other machines")]
     Host { host: String },
 }
 
-/// The issuer's URL, for clients that reach this process at `public_url`.
-pub fn issuer_url(public_url: &str) -> String {
-    format!("{}/realms/{REALM}", public_url.trim_end_matches('/'))
-}
-
-/// The module, and what the rest of the process needs to know of it.
-pub struct Built {
-    /// What it serves.
+pub struct IdentityModule {
     pub parts: Parts,
-    /// The issuer's URL.
     pub issuer: String,
     /// Secret of the client `identity.client_id`.
     pub client_secret: Secret,
-    /// Names and roles of the demo users; empty where the settings name users.
+    /// Names and roles of the demo users; empty if the settings name users.
     pub demo_users: Vec<(String, String)>,
 }
 
-/// All that the endpoints share.
-struct Issuer {
-    url: String,
-    audience: String,
-    access_seconds: i64,
-    refresh_seconds: i64,
-    keys: keys::Keys,
-    users: accounts::Users,
-    clients: clients::Clients,
-    sessions: sessions::Sessions,
-    codes: codes::Codes,
-    limiter: limiter::Limiter,
-}
-
-/// Reads or makes the key and builds the issuer. Refused outside development, and where the settings
-/// cannot be meant so.
-pub fn build(host: &Host) -> Result<Built, StartError> {
+/// Reads or generates the key and builds the issuer. Fails outside development and on invalid settings.
+pub fn build(host: &Host) -> Result<IdentityModule, StartError> {
     let settings = &host.settings.identity;
     refuse_outside_development(&host.settings)?;
     let access_seconds = seconds("identity.access_seconds", settings.access_seconds)?;
@@ -138,10 +101,10 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
     if settings.audience.is_empty() {
         return Err(IssuerError::NoAudience.into());
     }
-    // mistakes in the settings are told before anything is written
+    // validates the settings before anything is written
     let users = accounts::Users::new(&settings.users).map_err(IssuerError::from)?;
     let clients = |secret: &str| clients::Clients::new(&settings.client_id, secret, &settings.clients).map_err(IssuerError::from);
-    clients("not known yet")?;
+    clients("placeholder")?;
     let folder = || files::Folder::open(host.settings.data.dir.join("identity")).map_err(IssuerError::from);
     let client_secret = service_secret(settings.client_secret.as_ref(), &folder()?)?;
     let db = Db::open(&host.settings.data.dir.join("identity.db"), MIGRATIONS)?;
@@ -159,43 +122,10 @@ pub fn build(host: &Host) -> Result<Built, StartError> {
         limiter: limiter::Limiter::new(db, client_secret.expose()),
     });
     tracing::info!(issuer = issuer.url, kid = issuer.keys.kid(), "the built-in issuer is for development");
-    let mut parts = Parts { endpoints: endpoints(&issuer), ..Parts::default() };
-    let shown = json!({ "issuer": issuer.url, "kid": issuer.keys.kid() });
-    parts.check("identityKey", move || std::future::ready(Ok(shown.clone())));
-    Ok(Built { parts, issuer: issuer.url.clone(), client_secret, demo_users: issuer.users.demo() })
-}
-
-fn endpoints(issuer: &Arc<Issuer>) -> Vec<Endpoint> {
-    let (get, post) = (Method::GET, Method::POST);
-    vec![
-        endpoint(issuer, "discovery", &get, at!("/.well-known/openid-configuration"), lookups::discovery),
-        endpoint(issuer, "certs", &get, at!("/protocol/openid-connect/certs"), lookups::certs),
-        endpoint(issuer, "token", &post, at!("/protocol/openid-connect/token"), grants::token),
-        endpoint(issuer, "introspect", &post, at!("/protocol/openid-connect/token/introspect"), lookups::introspect),
-        endpoint(issuer, "auth", &get, at!("/protocol/openid-connect/auth"), login::show),
-        endpoint(issuer, "login", &post, at!("/protocol/openid-connect/auth"), login::submit),
-        endpoint(issuer, "userinfo", &get, at!("/protocol/openid-connect/userinfo"), lookups::userinfo),
-        endpoint(issuer, "userinfo", &post, at!("/protocol/openid-connect/userinfo"), lookups::userinfo),
-        endpoint(issuer, "logout", &get, at!("/protocol/openid-connect/logout"), logout::visit),
-        endpoint(issuer, "logout", &post, at!("/protocol/openid-connect/logout"), logout::submit),
-    ]
-}
-
-fn endpoint<F, Fut>(issuer: &Arc<Issuer>, name: &'static str, method: &Method, path: &'static str, serve: F) -> Endpoint
-where
-    F: Fn(Arc<Issuer>, HttpRequest, Payload) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<HttpResponse, oauth::Refusal>> + 'static,
-{
-    let issuer = issuer.clone();
-    Endpoint::raw("identity", name, method.clone(), path, RequiredRole::Public, move |_, request, payload| {
-        let answer = serve(issuer.clone(), request, payload);
-        async move {
-            match answer.await {
-                Ok(response) => Ok(response),
-                Err(refusal) => refusal.respond().map_err(|problem| *problem),
-            }
-        }
-    })
+    let mut parts = Parts { endpoints: endpoints::endpoints(&issuer), ..Parts::default() };
+    let details = json!({ "issuer": issuer.url, "kid": issuer.keys.kid() });
+    parts.check("identityKey", move || std::future::ready(Ok(details.clone())));
+    Ok(IdentityModule { parts, issuer: issuer.url.clone(), client_secret, demo_users: issuer.users.demo_users() })
 }
 
 fn refuse_outside_development(settings: &Settings) -> Result<(), IssuerError> {
@@ -210,40 +140,28 @@ fn refuse_outside_development(settings: &Settings) -> Result<(), IssuerError> {
     Ok(())
 }
 
-fn outside_development(server: &Server) -> Option<Reachable> {
+fn outside_development(server: &Server) -> Option<ExposureReason> {
     if server.profile == Profile::Production {
-        return Some(Reachable::Production);
+        return Some(ExposureReason::Production);
     }
     let host = server.host.trim_start_matches('[').trim_end_matches(']');
-    let here = host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    (!here).then(|| Reachable::Host { host: server.host.clone() })
+    let is_local = host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    (!is_local).then(|| ExposureReason::Host { host: server.host.clone() })
 }
 
 fn seconds(key: &str, value: u64) -> Result<i64, OutOfRange> {
-    let good = i64::try_from(value).ok().filter(|_| (1..=LONGEST).contains(&value));
-    good.ok_or_else(|| OutOfRange::new(key, value, format!("1 to {LONGEST}")))
+    let valid = i64::try_from(value).ok().filter(|_| (1..=MAX_LIFETIME_SECONDS).contains(&value));
+    valid.ok_or_else(|| OutOfRange::new(key, value, format!("1 to {MAX_LIFETIME_SECONDS}")))
 }
 
-/// The settings' secret; without one, that of the first start.
+/// The configured secret, or the one generated at the first start.
 fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result<Secret, IssuerError> {
     if let Some(secret) = configured {
         return Ok(secret.clone());
     }
-    let kept = folder.get_or_make(SECRET_FILE, || Ok::<_, Infallible>(random()))?;
-    match kept.trim() {
+    let stored = folder.get_or_make(SECRET_FILE, || Ok::<_, Infallible>(secrets::random_secret()))?;
+    match stored.trim() {
         "" => Err(IssuerError::EmptySecret),
-        kept => Ok(Secret::new(kept)),
+        secret => Ok(Secret::new(secret)),
     }
-}
-
-/// 256 bits that nobody guesses, fit for a URL.
-fn random() -> String {
-    let mut bytes = [0; 32];
-    rand::fill(&mut bytes);
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// Seconds since 1970, as tokens count.
-fn now() -> i64 {
-    clock::now_ms() / 1000
 }

@@ -1,6 +1,7 @@
-//! How the issuer's endpoints speak: forms in, JSON or pages out, refusals as RFC 6749 wants them.
+//! Requests and responses of the issuer's endpoints: forms, JSON, pages, and errors as in RFC 6749.
 
 use super::html;
+use super::realm::REALM;
 use crate::kernel::error::StoreError;
 use crate::kernel::html::render;
 use crate::kernel::problem::Problem;
@@ -15,49 +16,56 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const MAX_FORM: usize = 16 * 1024;
+const MAX_FORM_BYTES: usize = 16 * 1024;
 
-/// Why an endpoint of the issuer does not do what it was asked.
+/// Error of an issuer endpoint.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// To a client: a code of RFC 6749 or RFC 6750, and words for its developer.
-    Client { status: u16, error: &'static str, description: String, challenge: Option<String>, retry_after: Option<i64> },
-    /// To a person.
-    Person { status: u16, text: String },
-    /// Not the asker's fault.
-    Ours(Box<Problem>),
+pub(super) enum OAuthError {
+    /// For a client: an error code of RFC 6749 or RFC 6750, and a description for its developer.
+    Client {
+        status: u16,
+        error: &'static str,
+        description: String,
+        challenge: Option<String>,
+        retry_after: Option<i64>,
+    },
+    /// For a user: shown as a page.
+    Page {
+        status: u16,
+        text: String,
+    },
+    Internal(Box<Problem>),
 }
 
-impl Refusal {
-    /// 400 with a code of RFC 6749.
+impl OAuthError {
+    /// 400 with an error code of RFC 6749.
     pub(super) fn new(error: &'static str, description: impl Into<String>) -> Self {
-        Refusal::Client { status: 400, error, description: description.into(), challenge: None, retry_after: None }
+        OAuthError::Client { status: 400, error, description: description.into(), challenge: None, retry_after: None }
     }
 
-    /// The request itself is at fault.
-    pub(super) fn invalid(description: impl Into<String>) -> Self {
+    pub(super) fn invalid_request(description: impl Into<String>) -> Self {
         Self::new("invalid_request", description)
     }
 
-    /// The code, token or password is not good (any more).
-    pub(super) fn grant(description: impl Into<String>) -> Self {
+    /// The code, token or password is not valid.
+    pub(super) fn invalid_grant(description: impl Into<String>) -> Self {
         Self::new("invalid_grant", description)
     }
 
-    /// The client did not prove who it is.
-    pub(super) fn client() -> Self {
-        Refusal::Client {
+    /// Client authentication failed.
+    pub(super) fn invalid_client() -> Self {
+        OAuthError::Client {
             status: 401,
             error: "invalid_client",
             description: "unknown client or wrong client credentials".into(),
-            challenge: Some(format!("Basic realm=\"{}\"", super::REALM)),
+            challenge: Some(format!("Basic realm=\"{}\"", REALM)),
             retry_after: None,
         }
     }
 
-    /// A name is closed after too many wrong passwords.
-    pub(super) fn closed(seconds: i64) -> Self {
-        Refusal::Client {
+    /// The name is locked after too many failed logins.
+    pub(super) fn account_locked(seconds: i64) -> Self {
+        OAuthError::Client {
             status: 429,
             error: "invalid_grant",
             description: format!("too many failed logins: this account is temporarily locked, try again in {seconds} seconds"),
@@ -66,36 +74,36 @@ impl Refusal {
         }
     }
 
-    /// RFC 6750: the bearer's token does not do.
+    /// RFC 6750: the bearer token is not sufficient.
     pub(super) fn bearer(status: u16, error: &'static str, description: &str) -> Self {
-        let challenge = format!("Bearer realm=\"{}\", error=\"{error}\", error_description=\"{description}\"", super::REALM);
-        Refusal::Client { status, error, description: description.into(), challenge: Some(challenge), retry_after: None }
+        let challenge = format!("Bearer realm=\"{}\", error=\"{error}\", error_description=\"{description}\"", REALM);
+        OAuthError::Client { status, error, description: description.into(), challenge: Some(challenge), retry_after: None }
     }
 
-    /// A page that says what is wrong, in place of a redirect to somewhere we do not trust.
-    pub(super) fn person(text: impl Into<String>) -> Self {
-        Refusal::Person { status: 400, text: text.into() }
+    /// An error page, used instead of a redirect to an untrusted URI.
+    pub(super) fn page(text: impl Into<String>) -> Self {
+        OAuthError::Page { status: 400, text: text.into() }
     }
 
-    /// A defect of ours: the cause goes to the log.
+    /// An internal error; the cause is logged, not sent.
     pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
-        Refusal::Ours(Box::new(Problem::internal(cause)))
+        OAuthError::Internal(Box::new(Problem::internal(cause)))
     }
 
-    /// The same refusal where a person is looking.
-    pub(super) fn for_person(self) -> Self {
+    /// The same error for a user in a browser.
+    pub(super) fn into_page(self) -> Self {
         match self {
-            Refusal::Client { status, description, .. } => Refusal::Person { status, text: description },
+            OAuthError::Client { status, description, .. } => OAuthError::Page { status, text: description },
             other => other,
         }
     }
 
-    /// The response; what is our own fault goes on to the edge.
+    /// Builds the response; internal errors are returned to the edge.
     pub(super) fn respond(self) -> Result<HttpResponse, Box<Problem>> {
         match self {
-            Refusal::Ours(problem) => Err(problem),
-            Refusal::Person { status, text } => Ok(page(status, &html::Message { title: "This does not work", text: &text }, None)?),
-            Refusal::Client { status, error, description, challenge, retry_after } => {
+            OAuthError::Internal(problem) => Err(problem),
+            OAuthError::Page { status, text } => Ok(page(status, &html::Message { title: "This does not work", text: &text }, None)?),
+            OAuthError::Client { status, error, description, challenge, retry_after } => {
                 let mut response = uncached(status);
                 if let Some(challenge) = challenge {
                     response.insert_header((header::WWW_AUTHENTICATE, challenge));
@@ -109,15 +117,15 @@ impl Refusal {
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for OAuthError {
     fn from(cause: StoreError) -> Self {
-        Refusal::Ours(Box::new(cause.into()))
+        OAuthError::Internal(Box::new(cause.into()))
     }
 }
 
-impl From<Box<Problem>> for Refusal {
+impl From<Box<Problem>> for OAuthError {
     fn from(problem: Box<Problem>) -> Self {
-        Refusal::Ours(problem)
+        OAuthError::Internal(problem)
     }
 }
 
@@ -127,30 +135,30 @@ fn uncached(status: u16) -> HttpResponseBuilder {
     response
 }
 
-/// A JSON answer that nobody keeps.
+/// A JSON response with `Cache-Control: no-store`.
 pub(super) fn json(value: &Value) -> HttpResponse {
     uncached(200).json(value)
 }
 
-/// 204.
-pub(super) fn nothing() -> HttpResponse {
+pub(super) fn no_content() -> HttpResponse {
     uncached(204).finish()
 }
 
-/// 302 to a place that was checked before.
-pub(super) fn redirect(target: &str) -> Result<HttpResponse, Refusal> {
-    let location = HeaderValue::from_str(target).map_err(|_| Refusal::person("the redirect_uri cannot be sent as a header"))?;
-    // the code is in the target: it must not travel on in a Referer
+/// 302 to a URI that the caller has validated.
+pub(super) fn redirect(target: &str) -> Result<HttpResponse, OAuthError> {
+    let location = HeaderValue::from_str(target).map_err(|_| OAuthError::page("the redirect_uri cannot be sent as a header"))?;
+    // the target contains the code, which must not leak in a Referer header
     Ok(uncached(302).insert_header((header::LOCATION, location)).insert_header((header::REFERRER_POLICY, "no-referrer")).finish())
 }
 
-/// A page that loads nothing, runs nothing and is framed by nobody; its form goes to us and may be
-/// answered with a redirect to `leads_to`.
-pub(super) fn page(status: u16, page: &impl Template, leads_to: Option<&str>) -> Result<HttpResponse, Box<Problem>> {
+/// A page that loads no resources, runs no scripts and cannot be framed. Its form posts to the issuer, which
+/// may redirect to `form_redirect`.
+pub(super) fn page(status: u16, page: &impl Template, form_redirect: Option<&str>) -> Result<HttpResponse, Box<Problem>> {
     let body = render(page)?;
-    let leads_to = leads_to.map(|source| format!(" {source}")).unwrap_or_default();
-    let policy =
-        format!("default-src 'none'; style-src 'unsafe-inline'; form-action 'self'{leads_to}; frame-ancestors 'none'; base-uri 'none'");
+    let form_redirect = form_redirect.map(|source| format!(" {source}")).unwrap_or_default();
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'{form_redirect}; frame-ancestors 'none'; base-uri 'none'"
+    );
     let response = uncached(status)
         .content_type("text/html; charset=utf-8")
         .insert_header((header::CONTENT_SECURITY_POLICY, policy))
@@ -161,47 +169,45 @@ pub(super) fn page(status: u16, page: &impl Template, leads_to: Option<&str>) ->
     Ok(response)
 }
 
-/// Parameters of a request, each at most once; an empty one counts as absent (RFC 6749, 3.1).
+/// Request parameters. Each may occur once; an empty one counts as absent (RFC 6749, 3.1).
 #[derive(Debug, Default)]
 pub(super) struct Form(BTreeMap<String, String>);
 
 impl Form {
-    /// Of urlencoded text.
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+    /// Parses urlencoded text.
+    pub(super) fn parse(text: &str) -> Result<Self, OAuthError> {
         let mut form = BTreeMap::new();
         for (name, value) in query_pairs(text) {
             if form.contains_key(&name) {
-                return Err(Refusal::invalid(format!("the parameter {name} is there twice")));
+                return Err(OAuthError::invalid_request(format!("the parameter {name} is repeated")));
             }
             form.insert(name, value);
         }
         Ok(Form(form))
     }
 
-    /// Of a request's body.
-    pub(super) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Self, Refusal> {
+    /// Reads a request's body.
+    pub(super) async fn read(request: &HttpRequest, mut payload: Payload) -> Result<Self, OAuthError> {
         let media = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            return Err(Refusal::invalid("the body must be application/x-www-form-urlencoded"));
+            return Err(OAuthError::invalid_request("the body must be application/x-www-form-urlencoded"));
         }
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_| Refusal::invalid("the body broke off"))?;
-            if body.len() + chunk.len() > MAX_FORM {
-                return Err(Refusal::invalid(format!("the body is larger than {MAX_FORM} bytes")));
+            let chunk = chunk.map_err(|_| OAuthError::invalid_request("the body is incomplete"))?;
+            if body.len() + chunk.len() > MAX_FORM_BYTES {
+                return Err(OAuthError::invalid_request(format!("the body is larger than {MAX_FORM_BYTES} bytes")));
             }
             body.extend_from_slice(&chunk);
         }
-        Self::parse(std::str::from_utf8(&body).map_err(|_| Refusal::invalid("the body is not UTF-8"))?)
+        Self::parse(std::str::from_utf8(&body).map_err(|_| OAuthError::invalid_request("the body is not UTF-8"))?)
     }
 
-    /// A parameter that may be absent.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// A parameter that must be there.
-    pub(super) fn required(&self, name: &str) -> Result<&str, Refusal> {
-        self.get(name).ok_or_else(|| Refusal::invalid(format!("the parameter {name} is missing")))
+    pub(super) fn required(&self, name: &str) -> Result<&str, OAuthError> {
+        self.get(name).ok_or_else(|| OAuthError::invalid_request(format!("the parameter {name} is missing")))
     }
 }

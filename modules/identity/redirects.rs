@@ -1,84 +1,82 @@
-//! Where a browser may be sent after a login: to what a client registered, and nowhere else.
+//! Redirect URIs: a browser is redirected only to URIs that a client has registered.
 
 use crate::kernel::uri::encode_component;
 use actix_web::http::Uri;
 
-/// Hosts that are this very machine; RFC 8252 leaves the port to the client there.
-const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
-/// Schemes that run or show something instead of leading to a client.
-const NEVER: [&str; 6] = ["javascript", "data", "vbscript", "file", "blob", "about"];
+/// Loopback hosts. There, the client chooses the port (RFC 8252, 7.3).
+const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
+/// Schemes that a browser executes or displays itself.
+const FORBIDDEN_SCHEMES: [&str; 6] = ["javascript", "data", "vbscript", "file", "blob", "about"];
 
-/// A redirect URI that cannot be registered.
+/// An invalid redirect URI in the settings.
 #[derive(Debug, thiserror::Error)]
-#[error("`{uri}` {reason}")]
+#[error("`{uri}` {kind}")]
 pub(super) struct RedirectError {
     uri: String,
-    reason: RedirectReason,
+    kind: RedirectErrorKind,
 }
 
-/// Why a redirect URI cannot be registered.
 #[derive(Debug, thiserror::Error)]
-enum RedirectReason {
+enum RedirectErrorKind {
     #[error("is not an absolute URI without a fragment; `*` may only be its last character")]
-    Form,
-    #[error("has no scheme that leads to a client")]
+    NotAbsolute,
+    #[error("has no scheme, or one that browsers execute or display themselves")]
     Scheme,
-    #[error("ends with `*`, which is for loopback hosts only: {}", LOOPBACK.join(", "))]
-    Prefix,
+    #[error("ends with `*`, which is for loopback hosts only: {}", LOOPBACK_HOSTS.join(", "))]
+    PrefixNotLoopback,
 }
 
-/// A registered redirect URI.
 #[derive(Debug)]
-pub(super) enum Registered {
-    /// This one, character by character.
+pub(super) enum RegisteredRedirect {
+    /// Compared character by character.
     Exact(String),
-    /// On this machine: any port, this path, or with `*` all paths that start with it.
+    /// Loopback: any port, and this path or, with `prefix`, all paths that start with it.
     Loopback { scheme: String, host: String, path: String, prefix: bool },
 }
 
-impl Registered {
-    /// Reads a setting; the error says what is wrong with it.
+impl RegisteredRedirect {
+    /// Parses a setting.
     pub(super) fn parse(text: &str) -> Result<Self, RedirectError> {
-        let refused = |reason| Err(RedirectError { uri: text.into(), reason });
+        let invalid = |kind| Err(RedirectError { uri: text.into(), kind });
         let (plain, prefix) = text.strip_suffix('*').map_or((text, false), |plain| (plain, true));
-        if !clean(plain) || plain.contains('*') {
-            return refused(RedirectReason::Form);
+        if !has_safe_characters(plain) || plain.contains('*') {
+            return invalid(RedirectErrorKind::NotAbsolute);
         }
-        if scheme(plain).is_none_or(|s| NEVER.contains(&s.as_str())) {
-            return refused(RedirectReason::Scheme);
+        if scheme(plain).is_none_or(|s| FORBIDDEN_SCHEMES.contains(&s.as_str())) {
+            return invalid(RedirectErrorKind::Scheme);
         }
         if let Some(uri) = loopback(plain) {
             let path = uri.path_and_query().map(|p| p.as_str()).unwrap_or("/").to_string();
             let host = uri.host().unwrap_or_default().to_string();
-            return Ok(Registered::Loopback { scheme: uri.scheme_str().unwrap_or_default().to_string(), host, path, prefix });
+            return Ok(RegisteredRedirect::Loopback { scheme: uri.scheme_str().unwrap_or_default().to_string(), host, path, prefix });
         }
         if prefix {
-            return refused(RedirectReason::Prefix);
+            return invalid(RedirectErrorKind::PrefixNotLoopback);
         }
-        Ok(Registered::Exact(text.into()))
+        Ok(RegisteredRedirect::Exact(text.into()))
     }
 
-    /// Whether a request's redirect URI is this one.
-    pub(super) fn matches(&self, asked: &str) -> bool {
+    pub(super) fn matches(&self, requested: &str) -> bool {
         match self {
-            Registered::Exact(text) => text == asked,
-            Registered::Loopback { scheme, host, path, prefix } => {
-                let Some(uri) = loopback(asked).filter(|_| clean(asked)) else { return false };
-                let asked_path = uri.path_and_query().map(|p| p.as_str()).unwrap_or("/");
-                let same_path = if *prefix { asked_path.starts_with(path) && !climbs(uri.path()) } else { asked_path == path };
+            RegisteredRedirect::Exact(text) => text == requested,
+            RegisteredRedirect::Loopback { scheme, host, path, prefix } => {
+                let Some(uri) = loopback(requested).filter(|_| has_safe_characters(requested)) else { return false };
+                let requested_path = uri.path_and_query().map(|p| p.as_str()).unwrap_or("/");
+                let same_path =
+                    if *prefix { requested_path.starts_with(path) && !has_dot_segments(uri.path()) } else { requested_path == path };
                 uri.scheme_str() == Some(scheme) && uri.host() == Some(host) && same_path
             }
         }
     }
 }
 
-/// What no URI needs and some parser reads differently is refused.
-fn clean(uri: &str) -> bool {
+/// Rejects characters that parsers treat differently and that no valid URI contains.
+fn has_safe_characters(uri: &str) -> bool {
     uri.len() <= 2048 && uri.bytes().all(|b| b.is_ascii_graphic() && !b"\\#\"<>^`{|}".contains(&b))
 }
 
-/// A path that a server may resolve to somewhere else than it says.
-fn climbs(path: &str) -> bool {
+/// Whether a server may resolve the path to another one.
+fn has_dot_segments(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     path.contains("%2e") || path.contains("%2f") || path.contains("%5c") || path.split('/').any(|s| s == "." || s == "..")
 }
@@ -92,13 +90,13 @@ fn scheme(uri: &str) -> Option<String> {
 
 fn loopback(uri: &str) -> Option<Uri> {
     let uri: Uri = uri.parse().ok()?;
-    let web = matches!(uri.scheme_str(), Some("http" | "https"));
-    let here = uri.host().is_some_and(|host| LOOPBACK.contains(&host));
-    let plain = uri.authority().is_some_and(|a| !a.as_str().contains('@'));
-    (web && here && plain).then_some(uri)
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let is_loopback = uri.host().is_some_and(|host| LOOPBACK_HOSTS.contains(&host));
+    let has_no_credentials = uri.authority().is_some_and(|a| !a.as_str().contains('@'));
+    (is_web && is_loopback && has_no_credentials).then_some(uri)
 }
 
-/// Adds parameters to a redirect URI, in its query or its fragment.
+/// Appends parameters to a redirect URI, in its query or its fragment.
 pub(super) fn append(uri: &str, fragment: bool, parameters: &[(&str, &str)]) -> String {
     let mut target = uri.to_string();
     let mut separator = match uri.split_once('?') {
@@ -117,13 +115,13 @@ pub(super) fn append(uri: &str, fragment: bool, parameters: &[(&str, &str)]) -> 
     target
 }
 
-/// How a content security policy names the place that a form's answer redirects to.
+/// The redirect URI as a source expression of a content security policy (`form-action`).
 pub(super) fn policy_source(uri: &str) -> String {
     let scheme = scheme(uri).unwrap_or_default();
     let authority = uri.parse::<Uri>().ok().and_then(|u| u.authority().map(|a| a.as_str().to_string()));
-    // `;` and `,` are legal in an authority and end a directive; an IPv6 address a policy cannot name
-    let plain = |a: &String| a.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-".contains(&b));
-    match authority.filter(plain) {
+    // `;` and `,` are legal in an authority but end a directive; a policy cannot contain IPv6 addresses
+    let is_expressible = |a: &String| a.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-".contains(&b));
+    match authority.filter(is_expressible) {
         Some(authority) if scheme.starts_with("http") => format!("{scheme}://{authority}"),
         _ => format!("{scheme}:"),
     }
@@ -134,8 +132,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_takes_any_port_and_nothing_that_only_looks_like_it() {
-        let demo = Registered::parse("http://127.0.0.1/*").unwrap();
+    fn loopback_redirect_matches_any_port_and_no_lookalike_host() {
+        let demo = RegisteredRedirect::parse("http://127.0.0.1/*").unwrap();
         for good in ["http://127.0.0.1:7777/cb", "http://127.0.0.1/", "http://127.0.0.1:1/a/b?c=d", "http://127.0.0.1:8080"] {
             assert!(demo.matches(good), "{good}");
         }
@@ -157,31 +155,31 @@ mod tests {
         ] {
             assert!(!demo.matches(bad), "{bad}");
         }
-        let app = Registered::parse("http://localhost/app/*").unwrap();
+        let app = RegisteredRedirect::parse("http://localhost/app/*").unwrap();
         assert!(app.matches("http://localhost:3000/app/cb") && !app.matches("http://localhost:3000/other"));
         assert!(!app.matches("http://localhost/app/../other") && !app.matches("http://localhost/app/%2E%2e/other"));
-        let one = Registered::parse("http://localhost:3000/cb").unwrap();
+        let one = RegisteredRedirect::parse("http://localhost:3000/cb").unwrap();
         assert!(one.matches("http://localhost:4000/cb") && !one.matches("http://localhost:3000/cb/x"));
-        assert!(Registered::parse("http://[::1]/*").unwrap().matches("http://[::1]:9/cb"));
+        assert!(RegisteredRedirect::parse("http://[::1]/*").unwrap().matches("http://[::1]:9/cb"));
     }
 
     #[test]
-    fn elsewhere_only_the_very_same_uri_counts() {
-        let web = Registered::parse("https://shop.example/cb").unwrap();
+    fn other_redirect_matches_identical_uri_only() {
+        let web = RegisteredRedirect::parse("https://shop.example/cb").unwrap();
         assert!(web.matches("https://shop.example/cb"));
         for bad in ["https://shop.example/cb/", "https://shop.example/cb?x=1", "https://shop.example:444/cb", "HTTPS://shop.example/cb"] {
             assert!(!web.matches(bad), "{bad}");
         }
-        assert!(Registered::parse("com.example.app:/cb").unwrap().matches("com.example.app:/cb"));
+        assert!(RegisteredRedirect::parse("com.example.app:/cb").unwrap().matches("com.example.app:/cb"));
         for bad in
             ["https://shop.example/*", "*", "/cb", "javascript:alert(1)", "http://localhost/*/x", "https://a/b#c", "data:text/html,x"]
         {
-            assert!(Registered::parse(bad).is_err(), "{bad}");
+            assert!(RegisteredRedirect::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn parameters_are_added_escaped() {
+    fn append_parameters_escapes_values() {
         assert_eq!(append("http://a/b", false, &[("code", "x"), ("state", "1&2=#\n")]), "http://a/b?code=x&state=1%262%3D%23%0A");
         assert_eq!(append("http://a/b?c=d", false, &[("code", "x")]), "http://a/b?c=d&code=x");
         assert_eq!(append("http://a/b?c=d", true, &[("code", "x")]), "http://a/b?c=d#code=x");

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub struct Stock {
     /// From 1.
     pub id: i64,
-    /// Whose.
+    /// The SKU.
     pub sku_code: String,
     /// Pieces that can be ordered now.
     pub quantity: i64,
@@ -25,7 +25,7 @@ pub struct Stock {
     /// Pieces sold.
     #[serde(default)]
     pub sold: i64,
-    /// Pieces ever received, less what was taken out: quantity + held + sold.
+    /// Pieces received, less those taken out: quantity + held + sold.
     #[serde(default)]
     pub received: i64,
 }
@@ -47,7 +47,7 @@ pub struct Adjustment {
     pub quantity: Option<i64>,
 }
 
-/// SKU codes by what there is of them.
+/// SKU codes by availability.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StockCheck {
@@ -81,7 +81,7 @@ pub struct ReserveInput {
     pub lines: Quantities,
 }
 
-/// Where a reservation stands.
+/// State of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ReservationState {
@@ -91,16 +91,16 @@ pub enum ReservationState {
     Held,
     /// Sold.
     Committed,
-    /// Given back; it cannot be held again.
+    /// Released; it cannot be held again.
     Released,
 }
 
 /// The answer to a reservation. A shortage is an answer, not a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reservation {
-    /// Where it stands.
+    /// The reservation's state.
     pub state: ReservationState,
-    /// What there was of each SKU.
+    /// Availability of each SKU.
     pub stock: StockCheck,
 }
 
@@ -114,7 +114,7 @@ pub struct SettleInput {
 }
 
 crate::errors! {
-    /// What inventory refuses.
+    /// Errors of inventory.
     pub enum InventoryError in "inventory" {
         /// No stock has this id.
         NotFound { id: i64 } = 404, "Inventory with id {id} not found";
@@ -124,15 +124,15 @@ crate::errors! {
         SkuTaken { sku_code: String } = 409, "Inventory for SKU {sku_code} already exists";
         /// The quantity would fall below zero.
         Negative = 400, "Quantity for an inventory item cannot be negative!";
-        /// The quantity would exceed what the contract can carry.
+        /// The quantity would exceed the contract's maximum.
         TooMany { sku_code: String } = 400, "the quantity of {sku_code} would exceed 2147483647";
-        /// More was wanted than there is.
+        /// The stock is not sufficient.
         Short { sku_codes: Vec<String> } = 400, "Insufficient stock for SKUs: {}", (.sku_codes.join(", "));
         /// Orders under way hold some of it.
         Held { id: i64, held: i64 } = 409, "Inventory with id {id} cannot be deleted while {held} pieces are held for orders";
         /// No reservation was made for this order.
         NoReservation { order_number: Uuid } = 404, "there is no reservation for order {order_number}";
-        /// The reservation was given back before.
+        /// The reservation was released before.
         AlreadyReleased { order_number: Uuid } = 409, "the reservation for order {order_number} was released";
     }
 }
@@ -146,31 +146,31 @@ crate::contract! {
         /// Reads the stock of one SKU.
         fn get(path id: i64) -> Stock = GET "/api/v1/inventory/{id}" => 200, Any, repeatable;
 
-        /// Begins to keep stock of a product.
+        /// Creates stock of a product.
         fn create(body stock: StockInput) -> Stock = POST "/api/v1/inventory" => 201, Admin, once;
 
-        /// Says of each SKU whether there is enough of it.
+        /// Checks for each SKU whether there is enough of it.
         fn check_stock(body wanted: Quantities) -> StockCheck = POST "/api/v1/inventory/checkStock" => 200, Any, repeatable;
 
-        /// Adds to a quantity, or takes away from it.
+        /// Adds to a quantity, or subtracts from it.
         fn adjust(path id: i64, body change: Adjustment) -> Stock = PUT "/api/v1/inventory/{id}" => 200, Admin, once;
 
         /// Takes pieces of many SKUs as sold, all or none.
         fn take(body sold: Quantities) -> Vec<Stock> = PUT "/api/v1/inventory/updateQuantitiesBySku" => 200, ServiceOrAdmin, once;
 
-        /// Stops keeping stock of a SKU.
+        /// Removes the stock of a SKU.
         fn delete(path id: i64) -> Text = DELETE "/api/v1/inventory/{id}" => 200, Admin, once;
 
         /// Holds stock for an order, all lines or none.
         fn reserve(body reservation: ReserveInput) -> Reservation = POST "/api/v1/inventory/reservations" => 200, Service, repeatable;
 
-        /// Makes what is held for an order sold.
+        /// Commits an order's reservation: the held pieces become sold.
         fn commit(path order_number: Uuid) -> ReservationState = POST "/api/v1/inventory/reservations/{order_number}/commit" => 200, Service, repeatable;
 
-        /// Gives back what is held for, or was sold to, an order.
+        /// Releases the pieces that are held for an order, or returns those sold to it.
         fn release(path order_number: Uuid) -> ReservationState = POST "/api/v1/inventory/reservations/{order_number}/release" => 200, Service, repeatable;
 
-        /// Commits and releases many reservations in one transaction; answers those that are settled now.
+        /// Commits and releases many reservations in one transaction; returns the orders that are settled.
         fn settle(body orders: SettleInput) -> Vec<Uuid> = POST "/api/v1/inventory/reservations/settle" => 200, Service, repeatable;
     }
 }

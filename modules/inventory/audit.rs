@@ -1,4 +1,4 @@
-//! What the audit command is told of inventory's data.
+//! Inventory's data for the audit command.
 
 use crate::data::{Snapshot, types};
 use crate::kernel::error::StoreError;
@@ -29,7 +29,7 @@ struct ReservationRow {
     lines: String,
 }
 
-/// Stock rows and reservations, of one moment.
+/// Stock rows and reservations, read in one snapshot.
 pub fn facts(store: &StoreUrl) -> Result<(Vec<StockFact>, Vec<ReservationFact>), StoreError> {
     let mut snapshot = Snapshot::open(store)?;
     let rows: Vec<StockRow> = snapshot.rows("SELECT sku_code, quantity, held, sold, received FROM stock")?;

@@ -1,4 +1,4 @@
-//! What inventory publishes. It consumes nothing.
+//! Events that inventory publishes. It consumes none.
 
 use super::api::Quantities;
 use crate::events::asyncapi::Document;
@@ -6,24 +6,24 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-/// `stock.changed`: quantities moved. Subject: the order, or the SKU where there is none.
+/// Quantities changed. Subject: the order, or the SKU if there is no order.
 pub(super) const CHANGED: &str = "stock.changed";
-/// `stock.low`: a quantity fell to the threshold. Subject: the SKU.
+/// A quantity fell to the threshold. Subject: the SKU.
 pub(super) const LOW: &str = "stock.low";
 
-/// Why a quantity moved.
+/// Why a quantity changed.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Cause {
     /// An administrator.
     Adjusted,
-    /// An order took it.
+    /// Held for an order.
     Reserved,
-    /// An order gave it back.
+    /// Released by an order.
     Released,
     /// Sold outside the order path.
     Sold,
-    /// No longer kept.
+    /// The SKU was removed from stock.
     Removed,
 }
 
@@ -32,11 +32,11 @@ pub(super) enum Cause {
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "StockChanged")]
 pub(super) struct Changed<'a> {
-    /// Why.
+    /// Why the quantities changed.
     pub(super) cause: Cause,
-    /// For which order.
+    /// The order, if an order caused the change.
     pub(super) order_number: Option<Uuid>,
-    /// By how much, by SKU; negative is less than before.
+    /// Change per SKU; negative is a decrease.
     pub(super) changes: &'a Quantities,
 }
 
@@ -45,15 +45,15 @@ pub(super) struct Changed<'a> {
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "StockLow")]
 pub(super) struct Low<'a> {
-    /// Of which SKU.
+    /// The SKU.
     pub(super) sku_code: &'a str,
-    /// What is left.
+    /// Remaining quantity.
     pub(super) quantity: i64,
-    /// The threshold it reached.
+    /// The threshold that the quantity reached.
     pub(super) threshold: i64,
 }
 
-/// What others may expect.
+/// Events of this module in AsyncAPI.
 pub fn describe(document: &mut Document) {
     document.sends::<Changed>("inventory", CHANGED, "the order, or the SKU where there is none", "quantities moved");
     document.sends::<Low>("inventory", LOW, "the SKU", "a quantity fell to its threshold");

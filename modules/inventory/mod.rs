@@ -1,8 +1,8 @@
 //! Inventory owns stock and its reservations.
 //!
-//! It promises that stock is conserved (INV-1), that a quantity is never negative (INV-2), and that
-//! a reservation is held, then committed or released, exactly once, however often it is asked. It
-//! calls product when stock is received for a SKU, and asks order before it lets a reservation go.
+//! It guarantees that stock is conserved (INV-1), that a quantity is never negative (INV-2), and that a
+//! reservation is held, then committed or released, exactly once, however often the call is repeated. It
+//! calls product when stock is created for a SKU, and order before it releases an expired reservation.
 
 pub mod api;
 
@@ -36,7 +36,7 @@ mod build {
     use serde_json::json;
     use std::sync::Arc;
 
-    /// Opens the store and builds the service with what runs beside it.
+    /// Opens the store and builds the service and its background workers.
     pub fn build(
         host: &Host,
         product: Arc<dyn ProductApi>,
@@ -47,10 +47,10 @@ mod build {
         let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
         parts.endpoints = api::InventoryClient::endpoints(service.clone());
         parts.outbox("inventory-outbox", store.outbox(), host.bus()?);
-        let (shown, metrics) = (store.clone(), metrics::StockMetrics::new(&host.metrics)?);
-        parts.worker("stock-gauges", move |stop| async move { metrics.keep_fresh(shown, stop).await });
-        let expiring = store.clone();
-        parts.worker("reservation-expiry", move |stop| expiry::run(expiring, order, stop));
+        let (measured, metrics) = (store.clone(), metrics::StockMetrics::new(&host.metrics)?);
+        parts.worker("stock-gauges", move |stop| async move { metrics.refresh_periodically(measured, stop).await });
+        let expiry_store = store.clone();
+        parts.worker("reservation-expiry", move |stop| expiry::run(expiry_store, order, stop));
         parts.check("inventoryStore", move || {
             let store = store.clone();
             async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }

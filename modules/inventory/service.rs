@@ -1,10 +1,10 @@
-//! Inventory's rules; the movements themselves are one transaction each in the store.
+//! Inventory's rules. Each change of stock is one transaction in the store.
 
 use super::api::{
     Adjustment, InventoryApi, InventoryError, Quantities, Reservation, ReservationState, ReserveInput, SettleInput, Stock, StockCheck,
     StockInput,
 };
-use super::store::StockStore;
+use super::store::{MAX_QUANTITY, StockStore};
 use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
 use crate::kernel::problem::{FieldError, Problem};
 use crate::kernel::sku;
@@ -15,9 +15,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// What the contract's 32-bit clients can read.
-pub(super) const MAX_QUANTITY: i64 = i32::MAX as i64;
-/// SKUs in one call at most.
+/// Per call.
 const MAX_LINES: usize = 1000;
 
 /// See [`InventoryApi`].
@@ -27,30 +25,29 @@ pub(super) struct InventoryService {
 }
 
 impl InventoryService {
-    /// On this store, with this peer.
     pub(super) fn new(store: Arc<dyn StockStore>, product: Arc<dyn ProductApi>) -> Self {
         Self { store, product }
     }
 }
 
-/// Every entry names a SKU and at least one piece.
-fn checked(quantities: Quantities, root: &str) -> Result<Quantities, Problem> {
+/// Validates SKU codes and quantities; `root` is the field that contains them.
+fn validate(quantities: Quantities, root: &str) -> Result<Quantities, Problem> {
     let mut errors = Vec::new();
     if quantities.is_empty() || quantities.len() > MAX_LINES {
         errors.push(FieldError::new(if root.is_empty() { "body" } else { root }, format!("expected 1 to {MAX_LINES} SKUs")));
     }
-    let mut clean = Quantities::new();
+    let mut valid = Quantities::new();
     for (code, quantity) in quantities {
         let field = if root.is_empty() { code.clone() } else { format!("{root}.{code}") };
         if !(1..=MAX_QUANTITY).contains(&quantity) {
             errors.push(FieldError::new(&field, format!("expected a whole number from 1 to {MAX_QUANTITY}")));
         }
         match sku::check(&code) {
-            Ok(code) => *clean.entry(code).or_default() += quantity.clamp(0, MAX_QUANTITY),
-            Err(wrong) => errors.push(FieldError::new(field, wrong.to_string())),
+            Ok(code) => *valid.entry(code).or_default() += quantity.clamp(0, MAX_QUANTITY),
+            Err(error) => errors.push(FieldError::new(field, error.to_string())),
         }
     }
-    if errors.is_empty() { Ok(clean) } else { Err(Problem::invalid(errors)) }
+    if errors.is_empty() { Ok(valid) } else { Err(Problem::invalid(errors)) }
 }
 
 #[async_trait(?Send)]
@@ -83,7 +80,7 @@ impl InventoryApi for InventoryService {
     }
 
     async fn check_stock(&self, _: &Cx, wanted: Quantities) -> Result<StockCheck, InventoryError> {
-        Ok(self.store.check(checked(wanted, "")?).await?)
+        Ok(self.store.check(validate(wanted, "")?).await?)
     }
 
     async fn adjust(&self, cx: &Cx, id: i64, change: Adjustment) -> Result<Stock, InventoryError> {
@@ -94,7 +91,7 @@ impl InventoryApi for InventoryService {
     }
 
     async fn take(&self, cx: &Cx, sold: Quantities) -> Result<Vec<Stock>, InventoryError> {
-        self.store.take(checked(sold, "")?, cx.trace).await
+        self.store.take(validate(sold, "")?, cx.trace).await
     }
 
     async fn delete(&self, cx: &Cx, id: i64) -> Result<Text, InventoryError> {
@@ -103,7 +100,7 @@ impl InventoryApi for InventoryService {
     }
 
     async fn reserve(&self, cx: &Cx, reservation: ReserveInput) -> Result<Reservation, InventoryError> {
-        let lines = checked(reservation.lines, "lines")?;
+        let lines = validate(reservation.lines, "lines")?;
         Ok(self.store.reserve(reservation.order_number, lines, cx.trace).await?)
     }
 

@@ -27,6 +27,8 @@ pub mod api;
 pub mod audit;
 
 #[cfg(feature = "notification")]
+mod consumer;
+#[cfg(feature = "notification")]
 mod delivery;
 #[cfg(feature = "notification")]
 mod events;
@@ -49,7 +51,7 @@ pub use store::STORE;
 
 #[cfg(feature = "notification")]
 mod build {
-    use super::{api, delivery, events, http, service, store};
+    use super::{api, consumer, delivery, http, service, store};
     use crate::kernel::error::OutOfRange;
     use crate::kernel::error::StartError;
     use crate::runtime::{Host, Parts};
@@ -88,9 +90,9 @@ mod build {
         parts.endpoints.push(live.endpoint());
         parts.worker("notification-live", move |_| live.run());
         let backoff = Duration::from_millis(settings.backoff_ms);
-        let courier = delivery::courier::Courier::new(store.clone(), receivers.clone(), settings.attempts, backoff);
+        let courier = delivery::Courier::new(store.clone(), receivers.clone(), settings.attempts, backoff);
         parts.worker("notification-deliveries", move |stop| courier.run(stop));
-        parts.consumers.push(Arc::new(events::Notifier::new(store.clone(), receivers)));
+        parts.consumers.push(Arc::new(consumer::Notifier::new(store.clone(), receivers)));
         parts.check("notificationStore", move || {
             let store = store.clone();
             async move {

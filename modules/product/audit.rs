@@ -1,4 +1,4 @@
-//! What the audit command is told of product's data.
+//! Product's data for the audit command.
 
 #[cfg(feature = "mongodb")]
 use super::store::mongodb::MongoProducts;
@@ -12,17 +12,17 @@ struct Count {
     n: i64,
 }
 
-/// How many products there are, and how many events about them wait to be carried.
+/// Number of products, and number of their events in the outbox.
 pub fn facts(url: &DocumentsUrl, settings: &Settings) -> Result<(i64, i64), StoreError> {
     let _ = settings;
     match url {
         DocumentsUrl::Sqlite(path) => {
             let mut snapshot = Snapshot::open(&StoreUrl::Sqlite(path.clone()))?;
             let mut count = |table: &str| snapshot.rows::<Count>(&format!("SELECT count(*) AS n FROM {table}"));
-            let (products, waiting) = (count("products")?, count("outbox")?);
-            Ok((products.iter().map(|row| row.n).sum(), waiting.iter().map(|row| row.n).sum()))
+            let (products, pending) = (count("products")?, count("outbox")?);
+            Ok((products.iter().map(|row| row.n).sum(), pending.iter().map(|row| row.n).sum()))
         }
         #[cfg(feature = "mongodb")]
-        DocumentsUrl::MongoDb(url) => MongoProducts::counted(url, settings),
+        DocumentsUrl::MongoDb(url) => MongoProducts::count(url, settings),
     }
 }

@@ -1,16 +1,15 @@
-//! What product publishes. It consumes nothing.
+//! Events that product publishes. It consumes none.
 
 use super::api::Product;
 use crate::events::asyncapi::Document;
 
-/// `product.created`, `product.changed`: the product as it is now.
+/// Data of `product.created` and `product.changed`: the product after the change.
 pub(super) const CREATED: &str = "product.created";
-/// See [`CREATED`].
 pub(super) const CHANGED: &str = "product.changed";
-/// `product.deleted`: the product as it was.
+/// Data: the product before the deletion.
 pub(super) const DELETED: &str = "product.deleted";
 
-/// What others may expect.
+/// Events of this module in AsyncAPI.
 pub fn describe(document: &mut Document) {
     for (kind, when) in [(CREATED, "a product was added"), (CHANGED, "it was changed"), (DELETED, "it was deleted; this is what it was")] {
         document.sends::<Product>("product", kind, "the product's id", when);

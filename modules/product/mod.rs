@@ -1,8 +1,8 @@
-//! Product owns the catalogue: what can be bought, under which SKU code, at which price.
+//! Product owns the catalogue: products with their SKU codes and prices.
 //!
-//! It promises unique SKU codes, prices that are exact decimals, and a version for each document, so
-//! that of two editors the second is told. It depends on no peer. Products are documents: in SQLite
-//! a JSON column, in MongoDB a document.
+//! It guarantees unique SKU codes, exact decimal prices, and a version per document, so that of two
+//! concurrent edits the second is rejected. It depends on no peer. Products are documents: a JSON column in
+//! SQLite, a document in MongoDB.
 
 pub mod api;
 
@@ -28,7 +28,7 @@ mod build {
     use serde_json::json;
     use std::sync::Arc;
 
-    /// Opens the store and builds the service with what runs beside it.
+    /// Opens the store and builds the service and its background workers.
     pub fn build(host: &Host) -> Result<(Arc<dyn api::ProductApi>, Parts), StartError> {
         let store = store::open(&host.settings, &host.metrics)?;
         let service: Arc<dyn api::ProductApi> = Arc::new(service::ProductService::new(store.clone()));

@@ -2,7 +2,7 @@
 
 use super::api::{Product, ProductApi, ProductError, ProductInput};
 use super::events;
-use super::store::{NewId, ProductStore};
+use super::store::{IdGenerator, ProductStore};
 use crate::events::event::Event;
 use crate::kernel::money::Money;
 use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// SKU codes in one price call at most.
+/// SKU codes per price call.
 const MAX_PRICES: usize = 1000;
 const MAX_NAME: usize = 255;
 const MAX_DESCRIPTION: usize = 10_000;
@@ -22,18 +22,17 @@ const MAX_DESCRIPTION: usize = 10_000;
 /// See [`ProductApi`].
 pub(super) struct ProductService {
     store: Arc<dyn ProductStore>,
-    ids: NewId,
+    ids: IdGenerator,
 }
 
 impl ProductService {
-    /// On this store.
     pub(super) fn new(store: Arc<dyn ProductStore>) -> Self {
-        Self { store, ids: NewId::default() }
+        Self { store, ids: IdGenerator::default() }
     }
 }
 
-/// All that is wrong with it, or the product.
-fn checked(id: String, input: ProductInput) -> Result<Product, Problem> {
+/// Validates the input; the problem lists all invalid fields.
+fn validate(id: String, input: ProductInput) -> Result<Product, Problem> {
     let mut errors = Vec::new();
     let sku_code = sku::required(input.sku_code, "skuCode", &mut errors);
     let name = input.name.map(|n| n.trim().to_string()).unwrap_or_default();
@@ -78,9 +77,9 @@ impl ProductApi for ProductService {
             return Err(Problem::field("after", "expected the id of a product, 24 hex digits").into());
         }
         if request.number > 0 {
-            return Err(Problem::field("page", "expected none beside after, which says where the page begins").into());
+            return Err(Problem::field("page", "expected no page together with after").into());
         }
-        // one more than asked for says whether more follow
+        // reads one more than requested, to know whether more follow
         let mut products = self.store.following(&id, request.size + 1, q).await?;
         let found = products.len() as i64;
         products.truncate(request.size as usize);
@@ -111,7 +110,7 @@ impl ProductApi for ProductService {
     }
 
     async fn create(&self, cx: &Cx, product: ProductInput) -> Result<Product, ProductError> {
-        let product = checked(self.ids.next(), product)?;
+        let product = validate(self.ids.next(), product)?;
         let event = Event::new("product", events::CREATED, &product.id, cx.trace, &product)?;
         if self.store.insert(product.clone(), event).await? {
             Ok(product)
@@ -121,11 +120,11 @@ impl ProductApi for ProductService {
     }
 
     async fn replace(&self, cx: &Cx, id: String, if_match: Option<String>, product: ProductInput) -> Result<Tagged<Product>, ProductError> {
-        let product = checked(id.clone(), product)?;
+        let product = validate(id.clone(), product)?;
         let Some(tag) = if_match else { return Err(ProductError::VersionMissing { id }) };
         let Some((_, current)) = self.store.get(&id).await? else { return Err(ProductError::NotFound { id }) };
-        let based_on = if tag.trim() == "*" { Some(current) } else { tag.trim().trim_matches('"').parse().ok() };
-        let Some(version) = based_on.filter(|v| *v == current) else { return Err(ProductError::Stale { id }) };
+        let base_version = if tag.trim() == "*" { Some(current) } else { tag.trim().trim_matches('"').parse().ok() };
+        let Some(version) = base_version.filter(|v| *v == current) else { return Err(ProductError::Stale { id }) };
         let event = Event::new("product", events::CHANGED, &id, cx.trace, &product)?;
         match self.store.replace(product.clone(), version, event).await? {
             Some(true) => Ok(Tagged { value: product, version: version + 1 }),

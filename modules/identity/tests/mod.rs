@@ -1,4 +1,4 @@
-//! The issuer as clients see it: over HTTP, through the edge.
+//! Tests of the issuer over HTTP, through the edge.
 
 mod flows;
 mod start;

@@ -1,6 +1,6 @@
-//! A host, an issuer on a folder of its own, and a client that speaks forms.
+//! An issuer on a temporary folder, and helpers for its requests and responses.
 
-use super::super::{Built, MIGRATIONS, build, keys};
+use super::super::{IdentityModule, MIGRATIONS, build, keys};
 use crate::data::sqlite::Db;
 use crate::edge::web::{Edge, testing};
 use crate::kernel::error::StartError;
@@ -17,25 +17,25 @@ use std::sync::{Arc, LazyLock};
 pub(super) const BASE: &str = "/realms/spring-cloud-microservices-realm/protocol/openid-connect";
 pub(super) const DEMO: &str = "client_id=tradepost-demo";
 
-/// One key for all tests: making one takes longer than all the rest.
+/// One key for all tests: generating one takes longer than all the rest.
 static KEY: LazyLock<String> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     keys::Keys::open(&Folder::open(dir.path().join("k")).unwrap()).unwrap();
     std::fs::read_to_string(dir.path().join("k/key.pem")).unwrap()
 });
 
-/// The issuer's store in this folder, as one more process opens it.
+/// Opens the issuer's store in this folder, like another process.
 pub(in crate::modules::identity) fn store(dir: &tempfile::TempDir) -> Db {
     Db::open(&dir.path().join("identity.db"), MIGRATIONS).unwrap()
 }
 
-pub(super) struct Desk {
+pub(super) struct TestIssuer {
     _dir: tempfile::TempDir,
     pub(super) settings: Settings,
     pub(super) url: String,
 }
 
-impl Desk {
+impl TestIssuer {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
@@ -48,7 +48,7 @@ impl Desk {
         self
     }
 
-    pub(super) fn build(&self) -> Result<Built, StartError> {
+    pub(super) fn build(&self) -> Result<IdentityModule, StartError> {
         build(&Host {
             settings: Arc::new(self.settings.clone()),
             public_url: self.url.clone(),
@@ -63,25 +63,24 @@ impl Desk {
     }
 }
 
-pub(super) fn edge(built: &Built) -> Arc<Edge> {
-    Arc::new(testing::edge(&built.issuer))
+pub(super) fn edge(module: &IdentityModule) -> Arc<Edge> {
+    Arc::new(testing::edge(&module.issuer))
 }
 
-/// An app in this process: a request in, an answer out.
-pub(super) type Web = testing::App;
+pub(super) type TestApp = testing::App;
 
-pub(super) async fn app(built: &Built) -> Web {
-    testing::app(built.parts.endpoints.clone(), edge(built)).await
+pub(super) async fn app(module: &IdentityModule) -> TestApp {
+    testing::app(module.parts.endpoints.clone(), edge(module)).await
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) text: String,
 }
 
-impl Answer {
+impl Response {
     pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{self:?}"))
     }
@@ -90,7 +89,7 @@ impl Answer {
         self.headers.get(name).map(|v| v.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// Status and the code of an OAuth error.
+    /// Status and code of an OAuth error.
     pub(super) fn error(&self) -> (u16, String) {
         assert_eq!(self.header("cache-control"), "no-store");
         (self.status, self.json()["error"].as_str().unwrap().to_string())
@@ -108,9 +107,9 @@ impl Answer {
     }
 }
 
-pub(super) async fn send(app: &Web, request: TestRequest) -> Answer {
+pub(super) async fn send(app: &TestApp, request: TestRequest) -> Response {
     let (status, headers, body) = app(request).await;
-    Answer { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
+    Response { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
 }
 
 pub(super) fn post(path: &str, form: &str) -> TestRequest {
@@ -124,7 +123,7 @@ pub(super) fn get(path_and_query: &str) -> TestRequest {
     TestRequest::get().uri(&format!("{BASE}/{path_and_query}"))
 }
 
-/// The claims of a token, unchecked.
+/// The claims of a token, without verification.
 pub(super) fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }

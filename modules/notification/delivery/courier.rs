@@ -1,6 +1,7 @@
 //! The worker that sends what is due, a few at a time, and writes down how it went.
 
-use super::{Outcome, Receivers};
+use super::attempt::{MAX_IN_FLIGHT_PER_RECEIVER, Outcome};
+use super::receivers::Receivers;
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
 use crate::modules::notification::store::{Attempted, Busy, Channel, Due, NotificationStore};
@@ -14,8 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Under way at once.
 const MAX_IN_FLIGHT: usize = 8;
-/// Under way at once to one webhook, or to the mail server: one that hangs must not hold up the others.
-pub(super) const MAX_PER_LANE: usize = 3;
 /// No pause is longer, whether we double it or the receiver asks for it.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 /// Claimed at once: a claim is a commit, and one for each delivery would halve what we can send.
@@ -214,7 +213,7 @@ impl Hand {
     }
 
     fn is_full(&self, lane: &Lane) -> bool {
-        self.lanes.iter().filter(|(_, other)| other == lane).count() >= MAX_PER_LANE
+        self.lanes.iter().filter(|(_, other)| other == lane).count() >= MAX_IN_FLIGHT_PER_RECEIVER
     }
 
     /// Enters those into their lanes for which there is room; false where there is none for any.

@@ -1,6 +1,6 @@
 //! Mail by SMTP.
 
-use super::Outcome;
+use super::attempt::{MAX_IN_FLIGHT_PER_RECEIVER, Outcome};
 use super::template;
 use crate::data::types;
 use crate::events::event::{Event, UnfitEvent};
@@ -73,7 +73,7 @@ impl Mailer {
     pub(super) fn new(url: &Secret, from: &str) -> Result<Self, MailSettingsError> {
         let settings = server(url.expose().trim())?;
         let from = from.parse().map_err(MailSettingsError::From)?;
-        let pool = PoolConfig::new().max_size(super::courier::MAX_PER_LANE as u32);
+        let pool = PoolConfig::new().max_size(MAX_IN_FLIGHT_PER_RECEIVER as u32);
         Ok(Self { from, settings: settings.timeout(Some(TIMEOUT)).pool_config(pool), transport: OnceLock::new() })
     }
 
@@ -139,7 +139,7 @@ fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, ServerError> {
         return Err(ServerError::NoTls);
     }
     let host = url.host().filter(|host| url.scheme_str() == Some("smtp") && !host.is_empty()).ok_or(ServerError::Form)?;
-    let (_, credentials) = super::authority(&url).ok_or(ServerError::Form)?;
+    let (_, credentials) = super::address::authority(&url).ok_or(ServerError::Form)?;
     let mut server =
         AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.trim_matches(['[', ']'])).port(url.port_u16().unwrap_or(SMTP_PORT));
     if let Some((user, password)) = credentials {

@@ -1,6 +1,7 @@
 //! Webhooks by the Standard Webhooks scheme: a POST of the CloudEvents envelope, signed.
 
-use super::{Outcome, authority};
+use super::address::authority;
+use super::attempt::Outcome;
 use crate::kernel::clock;
 use crate::modules::notification::events::TOPICS;
 use crate::modules::notification::store::Due;

@@ -1,6 +1,6 @@
-//! Documents in SQLite: a JSON column, with what is looked up by beside it.
+//! Documents in SQLite: a JSON column, and columns for the fields that queries filter by.
 
-use super::ProductStore;
+use super::types::ProductStore;
 use crate::data::sqlite::Db;
 use crate::data::types;
 use crate::events::bus::Outbox;
@@ -40,7 +40,7 @@ pub(in crate::modules::product) struct SqliteProducts {
 }
 
 impl SqliteProducts {
-    /// Opens or creates it, and shows how busy it is.
+    /// Opens or creates the database and registers its metrics.
     pub(super) fn open(path: &Path, metrics: &Registry) -> Result<Self, StartError> {
         let db = Db::open(path, MIGRATIONS)?;
         db.measured("product", metrics)?;
@@ -48,17 +48,17 @@ impl SqliteProducts {
     }
 }
 
-type Rows = products::BoxedQuery<'static, Sqlite>;
+type ProductQuery = products::BoxedQuery<'static, Sqlite>;
 
-/// All of them; with a text, those whose SKU code or name contains it.
-fn matching(q: Option<&str>) -> Rows {
+/// All products, or those with `q` in their SKU code or name.
+fn matching(q: Option<&str>) -> ProductQuery {
     let all = products::table.into_boxed();
-    let Some(pattern) = q.map(containing) else { return all };
+    let Some(pattern) = q.map(like_pattern) else { return all };
     all.filter(products::name.like(pattern.clone()).escape('\\').or(products::sku_code.like(pattern).escape('\\')))
 }
 
-/// A pattern for LIKE that means the text itself.
-fn containing(text: &str) -> String {
+/// A LIKE pattern that matches values containing this text.
+fn like_pattern(text: &str) -> String {
     let escaped: String = text.chars().flat_map(|c| if matches!(c, '%' | '_' | '\\') { vec!['\\', c] } else { vec![c] }).collect();
     format!("%{escaped}%")
 }
@@ -99,7 +99,7 @@ impl ProductStore for SqliteProducts {
     }
 
     async fn prices(&self, sku_codes: Vec<String>) -> Result<BTreeMap<String, Money>, StoreError> {
-        // one by one: SQLite compiles a statement once that has one parameter, and a list anew each time
+        // one by one: a statement with one parameter is compiled once, a statement with a list each time
         let docs: Vec<String> = self.db.look_up(async |c| {
             let mut docs = Vec::with_capacity(sku_codes.len());
             for sku_code in &sku_codes {
@@ -150,7 +150,7 @@ impl ProductStore for SqliteProducts {
             })
             .await;
         match written {
-            Ok(done) => Ok(Some(done)),
+            Ok(replaced) => Ok(Some(replaced)),
             Err(StoreError::Taken(_)) => Ok(None),
             Err(other) => Err(other),
         }

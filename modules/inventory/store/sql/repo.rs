@@ -1,4 +1,4 @@
-//! Stock and reservations in SQL.
+//! The SQL store of stock and reservations.
 
 use super::backend::Db;
 use super::events::outbox::SqlOutbox;
@@ -9,71 +9,27 @@ use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
 use crate::modules::inventory::api::{InventoryError, Quantities, Reservation, ReservationState, SettleInput, Stock, StockCheck};
 use crate::modules::inventory::events::Cause;
-use crate::modules::inventory::store::{Levels, StockStore};
+use crate::modules::inventory::store::types::{Levels, StockStore};
 use crate::observe::trace::Trace;
 use crate::settings;
 use async_trait::async_trait;
-use diesel::prelude::*;
 use std::sync::Arc;
 use uuid::Uuid;
 
-pub(super) mod tables {
-    diesel::table! {
-        stock (id) {
-            id -> BigInt,
-            sku_code -> Text,
-            quantity -> BigInt,
-            held -> BigInt,
-            sold -> BigInt,
-            received -> BigInt,
-            removed -> Bool,
-        }
-    }
-    diesel::table! {
-        reservations (order_number) {
-            order_number -> Text,
-            state -> Text,
-            lines -> Text,
-            expires_at -> BigInt,
-        }
-    }
-}
-
-/// Reservations looked into at once.
+/// Expired reservations per round.
 const EXPIRED_BATCH: i64 = 100;
 
 /// See [`StockStore`].
 pub(in crate::modules::inventory::store) struct Repo {
     db: Db,
-    low: i64,
+    low_threshold: i64,
     reservation_ms: i64,
 }
 
-/// A row of the stock table.
-#[derive(Debug, Clone, Queryable, Selectable)]
-#[diesel(table_name = tables::stock)]
-pub(super) struct Row {
-    pub(super) id: i64,
-    pub(super) sku_code: String,
-    pub(super) quantity: i64,
-    pub(super) held: i64,
-    pub(super) sold: i64,
-    pub(super) received: i64,
-}
-
-impl From<Row> for Stock {
-    fn from(row: Row) -> Self {
-        debug_assert!(crate::modules::invariants::conserved(row.quantity, row.held, row.sold, row.received), "INV-1 {row:?}");
-        debug_assert!(row.quantity >= 0, "INV-2 {row:?}");
-        Stock { id: row.id, sku_code: row.sku_code, quantity: row.quantity, held: row.held, sold: row.sold, received: row.received }
-    }
-}
-
 impl Repo {
-    /// On this database.
-    pub(in crate::modules::inventory::store) fn on(db: Db, settings: &settings::Inventory) -> Self {
+    pub(in crate::modules::inventory::store) fn new(db: Db, settings: &settings::Inventory) -> Self {
         let reservation_ms = i64::try_from(settings.reservation_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
-        Self { db, low: settings.low, reservation_ms }
+        Self { db, low_threshold: settings.low, reservation_ms }
     }
 }
 
@@ -91,36 +47,36 @@ impl StockStore for Repo {
         self.db
             .write(async move |c| {
                 let row = stock::create(c, &sku_code, quantity).await?;
-                let moved = Quantities::from([(sku_code.clone(), quantity)]);
-                stock::tell_changed(c, Cause::Adjusted, None, &moved, trace).await?;
+                let changes = Quantities::from([(sku_code.clone(), quantity)]);
+                stock::append_stock_changed_event(c, Cause::Adjusted, None, &changes, trace).await?;
                 Ok(row.into())
             })
             .await
     }
 
     async fn adjust(&self, id: i64, amount: i64, trace: Trace) -> Result<Stock, InventoryError> {
-        let low = self.low;
+        let low_threshold = self.low_threshold;
         self.db
             .write(async move |c| {
                 let row = stock::adjust(c, id, amount).await?;
-                let moved = Quantities::from([(row.sku_code.clone(), amount)]);
-                stock::tell_changed(c, Cause::Adjusted, None, &moved, trace).await?;
-                stock::tell_low(c, &row.sku_code, row.quantity - amount, row.quantity, low, trace).await?;
+                let changes = Quantities::from([(row.sku_code.clone(), amount)]);
+                stock::append_stock_changed_event(c, Cause::Adjusted, None, &changes, trace).await?;
+                stock::append_stock_low_event(c, &row.sku_code, row.quantity - amount, row.quantity, low_threshold, trace).await?;
                 Ok(row.into())
             })
             .await
     }
 
     async fn take(&self, sold: Quantities, trace: Trace) -> Result<Vec<Stock>, InventoryError> {
-        let low = self.low;
+        let low_threshold = self.low_threshold;
         self.db
             .write(async move |c| {
                 let rows = stock::take(c, &sold).await?;
-                let moved = sold.iter().map(|(sku, n)| (sku.clone(), -n)).collect();
-                stock::tell_changed(c, Cause::Sold, None, &moved, trace).await?;
+                let changes = sold.iter().map(|(sku, n)| (sku.clone(), -n)).collect();
+                stock::append_stock_changed_event(c, Cause::Sold, None, &changes, trace).await?;
                 for row in &rows {
                     let before = row.quantity + sold.get(&row.sku_code).copied().unwrap_or_default();
-                    stock::tell_low(c, &row.sku_code, before, row.quantity, low, trace).await?;
+                    stock::append_stock_low_event(c, &row.sku_code, before, row.quantity, low_threshold, trace).await?;
                 }
                 Ok(rows.into_iter().map(Stock::from).collect())
             })
@@ -131,8 +87,8 @@ impl StockStore for Repo {
         self.db
             .write(async move |c| {
                 let row = stock::remove(c, id).await?;
-                let moved = Quantities::from([(row.sku_code, -row.quantity)]);
-                stock::tell_changed(c, Cause::Removed, None, &moved, trace).await?;
+                let changes = Quantities::from([(row.sku_code, -row.quantity)]);
+                stock::append_stock_changed_event(c, Cause::Removed, None, &changes, trace).await?;
                 Ok(())
             })
             .await
@@ -143,8 +99,8 @@ impl StockStore for Repo {
     }
 
     async fn reserve(&self, order: Uuid, lines: Quantities, trace: Trace) -> Result<Reservation, StoreError> {
-        let (low, expires_at) = (self.low, clock::now_ms() + self.reservation_ms);
-        self.db.write(async move |c| reservations::reserve(c, order, &lines, expires_at, low, trace).await).await
+        let (low_threshold, expires_at) = (self.low_threshold, clock::now_ms() + self.reservation_ms);
+        self.db.write(async move |c| reservations::reserve(c, order, &lines, expires_at, low_threshold, trace).await).await
     }
 
     async fn commit(&self, order: Uuid) -> Result<ReservationState, InventoryError> {
@@ -164,10 +120,10 @@ impl StockStore for Repo {
         self.db
             .write(async move |c| {
                 let found = reservations::commit(c, &orders.commit).await?;
-                let (mut settled, others): (Vec<Uuid>, Vec<Uuid>) =
+                let (mut settled, not_committed): (Vec<Uuid>, Vec<Uuid>) =
                     orders.commit.iter().copied().partition(|order| found.get(order) == Some(&ReservationState::Committed));
-                for order in others {
-                    // one that was cancelled meanwhile has decided otherwise, and says so the next time
+                for order in not_committed {
+                    // cancelled concurrently: order releases it in a later call
                     if found.get(&order) == Some(&ReservationState::Released) {
                         continue;
                     }
@@ -193,8 +149,8 @@ impl StockStore for Repo {
     }
 
     async fn levels(&self) -> Result<Levels, StoreError> {
-        let low = self.low;
-        self.db.read(async move |c| stock::levels(c, low).await).await
+        let low_threshold = self.low_threshold;
+        self.db.read(async move |c| stock::levels(c, low_threshold).await).await
     }
 
     fn outbox(&self) -> Arc<dyn Outbox> {

@@ -1,8 +1,8 @@
 //! Reservations: held, then committed or released, exactly once.
 
 use super::backend::{Conn, locked, update_returning};
-use super::repo::tables::{reservations, stock};
-use super::stock::{classify, rows, tell_changed, tell_low};
+use super::stock::{append_stock_changed_event, append_stock_low_event, classify, rows};
+use super::tables::{reservations, stock};
 use crate::data::{CachedQuery, types};
 use crate::kernel::error::StoreError;
 use crate::modules::inventory::api::{Quantities, Reservation, ReservationState, StockCheck};
@@ -17,14 +17,14 @@ const HELD: &str = "HELD";
 const COMMITTED: &str = "COMMITTED";
 const RELEASED: &str = "RELEASED";
 
-/// Looks at stock that comes back as soon as it was missed, at most.
-const ATTEMPTS: u32 = 5;
+/// Retries while other transactions change the stock concurrently.
+const MAX_HOLD_ATTEMPTS: u32 = 5;
 
-fn number_of(text: &str) -> Result<Uuid, StoreError> {
+fn parse_number(text: &str) -> Result<Uuid, StoreError> {
     text.parse().map_err(|_| StoreError::Broken(format!("a reservation for order `{text}`")))
 }
 
-fn state_of(text: &str) -> Result<ReservationState, StoreError> {
+fn parse_state(text: &str) -> Result<ReservationState, StoreError> {
     match text {
         HELD => Ok(ReservationState::Held),
         COMMITTED => Ok(ReservationState::Committed),
@@ -33,14 +33,14 @@ fn state_of(text: &str) -> Result<ReservationState, StoreError> {
     }
 }
 
-fn kept((state, lines): (String, String)) -> Result<(ReservationState, Quantities), StoreError> {
-    Ok((state_of(&state)?, types::from_json(&lines)?))
+fn parse_row((state, lines): (String, String)) -> Result<(ReservationState, Quantities), StoreError> {
+    Ok((parse_state(&state)?, types::from_json(&lines)?))
 }
 
-/// To decide on: nobody else changes it meanwhile.
+/// Locks the row until the end of the transaction.
 async fn find_locked(c: &mut Conn, order: Uuid) -> Result<Option<(ReservationState, Quantities)>, StoreError> {
     let row = locked!(reservations::table.find(order.to_string()).select((reservations::state, reservations::lines)));
-    row.first(c).await.optional()?.map(kept).transpose()
+    row.first(c).await.optional()?.map(parse_row).transpose()
 }
 
 async fn set_state(c: &mut Conn, order: Uuid, state: &str) -> Result<(), StoreError> {
@@ -48,7 +48,7 @@ async fn set_state(c: &mut Conn, order: Uuid, state: &str) -> Result<(), StoreEr
     Ok(())
 }
 
-/// False where the order has one already.
+/// Returns false if the order already has a reservation.
 async fn insert(c: &mut Conn, order: Uuid, state: &str, lines: &Quantities, expires_at: i64) -> Result<bool, StoreError> {
     let row = (
         reservations::order_number.eq(order.to_string()),
@@ -65,20 +65,20 @@ pub(super) async fn reserve(
     order: Uuid,
     lines: &Quantities,
     expires_at: i64,
-    low: i64,
+    low_threshold: i64,
     trace: Trace,
 ) -> Result<Reservation, StoreError> {
     if !insert(c, order, HELD, lines, expires_at).await? {
         let state: String = reservations::table.find(order.to_string()).select(reservations::state).first(c).await?;
-        return Ok(Reservation { state: state_of(&state)?, stock: StockCheck::default() });
+        return Ok(Reservation { state: parse_state(&state)?, stock: StockCheck::default() });
     }
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_HOLD_ATTEMPTS {
         if let Some(left) = hold_all(c, lines).await? {
-            let moved = lines.iter().map(|(sku, n)| (sku.clone(), -n)).collect();
-            tell_changed(c, Cause::Reserved, Some(order), &moved, trace).await?;
+            let changes = lines.iter().map(|(sku, n)| (sku.clone(), -n)).collect();
+            append_stock_changed_event(c, Cause::Reserved, Some(order), &changes, trace).await?;
             for (sku, n) in lines {
                 let after = left.get(sku).copied().unwrap_or_default();
-                tell_low(c, sku, after + n, after, low, trace).await?;
+                append_stock_low_event(c, sku, after + n, after, low_threshold, trace).await?;
             }
             let available = lines.keys().cloned().collect();
             return Ok(Reservation { state: ReservationState::Held, stock: StockCheck { available, ..StockCheck::default() } });
@@ -88,20 +88,23 @@ pub(super) async fn reserve(
             diesel::delete(reservations::table.find(order.to_string())).execute(c).await?;
             return Ok(Reservation { state: ReservationState::Refused, stock: check });
         }
-        // what was missing a moment ago has been given back meanwhile, by another transaction
+        // another transaction released the missing stock since the attempt: retry
     }
-    Err(StoreError::Unavailable { store: "inventory".into(), cause: format!("stock for order {order} comes and goes") })
+    Err(StoreError::Unavailable {
+        store: "inventory".into(),
+        cause: format!("stock of order {order} changed concurrently {MAX_HOLD_ATTEMPTS} times"),
+    })
 }
 
-/// Sets pieces of every SKU aside; answers what is left of each, or `None`, and nothing changed, where one
-/// has too few. In SKU order (the map's own): two reservations never wait for each other in a circle.
+/// Holds pieces of every SKU. Returns the remaining quantities, or `None` and changes nothing if one SKU has too
+/// few. Locks in SKU order (the map's order), which prevents deadlocks.
 async fn hold_all(c: &mut Conn, lines: &Quantities) -> Result<Option<BTreeMap<String, i64>>, StoreError> {
     let mut left = BTreeMap::new();
     for (sku, n) in lines {
         match hold(c, sku, *n).await? {
             Some(quantity) => left.insert(sku.clone(), quantity),
             None => {
-                put_back(c, lines, &left).await?;
+                undo_hold(c, lines, &left).await?;
                 return Ok(None);
             }
         };
@@ -112,24 +115,24 @@ async fn hold_all(c: &mut Conn, lines: &Quantities) -> Result<Option<BTreeMap<St
     Ok(Some(rows(c, lines).await?.into_iter().map(|(sku, row)| (sku, row.quantity)).collect()))
 }
 
-/// Sets pieces aside if there are enough; answers what is left to be sold, where the backend says it.
+/// Holds pieces if there are enough. Returns the remaining quantity if the backend supports RETURNING.
 async fn hold(c: &mut Conn, sku: &str, n: i64) -> Result<Option<Option<i64>>, StoreError> {
-    let enough = stock::table.filter(stock::sku_code.eq(sku).and(stock::quantity.ge(n)).and(stock::removed.eq(false)));
+    let sufficient = stock::table.filter(stock::sku_code.eq(sku).and(stock::quantity.ge(n)).and(stock::removed.eq(false)));
     let change = (stock::quantity.eq(stock::quantity - n), stock::held.eq(stock::held + n));
-    Ok(update_returning!(c, diesel::update(enough).set(change), stock::quantity))
+    Ok(update_returning!(c, diesel::update(sufficient).set(change), stock::quantity))
 }
 
-/// Undoes what was set aside so far, in the same transaction.
-async fn put_back(c: &mut Conn, lines: &Quantities, held: &BTreeMap<String, Option<i64>>) -> Result<(), StoreError> {
+/// Undoes the holds so far, in the same transaction.
+async fn undo_hold(c: &mut Conn, lines: &Quantities, held: &BTreeMap<String, Option<i64>>) -> Result<(), StoreError> {
     for (sku, n) in lines.iter().filter(|(sku, _)| held.contains_key(*sku)) {
-        let back = (stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n));
-        CachedQuery(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(back)).execute(c).await?;
+        let change = (stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n));
+        CachedQuery(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change)).execute(c).await?;
     }
     Ok(())
 }
 
-/// Held becomes sold, for all of these in a statement a SKU, whatever their number. Answers where the
-/// reservation of each stands then; an order without one is missing.
+/// Commits these reservations with one statement per SKU. Returns the resulting state of each order; orders
+/// without a reservation are missing.
 pub(super) async fn commit(c: &mut Conn, orders: &[Uuid]) -> Result<BTreeMap<Uuid, ReservationState>, StoreError> {
     let numbers: Vec<String> = orders.iter().map(Uuid::to_string).collect();
     let rows = reservations::table.filter(reservations::order_number.eq_any(&numbers)).order(reservations::order_number);
@@ -137,7 +140,7 @@ pub(super) async fn commit(c: &mut Conn, orders: &[Uuid]) -> Result<BTreeMap<Uui
     let rows: Vec<(String, String, String)> = rows.load(c).await?;
     let (mut found, mut held, mut sold) = (BTreeMap::new(), Vec::new(), Quantities::new());
     for (number, state, lines) in rows {
-        let (order, mut state) = (number_of(&number)?, state_of(&state)?);
+        let (order, mut state) = (parse_number(&number)?, parse_state(&state)?);
         if state == ReservationState::Held {
             for (sku, n) in types::from_json::<Quantities>(&lines)? {
                 *sold.entry(sku).or_default() += n;
@@ -160,9 +163,9 @@ pub(super) async fn commit(c: &mut Conn, orders: &[Uuid]) -> Result<BTreeMap<Uui
 
 pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<ReservationState, StoreError> {
     let mut found = find_locked(c, order).await?;
-    // a reservation that is still on its way must not be held when it arrives
+    // records the release, so that a reservation that arrives later is rejected
     if found.is_none() && !insert(c, order, RELEASED, &Quantities::new(), 0).await? {
-        // it has arrived this very moment
+        // the reservation was inserted concurrently
         found = find_locked(c, order).await?;
     }
     match found {
@@ -173,17 +176,17 @@ pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<R
                 let row = stock::table.filter(stock::sku_code.eq(sku));
                 match from {
                     ReservationState::Held => {
-                        let back = (stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n));
-                        CachedQuery(diesel::update(row).set(back)).execute(c).await?
+                        let change = (stock::quantity.eq(stock::quantity + n), stock::held.eq(stock::held - n));
+                        CachedQuery(diesel::update(row).set(change)).execute(c).await?
                     }
                     _ => {
-                        let back = (stock::quantity.eq(stock::quantity + n), stock::sold.eq(stock::sold - n));
-                        CachedQuery(diesel::update(row).set(back)).execute(c).await?
+                        let change = (stock::quantity.eq(stock::quantity + n), stock::sold.eq(stock::sold - n));
+                        CachedQuery(diesel::update(row).set(change)).execute(c).await?
                     }
                 };
             }
             set_state(c, order, RELEASED).await?;
-            tell_changed(c, Cause::Released, Some(order), &lines, trace).await?;
+            append_stock_changed_event(c, Cause::Released, Some(order), &lines, trace).await?;
         }
     }
     Ok(ReservationState::Released)
@@ -192,7 +195,7 @@ pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<R
 pub(super) async fn expired(c: &mut Conn, now: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     let rows = reservations::table.filter(reservations::state.eq(HELD).and(reservations::expires_at.lt(now)));
     let numbers: Vec<String> = rows.select(reservations::order_number).order(reservations::expires_at).limit(limit).load(c).await?;
-    numbers.iter().map(|n| number_of(n)).collect()
+    numbers.iter().map(|n| parse_number(n)).collect()
 }
 
 pub(super) async fn extend(c: &mut Conn, order: Uuid, until: i64) -> Result<(), StoreError> {

@@ -1,9 +1,9 @@
-//! Movements of stock. Every one keeps INV-1 (quantity + held + sold = received) and INV-2
-//! (quantity >= 0); the table's own checks stand behind that.
+//! Changes of stock. Each preserves INV-1 (quantity + held + sold = received) and INV-2
+//! (quantity >= 0); CHECK constraints of the table enforce both as well.
 
 use super::backend::{Conn, locked};
 use super::events::outbox;
-use super::repo::{Row, tables::stock};
+use super::tables::stock;
 use crate::data::{CachedQuery, MAX_PREPARED_LIST_LEN};
 use crate::events::event::Event;
 use crate::kernel::error::StoreError;
@@ -11,8 +11,7 @@ use crate::kernel::page::PageRequest;
 use crate::modules::inventory::api::{InventoryError, Quantities, Stock, StockCheck};
 use crate::modules::inventory::events;
 use crate::modules::inventory::events::Cause;
-use crate::modules::inventory::service::MAX_QUANTITY;
-use crate::modules::inventory::store::Levels;
+use crate::modules::inventory::store::types::{Levels, MAX_QUANTITY};
 use crate::observe::trace::Trace;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
@@ -20,45 +19,64 @@ use diesel_async::RunQueryDsl;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = stock)]
+pub(super) struct StockRow {
+    pub(super) id: i64,
+    pub(super) sku_code: String,
+    pub(super) quantity: i64,
+    pub(super) held: i64,
+    pub(super) sold: i64,
+    pub(super) received: i64,
+}
+
+impl From<StockRow> for Stock {
+    fn from(row: StockRow) -> Self {
+        debug_assert!(crate::modules::invariants::conserved(row.quantity, row.held, row.sold, row.received), "INV-1 {row:?}");
+        debug_assert!(row.quantity >= 0, "INV-2 {row:?}");
+        Stock { id: row.id, sku_code: row.sku_code, quantity: row.quantity, held: row.held, sold: row.sold, received: row.received }
+    }
+}
+
 pub(super) async fn page(c: &mut Conn, request: PageRequest) -> Result<(Vec<Stock>, i64), StoreError> {
-    let kept = || stock::table.filter(stock::removed.eq(false));
-    let total = kept().count().get_result(c).await?;
-    let rows = kept().select(Row::as_select()).order(stock::id).limit(i64::from(request.size)).offset(request.offset());
-    let rows: Vec<Row> = rows.load(c).await?;
+    let listed = || stock::table.filter(stock::removed.eq(false));
+    let total = listed().count().get_result(c).await?;
+    let rows = listed().select(StockRow::as_select()).order(stock::id).limit(i64::from(request.size)).offset(request.offset());
+    let rows: Vec<StockRow> = rows.load(c).await?;
     Ok((rows.into_iter().map(Stock::from).collect(), total))
 }
 
-pub(super) async fn find(c: &mut Conn, id: i64) -> Result<Option<Row>, StoreError> {
+pub(super) async fn find(c: &mut Conn, id: i64) -> Result<Option<StockRow>, StoreError> {
     let row = stock::table.filter(stock::id.eq(id).and(stock::removed.eq(false)));
-    Ok(row.select(Row::as_select()).first(c).await.optional()?)
+    Ok(row.select(StockRow::as_select()).first(c).await.optional()?)
 }
 
-/// The same to decide on: nobody else changes it meanwhile.
-async fn find_locked(c: &mut Conn, id: i64) -> Result<Row, InventoryError> {
-    let row = locked!(stock::table.filter(stock::id.eq(id).and(stock::removed.eq(false))).select(Row::as_select()));
+/// Locks the row until the end of the transaction.
+async fn find_locked(c: &mut Conn, id: i64) -> Result<StockRow, InventoryError> {
+    let row = locked!(stock::table.filter(stock::id.eq(id).and(stock::removed.eq(false))).select(StockRow::as_select()));
     row.first(c).await.optional()?.ok_or(InventoryError::NotFound { id })
 }
 
 /// The rows of these SKUs, by SKU.
-pub(super) async fn rows(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<String, Row>, StoreError> {
-    let kept = stock::table.filter(stock::removed.eq(false)).select(Row::as_select());
-    let rows: Vec<Row> = match wanted.keys().next() {
-        // its statement is always the same, and prepared once
-        Some(sku) if wanted.len() == 1 => kept.filter(stock::sku_code.eq(sku)).load(c).await?,
-        _ if wanted.len() <= MAX_PREPARED_LIST_LEN => CachedQuery(kept.filter(stock::sku_code.eq_any(wanted.keys()))).load(c).await?,
-        _ => kept.filter(stock::sku_code.eq_any(wanted.keys())).load(c).await?,
+pub(super) async fn rows(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<String, StockRow>, StoreError> {
+    let listed = stock::table.filter(stock::removed.eq(false)).select(StockRow::as_select());
+    let rows: Vec<StockRow> = match wanted.keys().next() {
+        // one constant statement, prepared once
+        Some(sku) if wanted.len() == 1 => listed.filter(stock::sku_code.eq(sku)).load(c).await?,
+        _ if wanted.len() <= MAX_PREPARED_LIST_LEN => CachedQuery(listed.filter(stock::sku_code.eq_any(wanted.keys()))).load(c).await?,
+        _ => listed.filter(stock::sku_code.eq_any(wanted.keys())).load(c).await?,
     };
     Ok(rows.into_iter().map(|row| (row.sku_code.clone(), row)).collect())
 }
 
-/// The same to decide on; in SKU order, so that nobody waits for each other in a circle.
-async fn rows_locked(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<String, Row>, StoreError> {
+/// Locks the rows until the end of the transaction, in SKU order to prevent deadlocks.
+async fn rows_locked(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<String, StockRow>, StoreError> {
     let rows = stock::table.filter(stock::sku_code.eq_any(wanted.keys()).and(stock::removed.eq(false)));
-    let rows: Vec<Row> = locked!(rows.order(stock::sku_code).select(Row::as_select())).load(c).await?;
+    let rows: Vec<StockRow> = locked!(rows.order(stock::sku_code).select(StockRow::as_select())).load(c).await?;
     Ok(rows.into_iter().map(|row| (row.sku_code.clone(), row)).collect())
 }
 
-pub(super) fn classify(rows: &BTreeMap<String, Row>, wanted: &Quantities) -> StockCheck {
+pub(super) fn classify(rows: &BTreeMap<String, StockRow>, wanted: &Quantities) -> StockCheck {
     let mut check = StockCheck::default();
     for (sku, n) in wanted {
         let list = match rows.get(sku) {
@@ -72,20 +90,21 @@ pub(super) fn classify(rows: &BTreeMap<String, Row>, wanted: &Quantities) -> Sto
     check
 }
 
-pub(super) async fn create(c: &mut Conn, sku: &str, quantity: i64) -> Result<Row, InventoryError> {
+pub(super) async fn create(c: &mut Conn, sku: &str, quantity: i64) -> Result<StockRow, InventoryError> {
     let known = locked!(stock::table.filter(stock::sku_code.eq(sku)).select((stock::id, stock::removed)));
     let known: Option<(i64, bool)> = known.first(c).await.optional()?;
     match known {
         Some((_, false)) => return Err(InventoryError::SkuTaken { sku_code: sku.into() }),
         Some((id, true)) => {
-            let again = (stock::removed.eq(false), stock::quantity.eq(quantity), stock::received.eq(stock::held + stock::sold + quantity));
-            diesel::update(stock::table.find(id)).set(again).execute(c).await?;
+            let restored =
+                (stock::removed.eq(false), stock::quantity.eq(quantity), stock::received.eq(stock::held + stock::sold + quantity));
+            diesel::update(stock::table.find(id)).set(restored).execute(c).await?;
         }
         None => {
             let row =
                 (stock::sku_code.eq(sku), stock::quantity.eq(quantity), stock::held.eq(0), stock::sold.eq(0), stock::received.eq(quantity));
             match diesel::insert_into(stock::table).values(row).execute(c).await {
-                // by somebody else, since we looked
+                // inserted concurrently since the check above
                 Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
                     return Err(InventoryError::SkuTaken { sku_code: sku.into() });
                 }
@@ -93,10 +112,10 @@ pub(super) async fn create(c: &mut Conn, sku: &str, quantity: i64) -> Result<Row
             };
         }
     }
-    Ok(stock::table.filter(stock::sku_code.eq(sku)).select(Row::as_select()).first(c).await?)
+    Ok(stock::table.filter(stock::sku_code.eq(sku)).select(StockRow::as_select()).first(c).await?)
 }
 
-pub(super) async fn adjust(c: &mut Conn, id: i64, amount: i64) -> Result<Row, InventoryError> {
+pub(super) async fn adjust(c: &mut Conn, id: i64, amount: i64) -> Result<StockRow, InventoryError> {
     let row = find_locked(c, id).await?;
     if row.quantity + amount < 0 {
         return Err(InventoryError::Negative);
@@ -106,10 +125,10 @@ pub(super) async fn adjust(c: &mut Conn, id: i64, amount: i64) -> Result<Row, In
     }
     let change = (stock::quantity.eq(stock::quantity + amount), stock::received.eq(stock::received + amount));
     diesel::update(stock::table.find(id)).set(change).execute(c).await?;
-    Ok(Row { quantity: row.quantity + amount, received: row.received + amount, ..row })
+    Ok(StockRow { quantity: row.quantity + amount, received: row.received + amount, ..row })
 }
 
-pub(super) async fn take(c: &mut Conn, sold: &Quantities) -> Result<Vec<Row>, InventoryError> {
+pub(super) async fn take(c: &mut Conn, sold: &Quantities) -> Result<Vec<StockRow>, InventoryError> {
     let rows = rows_locked(c, sold).await?;
     let check = classify(&rows, sold);
     if let Some(sku_code) = check.invalid.into_iter().next() {
@@ -123,40 +142,39 @@ pub(super) async fn take(c: &mut Conn, sold: &Quantities) -> Result<Vec<Row>, In
         let change = (stock::quantity.eq(stock::quantity - n), stock::sold.eq(stock::sold + n));
         CachedQuery(diesel::update(stock::table.filter(stock::sku_code.eq(sku))).set(change)).execute(c).await?;
     }
-    let moved = |row: Row, n: i64| Row { quantity: row.quantity - n, sold: row.sold + n, ..row };
-    Ok(rows.into_iter().map(|(sku, row)| moved(row, sold.get(&sku).copied().unwrap_or_default())).collect())
+    let sell = |row: StockRow, n: i64| StockRow { quantity: row.quantity - n, sold: row.sold + n, ..row };
+    Ok(rows.into_iter().map(|(sku, row)| sell(row, sold.get(&sku).copied().unwrap_or_default())).collect())
 }
 
-pub(super) async fn remove(c: &mut Conn, id: i64) -> Result<Row, InventoryError> {
+pub(super) async fn remove(c: &mut Conn, id: i64) -> Result<StockRow, InventoryError> {
     let row = find_locked(c, id).await?;
     if row.held > 0 {
         return Err(InventoryError::Held { id, held: row.held });
     }
-    let gone = (stock::removed.eq(true), stock::quantity.eq(0), stock::received.eq(stock::held + stock::sold));
-    diesel::update(stock::table.find(id)).set(gone).execute(c).await?;
+    let removed = (stock::removed.eq(true), stock::quantity.eq(0), stock::received.eq(stock::held + stock::sold));
+    diesel::update(stock::table.find(id)).set(removed).execute(c).await?;
     Ok(row)
 }
 
-/// Sums over all SKUs: one pass over a table of as many rows as there are SKUs. MySQL's sums are decimals, and
-/// SQLite takes a cast to what it does not know for one to a number.
-pub(super) async fn levels(c: &mut Conn, low: i64) -> Result<Levels, StoreError> {
-    let count = |of: &str, name: &str| format!("CAST(COALESCE(SUM({of}), 0) AS SIGNED) AS {name}");
-    let kept = |of: &str, name: &str| count(&format!("CASE WHEN removed = FALSE AND {of} THEN 1 ELSE 0 END"), name);
+/// Totals over all SKUs, in one pass over the table. The casts are for MySQL, where SUM returns a decimal; SQLite
+/// treats SIGNED as a numeric type.
+pub(super) async fn levels(c: &mut Conn, low_threshold: i64) -> Result<Levels, StoreError> {
+    let sum = |of: &str, name: &str| format!("CAST(COALESCE(SUM({of}), 0) AS SIGNED) AS {name}");
+    let count = |of: &str, name: &str| sum(&format!("CASE WHEN removed = FALSE AND {of} THEN 1 ELSE 0 END"), name);
     let sums = [
-        kept(&format!("quantity > {low}"), "available"),
-        kept(&format!("quantity > 0 AND quantity <= {low}"), "low"),
-        kept("quantity <= 0", "none_left"),
-        count("quantity", "quantity"),
-        count("held", "held"),
-        count("sold", "sold"),
-        count("CASE WHEN quantity + held + sold <> received THEN 1 ELSE 0 END", "not_conserved"),
-        count("CASE WHEN quantity < 0 OR held < 0 OR sold < 0 THEN 1 ELSE 0 END", "negative"),
+        count(&format!("quantity > {low_threshold}"), "available"),
+        count(&format!("quantity > 0 AND quantity <= {low_threshold}"), "low"),
+        count("quantity <= 0", "out_of_stock"),
+        sum("quantity", "quantity"),
+        sum("held", "held"),
+        sum("sold", "sold"),
+        sum("CASE WHEN quantity + held + sold <> received THEN 1 ELSE 0 END", "not_conserved"),
+        sum("CASE WHEN quantity < 0 OR held < 0 OR sold < 0 THEN 1 ELSE 0 END", "negative"),
     ];
     Ok(diesel::sql_query(format!("SELECT {} FROM stock", sums.join(", "))).get_result(c).await?)
 }
 
-/// Writes `stock.changed` into the outbox.
-pub(super) async fn tell_changed(
+pub(super) async fn append_stock_changed_event(
     c: &mut Conn,
     cause: Cause,
     order: Option<Uuid>,
@@ -168,8 +186,15 @@ pub(super) async fn tell_changed(
     outbox::append(c, &Event::new("inventory", events::CHANGED, subject, trace, &data)?).await
 }
 
-/// Writes `stock.low` where this movement crossed the threshold.
-pub(super) async fn tell_low(c: &mut Conn, sku: &str, before: i64, after: i64, threshold: i64, trace: Trace) -> Result<(), StoreError> {
+/// Appends `stock.low` if this change crossed the threshold.
+pub(super) async fn append_stock_low_event(
+    c: &mut Conn,
+    sku: &str,
+    before: i64,
+    after: i64,
+    threshold: i64,
+    trace: Trace,
+) -> Result<(), StoreError> {
     if before <= threshold || after > threshold {
         return Ok(());
     }

@@ -2,48 +2,17 @@
 
 use super::backend::{Backend, Conn, Db};
 use super::events::inbox;
+use super::tables::{deliveries, notifications};
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
 use crate::modules::notification::api::{Delivery, DeliveryState, Notification};
-use crate::modules::notification::store::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
+use crate::modules::notification::store::types::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
 use async_trait::async_trait;
 use diesel::dsl::{And, Eq, Filter};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use futures_util::future::LocalBoxFuture;
-
-mod tables {
-    diesel::table! {
-        notifications (id) {
-            id -> BigInt,
-            event_id -> Text,
-            customer -> Text,
-            #[sql_name = "type"]
-            kind -> Text,
-            order_number -> Nullable<Text>,
-            title -> Text,
-            message -> Text,
-            created_at -> BigInt,
-            read -> Bool,
-        }
-    }
-    diesel::table! {
-        deliveries (id) {
-            id -> BigInt,
-            event_id -> Text,
-            channel -> Text,
-            target -> Text,
-            event_type -> Text,
-            body -> Text,
-            state -> Text,
-            attempts -> BigInt,
-            last_error -> Nullable<Text>,
-            next_attempt_at -> Nullable<BigInt>,
-        }
-    }
-}
-use tables::{deliveries, notifications};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = notifications, check_for_backend(Backend))]

@@ -1,9 +1,8 @@
-//! Documents in MongoDB: the collection `products`. How a change carries its event stands in
-//! `platform/store/mongodb/outbox.rs`, what a document looks like in `document.rs`.
+//! Documents in MongoDB: the collection `products`. `src/events/mongodb/outbox.rs` describes how a change
+//! carries its event, `document.rs` the documents' form.
 
 mod document;
 
-use super::ProductStore;
 use crate::data::mongodb::{Db, Index};
 use crate::events::bus::Outbox;
 use crate::events::event::Event;
@@ -13,6 +12,7 @@ use crate::kernel::error::StoreError;
 use crate::kernel::money::Money;
 use crate::kernel::page::PageRequest;
 use crate::modules::product::api::Product;
+use crate::modules::product::store::types::ProductStore;
 use crate::settings::{Secret, Settings};
 use ::mongodb::bson::oid::ObjectId;
 use ::mongodb::bson::{Document, doc};
@@ -22,10 +22,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Where they are.
 const COLLECTION: &str = "products";
 
-/// What is deleted has no SKU code any more, and so is in no one's way.
+/// Deleted documents have no SKU code, so they do not block its reuse.
 const INDEXES: [Index; 2] = [Index { field: "skuCode", unique: true }, Index { field: outbox::SINCE, unique: false }];
 
 /// See [`ProductStore`].
@@ -34,23 +33,23 @@ pub(in crate::modules::product) struct MongoProducts {
 }
 
 impl MongoProducts {
-    /// Waits for the server, and creates or checks the indexes.
+    /// Waits for the server, then creates or checks the indexes.
     pub(super) fn open(url: &Secret, settings: &Settings) -> Result<Self, StoreError> {
         Ok(Self { db: Db::open(url, "product", settings, COLLECTION, &INDEXES)? })
     }
 
-    /// How many products there are, and how many events wait, for the audit. It blocks, and changes nothing.
+    /// Number of products and of pending events, for the audit. Blocks; read-only.
     #[cfg(feature = "sqlite")]
-    pub(in crate::modules::product) fn counted(url: &Secret, settings: &Settings) -> Result<(i64, i64), StoreError> {
+    pub(in crate::modules::product) fn count(url: &Secret, settings: &Settings) -> Result<(i64, i64), StoreError> {
         let db = Db::look(url, "product", settings)?;
         db.clone().block(async move {
             let products = db.collection(COLLECTION);
-            let there = db.read("count", async move { products.count_documents(all()).await }).await?;
-            Ok((there as i64, outbox::waiting(&db, COLLECTION).await?))
+            let total = db.read("count", async move { products.count_documents(all()).await }).await?;
+            Ok((total as i64, outbox::waiting(&db, COLLECTION).await?))
         })?
     }
 
-    /// In the order of ids, which have an index.
+    /// Ordered by id, which has an index.
     async fn find(&self, filter: Document, skip: u64, limit: i64) -> Result<Vec<Product>, StoreError> {
         let products = self.db.collection(COLLECTION);
         let found = self.db.read("find", async move {
@@ -59,36 +58,36 @@ impl MongoProducts {
         found.await?.iter().map(|document| document::read(document).map(|(product, _)| product)).collect()
     }
 
-    /// One update of a document that is not deleted; `false` where there is none such.
+    /// Updates one document that is not deleted; `false` if none matches.
     async fn update(&self, mut filter: Document, update: Document) -> Result<bool, StoreError> {
         filter.extend(outbox::live());
         let products = self.db.collection(COLLECTION);
-        let done = self.db.write("update", async move { products.update_one(filter, update).await });
-        done.await.map(|done| done.matched_count == 1)
+        let result = self.db.write("update", async move { products.update_one(filter, update).await });
+        result.await.map(|result| result.matched_count == 1)
     }
 }
 
-/// An id as we write them; what is none is nobody's.
+/// Parses an id in the form that this module generates; `None` for any other form.
 fn object_id(id: &str) -> Option<ObjectId> {
     ObjectId::parse_str(id).ok().filter(|parsed| parsed.to_hex() == id)
 }
 
-/// Every product there is, by the index of SKU codes: it counts them without reading one.
+/// All products, by the index of SKU codes, so that a count reads no documents.
 fn all() -> Document {
     doc! { "skuCode": { "$gte": "" } }
 }
 
-/// Those that are there; with a text, those whose SKU code or name contains it.
+/// All products that are not deleted, or those with `q` in their SKU code or name.
 fn matching(q: Option<&str>) -> Document {
     let mut filter = outbox::live();
-    if let Some(pattern) = q.map(containing) {
+    if let Some(pattern) = q.map(regex_pattern) {
         filter.insert("$or", [doc! { "name": { "$regex": &pattern } }, doc! { "skuCode": { "$regex": &pattern } }]);
     }
     filter
 }
 
-/// A pattern that means the text itself, in either case of its ASCII letters and of no others: as SQLite's LIKE.
-fn containing(text: &str) -> String {
+/// A regular expression for this text. Only ASCII letters are case-insensitive, as in SQLite's LIKE.
+fn regex_pattern(text: &str) -> String {
     let mut pattern = String::new();
     for c in text.chars() {
         let _ = match c {
@@ -130,14 +129,14 @@ impl ProductStore for MongoProducts {
     async fn prices(&self, sku_codes: Vec<String>) -> Result<BTreeMap<String, Money>, StoreError> {
         let products = self.db.collection(COLLECTION);
         let found = self.db.read("find", async move {
-            let shape = doc! { "schema": 1, "skuCode": 1, "price": 1 };
-            products.find(doc! { "skuCode": { "$in": sku_codes } }).projection(shape).await?.try_collect::<Vec<_>>().await
+            let fields = doc! { "schema": 1, "skuCode": 1, "price": 1 };
+            products.find(doc! { "skuCode": { "$in": sku_codes } }).projection(fields).await?.try_collect::<Vec<_>>().await
         });
         found.await?.iter().map(document::price).collect()
     }
 
     async fn insert(&self, product: Product, event: Event) -> Result<bool, StoreError> {
-        let Some(id) = object_id(&product.id) else { return Err(StoreError::Broken(format!("{} is no ObjectId", product.id))) };
+        let Some(id) = object_id(&product.id) else { return Err(StoreError::Broken(format!("{} is not an ObjectId", product.id))) };
         let mut document = doc! { "_id": id };
         document.extend(document::fields(&product)?);
         document.extend(outbox::first(&event)?);
@@ -156,14 +155,14 @@ impl ProductStore for MongoProducts {
         if product.description.is_none() {
             update.insert("$unset", doc! { "description": "" });
         }
-        // null: what was written before there were versions
-        let based_on = if version == 0 {
+        // null: documents without a version, written by the Spring service
+        let base_version = if version == 0 {
             doc! { "$in": [0_i64, null] }
         } else {
             doc! { "$eq": version }
         };
-        match self.update(doc! { "_id": id, "version": based_on }, update).await {
-            Ok(done) => Ok(Some(done)),
+        match self.update(doc! { "_id": id, "version": base_version }, update).await {
+            Ok(replaced) => Ok(Some(replaced)),
             Err(StoreError::Taken(_)) => Ok(None),
             Err(other) => Err(other),
         }
@@ -187,16 +186,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_looked_for_as_itself_in_either_case_of_ascii() {
-        assert_eq!(containing("aZ9 é.*%\u{1}"), "[aA][zZ]9 é\\.\\*\\%\\x01");
+    fn regex_pattern_escapes_text_and_ignores_ascii_case() {
+        assert_eq!(regex_pattern("aZ9 é.*%\u{1}"), "[aA][zZ]9 é\\.\\*\\%\\x01");
     }
 
     #[test]
-    fn an_id_is_24_lower_case_hex_digits_or_nobodys() {
+    fn object_id_other_than_24_lower_case_hex_digits_is_none() {
         let id = "0123456789abcdef01234567";
         assert_eq!(object_id(id).map(|id| id.to_hex()).as_deref(), Some(id));
-        for wrong in ["", "1", "0123456789ABCDEF01234567", "0123456789abcdef0123456g", "0123456789abcdef012345678"] {
-            assert_eq!(object_id(wrong), None, "{wrong}");
+        for invalid in ["", "1", "0123456789ABCDEF01234567", "0123456789abcdef0123456g", "0123456789abcdef012345678"] {
+            assert_eq!(object_id(invalid), None, "{invalid}");
         }
     }
 }
