@@ -1,19 +1,23 @@
-//! The modules. Contracts are always compiled, so that peers can call them; the rest by feature.
+//! The modules, each behind its feature, and the contracts of all.
 //!
-//! A module may use only the `api` of another module.
+//! A module may use only the contract of another module.
 
-pub mod inventory;
-pub mod notification;
-pub mod order;
-pub mod product;
-
-#[cfg(feature = "identity")]
-pub mod identity;
+pub mod contracts;
 
 #[cfg(feature = "config-server")]
 pub mod config_server;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "identity")]
+pub mod identity;
+#[cfg(feature = "inventory")]
+pub mod inventory;
+#[cfg(feature = "notification")]
+pub mod notification;
+#[cfg(feature = "order")]
+pub mod order;
+#[cfg(feature = "product")]
+pub mod product;
 #[cfg(feature = "registry")]
 pub mod registry;
 

@@ -3,7 +3,7 @@
 use super::store::StockStore;
 use crate::kernel::error::StoreError;
 use crate::kernel::problem::TypedError;
-use crate::modules::order::api::{OrderApi, OrderError, OrderStatus};
+use crate::modules::contracts::order::{OrderApi, OrderError, OrderStatus};
 use crate::rpc::context::Cx;
 use crate::runtime::LazyRef;
 use std::sync::Arc;

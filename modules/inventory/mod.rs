@@ -4,57 +4,43 @@
 //! reservation is held, then committed or released, exactly once, however often the call is repeated. It
 //! calls product when stock is created for a SKU, and order before it releases an expired reservation.
 
-pub mod api;
+pub use crate::modules::contracts::inventory as api;
 
-#[cfg(feature = "inventory")]
 pub mod audit;
-#[cfg(feature = "inventory")]
 mod events;
-#[cfg(feature = "inventory")]
 mod expiry;
-#[cfg(feature = "inventory")]
 mod metrics;
-#[cfg(feature = "inventory")]
 mod service;
-#[cfg(feature = "inventory")]
 mod store;
 
-#[cfg(feature = "inventory")]
-pub use build::build;
-#[cfg(feature = "inventory")]
 pub use events::describe;
-#[cfg(feature = "inventory")]
 pub use store::STORE;
 
-#[cfg(feature = "inventory")]
-mod build {
-    use super::{api, expiry, metrics, service, store};
-    use crate::kernel::error::StartError;
-    use crate::modules::order::api::OrderApi;
-    use crate::modules::product::api::ProductApi;
-    use crate::runtime::{Host, LazyRef, Parts};
-    use serde_json::json;
-    use std::sync::Arc;
+use crate::kernel::error::StartError;
+use crate::modules::contracts::order::OrderApi;
+use crate::modules::contracts::product::ProductApi;
+use crate::runtime::{Host, LazyRef, Parts};
+use serde_json::json;
+use std::sync::Arc;
 
-    /// Opens the store and builds the service and its background workers.
-    pub fn build(
-        host: &Host,
-        product: Arc<dyn ProductApi>,
-        order: LazyRef<dyn OrderApi>,
-    ) -> Result<(Arc<dyn api::InventoryApi>, Parts), StartError> {
-        let mut parts = Parts::default();
-        let store = store::open(&host.settings, &host.metrics, &mut parts)?;
-        let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
-        parts.endpoints = api::InventoryClient::endpoints(service.clone());
-        parts.outbox("inventory-outbox", store.outbox(), host.bus()?);
-        let (measured, metrics) = (store.clone(), metrics::StockMetrics::new(&host.metrics)?);
-        parts.worker("stock-gauges", move |stop| async move { metrics.refresh_periodically(measured, stop).await });
-        let expiry_store = store.clone();
-        parts.worker("reservation-expiry", move |stop| expiry::run(expiry_store, order, stop));
-        parts.check("inventoryStore", move || {
-            let store = store.clone();
-            async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }
-        });
-        Ok((service, parts))
-    }
+/// Opens the store and builds the service and its background workers.
+pub fn build(
+    host: &Host,
+    product: Arc<dyn ProductApi>,
+    order: LazyRef<dyn OrderApi>,
+) -> Result<(Arc<dyn api::InventoryApi>, Parts), StartError> {
+    let mut parts = Parts::default();
+    let store = store::open(&host.settings, &host.metrics, &mut parts)?;
+    let service: Arc<dyn api::InventoryApi> = Arc::new(service::InventoryService::new(store.clone(), product));
+    parts.endpoints = api::InventoryClient::endpoints(service.clone());
+    parts.outbox("inventory-outbox", store.outbox(), host.bus()?);
+    let (measured, metrics) = (store.clone(), metrics::StockMetrics::new(&host.metrics)?);
+    parts.worker("stock-gauges", move |stop| async move { metrics.refresh_periodically(measured, stop).await });
+    let expiry_store = store.clone();
+    parts.worker("reservation-expiry", move |stop| expiry::run(expiry_store, order, stop));
+    parts.check("inventoryStore", move || {
+        let store = store.clone();
+        async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }
+    });
+    Ok((service, parts))
 }

@@ -8,7 +8,7 @@ use super::store::{MAX_QUANTITY, StockStore};
 use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
 use crate::kernel::problem::{FieldError, Problem};
 use crate::kernel::sku;
-use crate::modules::product::api::{ProductApi, ProductError};
+use crate::modules::contracts::product::{ProductApi, ProductError};
 use crate::rpc::context::Cx;
 use crate::rpc::contract::Text;
 use async_trait::async_trait;

@@ -21,86 +21,70 @@
 //! make a dead letter at once. Two webhooks may not differ in credentials or query alone: deliveries know
 //! them by the rest of their URL, so that no secret gets into the store.
 
-pub mod api;
+pub use crate::modules::contracts::notification as api;
 
-#[cfg(feature = "notification")]
 pub mod audit;
 
-#[cfg(feature = "notification")]
 mod consumer;
-#[cfg(feature = "notification")]
 mod delivery;
-#[cfg(feature = "notification")]
 mod events;
-#[cfg(feature = "notification")]
 mod http;
-#[cfg(feature = "notification")]
 mod service;
-#[cfg(feature = "notification")]
 mod store;
-#[cfg(feature = "notification")]
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "notification")]
-pub use build::build;
-#[cfg(feature = "notification")]
 pub use events::describe;
-#[cfg(feature = "notification")]
 pub use store::STORE;
 
-#[cfg(feature = "notification")]
-mod build {
-    use super::{api, consumer, delivery, http, service, store};
-    use crate::kernel::error::OutOfRange;
-    use crate::kernel::error::StartError;
-    use crate::runtime::{Host, Parts};
-    use crate::settings;
-    use api::DeliveryState;
-    use serde_json::json;
-    use std::sync::Arc;
-    use std::time::Duration;
-    use store::NotificationStore;
-    use tokio_util::sync::CancellationToken;
+use crate::kernel::error::OutOfRange;
+use crate::kernel::error::StartError;
+use crate::runtime::{Host, Parts};
+use crate::settings;
+use api::DeliveryState;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use store::NotificationStore;
+use tokio_util::sync::CancellationToken;
 
-    /// Opens the store and builds the service with what runs beside it.
-    pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
-        let settings = &host.settings.notification;
-        let mut opened = Parts::default();
-        let store = store::open(&host.settings, &host.metrics, &mut opened)?;
-        let (service, mut parts) = assemble(store, settings, host.draining.clone())?;
-        parts.reloadable.append(&mut opened.reloadable);
-        parts.auth_failure_signals.append(&mut opened.auth_failure_signals);
-        Ok((service, parts))
+/// Opens the store and builds the service with what runs beside it.
+pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
+    let settings = &host.settings.notification;
+    let mut opened = Parts::default();
+    let store = store::open(&host.settings, &host.metrics, &mut opened)?;
+    let (service, mut parts) = assemble(store, settings, host.draining.clone())?;
+    parts.reloadable.append(&mut opened.reloadable);
+    parts.auth_failure_signals.append(&mut opened.auth_failure_signals);
+    Ok((service, parts))
+}
+
+/// On this store.
+pub(super) fn assemble(
+    store: Arc<dyn NotificationStore>,
+    settings: &settings::Notification,
+    draining: CancellationToken,
+) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
+    if settings.attempts == 0 {
+        return Err(OutOfRange::new("notification.attempts", 0, "1 or more").into());
     }
-
-    /// On this store.
-    pub(super) fn assemble(
-        store: Arc<dyn NotificationStore>,
-        settings: &settings::Notification,
-        draining: CancellationToken,
-    ) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
-        if settings.attempts == 0 {
-            return Err(OutOfRange::new("notification.attempts", 0, "1 or more").into());
+    let receivers = Arc::new(delivery::Receivers::new(settings)?);
+    let service: Arc<dyn api::NotificationApi> = Arc::new(service::NotificationService::new(store.clone()));
+    let live = http::Live::new(store.clone(), draining);
+    let mut parts = Parts { endpoints: api::NotificationClient::endpoints(service.clone()), ..Parts::default() };
+    parts.endpoints.push(live.endpoint());
+    parts.worker("notification-live", move |_| live.run());
+    let backoff = Duration::from_millis(settings.backoff_ms);
+    let courier = delivery::Courier::new(store.clone(), receivers.clone(), settings.attempts, backoff);
+    parts.worker("notification-deliveries", move |stop| courier.run(stop));
+    parts.consumers.push(Arc::new(consumer::Notifier::new(store.clone(), receivers)));
+    parts.check("notificationStore", move || {
+        let store = store.clone();
+        async move {
+            let pending = store.count(DeliveryState::Pending).await?;
+            let dead = store.count(DeliveryState::Dead).await?;
+            Ok(json!({ "pendingDeliveries": pending, "deadDeliveries": dead }))
         }
-        let receivers = Arc::new(delivery::Receivers::new(settings)?);
-        let service: Arc<dyn api::NotificationApi> = Arc::new(service::NotificationService::new(store.clone()));
-        let live = http::Live::new(store.clone(), draining);
-        let mut parts = Parts { endpoints: api::NotificationClient::endpoints(service.clone()), ..Parts::default() };
-        parts.endpoints.push(live.endpoint());
-        parts.worker("notification-live", move |_| live.run());
-        let backoff = Duration::from_millis(settings.backoff_ms);
-        let courier = delivery::Courier::new(store.clone(), receivers.clone(), settings.attempts, backoff);
-        parts.worker("notification-deliveries", move |stop| courier.run(stop));
-        parts.consumers.push(Arc::new(consumer::Notifier::new(store.clone(), receivers)));
-        parts.check("notificationStore", move || {
-            let store = store.clone();
-            async move {
-                let pending = store.count(DeliveryState::Pending).await?;
-                let dead = store.count(DeliveryState::Dead).await?;
-                Ok(json!({ "pendingDeliveries": pending, "deadDeliveries": dead }))
-            }
-        });
-        Ok((service, parts))
-    }
+    });
+    Ok((service, parts))
 }

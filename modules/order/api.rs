@@ -4,7 +4,7 @@
 
 use crate::kernel::money::Money;
 use crate::kernel::page::{Page, PageNumber, PageSize};
-use crate::modules::inventory::api::StockCheck;
+use crate::modules::contracts::inventory::StockCheck;
 use crate::rpc::contract::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

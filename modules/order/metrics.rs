@@ -3,7 +3,7 @@
 use super::store::OrderStore;
 use crate::kernel::error::StartError;
 use crate::kernel::money::Money;
-use crate::modules::inventory::api::StockCheck;
+use crate::modules::contracts::inventory::StockCheck;
 use crate::observe::metrics;
 use prometheus::{Counter, IntCounterVec, IntGaugeVec, Registry};
 use std::sync::Arc;

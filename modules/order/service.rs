@@ -7,7 +7,7 @@ use super::store::{BeginOutcome, CancelOutcome, IdempotencyKey, NewLine, NewOrde
 use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
 use crate::kernel::problem::{FieldError, Problem};
 use crate::kernel::sku;
-use crate::modules::inventory::api::Quantities;
+use crate::modules::contracts::inventory::Quantities;
 use crate::observe::trace;
 use crate::observe::trace::Trace;
 use crate::rpc::context::{Caller, Cx, Principal};

@@ -5,7 +5,7 @@ use super::store::PendingReservationAction;
 use crate::events::relay;
 use crate::kernel::error::StoreError;
 use crate::kernel::problem::TypedError;
-use crate::modules::inventory::api::{InventoryError, SettleInput};
+use crate::modules::contracts::inventory::{InventoryError, SettleInput};
 use crate::rpc::context::Cx;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,40 +4,30 @@
 //! concurrent edits the second is rejected. It depends on no peer. Products are documents: a JSON column in
 //! SQLite, a document in MongoDB.
 
-pub mod api;
+pub use crate::modules::contracts::product as api;
 
-#[cfg(all(feature = "product", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 pub mod audit;
-#[cfg(feature = "product")]
 mod events;
-#[cfg(feature = "product")]
 mod service;
-#[cfg(feature = "product")]
 mod store;
 
-#[cfg(feature = "product")]
-pub use build::build;
-#[cfg(feature = "product")]
 pub use events::describe;
 
-#[cfg(feature = "product")]
-mod build {
-    use super::{api, service, store};
-    use crate::kernel::error::StartError;
-    use crate::runtime::{Host, Parts};
-    use serde_json::json;
-    use std::sync::Arc;
+use crate::kernel::error::StartError;
+use crate::runtime::{Host, Parts};
+use serde_json::json;
+use std::sync::Arc;
 
-    /// Opens the store and builds the service and its background workers.
-    pub fn build(host: &Host) -> Result<(Arc<dyn api::ProductApi>, Parts), StartError> {
-        let store = store::open(&host.settings, &host.metrics)?;
-        let service: Arc<dyn api::ProductApi> = Arc::new(service::ProductService::new(store.clone()));
-        let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
-        parts.outbox("product-outbox", store.outbox(), host.bus()?);
-        parts.check("productStore", move || {
-            let store = store.clone();
-            async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }
-        });
-        Ok((service, parts))
-    }
+/// Opens the store and builds the service and its background workers.
+pub fn build(host: &Host) -> Result<(Arc<dyn api::ProductApi>, Parts), StartError> {
+    let store = store::open(&host.settings, &host.metrics)?;
+    let service: Arc<dyn api::ProductApi> = Arc::new(service::ProductService::new(store.clone()));
+    let mut parts = Parts { endpoints: api::ProductClient::endpoints(service.clone()), ..Parts::default() };
+    parts.outbox("product-outbox", store.outbox(), host.bus()?);
+    parts.check("productStore", move || {
+        let store = store.clone();
+        async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }
+    });
+    Ok((service, parts))
 }

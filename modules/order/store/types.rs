@@ -5,7 +5,7 @@ use crate::events::bus::Outbox;
 use crate::kernel::error::StoreError;
 use crate::kernel::money::Money;
 use crate::kernel::page::PageRequest;
-use crate::modules::inventory::api::StockCheck;
+use crate::modules::contracts::inventory::StockCheck;
 use crate::modules::order::api::{OrderLine, OrderStatus};
 use crate::observe::trace::Trace;
 use async_trait::async_trait;

@@ -7,7 +7,7 @@ use crate::data::{CachedQuery, types};
 use crate::kernel::error::StoreError;
 use crate::kernel::money::Money;
 use crate::kernel::page::PageRequest;
-use crate::modules::inventory::api::StockCheck;
+use crate::modules::contracts::inventory::StockCheck;
 use crate::modules::order::api::{OrderLine, OrderStatus};
 use crate::modules::order::store::types::{
     BeginOutcome, IdempotencyKey, NewLine, NewOrder, PendingReservationAction, StoredOrder, UnfinishedOrderStats,

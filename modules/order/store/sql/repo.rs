@@ -9,7 +9,7 @@ use crate::kernel::clock;
 use crate::kernel::error::StoreError;
 use crate::kernel::money::Money;
 use crate::kernel::page::PageRequest;
-use crate::modules::inventory::api::StockCheck;
+use crate::modules::contracts::inventory::StockCheck;
 use crate::modules::order::api::OrderStatus;
 use crate::modules::order::events;
 use crate::modules::order::store::types::{
