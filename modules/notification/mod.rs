@@ -60,7 +60,7 @@ pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), Star
 }
 
 /// On this store.
-pub(super) fn assemble(
+fn assemble(
     store: Arc<dyn NotificationStore>,
     settings: &settings::Notification,
     draining: CancellationToken,

@@ -1,7 +1,7 @@
 //! Webhooks, dead letters, replay.
 
 use super::super::api::{Delivery, DeliveryState, NotificationError};
-use super::super::build::assemble;
+use super::super::assemble;
 use super::super::store::{Attempted, Busy, Channel, NewDelivery, NotificationStore, Taken};
 use super::support::*;
 use crate::events::event::Event;

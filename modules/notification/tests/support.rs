@@ -1,7 +1,7 @@
 //! A running module, and receivers to tell things to.
 
 use super::super::api::NotificationApi;
-use super::super::build::assemble;
+use super::super::assemble;
 use super::super::store::{self, NotificationStore};
 use crate::events::bus::local::LocalBus;
 use crate::events::bus::{Bus, Consumer};
