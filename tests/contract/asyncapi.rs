@@ -54,7 +54,7 @@ fn required(document: &Value, kind: &str) -> BTreeSet<String> {
 
 /// The whole document; what of it consumers rely on is held by the next test.
 #[test]
-fn the_document_is_as_it_was() {
+fn asyncapi_document_matches_snapshot() {
     let Document(mut document) = Document::new();
     document["info"]["version"] = "[version]".into();
     insta::assert_json_snapshot!("asyncapi", document);
@@ -62,7 +62,7 @@ fn the_document_is_as_it_was() {
 
 /// Consumers ignore what they do not know; what they know as required never goes away, nor becomes something else.
 #[test]
-fn what_was_ever_required_of_an_event_stays() {
+fn event_required_members_are_never_removed() {
     let document = Document::new();
     let now: BTreeSet<String> = document.kinds().iter().flat_map(|kind| required(&document.0, kind)).collect();
     let ever: BTreeSet<String> = include_str!("events.txt").lines().map(str::to_string).collect();
@@ -73,7 +73,7 @@ fn what_was_ever_required_of_an_event_stays() {
 }
 
 #[test]
-fn every_event_is_as_documented_and_every_documented_event_is_sent() {
+fn sent_events_equal_documented_events() {
     on_system(async {
         // read off the embedded bus, whose log can be read as a table; what Kafka adds is held against it in chaos::kafka
         let mut shop = Shop::start(Shape::Local, |settings| settings.bus.url = "local://".into()).await;
@@ -115,7 +115,7 @@ fn every_event_is_as_documented_and_every_documented_event_is_sent() {
 
 /// The document would tell: what is missing, of another type or from somebody else does not fit.
 #[test]
-fn the_schemas_refuse_what_is_not_sent() {
+fn event_schemas_reject_invalid_events() {
     let document = Document::new();
     let fits = |kind: &str, part: &str, value: Value| std::panic::catch_unwind(|| document.check(kind, part, &value)).is_ok();
     let low = json!({ "skuCode": "s", "quantity": 1, "threshold": 5 });

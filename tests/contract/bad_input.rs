@@ -235,14 +235,14 @@ fn wholes() -> Vec<Row> {
 
 scenario! {
     /// Every member of every body, and every body as a whole.
-    async fn fields_that_do_not_fit_are_named(shop) {
+    async fn invalid_fields_are_named(shop) {
         refuse_all(shop, &shop.client.admin, async |_| members().into_iter().chain(wholes()).collect()).await;
     }
 }
 
 scenario! {
     /// Whatever takes a body says what is wrong with one that is not JSON, not whole, not there, or not said to be JSON.
-    async fn bodies_that_are_no_json_are_refused(shop) {
+    async fn non_json_bodies_are_refused(shop) {
         refuse_all(shop, &shop.client.admin, async |product| {
             // with what is said of a broken object, of lists in lists and of objects in objects, too many of them
             let broken = || says("malformed JSON");
@@ -288,7 +288,7 @@ scenario! {
 
 scenario! { of one process:
     /// Ids that are none, pages that are none, versions that are none, and answers nobody could read.
-    async fn addresses_that_lead_nowhere_are_refused(shop) {
+    async fn invalid_paths_queries_and_headers_are_refused(shop) {
         refuse_all(shop, &shop.client.admin, async |product| {
             let mut rows = Vec::new();
             let long = "9".repeat(5000);
@@ -358,7 +358,7 @@ fn reserve(member: &str, raw: Option<&str>, says: Says) -> Row {
 
 scenario! {
     /// What only peers may send is looked at as closely.
-    async fn peers_are_not_believed_either(shop) {
+    async fn invalid_requests_from_peers_are_refused(shop) {
         let service = shop.service_token().await;
         refuse_all(shop, &service, async |_| {
             let mut rows = vec![

@@ -23,7 +23,7 @@ fn config_server(files: &Path, data: &Path) -> (Process, String) {
 }
 
 #[test]
-fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
+fn config_server_settings_apply_at_start_and_on_refresh() {
     crate::support::on_system(async {
         let (files, data, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         write(files.path(), "application.yml", "tradepost:\n  gateway:\n    rate: 900\n  order:\n    maxLines: 3\n    lease-seconds: 99\n");
@@ -94,7 +94,7 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
 }
 
 #[test]
-fn without_its_config_server_a_shop_does_not_start_unless_it_may() {
+fn config_server_down_fails_the_start_unless_fail_fast_is_off() {
     let data = tempfile::tempdir().unwrap();
     let migrate = |env: &[(&str, &str)]| {
         let output = tradepost(&["migrate", "--modules", "identity", "--data", data.path().to_str().unwrap()])
@@ -113,7 +113,7 @@ fn without_its_config_server_a_shop_does_not_start_unless_it_may() {
 
 /// Beside other modules it answers below `/config`, and to nobody without its credentials or an admin's token.
 #[test]
-fn in_one_process_settings_are_an_admins() {
+fn config_endpoints_in_one_process_need_admin() {
     crate::support::on_system(async {
         let files = tempfile::tempdir().unwrap();
         write(files.path(), "basket.yml", "password: hidden\n");

@@ -43,7 +43,7 @@ fn whole(answer: &[u8]) -> Option<Reply> {
 
 scenario! { of one process:
     /// A method that a path does not take is told from a path that is not there, and says what is taken.
-    async fn wrong_methods_are_told_from_unknown_paths(shop) {
+    async fn wrong_method_returns_405_and_unknown_path_404(shop) {
         let c = &shop.client;
         c.stocked("m", "1", 1).await;
         let bearer = format!("Bearer {}", c.admin);
@@ -85,7 +85,7 @@ scenario! { of one process:
 
 scenario! {
     /// A body beyond the limit is refused as soon as that is known: by its length, or by its first byte too many.
-    async fn bodies_beyond_the_limit_are_refused(shop) {
+    async fn oversized_bodies_are_refused(shop) {
         let (c, limit) = (&shop.client, shop.settings.server.body_limit);
         let head = |length: &str| format!("POST /api/v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n{length}\r\n\r\n", c.alice);
         for length in [limit + 1, 1 << 40] {
@@ -108,7 +108,7 @@ scenario! {
 
 scenario! {
     /// What is hardly HTTP is answered with 4xx, or hung up on once it turns out so half way, and the shop goes on.
-    async fn bytes_that_are_hardly_http_do_no_harm(shop) {
+    async fn malformed_http_is_refused(shop) {
         let c = &shop.client;
         let order = |more: &[u8]| [b"POST /api/v1/orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nauthorization: Bearer ", c.alice.as_bytes(), b"\r\n", more].concat();
         let cases = [
@@ -144,7 +144,7 @@ scenario! {
 
 scenario! {
     /// HEAD is GET without the body, in success and refusal; OPTIONS says what a path takes.
-    async fn head_and_options_work(shop) {
+    async fn head_and_options_requests_succeed(shop) {
         let c = &shop.client;
         let id = c.stocked("h", "1.50", 3).await["id"].clone();
         let bearer = format!("Bearer {}", c.alice);
@@ -165,7 +165,7 @@ scenario! {
 
 scenario! {
     /// A browser asks first, without a token, and may then call and read the answer, be it a refusal.
-    async fn browsers_may_call_from_other_origins(shop) {
+    async fn cors_by_default_allows_every_origin(shop) {
         let c = &shop.client;
         let preflight = [("origin", "https://shop.example"), ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization, content-type, idempotency-key")];
         let reply = c.send(Method::OPTIONS, "/api/v1/orders", &preflight, "").await.expect(204);
@@ -183,7 +183,7 @@ scenario! {
 
 /// Where origins are listed, the others are not named, and a browser keeps them out.
 #[test]
-fn origins_that_are_not_listed_get_no_leave() {
+fn cors_unlisted_origin_is_not_allowed() {
     crate::support::on_system(async {
         let mut shop = Shop::start(crate::support::Shape::Local, |s| s.server.origins = vec!["https://good.example".into()]).await;
         let c = &shop.client;
@@ -200,7 +200,7 @@ fn origins_that_are_not_listed_get_no_leave() {
 
 scenario! {
     /// Members that nobody asked for have no effect, one SKU on two lines is two lines, and blanks around a code are no part of it.
-    async fn what_is_merely_unusual_is_taken(shop) {
+    async fn unusual_valid_requests_are_accepted(shop) {
         let c = &shop.client;
         let product = json!({ "id": "000000000000000000000000", "version": 9, "skuCode": " u ", "name": "u", "price": "3.50", "deep": { "er": [[[{}]]] } });
         let made = c.post(&c.admin, "/api/v1/products", product).await.expect(201).json();
@@ -228,7 +228,7 @@ scenario! {
 
 /// A body is an object where the contract says object: a list of its members in order is none.
 #[test]
-fn a_list_does_not_pass_for_an_object() {
+fn json_list_instead_of_object_is_refused() {
     crate::support::on_system(async {
         let mut shop = Shop::start(crate::support::Shape::Local, |_| {}).await;
         let c = &shop.client;

@@ -105,14 +105,14 @@ fn broken(pages: &BTreeMap<PathBuf, String>, is_there: impl Fn(&Path) -> bool) -
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn page_links_resolve() {
     let (wrong, count) = broken(&pages(), |path| root().join(path).exists());
     assert_eq!(wrong, Vec::<String>::new());
     assert!(count > 60, "only {count} links were found");
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_found() {
+fn broken_link_is_reported() {
     let page = |text: &str| BTreeMap::from([(PathBuf::from("docs/a.md"), format!("# The `first`, page\n\n{text}\n"))]);
     let wrong = |text: &str| broken(&page(text), |path| path == Path::new("docs/a.md")).0.len();
     assert_eq!(wrong("[here](#the-first-page), [itself](a.md) and [again](../docs/a.md#the-first-page)"), 0);

@@ -55,7 +55,7 @@ fn steps(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_migration_takes_nothing_away_that_the_release_before_uses() {
+fn migrations_are_compatible_with_the_previous_release() {
     let all = steps(&Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations"));
     assert!(all.len() > 10, "{all:?}");
     for path in all {
@@ -72,7 +72,7 @@ fn a_migration_takes_nothing_away_that_the_release_before_uses() {
 }
 
 #[test]
-fn what_the_release_before_cannot_live_with_is_seen() {
+fn incompatible_statements_are_reported() {
     for sql in [
         "DROP TABLE orders;",
         "ALTER TABLE orders DROP COLUMN total;",

@@ -43,7 +43,7 @@ pub fn filled(operation: &Operation) -> String {
 
 /// Each file begins with a line that says what it is.
 #[test]
-fn every_file_begins_with_a_header() {
+fn source_files_begin_with_a_header() {
     for (path, text) in sources(&["src", "modules", "tests"]) {
         assert!(text.starts_with("//! "), "{} has no header", path.display());
     }
@@ -51,7 +51,7 @@ fn every_file_begins_with_a_header() {
 
 /// features.md describes each feature: what it adds, what it needs, which image has it.
 #[test]
-fn every_feature_is_described() {
+fn features_are_described() {
     let [manifest, told] = ["Cargo.toml", "features.md"].map(|file| std::fs::read_to_string(root().join(file)).unwrap());
     let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
     let names: Vec<&str> = features.lines().filter_map(|line| line.split_once(" = [").map(|(name, _)| name)).collect();
@@ -105,7 +105,7 @@ fn values<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
 
 /// The document and the contracts say the same, and the document is whole in itself.
 #[test]
-fn every_operation_is_documented_and_every_reference_leads_somewhere() {
+fn operations_are_documented_and_references_resolve() {
     crate::support::on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let doc = shop.client.send(Method::GET, "/v3/api-docs", &[], "").await.expect(200).json();

@@ -174,7 +174,7 @@ async fn assert_sold(system: &System, sold: i64) {
 }
 
 #[test]
-fn without_the_catalogue_nothing_is_ordered_and_it_comes_back() {
+fn product_down_refuses_orders_and_recovers() {
     on_system(async {
         let mut system = System::start(&[]).await;
         system.stocked("r", 100).await;
@@ -191,7 +191,7 @@ fn without_the_catalogue_nothing_is_ordered_and_it_comes_back() {
 }
 
 #[test]
-fn without_stock_keeping_no_order_is_half_made_and_it_comes_back() {
+fn inventory_down_leaves_no_pending_order_and_recovers() {
     on_system(async {
         let mut system = System::start(&[]).await;
         system.stocked("r", 100).await;
@@ -210,7 +210,7 @@ fn without_stock_keeping_no_order_is_half_made_and_it_comes_back() {
 
 /// The worst kind of trouble: a peer that takes the connection and says nothing.
 #[test]
-fn a_peer_that_hangs_is_not_waited_for() {
+fn hanging_peer_times_out() {
     on_system(async {
         let mut system = System::start(&[("TRADEPOST__RESILIENCE__PEERS__INVENTORY__CALL_MS", "1000")]).await;
         system.stocked("r", 100).await;
@@ -262,7 +262,7 @@ fn stand_before(port: u16, delay: Duration, peer: Option<String>) -> (Arc<Mutex<
 /// Both at once: the catalogue takes its time, and stock keeping says nothing at all. What the one has used
 /// up the other does not get: all steps together have `order.peers_ms`.
 #[test]
-fn a_slow_catalogue_and_a_stock_keeping_that_hangs_share_one_time() {
+fn slow_product_and_hanging_inventory_share_one_deadline() {
     on_system(async {
         let budget = 5000;
         let mut system = System::start(&[("TRADEPOST__ORDER__PEERS_MS", "5000")]).await;
@@ -303,7 +303,7 @@ fn a_slow_catalogue_and_a_stock_keeping_that_hangs_share_one_time() {
 
 /// Whichever peer it is that is away or hangs.
 #[test]
-fn by_default_a_caller_hears_of_a_peer_within_a_second() {
+fn default_peer_timeouts_are_below_one_second() {
     let settings = Settings::default();
     let calls = ["product", "inventory"].map(|peer| settings.resilience.limits(peer).unwrap().call);
     assert!(settings.order.peers_ms < 1000 && calls.iter().all(|call| *call < Duration::from_secs(1)), "{calls:?}");
@@ -311,7 +311,7 @@ fn by_default_a_caller_hears_of_a_peer_within_a_second() {
 
 /// An administrator opens a breaker by hand, and closes it again.
 #[test]
-fn a_breaker_is_set_by_hand() {
+fn breaker_posted_by_admin_changes_state() {
     on_system(async {
         let system = System::start(&[]).await;
         system.stocked("r", 100).await;

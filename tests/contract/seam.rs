@@ -210,7 +210,7 @@ async fn about_notifications(side: &Side, said: &mut Transcript) {
 
 /// The same conversation on both sides, from an empty shop on.
 #[test]
-fn both_sides_give_the_same_answers_and_the_same_errors() {
+fn both_sides_return_equal_results() {
     on_system(async {
         let dir = tempfile::tempdir().unwrap();
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
@@ -265,7 +265,7 @@ fn crosses<E: TypedError + Clone + Debug + PartialEq>(errors: impl IntoIterator<
 
 /// Also those that no call provokes at will.
 #[test]
-fn every_typed_error_survives_the_wire() {
+fn typed_errors_survive_serialization() {
     let (id, sku_code, number) = (7, "a \"b\"".to_string(), Uuid::from_u128(7));
     let text = || "x".to_string();
     crosses([
@@ -305,7 +305,7 @@ fn every_typed_error_survives_the_wire() {
 
 /// One module's error is no other's, even under the same name.
 #[test]
-fn a_peers_error_does_not_turn_into_ones_own() {
+fn error_of_another_module_becomes_platform_error() {
     let passing = InventoryError::from_problem(ProductError::NotFound { id: "7".into() }.into_problem());
     assert!(matches!(&passing, InventoryError::Platform(problem) if problem.status == 404), "{passing:?}");
 }
@@ -365,7 +365,7 @@ fn deadline_trace_and_identity_travel_to_peers() {
 
 /// A peer that is away is a matter of time, and the caller is told so; what needs no peer goes on.
 #[test]
-fn peers_that_are_away_are_a_503_with_retry_after() {
+fn unreachable_peer_returns_503_with_retry_after() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |s| {
             s.server.modules = vec!["identity".into(), "order".into(), "inventory".into()];

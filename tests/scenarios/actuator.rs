@@ -47,7 +47,7 @@ scenario! { of one process:
 
 scenario! { of one process:
     /// Plain clients get plain JSON, and those that ask for the actuator's own types get these.
-    async fn answers_have_the_type_that_was_asked_for(shop) {
+    async fn actuator_accept_header_selects_media_type(shop) {
         let c = &shop.client;
         for (accept, expected) in [
             (ACCEPT, V3),
@@ -66,7 +66,7 @@ scenario! { of one process:
 
 scenario! { of one process:
     /// Statuses are for everybody, details for administrators and peers.
-    async fn health_tells_details_to_who_may_see_them(shop) {
+    async fn health_details_need_admin_or_service_token(shop) {
         let c = &shop.client;
         let anonymous = c.send(Method::GET, "/actuator/health", &[], "").await.expect(200);
         assert!(!anonymous.text.contains("details"), "{}", anonymous.text);
@@ -98,7 +98,7 @@ scenario! { of one process:
 
 scenario! { of one process:
     /// What tells much is for administrators, and what is asked for wrongly is said to be.
-    async fn who_may_not_look_or_asks_wrongly_is_told(shop) {
+    async fn actuator_missing_role_or_bad_request_is_refused(shop) {
         let c = &shop.client;
         for path in [
             "/actuator/metrics", "/actuator/metrics/process.uptime", "/actuator/httpexchanges", "/actuator/threaddump", "/actuator/configprops",
@@ -125,7 +125,7 @@ scenario! { of one process:
 }
 
 scenario! { of one process:
-    async fn requests_are_counted_under_micrometers_names(shop) {
+    async fn http_requests_have_micrometer_metric_names(shop) {
         let c = &shop.client;
         c.stocked("m", "1", 1).await;
         c.order(&[("m", 1)]).await.expect(201);
@@ -151,7 +151,7 @@ scenario! { of one process:
 
 scenario! { of one process:
     /// The last requests, without what is nobody's business.
-    async fn exchanges_are_shown_without_secrets(shop) {
+    async fn http_exchanges_mask_secrets(shop) {
         let c = &shop.client;
         c.get(&c.alice, "/api/v1/orders?size=1&page=0").await.expect(200);
         c.send(Method::GET, "/api/v1/orders?access_token=topsecret", &[("authorization", "Bearer topsecret"), ("cookie", "a=topsecret")], "").await.expect(401);
@@ -216,7 +216,7 @@ scenario! { of one process:
 
 /// A tool that knows no tokens comes in with a password, at the actuator and nowhere else.
 #[test]
-fn a_password_opens_the_actuator_alone() {
+fn actuator_password_opens_actuator_only() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |s| s.actuator.password = Some(Secret::new("open:sesame"))).await;
         let c = &shop.client;
@@ -241,7 +241,7 @@ fn a_password_opens_the_actuator_alone() {
 }
 
 #[test]
-fn without_a_password_there_is_no_way_in_but_a_token_and_an_empty_one_is_refused() {
+fn actuator_unset_or_empty_password_is_refused() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         for pair in ["tradepost:", ":", "tradepost:******"] {
@@ -262,7 +262,7 @@ fn without_a_password_there_is_no_way_in_but_a_token_and_an_empty_one_is_refused
 
 /// Modules and parts of the platform are listed with their levels, and whatever was given one.
 #[test]
-fn loggers_are_listed_with_their_levels() {
+fn loggers_list_has_configured_and_effective_levels() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(data.path(), &[("TRADEPOST__LOG__LEVEL", "info,tradepost::modules::order=debug")]);

@@ -5,7 +5,7 @@ use actix_web::http::Method;
 use serde_json::json;
 
 #[test]
-fn the_front_door_of_a_split_shop() {
+fn gateway_of_a_split_shop_protects_modules() {
     on_system(async {
         let mut shop = Shop::start(Shape::Split, |_| {}).await;
         let c = &shop.client;

@@ -76,11 +76,11 @@ fn orders_over_http2(shape: Shape) {
 }
 
 #[test]
-fn of_one_process() {
+fn http2_in_one_process_serves_orders() {
     orders_over_http2(Shape::Local);
 }
 
 #[test]
-fn through_the_gateway() {
+fn http2_through_the_gateway_serves_orders() {
     orders_over_http2(Shape::Split);
 }

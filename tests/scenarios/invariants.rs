@@ -238,12 +238,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_a_shop_may_come_to_contradicts_nothing(facts in sound()) {
+    fn reachable_state_violates_no_invariant(facts in sound()) {
         prop_assert_eq!(facts.audit(), []);
     }
 
     #[test]
-    fn every_corruption_is_noticed_under_its_name(facts in sound(), how in select(ALL), pick in any::<Index>(), by in 1..9i64) {
+    fn corrupted_state_violates_the_expected_invariant(facts in sound(), how in select(ALL), pick in any::<Index>(), by in 1..9i64) {
         let mut facts = facts;
         let corrupted = corrupt(&mut facts, how, pick, by);
         prop_assume!(corrupted.is_some());

@@ -32,7 +32,7 @@ scenario! {
 
 scenario! {
     /// Each SKU is in exactly one list.
-    async fn stock_is_checked_for_many_skus(shop) {
+    async fn check_stock_many_skus_puts_each_in_one_list(shop) {
         let c = &shop.client;
         c.stocked("full", "1", 10).await;
         c.stocked("few", "1", 2).await;
@@ -48,7 +48,7 @@ scenario! {
 
 scenario! {
     /// The old order service's way of taking stock: all or none, for services and administrators.
-    async fn quantities_are_taken_by_sku_all_or_none(shop) {
+    async fn update_quantities_takes_all_or_none(shop) {
         let c = &shop.client;
         c.stocked("t-1", "1", 10).await;
         c.stocked("t-2", "1", 1).await;
@@ -100,7 +100,7 @@ scenario! {
 
 /// What nobody ends is ended after asking order: an order that never was gives its stock back.
 #[test]
-fn a_reservation_without_an_order_expires() {
+fn reservation_without_order_expires() {
     crate::support::on_system(async {
         let mut shop = crate::support::Shop::start(crate::support::Shape::Loopback, |s| s.inventory.reservation_seconds = 1).await;
         let c = &shop.client;

@@ -3,7 +3,7 @@
 
 scenario! {
     /// By case, accent, composition, and up to 64 characters of four bytes each.
-    async fn skus_that_look_alike_are_kept_apart(shop) {
+    async fn similar_skus_are_distinct(shop) {
         let c = &shop.client;
         let long = "\u{1d4d0}".repeat(64);
         let all = ["ab", "AB", "Ab", "\u{e1}b", "a\u{301}b", "a b", "stra\u{df}e", "strasse", &long];
@@ -25,7 +25,7 @@ scenario! {
 
 scenario! {
     /// By case, and to the last of 255 characters.
-    async fn idempotency_keys_that_look_alike_are_kept_apart(shop) {
+    async fn similar_idempotency_keys_are_distinct(shop) {
         let c = &shop.client;
         c.stocked("k", "1", 100).await;
         let long = "k".repeat(254);

@@ -17,7 +17,7 @@ fn at(shop: &Shop, module: Module) -> Client {
 
 scenario! {
     /// Orders are counted by what became of them and why, and placed ones by what they are worth.
-    async fn orders_are_counted_by_what_became_of_them(shop) {
+    async fn orders_metric_counts_by_outcome_and_reason(shop) {
         let c = &shop.client;
         c.stocked("m", "2.50", 10).await;
         let first = c.order(&[("m", 2)]).await.expect(201).json()["id"].as_i64().unwrap();
@@ -50,7 +50,7 @@ scenario! {
 
 scenario! {
     /// Stock is shown in sums, by the threshold of `stock.low`, soon after it changes.
-    async fn stock_is_shown_by_state(shop) {
+    async fn stock_metrics_are_grouped_by_state(shop) {
         let c = &shop.client;
         let low = shop.settings.inventory.low;
         c.stocked("many", "1", low + 3).await;
@@ -78,7 +78,7 @@ scenario! {
 scenario! {
     /// Every process shows its build, what it uses, what it serves and what waits in it, in the form that
     /// Prometheus reads.
-    async fn every_process_shows_itself(shop) {
+    async fn every_process_exposes_its_metrics(shop) {
         let c = &shop.client;
         c.stocked("m", "1", 1).await;
         c.order(&[("m", 1)]).await.expect(201);
@@ -127,7 +127,7 @@ scenario! {
 
 /// Attempts at calls of peers are counted where calls go over HTTP, by the contract's path.
 #[test]
-fn attempts_at_peers_are_counted() {
+fn peer_call_attempts_over_http_are_counted() {
     on_system(async {
         for shape in [Shape::Local, Shape::Loopback] {
             // nobody takes up an order that is slow for once: that would be more calls
@@ -154,7 +154,7 @@ fn attempts_at_peers_are_counted() {
 
 /// What waits where it should not is shown: an order, an event, one that was set aside, a dead letter. Of files, since nobody else can be made to leave such things behind.
 #[test]
-fn what_is_left_behind_is_shown() {
+fn unfinished_work_is_exposed_as_metrics() {
     on_system(async {
         let hour_ago = tradepost::kernel::clock::now_ms() - 3_600_000;
         let mut shop = Shop::start(Shape::Local, |settings| {
@@ -216,7 +216,7 @@ fn event(time: &str) -> String {
 scenario! {
     /// Nothing that a client makes up is a label: after the first of its kind, a thousand more add no series. What
     /// else happens meanwhile may add some, such as heartbeats.
-    async fn what_clients_make_up_adds_no_series(shop) {
+    async fn client_supplied_values_add_no_series(shop) {
         let c = &shop.client;
         c.stocked("m", "1", 1).await;
         made_up(c, 0).await;

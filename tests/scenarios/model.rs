@@ -377,7 +377,7 @@ fn loopback() {
 
 /// The model itself refuses what it must: a model that accepts everything would prove nothing.
 #[test]
-fn the_model_knows_a_shortage() {
+fn model_insufficient_stock_is_refused() {
     on_system(async {
         let row = |quantity| Some(Row { id: 1, quantity, sold: 0 });
         let model = Model { case: 0, stock: [row(3), row(0), None, None, None], orders: vec![], keys: BTreeMap::new() };

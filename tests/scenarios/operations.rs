@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 scenario! { of one process:
     /// Public pages need no token; the others need an administrator's.
-    async fn the_actuator_answers(shop) {
+    async fn actuator_endpoints_need_admin_except_public_ones(shop) {
         let c = &shop.client;
         for path in ["/actuator", "/actuator/health", "/actuator/health/liveness", "/actuator/health/readiness", "/actuator/info", "/actuator/prometheus", "/v3/api-docs"] {
             c.send(Method::GET, path, &[], "").await.expect(200);
@@ -38,7 +38,7 @@ fn settings_are_shown_without_secrets() {
 }
 
 #[test]
-fn a_log_level_is_changed_while_it_runs() {
+fn log_level_post_changes_level_at_runtime() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(data.path(), &[]);
@@ -72,7 +72,7 @@ scenario! {
 
 /// What was placed is there after a restart, and what was under way is finished before.
 #[test]
-fn a_restart_keeps_everything() {
+fn restart_keeps_orders_and_stock() {
     on_system(async {
         let shop = Shop::start(Shape::Local, |_| {}).await;
         shop.client.stocked("k", "1", 10).await;
@@ -108,7 +108,7 @@ fn sigterm_finishes_and_exits_with_0() {
 /// Whoever sends on a connection just when it is closed cannot know whether it was heard: so a shop that lingers says with
 /// each answer that it is the last, and to load balancers that there are no more.
 #[test]
-fn stop_signal_it_lingers_and_closes_connections_with_an_answer() {
+fn sigterm_with_shutdown_delay_closes_connections_after_a_response() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(data.path(), &[("TRADEPOST__SERVER__LINGER_SECONDS", "3600")]);
@@ -133,7 +133,7 @@ fn stop_signal_it_lingers_and_closes_connections_with_an_answer() {
 
 /// What cannot start says why, and how to go on.
 #[test]
-fn a_start_that_cannot_work_is_refused_with_a_reason() {
+fn invalid_start_exits_with_a_reason() {
     let data = tempfile::tempdir().unwrap();
     let dir = data.path().to_string_lossy().into_owned();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -161,7 +161,7 @@ const OF_FEATURES: [&str; 2] = ["migrate", "help"];
 
 /// The command line, as its help shows it.
 #[test]
-fn the_commands_are_as_documented() {
+fn command_help_matches_snapshot() {
     let help = |args: &[&str]| {
         let output = tradepost(args).env_remove("TRADEPOST_PASSWORD").env("COLUMNS", "100").output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -177,7 +177,7 @@ fn the_commands_are_as_documented() {
 
 /// A gateway keeps nothing and tells no events: it starts where nothing can be written, whatever bus the others have.
 #[test]
-fn a_gateway_alone_needs_neither_folder_nor_bus() {
+fn gateway_alone_starts_without_folder_or_bus() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let shop = Process::start(data.path(), &[]);
@@ -208,7 +208,7 @@ const PATIENT: [(&str, &str); 4] = [
 
 /// A part runs where its peers have addresses: here, order in one process and the rest in another.
 #[test]
-fn a_part_finds_its_peers_by_address() {
+fn order_process_finds_peers_by_address() {
     on_system(async {
         let (rest_data, order_data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let rest = Process::start(
@@ -241,7 +241,7 @@ fn a_part_finds_its_peers_by_address() {
 
 /// The same parts find each other by the registry, which they leave before they stop.
 #[test]
-fn a_part_finds_its_peers_by_the_registry() {
+fn order_process_finds_peers_by_registry() {
     on_system(async {
         let [registry_data, rest_data, notification_data, order_data] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
         // the registry needs an issuer's name only; it asks it nothing

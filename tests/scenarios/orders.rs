@@ -5,7 +5,7 @@ use serde_json::json;
 
 scenario! {
     /// An order takes its stock and tells its prices; a client's own price, id or status has no effect.
-    async fn an_order_is_placed(shop) {
+    async fn order_with_stock_is_placed(shop) {
         let c = &shop.client;
         c.stocked("a", "2.55", 10).await;
         c.stocked("b", "10.00", 10).await;
@@ -30,7 +30,7 @@ scenario! {
 
 scenario! {
     /// A refusal names every SKU with its reason, takes nothing, and is no order in the lists.
-    async fn an_order_is_refused_for_stock(shop) {
+    async fn order_without_stock_is_refused(shop) {
         let c = &shop.client;
         c.stocked("plenty", "1", 10).await;
         c.stocked("few", "1", 2).await;
@@ -51,7 +51,7 @@ scenario! {
 
 scenario! {
     /// Cancelling gives the stock back, once; DELETE takes the order off the lists as well.
-    async fn cancelling_gives_the_stock_back_exactly_once(shop) {
+    async fn cancelled_order_releases_stock_once(shop) {
         let c = &shop.client;
         c.stocked("c", "1", 10).await;
         let first = c.order(&[("c", 4)]).await.expect(201).json()["id"].as_i64().unwrap();
@@ -74,7 +74,7 @@ scenario! {
 
 scenario! {
     /// A hundred cancellations of one order at once give its stock back once.
-    async fn many_cancellations_at_once_are_one(shop) {
+    async fn concurrent_cancellations_release_stock_once(shop) {
         let c = &shop.client;
         c.stocked("c", "1", 10).await;
         let id = c.order(&[("c", 4)]).await.expect(201).json()["id"].as_i64().unwrap();
@@ -90,7 +90,7 @@ scenario! {
 
 scenario! {
     /// A customer sees their own orders only; an administrator sees all.
-    async fn orders_are_their_customers_own(shop) {
+    async fn orders_of_other_customers_are_hidden(shop) {
         let c = &shop.client;
         c.stocked("o", "1", 10).await;
         let id = c.post(&c.admin, "/api/v1/orders", order(&[("o", 1)])).await.expect(201).json();
@@ -109,7 +109,7 @@ scenario! {
 
 scenario! {
     /// A product that left the catalogue cannot be bought, whatever stock is left of it.
-    async fn a_removed_product_is_invalid(shop) {
+    async fn removed_product_order_is_refused(shop) {
         let c = &shop.client;
         let id = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "gone", "name": "n", "price": 1 })).await.json()["id"].as_str().unwrap().to_string();
         c.post(&c.admin, "/api/v1/inventory", json!({ "skuCode": "gone", "quantity": 5 })).await.expect(201);

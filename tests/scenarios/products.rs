@@ -5,7 +5,7 @@ use serde_json::json;
 
 scenario! {
     /// A product comes back as it was sent, its price to the digit; a client's id is ignored.
-    async fn a_product_is_added_read_and_removed(shop) {
+    async fn product_is_added_read_and_removed(shop) {
         let c = &shop.client;
         let sent = r#"{"id":"000000000000000000000001","skuCode":"  mug-1 ","name":"Mug","description":"blue","price":10.00,"colour":"x"}"#;
         let headers = [("authorization", format!("Bearer {}", c.admin)), ("content-type", "application/json".into())];
@@ -31,7 +31,7 @@ scenario! {
 
 scenario! { of one process:
     /// What is not there is 404 with the old system's words.
-    async fn unknown_products_are_named(shop) {
+    async fn unknown_product_returns_404(shop) {
         let c = &shop.client;
         assert_eq!(c.get(&c.alice, "/api/v1/products/x").await.expect(404).message(), "Product with id x not found");
         assert_eq!(c.get(&c.alice, "/api/v1/products/nope/price").await.expect(404).message(), "Product with SKU CODE nope not found.");
@@ -41,7 +41,7 @@ scenario! { of one process:
 
 scenario! {
     /// A SKU code is unique; what is missing is named, all of it at once.
-    async fn a_bad_product_is_refused(shop) {
+    async fn invalid_product_is_refused(shop) {
         let c = &shop.client;
         c.stocked("taken", "1", 1).await;
         let again = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "taken", "name": "n", "price": "3.50" })).await.expect(400);
@@ -57,7 +57,7 @@ scenario! {
 
 scenario! {
     /// Of two editors, the second is told.
-    async fn a_change_names_the_version_it_is_based_on(shop) {
+    async fn product_update_with_stale_version_is_refused(shop) {
         let c = &shop.client;
         let id = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "v", "name": "one", "price": 1 })).await.expect(201).json()["id"].as_str().unwrap().to_string();
         let path = format!("/api/v1/products/{id}");
@@ -107,7 +107,7 @@ scenario! {
 scenario! {
     /// Whoever walks the catalogue by `after` sees each product once, in the order of ids, however many come and
     /// go meanwhile; with q, those that fit.
-    async fn a_walk_by_after_misses_nothing_and_shows_nothing_twice(shop) {
+    async fn products_listed_by_after_appear_once(shop) {
         let c = &shop.client;
         let create = |sku: String, name: &'static str| async move {
             let product = json!({ "skuCode": sku, "name": name, "price": 1 });
@@ -149,7 +149,7 @@ scenario! {
 
 scenario! {
     /// A search means its text, whatever signs are in it, and either case of ASCII letters alone.
-    async fn a_search_means_what_it_says(shop) {
+    async fn product_search_matches_literally(shop) {
         let c = &shop.client;
         let names = ["Straße (blue) [x]", "a.b*c+d?", "under_score", r"back\slash", "É grand", "tab\there"];
         for (i, name) in names.iter().enumerate() {

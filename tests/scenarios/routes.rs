@@ -108,7 +108,7 @@ async fn transcript(shape: Shape, routes: &Path) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn a_route_file_means_the_same_in_every_shape() {
+fn route_file_has_the_same_effect_in_every_shape() {
     on_system(async {
         let dir = tempfile::tempdir().unwrap();
         let routes = dir.path().join("routes.yml");

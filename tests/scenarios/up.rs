@@ -42,7 +42,7 @@ fn up_with(data: &Path, instances: usize) -> Child {
 }
 
 #[test]
-fn sigterm_stops_all_in_order_and_exits_with_0() {
+fn up_sigterm_stops_every_child_and_exits_with_0() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let mut child = up(data.path());
@@ -54,7 +54,7 @@ fn sigterm_stops_all_in_order_and_exits_with_0() {
 }
 
 #[test]
-fn killed_outright_it_leaves_nobody_behind() {
+fn up_killed_stops_every_child() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let mut child = up(data.path());
@@ -69,7 +69,7 @@ fn killed_outright_it_leaves_nobody_behind() {
 }
 
 #[test]
-fn one_that_dies_is_named_and_ends_the_others() {
+fn child_killed_stops_the_others() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let mut child = up(data.path());
@@ -82,7 +82,7 @@ fn one_that_dies_is_named_and_ends_the_others() {
 }
 
 #[test]
-fn of_two_a_module_one_that_dies_is_started_again() {
+fn child_killed_with_two_instances_is_restarted() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let mut child = up_with(data.path(), 2);

@@ -141,7 +141,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 }
 
 #[test]
-fn what_breaks_the_format_is_found() {
+fn metrics_parse_invalid_text_fails() {
     let head = "# HELP a words\n# TYPE a counter\n";
     let parsed = Metrics::parse(&format!("{head}a{{b=\"c\\\"}} 2\",d=\"\"}} 1.5\n")).unwrap();
     assert_eq!(parsed.get("a", &[("b", "c\"} 2"), ("d", "")]), 1.5);
