@@ -1,18 +1,18 @@
-//! A webhook's receiver: takes everything, and counts by event.
+//! A webhook receiver that accepts every delivery and counts deliveries per event.
 
 use actix_web::web::Bytes;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// A receiver that runs until the test ends.
+/// A webhook receiver; runs until the test ends.
 pub struct Hooks {
     url: String,
     seen: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 impl Hooks {
-    /// On the actix system of the test.
+    /// Starts on the actix system of the test.
     pub fn start() -> Self {
         let seen: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
         let counted = seen.clone();
@@ -30,18 +30,18 @@ impl Hooks {
         Self { url, seen }
     }
 
-    /// The settings file of a shop that tells it every event.
+    /// Settings that deliver every event to this receiver.
     pub fn settings(&self) -> String {
-        // 24 bytes of base64 that say that they are no secret
+        // base64 of the text "notasecretnotasecretnota"
         format!("[[notification.webhooks]]\nurl = \"{}\"\nsecret = \"whsec_bm90YXNlY3JldG5vdGFzZWNyZXRub3Rh\"\n", self.url)
     }
 
-    /// How many different events have come.
+    /// Number of distinct events received.
     pub fn events(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 
-    /// How many requests have come.
+    /// Number of requests received, including retries.
     pub fn posts(&self) -> usize {
         self.seen.lock().unwrap().values().sum()
     }
