@@ -1,6 +1,5 @@
-//! What the shop is sent and does not take: one table of requests, with the answer to each. A
-//! refusal names what is wrong, comes in the one form of every refusal, and leaves nothing behind.
-//! No request at all is answered with a 500.
+//! Invalid requests and the expected responses, in one table. A refusal names the error, has the common problem format,
+//! and changes no state. No request gets a 500.
 
 use super::envelope::{Says, assert_refusal, field, kind, says};
 use crate::support::Shop;
@@ -8,7 +7,6 @@ use crate::support::client::Client;
 use actix_web::http::Method;
 use serde_json::json;
 
-/// One row of the table.
 struct Row {
     method: Method,
     path: String,
@@ -16,7 +14,7 @@ struct Row {
     body: Vec<u8>,
     status: u16,
     says: Says,
-    /// A member of the problem, and its value: what the error is about.
+    /// A member of the problem that identifies the subject of the error, and its value.
     about: Option<(&'static str, String)>,
 }
 
@@ -46,7 +44,7 @@ impl Row {
         self
     }
 
-    /// Sends it and holds the answer against the table.
+    /// Sends the request and checks the response against the row.
     async fn check(&self, c: &Client, token: &str) {
         let bearer = format!("Bearer {token}");
         let mut headers = vec![("authorization", bearer.as_str())];
@@ -64,7 +62,7 @@ impl Row {
     }
 }
 
-/// Everything a bad request could have changed.
+/// All state that a request could change.
 async fn state(c: &Client) -> String {
     let mut all = String::new();
     for path in ["/api/v1/products", "/api/v1/inventory", "/api/v1/orders"] {
@@ -73,7 +71,7 @@ async fn state(c: &Client) -> String {
     all
 }
 
-/// A shop with product `p` and 8 left of it, product `q` without stock, and one order; sends every row to it.
+/// Creates product `p` with 8 in stock, product `q` without stock, and one order; then checks every row.
 async fn refuse_all(shop: &Shop, token: &str, rows: impl AsyncFnOnce(&str) -> Vec<Row>) {
     let c = &shop.client;
     c.stocked("p", "10.00", 10).await;
@@ -93,7 +91,7 @@ async fn refuse_all(shop: &Shop, token: &str, rows: impl AsyncFnOnce(&str) -> Ve
     }
 }
 
-/// A JSON object of these members, with one of them replaced by this text, or left out.
+/// A JSON object of these members, with one of them replaced by raw text, or omitted.
 fn object(good: &[(&str, &str)], member: &str, raw: Option<&str>) -> String {
     let mut members: Vec<(&str, &str)> = good.iter().copied().filter(|(name, _)| *name != member).collect();
     members.extend(raw.map(|raw| (member, raw)));
@@ -104,9 +102,9 @@ fn object(good: &[(&str, &str)], member: &str, raw: Option<&str>) -> String {
 const PRODUCT: [(&str, &str); 3] = [("skuCode", "\"new\""), ("name", "\"new\""), ("price", "1")];
 const STOCK: [(&str, &str); 2] = [("skuCode", "\"q\""), ("quantity", "1")];
 const LINE: [(&str, &str); 2] = [("skuCode", "\"p\""), ("quantity", "1")];
-/// No text, or no text that is a SKU code.
+/// Values that are not a string or not a valid SKU code.
 const NO_SKU: [&str; 10] = ["null", "5", "true", "[]", "{}", "\"\"", "\"  \"", r#""a\u0000b""#, r#""a\u0007b""#, r#""a\u007fb""#];
-/// No whole numbers, or none that fits.
+/// Values that are not integers or out of range.
 const NO_QUANTITY: [&str; 13] = [
     "null",
     "1.5",
@@ -122,7 +120,7 @@ const NO_QUANTITY: [&str; 13] = [
     "-9223372036854775809",
     "18446744073709551616",
 ];
-/// Not even JSON, though some take it for numbers.
+/// Number formats that are not JSON, though some parsers accept them.
 const NO_JSON: [&str; 8] = ["1e400", "NaN", "Infinity", "01", "+1", "-", "0x10", "1_000"];
 const NO_PRICE: [&str; 16] = [
     "null",
@@ -143,7 +141,7 @@ const NO_PRICE: [&str; 16] = [
     "\"1,5\"",
 ];
 
-/// Each member of what is created, left out and with every value that it does not take.
+/// Each member of a request body, omitted and with every invalid value.
 fn members() -> Vec<Row> {
     let long = format!("\"{}\"", "x".repeat(65));
     let mut rows = Vec::new();
@@ -187,7 +185,7 @@ fn members() -> Vec<Row> {
     rows
 }
 
-/// Orders and quantities whose parts are good and whose whole is not.
+/// Bodies with valid members that are invalid as a whole.
 fn wholes() -> Vec<Row> {
     let orders = |body: String, says: Says| row(Method::POST, "/api/v1/orders", body, 400, says);
     let lines = |n: usize| format!("{{\"orderLineItems\":[{}]}}", vec![object(&LINE, "", None); n].join(","));
@@ -234,17 +232,17 @@ fn wholes() -> Vec<Row> {
 }
 
 scenario! {
-    /// Every member of every body, and every body as a whole.
+    /// Checks every member of every body, and every body as a whole.
     async fn invalid_fields_are_named(shop) {
         refuse_all(shop, &shop.client.admin, async |_| members().into_iter().chain(wholes()).collect()).await;
     }
 }
 
 scenario! {
-    /// Whatever takes a body says what is wrong with one that is not JSON, not whole, not there, or not said to be JSON.
+    /// Every operation with a body refuses a body that is missing, truncated, not JSON, or has another content type.
     async fn non_json_bodies_are_refused(shop) {
         refuse_all(shop, &shop.client.admin, async |product| {
-            // with what is said of a broken object, of lists in lists and of objects in objects, too many of them
+            // expected errors of a malformed object, of too deeply nested lists and of too deeply nested objects
             let broken = || says("malformed JSON");
             let object_wanted = || [broken(), field("body"), broken()];
             let map_wanted = || [broken(), field("body"), field("p")];
@@ -287,7 +285,7 @@ scenario! {
 }
 
 scenario! { of one process:
-    /// Ids that are none, pages that are none, versions that are none, and answers nobody could read.
+    /// Invalid ids, page numbers and versions, and `Accept` headers without JSON.
     async fn invalid_paths_queries_and_headers_are_refused(shop) {
         refuse_all(shop, &shop.client.admin, async |product| {
             let mut rows = Vec::new();
@@ -350,14 +348,14 @@ scenario! { of one process:
 
 const NUMBER: &str = "\"11111111-1111-4111-8111-111111111111\"";
 
-/// A reservation with one member in place of a good one.
+/// A reservation with one member replaced or omitted.
 fn reserve(member: &str, raw: Option<&str>, says: Says) -> Row {
     let good = [("orderNumber", NUMBER), ("lines", "{\"p\":1}")];
     row(Method::POST, "/api/v1/inventory/reservations", object(&good, member, raw), 400, says)
 }
 
 scenario! {
-    /// What only peers may send is looked at as closely.
+    /// Requests that only peers may send are validated in the same way.
     async fn invalid_requests_from_peers_are_refused(shop) {
         let service = shop.service_token().await;
         refuse_all(shop, &service, async |_| {

@@ -1,10 +1,10 @@
-//! What customers are told. INV-5: each event is delivered at least once and applied exactly once.
+//! Notifications of customers. INV-5: each event is delivered at least once and applied exactly once.
 
 use crate::support::wait_for;
 use serde_json::json;
 
 scenario! {
-    /// Each step of an order is in its customer's inbox once, and in nobody else's.
+    /// Each step of an order is in its customer's inbox once, and in no other inbox.
     async fn order_steps_notify_the_customer_once(shop) {
         let c = &shop.client;
         c.stocked("n", "1", 2).await;

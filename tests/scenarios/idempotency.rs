@@ -5,7 +5,7 @@ use actix_web::http::Method;
 use serde_json::json;
 
 scenario! {
-    /// The same key with the same body gets the first answer again, and takes nothing more.
+    /// The same key with the same body replays the first response and takes no more stock.
     async fn repeated_request_same_key_places_one_order(shop) {
         let c = &shop.client;
         c.stocked("k", "1.50", 10).await;
@@ -22,7 +22,7 @@ scenario! {
 }
 
 scenario! {
-    /// A refusal for stock is an answer, too; refused input does not consume the key.
+    /// A refusal for stock is stored under the key; invalid input does not consume the key.
     async fn refused_order_is_replayed_and_bad_input_is_not(shop) {
         let c = &shop.client;
         let row = c.stocked("k", "1", 1).await;
@@ -40,7 +40,7 @@ scenario! {
 }
 
 scenario! {
-    /// Fifty at once with one key: one order; the others get its answer, or 409 while it is under way.
+    /// Fifty concurrent requests with one key: one order; the others get its response, or 409 while it is in progress.
     async fn concurrent_requests_same_key_place_one_order(shop) {
         let c = &shop.client;
         c.stocked("k", "1", 100).await;
