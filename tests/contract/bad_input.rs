@@ -1,7 +1,7 @@
 //! Invalid requests and the expected responses, in one table. A refusal names the error, has the common problem format,
 //! and changes no state. No request gets a 500.
 
-use super::envelope::{Says, assert_refusal, field, kind, says};
+use super::envelope::{Expected, assert_refusal, field, kind, message};
 use crate::support::Shop;
 use crate::support::client::Client;
 use actix_web::http::Method;
@@ -13,18 +13,18 @@ struct Row {
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
     status: u16,
-    says: Says,
+    expected: Expected,
     /// A member of the problem that identifies the subject of the error, and its value.
     about: Option<(&'static str, String)>,
 }
 
-fn row(method: Method, path: impl Into<String>, body: impl Into<Vec<u8>>, status: u16, says: Says) -> Row {
+fn row(method: Method, path: impl Into<String>, body: impl Into<Vec<u8>>, status: u16, expected: Expected) -> Row {
     let headers = vec![("content-type", "application/json".to_string())];
-    Row { method, path: path.into(), headers, body: body.into(), status, says, about: None }
+    Row { method, path: path.into(), headers, body: body.into(), status, expected, about: None }
 }
 
-fn get(path: impl Into<String>, status: u16, says: Says) -> Row {
-    row(Method::GET, path, "", status, says)
+fn get(path: impl Into<String>, status: u16, expected: Expected) -> Row {
+    row(Method::GET, path, "", status, expected)
 }
 
 impl Row {
@@ -58,7 +58,7 @@ impl Row {
         if let Some((member, value)) = &self.about {
             assert_eq!(reply.json()[member], *value, "{what}");
         }
-        self.says.check(&reply, &what);
+        self.expected.check(&reply, &what);
     }
 }
 
@@ -165,7 +165,7 @@ fn members() -> Vec<Row> {
         rows.push(row(Method::PUT, "/api/v1/inventory/updateQuantitiesBySku", body, 400, field("p")));
     }
     for raw in NO_JSON {
-        let malformed = |path: &str, body| row(Method::POST, path, body, 400, says("malformed JSON"));
+        let malformed = |path: &str, body| row(Method::POST, path, body, 400, message("malformed JSON"));
         rows.push(malformed("/api/v1/inventory", object(&STOCK, "quantity", Some(raw))));
         rows.push(malformed("/api/v1/orders", order(object(&LINE, "quantity", Some(raw)))));
         rows.push(malformed("/api/v1/inventory/checkStock", object(&[], "p", Some(raw))));
@@ -174,7 +174,7 @@ fn members() -> Vec<Row> {
         rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "price", raw), 400, field("price")));
     }
     for raw in ["NaN", "01", ".5", "1."] {
-        rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "price", Some(raw)), 400, says("malformed JSON")));
+        rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "price", Some(raw)), 400, message("malformed JSON")));
     }
     for raw in [Some("null"), Some("5"), Some("\" \""), Some("[]"), Some(&*format!("\"{}\"", "n".repeat(256))), None] {
         rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "name", raw), 400, field("name")));
@@ -187,11 +187,11 @@ fn members() -> Vec<Row> {
 
 /// Bodies with valid members that are invalid as a whole.
 fn wholes() -> Vec<Row> {
-    let orders = |body: String, says: Says| row(Method::POST, "/api/v1/orders", body, 400, says);
+    let orders = |body: String, expected: Expected| row(Method::POST, "/api/v1/orders", body, 400, expected);
     let lines = |n: usize| format!("{{\"orderLineItems\":[{}]}}", vec![object(&LINE, "", None); n].join(","));
     let many = |n: usize| format!("{{{}}}", (0..n).map(|i| format!("\"s{i}\":1")).collect::<Vec<_>>().join(","));
-    let check = |body: String, status, says: Says| row(Method::POST, "/api/v1/inventory/checkStock", body, status, says);
-    let take = |body: &str, status, says: Says| row(Method::PUT, "/api/v1/inventory/updateQuantitiesBySku", body, status, says);
+    let check = |body: String, status, expected: Expected| row(Method::POST, "/api/v1/inventory/checkStock", body, status, expected);
+    let take = |body: &str, status, expected: Expected| row(Method::PUT, "/api/v1/inventory/updateQuantitiesBySku", body, status, expected);
     let huge = r#"{"skuCode":"p","quantity":2147483647}"#;
     let mut rows = vec![
         orders("{}".into(), field("orderLineItems")),
@@ -243,7 +243,7 @@ scenario! {
     async fn non_json_bodies_are_refused(shop) {
         refuse_all(shop, &shop.client.admin, async |product| {
             // expected errors of a malformed object, of too deeply nested lists and of too deeply nested objects
-            let broken = || says("malformed JSON");
+            let broken = || message("malformed JSON");
             let object_wanted = || [broken(), field("body"), broken()];
             let map_wanted = || [broken(), field("body"), field("p")];
             let list_wanted = || [field("body"), field("[0]"), field("body")];
@@ -259,11 +259,11 @@ scenario! {
             ];
             let mut rows = Vec::new();
             for (method, path, good, [broken, deep_list, deep_object]) in takers {
-                let body = |body: &[u8], status, says: Says| row(method.clone(), path.clone(), body, status, says);
-                let malformed = || says("malformed JSON");
-                rows.push(body(b"", 400, says("a JSON body is required")));
-                rows.push(body(b"", 400, says("a JSON body is required")).without("content-type"));
-                rows.push(body(b" \r\n", 400, says("a JSON body is required")));
+                let body = |body: &[u8], status, expected: Expected| row(method.clone(), path.clone(), body, status, expected);
+                let malformed = || message("malformed JSON");
+                rows.push(body(b"", 400, message("a JSON body is required")));
+                rows.push(body(b"", 400, message("a JSON body is required")).without("content-type"));
+                rows.push(body(b" \r\n", 400, message("a JSON body is required")));
                 rows.push(body(b"{ this is not JSON }", 400, broken));
                 rows.push(body(&good.as_bytes()[..good.len() - 1], 400, malformed()));
                 rows.push(body(format!("{good} x").as_bytes(), 400, malformed()));
@@ -274,9 +274,9 @@ scenario! {
                 rows.push(body("{\"p\":".repeat(100_000).as_bytes(), 400, deep_object));
                 rows.extend(["null", "true", "42", "\"text\""].map(|wrong| body(wrong.as_bytes(), 400, field("body"))));
                 for media in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "json", "multipart/form-data; boundary=x"] {
-                    rows.push(body(good.as_bytes(), 415, says("the body must be application/json")).with("content-type", media));
+                    rows.push(body(good.as_bytes(), 415, message("the body must be application/json")).with("content-type", media));
                 }
-                rows.push(body(good.as_bytes(), 415, says("the body must be application/json")).without("content-type"));
+                rows.push(body(good.as_bytes(), 415, message("the body must be application/json")).without("content-type"));
             }
             rows
         })
@@ -331,7 +331,7 @@ scenario! { of one process:
                     rows.push(get(format!("{path}?page=0&size={size}"), 400, field("size")));
                 }
                 for accept in ["image/png", "text/html", "application/xml", "application/json;q=0", "text/event-stream, image/*"] {
-                    rows.push(get(path, 406, says("answers are application/json")).with("accept", accept));
+                    rows.push(get(path, 406, message("answers are application/json")).with("accept", accept));
                 }
             }
             rows.push(get("/api/v1/notifications/deliveries?state=lost", 400, field("state")));
@@ -349,9 +349,9 @@ scenario! { of one process:
 const NUMBER: &str = "\"11111111-1111-4111-8111-111111111111\"";
 
 /// A reservation with one member replaced or omitted.
-fn reserve(member: &str, raw: Option<&str>, says: Says) -> Row {
+fn reserve(member: &str, raw: Option<&str>, expected: Expected) -> Row {
     let good = [("orderNumber", NUMBER), ("lines", "{\"p\":1}")];
-    row(Method::POST, "/api/v1/inventory/reservations", object(&good, member, raw), 400, says)
+    row(Method::POST, "/api/v1/inventory/reservations", object(&good, member, raw), 400, expected)
 }
 
 scenario! {
@@ -362,16 +362,16 @@ scenario! {
             let mut rows = vec![
                 reserve("orderNumber", Some("\"abc\""), field("orderNumber")),
                 reserve("orderNumber", Some("null"), field("orderNumber")),
-                reserve("orderNumber", None, Says::Missing("orderNumber")),
+                reserve("orderNumber", None, Expected::Missing("orderNumber")),
                 reserve("lines", Some("{}"), field("lines")),
                 reserve("lines", Some("null"), field("lines")),
                 reserve("lines", Some("[]"), field("lines")),
                 reserve("lines", Some("{\"\":1}"), field("lines.")),
-                reserve("lines", None, Says::Missing("lines")),
+                reserve("lines", None, Expected::Missing("lines")),
             ];
             rows.extend(NO_QUANTITY.into_iter().chain(["0", "-1"]).map(|raw| reserve("lines", Some(&format!("{{\"p\":{raw}}}")), field("lines.p"))));
-            let settle = |body: String, says| row(Method::POST, "/api/v1/inventory/reservations/settle", body, 400, says);
-            rows.push(settle(r#"{"commit":[]}"#.into(), Says::Missing("release")));
+            let settle = |body: String, expected| row(Method::POST, "/api/v1/inventory/reservations/settle", body, 400, expected);
+            rows.push(settle(r#"{"commit":[]}"#.into(), Expected::Missing("release")));
             rows.push(settle(r#"{"commit":["abc"],"release":[]}"#.into(), field("commit[0]")));
             rows.push(settle(format!("{{\"commit\":[{}],\"release\":[]}}", vec![NUMBER; 1001].join(",")), field("body")));
             for end in ["commit", "release"] {

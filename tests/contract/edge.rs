@@ -1,5 +1,5 @@
-//! The edge of the process towards HTTP itself: methods, unknown paths, size limits, preflights, HEAD,
-//! and bytes that are hardly HTTP. And what is merely unusual: that is taken.
+//! HTTP behaviour of the server: methods, unknown paths, size limits, CORS, HEAD, malformed requests, and requests
+//! that are unusual but valid.
 
 use super::envelope::assert_refusal;
 use crate::support::Shop;
@@ -8,29 +8,29 @@ use actix_web::http::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Sends these very bytes on a connection of their own and reads the answer; none where the shop hangs up instead.
+/// Sends these bytes on a new connection and reads the response; `None` if the shop closes the connection instead.
 async fn raw(shop: &Shop, request: &[u8]) -> Option<Reply> {
     let mut connection = connect(&shop.client.url, "http/1.1").await;
     connection.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     loop {
-        if let Some(reply) = whole(&answer) {
+        if let Some(reply) = parse_response(&answer) {
             return Some(reply);
         }
         let read = tokio::time::timeout(std::time::Duration::from_secs(30), connection.read(&mut chunk)).await;
-        match read.expect("an answer, or the end of the connection") {
+        match read.expect("no response and no end of the connection") {
             Ok(n) if n > 0 => answer.extend_from_slice(&chunk[..n]),
             ended => {
-                assert!(answer.is_empty(), "half an answer ({ended:?}): {}", String::from_utf8_lossy(&answer));
+                assert!(answer.is_empty(), "incomplete response ({ended:?}): {}", String::from_utf8_lossy(&answer));
                 return None;
             }
         }
     }
 }
 
-/// The answer, once its head and as many bytes of body as that says are there.
-fn whole(answer: &[u8]) -> Option<Reply> {
+/// Parses the response; `None` until its head and the body up to `content-length` are complete.
+fn parse_response(answer: &[u8]) -> Option<Reply> {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.lines();
@@ -42,7 +42,7 @@ fn whole(answer: &[u8]) -> Option<Reply> {
 }
 
 scenario! { of one process:
-    /// A method that a path does not take is told from a path that is not there, and says what is taken.
+    /// A wrong method gets 405 and an `Allow` header; an unknown path gets 404.
     async fn wrong_method_returns_405_and_unknown_path_404(shop) {
         let c = &shop.client;
         c.stocked("m", "1", 1).await;
@@ -75,7 +75,7 @@ scenario! { of one process:
                 assert_refusal(&c.send(method.clone(), path, &auth, "").await, 404, method.as_str(), path);
             }
         }
-        // what no module has goes through the gateway's hygiene: one form of a path, and no tricks
+        // the gateway sanitizes other paths: it normalises slashes and refuses traversal and encoded separators
         for path in ["/api/v1/products/../inventory", "/api/v1/products%2Fx"] {
             assert_refusal(&c.send(Method::GET, path, &auth, "").await, 400, "GET", path);
         }
@@ -84,7 +84,7 @@ scenario! { of one process:
 }
 
 scenario! {
-    /// A body beyond the limit is refused as soon as that is known: by its length, or by its first byte too many.
+    /// An oversized body is refused early: by its `content-length`, or at the first byte beyond the limit.
     async fn oversized_bodies_are_refused(shop) {
         let (c, limit) = (&shop.client, shop.settings.server.body_limit);
         let head = |length: &str| format!("POST /api/v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n{length}\r\n\r\n", c.alice);
@@ -101,13 +101,13 @@ scenario! {
         assert_refusal(&raw(shop, &chunked).await.unwrap(), 413, "POST", "/api/v1/orders");
         let most = c.send(Method::POST, "/api/v1/orders", &[("authorization", &format!("Bearer {}", c.alice)), ("content-type", "application/json")], vec![b' '; limit]).await;
         assert_refusal(&most, 400, "POST", "/api/v1/orders");
-        assert_eq!(most.message(), "a JSON body is required", "a body of the very limit is read");
+        assert_eq!(most.message(), "a JSON body is required", "a body of exactly the limit is read");
         assert_eq!(c.get(&c.admin, "/api/v1/orders").await.json()["totalElements"], 0);
     }
 }
 
 scenario! {
-    /// What is hardly HTTP is answered with 4xx, or hung up on once it turns out so half way, and the shop goes on.
+    /// Malformed HTTP gets a 4xx, or the connection is closed if the error is in the body; the server keeps running.
     async fn malformed_http_is_refused(shop) {
         let c = &shop.client;
         let order = |more: &[u8]| [b"POST /api/v1/orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nauthorization: Bearer ", c.alice.as_bytes(), b"\r\n", more].concat();
@@ -126,9 +126,9 @@ scenario! {
         for (name, request) in &cases {
             answers.push((*name, raw(shop, request).await.map(|reply| reply.status)));
         }
-        // of the last one the answer was under way already: there is none to be given
-        let hung_up = "a chunk's size that is none";
-        assert_eq!(answers, cases.map(|(name, _)| (name, (name != hung_up).then_some(400))));
+        // the error of the last case is in the body: the server closes the connection without a response
+        let closed = "a chunk's size that is none";
+        assert_eq!(answers, cases.map(|(name, _)| (name, (name != closed).then_some(400))));
         // the head is larger than the server reads: a client that is still sending may lose the response
         let long = [b"GET /".as_slice(), &[b'a'; 200_000], b" HTTP/1.1\r\nhost: x\r\n\r\n"].concat();
         let status = raw(shop, &long).await.map(|reply| reply.status);
@@ -143,7 +143,7 @@ scenario! {
 }
 
 scenario! {
-    /// HEAD is GET without the body, in success and refusal; OPTIONS says what a path takes.
+    /// HEAD equals GET without the body, also for refusals; OPTIONS returns the allowed methods.
     async fn head_and_options_requests_succeed(shop) {
         let c = &shop.client;
         let id = c.stocked("h", "1.50", 3).await["id"].clone();
@@ -164,7 +164,7 @@ scenario! {
 }
 
 scenario! {
-    /// A browser asks first, without a token, and may then call and read the answer, be it a refusal.
+    /// A preflight needs no token; responses, including refusals, have CORS headers.
     async fn cors_by_default_allows_every_origin(shop) {
         let c = &shop.client;
         let preflight = [("origin", "https://shop.example"), ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization, content-type, idempotency-key")];
@@ -172,7 +172,7 @@ scenario! {
         assert_eq!(reply.headers["access-control-allow-origin"], "https://shop.example");
         assert!(reply.headers["access-control-allow-methods"].contains("POST"), "{reply:?}");
         assert_eq!(reply.headers["access-control-allow-headers"], "authorization, content-type, idempotency-key");
-        assert!(!reply.headers.contains_key("access-control-allow-credentials"), "tokens travel in a header: no cookie is asked for");
+        assert!(!reply.headers.contains_key("access-control-allow-credentials"), "tokens use the authorization header: no cookies are needed");
         for headers in [vec![("origin", "https://shop.example")], vec![("origin", "https://shop.example"), ("authorization", "Bearer none")]] {
             let refused = c.send(Method::GET, "/api/v1/orders", &headers, "").await.expect(401);
             assert_eq!(refused.headers["access-control-allow-origin"], "https://shop.example");
@@ -181,7 +181,7 @@ scenario! {
     }
 }
 
-/// Where origins are listed, the others are not named, and a browser keeps them out.
+/// With `server.origins`, other origins get no CORS headers.
 #[test]
 fn cors_unlisted_origin_is_not_allowed() {
     crate::support::on_system(async {
@@ -199,7 +199,7 @@ fn cors_unlisted_origin_is_not_allowed() {
 }
 
 scenario! {
-    /// Members that nobody asked for have no effect, one SKU on two lines is two lines, and blanks around a code are no part of it.
+    /// Unknown and read-only members have no effect, two lines of one SKU stay two lines, and codes are trimmed.
     async fn unusual_valid_requests_are_accepted(shop) {
         let c = &shop.client;
         let product = json!({ "id": "000000000000000000000000", "version": 9, "skuCode": " u ", "name": "u", "price": "3.50", "deep": { "er": [[[{}]]] } });
@@ -226,7 +226,7 @@ scenario! {
     }
 }
 
-/// A body is an object where the contract says object: a list of its members in order is none.
+/// serde would accept a list of members in order for a struct; the contract requires an object.
 #[test]
 fn json_list_instead_of_object_is_refused() {
     crate::support::on_system(async {
