@@ -59,7 +59,7 @@ impl Server {
         // slow responses on a shared machine must not count as failures
         command.env("TRADEPOST__RESILIENCE__CALL_MS", "8000").env("TRADEPOST__ORDER__PEERS_MS", "8000");
         let server = Self::start(command, address);
-        while !server.answers("/realms/spring-cloud-microservices-realm/protocol/openid-connect/certs") {
+        while !server.responds_ok("/realms/spring-cloud-microservices-realm/protocol/openid-connect/certs") {
             std::thread::sleep(Duration::from_millis(50));
         }
         // the gateway has found the issuer; it finds the other modules at its next registry fetch
@@ -76,10 +76,10 @@ impl Server {
     }
 
     /// Starts the bench binary as the bare actix server; see `bare`.
-    pub fn bare(answer: &str) -> Self {
+    pub fn bare(response: &str) -> Self {
         let address = free_port();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args([BARE, &address.to_string(), answer]);
+        command.args([BARE, &address.to_string(), response]);
         Self::start(command, address)
     }
 
@@ -95,15 +95,15 @@ impl Server {
     }
 
     fn healthy(&self) -> bool {
-        self.answers("/actuator/health/readiness")
+        self.responds_ok("/actuator/health/readiness")
     }
 
-    fn answers(&self, path: &str) -> bool {
+    fn responds_ok(&self, path: &str) -> bool {
         use std::io::{Read, Write};
         let Ok(mut stream) = TcpStream::connect(self.address) else { return false };
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+        let mut response = String::new();
+        stream.read_to_string(&mut response).is_ok() && response.starts_with("HTTP/1.1 200")
     }
 
     /// An access token of a demo user, by the password grant.

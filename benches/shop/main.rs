@@ -57,7 +57,7 @@ fn main() {
     let rounds = number("SHOP_BENCH_ROUNDS", 5) as usize;
     let scratch = process::folder();
     let stocked = scratch.path().join("stocked");
-    let answer = stock(&binary, &stocked);
+    let response = stock(&binary, &stocked);
 
     let mut shops = vec![("shop", binary.clone())];
     shops.extend(before.map(|path| ("shop before", path)));
@@ -79,7 +79,7 @@ fn main() {
                 row.3.push(cpu);
             }
         }
-        bare_round(results.server("bare actix"), &answer, seconds);
+        bare_round(results.server("bare actix"), &response, seconds);
     }
     let data = copy(&stocked, scratch.path());
     for (name, path) in &shops {
@@ -120,10 +120,10 @@ impl Results {
 fn stock(binary: &Path, data: &Path) -> String {
     let shop = Server::shop(binary, data);
     goods::stock(&shop, SKUS);
-    let answer = load::once(shop.address, goods::order(1, 0, SKUS, &shop.token("alice")), 201);
+    let response = load::once(shop.address, goods::order(1, 0, SKUS, &shop.token("alice")), 201);
     wait_until_done(data);
     shop.stop();
-    String::from_utf8(answer).unwrap()
+    String::from_utf8(response).unwrap()
 }
 
 /// Copies the data folder: every round starts with the same data.
@@ -164,8 +164,8 @@ fn shop_round(measured: &mut Measured, binary: &Path, data: &Path, lines: usize,
     assert_eq!((placed - before.0, notified - before.1), (outcome.good as i64, outcome.good as i64));
 }
 
-fn bare_round(measured: &mut Measured, answer: &str, seconds: Duration) {
-    let server = Server::bare(answer);
+fn bare_round(measured: &mut Measured, response: &str, seconds: Duration) {
+    let server = Server::bare(response);
     let requests = orders(1, SKUS, &"x".repeat(900));
     load::run(server.address, &requests, CONNECTIONS, Until::Elapsed(Duration::from_secs(1)), 201);
     let (cpu, own) = (server.cpu(), process::cpu("/proc/self/stat"));

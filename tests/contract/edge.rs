@@ -12,17 +12,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 async fn raw(shop: &Shop, request: &[u8]) -> Option<Reply> {
     let mut connection = connect(&shop.client.url, "http/1.1").await;
     connection.write_all(request).await.unwrap();
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut chunk = [0; 4096];
     loop {
-        if let Some(reply) = parse_response(&answer) {
+        if let Some(reply) = parse_response(&response) {
             return Some(reply);
         }
         let read = tokio::time::timeout(std::time::Duration::from_secs(30), connection.read(&mut chunk)).await;
         match read.expect("no response and no end of the connection") {
-            Ok(n) if n > 0 => answer.extend_from_slice(&chunk[..n]),
+            Ok(n) if n > 0 => response.extend_from_slice(&chunk[..n]),
             ended => {
-                assert!(answer.is_empty(), "incomplete response ({ended:?}): {}", String::from_utf8_lossy(&answer));
+                assert!(response.is_empty(), "incomplete response ({ended:?}): {}", String::from_utf8_lossy(&response));
                 return None;
             }
         }
@@ -30,8 +30,8 @@ async fn raw(shop: &Shop, request: &[u8]) -> Option<Reply> {
 }
 
 /// Parses the response; `None` until its head and the body up to `content-length` are complete.
-fn parse_response(answer: &[u8]) -> Option<Reply> {
-    let text = String::from_utf8_lossy(answer);
+fn parse_response(response: &[u8]) -> Option<Reply> {
+    let text = String::from_utf8_lossy(response);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.lines();
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
@@ -122,13 +122,13 @@ scenario! {
             ("two lengths", order(b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}x")),
             ("a chunk's size that is none", order(b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n")),
         ];
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for (name, request) in &cases {
-            answers.push((*name, raw(shop, request).await.map(|reply| reply.status)));
+            responses.push((*name, raw(shop, request).await.map(|reply| reply.status)));
         }
         // the error of the last case is in the body: the server closes the connection without a response
         let closed = "a chunk's size that is none";
-        assert_eq!(answers, cases.map(|(name, _)| (name, (name != closed).then_some(400))));
+        assert_eq!(responses, cases.map(|(name, _)| (name, (name != closed).then_some(400))));
         // the head is larger than the server reads: a client that is still sending may lose the response
         let long = [b"GET /".as_slice(), &[b'a'; 200_000], b" HTTP/1.1\r\nhost: x\r\n\r\n"].concat();
         let status = raw(shop, &long).await.map(|reply| reply.status);

@@ -66,7 +66,7 @@ scenario! {
     async fn every_operation_is_served(shop) {
         let c = &shop.client;
         let service = shop.service_token().await;
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for operation in operations() {
             let token = if operation.access == RequiredRole::Service { &service } else { &c.admin };
             let headers = [("authorization", format!("Bearer {token}")), ("content-type", "application/json".into())];
@@ -74,9 +74,9 @@ scenario! {
             let reply = c.send(operation.method.clone(), &filled(&operation), &headers, "").await;
             assert_ne!(reply.status, 405, "{} {}: {reply:?}", operation.method, operation.path);
             let details = if reply.status < 400 { Default::default() } else { problem_of(&reply) };
-            answers.push(format!("{} {}: {}{details}", operation.method, operation.path, reply.status));
+            responses.push(format!("{} {}: {}{details}", operation.method, operation.path, reply.status));
         }
-        insta::assert_snapshot!("operations", answers.join("\n"));
+        insta::assert_snapshot!("operations", responses.join("\n"));
     }
 }
 

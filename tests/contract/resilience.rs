@@ -273,7 +273,7 @@ fn slow_product_and_hanging_inventory_share_one_deadline() {
         system.urls[0].1 = free();
         system.start_module("product");
         let delay = Duration::from_secs(1);
-        let (asked, _) = delaying_proxy(known, delay, Some(system.url("product").to_string()));
+        let (product_waits, _) = delaying_proxy(known, delay, Some(system.url("product").to_string()));
         let (hung, listening) = delaying_proxy(hanging, delay, None);
 
         let order = system.at("order");
@@ -281,8 +281,8 @@ fn slow_product_and_hanging_inventory_share_one_deadline() {
         assert_eq!(refused.message(), "inventory is not available");
         assert!(refused.headers["retry-after"].parse::<u64>().is_ok_and(|seconds| seconds >= 1), "{refused:?}");
         // the timeout sent to each peer shows the remaining budget
-        let (asked, hung) = (asked.lock().unwrap().clone(), hung.lock().unwrap().clone());
-        assert!(!asked.is_empty() && asked.iter().all(|ms| *ms <= budget), "{asked:?} of {budget}");
+        let (product_waits, hung) = (product_waits.lock().unwrap().clone(), hung.lock().unwrap().clone());
+        assert!(!product_waits.is_empty() && product_waits.iter().all(|ms| *ms <= budget), "{product_waits:?} of {budget}");
         let left = budget - delay.as_millis() as u64;
         assert!(!hung.is_empty() && hung.iter().all(|ms| *ms <= left), "{hung:?}, and {left} were left");
 
@@ -318,8 +318,8 @@ fn breaker_posted_by_admin_changes_state() {
         let path = "/actuator/circuitbreakers/product";
         c.post(&c.alice, path, json!({ "updateState": "FORCE_OPEN" })).await.expect(403);
         c.get(&c.alice, "/actuator/circuitbreakers").await.expect(403);
-        let answer = c.post(&c.admin, path, json!({ "updateState": "FORCE_OPEN" })).await.expect(200).json();
-        assert_eq!(answer["currentState"], "FORCED_OPEN");
+        let response = c.post(&c.admin, path, json!({ "updateState": "FORCE_OPEN" })).await.expect(200).json();
+        assert_eq!(response["currentState"], "FORCED_OPEN");
         assert_eq!(c.order(&[("r", 1)]).await.expect(503).headers["retry-after"], OPEN);
         c.post(&c.admin, path, json!({ "updateState": "CLOSE" })).await.expect(200);
         c.order(&[("r", 1)]).await.expect(201);

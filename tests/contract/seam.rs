@@ -91,8 +91,8 @@ struct Transcript {
 }
 
 impl Transcript {
-    fn note(&mut self, answer: impl Debug) {
-        self.lines.push(format!("{answer:?}"));
+    fn note(&mut self, response: impl Debug) {
+        self.lines.push(format!("{response:?}"));
     }
 
     fn name(&mut self, made_up: impl Into<String>) {

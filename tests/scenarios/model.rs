@@ -71,7 +71,7 @@ struct Row {
 
 #[derive(Debug)]
 struct Placed {
-    answer: Value,
+    response: Value,
     lines: Lines,
     cancelled: bool,
     deleted: bool,
@@ -119,12 +119,12 @@ impl Model {
         lists
     }
 
-    fn place(&mut self, lines: &Lines, answer: Value) {
+    fn place(&mut self, lines: &Lines, response: Value) {
         for (sku, n) in sums(lines) {
             let row = self.stock[sku].as_mut().unwrap();
             (row.quantity, row.sold) = (row.quantity - n, row.sold + n);
         }
-        self.orders.push(Placed { answer, lines: lines.clone(), cancelled: false, deleted: false });
+        self.orders.push(Placed { response, lines: lines.clone(), cancelled: false, deleted: false });
     }
 
     fn cancel(&mut self, nth: usize) {
@@ -180,8 +180,8 @@ impl Model {
         let outcome = self.outcome(lines, &reply);
         let refusal = self.refusal(lines);
         if refusal.iter().all(Vec::is_empty) {
-            let Outcome::Placed(answer) = &outcome else { panic!("{lines:?} was refused: {reply:?}") };
-            self.place(lines, answer.clone());
+            let Outcome::Placed(response) = &outcome else { panic!("{lines:?} was refused: {reply:?}") };
+            self.place(lines, response.clone());
         } else {
             assert_eq!(outcome, Outcome::Refused(refusal));
         }
@@ -196,8 +196,8 @@ impl Model {
         let replies = futures_util::future::join_all(orders.iter().map(|lines| self.send(c, lines, None))).await;
         let outcomes: Vec<_> = orders.iter().zip(&replies).map(|(lines, reply)| self.outcome(lines, reply)).collect();
         for (lines, outcome) in orders.iter().zip(&outcomes) {
-            if let Outcome::Placed(answer) = outcome {
-                self.place(lines, answer.clone());
+            if let Outcome::Placed(response) = outcome {
+                self.place(lines, response.clone());
             }
         }
         assert!(self.stock.iter().flatten().all(|row| row.quantity >= 0), "oversold: {orders:?} {outcomes:?}");
@@ -215,7 +215,7 @@ impl Model {
     /// The nth order so far, modulo their count; `None` without orders.
     fn pick(&self, nth: usize) -> Option<(usize, Value)> {
         let nth = nth.checked_rem(self.orders.len())?;
-        Some((nth, self.orders[nth].answer["id"].clone()))
+        Some((nth, self.orders[nth].response["id"].clone()))
     }
 
     async fn apply(&mut self, c: &Client, op: &Op) {
@@ -297,7 +297,7 @@ impl Model {
     async fn assert_orders(&self, c: &Client) {
         let mut expected: Vec<Value> = Vec::new();
         for placed in self.orders.iter().filter(|o| !o.deleted) {
-            let mut order = placed.answer.clone();
+            let mut order = placed.response.clone();
             order["status"] = json!(if placed.cancelled { "CANCELLED" } else { "PLACED" });
             expected.push(order);
         }

@@ -53,7 +53,7 @@ resilience4j.circuitbreaker.instances.strict: {sliding-window-size: 2, wait-dura
 ";
 
 /// The parts of a response that are the same on every run.
-fn seen(reply: &Reply) -> Value {
+fn comparable(reply: &Reply) -> Value {
     let shown = |name: &str| reply.headers.get(name).cloned().unwrap_or_default();
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     let headers = ["x-shop", "x-rest", "x-frame-options", "location", "content-type", "www-authenticate"];
@@ -70,7 +70,7 @@ async fn transcript(shape: Shape, routes: &Path) -> Vec<(String, Value)> {
     let mut shop = Shop::start(shape, |s| s.gateway.routes = Some(routes.into())).await;
     let c = &shop.client;
     let mut responses = Vec::new();
-    let mut note = |name: &str, reply: Reply| responses.push((name.to_string(), seen(&reply)));
+    let mut note = |name: &str, reply: Reply| responses.push((name.to_string(), comparable(&reply)));
     let product = json!({ "skuCode": "r", "name": "the r", "price": "2.50" });
     let made = c.post(&c.admin, "/shop/products", product.clone()).await;
     let id = made.json()["id"].to_string().replace('"', "");

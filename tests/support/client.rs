@@ -79,8 +79,8 @@ impl Client {
     }
 
     async fn request_token(&self, form: &[(&str, &str)]) -> String {
-        let mut answer = self.http.post(format!("{}/protocol/openid-connect/token", self.issuer)).send_form(&form).await.unwrap();
-        let body: Value = answer.json().await.unwrap();
+        let mut response = self.http.post(format!("{}/protocol/openid-connect/token", self.issuer)).send_form(&form).await.unwrap();
+        let body: Value = response.json().await.unwrap();
         body["access_token"].as_str().unwrap_or_else(|| panic!("no token: {body}")).to_string()
     }
 
@@ -94,10 +94,10 @@ impl Client {
         for (name, value) in headers {
             request = request.insert_header((*name, *value));
         }
-        let mut answer = request.send_body(body.into()).await.map_err(|e| e.to_string())?;
-        let headers = answer.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap_or_default().to_string())).collect();
-        let text = answer.body().limit(64 << 20).await.map_err(|e| e.to_string())?;
-        Ok(Reply { status: answer.status().as_u16(), headers, text: String::from_utf8_lossy(&text).into_owned() })
+        let mut response = request.send_body(body.into()).await.map_err(|e| e.to_string())?;
+        let headers = response.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap_or_default().to_string())).collect();
+        let text = response.body().limit(64 << 20).await.map_err(|e| e.to_string())?;
+        Ok(Reply { status: response.status().as_u16(), headers, text: String::from_utf8_lossy(&text).into_owned() })
     }
 
     pub async fn get(&self, token: &str, path: &str) -> Reply {

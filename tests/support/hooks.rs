@@ -8,26 +8,26 @@ use std::sync::{Arc, Mutex};
 /// A webhook receiver; runs until the test ends.
 pub struct Hooks {
     url: String,
-    seen: Arc<Mutex<BTreeMap<String, usize>>>,
+    received: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 impl Hooks {
     /// Starts on the actix system of the test.
     pub fn start() -> Self {
-        let seen: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
-        let counted = seen.clone();
+        let received: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+        let shared = received.clone();
         let server = HttpServer::new(move || {
-            let seen = counted.clone();
+            let received = shared.clone();
             App::new().default_service(web::to(move |request: HttpRequest, _: Bytes| {
                 let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_string();
-                *seen.lock().unwrap().entry(id).or_default() += 1;
+                *received.lock().unwrap().entry(id).or_default() += 1;
                 std::future::ready(HttpResponse::NoContent().finish())
             }))
         });
         let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/hook", server.addrs()[0]);
         actix_web::rt::spawn(server.run());
-        Self { url, seen }
+        Self { url, received }
     }
 
     /// Settings that deliver every event to this receiver.
@@ -38,11 +38,11 @@ impl Hooks {
 
     /// Number of distinct events received.
     pub fn events(&self) -> usize {
-        self.seen.lock().unwrap().len()
+        self.received.lock().unwrap().len()
     }
 
     /// Number of requests received, including retries.
     pub fn posts(&self) -> usize {
-        self.seen.lock().unwrap().values().sum()
+        self.received.lock().unwrap().values().sum()
     }
 }

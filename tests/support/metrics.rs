@@ -16,9 +16,9 @@ pub struct Metrics {
 impl Metrics {
     /// Scrapes this process; panics if the text violates the format.
     pub async fn of(client: &Client) -> Self {
-        let answer = client.send(Method::GET, "/actuator/prometheus", &[], "").await.expect(200);
-        assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
-        Self::parse(&answer.text).unwrap_or_else(|wrong| panic!("{wrong}\n{}", answer.text))
+        let response = client.send(Method::GET, "/actuator/prometheus", &[], "").await.expect(200);
+        assert_eq!(response.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+        Self::parse(&response.text).unwrap_or_else(|wrong| panic!("{wrong}\n{}", response.text))
     }
 
     /// Checks the format: each family has one HELP and one TYPE line before its samples, the samples of a family are
