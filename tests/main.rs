@@ -1,12 +1,12 @@
-//! The specification of the shop, in one binary. Scenarios are written once and run in every shape:
+//! All integration tests of the shop, in one binary. Each scenario is written once and runs in every shape:
 //! `local` (peers called in-process), `loopback` (every peer call through the generated client
-//! over HTTP, each repeatable one sent twice) and `split` (one process a module, behind the gateway).
+//! over HTTP, each repeatable call sent twice) and `split` (one process per module, behind the gateway).
 #![cfg(feature = "all-in-one")]
 #![allow(missing_docs)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails says so")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a failing test panics")]
 
 #[macro_use]
-#[allow(dead_code, reason = "what tests stand on has more than each of them needs")]
+#[allow(dead_code, reason = "each feature set uses only a part of the support code")]
 mod support;
 
 mod chaos;

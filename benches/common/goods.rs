@@ -1,22 +1,22 @@
-//! What is sold in a bench: products that never sell out.
+//! Bench data: products that never sell out, and orders for them.
 
 use super::load::{self, Until};
 use super::process::Server;
 
 const ORDERS: &str = "/api/v1/orders";
-/// Connections that stock a shop: that is not what is measured.
+/// Number of connections that create the stock; not measured.
 const STOCKING: usize = 8;
 
 pub fn sku(n: usize) -> String {
     format!("SKU-{n:05}")
 }
 
-/// Which of so many a line of an order names: far from those of its neighbours.
+/// The SKU number of an order line; neighbouring lines and orders get distant SKUs.
 pub fn pick(order: usize, line: usize, skus: usize) -> usize {
     (order * 7919 + line * 104_729) % skus
 }
 
-/// So many products, and stock of them, over HTTP.
+/// Creates products and their stock over HTTP.
 pub fn stock(shop: &Server, skus: usize) {
     let admin = shop.token("admin");
     let product =
@@ -25,19 +25,19 @@ pub fn stock(shop: &Server, skus: usize) {
     let products: Vec<_> = (0..skus).map(|n| load::request("POST", "/api/v1/products", &admin, &product(n))).collect();
     let stocks: Vec<_> = (0..skus).map(|n| load::request("POST", "/api/v1/inventory", &admin, &stock(n))).collect();
     for requests in [products, stocks] {
-        let made = load::run(shop.address, &requests, STOCKING, Until::Sent, 201);
-        assert_eq!(made.good, skus, "{:?}", made.first_bad);
+        let outcome = load::run(shop.address, &requests, STOCKING, Until::Sent, 201);
+        assert_eq!(outcome.good, skus, "{:?}", outcome.first_bad);
     }
 }
 
-/// One order as a request.
+/// The request for one order.
 pub fn order(lines: usize, n: usize, skus: usize, token: &str) -> Vec<u8> {
     let line = |i| format!(r#"{{"skuCode":"{}","quantity":1}}"#, sku(pick(n, i, skus)));
     let body = format!(r#"{{"orderLineItems":[{}]}}"#, (0..lines).map(line).collect::<Vec<_>>().join(","));
     load::request("POST", ORDERS, token, &body)
 }
 
-/// As many of them as there are products.
+/// One order request per product.
 pub fn orders(lines: usize, skus: usize, token: &str) -> Vec<Vec<u8>> {
     (0..skus).map(|n| order(lines, n, skus, token)).collect()
 }

@@ -1,8 +1,8 @@
-//! The load: closed-loop HTTP/1.1 clients, one keep-alive connection each, all on one thread.
+//! Load generator: closed-loop HTTP/1.1 clients, one keep-alive connection each, all on one thread.
 //!
-//! It is our own since it has to cost little: it shares the cores with what it measures. Requests are
-//! prepared bytes, and of an answer no more is read than its status and where it ends; what it costs
-//! stands beside each result. awc would build and parse each of them; wrk would have to be installed.
+//! Custom code, because the generator shares the cores with the server under test and must be cheap. Requests are
+//! prepared bytes, and of each response it parses only the status and the length; each result lists its CPU cost.
+//! awc would build and parse every message; wrk would need an installation.
 
 use super::numbers::percentile;
 use actix_web::rt::net::TcpStream;
@@ -12,18 +12,17 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// What a load came to.
+/// Result of a load run.
 #[derive(Default, Clone)]
 pub struct Outcome {
-    /// Answers with the wanted status.
+    /// Number of responses with the expected status.
     pub good: usize,
-    /// All others.
+    /// Number of all other responses.
     pub bad: usize,
-    /// First of the others, to be told.
+    /// The first other response, for the report.
     pub first_bad: Option<String>,
-    /// How long it lasted.
     pub took: Duration,
-    /// Of the good ones.
+    /// Latencies of the good responses.
     pub latencies_us: Vec<u32>,
 }
 
@@ -32,13 +31,13 @@ impl Outcome {
         self.good as f64 / self.took.as_secs_f64()
     }
 
-    /// Milliseconds below which this share of all answers lies.
+    /// Latency percentile in milliseconds.
     pub fn percentile(&self, share: f64) -> f64 {
         percentile(&self.latencies_us, share)
     }
 }
 
-/// When a load ends.
+/// End condition of a load run.
 #[derive(Clone, Copy)]
 pub enum Until {
     /// After this time.
@@ -47,7 +46,7 @@ pub enum Until {
     Sent,
 }
 
-/// A request as bytes.
+/// The bytes of a request.
 pub fn request(method: &str, path: &str, token: &str, body: &str) -> Vec<u8> {
     let auth = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
     let length = body.len();
@@ -57,7 +56,7 @@ pub fn request(method: &str, path: &str, token: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Sends these requests over so many connections, in turn, and wants this status of each.
+/// Sends the requests in turn over this number of connections and expects this status of each.
 pub fn run(to: SocketAddr, requests: &[Vec<u8>], connections: usize, until: Until, status: u16) -> Outcome {
     actix_web::rt::System::new().block_on(async {
         let requests: Rc<[Vec<u8>]> = requests.to_vec().into();
@@ -110,7 +109,7 @@ async fn client(
     }
 }
 
-/// One request and its answer, which stays in the buffer; answers its status.
+/// Sends one request; leaves the response in the buffer and returns its status.
 async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) -> u16 {
     let mut rest = request;
     while !rest.is_empty() {
@@ -137,7 +136,7 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) 
     }
 }
 
-/// Status and whole length, once the head is there.
+/// Status and total length of a response; `None` until the head is complete.
 fn head(buffer: &[u8]) -> Option<(u16, usize)> {
     let end = buffer.windows(4).position(|w| w == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&buffer[..end]).ok()?;
@@ -149,7 +148,7 @@ fn head(buffer: &[u8]) -> Option<(u16, usize)> {
     Some((status, end + 4 + length))
 }
 
-/// The body of one call that has to succeed.
+/// Sends one request that must succeed; returns the response body.
 pub fn once(to: SocketAddr, request: Vec<u8>, status: u16) -> Vec<u8> {
     actix_web::rt::System::new().block_on(async {
         let mut stream = TcpStream::connect(to).await.unwrap();

@@ -1,4 +1,4 @@
-//! What several benches need: servers, a load, goods to order, numbers, and what a report says of the machine.
+//! Shared code of the benches: servers, load generator, test data, statistics, machine description.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub mod bare;

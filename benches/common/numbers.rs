@@ -1,20 +1,20 @@
-//! What every bench reckons with.
+//! Statistics of the benches.
 
 use super::load::Outcome;
 use std::time::Duration;
 
-/// What a load came to, round by round.
+/// Results of the load runs, one value per round.
 #[derive(Default)]
 pub struct Measured {
     pub per_second: Vec<f64>,
     pub p50: Vec<f64>,
     pub p99: Vec<f64>,
-    /// Of the server, an answer.
+    /// CPU time of the server per response.
     pub cpu_us: Vec<f64>,
 }
 
 impl Measured {
-    /// One more round, with the CPU time that the server spent on it.
+    /// Adds a round with the server's CPU time.
     pub fn add(&mut self, outcome: &Outcome, cpu: Duration) {
         self.per_second.push(outcome.per_second());
         self.p50.push(outcome.percentile(0.50));
@@ -23,12 +23,12 @@ impl Measured {
     }
 }
 
-/// Round by round, then the median: what moved the machine in a round moved both.
+/// Median of the ratios per round: load from other processes affects both values of a round.
 pub fn ratio(of: &[f64], to: &[f64]) -> f64 {
     median(&of.iter().zip(to).map(|(a, b)| a / b).collect::<Vec<_>>())
 }
 
-/// Median, and in brackets the least and the most.
+/// Median, with minimum and maximum in brackets.
 pub fn spread(values: &[f64], digits: usize) -> String {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -44,19 +44,18 @@ pub fn mb(bytes: u64) -> f64 {
     bytes as f64 / 1024.0 / 1024.0
 }
 
-/// The middle value.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// A number from the environment.
+/// A number from the environment, or a default.
 pub fn number(key: &str, otherwise: u64) -> u64 {
     std::env::var(key).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
-/// Milliseconds below which this share of all microseconds lies.
+/// Percentile of values in microseconds, as milliseconds.
 pub fn percentile(us: &[u32], share: f64) -> f64 {
     let mut sorted = us.to_vec();
     sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! What is measured, each in a process of its own, and what /proc says of it.
+//! Servers under test as child processes, and their resource usage from /proc.
 
 use super::load;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,15 +20,15 @@ fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// First argument that makes a bench's own binary the bare actix server.
+/// First argument that starts the bench binary as the bare actix server.
 pub const BARE: &str = "--bare-actix";
 
-/// A data folder on the disk, wherever that is: /tmp may be memory, where an fsync costs nothing.
+/// A data folder on disk. Not in /tmp, which may be a tmpfs, where an fsync is free.
 pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// The shop's binary with these arguments and this data folder, and no settings from outside.
+/// A command of the shop's binary, without the settings of the environment.
 fn tradepost(binary: &Path, args: &[&str], address: SocketAddr, data: &Path) -> Command {
     let mut command = Command::new(binary);
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
@@ -39,12 +39,12 @@ fn tradepost(binary: &Path, args: &[&str], address: SocketAddr, data: &Path) -> 
 }
 
 impl Server {
-    /// The shop's binary, all modules in one process, on this data folder.
+    /// Starts a shop with all modules in one process.
     pub fn shop(binary: &Path, data: &Path) -> Self {
         Self::shop_with(binary, data, &[])
     }
 
-    /// The same with these settings.
+    /// Like `shop`, with these settings.
     pub fn shop_with(binary: &Path, data: &Path, settings: &[(&str, String)]) -> Self {
         let address = free_port();
         let mut command = tradepost(binary, &["serve"], address, data);
@@ -52,22 +52,22 @@ impl Server {
         Self::start(command, address)
     }
 
-    /// The same as one process a module, behind the gateway.
+    /// Starts a shop with one process per module, behind the gateway.
     pub fn split(binary: &Path, data: &Path) -> Self {
         let address = free_port();
         let mut command = tradepost(binary, &["up", "--split", "--registry-port", "0"], address, data);
-        // a shared machine must not be taken for a peer that is away
+        // slow responses on a shared machine must not count as failures
         command.env("TRADEPOST__RESILIENCE__CALL_MS", "8000").env("TRADEPOST__ORDER__PEERS_MS", "8000");
         let server = Self::start(command, address);
-        while !server.answers("/realms/spring-cloud-microservices-realm/protocol/openid-connect/certs") {
+        while !server.responds_ok("/realms/spring-cloud-microservices-realm/protocol/openid-connect/certs") {
             std::thread::sleep(Duration::from_millis(50));
         }
-        // by now the issuer is known; the others are with the next look into the registry
+        // the gateway has found the issuer; it finds the other modules at its next registry fetch
         std::thread::sleep(Duration::from_secs(5));
         server
     }
 
-    /// One module of it as a process of its own, with these settings.
+    /// Starts one module as a separate process, with these settings.
     pub fn module(binary: &Path, data: &Path, module: &str, settings: &[(&str, String)]) -> Self {
         let address = free_port();
         let mut command = tradepost(binary, &["serve", "--modules", module], address, data);
@@ -75,11 +75,11 @@ impl Server {
         Self::start(command, address)
     }
 
-    /// This very binary as the bare actix server; see `bare`.
-    pub fn bare(answer: &str) -> Self {
+    /// Starts the bench binary as the bare actix server; see `bare`.
+    pub fn bare(response: &str) -> Self {
         let address = free_port();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args([BARE, &address.to_string(), answer]);
+        command.args([BARE, &address.to_string(), response]);
         Self::start(command, address)
     }
 
@@ -88,22 +88,22 @@ impl Server {
         let server = Self { child, address };
         let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(address).is_err() || !server.healthy() {
-            assert!(Instant::now() < deadline, "{command:?} did not answer");
+            assert!(Instant::now() < deadline, "{command:?} did not become ready");
             std::thread::sleep(Duration::from_micros(500));
         }
         server
     }
 
     fn healthy(&self) -> bool {
-        self.answers("/actuator/health/readiness")
+        self.responds_ok("/actuator/health/readiness")
     }
 
-    fn answers(&self, path: &str) -> bool {
+    fn responds_ok(&self, path: &str) -> bool {
         use std::io::{Read, Write};
         let Ok(mut stream) = TcpStream::connect(self.address) else { return false };
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+        let mut response = String::new();
+        stream.read_to_string(&mut response).is_ok() && response.starts_with("HTTP/1.1 200")
     }
 
     /// An access token of a demo user, by the password grant.
@@ -126,12 +126,12 @@ impl Server {
         cpu(&format!("/proc/{}/stat", self.pid()))
     }
 
-    /// The same of this process and all that it has started.
+    /// CPU time of this process and its children.
     pub fn cpu_of_all(&self) -> Duration {
         self.all().iter().map(|pid| cpu(&format!("/proc/{pid}/stat"))).sum()
     }
 
-    /// Resident memory of this process and all that it has started, in bytes.
+    /// Resident memory of this process and its children, in bytes.
     pub fn resident_of_all(&self) -> u64 {
         self.all().iter().map(|pid| status(*pid, "VmRSS:")).sum()
     }
@@ -148,12 +148,12 @@ impl Server {
         status(self.pid(), "VmRSS:")
     }
 
-    /// The most it ever was.
+    /// Peak resident memory, in bytes.
     pub fn most_resident(&self) -> u64 {
         status(self.pid(), "VmHWM:")
     }
 
-    /// SIGTERM, and waits for its end.
+    /// Sends SIGTERM and waits for the exit.
     pub fn stop(mut self) {
         Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         self.child.wait().unwrap();
@@ -171,12 +171,12 @@ fn status(pid: u32, key: &str) -> u64 {
     number_after(&proc::text(&format!("{pid}/status")).unwrap(), key).unwrap() as u64 * 1024
 }
 
-/// CPU time in a `stat` of /proc.
+/// CPU time from a `stat` file of /proc.
 pub fn cpu(stat: &str) -> Duration {
     Stat::read(Path::new(stat)).and_then(|stat| stat.cpu_time()).unwrap()
 }
 
-/// From the start of the process to its first healthy answer.
+/// Time from the start of the process to its first healthy response.
 pub fn start_up(binary: &Path, data: &Path) -> Duration {
     let started = Instant::now();
     let server = Server::shop(binary, data);

@@ -1,13 +1,13 @@
-//! What the gateway costs beside nginx, and what each of its filters costs.
+//! Cost of the gateway compared with nginx, and cost of each filter.
 //!
 //! `cargo bench --bench gateway` proxies the same upstream through nginx (Debian's package) and through
 //! the release binary, in turn, several rounds in one run, and writes `benches/GATEWAY.md`. Both have the
 //! same number of workers, keep-alive connections to the upstream and no access log; JWT check and rate
-//! limit are off but where a row says so.
+//! limit are off unless a row names them.
 //!
 //! - `GATEWAY_BENCH_SECONDS`, `GATEWAY_BENCH_ROUNDS`, `GATEWAY_BENCH_WORKERS`: 3, 5 and 1.
 #![cfg(feature = "all-in-one")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failing measurement panics")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-/// As the shop answers a small read.
+/// Response size in bytes, as of a small read from the shop.
 const ANSWER: usize = 512;
 
 const ROUTES: &str = "
@@ -37,7 +37,7 @@ spring.cloud.gateway.routes:
 - {id: all, uri: 'UPSTREAM', predicates: [Path=/closed/all], filters: ['AddRequestHeader=X-A, a', 'AddResponseHeader=X-C, c', SecureHeaders, CircuitBreaker=bench, Retry=3, {name: RequestRateLimiter, args: {redis-rate-limiter.replenishRate: 1000000, redis-rate-limiter.burstCapacity: 1000000}}]}
 ";
 
-/// What is measured: name, path, whether a token is sent, whether by nginx.
+/// Measured rows: name, path, whether a token is sent.
 const ROWS: [(&str, &str, bool); 9] = [
     ("gateway, plain", "/open/plain", false),
     ("JWT check", "/closed/plain", true),
@@ -50,7 +50,7 @@ const ROWS: [(&str, &str, bool); 9] = [
     ("JWT, headers, SecureHeaders, CircuitBreaker, Retry, RequestRateLimiter", "/closed/all", true),
 ];
 
-/// One round against this address.
+/// Measures one round against this address.
 fn run(measured: &mut Measured, to: SocketAddr, path: &str, token: &str, connections: usize, time: Duration, cpu: impl Fn() -> Duration) {
     let requests = [load::request("GET", path, token, "")];
     let before = cpu();
@@ -67,7 +67,7 @@ fn row(measured: &Measured, name: &str) -> String {
 fn main() {
     bare::serve_if_asked();
     if !nginx::is_installed() {
-        println!("nginx is not installed: nothing to stand beside (apt-get install nginx-light)");
+        println!("nginx is not installed: nothing to compare with (apt-get install nginx-light)");
         return;
     }
     let (seconds, rounds) = (Duration::from_secs(number("GATEWAY_BENCH_SECONDS", 3)), number("GATEWAY_BENCH_ROUNDS", 5));
@@ -90,21 +90,21 @@ fn main() {
 
     let mut text = head(rounds, seconds, workers);
     for connections in [32, 64] {
-        let (mut beside, mut direct) = (Measured::default(), Measured::default());
+        let (mut nginx_row, mut direct) = (Measured::default(), Measured::default());
         let mut rows: Vec<Measured> = ROWS.iter().map(|_| Measured::default()).collect();
         for round in 0..=rounds {
             eprintln!("{connections} connections, round {round} of {rounds}");
             let time = if round == 0 { Duration::from_millis(500) } else { seconds };
             if round == 1 {
-                // what came before was to get warm
-                (beside, direct) = (Measured::default(), Measured::default());
+                // discard the warm-up round
+                (nginx_row, direct) = (Measured::default(), Measured::default());
                 rows.iter_mut().for_each(|row| *row = Measured::default());
             }
             run(&mut direct, upstream.address, "/open/plain", "", connections, time, || upstream.cpu());
             for ((_, path, with_token), row) in ROWS.iter().zip(&mut rows) {
-                // nginx and the plain gateway stand side by side in every round
+                // nginx runs directly before the plain gateway in every round
                 if *path == "/open/plain" {
-                    run(&mut beside, nginx.address, path, "", connections, time, || nginx.cpu());
+                    run(&mut nginx_row, nginx.address, path, "", connections, time, || nginx.cpu());
                 }
                 run(row, gateway.address, path, if *with_token { &token } else { "" }, connections, time, || gateway.cpu());
             }
@@ -113,15 +113,16 @@ fn main() {
             text,
             "\n## {connections} connections\n\n| through | requests/s | p50 ms | p99 ms | CPU us/request |\n|---|---|---|---|---|"
         );
-        let _ = writeln!(text, "{}\n{}", row(&direct, "nothing: the upstream itself"), row(&beside, "nginx"));
+        let _ = writeln!(text, "{}\n{}", row(&direct, "none: the upstream itself"), row(&nginx_row, "nginx"));
         for ((name, ..), measured) in ROWS.iter().zip(&rows) {
             let _ = writeln!(text, "{}", row(measured, name));
         }
-        let added = |of: &[f64]| median(of) - if std::ptr::eq(of, &rows[0].p50[..]) { median(&beside.p50) } else { median(&beside.p99) };
+        let added =
+            |of: &[f64]| median(of) - if std::ptr::eq(of, &rows[0].p50[..]) { median(&nginx_row.p50) } else { median(&nginx_row.p99) };
         let _ = writeln!(
             text,
             "\n- the plain gateway has {:.2} of nginx's throughput (goal: 0.8), and adds {:.2} ms at p50 and {:.2} ms at p99 to what nginx takes",
-            ratio(&rows[0].per_second, &beside.per_second),
+            ratio(&rows[0].per_second, &nginx_row.per_second),
             added(&rows[0].p50),
             added(&rows[0].p99)
         );
@@ -129,7 +130,7 @@ fn main() {
             let cost = median(&row.cpu_us) - median(&rows[0].cpu_us);
             let _ = writeln!(
                 text,
-                "- {name}: {cost:+.1} us of CPU a request, {:.2} of the plain gateway's throughput",
+                "- {name}: {cost:+.1} us of CPU per request, {:.2} of the plain gateway's throughput",
                 ratio(&row.per_second, &rows[0].per_second)
             );
         }
@@ -139,11 +140,11 @@ fn main() {
 
 fn head(rounds: u64, seconds: Duration, workers: u64) -> String {
     format!(
-        "# What the gateway costs\n\nWritten by `cargo bench --bench gateway`; do not edit. How it is measured: `benches/gateway/main.rs`.\n\n\
+        "# What the gateway costs\n\nWritten by `cargo bench --bench gateway`; do not edit. Method: `benches/gateway/main.rs`.\n\n\
          - commit {}; {}; {}\n- {} cores, Linux {}; load average at the start {}\n\
-         - {rounds} rounds of {} s each, in turn; medians, least and most in brackets; ratios are taken round by round\n\
-         - {workers} worker(s) in nginx and in the gateway each; upstream and load generator share the cores with them, and with whatever else runs there\n\
-         - a GET with an answer of {ANSWER} bytes, keep-alive on both sides, no access log, release build\n",
+         - {rounds} rounds of {} s each, in turn; medians, with minimum and maximum in brackets; ratios are per round\n\
+         - {workers} worker(s) in nginx and in the gateway each; upstream and load generator share the cores with them and with all other processes of the machine\n\
+         - a GET with a response of {ANSWER} bytes, keep-alive on both sides, no access log, release build\n",
         report::output("git", &["rev-parse", "--short", "HEAD"]),
         report::output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         report::output("/usr/sbin/nginx", &["-v"]),

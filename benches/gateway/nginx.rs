@@ -1,4 +1,4 @@
-//! nginx as a proxy of the same upstream, configured as one would for throughput.
+//! nginx as a proxy of the same upstream, configured for throughput.
 
 use super::common::process;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ pub fn is_installed() -> bool {
     Path::new(PROGRAM).exists()
 }
 
-/// A running one; killed when dropped.
+/// A running nginx; terminated when dropped.
 pub struct Nginx {
     child: Child,
     pub address: SocketAddr,
@@ -51,10 +51,10 @@ impl Nginx {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("nginx did not answer: {command:?}");
+        panic!("nginx did not become ready: {command:?}");
     }
 
-    /// CPU time so far of all its processes.
+    /// CPU time of all worker processes.
     pub fn cpu(&self) -> Duration {
         let children = format!("/proc/{0}/task/{0}/children", self.child.id());
         let workers = std::fs::read_to_string(children).unwrap();
@@ -64,7 +64,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // SIGTERM: killed, it would leave its workers behind
+        // SIGTERM, because after SIGKILL of the master its workers keep running
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }

@@ -1,11 +1,11 @@
-//! The shop on MySQL or MariaDB, beside the same transactions issued straight to the same server.
+//! The shop on MySQL or MariaDB, compared with the same transactions sent directly to the same server.
 //!
 //! `MYSQL_BENCH_SERVER=mysql://root@127.0.0.1:3306 cargo bench --bench mysql --features mysql` measures both
-//! in turn, several rounds in one run, and writes `benches/MYSQL.md`. The server is one for this only: three
-//! databases whose names begin with `tradepost_bench_` are made anew. `MYSQL_BENCH_SECONDS`,
+//! in turn, several rounds in one run, and writes `benches/MYSQL.md`. Use a server for this bench only:
+//! it drops and creates three databases with the prefix `tradepost_bench_`. `MYSQL_BENCH_SECONDS`,
 //! `MYSQL_BENCH_ROUNDS`: 5 and 3.
 #![cfg(all(feature = "all-in-one", feature = "mysql"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failing measurement panics")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -29,12 +29,12 @@ const NOTIFICATION: &str = "tradepost_bench_notification";
 
 const SKUS: usize = 1000;
 
-/// One way to place orders, over all rounds. The CPU time is that of the client or the shop.
+/// Results of all rounds for the shop or for the direct transactions. CPU time is that of the shop or of the client.
 #[derive(Default)]
 struct Measured {
     name: String,
     load: numbers::Measured,
-    /// Of the server, per order.
+    /// CPU time of the server per order.
     server_cpu_us: Vec<f64>,
     statements: Vec<f64>,
     prepared: Vec<f64>,
@@ -87,15 +87,15 @@ fn straight_round(measured: &mut Measured, url: &str, sql: &mut Sql, lines: usiz
 
 fn wait_until_done(sql: &mut Sql) {
     let started = Instant::now();
-    while sql.left_to_do() > 0 {
-        assert!(started.elapsed() < Duration::from_secs(120), "it does not get done: {}", sql.left_to_do());
+    while sql.remaining_work() > 0 {
+        assert!(started.elapsed() < Duration::from_secs(120), "work is left after 120 s: {}", sql.remaining_work());
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 fn main() {
     let Ok(url) = std::env::var("MYSQL_BENCH_SERVER") else {
-        panic!("set MYSQL_BENCH_SERVER=mysql://user:password@host:port to a server for this only");
+        panic!("set MYSQL_BENCH_SERVER=mysql://user:password@host:port to a server for this bench only");
     };
     let binary = Path::new(env!("CARGO_BIN_EXE_tradepost"));
     let (time, rounds) = (Duration::from_secs(number("MYSQL_BENCH_SECONDS", 5)), number("MYSQL_BENCH_ROUNDS", 3));
@@ -106,11 +106,11 @@ fn main() {
         for (at, lines) in [1, 5].into_iter().enumerate() {
             eprintln!("round {} of {rounds}, {lines} lines", round + 1);
             if rows.len() == at {
-                let name = |who: &str| Measured { name: format!("{who}, {lines}-line orders"), ..Measured::default() };
+                let name = |kind: &str| Measured { name: format!("{kind}, {lines}-line orders"), ..Measured::default() };
                 rows.push((name("shop"), name("straight")));
             }
             let data = process::folder();
-            sql.anew();
+            sql.create_databases();
             let shop = Server::shop_with(binary, data.path(), &settings(&url));
             goods::stock(&shop, SKUS);
             shop_round(&mut rows[at].0, &shop, &mut sql, lines, time);
@@ -124,13 +124,13 @@ fn main() {
 
 fn report(version: &str, at_start: &str, rounds: u64, time: Duration, rows: &[(Measured, Measured)]) -> String {
     let mut text = format!(
-        "# The shop on MySQL, and the same transactions straight\n\nWritten by `cargo bench --bench mysql --features mysql`; do not edit. \
-         How it is measured: `benches/mysql/main.rs`; what goes straight: `benches/mysql/straight.rs`.\n\n\
+        "# The shop on MySQL, and the same transactions directly\n\nWritten by `cargo bench --bench mysql --features mysql`; do not edit. \
+         Method: `benches/mysql/main.rs`; direct transactions (`straight`): `benches/mysql/straight.rs`.\n\n\
          - {version}; shop, server and load share {} cores; load average at the start {at_start}\n\
          - {rounds} rounds of {} s each, shop and straight in turn on the same tables; medians\n\
-         - {CONNECTIONS} connections in a closed loop: to the shop by HTTP with a token checked each time, straight to the server by its own protocol\n\
-         - statements, commits and flushes as the server counts them, per order, with all that follows it behind\n\n\
-         | | orders/s | p50 ms | p99 ms | CPU us/order | server's CPU us/order | statements | prepared anew | commits | log flushes |\n\
+         - {CONNECTIONS} connections in a closed loop: to the shop over HTTP with a token check per request, or directly to the server over its protocol\n\
+         - statements, commits and flushes per order as counted by the server, including the background work of each order\n\n\
+         | | orders/s | p50 ms | p99 ms | CPU us/order | server's CPU us/order | statements | prepared | commits | log flushes |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
         machine::cores(),
         time.as_secs(),
@@ -154,7 +154,7 @@ fn report(version: &str, at_start: &str, rounds: u64, time: Duration, rows: &[(M
     text.push('\n');
     for (shop, straight) in rows {
         let share = ratio(&shop.load.per_second, &straight.load.per_second) * 100.0;
-        let _ = writeln!(text, "- {}: {share:.0} % of what goes straight (goal: 50 %)", shop.name);
+        let _ = writeln!(text, "- {}: {share:.0} % of the direct transactions (goal: 50 %)", shop.name);
     }
     text
 }

@@ -1,4 +1,4 @@
-//! The server beside what is measured: its databases, and what it counts.
+//! The MySQL server under test: its databases and counters.
 
 use super::{INVENTORY, NOTIFICATION, ORDER, process};
 use diesel::QueryableByName;
@@ -26,7 +26,7 @@ struct Status {
     value: String,
 }
 
-/// What the server has done since its start.
+/// Counters of the server since its start.
 pub struct Counters {
     pub statements: u64,
     pub prepared: u64,
@@ -47,7 +47,7 @@ impl Counters {
     }
 }
 
-/// A connection of our own.
+/// A connection for administration.
 pub struct Sql {
     runtime: tokio::runtime::Runtime,
     conn: AsyncMysqlConnection,
@@ -59,7 +59,7 @@ impl Sql {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let conn = runtime.block_on(AsyncMysqlConnection::establish(&format!("{url}/"))).unwrap();
         let mut sql = Self { runtime, conn, pid: None };
-        // on another machine its CPU time is not to be had
+        // the CPU time is unavailable if the server runs on another machine
         sql.pid = std::fs::read_to_string(sql.text("SELECT @@pid_file AS name")).ok().and_then(|pid| pid.trim().parse().ok());
         sql
     }
@@ -75,11 +75,11 @@ impl Sql {
         format!("{version}, innodb_flush_log_at_trx_commit = {flush}")
     }
 
-    /// Empty databases.
-    pub fn anew(&mut self) {
+    /// Drops and creates the databases.
+    pub fn create_databases(&mut self) {
         for database in [ORDER, INVENTORY, NOTIFICATION] {
-            let made = format!("DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database}");
-            self.runtime.block_on(self.conn.batch_execute(&made)).unwrap();
+            let statements = format!("DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database}");
+            self.runtime.block_on(self.conn.batch_execute(&statements)).unwrap();
         }
     }
 
@@ -95,8 +95,8 @@ impl Sql {
         }
     }
 
-    /// Events to be carried, orders to be settled.
-    pub fn left_to_do(&mut self) -> i64 {
+    /// Number of events to relay and orders to settle.
+    pub fn remaining_work(&mut self) -> i64 {
         let query = format!(
             "SELECT (SELECT COUNT(*) FROM {ORDER}.outbox) + (SELECT COUNT(*) FROM {INVENTORY}.outbox)
                   + (SELECT COUNT(*) FROM {ORDER}.orders WHERE settle IS NOT NULL OR status = 'PENDING') AS n"

@@ -1,17 +1,17 @@
-//! The limit: an order's transactions, issued straight to the server.
+//! Upper limit: an order's transactions, sent directly to the server.
 //!
-//! The statements are the shop's own as the server's log shows them, one a round trip, as plain text with
-//! nothing built, checked or encoded around them. Each of the connections places one order after the other:
+//! The statements are those of the shop from the server's log, one per round trip, as plain text without ORM,
+//! validation or encoding. Each connection places one order after another:
 //!
-//! | database  | one transaction each                                                              |
+//! | database  | one transaction per row                                                           |
 //! | --------- | --------------------------------------------------------------------------------- |
 //! | order     | INSERT order, INSERT lines, SELECT their ids                                      |
-//! | inventory | INSERT reservation, n x UPDATE stock, SELECT what is left, INSERT outbox          |
+//! | inventory | INSERT reservation, n x UPDATE stock, SELECT remaining stock, INSERT outbox       |
 //! | order     | UPDATE order, INSERT outbox                                                       |
 //!
-//! Behind them, on connections of their own and in groups as in the shop: the two outboxes are read and
-//! emptied, events enter the customer's inbox, reservations are committed and orders marked as settled.
-//! The bus and the price look-up, which are not in this server, are missing on purpose.
+//! In the background, on another connection and in groups as in the shop: both outboxes are read and emptied,
+//! events are written to the customer's inbox, reservations are committed and orders are marked as settled.
+//! The bus and the price query are omitted on purpose: they do not use this server.
 
 use super::{INVENTORY, NOTIFICATION, ORDER, Outcome, SKUS, SUBJECT, goods};
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, SimpleAsyncConnection};
@@ -21,22 +21,22 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// What the shop tells its sessions, too.
+/// The shop's session settings.
 const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION autocommit = 0, lc_messages = 'en_US'";
-/// How long what follows an order waits for more to follow.
-const GATHER: Duration = Duration::from_millis(10);
+/// Delay before the background work of a group, to coalesce more orders.
+const COALESCE_WINDOW: Duration = Duration::from_millis(10);
 
-/// What is shared by the connections of a run.
+/// State shared by the connections of a run.
 #[derive(Default)]
 struct Work {
     next: Cell<usize>,
     latencies_us: RefCell<Vec<u32>>,
-    /// Placed and not settled: number and SKUs.
+    /// Orders placed but not settled: number and SKUs.
     placed: RefCell<Vec<(Uuid, Vec<String>)>>,
     over: Cell<bool>,
 }
 
-/// Places orders of so many lines over so many connections.
+/// Places orders with `lines` lines over this number of connections.
 pub fn run(url: &str, connections: usize, lines: usize, time: Duration) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
@@ -45,7 +45,7 @@ pub fn run(url: &str, connections: usize, lines: usize, time: Duration) -> Outco
         for _ in 0..connections {
             conns.push(connect(url).await);
         }
-        let behind = tokio::task::spawn_local(behind(connect(url).await, work.clone()));
+        let background = tokio::task::spawn_local(settle_in_background(connect(url).await, work.clone()));
         let started = Instant::now();
         let clients: Vec<_> = conns
             .into_iter()
@@ -63,7 +63,7 @@ pub fn run(url: &str, connections: usize, lines: usize, time: Duration) -> Outco
         }
         let took = started.elapsed();
         work.over.set(true);
-        behind.await.unwrap();
+        background.await.unwrap();
         let latencies_us = work.latencies_us.take();
         Outcome { good: latencies_us.len(), took, latencies_us, ..Outcome::default() }
     })
@@ -75,7 +75,7 @@ async fn connect(url: &str) -> AsyncMysqlConnection {
     conn
 }
 
-/// One transaction, a statement a round trip.
+/// Runs one transaction with one round trip per statement.
 async fn transaction(conn: &mut AsyncMysqlConnection, database: &str, statements: &[String]) {
     for statement in statements {
         let statement = statement.replace("{db}", database);
@@ -126,13 +126,13 @@ async fn place(conn: &mut AsyncMysqlConnection, lines: usize, work: &Work) {
     work.placed.borrow_mut().push((number, skus));
 }
 
-/// An event as long as the shop's.
+/// An INSERT of an event with the size of the shop's events.
 fn outbox(number: Uuid, length: usize) -> String {
     format!("INSERT INTO {{db}}.outbox (body) VALUES ('{{\"orderNumber\":\"{number}\",\"data\":\"{:x<1$}\"}}')", "", length - 60)
 }
 
-/// All that follows an order, in groups.
-async fn behind(mut conn: AsyncMysqlConnection, work: Rc<Work>) {
+/// The background work of placed orders, in groups.
+async fn settle_in_background(mut conn: AsyncMysqlConnection, work: Rc<Work>) {
     loop {
         let over = work.over.get();
         let group: Vec<_> = {
@@ -144,34 +144,34 @@ async fn behind(mut conn: AsyncMysqlConnection, work: Rc<Work>) {
             return;
         }
         if group.is_empty() {
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(COALESCE_WINDOW).await;
             continue;
         }
-        follow(&mut conn, &group).await;
+        settle_group(&mut conn, &group).await;
     }
 }
 
-async fn follow(conn: &mut AsyncMysqlConnection, group: &[(Uuid, Vec<String>)]) {
+async fn settle_group(conn: &mut AsyncMysqlConnection, group: &[(Uuid, Vec<String>)]) {
     for database in [INVENTORY, ORDER] {
-        // of the shop's relays each forgets what it has carried; here nobody else empties it
+        // a relay deletes the rows that it published; here no other process writes to the outbox
         let seqs = "SELECT seq, body FROM {db}.outbox ORDER BY seq LIMIT 500";
-        let forget = format!("DELETE FROM {{db}}.outbox ORDER BY seq LIMIT {}", group.len());
+        let delete = format!("DELETE FROM {{db}}.outbox ORDER BY seq LIMIT {}", group.len());
         transaction(conn, database, &[seqs.into()]).await;
-        transaction(conn, database, &[forget]).await;
+        transaction(conn, database, &[delete]).await;
     }
-    let mut told = Vec::new();
+    let mut inserts = Vec::new();
     for (number, _) in group {
         let events = [Uuid::now_v7(), Uuid::now_v7()];
-        told.extend(
+        inserts.extend(
             events.map(|event| format!("INSERT IGNORE INTO {{db}}.inbox (event_id, applied_at) VALUES ('{event}', 1900000000000)")),
         );
-        told.push(format!(
+        inserts.push(format!(
             "INSERT INTO {{db}}.notifications (event_id, customer, type, order_number, title, message, created_at, `read`)
              VALUES ('{}', '{SUBJECT}', 'order.placed', '{number}', 'Order placed', 'Your order {number} is placed: 1 line, 19.99 in all.', 1900000000000, 0)",
             events[1]
         ));
     }
-    transaction(conn, NOTIFICATION, &told).await;
+    transaction(conn, NOTIFICATION, &inserts).await;
     let numbers = group.iter().map(|(number, _)| format!("'{number}'")).collect::<Vec<_>>().join(", ");
     let mut sold: BTreeMap<&String, usize> = BTreeMap::new();
     for sku in group.iter().flat_map(|(_, skus)| skus) {

@@ -1,10 +1,10 @@
-//! The same shop in one process and in one process a module, side by side: what splitting costs.
+//! Cost of splitting: the same shop in one process, and with one process per module.
 //!
 //! `cargo bench --bench shapes` places orders against both in turn, several rounds in one run, and writes
-//! `benches/SHAPES.md` in the form that Service Weaver's paper has made known (HotOS '23, table 2).
+//! `benches/SHAPES.md` in the form of the Service Weaver paper (HotOS '23, table 2).
 //! `SHAPES_BENCH_SECONDS`, `SHAPES_BENCH_ROUNDS`: 4 and 3.
 #![cfg(feature = "all-in-one")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failing measurement panics")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -53,11 +53,11 @@ fn main() {
         round(&mut split, Server::split(binary, many.path()), time);
     }
     let mut text = format!(
-        "# The shop in one process and in one a module\n\nWritten by `cargo bench --bench shapes`; do not edit. How it is measured: `benches/shapes/main.rs`.\n\n\
+        "# The shop in one process, and with one process per module\n\nWritten by `cargo bench --bench shapes`; do not edit. Method: `benches/shapes/main.rs`.\n\n\
          - {} cores; load average at the start {load}\n- {rounds} rounds of {} s each, in turn; medians\n\
-         - 1-line orders, {CONNECTIONS} keep-alive connections in a closed loop, a token checked with each, all commits synchronous=FULL\n\
-         - split: seven processes on the same cores (`tradepost up --split`), orders through the gateway; cores, CPU and memory are those of all of them\n\n\
-         | metric | one process | a process a module |\n|---|---|---|\n",
+         - 1-line orders, {CONNECTIONS} keep-alive connections in a closed loop, a token check per request, all commits synchronous=FULL\n\
+         - split: seven processes on the same cores (`tradepost up --split`), orders through the gateway; cores, CPU and memory are totals of all processes\n\n\
+         | metric | one process | one process per module |\n|---|---|---|\n",
         report::cores(),
         time.as_secs(),
     );

@@ -1,13 +1,13 @@
-//! What the shop costs and what it yields, beside what this machine could do at most.
+//! Throughput and cost of the shop, compared with the upper limits of this machine.
 //!
-//! `cargo bench --bench shop` measures the release binary as a process of its own and writes
-//! `benches/RESULTS.md`. Everything that is compared is measured in one run, in turn, several rounds,
-//! and the ratios are taken within it: on a shared machine absolute numbers mean little.
+//! `cargo bench --bench shop` measures the release binary as a separate process and writes
+//! `benches/RESULTS.md`. All compared values are measured in one run, in turn, in several rounds,
+//! and ratios are taken within a round: on a shared machine absolute numbers mean little.
 //!
-//! - `SHOP_BENCH_SECONDS`, `SHOP_BENCH_ROUNDS`: how long and how often; 5 and 5.
+//! - `SHOP_BENCH_SECONDS`, `SHOP_BENCH_ROUNDS`: duration and number of rounds; 5 and 5.
 //! - `SHOP_BENCH_BEFORE=/path/to/tradepost`: another build, measured in turn with this one.
 #![cfg(feature = "all-in-one")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failing measurement panics")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -32,16 +32,15 @@ const SUBJECT: &str = "8f14e45f-ceea-467f-a9f1-0d9f0e6c1f00";
 struct Measured {
     name: String,
     load: numbers::Measured,
-    /// Of the load generator, per order.
+    /// CPU time of the load generator per order.
     load_cpu_us: Vec<f64>,
-    /// From the last answer until nothing is left to do behind it.
+    /// Time from the last response until all background work is done.
     behind_ms: Vec<f64>,
     idle_mb: Vec<f64>,
     loaded_mb: Vec<f64>,
     bad: usize,
 }
 
-/// All that is measured.
 #[derive(Default)]
 struct Results {
     servers: Vec<Measured>,
@@ -58,7 +57,7 @@ fn main() {
     let rounds = number("SHOP_BENCH_ROUNDS", 5) as usize;
     let scratch = process::folder();
     let stocked = scratch.path().join("stocked");
-    let answer = stock(&binary, &stocked);
+    let response = stock(&binary, &stocked);
 
     let mut shops = vec![("shop", binary.clone())];
     shops.extend(before.map(|path| ("shop before", path)));
@@ -80,7 +79,7 @@ fn main() {
                 row.3.push(cpu);
             }
         }
-        bare_round(results.server("bare actix"), &answer, seconds);
+        bare_round(results.server("bare actix"), &response, seconds);
     }
     let data = copy(&stocked, scratch.path());
     for (name, path) in &shops {
@@ -117,17 +116,17 @@ impl Results {
     }
 }
 
-/// A shop with a thousand products that never sell out; answers what an order's answer looks like.
+/// Creates a data folder with a thousand products that never sell out; returns the response body of an order.
 fn stock(binary: &Path, data: &Path) -> String {
     let shop = Server::shop(binary, data);
     goods::stock(&shop, SKUS);
-    let answer = load::once(shop.address, goods::order(1, 0, SKUS, &shop.token("alice")), 201);
+    let response = load::once(shop.address, goods::order(1, 0, SKUS, &shop.token("alice")), 201);
     wait_until_done(data);
     shop.stop();
-    String::from_utf8(answer).unwrap()
+    String::from_utf8(response).unwrap()
 }
 
-/// A data folder of its own: every round starts with the same.
+/// Copies the data folder: every round starts with the same data.
 fn copy(from: &Path, into: &Path) -> PathBuf {
     let to = into.join(uuid::Uuid::now_v7().to_string());
     let done = std::process::Command::new("cp").arg("-a").args([from, &to]).status().unwrap();
@@ -137,8 +136,8 @@ fn copy(from: &Path, into: &Path) -> PathBuf {
 
 fn wait_until_done(data: &Path) -> Duration {
     let started = Instant::now();
-    while straight::left_to_do(data) > 0 {
-        assert!(started.elapsed() < Duration::from_secs(120), "the shop does not get done");
+    while straight::remaining_work(data) > 0 {
+        assert!(started.elapsed() < Duration::from_secs(120), "work is left after 120 s");
         std::thread::sleep(Duration::from_millis(10));
     }
     started.elapsed()
@@ -151,7 +150,7 @@ fn shop_round(measured: &mut Measured, binary: &Path, data: &Path, lines: usize,
     let requests = orders(lines, SKUS, &shop.token("alice"));
     load::run(shop.address, &requests, CONNECTIONS, Until::Elapsed(Duration::from_secs(1)), 201);
     wait_until_done(data);
-    let told = straight::placed_and_told(data);
+    let before = straight::placed_and_notified(data);
     let (cpu, own) = (shop.cpu(), process::cpu("/proc/self/stat"));
     let outcome = load::run(shop.address, &requests, CONNECTIONS, Until::Elapsed(seconds), 201);
     let own = process::cpu("/proc/self/stat") - own;
@@ -160,13 +159,13 @@ fn shop_round(measured: &mut Measured, binary: &Path, data: &Path, lines: usize,
     measured.behind_ms.push(behind.as_secs_f64() * 1000.0);
     measured.loaded_mb.push(mb(shop.most_resident()));
     shop.stop();
-    // nobody is told too much or too little, or the numbers mean nothing
-    let (placed, notified) = straight::placed_and_told(data);
-    assert_eq!((placed - told.0, notified - told.1), (outcome.good as i64, outcome.good as i64));
+    // exactly one notification per placed order, or the measurement is invalid
+    let (placed, notified) = straight::placed_and_notified(data);
+    assert_eq!((placed - before.0, notified - before.1), (outcome.good as i64, outcome.good as i64));
 }
 
-fn bare_round(measured: &mut Measured, answer: &str, seconds: Duration) {
-    let server = Server::bare(answer);
+fn bare_round(measured: &mut Measured, response: &str, seconds: Duration) {
+    let server = Server::bare(response);
     let requests = orders(1, SKUS, &"x".repeat(900));
     load::run(server.address, &requests, CONNECTIONS, Until::Elapsed(Duration::from_secs(1)), 201);
     let (cpu, own) = (server.cpu(), process::cpu("/proc/self/stat"));
@@ -175,10 +174,10 @@ fn bare_round(measured: &mut Measured, answer: &str, seconds: Duration) {
 }
 
 impl Measured {
-    /// One more round: what the server spent on it, and what the load did.
+    /// Adds a round with the CPU times of the server and of the load generator.
     fn add(&mut self, outcome: &load::Outcome, cpu: Duration, own: Duration) {
         if let Some(bad) = &outcome.first_bad {
-            eprintln!("{}: {} answers were not 201, the first:\n{bad}", self.name, outcome.bad);
+            eprintln!("{}: {} responses were not 201, the first:\n{bad}", self.name, outcome.bad);
         }
         self.bad += outcome.bad;
         self.load.add(outcome, cpu);

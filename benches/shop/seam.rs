@@ -1,6 +1,6 @@
-//! The seam: one price look-up through the contract's trait, as a function call and over loopback
-//! HTTP (the generated client, a token relayed and checked), with the catalogue's own store behind it
-//! and with a constant, which leaves the cost of the seam alone.
+//! Cost of a peer call: one price query through the contract's trait, as a function call and over loopback
+//! HTTP (generated client, token relayed and checked). The backend is the product store, or a constant to
+//! measure the call alone.
 
 use super::process::Server;
 use actix_web::{App, HttpServer};
@@ -29,7 +29,7 @@ use tradepost::runtime::Host;
 use tradepost::settings::Resilience;
 use tradepost::settings::Settings;
 
-/// Nanoseconds of one call.
+/// Nanoseconds per call.
 pub struct Costs {
     pub constant_here: f64,
     pub constant_http: f64,
@@ -37,48 +37,48 @@ pub struct Costs {
     pub store_http: f64,
 }
 
-/// A catalogue that knows one price.
+/// A product API that returns one constant price.
 struct Constant(Money);
 
-fn not_asked<T>() -> Result<T, ProductError> {
-    Err(Problem::internal("not asked here").into())
+fn not_used<T>() -> Result<T, ProductError> {
+    Err(Problem::internal("not used in this bench").into())
 }
 
 #[async_trait(?Send)]
 impl ProductApi for Constant {
     async fn list(&self, _: &Cx, _: PageNumber, _: PageSize, _: Option<String>, _: Option<String>) -> Result<Page<Product>, ProductError> {
-        not_asked()
+        not_used()
     }
     async fn get(&self, _: &Cx, _: String) -> Result<Tagged<Product>, ProductError> {
-        not_asked()
+        not_used()
     }
     async fn price(&self, _: &Cx, _: String) -> Result<Money, ProductError> {
         Ok(self.0)
     }
     async fn prices(&self, _: &Cx, _: Vec<String>) -> Result<BTreeMap<String, Money>, ProductError> {
-        not_asked()
+        not_used()
     }
     async fn exists(&self, _: &Cx, _: String) -> Result<Empty, ProductError> {
-        not_asked()
+        not_used()
     }
     async fn create(&self, _: &Cx, _: ProductInput) -> Result<Product, ProductError> {
-        not_asked()
+        not_used()
     }
     async fn replace(&self, _: &Cx, _: String, _: Option<String>, _: ProductInput) -> Result<Tagged<Product>, ProductError> {
-        not_asked()
+        not_used()
     }
     async fn delete(&self, _: &Cx, _: String) -> Result<Text, ProductError> {
-        not_asked()
+        not_used()
     }
 }
 
-/// The caller's token is relayed; ours is never needed.
+/// The caller's token is relayed, so no service token is needed.
 struct NoCredentials;
 
 #[async_trait(?Send)]
 impl Credentials for NoCredentials {
     async fn token(&self) -> Result<String, Problem> {
-        Err(Problem::internal("not asked here"))
+        Err(Problem::internal("not used in this bench"))
     }
 }
 
@@ -89,7 +89,7 @@ fn client(address: String) -> Arc<dyn ProductApi> {
     Arc::new(ProductClient(Arc::new(Remote { module: "product", peer, discovery, credentials, send_twice: false })))
 }
 
-/// Against a running shop, which issues the token, and a copy of its stopped data for a catalogue of our own.
+/// Measures against a running shop, which issues the token, and an in-process product module on a copy of the data.
 pub fn measure(shop: &Server, data: &Path) -> Costs {
     let token = shop.token("alice");
     actix_web::rt::System::new().block_on(async move {
@@ -116,7 +116,7 @@ pub fn measure(shop: &Server, data: &Path) -> Costs {
     })
 }
 
-/// Serves a catalogue behind the shop's own edge, on a thread of its own; answers where.
+/// Serves a product API with the shop's HTTP edge on a new thread; returns its URL.
 fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
     let issuer = format!("http://{}/realms/spring-cloud-microservices-realm", shop.address);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -144,7 +144,7 @@ fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
     address
 }
 
-/// Median of five rounds, one call after the other.
+/// Nanoseconds per call: median of five rounds of sequential calls.
 async fn each(cx: &Cx, product: &dyn ProductApi, calls: u32) -> f64 {
     let mut rounds = Vec::new();
     for _ in 0..5 {

@@ -1,8 +1,8 @@
-//! The second limit: what an order writes, written straight into SQLite by one thread.
+//! Upper limit of the storage: the writes of an order, executed directly in SQLite by one thread.
 //!
-//! All of an order's statements over all databases, from the price look-up to the settled reservation
-//! and the customer's inbox, as prepared statements, in the shop's own files and with its own pragmas
-//! (WAL, synchronous=FULL). Orders go in groups; each line below is one transaction of a group.
+//! Prepared statements for all writes of an order in all databases, from the price query to the settled
+//! reservation and the customer's inbox, in the shop's files and with its pragmas (WAL, synchronous=FULL).
+//! Orders are processed in groups; each row below is one transaction per group.
 //!
 //! | database     | statements per order of n lines                                                |
 //! | ------------ | ------------------------------------------------------------------------------ |
@@ -12,12 +12,12 @@
 //! | order        | UPDATE order, INSERT outbox                                                    |
 //! | bus          | INSERT message (order's), INSERT message (inventory's)                         |
 //! | order, inventory | DELETE the group's outbox rows: one statement each                         |
-//! | notification | 2 x INSERT inbox, INSERT notification; then bus: one upsert of the cursor a group |
+//! | notification | 2 x INSERT inbox, INSERT notification; then bus: one upsert of the cursor per group |
 //! | inventory    | UPDATE reservation, n x UPDATE stock                                           |
 //! | order        | UPDATE order (settled)                                                         |
 //!
-//! Eleven commits a group. What the shop does beyond that (JSON, tokens, events, waiting for each
-//! other) is missing here on purpose.
+//! Eleven commits per group. Other work of the shop (JSON, tokens, events, synchronization) is omitted on
+//! purpose.
 
 use rusqlite::{Connection, Statement, params};
 use std::collections::HashMap;
@@ -34,8 +34,8 @@ struct Straight<'c> {
     notification: Db<'c>,
 }
 
-/// A connection and its prepared statements. The crate would keep them, too, but what it needs for that switches on
-/// features of crates that the shop stands on, and `cargo test` would compile those anew after `cargo run`.
+/// A connection and its prepared statements. rusqlite has a statement cache, but its dependencies would enable features
+/// of crates that the shop uses, and `cargo test` would recompile those after `cargo run`.
 struct Db<'c> {
     conn: &'c Connection,
     statements: HashMap<&'static str, Statement<'c>>,
@@ -69,15 +69,15 @@ fn open(data: &Path, name: &str) -> Connection {
     conn
 }
 
-/// What one order leaves behind where it went.
+/// The rows of one order.
 struct Order {
     id: i64,
     number: String,
     skus: Vec<usize>,
 }
 
-/// Orders a second, and CPU microseconds an order, in groups of this size, on the databases of a stocked shop that does
-/// not run.
+/// Orders per second and CPU microseconds per order, in groups of this size, on the databases of a stopped shop with
+/// stock.
 pub fn run(data: &Path, group: usize, lines: usize, skus: usize, time: Duration) -> (f64, f64) {
     let [order, inventory, product, bus, notification] =
         ["order", "inventory", "product", "bus", "notification"].map(|name| open(data, name));
@@ -215,7 +215,7 @@ impl Straight<'_> {
     }
 }
 
-/// An event's body: as long as the shop's.
+/// An event body with the size of the shop's events.
 fn body(number: &str, length: usize) -> String {
     format!("{{\"orderNumber\":\"{number}\",\"data\":\"{:x<1$}\"}}", "", length.saturating_sub(number.len() + 28))
 }
@@ -234,8 +234,8 @@ fn relay(from: &mut Db, bus: &mut Db, topic: &str) {
     from.sql("DELETE FROM outbox WHERE seq BETWEEN ? AND ?").execute([first, last]).unwrap();
 }
 
-/// What the shop on this folder still has to do: events to carry, events to apply, orders to settle.
-pub fn left_to_do(data: &Path) -> i64 {
+/// Remaining background work of the shop on this folder: events to relay, events to apply, orders to settle.
+pub fn remaining_work(data: &Path) -> i64 {
     let count = |name: &str, sql: &str| -> i64 { open(data, name).query_row(sql, [], |row| row.get(0)).unwrap() };
     count("order", "SELECT count(*) FROM outbox")
         + count("order", "SELECT count(*) FROM orders WHERE settle IS NOT NULL OR status = 'PENDING'")
@@ -246,8 +246,8 @@ pub fn left_to_do(data: &Path) -> i64 {
         )
 }
 
-/// Placed orders, and notifications of them.
-pub fn placed_and_told(data: &Path) -> (i64, i64) {
+/// Number of placed orders and of their notifications.
+pub fn placed_and_notified(data: &Path) -> (i64, i64) {
     let count = |name: &str, sql: &str| -> i64 { open(data, name).query_row(sql, [], |row| row.get(0)).unwrap() };
     (
         count("order", "SELECT count(*) FROM orders WHERE status = 'PLACED'"),

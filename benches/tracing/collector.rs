@@ -1,40 +1,40 @@
-//! What stands in Zipkin's place.
+//! A test collector in place of Zipkin.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// How it treats those who send.
+/// Behaviour of the collector.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Manner {
-    /// It takes what comes.
-    Takes,
-    /// It takes connections, and never answers.
+pub enum Behavior {
+    /// Accepts every request.
+    Accept,
+    /// Accepts connections and never responds.
     Silent,
-    /// It answers 500.
-    Refuses,
+    /// Responds with 500.
+    Refuse,
 }
 
-/// Listens until the bench ends.
+/// A collector; runs until the bench ends.
 pub struct Collector {
     address: SocketAddr,
-    seen: Arc<AtomicUsize>,
+    received: Arc<AtomicUsize>,
 }
 
 impl Collector {
-    pub fn start(manner: Manner) -> Self {
+    pub fn start(behavior: Behavior) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let seen: Arc<AtomicUsize> = Arc::default();
-        let counted = seen.clone();
+        let received: Arc<AtomicUsize> = Arc::default();
+        let counted = received.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (stream, counted) = (stream.unwrap(), counted.clone());
-                std::thread::spawn(move || serve(stream, manner, &counted));
+                std::thread::spawn(move || serve(stream, behavior, &counted));
             }
         });
-        Self { address, seen }
+        Self { address, received }
     }
 
     pub fn url(&self) -> String {
@@ -42,19 +42,19 @@ impl Collector {
     }
 
     pub fn bytes(&self) -> usize {
-        self.seen.load(Relaxed)
+        self.received.load(Relaxed)
     }
 }
 
-/// An address at which nobody listens.
-pub fn nobody() -> String {
+/// A URL with no listener.
+pub fn unreachable_url() -> String {
     format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
 }
 
-fn serve(stream: TcpStream, manner: Manner, seen: &AtomicUsize) {
-    let (mut answers, mut reader) = (stream.try_clone().unwrap(), BufReader::new(stream));
-    if manner == Manner::Silent {
-        // until it is hung up
+fn serve(stream: TcpStream, behavior: Behavior, received: &AtomicUsize) {
+    let (mut writer, mut reader) = (stream.try_clone().unwrap(), BufReader::new(stream));
+    if behavior == Behavior::Silent {
+        // read until the client closes the connection
         let _ = std::io::copy(&mut reader, &mut std::io::sink());
         return;
     }
@@ -77,9 +77,9 @@ fn serve(stream: TcpStream, manner: Manner, seen: &AtomicUsize) {
         if reader.read_exact(&mut body).is_err() {
             return;
         }
-        seen.fetch_add(length, Relaxed);
-        let status = if manner == Manner::Refuses { "500 Internal Server Error" } else { "202 Accepted" };
-        if answers.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).is_err() {
+        received.fetch_add(length, Relaxed);
+        let status = if behavior == Behavior::Refuse { "500 Internal Server Error" } else { "202 Accepted" };
+        if writer.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).is_err() {
             return;
         }
     }

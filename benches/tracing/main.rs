@@ -1,18 +1,18 @@
-//! What tracing costs: the same orders with tracing off, at 1 %, at 100 %, and at 100 % with a Zipkin that is
-//! well, stopped, silent or refusing.
+//! Cost of tracing: the same orders with tracing off, at 1 %, at 100 %, and at 100 % with a Zipkin that is up,
+//! stopped, silent or refusing.
 //!
-//! `cargo bench --bench tracing` starts one shop a variant, all at once, and places orders at each in turn, several
-//! rounds in one run: what it says of a variant is the median of its rounds' ratios to `off` in the same round. The
-//! collector is a thread of the bench that reads and throws away, on the same cores. Writes `benches/TRACING.md`.
+//! `cargo bench --bench tracing` starts one shop per variant, all at once, and places orders at each in turn, several
+//! rounds in one run. The result of a variant is the median of its ratios to `off` in the same round. The collector is
+//! a thread of the bench on the same cores; it reads and discards the spans. Writes `benches/TRACING.md`.
 //! `TRACING_BENCH_SECONDS`, `TRACING_BENCH_ROUNDS`: 4 and 5.
 #![cfg(feature = "all-in-one")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a measurement that fails stops")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failing measurement panics")]
 
 mod collector;
 #[path = "../common/mod.rs"]
 mod common;
 
-use collector::{Collector, Manner};
+use collector::{Behavior, Collector};
 use common::load::{self, Until};
 use common::numbers::{Measured, mb, median, number, ratio};
 use common::process::{self, Server};
@@ -29,7 +29,7 @@ struct Variant {
     place: usize,
     shop: Server,
     orders: Vec<Vec<u8>>,
-    /// Kept for its end.
+    /// Deleted on drop.
     _data: tempfile::TempDir,
     measured: Measured,
 }
@@ -51,7 +51,7 @@ impl Variant {
         self.measured.add(&outcome, self.shop.cpu() - before);
     }
 
-    /// Spans by what became of them, as its metrics say.
+    /// Span counts by outcome, from the metrics.
     fn spans(&self) -> String {
         let metrics = load::request("GET", "/actuator/prometheus", "", "");
         let text = String::from_utf8(load::once(self.shop.address, metrics, 200)).unwrap();
@@ -67,41 +67,41 @@ fn main() {
     let binary = Path::new(env!("CARGO_BIN_EXE_tradepost"));
     let (time, rounds) = (Duration::from_secs(number("TRACING_BENCH_SECONDS", 4)), number("TRACING_BENCH_ROUNDS", 5));
     let load = report::load_average();
-    let [well, silent, refusing] = [Manner::Takes, Manner::Silent, Manner::Refuses].map(Collector::start);
+    let [accepting, silent, refusing] = [Behavior::Accept, Behavior::Silent, Behavior::Refuse].map(Collector::start);
     let share = |share: &str, first: &str| {
         let (share, first) = (share.to_string(), first.to_string());
         vec![("TRADEPOST__TELEMETRY__SAMPLE", share), ("TRADEPOST__TELEMETRY__SAMPLE_FIRST", first)]
     };
     let all_to = |url: String| [share("1", "0"), vec![("TRADEPOST__TELEMETRY__ZIPKIN", url)]].concat();
-    let to_well = |mut settings: Vec<(&'static str, String)>| {
-        settings.push(("TRADEPOST__TELEMETRY__ZIPKIN", well.url()));
+    let with_zipkin = |mut settings: Vec<(&'static str, String)>| {
+        settings.push(("TRADEPOST__TELEMETRY__ZIPKIN", accepting.url()));
         settings
     };
     let mut variants = vec![
         Variant::start(binary, "off", &share("0", "0")),
-        Variant::start(binary, "1 %", &to_well(share("0.01", "0"))),
-        Variant::start(binary, "as set by default (10 %, first 10 a second)", &to_well(vec![])),
-        Variant::start(binary, "100 %, kept in memory alone", &share("1", "0")),
-        Variant::start(binary, "100 %", &to_well(share("1", "0"))),
-        Variant::start(binary, "100 %, Zipkin stopped", &all_to(collector::nobody())),
+        Variant::start(binary, "1 %", &with_zipkin(share("0.01", "0"))),
+        Variant::start(binary, "default (10 %, first 10 per second)", &with_zipkin(vec![])),
+        Variant::start(binary, "100 %, in memory only", &share("1", "0")),
+        Variant::start(binary, "100 %", &with_zipkin(share("1", "0"))),
+        Variant::start(binary, "100 %, Zipkin stopped", &all_to(collector::unreachable_url())),
         Variant::start(binary, "100 %, Zipkin silent", &all_to(silent.url())),
         Variant::start(binary, "100 %, Zipkin refusing", &all_to(refusing.url())),
-        // how far two that are the same differ here
-        Variant::start(binary, "off, once more", &share("0", "0")),
+        // a control: the difference between two equal variants
+        Variant::start(binary, "off, repeated", &share("0", "0")),
     ];
     variants.iter_mut().enumerate().for_each(|(place, variant)| variant.place = place);
     for n in 1..=rounds {
         eprintln!("round {n} of {rounds}");
-        // each round begins with another: what the machine does meanwhile meets all alike
+        // each round begins with another variant, so that background load affects all variants alike
         variants.rotate_left(2);
         variants.iter_mut().for_each(|variant| variant.round(time));
     }
     let mut text = format!(
-        "# What tracing costs\n\nWritten by `cargo bench --bench tracing`; do not edit. How it is measured: `benches/tracing/main.rs`.\n\n\
+        "# What tracing costs\n\nWritten by `cargo bench --bench tracing`; do not edit. Method: `benches/tracing/main.rs`.\n\n\
          - {} cores; load average at the start {load}\n- {rounds} rounds of {} s each, in turn; medians; lost: median of the ratios to `off` in the same round\n\
          - 1-line orders, {CONNECTIONS} keep-alive connections in a closed loop, all modules in one process, all commits synchronous=FULL\n\
-         - the collector throws away what it reads, on the same cores\n\n\
-         | tracing | orders/s | lost, % | p50, ms | p99, ms | CPU us/order | most memory, MB | spans exported / dropped / failed |\n|---|---|---|---|---|---|---|---|\n",
+         - the collector discards what it reads, on the same cores\n\n\
+         | tracing | orders/s | lost, % | p50, ms | p99, ms | CPU us/order | peak memory, MB | spans exported / dropped / failed |\n|---|---|---|---|---|---|---|---|\n",
         report::cores(),
         time.as_secs(),
     );
@@ -114,7 +114,7 @@ fn main() {
             "| {} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {} |",
             v.name,
             median(&measured.per_second),
-            // per cent that the median of the rounds' ratios is below `off`
+            // throughput loss in per cent: 1 minus the median ratio to `off`
             (1.0 - ratio(&measured.per_second, &off)) * 100.0,
             median(&measured.p50),
             median(&measured.p99),
@@ -123,7 +123,7 @@ fn main() {
             v.spans()
         );
     }
-    let _ = writeln!(text, "\nThe collector that is well was sent {} MB.", well.bytes() / 1_000_000);
+    let _ = writeln!(text, "\nThe accepting collector received {} MB.", accepting.bytes() / 1_000_000);
     report::keep("TRACING.md", &text);
     variants.into_iter().for_each(|variant| variant.shop.stop());
 }

@@ -1,5 +1,5 @@
-//! The AsyncAPI document says what is really sent: every event of a shop that did everything fits its schema,
-//! and every event that the document names was sent.
+//! The AsyncAPI document matches the published events: every event validates against its schema, and every documented
+//! event is published.
 
 use crate::chaos::sql::Sql;
 use crate::support::{Shape, Shop, on_system, wait_for};
@@ -7,7 +7,7 @@ use boon::{Compiler, Schemas};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The document, to hold events against.
+/// The AsyncAPI document, for validating events.
 pub struct Document(Value);
 
 impl Document {
@@ -15,28 +15,28 @@ impl Document {
         Self(tradepost::app::wiring::asyncapi())
     }
 
-    /// Types of all events that it names.
+    /// All documented event types.
     pub fn kinds(&self) -> BTreeSet<String> {
         self.0["components"]["messages"].as_object().unwrap().keys().cloned().collect()
     }
 
-    /// A part of an event (`headers` or `payload`) fits what is said of its type.
+    /// Validates a part of an event (`headers` or `payload`) against the schema of its type.
     #[track_caller]
     pub fn check(&self, kind: &str, part: &str, value: &Value) {
         let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
         compiler.enable_format_assertions();
         compiler.add_resource("http://test/asyncapi.json", self.0.clone()).unwrap();
-        let place = format!("http://test/asyncapi.json#/components/messages/{kind}/{part}");
-        let schema = compiler.compile(&place, &mut schemas).unwrap();
+        let uri = format!("http://test/asyncapi.json#/components/messages/{kind}/{part}");
+        let schema = compiler.compile(&uri, &mut schemas).unwrap();
         schemas.validate(value, schema).unwrap_or_else(|cause| panic!("{kind}: {part} {value} does not fit: {cause:#}"));
     }
 }
 
-/// What a consumer may rely on: required members of an event with their types, one a line.
+/// The required members of an event with their types, one per line: consumers rely on them.
 fn required(document: &Value, kind: &str) -> BTreeSet<String> {
     fn walk(document: &Value, schema: &Value, path: String, lines: &mut BTreeSet<String>) {
         let schema = match schema["$ref"].as_str() {
-            Some(place) => document.pointer(place.trim_start_matches('#')).unwrap(),
+            Some(uri) => document.pointer(uri.trim_start_matches('#')).unwrap(),
             None => schema,
         };
         lines.insert(format!("{path}: {}", schema["type"]));
@@ -52,30 +52,30 @@ fn required(document: &Value, kind: &str) -> BTreeSet<String> {
     lines
 }
 
-/// The whole document; what of it consumers rely on is held by the next test.
+/// Snapshot of the whole document; the next test protects the members that consumers rely on.
 #[test]
-fn the_document_is_as_it_was() {
+fn asyncapi_document_matches_snapshot() {
     let Document(mut document) = Document::new();
     document["info"]["version"] = "[version]".into();
     insta::assert_json_snapshot!("asyncapi", document);
 }
 
-/// Consumers ignore what they do not know; what they know as required never goes away, nor becomes something else.
+/// Consumers ignore unknown members; a required member is never removed and never changes its type.
 #[test]
-fn what_was_ever_required_of_an_event_stays() {
+fn event_required_members_are_never_removed() {
     let document = Document::new();
     let now: BTreeSet<String> = document.kinds().iter().flat_map(|kind| required(&document.0, kind)).collect();
-    let ever: BTreeSet<String> = include_str!("events.txt").lines().map(str::to_string).collect();
-    let gone: Vec<_> = ever.difference(&now).collect();
-    assert!(gone.is_empty(), "consumers rely on these: {gone:#?}");
-    let new: Vec<_> = now.difference(&ever).cloned().collect();
-    assert!(new.is_empty(), "from here on they rely on these, too; add them to tests/contract/events.txt:\n{}", new.join("\n"));
+    let recorded: BTreeSet<String> = include_str!("events.txt").lines().map(str::to_string).collect();
+    let gone: Vec<_> = recorded.difference(&now).collect();
+    assert!(gone.is_empty(), "consumers rely on these removed members: {gone:#?}");
+    let new: Vec<_> = now.difference(&recorded).cloned().collect();
+    assert!(new.is_empty(), "consumers will rely on these new members; add them to tests/contract/events.txt:\n{}", new.join("\n"));
 }
 
 #[test]
-fn every_event_is_as_documented_and_every_documented_event_is_sent() {
+fn sent_events_equal_documented_events() {
     on_system(async {
-        // read off the embedded bus, whose log can be read as a table; what Kafka adds is held against it in chaos::kafka
+        // the embedded bus stores its log in a table; chaos::kafka checks the headers that Kafka adds
         let mut shop = Shop::start(Shape::Local, |settings| settings.bus.url = "local://".into()).await;
         let c = &shop.client;
         c.stocked("s", "2.50", 9).await;
@@ -97,7 +97,7 @@ fn every_event_is_as_documented_and_every_documented_event_is_sent() {
             bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect::<Vec<Value>>()
         };
         let kinds = || sent().iter().map(|event| event["type"].as_str().unwrap().to_string()).collect::<BTreeSet<_>>();
-        wait_for("everything that is documented was sent", || async {
+        wait_for("every documented event was sent", || async {
             if kinds().is_superset(&document.kinds()) { Ok(()) } else { Err(format!("{:?} of {:?}", kinds(), document.kinds())) }
         })
         .await;
@@ -108,14 +108,14 @@ fn every_event_is_as_documented_and_every_documented_event_is_sent() {
             document.check(event["type"].as_str().unwrap(), "payload", &event["data"]);
             causes.extend(event["data"]["cause"].as_str().map(String::from));
         }
-        assert_eq!(causes.len(), 5, "stock moved for {causes:?} only");
+        assert_eq!(causes.len(), 5, "only these causes of stock changes: {causes:?}");
         shop.stop().await;
     });
 }
 
-/// The document would tell: what is missing, of another type or from somebody else does not fit.
+/// The schemas reject missing members, wrong types and missing headers.
 #[test]
-fn the_schemas_refuse_what_is_not_sent() {
+fn event_schemas_reject_invalid_events() {
     let document = Document::new();
     let fits = |kind: &str, part: &str, value: Value| std::panic::catch_unwind(|| document.check(kind, part, &value)).is_ok();
     let low = json!({ "skuCode": "s", "quantity": 1, "threshold": 5 });

@@ -1,32 +1,30 @@
-//! What the shop is sent and does not take: one table of requests, with the answer to each. A
-//! refusal names what is wrong, comes in the one form of every refusal, and leaves nothing behind.
-//! No request at all is answered with a 500.
+//! Invalid requests and the expected responses, in one table. A refusal names the error, has the common problem format,
+//! and changes no state. No request gets a 500.
 
-use super::envelope::{Says, assert_refusal, field, kind, says};
+use super::envelope::{Expected, assert_refusal, field, kind, message};
 use crate::support::Shop;
 use crate::support::client::Client;
 use actix_web::http::Method;
 use serde_json::json;
 
-/// One row of the table.
 struct Row {
     method: Method,
     path: String,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
     status: u16,
-    says: Says,
-    /// A member of the problem, and its value: what the error is about.
+    expected: Expected,
+    /// A member of the problem that identifies the subject of the error, and its value.
     about: Option<(&'static str, String)>,
 }
 
-fn row(method: Method, path: impl Into<String>, body: impl Into<Vec<u8>>, status: u16, says: Says) -> Row {
+fn row(method: Method, path: impl Into<String>, body: impl Into<Vec<u8>>, status: u16, expected: Expected) -> Row {
     let headers = vec![("content-type", "application/json".to_string())];
-    Row { method, path: path.into(), headers, body: body.into(), status, says, about: None }
+    Row { method, path: path.into(), headers, body: body.into(), status, expected, about: None }
 }
 
-fn get(path: impl Into<String>, status: u16, says: Says) -> Row {
-    row(Method::GET, path, "", status, says)
+fn get(path: impl Into<String>, status: u16, expected: Expected) -> Row {
+    row(Method::GET, path, "", status, expected)
 }
 
 impl Row {
@@ -46,7 +44,7 @@ impl Row {
         self
     }
 
-    /// Sends it and holds the answer against the table.
+    /// Sends the request and checks the response against the row.
     async fn check(&self, c: &Client, token: &str) {
         let bearer = format!("Bearer {token}");
         let mut headers = vec![("authorization", bearer.as_str())];
@@ -60,11 +58,11 @@ impl Row {
         if let Some((member, value)) = &self.about {
             assert_eq!(reply.json()[member], *value, "{what}");
         }
-        self.says.check(&reply, &what);
+        self.expected.check(&reply, &what);
     }
 }
 
-/// Everything a bad request could have changed.
+/// All state that a request could change.
 async fn state(c: &Client) -> String {
     let mut all = String::new();
     for path in ["/api/v1/products", "/api/v1/inventory", "/api/v1/orders"] {
@@ -73,7 +71,7 @@ async fn state(c: &Client) -> String {
     all
 }
 
-/// A shop with product `p` and 8 left of it, product `q` without stock, and one order; sends every row to it.
+/// Creates product `p` with 8 in stock, product `q` without stock, and one order; then checks every row.
 async fn refuse_all(shop: &Shop, token: &str, rows: impl AsyncFnOnce(&str) -> Vec<Row>) {
     let c = &shop.client;
     c.stocked("p", "10.00", 10).await;
@@ -93,7 +91,7 @@ async fn refuse_all(shop: &Shop, token: &str, rows: impl AsyncFnOnce(&str) -> Ve
     }
 }
 
-/// A JSON object of these members, with one of them replaced by this text, or left out.
+/// A JSON object of these members, with one of them replaced by raw text, or omitted.
 fn object(good: &[(&str, &str)], member: &str, raw: Option<&str>) -> String {
     let mut members: Vec<(&str, &str)> = good.iter().copied().filter(|(name, _)| *name != member).collect();
     members.extend(raw.map(|raw| (member, raw)));
@@ -104,9 +102,9 @@ fn object(good: &[(&str, &str)], member: &str, raw: Option<&str>) -> String {
 const PRODUCT: [(&str, &str); 3] = [("skuCode", "\"new\""), ("name", "\"new\""), ("price", "1")];
 const STOCK: [(&str, &str); 2] = [("skuCode", "\"q\""), ("quantity", "1")];
 const LINE: [(&str, &str); 2] = [("skuCode", "\"p\""), ("quantity", "1")];
-/// No text, or no text that is a SKU code.
+/// Values that are not a string or not a valid SKU code.
 const NO_SKU: [&str; 10] = ["null", "5", "true", "[]", "{}", "\"\"", "\"  \"", r#""a\u0000b""#, r#""a\u0007b""#, r#""a\u007fb""#];
-/// No whole numbers, or none that fits.
+/// Values that are not integers or out of range.
 const NO_QUANTITY: [&str; 13] = [
     "null",
     "1.5",
@@ -122,7 +120,7 @@ const NO_QUANTITY: [&str; 13] = [
     "-9223372036854775809",
     "18446744073709551616",
 ];
-/// Not even JSON, though some take it for numbers.
+/// Number formats that are not JSON, though some parsers accept them.
 const NO_JSON: [&str; 8] = ["1e400", "NaN", "Infinity", "01", "+1", "-", "0x10", "1_000"];
 const NO_PRICE: [&str; 16] = [
     "null",
@@ -143,7 +141,7 @@ const NO_PRICE: [&str; 16] = [
     "\"1,5\"",
 ];
 
-/// Each member of what is created, left out and with every value that it does not take.
+/// Each member of a request body, omitted and with every invalid value.
 fn members() -> Vec<Row> {
     let long = format!("\"{}\"", "x".repeat(65));
     let mut rows = Vec::new();
@@ -167,7 +165,7 @@ fn members() -> Vec<Row> {
         rows.push(row(Method::PUT, "/api/v1/inventory/updateQuantitiesBySku", body, 400, field("p")));
     }
     for raw in NO_JSON {
-        let malformed = |path: &str, body| row(Method::POST, path, body, 400, says("malformed JSON"));
+        let malformed = |path: &str, body| row(Method::POST, path, body, 400, message("malformed JSON"));
         rows.push(malformed("/api/v1/inventory", object(&STOCK, "quantity", Some(raw))));
         rows.push(malformed("/api/v1/orders", order(object(&LINE, "quantity", Some(raw)))));
         rows.push(malformed("/api/v1/inventory/checkStock", object(&[], "p", Some(raw))));
@@ -176,7 +174,7 @@ fn members() -> Vec<Row> {
         rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "price", raw), 400, field("price")));
     }
     for raw in ["NaN", "01", ".5", "1."] {
-        rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "price", Some(raw)), 400, says("malformed JSON")));
+        rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "price", Some(raw)), 400, message("malformed JSON")));
     }
     for raw in [Some("null"), Some("5"), Some("\" \""), Some("[]"), Some(&*format!("\"{}\"", "n".repeat(256))), None] {
         rows.push(row(Method::POST, "/api/v1/products", object(&PRODUCT, "name", raw), 400, field("name")));
@@ -187,13 +185,13 @@ fn members() -> Vec<Row> {
     rows
 }
 
-/// Orders and quantities whose parts are good and whose whole is not.
+/// Bodies with valid members that are invalid as a whole.
 fn wholes() -> Vec<Row> {
-    let orders = |body: String, says: Says| row(Method::POST, "/api/v1/orders", body, 400, says);
+    let orders = |body: String, expected: Expected| row(Method::POST, "/api/v1/orders", body, 400, expected);
     let lines = |n: usize| format!("{{\"orderLineItems\":[{}]}}", vec![object(&LINE, "", None); n].join(","));
     let many = |n: usize| format!("{{{}}}", (0..n).map(|i| format!("\"s{i}\":1")).collect::<Vec<_>>().join(","));
-    let check = |body: String, status, says: Says| row(Method::POST, "/api/v1/inventory/checkStock", body, status, says);
-    let take = |body: &str, status, says: Says| row(Method::PUT, "/api/v1/inventory/updateQuantitiesBySku", body, status, says);
+    let check = |body: String, status, expected: Expected| row(Method::POST, "/api/v1/inventory/checkStock", body, status, expected);
+    let take = |body: &str, status, expected: Expected| row(Method::PUT, "/api/v1/inventory/updateQuantitiesBySku", body, status, expected);
     let huge = r#"{"skuCode":"p","quantity":2147483647}"#;
     let mut rows = vec![
         orders("{}".into(), field("orderLineItems")),
@@ -234,18 +232,18 @@ fn wholes() -> Vec<Row> {
 }
 
 scenario! {
-    /// Every member of every body, and every body as a whole.
-    async fn fields_that_do_not_fit_are_named(shop) {
+    /// Checks every member of every body, and every body as a whole.
+    async fn invalid_fields_are_named(shop) {
         refuse_all(shop, &shop.client.admin, async |_| members().into_iter().chain(wholes()).collect()).await;
     }
 }
 
 scenario! {
-    /// Whatever takes a body says what is wrong with one that is not JSON, not whole, not there, or not said to be JSON.
-    async fn bodies_that_are_no_json_are_refused(shop) {
+    /// Every operation with a body refuses a body that is missing, truncated, not JSON, or has another content type.
+    async fn non_json_bodies_are_refused(shop) {
         refuse_all(shop, &shop.client.admin, async |product| {
-            // with what is said of a broken object, of lists in lists and of objects in objects, too many of them
-            let broken = || says("malformed JSON");
+            // expected errors of a malformed object, of too deeply nested lists and of too deeply nested objects
+            let broken = || message("malformed JSON");
             let object_wanted = || [broken(), field("body"), broken()];
             let map_wanted = || [broken(), field("body"), field("p")];
             let list_wanted = || [field("body"), field("[0]"), field("body")];
@@ -261,11 +259,11 @@ scenario! {
             ];
             let mut rows = Vec::new();
             for (method, path, good, [broken, deep_list, deep_object]) in takers {
-                let body = |body: &[u8], status, says: Says| row(method.clone(), path.clone(), body, status, says);
-                let malformed = || says("malformed JSON");
-                rows.push(body(b"", 400, says("a JSON body is required")));
-                rows.push(body(b"", 400, says("a JSON body is required")).without("content-type"));
-                rows.push(body(b" \r\n", 400, says("a JSON body is required")));
+                let body = |body: &[u8], status, expected: Expected| row(method.clone(), path.clone(), body, status, expected);
+                let malformed = || message("malformed JSON");
+                rows.push(body(b"", 400, message("a JSON body is required")));
+                rows.push(body(b"", 400, message("a JSON body is required")).without("content-type"));
+                rows.push(body(b" \r\n", 400, message("a JSON body is required")));
                 rows.push(body(b"{ this is not JSON }", 400, broken));
                 rows.push(body(&good.as_bytes()[..good.len() - 1], 400, malformed()));
                 rows.push(body(format!("{good} x").as_bytes(), 400, malformed()));
@@ -276,9 +274,9 @@ scenario! {
                 rows.push(body("{\"p\":".repeat(100_000).as_bytes(), 400, deep_object));
                 rows.extend(["null", "true", "42", "\"text\""].map(|wrong| body(wrong.as_bytes(), 400, field("body"))));
                 for media in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "json", "multipart/form-data; boundary=x"] {
-                    rows.push(body(good.as_bytes(), 415, says("the body must be application/json")).with("content-type", media));
+                    rows.push(body(good.as_bytes(), 415, message("the body must be application/json")).with("content-type", media));
                 }
-                rows.push(body(good.as_bytes(), 415, says("the body must be application/json")).without("content-type"));
+                rows.push(body(good.as_bytes(), 415, message("the body must be application/json")).without("content-type"));
             }
             rows
         })
@@ -287,8 +285,8 @@ scenario! {
 }
 
 scenario! { of one process:
-    /// Ids that are none, pages that are none, versions that are none, and answers nobody could read.
-    async fn addresses_that_lead_nowhere_are_refused(shop) {
+    /// Invalid ids, page numbers and versions, and `Accept` headers without JSON.
+    async fn invalid_paths_queries_and_headers_are_refused(shop) {
         refuse_all(shop, &shop.client.admin, async |product| {
             let mut rows = Vec::new();
             let long = "9".repeat(5000);
@@ -333,7 +331,7 @@ scenario! { of one process:
                     rows.push(get(format!("{path}?page=0&size={size}"), 400, field("size")));
                 }
                 for accept in ["image/png", "text/html", "application/xml", "application/json;q=0", "text/event-stream, image/*"] {
-                    rows.push(get(path, 406, says("answers are application/json")).with("accept", accept));
+                    rows.push(get(path, 406, message("answers are application/json")).with("accept", accept));
                 }
             }
             rows.push(get("/api/v1/notifications/deliveries?state=lost", 400, field("state")));
@@ -350,30 +348,30 @@ scenario! { of one process:
 
 const NUMBER: &str = "\"11111111-1111-4111-8111-111111111111\"";
 
-/// A reservation with one member in place of a good one.
-fn reserve(member: &str, raw: Option<&str>, says: Says) -> Row {
+/// A reservation with one member replaced or omitted.
+fn reserve(member: &str, raw: Option<&str>, expected: Expected) -> Row {
     let good = [("orderNumber", NUMBER), ("lines", "{\"p\":1}")];
-    row(Method::POST, "/api/v1/inventory/reservations", object(&good, member, raw), 400, says)
+    row(Method::POST, "/api/v1/inventory/reservations", object(&good, member, raw), 400, expected)
 }
 
 scenario! {
-    /// What only peers may send is looked at as closely.
-    async fn peers_are_not_believed_either(shop) {
+    /// Requests that only peers may send are validated in the same way.
+    async fn invalid_requests_from_peers_are_refused(shop) {
         let service = shop.service_token().await;
         refuse_all(shop, &service, async |_| {
             let mut rows = vec![
                 reserve("orderNumber", Some("\"abc\""), field("orderNumber")),
                 reserve("orderNumber", Some("null"), field("orderNumber")),
-                reserve("orderNumber", None, Says::Missing("orderNumber")),
+                reserve("orderNumber", None, Expected::Missing("orderNumber")),
                 reserve("lines", Some("{}"), field("lines")),
                 reserve("lines", Some("null"), field("lines")),
                 reserve("lines", Some("[]"), field("lines")),
                 reserve("lines", Some("{\"\":1}"), field("lines.")),
-                reserve("lines", None, Says::Missing("lines")),
+                reserve("lines", None, Expected::Missing("lines")),
             ];
             rows.extend(NO_QUANTITY.into_iter().chain(["0", "-1"]).map(|raw| reserve("lines", Some(&format!("{{\"p\":{raw}}}")), field("lines.p"))));
-            let settle = |body: String, says| row(Method::POST, "/api/v1/inventory/reservations/settle", body, 400, says);
-            rows.push(settle(r#"{"commit":[]}"#.into(), Says::Missing("release")));
+            let settle = |body: String, expected| row(Method::POST, "/api/v1/inventory/reservations/settle", body, 400, expected);
+            rows.push(settle(r#"{"commit":[]}"#.into(), Expected::Missing("release")));
             rows.push(settle(r#"{"commit":["abc"],"release":[]}"#.into(), field("commit[0]")));
             rows.push(settle(format!("{{\"commit\":[{}],\"release\":[]}}", vec![NUMBER; 1001].join(",")), field("body")));
             for end in ["commit", "release"] {

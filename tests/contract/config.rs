@@ -1,4 +1,4 @@
-//! Settings from a config server: our own modules boot from it, and take up what changes.
+//! Settings from a config server: a shop loads them at start and on refresh.
 
 use crate::support::Shape;
 use crate::support::Shop;
@@ -7,15 +7,19 @@ use actix_web::http::Method;
 use serde_json::{Value, json};
 use std::path::Path;
 
-const NOBODY: (&str, &str) = ("TRADEPOST__IDENTITY__ISSUER", "http://127.0.0.1:9/realms/none");
+const UNREACHABLE_ISSUER: (&str, &str) = ("TRADEPOST__IDENTITY__ISSUER", "http://127.0.0.1:9/realms/none");
 
 fn write(dir: &Path, file: &str, text: &str) {
     std::fs::write(dir.join(file), text).unwrap();
 }
 
-/// A config server over this folder, with its address and password.
+/// Starts a config server for this folder; returns it and its URL with the password.
 fn config_server(files: &Path, data: &Path) -> (Process, String) {
-    let env = [NOBODY, ("TRADEPOST__SERVER__MODULES", "config-server"), ("TRADEPOST__CONFIG_SERVER__FOLDER", files.to_str().unwrap())];
+    let env = [
+        UNREACHABLE_ISSUER,
+        ("TRADEPOST__SERVER__MODULES", "config-server"),
+        ("TRADEPOST__CONFIG_SERVER__FOLDER", files.to_str().unwrap()),
+    ];
     let server = Process::start(data, &env);
     let password = std::fs::read_to_string(data.join("config-server/password")).unwrap();
     let url = server.url.replace("http://", &format!("http://tradepost:{}@", password.trim()));
@@ -23,7 +27,7 @@ fn config_server(files: &Path, data: &Path) -> (Process, String) {
 }
 
 #[test]
-fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
+fn config_server_settings_apply_at_start_and_on_refresh() {
     crate::support::on_system(async {
         let (files, data, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         write(files.path(), "application.yml", "tradepost:\n  gateway:\n    rate: 900\n  order:\n    maxLines: 3\n    lease-seconds: 99\n");
@@ -33,7 +37,7 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
             "tradepost.server.request-seconds: 55\ntradepost.identity.client-secret: ${unset:topsecret}\n",
         );
         let (server, url) = config_server(files.path(), data.path());
-        // it may start without, and still does not take what is away for withdrawn
+        // with fail_fast off, an unreachable config server must not reset settings on refresh
         let env =
             [("TRADEPOST__CONFIG__SERVER", url.as_str()), ("TRADEPOST__CONFIG__PROFILE", "eu"), ("TRADEPOST__CONFIG__FAIL_FAST", "false")];
         let shop = Process::start(own.path(), &env);
@@ -45,7 +49,7 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
         assert_eq!(at_start["order.max_lines"]["value"], 3);
         assert!(layer("order.max_lines").starts_with("config server http://127.0.0.1:"), "{}", layer("order.max_lines"));
         assert!(layer("order.max_lines").ends_with("application.yml)") && layer("server.request_seconds").ends_with("tradepost-eu.yml)"));
-        // the environment is stronger, as the tests set it
+        // the environment, which the test support sets, has precedence
         assert_eq!((&at_start["order.lease_seconds"]["value"], layer("order.lease_seconds").as_str()), (&json!(1), "the environment"));
         assert!(!at_start.to_string().contains("topsecret") && !at_start.to_string().contains(&url), "{at_start}");
 
@@ -57,7 +61,7 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
         let refresh =
             async |token: &str| client.send(Method::POST, "/actuator/refresh", &[("authorization", &format!("Bearer {token}"))], "").await;
         assert_eq!(refresh(&client.alice).await.status, 403);
-        // the test's own level, in the environment, stands above
+        // the log level from the environment has precedence
         assert_eq!(refresh(&client.admin).await.expect(200).json(), json!(["gateway.burst", "gateway.rate"]));
         let after = client.get(&client.admin, "/actuator/env").await.expect(200);
         assert_eq!(after.headers["x-ratelimit-burst-capacity"], "801");
@@ -65,16 +69,16 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
         assert_eq!(
             (&values["gateway.rate"]["value"], &values["order.max_lines"]["value"]),
             (&json!(800), &json!(3)),
-            "in force, not in the file"
+            "the active values, not those of the file"
         );
         assert_eq!(refresh(&client.admin).await.expect(200).json(), json!([]));
 
-        // what is wrong changes nothing
+        // an invalid setting changes nothing
         write(files.path(), "application.yml", "tradepost.gateway.rates: 1\n");
         let refused = refresh(&client.admin).await.expect(409);
         assert!(refused.message().contains("gateway.rates") && refused.message().contains("application.yml"), "{refused:?}");
         assert_eq!(settings().await["gateway.rate"]["value"], 800);
-        // routes that are none change nothing, either
+        // a missing route file changes nothing either
         write(files.path(), "application.yml", "tradepost.gateway: {rate: 700, burst: 801, routes: /nowhere.yml}\n");
         assert!(refresh(&client.admin).await.expect(409).message().contains("/nowhere.yml"));
         let routes = files.path().join("routes.yml");
@@ -94,7 +98,7 @@ fn a_shop_takes_its_settings_from_a_config_server_and_takes_up_what_changes() {
 }
 
 #[test]
-fn without_its_config_server_a_shop_does_not_start_unless_it_may() {
+fn config_server_down_fails_the_start_unless_fail_fast_is_off() {
     let data = tempfile::tempdir().unwrap();
     let migrate = |env: &[(&str, &str)]| {
         let output = tradepost(&["migrate", "--modules", "identity", "--data", data.path().to_str().unwrap()])
@@ -105,15 +109,16 @@ fn without_its_config_server_a_shop_does_not_start_unless_it_may() {
             .unwrap();
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
-    let (started, said) = migrate(&[]);
-    assert!(!started && said.contains("config.server: http://127.0.0.1:9/config") && !said.contains("topsecret"), "{said}");
-    let (started, said) = migrate(&[("TRADEPOST__CONFIG__FAIL_FAST", "false")]);
-    assert!(started && said.contains("without the config server") && !said.contains("topsecret"), "{said}");
+    let (started, stderr) = migrate(&[]);
+    assert!(!started && stderr.contains("config.server: http://127.0.0.1:9/config") && !stderr.contains("topsecret"), "{stderr}");
+    let (started, stderr) = migrate(&[("TRADEPOST__CONFIG__FAIL_FAST", "false")]);
+    assert!(started && stderr.contains("without the config server") && !stderr.contains("topsecret"), "{stderr}");
 }
 
-/// Beside other modules it answers below `/config`, and to nobody without its credentials or an admin's token.
+/// In one process with other modules, the config server is below `/config` and needs an administrator's token or its
+/// credentials.
 #[test]
-fn in_one_process_settings_are_an_admins() {
+fn config_endpoints_in_one_process_need_admin() {
     crate::support::on_system(async {
         let files = tempfile::tempdir().unwrap();
         write(files.path(), "basket.yml", "password: hidden\n");

@@ -1,5 +1,5 @@
-//! The edge of the process towards HTTP itself: methods, unknown paths, size limits, preflights, HEAD,
-//! and bytes that are hardly HTTP. And what is merely unusual: that is taken.
+//! HTTP behaviour of the server: methods, unknown paths, size limits, CORS, HEAD, malformed requests, and requests
+//! that are unusual but valid.
 
 use super::envelope::assert_refusal;
 use crate::support::Shop;
@@ -8,30 +8,30 @@ use actix_web::http::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Sends these very bytes on a connection of their own and reads the answer; none where the shop hangs up instead.
+/// Sends these bytes on a new connection and reads the response; `None` if the shop closes the connection instead.
 async fn raw(shop: &Shop, request: &[u8]) -> Option<Reply> {
     let mut connection = connect(&shop.client.url, "http/1.1").await;
     connection.write_all(request).await.unwrap();
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut chunk = [0; 4096];
     loop {
-        if let Some(reply) = whole(&answer) {
+        if let Some(reply) = parse_response(&response) {
             return Some(reply);
         }
         let read = tokio::time::timeout(std::time::Duration::from_secs(30), connection.read(&mut chunk)).await;
-        match read.expect("an answer, or the end of the connection") {
-            Ok(n) if n > 0 => answer.extend_from_slice(&chunk[..n]),
+        match read.expect("no response and no end of the connection") {
+            Ok(n) if n > 0 => response.extend_from_slice(&chunk[..n]),
             ended => {
-                assert!(answer.is_empty(), "half an answer ({ended:?}): {}", String::from_utf8_lossy(&answer));
+                assert!(response.is_empty(), "incomplete response ({ended:?}): {}", String::from_utf8_lossy(&response));
                 return None;
             }
         }
     }
 }
 
-/// The answer, once its head and as many bytes of body as that says are there.
-fn whole(answer: &[u8]) -> Option<Reply> {
-    let text = String::from_utf8_lossy(answer);
+/// Parses the response; `None` until its head and the body up to `content-length` are complete.
+fn parse_response(response: &[u8]) -> Option<Reply> {
+    let text = String::from_utf8_lossy(response);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.lines();
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
@@ -42,8 +42,8 @@ fn whole(answer: &[u8]) -> Option<Reply> {
 }
 
 scenario! { of one process:
-    /// A method that a path does not take is told from a path that is not there, and says what is taken.
-    async fn wrong_methods_are_told_from_unknown_paths(shop) {
+    /// A wrong method gets 405 and an `Allow` header; an unknown path gets 404.
+    async fn wrong_method_returns_405_and_unknown_path_404(shop) {
         let c = &shop.client;
         c.stocked("m", "1", 1).await;
         let bearer = format!("Bearer {}", c.admin);
@@ -75,7 +75,7 @@ scenario! { of one process:
                 assert_refusal(&c.send(method.clone(), path, &auth, "").await, 404, method.as_str(), path);
             }
         }
-        // what no module has goes through the gateway's hygiene: one form of a path, and no tricks
+        // the gateway sanitizes other paths: it normalises slashes and refuses traversal and encoded separators
         for path in ["/api/v1/products/../inventory", "/api/v1/products%2Fx"] {
             assert_refusal(&c.send(Method::GET, path, &auth, "").await, 400, "GET", path);
         }
@@ -84,8 +84,8 @@ scenario! { of one process:
 }
 
 scenario! {
-    /// A body beyond the limit is refused as soon as that is known: by its length, or by its first byte too many.
-    async fn bodies_beyond_the_limit_are_refused(shop) {
+    /// An oversized body is refused early: by its `content-length`, or at the first byte beyond the limit.
+    async fn oversized_bodies_are_refused(shop) {
         let (c, limit) = (&shop.client, shop.settings.server.body_limit);
         let head = |length: &str| format!("POST /api/v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n{length}\r\n\r\n", c.alice);
         for length in [limit + 1, 1 << 40] {
@@ -101,14 +101,14 @@ scenario! {
         assert_refusal(&raw(shop, &chunked).await.unwrap(), 413, "POST", "/api/v1/orders");
         let most = c.send(Method::POST, "/api/v1/orders", &[("authorization", &format!("Bearer {}", c.alice)), ("content-type", "application/json")], vec![b' '; limit]).await;
         assert_refusal(&most, 400, "POST", "/api/v1/orders");
-        assert_eq!(most.message(), "a JSON body is required", "a body of the very limit is read");
+        assert_eq!(most.message(), "a JSON body is required", "a body of exactly the limit is read");
         assert_eq!(c.get(&c.admin, "/api/v1/orders").await.json()["totalElements"], 0);
     }
 }
 
 scenario! {
-    /// What is hardly HTTP is answered with 4xx, or hung up on once it turns out so half way, and the shop goes on.
-    async fn bytes_that_are_hardly_http_do_no_harm(shop) {
+    /// Malformed HTTP gets a 4xx, or the connection is closed if the error is in the body; the server keeps running.
+    async fn malformed_http_is_refused(shop) {
         let c = &shop.client;
         let order = |more: &[u8]| [b"POST /api/v1/orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nauthorization: Bearer ", c.alice.as_bytes(), b"\r\n", more].concat();
         let cases = [
@@ -122,13 +122,13 @@ scenario! {
             ("two lengths", order(b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}x")),
             ("a chunk's size that is none", order(b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n")),
         ];
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for (name, request) in &cases {
-            answers.push((*name, raw(shop, request).await.map(|reply| reply.status)));
+            responses.push((*name, raw(shop, request).await.map(|reply| reply.status)));
         }
-        // of the last one the answer was under way already: there is none to be given
-        let hung_up = "a chunk's size that is none";
-        assert_eq!(answers, cases.map(|(name, _)| (name, (name != hung_up).then_some(400))));
+        // the error of the last case is in the body: the server closes the connection without a response
+        let closed = "a chunk's size that is none";
+        assert_eq!(responses, cases.map(|(name, _)| (name, (name != closed).then_some(400))));
         // the head is larger than the server reads: a client that is still sending may lose the response
         let long = [b"GET /".as_slice(), &[b'a'; 200_000], b" HTTP/1.1\r\nhost: x\r\n\r\n"].concat();
         let status = raw(shop, &long).await.map(|reply| reply.status);
@@ -143,8 +143,8 @@ scenario! {
 }
 
 scenario! {
-    /// HEAD is GET without the body, in success and refusal; OPTIONS says what a path takes.
-    async fn head_and_options_work(shop) {
+    /// HEAD equals GET without the body, also for refusals; OPTIONS returns the allowed methods.
+    async fn head_and_options_requests_succeed(shop) {
         let c = &shop.client;
         let id = c.stocked("h", "1.50", 3).await["id"].clone();
         let bearer = format!("Bearer {}", c.alice);
@@ -164,15 +164,15 @@ scenario! {
 }
 
 scenario! {
-    /// A browser asks first, without a token, and may then call and read the answer, be it a refusal.
-    async fn browsers_may_call_from_other_origins(shop) {
+    /// A preflight needs no token; responses, including refusals, have CORS headers.
+    async fn cors_by_default_allows_every_origin(shop) {
         let c = &shop.client;
         let preflight = [("origin", "https://shop.example"), ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization, content-type, idempotency-key")];
         let reply = c.send(Method::OPTIONS, "/api/v1/orders", &preflight, "").await.expect(204);
         assert_eq!(reply.headers["access-control-allow-origin"], "https://shop.example");
         assert!(reply.headers["access-control-allow-methods"].contains("POST"), "{reply:?}");
         assert_eq!(reply.headers["access-control-allow-headers"], "authorization, content-type, idempotency-key");
-        assert!(!reply.headers.contains_key("access-control-allow-credentials"), "tokens travel in a header: no cookie is asked for");
+        assert!(!reply.headers.contains_key("access-control-allow-credentials"), "tokens use the authorization header: no cookies are needed");
         for headers in [vec![("origin", "https://shop.example")], vec![("origin", "https://shop.example"), ("authorization", "Bearer none")]] {
             let refused = c.send(Method::GET, "/api/v1/orders", &headers, "").await.expect(401);
             assert_eq!(refused.headers["access-control-allow-origin"], "https://shop.example");
@@ -181,9 +181,9 @@ scenario! {
     }
 }
 
-/// Where origins are listed, the others are not named, and a browser keeps them out.
+/// With `server.origins`, other origins get no CORS headers.
 #[test]
-fn origins_that_are_not_listed_get_no_leave() {
+fn cors_unlisted_origin_is_not_allowed() {
     crate::support::on_system(async {
         let mut shop = Shop::start(crate::support::Shape::Local, |s| s.server.origins = vec!["https://good.example".into()]).await;
         let c = &shop.client;
@@ -199,8 +199,8 @@ fn origins_that_are_not_listed_get_no_leave() {
 }
 
 scenario! {
-    /// Members that nobody asked for have no effect, one SKU on two lines is two lines, and blanks around a code are no part of it.
-    async fn what_is_merely_unusual_is_taken(shop) {
+    /// Unknown and read-only members have no effect, two lines of one SKU stay two lines, and codes are trimmed.
+    async fn unusual_valid_requests_are_accepted(shop) {
         let c = &shop.client;
         let product = json!({ "id": "000000000000000000000000", "version": 9, "skuCode": " u ", "name": "u", "price": "3.50", "deep": { "er": [[[{}]]] } });
         let made = c.post(&c.admin, "/api/v1/products", product).await.expect(201).json();
@@ -226,9 +226,9 @@ scenario! {
     }
 }
 
-/// A body is an object where the contract says object: a list of its members in order is none.
+/// serde would accept a list of members in order for a struct; the contract requires an object.
 #[test]
-fn a_list_does_not_pass_for_an_object() {
+fn json_list_instead_of_object_is_refused() {
     crate::support::on_system(async {
         let mut shop = Shop::start(crate::support::Shape::Local, |_| {}).await;
         let c = &shop.client;

@@ -1,9 +1,9 @@
-//! The one form of every refusal: the old system's members and those of RFC 9457, all of them, always.
+//! The common format of refusals: all members of RFC 9457 and of the previous system.
 
 use crate::support::client::Reply;
 use actix_web::http::StatusCode;
 
-/// Fails unless it is a refusal of this status, whole and true to the request that was sent.
+/// Panics unless the reply is a complete refusal with this status that names the request's method and path.
 #[track_caller]
 pub fn assert_refusal(reply: &Reply, status: u16, method: &str, path: &str) {
     assert_eq!(reply.status, status, "{reply:?}");
@@ -36,46 +36,46 @@ fn assert_timestamp(text: &str) {
     assert!(parsed.is_ok(), "{text}: {parsed:?}");
 }
 
-/// What a refusal must say.
+/// The expected content of a refusal.
 #[derive(Debug, Clone)]
-pub enum Says {
+pub enum Expected {
     /// `errors[0].field`.
     Field(String),
-    /// The body as a whole is to blame: it lacks this member.
+    /// The error is in the body as a whole: this member is missing.
     Missing(&'static str),
-    /// The end of `type`: a module's error has one of its own.
+    /// The end of `type`, for a module's typed error.
     Kind(&'static str),
-    /// How `message` begins, of a refusal that has no type.
+    /// The start of `message`, for `about:blank`.
     Text(&'static str),
 }
 
-pub fn field(name: impl Into<String>) -> Says {
-    Says::Field(name.into())
+pub fn field(name: impl Into<String>) -> Expected {
+    Expected::Field(name.into())
 }
 
 /// A module's error, as in `product:not-found`.
-pub fn kind(name: &'static str) -> Says {
-    Says::Kind(name)
+pub fn kind(name: &'static str) -> Expected {
+    Expected::Kind(name)
 }
 
-pub fn says(start: &'static str) -> Says {
-    Says::Text(start)
+pub fn message(start: &'static str) -> Expected {
+    Expected::Text(start)
 }
 
-impl Says {
-    /// Fails with `what` unless the refusal says it.
+impl Expected {
+    /// Panics with `what` unless the refusal has this content.
     #[track_caller]
     pub fn check(&self, reply: &Reply, what: &str) {
         let problem = reply.json();
-        let blamed = &problem["errors"][0];
+        let error = &problem["errors"][0];
         let starts = |text: &serde_json::Value, start: &str| text.as_str().is_some_and(|text| text.starts_with(start));
         match self {
-            Says::Field(field) => assert_eq!(blamed["field"], *field, "{what}"),
-            Says::Missing(member) => {
-                assert!(blamed["field"] == "body" && starts(&blamed["message"], &format!("missing field `{member}`")), "{what}");
+            Expected::Field(field) => assert_eq!(error["field"], *field, "{what}"),
+            Expected::Missing(member) => {
+                assert!(error["field"] == "body" && starts(&error["message"], &format!("missing field `{member}`")), "{what}");
             }
-            Says::Kind(kind) => assert_eq!(problem["type"], format!("urn:tradepost:problem:{kind}"), "{what}"),
-            Says::Text(start) => {
+            Expected::Kind(kind) => assert_eq!(problem["type"], format!("urn:tradepost:problem:{kind}"), "{what}"),
+            Expected::Text(start) => {
                 assert!(problem["type"] == "about:blank" && starts(&problem["message"], start), "expected `{start}`: {what}");
             }
         }

@@ -1,23 +1,23 @@
-//! Every relative link of every page leads to a file that is there, and its anchor to a heading that is.
+//! Every relative link of every page resolves to a file, and its anchor to a heading.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-/// Folders that no page of ours is in.
-const ELSEWHERE: [&str; 4] = ["target", "data", "node_modules", ".git"];
+/// Folders without pages of the project.
+const EXCLUDED: [&str; 4] = ["target", "data", "node_modules", ".git"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every page, by its path from the root.
+/// All pages by their paths from the root.
 fn pages() -> BTreeMap<PathBuf, String> {
     let (mut found, mut rest) = (BTreeMap::new(), vec![root().to_path_buf()]);
     while let Some(folder) = rest.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && !path.is_symlink() && !ELSEWHERE.contains(&name.as_str()) {
+            if path.is_dir() && !path.is_symlink() && !EXCLUDED.contains(&name.as_str()) {
                 rest.push(path);
             } else if name.ends_with(".md") {
                 found.insert(path.strip_prefix(root()).unwrap().into(), std::fs::read_to_string(&path).unwrap());
@@ -27,7 +27,7 @@ fn pages() -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// The page without its blocks of code.
+/// The lines of a page outside code blocks.
 fn prose(text: &str) -> Vec<&str> {
     let mut code = false;
     text.lines()
@@ -39,12 +39,12 @@ fn prose(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A line without what is in backticks.
-fn words(line: &str) -> String {
+/// A line without inline code.
+fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect::<Vec<_>>().join("x")
 }
 
-/// What a heading is called in an address, as GitHub does it.
+/// GitHub's anchor of a heading.
 fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).map(|c| if c == ' ' { '-' } else { c }).collect()
@@ -54,22 +54,22 @@ fn anchors(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for heading in prose(text).into_iter().filter(|line| line.starts_with('#')) {
         let slug = slug(heading);
-        let again = (1..).map(|n| format!("{slug}-{n}"));
-        let free = std::iter::once(slug.clone()).chain(again).find(|name| !found.contains(name)).unwrap();
+        let numbered = (1..).map(|n| format!("{slug}-{n}"));
+        let free = std::iter::once(slug.clone()).chain(numbered).find(|name| !found.contains(name)).unwrap();
         found.insert(free);
     }
     found
 }
 
-/// Where the links of a page lead that are no addresses of other hosts.
+/// The targets of a page's relative links.
 fn links(text: &str) -> Vec<String> {
-    let lines: Vec<String> = prose(text).into_iter().map(words).collect();
+    let lines: Vec<String> = prose(text).into_iter().map(without_code).collect();
     let targets = lines.iter().flat_map(|line| line.split("](").skip(1).filter_map(|rest| rest.split(')').next()));
     targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")).map(str::to_string).collect()
 }
 
-/// `a/b` and `../c` are `a/c`.
-fn joined(page: &Path, target: &str) -> PathBuf {
+/// Resolves a target relative to its page: `a/b` and `../c` give `c`.
+fn resolve(page: &Path, target: &str) -> PathBuf {
     let mut path = page.parent().unwrap_or(Path::new("")).to_path_buf();
     for part in Path::new(target).components() {
         match part {
@@ -83,20 +83,20 @@ fn joined(page: &Path, target: &str) -> PathBuf {
     path
 }
 
-/// What is wrong with the links of these pages, and how many there are.
-fn broken(pages: &BTreeMap<PathBuf, String>, is_there: impl Fn(&Path) -> bool) -> (Vec<String>, usize) {
+/// The broken links of these pages, and the number of all links.
+fn broken(pages: &BTreeMap<PathBuf, String>, exists: impl Fn(&Path) -> bool) -> (Vec<String>, usize) {
     let (mut wrong, mut count) = (Vec::new(), 0);
     for (page, text) in pages {
         for link in links(text) {
             count += 1;
             let (target, anchor) = link.split_once('#').map_or((link.as_str(), None), |(target, anchor)| (target, Some(anchor)));
-            let path = if target.is_empty() { page.clone() } else { joined(page, target) };
-            let leads = is_there(&path)
+            let path = if target.is_empty() { page.clone() } else { resolve(page, target) };
+            let resolves = exists(&path)
                 && match (anchor, pages.get(&path)) {
                     (Some(anchor), Some(text)) => anchors(text).contains(anchor),
                     (anchor, _) => anchor.is_none(),
                 };
-            if !leads {
+            if !resolves {
                 wrong.push(format!("{}: {link}", page.display()));
             }
         }
@@ -105,14 +105,14 @@ fn broken(pages: &BTreeMap<PathBuf, String>, is_there: impl Fn(&Path) -> bool) -
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn page_links_resolve() {
     let (wrong, count) = broken(&pages(), |path| root().join(path).exists());
     assert_eq!(wrong, Vec::<String>::new());
     assert!(count > 60, "only {count} links were found");
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_found() {
+fn broken_link_is_reported() {
     let page = |text: &str| BTreeMap::from([(PathBuf::from("docs/a.md"), format!("# The `first`, page\n\n{text}\n"))]);
     let wrong = |text: &str| broken(&page(text), |path| path == Path::new("docs/a.md")).0.len();
     assert_eq!(wrong("[here](#the-first-page), [itself](a.md) and [again](../docs/a.md#the-first-page)"), 0);

@@ -1,19 +1,19 @@
-//! A migration is applied while processes of the release before it still serve (ARCHITECTURE.md, "Releases side by side"):
-//! it adds, and takes nothing away that they use.
+//! A migration runs while processes of the previous release still serve (ARCHITECTURE.md, "Releases side by side"),
+//! so it must be backward compatible: it adds, and removes nothing that they use.
 
 use std::path::{Path, PathBuf};
 
-/// Begins the comment that allows a step back: which release was the last to use what is taken away.
+/// Start of the comment that permits a contract step; it names the last release that used the removed object.
 const MARK: &str = "-- contract: unused since ";
 
-/// Statements of a migration that the release before could not live with, with the reason.
+/// Statements of a migration that are incompatible with the previous release, with the reason.
 fn refused(sql: &str) -> Vec<(String, &'static str)> {
     let code: Vec<_> = sql.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
     let statements = code.join(" ").to_uppercase().replace(['(', ')', '\'', ','], " ");
     let statements: Vec<_> =
         statements.split(';').map(|one| format!(" {} ", one.split_whitespace().collect::<Vec<_>>().join(" "))).collect();
-    // what is made in this very step nobody uses yet
-    let made = |one: &str| {
+    // no release uses a table that this migration creates
+    let created_here = |one: &str| {
         let table = one.split(" ON ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
         statements.iter().any(|other| other.contains(&format!(" {table} ")) && other.contains(" CREATE TABLE "))
     };
@@ -21,16 +21,16 @@ fn refused(sql: &str) -> Vec<(String, &'static str)> {
         let has = |words: &str| one.contains(words);
         let alters = one.split_once(" ALTER TABLE ").map(|(_, rest)| rest);
         match alters {
-            _ if has(" DROP TABLE ") || has(" DROP VIEW ") || has(" TRUNCATE ") => Some("takes a table away"),
-            _ if has(" RENAME ") => Some("gives something another name"),
-            _ if has(" CREATE UNIQUE INDEX ") && !made(one) => Some("refuses rows that the release before may write"),
-            Some(rest) if rest.contains(" DROP ") => Some("takes a column or a constraint away"),
+            _ if has(" DROP TABLE ") || has(" DROP VIEW ") || has(" TRUNCATE ") => Some("removes a table"),
+            _ if has(" RENAME ") => Some("renames an object"),
+            _ if has(" CREATE UNIQUE INDEX ") && !created_here(one) => Some("refuses rows that the previous release may write"),
+            Some(rest) if rest.contains(" DROP ") => Some("removes a column or a constraint"),
             Some(rest) if [" MODIFY ", " CHANGE ", " ALTER "].iter().any(|word| rest.contains(word)) => Some("changes a column"),
             Some(rest) if [" UNIQUE ", " CHECK ", " CONSTRAINT ", " FOREIGN ", " PRIMARY "].iter().any(|word| rest.contains(word)) => {
-                Some("refuses rows that the release before may write")
+                Some("refuses rows that the previous release may write")
             }
             Some(rest) if rest.contains(" NOT NULL ") && !rest.contains(" DEFAULT ") => {
-                Some("asks for a value that the release before does not give")
+                Some("requires a value that the previous release does not write")
             }
             _ => None,
         }
@@ -38,7 +38,7 @@ fn refused(sql: &str) -> Vec<(String, &'static str)> {
     statements.iter().filter_map(|one| reason(one).map(|why| (one.trim().to_string(), why))).collect()
 }
 
-/// The release that a migration names as the last to use what it takes away.
+/// The release in a migration's `contract` comment.
 fn unused_since(sql: &str) -> Option<&str> {
     sql.lines().find_map(|line| line.strip_prefix(MARK)).map(|rest| rest.split([' ', ',', ':']).next().unwrap_or_default())
 }
@@ -48,31 +48,33 @@ fn number(version: &str) -> Option<Vec<u64>> {
     (parts.len() == 3).then_some(parts)
 }
 
-/// Every `up.sql` below a folder.
+/// All `up.sql` files below a folder.
 fn steps(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { steps(&path) } else { vec![path] }).filter(|path| path.ends_with("up.sql")).collect()
 }
 
 #[test]
-fn a_migration_takes_nothing_away_that_the_release_before_uses() {
+fn migrations_are_compatible_with_the_previous_release() {
     let all = steps(&Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations"));
     assert!(all.len() > 10, "{all:?}");
     for path in all {
         let (sql, shown) = (std::fs::read_to_string(&path).unwrap(), path.display());
         let refused = refused(&sql);
         match unused_since(&sql) {
-            None => assert!(refused.is_empty(), "{shown}: {refused:?}; ARCHITECTURE.md says how such a change is made in two releases"),
+            None => {
+                assert!(refused.is_empty(), "{shown}: {refused:?}; ARCHITECTURE.md describes how to make such a change in two releases")
+            }
             Some(version) => {
                 let (ended, this) = (number(version), number(env!("CARGO_PKG_VERSION")).unwrap());
-                assert!(ended.is_some_and(|ended| ended < this), "{shown}: `{version}` is no release before this one");
+                assert!(ended.is_some_and(|ended| ended < this), "{shown}: `{version}` is not an earlier release");
             }
         }
     }
 }
 
 #[test]
-fn what_the_release_before_cannot_live_with_is_seen() {
+fn incompatible_statements_are_reported() {
     for sql in [
         "DROP TABLE orders;",
         "ALTER TABLE orders DROP COLUMN total;",

@@ -1,4 +1,4 @@
-//! The contract from outside: what is refused and how, that both sides of the seam are one, and the house rules.
+//! The contract as clients see it: refusals, equality of local and remote calls, API documents, migrations, links.
 
 pub mod asyncapi;
 mod bad_input;

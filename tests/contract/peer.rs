@@ -1,33 +1,31 @@
-//! A peer that answers nothing, or not in time, and remembers what it was asked.
+//! A peer that accepts requests, records them, and never responds.
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// One request as it arrived.
+/// A recorded request.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct RecordedRequest {
     pub path: String,
     pub headers: BTreeMap<String, String>,
 }
 
-/// The peer, on a port of its own.
-pub struct Silent {
+pub struct SilentPeer {
     pub url: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
     server: ServerHandle,
 }
 
-impl Silent {
-    /// Starts one that keeps every caller waiting.
+impl SilentPeer {
     pub fn start() -> Self {
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let record = asked.clone();
+        let requests: Arc<Mutex<Vec<RecordedRequest>>> = Arc::default();
+        let record = requests.clone();
         let server = HttpServer::new(move || {
             let record = record.clone();
             App::new().default_service(web::route().to(move |request: HttpRequest| {
                 let headers = request.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap_or_default().to_string())).collect();
-                record.lock().unwrap().push(Asked { path: request.path().to_string(), headers });
+                record.lock().unwrap().push(RecordedRequest { path: request.path().to_string(), headers });
                 std::future::pending::<HttpResponse>()
             }))
         })
@@ -39,11 +37,11 @@ impl Silent {
         let server = server.run();
         let handle = server.handle();
         actix_web::rt::spawn(server);
-        Self { url, asked, server: handle }
+        Self { url, requests, server: handle }
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 
     pub async fn stop(self) {

@@ -1,4 +1,4 @@
-//! The order path while a peer in another process is dead, hangs, and comes back.
+//! The order path while a peer process is down, hangs, and recovers.
 
 use crate::support::client::{Client, REALM};
 use crate::support::metrics::Metrics;
@@ -15,19 +15,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tradepost::settings::Settings;
 
-/// How long a breaker stays open here, in seconds: longer than it takes to look at it.
+/// Open time of the breakers in seconds: long enough for the test to inspect an open breaker.
 const OPEN: &str = "10";
 
 type Env = (&'static str, &'static str);
 
-/// Catalogue, stock and orders, each in a process of its own; the issuer besides.
+/// One process each for the product, inventory, order and identity modules.
 struct System {
     data: TempDir,
     client: Client,
     secret: String,
     issuer: String,
     urls: Vec<(&'static str, String)>,
-    /// Settings of all three.
+    /// Extra settings of product, inventory and order.
     env: Vec<Env>,
     running: Vec<(&'static str, Process)>,
 }
@@ -39,11 +39,11 @@ impl System {
         let client = issuer.client().await;
         let secret = std::fs::read_to_string(data.path().join("identity/identity/service-secret")).unwrap().trim().to_string();
         let url = format!("{}{REALM}", issuer.url);
-        // ports of those that are named before they run
+        // fixed in advance: each process needs the URLs of the others at its start
         let urls = ["product", "inventory", "order"].map(|module| (module, free())).to_vec();
         let mut system = Self { data, client, secret, issuer: url, urls, env: env.to_vec(), running: vec![("identity", issuer)] };
         for module in ["product", "inventory", "order"] {
-            system.bring_up(module);
+            system.start_module(module);
         }
         system
     }
@@ -52,8 +52,8 @@ impl System {
         &self.urls.iter().find(|(name, _)| *name == module).unwrap().1
     }
 
-    /// Starts a module at its address.
-    fn bring_up(&mut self, module: &'static str) {
+    /// Starts a module at its URL.
+    fn start_module(&mut self, module: &'static str) {
         let port = port(self.url(module));
         let mut env = vec![
             ("TRADEPOST__SERVER__MODULES", module),
@@ -61,7 +61,7 @@ impl System {
             ("TRADEPOST__IDENTITY__CLIENT_SECRET", &self.secret),
             ("TRADEPOST__RESILIENCE__OPEN_SECONDS", OPEN),
             ("TRADEPOST__RESILIENCE__PEERS__INVENTORY__OPEN_SECONDS", OPEN),
-            // a process that is slow for a while is neither away nor dead
+            // slow responses must not count as failures
             ("TRADEPOST__RESILIENCE__CALL_MS", "8000"),
             ("TRADEPOST__ORDER__PEERS_MS", "20000"),
             ("TRADEPOST__ORDER__LEASE_SECONDS", "60"),
@@ -79,7 +79,7 @@ impl System {
         self.running.remove(at).1.kill();
     }
 
-    /// The demo users at this module.
+    /// A client with the demo users' tokens for this module.
     fn at(&self, module: &str) -> Client {
         let mut client = self.client.clone();
         client.url = self.url(module).to_string();
@@ -92,7 +92,7 @@ impl System {
         inventory.post(&inventory.admin, "/api/v1/inventory", json!({ "skuCode": sku, "quantity": quantity })).await.expect(201);
     }
 
-    /// What the order process shows of its breaker for a peer.
+    /// The order process's circuit breaker for a peer, from the actuator.
     async fn breaker(&self, peer: &str) -> Value {
         let order = self.at("order");
         order.get(&order.admin, "/actuator/circuitbreakers").await.expect(200).json()["circuitBreakers"][peer].clone()
@@ -118,7 +118,7 @@ fn free() -> String {
     format!("http://127.0.0.1:{}", free_port())
 }
 
-/// Orders until the breaker has opened; each caller hears whose fault it is that it does not work, and when to come back.
+/// Places orders until the breaker opens. Each refusal names the unavailable peer and has a `Retry-After` header.
 async fn refused_until_open(system: &System, peer: &str) {
     let order = system.at("order");
     for attempt in 0..8 {
@@ -131,20 +131,20 @@ async fn refused_until_open(system: &System, peer: &str) {
     assert_eq!(breaker["state"], "OPEN", "{breaker}");
     assert!(breaker["failedCalls"].as_u64().unwrap() >= 3, "{breaker}");
     assert!(breaker["notPermittedCalls"].as_u64().unwrap() >= 1, "{breaker}");
-    // an open breaker is told, and is no reason to take this process out of service
+    // readiness reports an open breaker and stays UP
     let health = order.get(&order.admin, "/actuator/health/readiness").await.expect(200).json();
     assert_eq!(health["components"]["circuitBreakers"]["details"][peer]["status"], "CIRCUIT_OPEN", "{health}");
     let shown = Metrics::of(&order).await;
     let unanswered = [("client_name", peer), ("status", "IO_ERROR"), ("outcome", "UNKNOWN")];
     assert!(shown.get("http_client_requests_seconds_count", &unanswered) >= 3.0);
-    // all eight of them, whether the peer was asked or not
+    // all eight orders, with and without a call to the peer
     assert_eq!(shown.get("tradepost_orders_total", &[("outcome", "unavailable"), ("reason", "peer_unavailable")]), 8.0);
     assert_eq!(shown.get("resilience4j_circuitbreaker_state", &[("name", peer), ("state", "open")]), 1.0);
 }
 
-/// The peer is back: so is the order path, some time after its breaker's open time. Answers how many orders were
-/// placed. While the breaker is half-open, a caller may find all its trials taken.
-async fn itself_again(system: &System, peer: &str) -> i64 {
+/// Waits until the breaker is closed after the peer's recovery. Returns the number of placed orders. While the breaker is
+/// half-open, orders may still be refused, because it permits only a few calls.
+async fn place_until_closed(system: &System, peer: &str) -> i64 {
     let (order, placed) = (system.at("order"), Cell::new(0));
     wait_for("the breaker is closed", || async {
         placed.set(placed.get() + i64::from(order.order(&[("r", 1)]).await.status == 201));
@@ -155,7 +155,7 @@ async fn itself_again(system: &System, peer: &str) -> i64 {
     placed.get()
 }
 
-/// Nothing is refused any more; answers how many orders were placed.
+/// Places five orders, none of which may be refused. Returns the number of placed orders.
 async fn five_in_a_row(system: &System) -> i64 {
     for _ in 0..5 {
         system.at("order").order(&[("r", 1)]).await.expect(201);
@@ -163,10 +163,10 @@ async fn five_in_a_row(system: &System) -> i64 {
     5
 }
 
-/// Waits until nothing is held, and fails unless so many pieces were sold.
+/// Waits until no stock is held and the sold quantity is `sold`.
 async fn assert_sold(system: &System, sold: i64) {
     let inventory = system.at("inventory");
-    wait_for("nothing is held any more", || async {
+    wait_for("no stock is held", || async {
         let stock = inventory.stock("r").await;
         if stock["held"] == 0 && stock["sold"] == sold && stock["quantity"] == 100 - sold { Ok(()) } else { Err(stock.to_string()) }
     })
@@ -174,7 +174,7 @@ async fn assert_sold(system: &System, sold: i64) {
 }
 
 #[test]
-fn without_the_catalogue_nothing_is_ordered_and_it_comes_back() {
+fn product_down_refuses_orders_and_recovers() {
     on_system(async {
         let mut system = System::start(&[]).await;
         system.stocked("r", 100).await;
@@ -182,16 +182,16 @@ fn without_the_catalogue_nothing_is_ordered_and_it_comes_back() {
         let before = system.orders().await;
         system.kill("product");
         refused_until_open(&system, "product").await;
-        assert_eq!(system.orders().await, before, "nothing was written");
+        assert_eq!(system.orders().await, before, "no order was written");
         assert_sold(&system, 1).await;
-        system.bring_up("product");
-        let placed = itself_again(&system, "product").await + five_in_a_row(&system).await;
+        system.start_module("product");
+        let placed = place_until_closed(&system, "product").await + five_in_a_row(&system).await;
         assert_sold(&system, 1 + placed).await;
     });
 }
 
 #[test]
-fn without_stock_keeping_no_order_is_half_made_and_it_comes_back() {
+fn inventory_down_leaves_no_pending_order_and_recovers() {
     on_system(async {
         let mut system = System::start(&[]).await;
         system.stocked("r", 100).await;
@@ -202,51 +202,51 @@ fn without_stock_keeping_no_order_is_half_made_and_it_comes_back() {
         let states: Vec<_> = system.orders().await.iter().map(|o| o["status"].as_str().unwrap_or_default().to_string()).collect();
         assert_eq!(states.iter().filter(|s| *s == "PLACED").count(), 1, "{states:?}");
         assert!(!states.contains(&"PENDING".to_string()), "{states:?}");
-        system.bring_up("inventory");
-        let placed = itself_again(&system, "inventory").await + five_in_a_row(&system).await;
+        system.start_module("inventory");
+        let placed = place_until_closed(&system, "inventory").await + five_in_a_row(&system).await;
         assert_sold(&system, 1 + placed).await;
     });
 }
 
-/// The worst kind of trouble: a peer that takes the connection and says nothing.
+/// The peer accepts the connection and never responds.
 #[test]
-fn a_peer_that_hangs_is_not_waited_for() {
+fn hanging_peer_times_out() {
     on_system(async {
         let mut system = System::start(&[("TRADEPOST__RESILIENCE__PEERS__INVENTORY__CALL_MS", "1000")]).await;
         system.stocked("r", 100).await;
         system.kill("inventory");
-        let (hung, silent) = stand_before(port(system.url("inventory")), Duration::ZERO, None);
+        let (hung, silent) = delaying_proxy(port(system.url("inventory")), Duration::ZERO, None);
         refused_until_open(&system, "inventory").await;
         let hung = hung.lock().unwrap().clone();
         assert!(!hung.is_empty() && hung.iter().all(|ms| *ms <= 1000), "{hung:?}");
         silent.abort();
         assert!(silent.await.unwrap_err().is_cancelled(), "its port is free again");
-        system.bring_up("inventory");
-        // within the limit here one may still be refused
-        let placed = itself_again(&system, "inventory").await;
+        system.start_module("inventory");
+        // no `five_in_a_row`: with the short call timeout an order may still be refused
+        let placed = place_until_closed(&system, "inventory").await;
         assert_sold(&system, placed).await;
     });
 }
 
-/// Stands before a peer: notes how long each caller says it waits, lets it wait, and hands on to the peer
-/// where there is one.
-fn stand_before(port: u16, delay: Duration, peer: Option<String>) -> (Arc<Mutex<Vec<u64>>>, JoinHandle<()>) {
+/// A TCP proxy: records the `x-request-timeout-ms` of each request, waits for `delay`, and forwards to the peer.
+/// Without a peer it never responds.
+fn delaying_proxy(port: u16, delay: Duration, peer: Option<String>) -> (Arc<Mutex<Vec<u64>>>, JoinHandle<()>) {
     let waits = Arc::new(Mutex::new(Vec::new()));
     let listener = tokio::net::TcpListener::from_std({
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         listener
     });
-    let (listener, noted) = (listener.unwrap(), waits.clone());
+    let (listener, recorded) = (listener.unwrap(), waits.clone());
     let accept = async move {
         while let Ok((mut caller, _)) = listener.accept().await {
-            let (noted, peer) = (noted.clone(), peer.clone());
+            let (recorded, peer) = (recorded.clone(), peer.clone());
             let serve = async move {
                 let mut head = Vec::new();
                 while !head.windows(4).any(|w| w == b"\r\n\r\n") && caller.read_buf(&mut head).await.unwrap_or(0) > 0 {}
                 let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
                 let wait: Option<u64> = text.lines().find_map(|line| line.strip_prefix("x-request-timeout-ms: ")?.parse().ok());
-                noted.lock().unwrap().extend(wait);
+                recorded.lock().unwrap().extend(wait);
                 let Some(peer) = peer else { return std::future::pending().await };
                 tokio::time::sleep(delay).await;
                 let mut to = tokio::net::TcpStream::connect(peer.strip_prefix("http://").unwrap()).await.unwrap();
@@ -259,10 +259,10 @@ fn stand_before(port: u16, delay: Duration, peer: Option<String>) -> (Arc<Mutex<
     (waits, actix_web::rt::spawn(accept))
 }
 
-/// Both at once: the catalogue takes its time, and stock keeping says nothing at all. What the one has used
-/// up the other does not get: all steps together have `order.peers_ms`.
+/// The product module is slow and the inventory module hangs. All steps share the budget `order.peers_ms`, so the
+/// inventory call gets only the remaining time.
 #[test]
-fn a_slow_catalogue_and_a_stock_keeping_that_hangs_share_one_time() {
+fn slow_product_and_hanging_inventory_share_one_deadline() {
     on_system(async {
         let budget = 5000;
         let mut system = System::start(&[("TRADEPOST__ORDER__PEERS_MS", "5000")]).await;
@@ -271,28 +271,28 @@ fn a_slow_catalogue_and_a_stock_keeping_that_hangs_share_one_time() {
         system.kill("product");
         system.kill("inventory");
         system.urls[0].1 = free();
-        system.bring_up("product");
+        system.start_module("product");
         let delay = Duration::from_secs(1);
-        let (asked, _) = stand_before(known, delay, Some(system.url("product").to_string()));
-        let (hung, listening) = stand_before(hanging, delay, None);
+        let (product_waits, _) = delaying_proxy(known, delay, Some(system.url("product").to_string()));
+        let (hung, listening) = delaying_proxy(hanging, delay, None);
 
         let order = system.at("order");
         let refused = order.order_with_key("both", &[("r", 1)]).await.expect(503);
         assert_eq!(refused.message(), "inventory is not available");
         assert!(refused.headers["retry-after"].parse::<u64>().is_ok_and(|seconds| seconds >= 1), "{refused:?}");
-        // what bounds the time is what each peer was told
-        let (asked, hung) = (asked.lock().unwrap().clone(), hung.lock().unwrap().clone());
-        assert!(!asked.is_empty() && asked.iter().all(|ms| *ms <= budget), "{asked:?} of {budget}");
+        // the timeout sent to each peer shows the remaining budget
+        let (product_waits, hung) = (product_waits.lock().unwrap().clone(), hung.lock().unwrap().clone());
+        assert!(!product_waits.is_empty() && product_waits.iter().all(|ms| *ms <= budget), "{product_waits:?} of {budget}");
         let left = budget - delay.as_millis() as u64;
         assert!(!hung.is_empty() && hung.iter().all(|ms| *ms <= left), "{hung:?}, and {left} were left");
 
-        // nothing is half-made: no order is on its way or placed, and the key is free
+        // no order is pending or placed, and the key can be reused
         assert_eq!(system.orders().await, Vec::<Value>::new());
         listening.abort();
         assert!(listening.await.unwrap_err().is_cancelled(), "its port is free again");
-        system.bring_up("inventory");
+        system.start_module("inventory");
         assert_sold(&system, 0).await;
-        wait_for("the order path is itself again", || async {
+        wait_for("the order path has recovered", || async {
             let reply = order.order_with_key("both", &[("r", 1)]).await;
             if reply.status == 201 { Ok(()) } else { Err(format!("{reply:?}")) }
         })
@@ -301,17 +301,16 @@ fn a_slow_catalogue_and_a_stock_keeping_that_hangs_share_one_time() {
     });
 }
 
-/// Whichever peer it is that is away or hangs.
+/// For every peer, whether it is down or hangs.
 #[test]
-fn by_default_a_caller_hears_of_a_peer_within_a_second() {
+fn default_peer_timeouts_are_below_one_second() {
     let settings = Settings::default();
     let calls = ["product", "inventory"].map(|peer| settings.resilience.limits(peer).unwrap().call);
     assert!(settings.order.peers_ms < 1000 && calls.iter().all(|call| *call < Duration::from_secs(1)), "{calls:?}");
 }
 
-/// An administrator opens a breaker by hand, and closes it again.
 #[test]
-fn a_breaker_is_set_by_hand() {
+fn breaker_posted_by_admin_changes_state() {
     on_system(async {
         let system = System::start(&[]).await;
         system.stocked("r", 100).await;
@@ -319,8 +318,8 @@ fn a_breaker_is_set_by_hand() {
         let path = "/actuator/circuitbreakers/product";
         c.post(&c.alice, path, json!({ "updateState": "FORCE_OPEN" })).await.expect(403);
         c.get(&c.alice, "/actuator/circuitbreakers").await.expect(403);
-        let answer = c.post(&c.admin, path, json!({ "updateState": "FORCE_OPEN" })).await.expect(200).json();
-        assert_eq!(answer["currentState"], "FORCED_OPEN");
+        let response = c.post(&c.admin, path, json!({ "updateState": "FORCE_OPEN" })).await.expect(200).json();
+        assert_eq!(response["currentState"], "FORCED_OPEN");
         assert_eq!(c.order(&[("r", 1)]).await.expect(503).headers["retry-after"], OPEN);
         c.post(&c.admin, path, json!({ "updateState": "CLOSE" })).await.expect(200);
         c.order(&[("r", 1)]).await.expect(201);
@@ -328,7 +327,7 @@ fn a_breaker_is_set_by_hand() {
         c.post(&c.admin, "/actuator/circuitbreakers/nobody", json!({ "updateState": "CLOSE" })).await.expect(404);
         let breaker = system.breaker("inventory").await;
         assert_eq!((&breaker["state"], &breaker["failureRate"]), (&json!("CLOSED"), &json!("-1.0%")));
-        // the reservation, and by now perhaps its commit
+        // the reservation and possibly its commit
         assert!((1..=2).contains(&breaker["bufferedCalls"].as_u64().unwrap()), "{breaker}");
         assert_eq!(breaker["failureRateThreshold"], "50.0%");
     });

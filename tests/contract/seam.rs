@@ -1,7 +1,7 @@
-//! The seam: a peer in this process and the same peer over HTTP cannot be told apart by their answers.
-//! Values, typed errors, deadline, trace and the caller's identity cross it.
+//! Calls of a peer in this process and over HTTP return the same results. Values, typed errors, deadline, trace and
+//! the caller's identity are the same in both.
 
-use super::peer::Silent;
+use super::peer::SilentPeer;
 use crate::support::client::{REALM, order};
 use crate::support::{Shape, Shop, on_system, wait_until};
 use actix_web::http::Method;
@@ -28,7 +28,7 @@ use tradepost::settings::Resilience;
 use tradepost::settings::Settings;
 use uuid::Uuid;
 
-/// The four contracts on one side of the seam.
+/// The four contracts, either local or remote.
 struct Side {
     product: Arc<dyn ProductApi>,
     inventory: Arc<dyn InventoryApi>,
@@ -43,7 +43,7 @@ fn admin(token: &str) -> Cx {
     Cx { caller: Caller::User(Arc::new(principal)), ..Cx::module("test", std::time::Duration::from_secs(60)) }
 }
 
-/// The services themselves, each handed its peers as function calls.
+/// The services in this process, with function calls to their peers.
 fn local(dir: &std::path::Path) -> Side {
     let mut settings = Settings::default();
     settings.data.dir = dir.into();
@@ -62,7 +62,7 @@ fn local(dir: &std::path::Path) -> Side {
     Side { product, inventory, order, notification, cx: admin("") }
 }
 
-/// The generated clients, towards a running shop.
+/// The generated clients of a running shop.
 fn remote(shop: &Shop) -> Side {
     let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
     let issuer = format!("{}{REALM}", shop.client.url);
@@ -83,7 +83,7 @@ fn remote(shop: &Shop) -> Side {
     }
 }
 
-/// What was said, without what differs by nature: made-up ids and times.
+/// The results of a sequence of calls; generated ids and times are replaced by placeholders.
 #[derive(Default)]
 struct Transcript {
     lines: Vec<String>,
@@ -91,8 +91,8 @@ struct Transcript {
 }
 
 impl Transcript {
-    fn note(&mut self, answer: impl Debug) {
-        self.lines.push(format!("{answer:?}"));
+    fn note(&mut self, response: impl Debug) {
+        self.lines.push(format!("{response:?}"));
     }
 
     fn name(&mut self, made_up: impl Into<String>) {
@@ -114,121 +114,121 @@ fn product(sku: &str, price: &str) -> ProductInput {
     ProductInput { sku_code: some(sku), name: some(" a name "), description: None, price: Some(price.parse().unwrap()) }
 }
 
-async fn about_products(side: &Side, said: &mut Transcript) {
+async fn call_products(side: &Side, transcript: &mut Transcript) {
     let (api, cx) = (&side.product, &side.cx);
     let page = || (PageNumber::default(), PageSize::default());
-    said.note(api.list(cx, page().0, page().1, None, None).await);
+    transcript.note(api.list(cx, page().0, page().1, None, None).await);
     let made = api.create(cx, product("s", "10.00")).await.unwrap();
-    said.name(made.id.clone());
-    said.note(&made);
-    said.note(api.create(cx, product("s", "1")).await);
-    said.note(api.create(cx, product("", "-1")).await);
-    said.note(api.create(cx, ProductInput::default()).await);
-    said.note(api.get(cx, made.id.clone()).await);
-    said.note(api.list(cx, PageNumber(0), PageSize(1), some("S"), None).await);
-    said.note(api.list(cx, PageNumber(7), PageSize(1000), some("a&b=c d+é%"), None).await);
-    said.note(api.list(cx, PageNumber(0), PageSize(1), some("S"), some("0123456789ABCDEF01234567")).await);
-    said.note(api.list(cx, PageNumber(0), PageSize(1), None, some("no id")).await);
+    transcript.name(made.id.clone());
+    transcript.note(&made);
+    transcript.note(api.create(cx, product("s", "1")).await);
+    transcript.note(api.create(cx, product("", "-1")).await);
+    transcript.note(api.create(cx, ProductInput::default()).await);
+    transcript.note(api.get(cx, made.id.clone()).await);
+    transcript.note(api.list(cx, PageNumber(0), PageSize(1), some("S"), None).await);
+    transcript.note(api.list(cx, PageNumber(7), PageSize(1000), some("a&b=c d+é%"), None).await);
+    transcript.note(api.list(cx, PageNumber(0), PageSize(1), some("S"), some("0123456789ABCDEF01234567")).await);
+    transcript.note(api.list(cx, PageNumber(0), PageSize(1), None, some("no id")).await);
     for odd in ["what", "a/b", "a b", "50%", "%2F", "a+b", "ä", "?x=1#y", "..", ".", "\u{1f6d2}"] {
-        said.note(api.get(cx, odd.into()).await);
-        said.note(api.price(cx, odd.into()).await);
-        said.note(api.exists(cx, odd.into()).await);
-        said.note(api.delete(cx, odd.into()).await);
+        transcript.note(api.get(cx, odd.into()).await);
+        transcript.note(api.price(cx, odd.into()).await);
+        transcript.note(api.exists(cx, odd.into()).await);
+        transcript.note(api.delete(cx, odd.into()).await);
     }
-    said.note((api.price(cx, "s".into()).await, api.exists(cx, "s".into()).await));
-    said.note(api.prices(cx, vec!["s".into(), "what".into()]).await);
-    said.note(api.prices(cx, vec!["s".into(); 1001]).await);
-    said.note(api.replace(cx, made.id.clone(), None, product("s", "2")).await);
-    said.note(api.replace(cx, made.id.clone(), some("\"9\""), product("s", "2")).await);
-    said.note(api.replace(cx, "what".into(), some("*"), product("s", "2")).await);
-    said.note(api.replace(cx, made.id.clone(), some("\"1\""), product("s", "2.50")).await);
+    transcript.note((api.price(cx, "s".into()).await, api.exists(cx, "s".into()).await));
+    transcript.note(api.prices(cx, vec!["s".into(), "what".into()]).await);
+    transcript.note(api.prices(cx, vec!["s".into(); 1001]).await);
+    transcript.note(api.replace(cx, made.id.clone(), None, product("s", "2")).await);
+    transcript.note(api.replace(cx, made.id.clone(), some("\"9\""), product("s", "2")).await);
+    transcript.note(api.replace(cx, "what".into(), some("*"), product("s", "2")).await);
+    transcript.note(api.replace(cx, made.id.clone(), some("\"1\""), product("s", "2.50")).await);
     let other = api.create(cx, product("a/ö 100%", "0")).await.unwrap();
-    said.name(other.id.clone());
-    said.note((api.price(cx, "a/ö 100%".into()).await, api.exists(cx, "a/ö 100%".into()).await));
-    said.note(api.replace(cx, other.id.clone(), some("*"), product("s", "2")).await);
-    said.note(api.delete(cx, other.id.clone()).await);
-    said.note(api.delete(cx, other.id).await);
+    transcript.name(other.id.clone());
+    transcript.note((api.price(cx, "a/ö 100%".into()).await, api.exists(cx, "a/ö 100%".into()).await));
+    transcript.note(api.replace(cx, other.id.clone(), some("*"), product("s", "2")).await);
+    transcript.note(api.delete(cx, other.id.clone()).await);
+    transcript.note(api.delete(cx, other.id).await);
 }
 
-async fn about_stock(side: &Side, said: &mut Transcript) {
+async fn call_inventory(side: &Side, transcript: &mut Transcript) {
     let (api, cx) = (&side.inventory, &side.cx);
     let stock = |sku: &str, quantity| StockInput { sku_code: some(sku), quantity: Some(quantity) };
     let change = |quantity| Adjustment { quantity: Some(quantity) };
-    said.note(api.list(cx, PageNumber(0), PageSize(10)).await);
+    transcript.note(api.list(cx, PageNumber(0), PageSize(10)).await);
     for input in [stock("s", 10), stock("s", 1), stock("what", 1), stock("s", -1), StockInput::default()] {
-        said.note(api.create(cx, input).await);
+        transcript.note(api.create(cx, input).await);
     }
-    said.note((api.get(cx, 1).await, api.get(cx, 9).await, api.get(cx, -1).await, api.get(cx, i64::MIN).await));
-    said.note((api.adjust(cx, 1, change(-1)).await, api.adjust(cx, 1, change(-10)).await, api.adjust(cx, 9, change(1)).await));
-    said.note((api.adjust(cx, 1, change(i64::from(i32::MAX))).await, api.adjust(cx, 1, change(i64::MAX)).await));
+    transcript.note((api.get(cx, 1).await, api.get(cx, 9).await, api.get(cx, -1).await, api.get(cx, i64::MIN).await));
+    transcript.note((api.adjust(cx, 1, change(-1)).await, api.adjust(cx, 1, change(-10)).await, api.adjust(cx, 9, change(1)).await));
+    transcript.note((api.adjust(cx, 1, change(i64::from(i32::MAX))).await, api.adjust(cx, 1, change(i64::MAX)).await));
     let of = |entries: &[(&str, i64)]| entries.iter().map(|(sku, n)| (sku.to_string(), *n)).collect::<BTreeMap<_, _>>();
-    said.note((api.check_stock(cx, of(&[("s", 9), ("what", 1)])).await, api.check_stock(cx, of(&[])).await));
-    said.note((api.take(cx, of(&[("s", 1)])).await, api.take(cx, of(&[("s", 99)])).await, api.take(cx, of(&[("what", 1)])).await));
-    let [held, given_back, never] = [1, 2, 3].map(Uuid::from_u128);
+    transcript.note((api.check_stock(cx, of(&[("s", 9), ("what", 1)])).await, api.check_stock(cx, of(&[])).await));
+    transcript.note((api.take(cx, of(&[("s", 1)])).await, api.take(cx, of(&[("s", 99)])).await, api.take(cx, of(&[("what", 1)])).await));
+    let [held, released, refused] = [1, 2, 3].map(Uuid::from_u128);
     let reserve = |order_number, n| api.reserve(cx, ReserveInput { order_number, lines: of(&[("s", n)]) });
-    said.note((reserve(held, 2).await, reserve(held, 2).await, reserve(never, 99).await, reserve(never, 0).await));
-    said.note(api.delete(cx, 1).await);
-    said.note((api.commit(cx, held).await, api.commit(cx, held).await, reserve(held, 2).await));
-    said.note((reserve(given_back, 1).await, api.release(cx, given_back).await, api.release(cx, given_back).await));
-    said.note((api.commit(cx, given_back).await, api.commit(cx, Uuid::from_u128(4)).await));
-    said.note(api.settle(cx, SettleInput { commit: vec![held, given_back], release: vec![Uuid::from_u128(5)] }).await);
-    said.note((api.get(cx, 1).await, api.delete(cx, 9).await));
+    transcript.note((reserve(held, 2).await, reserve(held, 2).await, reserve(refused, 99).await, reserve(refused, 0).await));
+    transcript.note(api.delete(cx, 1).await);
+    transcript.note((api.commit(cx, held).await, api.commit(cx, held).await, reserve(held, 2).await));
+    transcript.note((reserve(released, 1).await, api.release(cx, released).await, api.release(cx, released).await));
+    transcript.note((api.commit(cx, released).await, api.commit(cx, Uuid::from_u128(4)).await));
+    transcript.note(api.settle(cx, SettleInput { commit: vec![held, released], release: vec![Uuid::from_u128(5)] }).await);
+    transcript.note((api.get(cx, 1).await, api.delete(cx, 9).await));
 }
 
-async fn about_orders(side: &Side, said: &mut Transcript) {
+async fn call_orders(side: &Side, transcript: &mut Transcript) {
     let (api, cx) = (&side.order, &side.cx);
     let lines = |entries: &[(&str, i64)]| {
         let line = |(sku, n): &(&str, i64)| LineInput { sku_code: some(sku), quantity: Some(*n) };
         OrderInput { order_line_items: Some(entries.iter().map(line).collect()) }
     };
-    said.note(api.list(cx, PageNumber(0), PageSize(10)).await);
+    transcript.note(api.list(cx, PageNumber(0), PageSize(10)).await);
     let placed = api.place(cx, some("a key ~!"), lines(&[("s", 2), ("s", 1)])).await.unwrap();
-    said.name(placed.order_number.to_string());
-    said.name(placed.placed_at.clone());
-    said.name(placed.trace_id.clone().unwrap());
-    said.note(&placed);
-    said.note(api.place(cx, some("a key ~!"), lines(&[("s", 2), ("s", 1)])).await);
-    said.note(api.place(cx, some("a key ~!"), lines(&[("s", 1)])).await);
-    said.note(api.place(cx, None, lines(&[("s", 999), ("what", 1)])).await);
-    said.note(api.place(cx, None, lines(&[("", 0)])).await);
-    said.note(api.place(cx, None, OrderInput::default()).await);
-    said.note((api.get(cx, 1).await, api.get(cx, 99).await));
-    said.note((api.by_number(cx, placed.order_number).await, api.by_number(cx, Uuid::nil()).await));
-    said.note((api.status_of(cx, placed.order_number).await, api.status_of(cx, Uuid::nil()).await));
-    said.note((api.cancel(cx, 1).await, api.cancel(cx, 1).await, api.cancel(cx, 99).await));
-    said.note((api.delete(cx, 1).await, api.delete(cx, 1).await, api.list(cx, PageNumber(0), PageSize(10)).await));
+    transcript.name(placed.order_number.to_string());
+    transcript.name(placed.placed_at.clone());
+    transcript.name(placed.trace_id.clone().unwrap());
+    transcript.note(&placed);
+    transcript.note(api.place(cx, some("a key ~!"), lines(&[("s", 2), ("s", 1)])).await);
+    transcript.note(api.place(cx, some("a key ~!"), lines(&[("s", 1)])).await);
+    transcript.note(api.place(cx, None, lines(&[("s", 999), ("what", 1)])).await);
+    transcript.note(api.place(cx, None, lines(&[("", 0)])).await);
+    transcript.note(api.place(cx, None, OrderInput::default()).await);
+    transcript.note((api.get(cx, 1).await, api.get(cx, 99).await));
+    transcript.note((api.by_number(cx, placed.order_number).await, api.by_number(cx, Uuid::nil()).await));
+    transcript.note((api.status_of(cx, placed.order_number).await, api.status_of(cx, Uuid::nil()).await));
+    transcript.note((api.cancel(cx, 1).await, api.cancel(cx, 1).await, api.cancel(cx, 99).await));
+    transcript.note((api.delete(cx, 1).await, api.delete(cx, 1).await, api.list(cx, PageNumber(0), PageSize(10)).await));
 }
 
-async fn about_notifications(side: &Side, said: &mut Transcript) {
+async fn call_notifications(side: &Side, transcript: &mut Transcript) {
     let (api, cx) = (&side.notification, &side.cx);
-    said.note(api.list(cx, PageNumber(0), PageSize(10)).await);
-    said.note((api.mark_read(cx, 7).await, api.replay(cx, 7).await));
+    transcript.note(api.list(cx, PageNumber(0), PageSize(10)).await);
+    transcript.note((api.mark_read(cx, 7).await, api.replay(cx, 7).await));
     for state in [None, Some(DeliveryState::Dead), Some(DeliveryState::Pending)] {
-        said.note(api.deliveries(cx, PageNumber(0), PageSize(10), state).await);
+        transcript.note(api.deliveries(cx, PageNumber(0), PageSize(10), state).await);
     }
 }
 
-/// The same conversation on both sides, from an empty shop on.
+/// Runs the same calls locally and remotely, each from an empty shop.
 #[test]
-fn both_sides_give_the_same_answers_and_the_same_errors() {
+fn both_sides_return_equal_results() {
     on_system(async {
         let dir = tempfile::tempdir().unwrap();
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
-        let mut heard = Vec::new();
+        let mut transcripts = Vec::new();
         for side in [local(dir.path()), remote(&shop)] {
-            let mut said = Transcript::default();
-            about_notifications(&side, &mut said).await;
-            about_products(&side, &mut said).await;
-            about_stock(&side, &mut said).await;
-            about_orders(&side, &mut said).await;
-            heard.push(said.read());
+            let mut transcript = Transcript::default();
+            call_notifications(&side, &mut transcript).await;
+            call_products(&side, &mut transcript).await;
+            call_inventory(&side, &mut transcript).await;
+            call_orders(&side, &mut transcript).await;
+            transcripts.push(transcript.read());
         }
-        assert!(heard[0].len() > 80, "{}", heard[0].len());
-        for (here, there) in heard[0].iter().zip(&heard[1]) {
+        assert!(transcripts[0].len() > 80, "{}", transcripts[0].len());
+        for (here, there) in transcripts[0].iter().zip(&transcripts[1]) {
             assert_eq!(here, there);
         }
-        assert_eq!(heard[0].len(), heard[1].len());
-        let all = heard[1].join("\n");
+        assert_eq!(transcripts[0].len(), transcripts[1].len());
+        let all = transcripts[1].join("\n");
         for error in [
             "NotFound",
             "UnknownSku",
@@ -247,13 +247,13 @@ fn both_sides_give_the_same_answers_and_the_same_errors() {
             "DeliveryNotFound",
             "Platform",
         ] {
-            assert!(all.contains(&format!("Err({error}")), "no call was answered with {error}");
+            assert!(all.contains(&format!("Err({error}")), "no call returned {error}");
         }
         shop.stop().await;
     });
 }
 
-/// On the wire and back.
+/// Serializes each error to a problem body and parses it back.
 #[track_caller]
 fn crosses<E: TypedError + Clone + Debug + PartialEq>(errors: impl IntoIterator<Item = E>) {
     for error in errors {
@@ -263,9 +263,9 @@ fn crosses<E: TypedError + Clone + Debug + PartialEq>(errors: impl IntoIterator<
     }
 }
 
-/// Also those that no call provokes at will.
+/// All typed errors, including those that a test cannot provoke by a call.
 #[test]
-fn every_typed_error_survives_the_wire() {
+fn typed_errors_survive_serialization() {
     let (id, sku_code, number) = (7, "a \"b\"".to_string(), Uuid::from_u128(7));
     let text = || "x".to_string();
     crosses([
@@ -303,18 +303,18 @@ fn every_typed_error_survives_the_wire() {
     ]);
 }
 
-/// One module's error is no other's, even under the same name.
+/// An error of another module is not mapped to a variant with the same name.
 #[test]
-fn a_peers_error_does_not_turn_into_ones_own() {
+fn error_of_another_module_becomes_platform_error() {
     let passing = InventoryError::from_problem(ProductError::NotFound { id: "7".into() }.into_problem());
     assert!(matches!(&passing, InventoryError::Platform(problem) if problem.status == 404), "{passing:?}");
 }
 
-/// A call never outlives its caller, and the peer learns how long that waits, who it is and in which trace.
+/// A peer call ends with its caller's deadline, and carries the remaining time, the caller's token and the trace.
 #[test]
 fn deadline_trace_and_identity_travel_to_peers() {
     on_system(async {
-        let silent = Silent::start();
+        let silent = SilentPeer::start();
         let url = silent.url.clone();
         let mut shop = Shop::start(Shape::Local, |s| {
             s.server.modules = vec!["identity".into(), "order".into()];
@@ -334,38 +334,38 @@ fn deadline_trace_and_identity_travel_to_peers() {
         super::envelope::assert_refusal(&reply, 503, "POST", "/api/v1/orders");
         assert_eq!(reply.headers["retry-after"], "1");
         assert_eq!((reply.headers["x-trace-id"].as_str(), reply.json()["traceId"].as_str()), (trace, Some(trace)));
-        let product = || silent.asked().into_iter().find(|asked| asked.path == "/api/v1/products/prices");
-        wait_until("product was asked", || product().map(drop).ok_or(format!("{:?}", silent.asked()))).await;
-        let asked = product().unwrap();
-        assert!(asked.headers["x-request-timeout-ms"].parse::<u64>().unwrap() <= 5000, "{asked:?}");
-        assert!(asked.headers["traceparent"].contains(trace) && asked.headers["traceparent"] != parent, "{asked:?}");
-        assert_eq!(asked.headers["authorization"], bearer, "the caller's own token is relayed");
+        let product = || silent.requests().into_iter().find(|request| request.path == "/api/v1/products/prices");
+        wait_until("product received a request", || product().map(drop).ok_or(format!("{:?}", silent.requests()))).await;
+        let request = product().unwrap();
+        assert!(request.headers["x-request-timeout-ms"].parse::<u64>().unwrap() <= 5000, "{request:?}");
+        assert!(request.headers["traceparent"].contains(trace) && request.headers["traceparent"] != parent, "{request:?}");
+        assert_eq!(request.headers["authorization"], bearer, "the caller's own token is relayed");
         assert_eq!(c.get(&c.alice, "/api/v1/orders").await.expect(200).json()["totalElements"], 0);
 
-        let before = silent.asked().len();
+        let before = silent.requests().len();
         for timeout in ["0", "1"] {
             let hurried = [("authorization", bearer.as_str()), ("content-type", "application/json"), ("x-request-timeout-ms", timeout)];
             let reply = c.send(Method::POST, "/api/v1/orders", &hurried, order(&[("s", 1)]).to_string()).await;
             super::envelope::assert_refusal(&reply, 503, "POST", "/api/v1/orders");
             assert_eq!(reply.json()["type"], "urn:tradepost:problem:unavailable", "{reply:?}");
-            // what needs no peer may be in time all the same
+            // a request that needs no peer may still finish in time
             let reply = c.send(Method::GET, "/api/v1/orders", &hurried[..], "").await;
             match reply.status {
                 200 => assert_eq!(reply.json()["totalElements"], 0),
                 _ => super::envelope::assert_refusal(&reply, 503, "GET", "/api/v1/orders"),
             }
         }
-        for asked in silent.asked().iter().skip(before).filter(|asked| asked.path == "/api/v1/products/prices") {
-            assert!(asked.headers["x-request-timeout-ms"].parse::<u64>().unwrap() <= 1, "{asked:?}");
+        for request in silent.requests().iter().skip(before).filter(|request| request.path == "/api/v1/products/prices") {
+            assert!(request.headers["x-request-timeout-ms"].parse::<u64>().unwrap() <= 1, "{request:?}");
         }
         shop.stop().await;
         silent.stop().await;
     });
 }
 
-/// A peer that is away is a matter of time, and the caller is told so; what needs no peer goes on.
+/// If a peer is down, the caller gets a 503 that names it; requests that need no peer still work.
 #[test]
-fn peers_that_are_away_are_a_503_with_retry_after() {
+fn unreachable_peer_returns_503_with_retry_after() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |s| {
             s.server.modules = vec!["identity".into(), "order".into(), "inventory".into()];
@@ -379,14 +379,14 @@ fn peers_that_are_away_are_a_503_with_retry_after() {
             super::envelope::assert_refusal(&reply, 503, "POST", path);
             assert_eq!(reply.headers["retry-after"], "1");
             assert_eq!(reply.json()["type"], "urn:tradepost:problem:unavailable", "{reply:?}");
-            assert_eq!(reply.message(), "product is not available", "the caller hears which");
+            assert_eq!(reply.message(), "product is not available", "the message names the peer");
             assert_eq!(c.get(&c.admin, path).await.expect(200).json()["totalElements"], 0);
         }
         shop.stop().await;
     });
 }
 
-/// The shapes are what they say: in `loopback` peers are called over HTTP, in `local` they are not.
+/// Checks the test shapes: `loopback` calls peers over HTTP, `local` does not.
 #[test]
 fn only_loopback_calls_peers_over_http() {
     on_system(async {
@@ -398,8 +398,8 @@ fn only_loopback_calls_peers_over_http() {
             let metrics = c.send(Method::GET, "/actuator/prometheus", &[], "").await.expect(200).text;
             assert!(metrics.contains(r#"uri="/api/v1/orders""#), "{metrics}");
             for path in ["/api/v1/products/prices", "/api/v1/products/sku/{sku_code}", "/api/v1/inventory/reservations"] {
-                let travelled = metrics.contains(&format!("uri=\"{path}\""));
-                assert_eq!(travelled, shape == Shape::Loopback, "{shape:?} {path}: {metrics}");
+                let called_over_http = metrics.contains(&format!("uri=\"{path}\""));
+                assert_eq!(called_over_http, shape == Shape::Loopback, "{shape:?} {path}: {metrics}");
             }
             shop.stop().await;
         }

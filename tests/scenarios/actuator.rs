@@ -1,4 +1,4 @@
-//! The actuator's endpoints in the forms that Spring Boot's tools read, and who may see what.
+//! The actuator's endpoints: response formats that Spring Boot's tools read, and access control.
 
 use crate::support::client::{Client, Reply};
 use crate::support::process::{Process, tradepost};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tradepost::settings::Secret;
 
 const V3: &str = "application/vnd.spring-boot.actuator.v3+json";
-/// As Spring Boot Admin asks.
+/// The `Accept` header of Spring Boot Admin.
 const ACCEPT: &str = "application/vnd.spring-boot.actuator.v3+json,application/vnd.spring-boot.actuator.v2+json,application/json";
 
 async fn get(c: &Client, path: &str) -> Value {
@@ -30,7 +30,7 @@ async fn with_password(c: &Client, method: Method, path: &str, pair: &str) -> Re
 }
 
 scenario! { of one process:
-    /// No link leads nowhere, and templates name their parameters as Spring Boot does.
+    /// Every link resolves, and URI templates use Spring Boot's parameter names.
     async fn the_index_has_links_to_what_there_is(shop) {
         let c = &shop.client;
         let index = accepting(c, ACCEPT, "/actuator").await.expect(200);
@@ -46,8 +46,8 @@ scenario! { of one process:
 }
 
 scenario! { of one process:
-    /// Plain clients get plain JSON, and those that ask for the actuator's own types get these.
-    async fn answers_have_the_type_that_was_asked_for(shop) {
+    /// The default is `application/json`; the actuator's media types need an `Accept` header.
+    async fn actuator_accept_header_selects_media_type(shop) {
         let c = &shop.client;
         for (accept, expected) in [
             (ACCEPT, V3),
@@ -65,17 +65,17 @@ scenario! { of one process:
 }
 
 scenario! { of one process:
-    /// Statuses are for everybody, details for administrators and peers.
-    async fn health_tells_details_to_who_may_see_them(shop) {
+    /// Statuses are public; details need an administrator's or a service token.
+    async fn health_details_need_admin_or_service_token(shop) {
         let c = &shop.client;
         let anonymous = c.send(Method::GET, "/actuator/health", &[], "").await.expect(200);
         assert!(!anonymous.text.contains("details"), "{}", anonymous.text);
-        for strangers in [c.get(&c.alice, "/actuator/health").await, c.get("no.good.token", "/actuator/health").await] {
-            assert_eq!(strangers.expect(200).json(), anonymous.json());
+        for response in [c.get(&c.alice, "/actuator/health").await, c.get("no.good.token", "/actuator/health").await] {
+            assert_eq!(response.expect(200).json(), anonymous.json());
         }
-        let told = anonymous.json();
-        assert_eq!((&told["status"], &told["groups"]), (&json!("UP"), &json!(["liveness", "readiness"])));
-        assert_eq!(told["components"]["diskSpace"], json!({ "status": "UP" }));
+        let body = anonymous.json();
+        assert_eq!((&body["status"], &body["groups"]), (&json!("UP"), &json!(["liveness", "readiness"])));
+        assert_eq!(body["components"]["diskSpace"], json!({ "status": "UP" }));
 
         let secret = std::fs::read_to_string(shop.data.path().join("identity/service-secret")).unwrap();
         let peer = c.service_token(secret.trim()).await;
@@ -91,14 +91,14 @@ scenario! { of one process:
         assert_eq!(get(c, "/actuator/health/diskSpace").await["details"]["exists"], true);
         assert_eq!(get(c, "/actuator/health/bus").await["details"], json!({ "state": "up" }));
         assert_eq!(get(c, "/actuator/health/liveness").await, json!({ "status": "UP" }));
-        assert!(get(c, "/actuator/health/readiness").await["components"]["diskSpace"].is_null(), "who is full may still read");
+        assert!(get(c, "/actuator/health/readiness").await["components"]["diskSpace"].is_null(), "a full disk must not fail readiness: reads still work");
         c.get(&c.admin, "/actuator/health/nothing").await.expect(404);
     }
 }
 
 scenario! { of one process:
-    /// What tells much is for administrators, and what is asked for wrongly is said to be.
-    async fn who_may_not_look_or_asks_wrongly_is_told(shop) {
+    /// Sensitive endpoints need an administrator; invalid requests are refused with a reason.
+    async fn actuator_missing_role_or_bad_request_is_refused(shop) {
         let c = &shop.client;
         for path in [
             "/actuator/metrics", "/actuator/metrics/process.uptime", "/actuator/httpexchanges", "/actuator/threaddump", "/actuator/configprops",
@@ -125,7 +125,7 @@ scenario! { of one process:
 }
 
 scenario! { of one process:
-    async fn requests_are_counted_under_micrometers_names(shop) {
+    async fn http_requests_have_micrometer_metric_names(shop) {
         let c = &shop.client;
         c.stocked("m", "1", 1).await;
         c.order(&[("m", 1)]).await.expect(201);
@@ -150,8 +150,8 @@ scenario! { of one process:
 }
 
 scenario! { of one process:
-    /// The last requests, without what is nobody's business.
-    async fn exchanges_are_shown_without_secrets(shop) {
+    /// Recent requests, without query values, credentials and requests to the actuator.
+    async fn http_exchanges_mask_secrets(shop) {
         let c = &shop.client;
         c.get(&c.alice, "/api/v1/orders?size=1&page=0").await.expect(200);
         c.send(Method::GET, "/api/v1/orders?access_token=topsecret", &[("authorization", "Bearer topsecret"), ("cookie", "a=topsecret")], "").await.expect(401);
@@ -187,7 +187,7 @@ scenario! { of one process:
         let one = get(c, "/actuator/env/order.lease_seconds").await;
         assert_eq!(one["property"], json!({ "source": "tradepost", "value": 1 }));
         assert_eq!(one["propertySources"][0]["property"]["value"], 1);
-        // what Spring Boot Admin shows as the process
+        // Spring Boot Admin displays PID as the process id
         assert_eq!(get(c, "/actuator/env/PID").await["property"]["value"], std::process::id().to_string());
     }
 }
@@ -207,16 +207,16 @@ scenario! { of one process:
         let threads = get(c, "/actuator/threaddump").await["threads"].as_array().unwrap().clone();
         let states = ["RUNNABLE", "WAITING", "BLOCKED", "TERMINATED"];
         assert!(threads.iter().all(|thread| thread["stackTrace"] == json!([]) && states.contains(&thread["threadState"].as_str().unwrap())));
-        assert!(threads.iter().any(|thread| thread["threadState"] == "RUNNABLE"), "the one that looked");
+        assert!(threads.iter().any(|thread| thread["threadState"] == "RUNNABLE"), "the thread that serves this request");
         let info = c.send(Method::GET, "/actuator/info", &[], "").await.expect(200).json();
         assert_eq!((&info["build"]["artifact"], &info["build"]["version"]), (&json!("tradepost"), &json!(env!("CARGO_PKG_VERSION"))));
         assert!(info["git"]["commit"]["id"].as_str().is_none_or(|id| id.len() == 7), "{info}");
     }
 }
 
-/// A tool that knows no tokens comes in with a password, at the actuator and nowhere else.
+/// HTTP Basic with `actuator.password` grants access to the actuator and to no other endpoint.
 #[test]
-fn a_password_opens_the_actuator_alone() {
+fn actuator_password_opens_actuator_only() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |s| s.actuator.password = Some(Secret::new("open:sesame"))).await;
         let c = &shop.client;
@@ -241,7 +241,7 @@ fn a_password_opens_the_actuator_alone() {
 }
 
 #[test]
-fn without_a_password_there_is_no_way_in_but_a_token_and_an_empty_one_is_refused() {
+fn actuator_unset_or_empty_password_is_refused() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         for pair in ["tradepost:", ":", "tradepost:******"] {
@@ -254,15 +254,15 @@ fn without_a_password_there_is_no_way_in_but_a_token_and_an_empty_one_is_refused
         {
             let mut start = tradepost(&["serve", "--port", "0", "--data", &data.path().to_string_lossy()]);
             let output = start.env("TRADEPOST__ACTUATOR__PASSWORD", "x").env(key, value).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.code() == Some(1) && said.contains(expected), "{said}");
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.code() == Some(1) && stderr.contains(expected), "{stderr}");
         }
     });
 }
 
-/// Modules and parts of the platform are listed with their levels, and whatever was given one.
+/// The list has all modules, parts of the platform, and every logger with a configured level.
 #[test]
-fn loggers_are_listed_with_their_levels() {
+fn loggers_list_has_configured_and_effective_levels() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(data.path(), &[("TRADEPOST__LOG__LEVEL", "info,tradepost::modules::order=debug")]);

@@ -1,11 +1,11 @@
-//! What customers are told. INV-5: each event is delivered at least once and applied exactly once.
+//! Notifications of customers. INV-5: each event is delivered at least once and applied exactly once.
 
 use crate::support::wait_for;
 use serde_json::json;
 
 scenario! {
-    /// Each step of an order is in its customer's inbox once, and in nobody else's.
-    async fn each_step_of_an_order_is_told_once(shop) {
+    /// Each step of an order is in its customer's inbox once, and in no other inbox.
+    async fn order_steps_notify_the_customer_once(shop) {
         let c = &shop.client;
         c.stocked("n", "1", 2).await;
         let id = c.order(&[("n", 2)]).await.expect(201).json()["id"].clone();

@@ -1,5 +1,4 @@
-//! The shop over HTTP/2, as a client speaks it that knows beforehand, or agrees on it by TLS: whole orders, many streams
-//! at once on one connection.
+//! The shop over HTTP/2, by prior knowledge or by ALPN: orders on many concurrent streams of one connection.
 
 use crate::support::client::{connect, order};
 use crate::support::{Shape, Shop, on_system};
@@ -9,7 +8,7 @@ use h2::client::SendRequest;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Sends a request on a stream of its own and reads the whole answer.
+/// Sends a request on a new stream and reads the whole response.
 async fn send(connection: &SendRequest<Bytes>, method: &str, path: &str, token: &str, body: Option<Value>) -> (u16, Value) {
     let mut connection = connection.clone().ready().await.unwrap();
     let mut request = http::Request::builder().method(method).uri(format!("http://shop{path}")).version(http::Version::HTTP_2);
@@ -19,21 +18,21 @@ async fn send(connection: &SendRequest<Bytes>, method: &str, path: &str, token: 
     if body.is_some() {
         request = request.header("content-type", "application/json");
     }
-    let (answer, mut out) = connection.send_request(request.body(()).unwrap(), body.is_none()).unwrap();
+    let (response, mut out) = connection.send_request(request.body(()).unwrap(), body.is_none()).unwrap();
     if let Some(body) = body {
-        // in two pieces and without a length: HTTP/2 ends a body by a flag
+        // two DATA frames and no content-length: END_STREAM ends the body
         let text = body.to_string().into_bytes();
         let (first, second) = text.split_at(text.len() / 2);
         out.send_data(Bytes::copy_from_slice(first), false).unwrap();
         out.send_data(Bytes::copy_from_slice(second), true).unwrap();
     }
-    let answer = answer.await.unwrap();
-    assert_eq!(answer.version(), http::Version::HTTP_2);
-    let (status, mut body, mut text) = (answer.status().as_u16(), answer.into_body(), Vec::new());
-    while let Some(piece) = body.data().await {
-        let piece = piece.unwrap();
-        body.flow_control().release_capacity(piece.len()).unwrap();
-        text.extend_from_slice(&piece);
+    let response = response.await.unwrap();
+    assert_eq!(response.version(), http::Version::HTTP_2);
+    let (status, mut body, mut text) = (response.status().as_u16(), response.into_body(), Vec::new());
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.unwrap();
+        body.flow_control().release_capacity(chunk.len()).unwrap();
+        text.extend_from_slice(&chunk);
     }
     (status, serde_json::from_slice(&text).unwrap_or_default())
 }
@@ -46,20 +45,20 @@ fn orders_over_http2(shape: Shape) {
         let (connection, driver) = h2::client::handshake(connect(&c.url, "h2").await).await.unwrap();
         actix_web::rt::spawn(async move { driver.await.unwrap() });
 
-        // a refusal ends its stream and no other
-        let (orders, several) = ("/api/v1/orders", 20);
-        let placing = (0..several).map(|n| {
+        // a refused request ends only its own stream
+        let (orders, requests) = ("/api/v1/orders", 20);
+        let placing = (0..requests).map(|n| {
             let token = if n % 4 == 3 { "" } else { &c.alice };
             send(&connection, "POST", orders, token, Some(order(&[("h", 1)])))
         });
-        let answers = join_all(placing).await;
-        let placed: Vec<&Value> = answers.iter().filter(|(status, _)| *status == 201).map(|(_, body)| body).collect();
-        let statuses: Vec<u16> = answers.iter().map(|(status, _)| *status).collect();
+        let responses = join_all(placing).await;
+        let placed: Vec<&Value> = responses.iter().filter(|(status, _)| *status == 201).map(|(_, body)| body).collect();
+        let statuses: Vec<u16> = responses.iter().map(|(status, _)| *status).collect();
         assert_eq!((placed.len(), statuses.iter().filter(|s| **s == 401).count()), (15, 5), "{statuses:?}");
         let numbers: BTreeSet<&str> = placed.iter().map(|body| body["orderNumber"].as_str().unwrap()).collect();
-        assert_eq!(numbers.len(), 15, "an order each");
+        assert_eq!(numbers.len(), 15, "each request places its own order");
 
-        // what was placed is there, again side by side
+        // all placed orders can be read, again concurrently
         let numbers: Vec<String> = numbers.into_iter().map(|number| format!("{orders}/number/{number}")).collect();
         let reading = numbers.iter().map(|path| send(&connection, "GET", path, &c.alice, None));
         for (status, body) in join_all(reading).await {
@@ -76,11 +75,11 @@ fn orders_over_http2(shape: Shape) {
 }
 
 #[test]
-fn of_one_process() {
+fn http2_in_one_process_serves_orders() {
     orders_over_http2(Shape::Local);
 }
 
 #[test]
-fn through_the_gateway() {
+fn http2_through_the_gateway_serves_orders() {
     orders_over_http2(Shape::Split);
 }

@@ -5,8 +5,8 @@ use actix_web::http::Method;
 use serde_json::json;
 
 scenario! {
-    /// The same key with the same body gets the first answer again, and takes nothing more.
-    async fn a_repeated_request_is_one_order(shop) {
+    /// The same key with the same body replays the first response and takes no more stock.
+    async fn repeated_request_same_key_places_one_order(shop) {
         let c = &shop.client;
         c.stocked("k", "1.50", 10).await;
         let first = c.order_with_key("key-1", &[("k", 2)]).await.expect(201);
@@ -22,8 +22,8 @@ scenario! {
 }
 
 scenario! {
-    /// A refusal for stock is an answer, too; refused input does not consume the key.
-    async fn a_refusal_is_remembered_and_bad_input_is_not(shop) {
+    /// A refusal for stock is stored under the key; invalid input does not consume the key.
+    async fn refused_order_is_replayed_and_bad_input_is_not(shop) {
         let c = &shop.client;
         let row = c.stocked("k", "1", 1).await;
         let refused = c.order_with_key("r", &[("k", 2)]).await.expect(400);
@@ -40,8 +40,8 @@ scenario! {
 }
 
 scenario! {
-    /// Fifty at once with one key: one order; the others get its answer, or 409 while it is under way.
-    async fn a_key_used_by_many_at_once_is_one_order(shop) {
+    /// Fifty concurrent requests with one key: one order; the others get its response, or 409 while it is in progress.
+    async fn concurrent_requests_same_key_place_one_order(shop) {
         let c = &shop.client;
         c.stocked("k", "1", 100).await;
         let replies = futures_util::future::join_all((0..50).map(|_| c.order_with_key("same", &[("k", 1)]))).await;

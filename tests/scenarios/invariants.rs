@@ -1,5 +1,5 @@
-//! The invariants themselves: they hold for whatever a shop may come to, and every corruption of
-//! that is noticed under its own name.
+//! Properties of the invariants: every reachable state satisfies them, and every corruption of a state
+//! violates the expected invariant.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use tradepost::modules::invariants::{EventFacts, OrderFact, ReservationFact, Sto
 const NOW: i64 = 1_000_000;
 const SKUS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// All that an audit knows.
+/// The input of an audit.
 #[derive(Debug, Clone)]
 struct Facts {
     stock: Vec<StockFact>,
@@ -34,8 +34,8 @@ impl Facts {
     }
 }
 
-/// Every pair of states that an order and its reservation may be in, and whether that is still to be settled.
-const ENDS: &[(&str, bool, Option<&str>)] = &[
+/// Every valid combination: order status, whether the reservation is still to be settled, reservation state.
+const VALID_STATES: &[(&str, bool, Option<&str>)] = &[
     ("PENDING", false, None),
     ("PENDING", false, Some("HELD")),
     ("PLACED", true, Some("HELD")),
@@ -51,24 +51,24 @@ const ENDS: &[(&str, bool, Option<&str>)] = &[
     ("CANCELLED", false, Some("RELEASED")),
 ];
 
-/// Where an event is: on its way, applied, or seen as both because it moved meanwhile.
+/// State of an event: pending, applied, or both if it was delivered during the audit.
 #[derive(Debug, Clone, Copy)]
-enum Where {
-    UnderWay,
+enum EventState {
+    Pending,
     Applied,
     Both,
 }
 
 prop_compose! {
-    /// What a shop may have come to.
+    /// A reachable state of a shop.
     fn sound()(
         quantities in vec(0..50i64, SKUS.len()),
         orders in vec((
-            select(ENDS),
+            select(VALID_STATES),
             vec((0..SKUS.len(), 1..5i64), 1..4),
             0..2i64,
             0..1000i64,
-            select(vec![Where::UnderWay, Where::Applied, Where::Both]),
+            select(vec![EventState::Pending, EventState::Applied, EventState::Both]),
         ), 1..12),
     ) -> Facts {
         let row = |(sku, quantity): (&&str, &i64)| StockFact { sku: sku.to_string(), quantity: *quantity, held: 0, sold: 0, received: *quantity };
@@ -103,10 +103,10 @@ prop_compose! {
             };
             for kind in kinds {
                 let event = (kind.to_string(), number.clone());
-                if !matches!(at, Where::Applied) {
+                if !matches!(at, EventState::Applied) {
                     facts.events.under_way.insert(event.clone());
                 }
-                if !matches!(at, Where::UnderWay) {
+                if !matches!(at, EventState::Pending) {
                     facts.events.applied.insert(event, 1);
                 }
             }
@@ -118,42 +118,42 @@ prop_compose! {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Corruption {
-    PiecesFromNowhere,
-    ReceivedMore,
-    HeldForNobody,
-    SoldBelowZero,
-    ReservationForgotten,
-    ReservedOfNothing,
+    ExtraQuantity,
+    ReceivedTooLow,
+    HeldWithoutReservation,
+    NegativeQuantity,
+    MissingReservation,
+    ReservationOfUnknownSku,
     SecondKey,
-    Abandoned,
-    PlacedAndGivenBack,
-    PlacedAndNeverReserved,
-    OtherLines,
-    EndedAndStillHeld,
+    ExpiredLease,
+    PlacedButReleased,
+    PlacedWithoutReservation,
+    DifferentLines,
+    EndedButNotReleased,
     EventLost,
-    EventTwice,
+    EventAppliedTwice,
 }
 use Corruption::*;
 
 const ALL: &[Corruption] = &[
-    PiecesFromNowhere,
-    ReceivedMore,
-    HeldForNobody,
-    SoldBelowZero,
-    ReservationForgotten,
-    ReservedOfNothing,
+    ExtraQuantity,
+    ReceivedTooLow,
+    HeldWithoutReservation,
+    NegativeQuantity,
+    MissingReservation,
+    ReservationOfUnknownSku,
     SecondKey,
-    Abandoned,
-    PlacedAndGivenBack,
-    PlacedAndNeverReserved,
-    OtherLines,
-    EndedAndStillHeld,
+    ExpiredLease,
+    PlacedButReleased,
+    PlacedWithoutReservation,
+    DifferentLines,
+    EndedButNotReleased,
     EventLost,
-    EventTwice,
+    EventAppliedTwice,
 ];
 
-/// Spoils the facts; answers the invariant that must notice, and what it must name. `None` where
-/// there is nothing to spoil in this way.
+/// Corrupts the facts. Returns the violated invariant and the name that its message must contain; `None` if
+/// this corruption does not apply to the facts.
 fn corrupt(facts: &mut Facts, how: Corruption, pick: Index, by: i64) -> Option<(&'static str, String)> {
     fn some<T>(all: impl Iterator<Item = T>, pick: Index) -> Option<T> {
         let mut all: Vec<T> = all.collect();
@@ -162,28 +162,28 @@ fn corrupt(facts: &mut Facts, how: Corruption, pick: Index, by: i64) -> Option<(
     let before = facts.clone();
     let row = some(facts.stock.iter_mut(), pick)?;
     Some(match how {
-        PiecesFromNowhere => {
+        ExtraQuantity => {
             row.quantity += by;
             ("INV-1", row.sku.clone())
         }
-        ReceivedMore => {
+        ReceivedTooLow => {
             row.received -= by;
             ("INV-1", row.sku.clone())
         }
-        HeldForNobody => {
+        HeldWithoutReservation => {
             (row.held, row.received) = (row.held + by, row.received + by);
             ("INV-1", row.sku.clone())
         }
-        SoldBelowZero => {
+        NegativeQuantity => {
             (row.sold, row.quantity) = (row.sold + row.quantity + by, -by);
             ("INV-2", row.sku.clone())
         }
-        ReservationForgotten => {
+        MissingReservation => {
             let held = some(before.reservations.iter().filter(|r| r.state == "HELD"), pick)?;
             facts.reservations.retain(|r| r.order != held.order);
             ("INV-1", held.lines.keys().next()?.clone())
         }
-        ReservedOfNothing => {
+        ReservationOfUnknownSku => {
             let lines = BTreeMap::from([("ghost".to_string(), by)]);
             facts.reservations.push(ReservationFact { order: "nobody".into(), state: "HELD".into(), lines });
             ("INV-1", "ghost".into())
@@ -193,26 +193,26 @@ fn corrupt(facts: &mut Facts, how: Corruption, pick: Index, by: i64) -> Option<(
             order.keys = 1 + by;
             ("INV-3", order.number.clone())
         }
-        Abandoned => {
+        ExpiredLease => {
             let order = some(facts.orders.iter_mut().filter(|o| o.status == "PENDING"), pick)?;
             order.lease_until = NOW - by;
             ("INV-4", order.number.clone())
         }
-        PlacedAndGivenBack | PlacedAndNeverReserved => {
+        PlacedButReleased | PlacedWithoutReservation => {
             let order = some(before.orders.iter().filter(|o| o.status == "PLACED"), pick)?;
-            if how == PlacedAndNeverReserved {
+            if how == PlacedWithoutReservation {
                 facts.reservations.retain(|r| r.order != order.number);
             } else {
                 facts.reservations.iter_mut().find(|r| r.order == order.number)?.state = "RELEASED".into();
             }
             ("INV-4", order.number.clone())
         }
-        OtherLines => {
+        DifferentLines => {
             let order = some(facts.orders.iter_mut().filter(|o| o.status == "PLACED"), pick)?;
             *order.lines.values_mut().next()? += by;
             ("INV-4", order.number.clone())
         }
-        EndedAndStillHeld => {
+        EndedButNotReleased => {
             let ended = |o: &&OrderFact| !o.unsettled && matches!(before.state(&o.number), Some("RELEASED"));
             let order = some(before.orders.iter().filter(ended), pick)?;
             let state = if by % 2 == 0 { "HELD" } else { "COMMITTED" };
@@ -226,7 +226,7 @@ fn corrupt(facts: &mut Facts, how: Corruption, pick: Index, by: i64) -> Option<(
             facts.events.under_way.remove(event);
             ("INV-5", format!("{} of order {}", event.0, event.1))
         }
-        EventTwice => {
+        EventAppliedTwice => {
             let (event, times) = some(facts.events.applied.iter_mut(), pick)?;
             *times += by;
             ("INV-5", format!("{} of order {}", event.0, event.1))
@@ -238,18 +238,18 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_a_shop_may_come_to_contradicts_nothing(facts in sound()) {
+    fn reachable_state_violates_no_invariant(facts in sound()) {
         prop_assert_eq!(facts.audit(), []);
     }
 
     #[test]
-    fn every_corruption_is_noticed_under_its_name(facts in sound(), how in select(ALL), pick in any::<Index>(), by in 1..9i64) {
+    fn corrupted_state_violates_the_expected_invariant(facts in sound(), how in select(ALL), pick in any::<Index>(), by in 1..9i64) {
         let mut facts = facts;
         let corrupted = corrupt(&mut facts, how, pick, by);
         prop_assume!(corrupted.is_some());
-        let (invariant, whose) = corrupted.unwrap();
+        let (invariant, name) = corrupted.unwrap();
         let found = facts.audit();
-        let noticed = found.iter().any(|v| v.invariant == invariant && v.what.contains(&whose));
-        prop_assert!(noticed, "{how:?} of {whose} should contradict {invariant}: {found:?}");
+        let reported = found.iter().any(|v| v.invariant == invariant && v.what.contains(&name));
+        prop_assert!(reported, "{how:?} of {name} should violate {invariant}: {found:?}");
     }
 }

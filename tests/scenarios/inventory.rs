@@ -3,7 +3,7 @@
 use serde_json::json;
 
 scenario! {
-    /// Stock is kept of products only, once a SKU; adjusting adds, never below zero.
+    /// Stock needs a product and is unique per SKU; an adjustment adds a quantity; the result is never below zero.
     async fn stock_is_received_adjusted_and_removed(shop) {
         let c = &shop.client;
         let row = c.stocked("s-1", "1", 100).await;
@@ -31,8 +31,8 @@ scenario! {
 }
 
 scenario! {
-    /// Each SKU is in exactly one list.
-    async fn stock_is_checked_for_many_skus(shop) {
+    /// The response has each SKU in exactly one list.
+    async fn check_stock_many_skus_puts_each_in_one_list(shop) {
         let c = &shop.client;
         c.stocked("full", "1", 10).await;
         c.stocked("few", "1", 2).await;
@@ -47,8 +47,8 @@ scenario! {
 }
 
 scenario! {
-    /// The old order service's way of taking stock: all or none, for services and administrators.
-    async fn quantities_are_taken_by_sku_all_or_none(shop) {
+    /// The previous order service's call: takes all quantities or none; for services and administrators.
+    async fn update_quantities_takes_all_or_none(shop) {
         let c = &shop.client;
         c.stocked("t-1", "1", 10).await;
         c.stocked("t-2", "1", 1).await;
@@ -65,7 +65,7 @@ scenario! {
 }
 
 scenario! {
-    /// A reservation is held, then committed or released, exactly once, however often it is asked.
+    /// A reservation is held, then committed or released; repeated calls have no further effect.
     async fn reservations_are_idempotent_by_order_number(shop) {
         let c = &shop.client;
         c.stocked("r", "1", 10).await;
@@ -98,9 +98,9 @@ scenario! {
     }
 }
 
-/// What nobody ends is ended after asking order: an order that never was gives its stock back.
+/// An expired reservation is checked with the order module; without an order its stock is released.
 #[test]
-fn a_reservation_without_an_order_expires() {
+fn reservation_without_order_expires() {
     crate::support::on_system(async {
         let mut shop = crate::support::Shop::start(crate::support::Shape::Loopback, |s| s.inventory.reservation_seconds = 1).await;
         let c = &shop.client;

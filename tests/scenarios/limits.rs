@@ -1,9 +1,9 @@
-//! What is one thing and what are two, and how long it may be: the same in every store. A column of MySQL has
-//! a width and a collation, which ignores the case of letters, or a space at the end, where it is told nothing.
+//! Equality and maximum length of keys are the same in every store. By default, a MySQL collation ignores letter case
+//! and trailing spaces.
 
 scenario! {
-    /// By case, accent, composition, and up to 64 characters of four bytes each.
-    async fn skus_that_look_alike_are_kept_apart(shop) {
+    /// SKUs that differ by case, accent or Unicode composition; up to 64 characters of four bytes each.
+    async fn similar_skus_are_distinct(shop) {
         let c = &shop.client;
         let long = "\u{1d4d0}".repeat(64);
         let all = ["ab", "AB", "Ab", "\u{e1}b", "a\u{301}b", "a b", "stra\u{df}e", "strasse", &long];
@@ -15,7 +15,7 @@ scenario! {
             let taken = if sku == "AB" { 3 } else { i64::from(sku == long) };
             assert_eq!(c.quantity(sku).await, n * 10 - taken, "{sku}");
         }
-        // what surrounds it is no part of it
+        // surrounding spaces are trimmed
         c.order(&[(" ab ", 1)]).await.expect(201);
         assert_eq!(c.quantity("ab").await, 9);
         let reply = c.order(&[("ab", 1), (&"\u{1d4d0}".repeat(65), 1)]).await.expect(400).json();
@@ -24,8 +24,8 @@ scenario! {
 }
 
 scenario! {
-    /// By case, and to the last of 255 characters.
-    async fn idempotency_keys_that_look_alike_are_kept_apart(shop) {
+    /// Keys that differ by case or in the last of 255 characters.
+    async fn similar_idempotency_keys_are_distinct(shop) {
         let c = &shop.client;
         c.stocked("k", "1", 100).await;
         let long = "k".repeat(254);

@@ -1,4 +1,4 @@
-//! What is counted and shown at `/actuator/prometheus`.
+//! Metrics at `/actuator/prometheus`.
 
 use crate::chaos::sql::Sql;
 use crate::support::client::{Client, order};
@@ -10,24 +10,24 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use tradepost::kernel::module::Module;
 
-/// The client of the process that runs this module.
+/// A client of the process that runs this module.
 fn at(shop: &Shop, module: Module) -> Client {
     shop.member(module).map_or_else(|| shop.client.clone(), |url| shop.client.at(&url))
 }
 
 scenario! {
-    /// Orders are counted by what became of them and why, and placed ones by what they are worth.
-    async fn orders_are_counted_by_what_became_of_them(shop) {
+    /// Orders are counted by outcome and reason; the value of placed orders is summed.
+    async fn orders_metric_counts_by_outcome_and_reason(shop) {
         let c = &shop.client;
         c.stocked("m", "2.50", 10).await;
         let first = c.order(&[("m", 2)]).await.expect(201).json()["id"].as_i64().unwrap();
         let second = c.order(&[("m", 4)]).await.expect(201).json()["id"].as_i64().unwrap();
         c.order(&[("m", 1000)]).await.expect(400);
         c.order(&[("nobody-has-it", 1), ("m", 1000)]).await.expect(400);
-        c.order(&[("m", 0)]).await.expect(400); // no order at all
+        c.order(&[("m", 0)]).await.expect(400); // invalid input is not counted
         c.post(&c.alice, &format!("/api/v1/orders/{first}/cancel"), json!(null)).await.expect(200);
         c.delete(&c.admin, &format!("/api/v1/orders/{second}")).await.expect(200);
-        c.delete(&c.admin, &format!("/api/v1/orders/{second}")).await.expect(404); // once is enough
+        c.delete(&c.admin, &format!("/api/v1/orders/{second}")).await.expect(404); // counted once
 
         let shown = Metrics::of(&at(shop, Module::Order)).await;
         let outcomes = [
@@ -49,8 +49,8 @@ scenario! {
 }
 
 scenario! {
-    /// Stock is shown in sums, by the threshold of `stock.low`, soon after it changes.
-    async fn stock_is_shown_by_state(shop) {
+    /// Stock is exposed in sums, grouped by the threshold of `stock.low`, soon after a change.
+    async fn stock_metrics_are_grouped_by_state(shop) {
         let c = &shop.client;
         let low = shop.settings.inventory.low;
         c.stocked("many", "1", low + 3).await;
@@ -61,7 +61,7 @@ scenario! {
         c.order(&[("none", 2), ("many", 1)]).await.expect(201);
 
         let inventory = at(shop, Module::Inventory);
-        wait_for("what is sold is shown", || async {
+        wait_for("the metrics show the sale", || async {
             let shown = Metrics::of(&inventory).await;
             let of = |name: &str, label: &str, value: &str| shown.get(name, &[(label, value)]);
             let skus = ["available", "low", "out"].map(|state| of("tradepost_stock_skus", "state", state));
@@ -76,9 +76,8 @@ scenario! {
 }
 
 scenario! {
-    /// Every process shows its build, what it uses, what it serves and what waits in it, in the form that
-    /// Prometheus reads.
-    async fn every_process_shows_itself(shop) {
+    /// Every process exposes its build, resource usage, served requests and queue lengths in the Prometheus format.
+    async fn every_process_exposes_its_metrics(shop) {
         let c = &shop.client;
         c.stocked("m", "1", 1).await;
         c.order(&[("m", 1)]).await.expect(201);
@@ -91,7 +90,7 @@ scenario! {
             assert!(of("cpu_seconds_total") > 0.0 && of("resident_memory_bytes") > (1 << 20) as f64);
             assert!((3.0..of("max_fds")).contains(&of("open_fds")), "{} of {}", of("open_fds"), of("max_fds"));
             assert!(of("threads") >= 2.0, "{}", of("threads"));
-            // a day is longer than any run of the tests takes
+            // no test run takes longer than a day
             let now = tradepost::kernel::clock::now_ms() as f64 / 1000.0;
             assert!((now - 86_400.0..=now).contains(&of("start_time_seconds")), "{} at {now}", of("start_time_seconds"));
         }
@@ -105,19 +104,19 @@ scenario! {
         assert_eq!(order.get("tradepost_queue_capacity", &[("queue", queue)]), 4096.0);
         let connections = |state| order.get("tradepost_pool_connections", &[("store", "order"), ("state", state)]);
         assert!(connections("idle") + connections("in_use") >= 1.0 && connections("in_use") <= connections("max"));
-        wait_for("nothing waits any more", || async {
+        wait_for("all queues are empty", || async {
             let order = Metrics::of(&at(shop, Module::Order)).await;
             let waiting = [order.get("tradepost_queue_depth", &[("queue", queue)]), order.get("tradepost_pool_waiting", &[("store", "order")])];
             if waiting == [0.0; 2] { Ok(()) } else { Err(format!("{waiting:?}")) }
         })
         .await;
-        // each of the others registers; one process that runs all registers nowhere
+        // in `split` the six other processes register; a single process does not register
         let up = if shop.member(Module::Registry).is_some() { 6.0 } else { 0.0 };
-        wait_for("all are registered, and asked to renew every 5 s", || async {
+        wait_for("all processes are registered, with renewals expected every 5 s", || async {
             let registry = Metrics::of(&at(shop, Module::Registry)).await;
             let instances = ["UP", "DOWN", "STARTING", "OUT_OF_SERVICE", "UNKNOWN"].map(|s| registry.get("tradepost_registry_instances", &[("status", s)]));
             let renewals = registry.get("tradepost_registry_renewals_expected_per_minute", &[]);
-            // how many are due in the first minutes depends on when each of them came
+            // expected renewals in the first minutes depend on the registration times
             let right = instances == [up, 0.0, 0.0, 0.0, 0.0] && (0.0..=12.0 * up).contains(&renewals);
             if right { Ok(()) } else { Err(format!("{instances:?} {renewals}")) }
         })
@@ -125,12 +124,12 @@ scenario! {
     }
 }
 
-/// Attempts at calls of peers are counted where calls go over HTTP, by the contract's path.
+/// Attempts of peer calls are counted by the contract's path, if the calls use HTTP.
 #[test]
-fn attempts_at_peers_are_counted() {
+fn peer_call_attempts_over_http_are_counted() {
     on_system(async {
         for shape in [Shape::Local, Shape::Loopback] {
-            // nobody takes up an order that is slow for once: that would be more calls
+            // a long lease: resuming a slow order would add calls
             let mut shop = Shop::start(shape, |settings| settings.order.lease_seconds = 60).await;
             let c = &shop.client;
             c.stocked("m", "1", 1).await;
@@ -152,9 +151,10 @@ fn attempts_at_peers_are_counted() {
     });
 }
 
-/// What waits where it should not is shown: an order, an event, one that was set aside, a dead letter. Of files, since nobody else can be made to leave such things behind.
+/// Exposes pending orders, pending events, refused events and dead letters. Uses file stores, where the test can insert
+/// such rows.
 #[test]
-fn what_is_left_behind_is_shown() {
+fn unfinished_work_is_exposed_as_metrics() {
     on_system(async {
         let hour_ago = tradepost::kernel::clock::now_ms() - 3_600_000;
         let mut shop = Shop::start(Shape::Local, |settings| {
@@ -164,11 +164,11 @@ fn what_is_left_behind_is_shown() {
             }
             settings.bus.url = "local://".into();
             tradepost::app::serve::prepare(tradepost::config::Loaded::from(settings.clone())).unwrap();
-            // another process carries the outboxes, and does not come to it
+            // another process holds the outbox lease and relays nothing
             let elsewhere = format!("INSERT INTO leases VALUES ('outbox', '{}', {})", uuid::Uuid::new_v4(), i64::MAX);
             let mut orders = Sql::open(&data, "order");
             orders.run(&elsewhere);
-            // so many are not counted one by one
+            // the large gap shows that the metric is computed from sequence numbers, not by counting rows
             orders.run("INSERT INTO outbox (seq, body) VALUES (1, 'x'), (1000000, 'x')");
             orders.run(&format!(
                 "INSERT INTO orders (order_number, customer, customer_name, status, total, lease_until, created_at) \
@@ -184,7 +184,7 @@ fn what_is_left_behind_is_shown() {
             Sql::open(&data, "bus").run("INSERT INTO dead_letters (consumer, body, error, died_at) VALUES ('notification', 'x', 'y', 1)");
         })
         .await;
-        wait_for("all of it is shown", || async {
+        wait_for("the metrics show all of it", || async {
             let shown = Metrics::of(&shop.client).await;
             let product = [("module", "product")];
             let of = |name: &str, labels: &[(&str, &str)]| shown.sum(name, labels).unwrap_or_default();
@@ -214,9 +214,9 @@ fn event(time: &str) -> String {
 }
 
 scenario! {
-    /// Nothing that a client makes up is a label: after the first of its kind, a thousand more add no series. What
-    /// else happens meanwhile may add some, such as heartbeats.
-    async fn what_clients_make_up_adds_no_series(shop) {
+    /// No label has a value that a client supplies: after the first request of each kind, a thousand more add no series.
+    /// Background activity such as heartbeats may add a few series.
+    async fn client_supplied_values_add_no_series(shop) {
         let c = &shop.client;
         c.stocked("m", "1", 1).await;
         made_up(c, 0).await;
@@ -231,7 +231,7 @@ scenario! {
     }
 }
 
-/// The `n`th of everything that a client can make up.
+/// Sends requests with the `n`th made-up value in every place that a client controls.
 async fn made_up(c: &Client, n: usize) {
     let sku = format!("made-up-{n}");
     c.get(&c.alice, &format!("/made-up/{n}")).await.expect(404);
@@ -243,7 +243,7 @@ async fn made_up(c: &Client, n: usize) {
     c.with_body(Method::POST, &c.alice, "/api/v1/orders", &[("idempotency-key", &sku)], &order(&[(&sku, 1)])).await.expect(400);
 }
 
-/// All series of these processes, each histogram as one.
+/// All series of these processes, with one series per histogram.
 async fn series(c: &Client, members: &BTreeSet<String>) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for url in members {

@@ -1,4 +1,4 @@
-//! What the shop does, scenario by scenario.
+//! Scenarios: the behaviour of the shop, by area.
 
 mod actuator;
 mod events;

@@ -1,5 +1,5 @@
-//! The order path against a model of it: whatever is done in whatever order, the shop answers what
-//! the model says, and holds what the model holds.
+//! Model-based test of the order path: after any sequence of operations the shop returns the responses that the
+//! model predicts, and has the same stock and orders as the model.
 
 use crate::support::client::{Client, Reply, order};
 use crate::support::{Shape, Shop, on_system, wait_for};
@@ -11,37 +11,37 @@ use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-/// SKUs of a case: three with stock from the start, a product without stock, and no product at all.
+/// SKUs of a case: three with stock, one product without stock, and one SKU without a product.
 const SKUS: usize = 5;
 const UNSTOCKED: usize = 3;
 const UNKNOWN: usize = 4;
 
-/// Lines by SKU and pieces; a SKU may be on several.
+/// Lines of SKU and quantity; a SKU may be on several lines.
 type Lines = Vec<(usize, i64)>;
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// First stock of a SKU.
+    /// Creates the stock of a SKU.
     Receive(usize, i64),
-    /// More of it, or less.
+    /// Changes the quantity of a SKU.
     Adjust(usize, i64),
-    /// An order, with one of a few keys or without.
+    /// Places an order, with one of three keys or without a key.
     Order(Lines, Option<usize>),
-    /// The first order of this key, sent again.
-    Again(usize),
-    /// Of one of the orders so far.
+    /// Repeats the first order of this key.
+    Repeat(usize),
+    /// Cancels one of the orders so far.
     Cancel(usize),
-    /// Of one of the orders so far.
+    /// Deletes one of the orders so far.
     Delete(usize),
-    /// Orders at the same time.
-    Together(Vec<Lines>),
-    /// Cancellations of one order at the same time.
-    CancelTogether(usize),
+    /// Places orders concurrently.
+    PlaceConcurrently(Vec<Lines>),
+    /// Cancels one order concurrently several times.
+    CancelConcurrently(usize),
     Restart,
 }
 
 fn lines() -> impl Strategy<Value = Lines> {
-    // mostly what there is: otherwise nearly every order would be refused
+    // mostly stocked SKUs: otherwise nearly every order is refused
     let sku = prop_oneof![12 => 0..UNSTOCKED, 1 => Just(UNSTOCKED), 1 => Just(UNKNOWN)];
     vec((sku, 1..6i64), 1..=4)
 }
@@ -52,16 +52,16 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..SKUS, -10..20i64).prop_map(|(sku, n)| Op::Adjust(sku, n)),
         8 => lines().prop_map(|lines| Op::Order(lines, None)),
         4 => (lines(), 0..3usize).prop_map(|(lines, key)| Op::Order(lines, Some(key))),
-        4 => (0..3usize).prop_map(Op::Again),
+        4 => (0..3usize).prop_map(Op::Repeat),
         4 => (0..16usize).prop_map(Op::Cancel),
         2 => (0..16usize).prop_map(Op::Delete),
-        2 => vec(lines(), 2..8).prop_map(Op::Together),
-        1 => (0..16usize).prop_map(Op::CancelTogether),
+        2 => vec(lines(), 2..8).prop_map(Op::PlaceConcurrently),
+        1 => (0..16usize).prop_map(Op::CancelConcurrently),
         1 => Just(Op::Restart),
     ]
 }
 
-/// What there is of a SKU.
+/// The stock of a SKU.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     id: i64,
@@ -71,17 +71,17 @@ struct Row {
 
 #[derive(Debug)]
 struct Placed {
-    answer: Value,
+    response: Value,
     lines: Lines,
     cancelled: bool,
-    hidden: bool,
+    deleted: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Outcome {
-    /// With this answer.
+    /// The response body.
     Placed(Value),
-    /// With these three lists: invalid, out of stock, insufficient.
+    /// The three lists: invalid, out of stock, insufficient.
     Refused([Vec<String>; 3]),
 }
 
@@ -105,7 +105,7 @@ impl Model {
         format!("case-{}-{sku}", self.case)
     }
 
-    /// What is wrong with each SKU of this order; nothing at all where it can be placed.
+    /// The refusal lists of this order; all empty if it can be placed.
     fn refusal(&self, lines: &Lines) -> [Vec<String>; 3] {
         let mut lists = [vec![], vec![], vec![]];
         for (sku, wanted) in sums(lines) {
@@ -119,12 +119,12 @@ impl Model {
         lists
     }
 
-    fn place(&mut self, lines: &Lines, answer: Value) {
+    fn place(&mut self, lines: &Lines, response: Value) {
         for (sku, n) in sums(lines) {
             let row = self.stock[sku].as_mut().unwrap();
             (row.quantity, row.sold) = (row.quantity - n, row.sold + n);
         }
-        self.orders.push(Placed { answer, lines: lines.clone(), cancelled: false, hidden: false });
+        self.orders.push(Placed { response, lines: lines.clone(), cancelled: false, deleted: false });
     }
 
     fn cancel(&mut self, nth: usize) {
@@ -141,7 +141,7 @@ impl Model {
         order(&named.iter().map(|(sku, n)| (sku.as_str(), *n)).collect::<Vec<_>>())
     }
 
-    /// An answer of 201 tells of this order; one of 400 why not.
+    /// Parses a response: 201 must describe this order, 400 has the refusal lists.
     fn outcome(&self, lines: &Lines, reply: &Reply) -> Outcome {
         let body = reply.json();
         if reply.status == 400 {
@@ -149,15 +149,15 @@ impl Model {
             return Outcome::Refused([list("invalid"), list("outOfStock"), list("insufficient")]);
         }
         assert_eq!((reply.status, &body["status"]), (201, &json!("PLACED")), "{reply:?}");
-        let told: Vec<_> = body["orderLineItems"]
+        let returned: Vec<_> = body["orderLineItems"]
             .as_array()
             .unwrap()
             .iter()
             .map(|l| json!({ "skuCode": l["skuCode"], "quantity": l["quantity"] }))
             .collect();
-        assert_eq!(json!(told), self.body(lines)["orderLineItems"]);
-        let pieces: i64 = lines.iter().map(|(_, n)| n).sum();
-        assert_eq!(body["total"].as_f64(), Some(2.5 * pieces as f64));
+        assert_eq!(json!(returned), self.body(lines)["orderLineItems"]);
+        let quantity: i64 = lines.iter().map(|(_, n)| n).sum();
+        assert_eq!(body["total"].as_f64(), Some(2.5 * quantity as f64));
         Outcome::Placed(body)
     }
 
@@ -171,7 +171,7 @@ impl Model {
         let reply = self.send(c, lines, key).await;
         if let Some((first_lines, first)) = key.and_then(|key| self.keys.get(&key)) {
             if first_lines == lines {
-                assert_eq!(&self.outcome(lines, &reply), first, "a repetition gets the first answer");
+                assert_eq!(&self.outcome(lines, &reply), first, "a repeated request gets the first response");
             } else {
                 reply.expect(422);
             }
@@ -180,8 +180,8 @@ impl Model {
         let outcome = self.outcome(lines, &reply);
         let refusal = self.refusal(lines);
         if refusal.iter().all(Vec::is_empty) {
-            let Outcome::Placed(answer) = &outcome else { panic!("{lines:?} was refused: {reply:?}") };
-            self.place(lines, answer.clone());
+            let Outcome::Placed(response) = &outcome else { panic!("{lines:?} was refused: {reply:?}") };
+            self.place(lines, response.clone());
         } else {
             assert_eq!(outcome, Outcome::Refused(refusal));
         }
@@ -190,32 +190,32 @@ impl Model {
         }
     }
 
-    /// In whatever order they were taken: what was placed fits, and what was refused does not fit
-    /// into what is left. (Nothing comes back meanwhile.)
-    async fn together(&mut self, c: &Client, orders: &[Lines]) {
+    /// Holds for any processing order: placed orders fit into the stock, and refused orders do not fit into the
+    /// remaining stock. (No stock is released meanwhile.)
+    async fn place_concurrently(&mut self, c: &Client, orders: &[Lines]) {
         let replies = futures_util::future::join_all(orders.iter().map(|lines| self.send(c, lines, None))).await;
         let outcomes: Vec<_> = orders.iter().zip(&replies).map(|(lines, reply)| self.outcome(lines, reply)).collect();
         for (lines, outcome) in orders.iter().zip(&outcomes) {
-            if let Outcome::Placed(answer) = outcome {
-                self.place(lines, answer.clone());
+            if let Outcome::Placed(response) = outcome {
+                self.place(lines, response.clone());
             }
         }
         assert!(self.stock.iter().flatten().all(|row| row.quantity >= 0), "oversold: {orders:?} {outcomes:?}");
         for (lines, outcome) in orders.iter().zip(&outcomes) {
-            if let Outcome::Refused(told) = outcome {
+            if let Outcome::Refused(lists) = outcome {
                 let now = self.refusal(lines);
-                assert_eq!(told[0], now[0]);
-                assert!(told.iter().any(|list| !list.is_empty()), "{lines:?} was refused without a reason");
-                let short: Vec<_> = now[1].iter().chain(&now[2]).collect();
-                assert!(told[1].iter().chain(&told[2]).all(|sku| short.contains(&sku)), "{lines:?}: {told:?}, and now {now:?}");
+                assert_eq!(lists[0], now[0]);
+                assert!(lists.iter().any(|list| !list.is_empty()), "{lines:?} was refused without a reason");
+                let insufficient: Vec<_> = now[1].iter().chain(&now[2]).collect();
+                assert!(lists[1].iter().chain(&lists[2]).all(|sku| insufficient.contains(&sku)), "{lines:?}: {lists:?}, and now {now:?}");
             }
         }
     }
 
-    /// The nth order so far, if there is any.
+    /// The nth order so far, modulo their count; `None` without orders.
     fn pick(&self, nth: usize) -> Option<(usize, Value)> {
         let nth = nth.checked_rem(self.orders.len())?;
-        Some((nth, self.orders[nth].answer["id"].clone()))
+        Some((nth, self.orders[nth].response["id"].clone()))
     }
 
     async fn apply(&mut self, c: &Client, op: &Op) {
@@ -239,27 +239,27 @@ impl Model {
                 }
             }
             Op::Order(lines, key) => self.order(c, lines, *key).await,
-            Op::Again(key) => {
+            Op::Repeat(key) => {
                 if let Some((lines, _)) = self.keys.get(key).cloned() {
                     self.order(c, &lines, Some(*key)).await;
                 }
             }
-            Op::Together(orders) => self.together(c, orders).await,
+            Op::PlaceConcurrently(orders) => self.place_concurrently(c, orders).await,
             Op::Cancel(nth) => {
                 let Some((nth, id)) = self.pick(*nth) else { return };
                 let reply = c.post(&c.alice, &format!("/api/v1/orders/{id}/cancel"), json!({})).await;
-                if self.orders[nth].hidden {
+                if self.orders[nth].deleted {
                     reply.expect(404);
                 } else {
                     assert_eq!(reply.expect(200).json()["status"], "CANCELLED");
                     self.cancel(nth);
                 }
             }
-            Op::CancelTogether(nth) => {
+            Op::CancelConcurrently(nth) => {
                 let Some((nth, id)) = self.pick(*nth) else { return };
                 let path = format!("/api/v1/orders/{id}/cancel");
                 let replies = futures_util::future::join_all((0..4).map(|_| c.post(&c.alice, &path, json!({})))).await;
-                let status = if self.orders[nth].hidden { 404 } else { 200 };
+                let status = if self.orders[nth].deleted { 404 } else { 200 };
                 assert!(replies.iter().all(|reply| reply.status == status), "{replies:?}");
                 if status == 200 {
                     self.cancel(nth);
@@ -268,18 +268,18 @@ impl Model {
             Op::Delete(nth) => {
                 let Some((nth, id)) = self.pick(*nth) else { return };
                 let reply = c.delete(&c.alice, &format!("/api/v1/orders/{id}")).await;
-                if std::mem::replace(&mut self.orders[nth].hidden, true) {
+                if std::mem::replace(&mut self.orders[nth].deleted, true) {
                     reply.expect(404);
                 } else {
                     reply.expect(200);
                     self.cancel(nth);
                 }
             }
-            Op::Restart => unreachable!("the shop's, not the model's"),
+            Op::Restart => unreachable!("a restart is handled by `case`"),
         }
     }
 
-    /// Everything that can be sold is as the model has it; once nothing is held any more, so is what was sold.
+    /// Available quantities equal the model's; sold quantities do once nothing is held.
     async fn assert_stock(&self, c: &Client, after: &str) {
         for row in self.stock.iter().flatten() {
             let path = format!("/api/v1/inventory/{}", row.id);
@@ -293,11 +293,11 @@ impl Model {
         }
     }
 
-    /// The list has what is placed or cancelled and not deleted, in the order it was sent.
+    /// The list has the placed and cancelled orders that are not deleted, by id.
     async fn assert_orders(&self, c: &Client) {
         let mut expected: Vec<Value> = Vec::new();
-        for placed in self.orders.iter().filter(|o| !o.hidden) {
-            let mut order = placed.answer.clone();
+        for placed in self.orders.iter().filter(|o| !o.deleted) {
+            let mut order = placed.response.clone();
             order["status"] = json!(if placed.cancelled { "CANCELLED" } else { "PLACED" });
             expected.push(order);
         }
@@ -308,7 +308,7 @@ impl Model {
     }
 }
 
-/// No order of an earlier case is in the list.
+/// Deletes the orders of earlier cases.
 async fn clear(c: &Client) {
     let page = c.get(&c.alice, "/api/v1/orders?size=1000").await.expect(200).json();
     for order in page["content"].as_array().unwrap() {
@@ -317,7 +317,7 @@ async fn clear(c: &Client) {
 }
 
 async fn case(shop: &RefCell<Option<Shop>>, shape: Shape, case: u32, first: &[i64], ops: &[Op]) {
-    // a case that failed in its restart has left no shop behind
+    // a case that failed during a restart leaves no shop
     let mut current = match shop.take() {
         Some(shop) => shop,
         None => Shop::start(shape, |_| {}).await,
@@ -363,21 +363,21 @@ fn run(shape: Shape) {
     });
 }
 
-/// The shop does what the model says, with its modules in one process.
+/// All modules in one process.
 #[test]
 fn local() {
     run(Shape::Local);
 }
 
-/// The same with every peer call over HTTP, each repeatable one twice.
+/// Every peer call over HTTP, each repeatable call sent twice.
 #[test]
 fn loopback() {
     run(Shape::Loopback);
 }
 
-/// The model itself refuses what it must: a model that accepts everything would prove nothing.
+/// Checks the model: a model that accepts every order would verify nothing.
 #[test]
-fn the_model_knows_a_shortage() {
+fn model_insufficient_stock_is_refused() {
     on_system(async {
         let row = |quantity| Some(Row { id: 1, quantity, sold: 0 });
         let model = Model { case: 0, stock: [row(3), row(0), None, None, None], orders: vec![], keys: BTreeMap::new() };

@@ -1,4 +1,4 @@
-//! What an operator uses: health, info, settings, log levels, metrics, documents, and the way down.
+//! Operation: health, info, settings, log levels, metrics, API documents, start and shutdown.
 
 use crate::support::process::{Process, audit, last_words, tradepost};
 use crate::support::{Shape, Shop, on_system, wait_for};
@@ -6,8 +6,8 @@ use actix_web::http::Method;
 use serde_json::{Value, json};
 
 scenario! { of one process:
-    /// Public pages need no token; the others need an administrator's.
-    async fn the_actuator_answers(shop) {
+    /// Public endpoints need no token; the others need an administrator's token.
+    async fn actuator_endpoints_need_admin_except_public_ones(shop) {
         let c = &shop.client;
         for path in ["/actuator", "/actuator/health", "/actuator/health/liveness", "/actuator/health/readiness", "/actuator/info", "/actuator/prometheus", "/v3/api-docs"] {
             c.send(Method::GET, path, &[], "").await.expect(200);
@@ -38,7 +38,7 @@ fn settings_are_shown_without_secrets() {
 }
 
 #[test]
-fn a_log_level_is_changed_while_it_runs() {
+fn log_level_post_changes_level_at_runtime() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(data.path(), &[]);
@@ -54,14 +54,14 @@ fn a_log_level_is_changed_while_it_runs() {
 }
 
 scenario! {
-    /// The document is made of the contracts: the same in every shape, and beside it a page to read it.
+    /// The document is generated from the contracts and is the same in every shape; Swagger UI displays it.
     async fn openapi_describes_the_contract(shop) {
         let c = &shop.client;
         let doc = c.send(Method::GET, "/v3/api-docs", &[], "").await.expect(200).json();
-        let own = tradepost(&["openapi"]).output().unwrap();
-        let mut own: Value = serde_json::from_slice(&own.stdout).unwrap();
-        own["servers"] = doc["servers"].clone();
-        assert_eq!(doc, own, "what is served is what `tradepost openapi` prints");
+        let printed = tradepost(&["openapi"]).output().unwrap();
+        let mut printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
+        printed["servers"] = doc["servers"].clone();
+        assert_eq!(doc, printed, "the served document equals the output of `tradepost openapi`");
         let page = c.send(Method::GET, "/swagger-ui/", &[], "").await.expect(200);
         assert!(page.text.contains("swagger-ui-bundle.js") && page.headers["content-type"].starts_with("text/html"));
         c.send(Method::GET, "/swagger-ui/swagger-ui-bundle.js", &[], "").await.expect(200);
@@ -70,9 +70,9 @@ scenario! {
     }
 }
 
-/// What was placed is there after a restart, and what was under way is finished before.
+/// Placed orders survive a restart; the shutdown completes orders in progress.
 #[test]
-fn a_restart_keeps_everything() {
+fn restart_keeps_orders_and_stock() {
     on_system(async {
         let shop = Shop::start(Shape::Local, |_| {}).await;
         shop.client.stocked("k", "1", 10).await;
@@ -93,7 +93,7 @@ fn sigterm_finishes_and_exits_with_0() {
         let process = Process::start(data.path(), &[]);
         let c = process.client().await;
         c.stocked("t", "1", 1000).await;
-        // a stream that would never end by itself must not hold the shutdown up
+        // an endless stream must not block the shutdown
         let _stream =
             awc::Client::default().get(format!("{}/api/v1/notifications/stream", c.url)).bearer_auth(&c.alice).send().await.unwrap();
         for _ in 0..20 {
@@ -105,10 +105,10 @@ fn sigterm_finishes_and_exits_with_0() {
     });
 }
 
-/// Whoever sends on a connection just when it is closed cannot know whether it was heard: so a shop that lingers says with
-/// each answer that it is the last, and to load balancers that there are no more.
+/// A client that sends while the server closes the connection cannot know whether its request was processed. So during
+/// the shutdown delay each response has `connection: close`, and readiness fails for load balancers.
 #[test]
-fn stop_signal_it_lingers_and_closes_connections_with_an_answer() {
+fn sigterm_with_shutdown_delay_closes_connections_after_a_response() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let process = Process::start(data.path(), &[("TRADEPOST__SERVER__LINGER_SECONDS", "3600")]);
@@ -117,31 +117,32 @@ fn stop_signal_it_lingers_and_closes_connections_with_an_answer() {
         let reply = c.order(&[("t", 1)]).await.expect(201);
         assert_ne!(reply.headers.get("connection").map(String::as_str), Some("close"));
         process.signal("TERM");
-        wait_for("it says that it stops", || async {
+        wait_for("readiness is OUT_OF_SERVICE", || async {
             let reply = c.send(Method::GET, "/actuator/health/readiness", &[], "").await;
             if reply.status == 503 && reply.json()["status"] == "OUT_OF_SERVICE" { Ok(()) } else { Err(reply.text) }
         })
         .await;
         assert_eq!(c.order(&[("t", 1)]).await.expect(201).headers["connection"], "close");
         c.send(Method::GET, "/actuator/health/liveness", &[], "").await.expect(200);
-        // told again it waits no longer
+        // a second SIGTERM ends the delay
         assert_eq!(process.terminate(), Some(0));
         let (clean, text) = audit(data.path());
         assert!(clean && text.contains("2 placed"), "{text}");
     });
 }
 
-/// What cannot start says why, and how to go on.
+/// A failed start prints the reason and how to fix it.
 #[test]
-fn a_start_that_cannot_work_is_refused_with_a_reason() {
+fn invalid_start_exits_with_a_reason() {
     let data = tempfile::tempdir().unwrap();
     let dir = data.path().to_string_lossy().into_owned();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     let mut refused = |what: &str, args: &[&str], env: &[(&str, &str)]| {
         let output = tradepost(&[&["serve", "--data", &dir], args].concat()).envs(env.iter().copied()).output().unwrap();
-        said.push(format!("{what}\n{}\n", last_words(&output).replace(&dir, "[dir]").replace(&port, "[port]").replace(", kafka://", "")));
+        messages
+            .push(format!("{what}\n{}\n", last_words(&output).replace(&dir, "[dir]").replace(&port, "[port]").replace(", kafka://", "")));
     };
     let free = ["--port", "0"];
     refused("peers that are nowhere", &[&free[..], &["--modules", "order,identity"]].concat(), &[]);
@@ -151,17 +152,17 @@ fn a_start_that_cannot_work_is_refused_with_a_reason() {
     refused("the built-in issuer in production", &free, &[("TRADEPOST__SERVER__PROFILE", "production")]);
     refused("an unknown bus", &free, &[("TRADEPOST__BUS__URL", "pigeons://loft")]);
     refused("a port that is taken", &["--port", &port], &[]);
-    insta::assert_snapshot!("start_errors", said.join("\n"));
+    insta::assert_snapshot!("start_errors", messages.join("\n"));
     let nowhere = tradepost(&["serve", "--data", "/proc/nowhere"]).output().unwrap();
     assert!(last_words(&nowhere).starts_with("tradepost: data.dir: "), "{nowhere:?}");
 }
 
-/// Commands whose help is another with other features, or none of ours.
-const OF_FEATURES: [&str; 2] = ["migrate", "help"];
+/// Commands without a snapshot: the help of `migrate` depends on features, and `help` is generated by clap.
+const EXCLUDED: [&str; 2] = ["migrate", "help"];
 
-/// The command line, as its help shows it.
+/// The help of every command.
 #[test]
-fn the_commands_are_as_documented() {
+fn command_help_matches_snapshot() {
     let help = |args: &[&str]| {
         let output = tradepost(args).env_remove("TRADEPOST_PASSWORD").env("COLUMNS", "100").output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -170,14 +171,14 @@ fn the_commands_are_as_documented() {
     let whole = help(&["--help"]);
     let commands = whole.split("Commands:").nth(1).unwrap().split("\n\n").next().unwrap();
     let names: Vec<_> =
-        commands.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| !OF_FEATURES.contains(name)).collect();
+        commands.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| !EXCLUDED.contains(name)).collect();
     let shown = names.iter().map(|name| format!("$ tradepost {name} --help\n{}", help(&[name, "--help"])));
     insta::assert_snapshot!("help", format!("$ tradepost --help\n{whole}\n{}", shown.collect::<Vec<_>>().join("\n")));
 }
 
-/// A gateway keeps nothing and tells no events: it starts where nothing can be written, whatever bus the others have.
+/// A gateway stores no data and publishes no events: it starts without a writable folder and ignores the bus setting.
 #[test]
-fn a_gateway_alone_needs_neither_folder_nor_bus() {
+fn gateway_alone_starts_without_folder_or_bus() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let shop = Process::start(data.path(), &[]);
@@ -193,22 +194,22 @@ fn a_gateway_alone_needs_neither_folder_nor_bus() {
         c.send(Method::GET, "/actuator/health", &[], "").await.expect(200);
         let links = c.send(Method::GET, "/actuator", &[], "").await.expect(200);
         assert!(!links.text.contains("deadletters"), "{links:?}");
-        // they are notification's to show, which is nowhere
+        // the notification module serves dead letters, and no process runs it
         c.get(&c.admin, "/actuator/deadletters").await.expect(503);
     });
 }
 
-/// Of an order process: a peer that is slow is not away, and one that was away is asked again soon.
-const PATIENT: [(&str, &str); 4] = [
+/// Settings of an order process: slow responses do not count as failures, and an open breaker retries soon.
+const LENIENT: [(&str, &str); 4] = [
     ("TRADEPOST__RESILIENCE__CALL_MS", "8000"),
     ("TRADEPOST__ORDER__PEERS_MS", "8000"),
     ("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1"),
     ("TRADEPOST__RESILIENCE__PEERS__INVENTORY__OPEN_SECONDS", "1"),
 ];
 
-/// A part runs where its peers have addresses: here, order in one process and the rest in another.
+/// Peers have fixed addresses: the order module in one process, the other modules in another.
 #[test]
-fn a_part_finds_its_peers_by_address() {
+fn order_process_finds_peers_by_address() {
     on_system(async {
         let (rest_data, order_data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let rest = Process::start(
@@ -226,7 +227,7 @@ fn a_part_finds_its_peers_by_address() {
             ("TRADEPOST__IDENTITY__ISSUER", &issuer),
             ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
         ];
-        let order = Process::start(order_data.path(), &[&settings[..], &PATIENT].concat());
+        let order = Process::start(order_data.path(), &[&settings[..], &LENIENT].concat());
         let mut orders = c.clone();
         orders.url = order.url.clone();
         let placed = orders.order(&[("p", 2)]).await.expect(201).json();
@@ -239,20 +240,23 @@ fn a_part_finds_its_peers_by_address() {
     });
 }
 
-/// The same parts find each other by the registry, which they leave before they stop.
+/// Processes find their peers in the registry and deregister before they stop.
 #[test]
-fn a_part_finds_its_peers_by_the_registry() {
+fn order_process_finds_peers_by_registry() {
     on_system(async {
         let [registry_data, rest_data, notification_data, order_data] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
-        // the registry needs an issuer's name only; it asks it nothing
+        // the registry needs an issuer URL but sends no request to it
         let registry = Process::start(
             registry_data.path(),
             &[("TRADEPOST__SERVER__MODULES", "registry"), ("TRADEPOST__IDENTITY__ISSUER", "http://127.0.0.1:9/realms/none")],
         );
         let password = std::fs::read_to_string(registry_data.path().join("registry/password")).unwrap();
         let url = format!("{}/eureka", registry.url.replace("://", &format!("://tradepost:{}@", password.trim())));
-        let quick = [("TRADEPOST__REGISTRY__URL", url.as_str()), ("TRADEPOST__REGISTRY__FETCH_SECONDS", "1")];
-        let rest = Process::start(rest_data.path(), &[("TRADEPOST__SERVER__MODULES", "product,inventory,identity"), quick[0], quick[1]]);
+        let registry_settings = [("TRADEPOST__REGISTRY__URL", url.as_str()), ("TRADEPOST__REGISTRY__FETCH_SECONDS", "1")];
+        let rest = Process::start(
+            rest_data.path(),
+            &[("TRADEPOST__SERVER__MODULES", "product,inventory,identity"), registry_settings[0], registry_settings[1]],
+        );
         let c = rest.client().await;
         c.stocked("p", "2.50", 5).await;
         let secret = std::fs::read_to_string(rest_data.path().join("identity/service-secret")).unwrap();
@@ -262,10 +266,10 @@ fn a_part_finds_its_peers_by_the_registry() {
             ("TRADEPOST__IDENTITY__ISSUER", &issuer),
             ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
         ];
-        let order = Process::start(order_data.path(), &[&settings[..], &quick, &PATIENT].concat());
+        let order = Process::start(order_data.path(), &[&settings[..], &registry_settings, &LENIENT].concat());
         let notification = Process::start(
             notification_data.path(),
-            &[("TRADEPOST__SERVER__MODULES", "notification"), ("TRADEPOST__IDENTITY__ISSUER", &issuer), quick[0]],
+            &[("TRADEPOST__SERVER__MODULES", "notification"), ("TRADEPOST__IDENTITY__ISSUER", &issuer), registry_settings[0]],
         );
         let mut orders = c.clone();
         orders.url = order.url.clone();
@@ -288,7 +292,7 @@ fn a_part_finds_its_peers_by_the_registry() {
         assert!(!dashboard().await.contains(password.trim()));
         assert_eq!(notification.terminate(), Some(0));
         let shown = dashboard().await;
-        assert!(!shown.contains("NOTIFICATION-SERVICE") && shown.contains("ORDER-SERVICE"), "who stops leaves first: {shown}");
+        assert!(!shown.contains("NOTIFICATION-SERVICE") && shown.contains("ORDER-SERVICE"), "a stopping process deregisters: {shown}");
         registry.kill();
         orders.order(&[("p", 1)]).await.expect(201);
     });

@@ -4,8 +4,8 @@ use crate::support::client::order;
 use serde_json::json;
 
 scenario! {
-    /// An order takes its stock and tells its prices; a client's own price, id or status has no effect.
-    async fn an_order_is_placed(shop) {
+    /// An order takes its stock and returns its prices; a price, id or status from the client has no effect.
+    async fn order_with_stock_is_placed(shop) {
         let c = &shop.client;
         c.stocked("a", "2.55", 10).await;
         c.stocked("b", "10.00", 10).await;
@@ -14,7 +14,7 @@ scenario! {
         assert!(placed.text.contains("\"total\":27.85") && placed.text.contains("\"price\":10.00"), "{}", placed.text);
         let placed = placed.json();
         assert_eq!(placed["status"], "PLACED");
-        assert_eq!(placed["orderLineItems"].as_array().unwrap().len(), 3, "one SKU on two lines is two lines");
+        assert_eq!(placed["orderLineItems"].as_array().unwrap().len(), 3, "two lines of one SKU stay two lines");
         assert!(placed["orderNumber"].as_str().unwrap().parse::<uuid::Uuid>().is_ok());
         assert_eq!((c.quantity("a").await, c.quantity("b").await), (3, 9));
 
@@ -29,8 +29,8 @@ scenario! {
 }
 
 scenario! {
-    /// A refusal names every SKU with its reason, takes nothing, and is no order in the lists.
-    async fn an_order_is_refused_for_stock(shop) {
+    /// A refusal names every SKU with its reason, takes no stock, and creates no order in the lists.
+    async fn order_without_stock_is_refused(shop) {
         let c = &shop.client;
         c.stocked("plenty", "1", 10).await;
         c.stocked("few", "1", 2).await;
@@ -50,8 +50,8 @@ scenario! {
 }
 
 scenario! {
-    /// Cancelling gives the stock back, once; DELETE takes the order off the lists as well.
-    async fn cancelling_gives_the_stock_back_exactly_once(shop) {
+    /// A cancellation releases the stock once; DELETE also removes the order from the lists.
+    async fn cancelled_order_releases_stock_once(shop) {
         let c = &shop.client;
         c.stocked("c", "1", 10).await;
         let first = c.order(&[("c", 4)]).await.expect(201).json()["id"].as_i64().unwrap();
@@ -73,8 +73,8 @@ scenario! {
 }
 
 scenario! {
-    /// A hundred cancellations of one order at once give its stock back once.
-    async fn many_cancellations_at_once_are_one(shop) {
+    /// A hundred concurrent cancellations of one order release its stock once.
+    async fn concurrent_cancellations_release_stock_once(shop) {
         let c = &shop.client;
         c.stocked("c", "1", 10).await;
         let id = c.order(&[("c", 4)]).await.expect(201).json()["id"].as_i64().unwrap();
@@ -89,8 +89,8 @@ scenario! {
 }
 
 scenario! {
-    /// A customer sees their own orders only; an administrator sees all.
-    async fn orders_are_their_customers_own(shop) {
+    /// A customer sees only their own orders; an administrator sees all orders.
+    async fn orders_of_other_customers_are_hidden(shop) {
         let c = &shop.client;
         c.stocked("o", "1", 10).await;
         let id = c.post(&c.admin, "/api/v1/orders", order(&[("o", 1)])).await.expect(201).json();
@@ -108,8 +108,8 @@ scenario! {
 }
 
 scenario! {
-    /// A product that left the catalogue cannot be bought, whatever stock is left of it.
-    async fn a_removed_product_is_invalid(shop) {
+    /// A product removed from the catalogue cannot be ordered, even with stock left.
+    async fn removed_product_order_is_refused(shop) {
         let c = &shop.client;
         let id = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "gone", "name": "n", "price": 1 })).await.json()["id"].as_str().unwrap().to_string();
         c.post(&c.admin, "/api/v1/inventory", json!({ "skuCode": "gone", "quantity": 5 })).await.expect(201);

@@ -1,10 +1,10 @@
-//! More buyers than pieces.
+//! More orders than stock, placed concurrently.
 
 use crate::support::{Shape, Shop, on_system};
 use serde_json::json;
 
-/// 5,000 orders by 200 clients for a stock of 1,000: exactly 1,000 are placed, the rest is refused
-/// with the reason, and nothing fails. (The old system accepted 155 to 197 of 100.)
+/// 5,000 orders by 200 clients for a stock of 1,000: exactly 1,000 are placed, and 4,000 are refused as out of
+/// stock. (The previous system accepted 155 to 197 orders for a stock of 100.)
 async fn exactly_the_stock_is_sold(shop: &Shop, clients: usize) {
     let c = &shop.client;
     let stock = clients * 5;
@@ -52,7 +52,7 @@ fn loopback() {
     run(Shape::Loopback, 200);
 }
 
-/// With fewer clients: eight processes share the cores of one.
+/// Fewer clients: all processes share the cores of one machine.
 #[test]
 fn split() {
     run(Shape::Split, 40);

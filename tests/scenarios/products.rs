@@ -4,8 +4,8 @@ use actix_web::http::Method;
 use serde_json::json;
 
 scenario! {
-    /// A product comes back as it was sent, its price to the digit; a client's id is ignored.
-    async fn a_product_is_added_read_and_removed(shop) {
+    /// A product is returned as sent, with every digit of its price; an id from the client is ignored.
+    async fn product_is_added_read_and_removed(shop) {
         let c = &shop.client;
         let sent = r#"{"id":"000000000000000000000001","skuCode":"  mug-1 ","name":"Mug","description":"blue","price":10.00,"colour":"x"}"#;
         let headers = [("authorization", format!("Bearer {}", c.admin)), ("content-type", "application/json".into())];
@@ -30,8 +30,8 @@ scenario! {
 }
 
 scenario! { of one process:
-    /// What is not there is 404 with the old system's words.
-    async fn unknown_products_are_named(shop) {
+    /// An unknown product is a 404 with the previous system's message.
+    async fn unknown_product_returns_404(shop) {
         let c = &shop.client;
         assert_eq!(c.get(&c.alice, "/api/v1/products/x").await.expect(404).message(), "Product with id x not found");
         assert_eq!(c.get(&c.alice, "/api/v1/products/nope/price").await.expect(404).message(), "Product with SKU CODE nope not found.");
@@ -40,12 +40,12 @@ scenario! { of one process:
 }
 
 scenario! {
-    /// A SKU code is unique; what is missing is named, all of it at once.
-    async fn a_bad_product_is_refused(shop) {
+    /// A SKU code is unique; a refusal names all missing fields.
+    async fn invalid_product_is_refused(shop) {
         let c = &shop.client;
         c.stocked("taken", "1", 1).await;
-        let again = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "taken", "name": "n", "price": "3.50" })).await.expect(400);
-        assert_eq!(again.message(), "Product with SKU taken already exists");
+        let duplicate = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "taken", "name": "n", "price": "3.50" })).await.expect(400);
+        assert_eq!(duplicate.message(), "Product with SKU taken already exists");
         let empty = c.post(&c.admin, "/api/v1/products", json!({})).await.expect(400).json();
         let fields: Vec<_> = empty["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap().to_string()).collect();
         assert_eq!(fields, ["skuCode", "name", "price"]);
@@ -56,8 +56,8 @@ scenario! {
 }
 
 scenario! {
-    /// Of two editors, the second is told.
-    async fn a_change_names_the_version_it_is_based_on(shop) {
+    /// Optimistic locking: of two concurrent edits, the second is refused.
+    async fn product_update_with_stale_version_is_refused(shop) {
         let c = &shop.client;
         let id = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "v", "name": "one", "price": 1 })).await.expect(201).json()["id"].as_str().unwrap().to_string();
         let path = format!("/api/v1/products/{id}");
@@ -74,7 +74,7 @@ scenario! {
 }
 
 scenario! {
-    /// Pages are Spring Data's; search looks into SKU code and name, and takes % as itself.
+    /// Pages have Spring Data's format; search matches SKU code and name, and `%` is no wildcard.
     async fn products_are_listed_in_pages_and_searched(shop) {
         let c = &shop.client;
         for i in 0..9 {
@@ -105,9 +105,9 @@ scenario! {
 }
 
 scenario! {
-    /// Whoever walks the catalogue by `after` sees each product once, in the order of ids, however many come and
-    /// go meanwhile; with q, those that fit.
-    async fn a_walk_by_after_misses_nothing_and_shows_nothing_twice(shop) {
+    /// Keyset pagination by `after` returns each product once, in the order of ids, even if products are added and
+    /// removed meanwhile; with `q`, only matching products.
+    async fn products_listed_by_after_appear_once(shop) {
         let c = &shop.client;
         let create = |sku: String, name: &'static str| async move {
             let product = json!({ "skuCode": sku, "name": name, "price": 1 });
@@ -123,20 +123,20 @@ scenario! {
         };
         let first = page("size=3".into()).await;
         assert_eq!(of(&first), ids[..3]);
-        // the one that was seen last goes, one before it goes, one comes: what follows is what followed
+        // remove the last product of the page and an earlier one, add one: the next page is unaffected
         for gone in [&ids[2], &ids[0]] {
             c.delete(&c.admin, &format!("/api/v1/products/{gone}")).await.expect(200);
         }
         let last = create("w7".into(), "Wool").await;
         let second = page(format!("size=3&after={}", ids[2])).await;
         assert_eq!(of(&second), ids[3..6]);
-        let told = |page: &serde_json::Value| (page["last"].clone(), page["totalElements"].clone(), page["numberOfElements"].clone());
-        assert_eq!(told(&second), (json!(false), json!(4), json!(3)), "one more than was asked for, and it is not counted further");
+        let totals = |page: &serde_json::Value| (page["last"].clone(), page["totalElements"].clone(), page["numberOfElements"].clone());
+        assert_eq!(totals(&second), (json!(false), json!(4), json!(3)), "the total is at least one more than the page size: the count stops there");
         assert_eq!(second.as_object().unwrap().keys().collect::<Vec<_>>(), first.as_object().unwrap().keys().collect::<Vec<_>>());
         let third = page(format!("size=3&after={}", ids[5].to_uppercase())).await;
         assert_eq!(of(&third), [ids[6].clone(), last.clone()]);
-        assert_eq!(told(&third), (json!(true), json!(2), json!(2)));
-        assert_eq!(told(&page(format!("after={last}")).await), (json!(true), json!(0), json!(0)));
+        assert_eq!(totals(&third), (json!(true), json!(2), json!(2)));
+        assert_eq!(totals(&page(format!("after={last}")).await), (json!(true), json!(0), json!(0)));
         assert_eq!(of(&page(format!("q=wOOl&after={}", ids[3])).await), [ids[4].clone(), ids[6].clone(), last.clone()]);
         assert_eq!(of(&page("after=000000000000000000000000".into()).await).len(), 6);
 
@@ -148,8 +148,8 @@ scenario! {
 }
 
 scenario! {
-    /// A search means its text, whatever signs are in it, and either case of ASCII letters alone.
-    async fn a_search_means_what_it_says(shop) {
+    /// A search matches its text literally, including special characters, and ignores the case of ASCII letters only.
+    async fn product_search_matches_literally(shop) {
         let c = &shop.client;
         let names = ["Straße (blue) [x]", "a.b*c+d?", "under_score", r"back\slash", "É grand", "tab\there"];
         for (i, name) in names.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! A route file of a Spring Cloud Gateway user: its filters do the same whether the modules it leads to
-//! run behind the gateway or beside it in one process.
+//! A Spring Cloud Gateway route file: its filters have the same effect whether the modules run behind the gateway
+//! or in its process.
 
 use crate::support::client::Reply;
 use crate::support::{Shape, Shop, on_system};
@@ -52,25 +52,25 @@ spring.cloud.gateway:
 resilience4j.circuitbreaker.instances.strict: {sliding-window-size: 2, wait-duration-in-open-state: 60s}
 ";
 
-/// What a client sees of an answer, without what differs from one answer to the next.
-fn seen(reply: &Reply) -> Value {
+/// The parts of a response that are the same on every run.
+fn comparable(reply: &Reply) -> Value {
     let shown = |name: &str| reply.headers.get(name).cloned().unwrap_or_default();
     let body: Value = serde_json::from_str(&reply.text).unwrap_or_default();
     let headers = ["x-shop", "x-rest", "x-frame-options", "location", "content-type", "www-authenticate"];
     let headers: Vec<_> = headers.iter().map(|name| format!("{name}: {}", shown(name))).collect();
     let traced = reply.headers.contains_key("x-trace-id");
-    // the seconds of an open breaker go by
+    // the remaining seconds of an open breaker vary
     let long = reply.headers.get("retry-after").map(|seconds| seconds.parse::<u32>().unwrap() > 1);
     json!({ "status": reply.status, "headers": headers, "waits long": long, "traced": traced, "message": body["message"], "path": body["path"],
         "elements": body["totalElements"], "size": body["size"] })
 }
 
-/// The same requests, one after the other; what came back, by name.
+/// Sends a fixed sequence of requests; returns the named responses.
 async fn transcript(shape: Shape, routes: &Path) -> Vec<(String, Value)> {
     let mut shop = Shop::start(shape, |s| s.gateway.routes = Some(routes.into())).await;
     let c = &shop.client;
-    let mut said = Vec::new();
-    let mut note = |name: &str, reply: Reply| said.push((name.to_string(), seen(&reply)));
+    let mut responses = Vec::new();
+    let mut note = |name: &str, reply: Reply| responses.push((name.to_string(), comparable(&reply)));
     let product = json!({ "skuCode": "r", "name": "the r", "price": "2.50" });
     let made = c.post(&c.admin, "/shop/products", product.clone()).await;
     let id = made.json()["id"].to_string().replace('"', "");
@@ -84,7 +84,7 @@ async fn transcript(shape: Shape, routes: &Path) -> Vec<(String, Value)> {
     note("an unclean path", c.get(&c.alice, "//shop///products").await);
     note("a way up", c.get(&c.alice, "/shop/%2e%2e/api/v1/orders").await);
     note("too large", c.order(&vec![("r", 1); 20]).await);
-    // the limit of the catalogue's route is for clients: what an order asks the catalogue does not count
+    // the rate limit of the product route applies to clients; calls by the order module do not count
     for _ in 0..5 {
         note("ordered", c.order(&[("r", 1)]).await);
     }
@@ -104,11 +104,11 @@ async fn transcript(shape: Shape, routes: &Path) -> Vec<(String, Value)> {
     note("a route that is not there", c.get(&c.alice, "/nowhere").await);
     shop.assert_sound().await;
     shop.stop().await;
-    said
+    responses
 }
 
 #[test]
-fn a_route_file_means_the_same_in_every_shape() {
+fn route_file_has_the_same_effect_in_every_shape() {
     on_system(async {
         let dir = tempfile::tempdir().unwrap();
         let routes = dir.path().join("routes.yml");

@@ -1,4 +1,4 @@
-//! `tradepost up --split`: a process a module for a person; however it ends, none stays behind.
+//! `tradepost up --split`: one process per module; no child outlives the command.
 
 use crate::support::process::tradepost;
 use crate::support::{on_system, share_keys, wait_until};
@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Process ids of those that serve from this data folder.
+/// Process ids of the child processes that use this data folder.
 fn members(data: &Path) -> Vec<u32> {
     let data = data.to_string_lossy().into_owned();
     let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -18,17 +18,17 @@ fn members(data: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// Starts it and waits until its front door answers; what it prints goes on being read.
+/// Starts the command and waits until the gateway is ready; a thread keeps reading its output.
 fn up(data: &Path) -> Child {
     up_with(data, 1)
 }
 
-/// The same with so many processes a module.
+/// Like `up`, with count processes per module.
 fn up_with(data: &Path, instances: usize) -> Child {
     share_keys(data);
-    let several = instances.to_string();
+    let count = instances.to_string();
     let data = data.to_string_lossy();
-    let mut child = tradepost(&["up", "--split", "--port", "0", "--registry-port", "0", "--data", &data, "--instances", &several])
+    let mut child = tradepost(&["up", "--split", "--port", "0", "--registry-port", "0", "--data", &data, "--instances", &count])
         .env("TRADEPOST__DATA__DEMO", "false")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -36,13 +36,13 @@ fn up_with(data: &Path, instances: usize) -> Child {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("ready on ")));
-    assert!(ready.is_some(), "it did not get ready");
+    assert!(ready.is_some(), "the command did not become ready");
     std::thread::spawn(move || lines.for_each(drop));
     child
 }
 
 #[test]
-fn sigterm_stops_all_in_order_and_exits_with_0() {
+fn up_sigterm_stops_every_child_and_exits_with_0() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let mut child = up(data.path());
@@ -54,13 +54,13 @@ fn sigterm_stops_all_in_order_and_exits_with_0() {
 }
 
 #[test]
-fn killed_outright_it_leaves_nobody_behind() {
+fn up_killed_stops_every_child() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let mut child = up(data.path());
         child.kill().unwrap();
         child.wait().unwrap();
-        wait_until("all have ended", || {
+        wait_until("all child processes have ended", || {
             let left = members(data.path());
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         })
@@ -69,7 +69,7 @@ fn killed_outright_it_leaves_nobody_behind() {
 }
 
 #[test]
-fn one_that_dies_is_named_and_ends_the_others() {
+fn child_killed_stops_the_others() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let mut child = up(data.path());
@@ -82,14 +82,14 @@ fn one_that_dies_is_named_and_ends_the_others() {
 }
 
 #[test]
-fn of_two_a_module_one_that_dies_is_started_again() {
+fn child_killed_with_two_instances_is_restarted() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let mut child = up_with(data.path(), 2);
         let before = members(data.path());
         assert_eq!(before.len(), 14);
         Command::new("kill").args(["-KILL", &before[3].to_string()]).status().unwrap();
-        wait_until("there is another in its place", || {
+        wait_until("a replacement is running", || {
             let now = members(data.path());
             if now.len() == 14 && !now.contains(&before[3]) { Ok(()) } else { Err(format!("{before:?}, now {now:?}")) }
         })

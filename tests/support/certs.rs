@@ -1,4 +1,4 @@
-//! Certificates made for one run by `.ci/services/certificates.sh`, which needs `openssl`.
+//! Certificates for one test run, created by `.ci/services/certificates.sh`, which needs `openssl`.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -8,14 +8,14 @@ use std::sync::{Arc, LazyLock};
 use tempfile::TempDir;
 use tradepost::settings::{ClientCertificates, Settings};
 
-/// An authority, with what it has signed beside it.
+/// A certificate authority and the folder with the certificates it issued.
 pub struct Authority {
     dir: PathBuf,
     _made: Option<TempDir>,
 }
 
-/// The one in the folder that `TRADEPOST_TEST_TLS` names: where that is set, every shop under test shows its
-/// certificates and asks for them.
+/// The authority in the folder that `TRADEPOST_TEST_TLS` names. If the variable is set, every shop under test uses
+/// mutual TLS with its certificates.
 pub static SHARED: LazyLock<Option<Authority>> = LazyLock::new(|| {
     let dir = std::env::var_os("TRADEPOST_TEST_TLS").filter(|dir| !dir.is_empty())?;
     Some(Authority { dir: dir.into(), _made: None })
@@ -29,24 +29,23 @@ impl Authority {
         authority
     }
 
-    /// Its certificate.
     pub fn ca(&self) -> PathBuf {
         self.path("ca.pem")
     }
 
-    /// A certificate for these names, good for two days, and its key.
+    /// Issues a certificate for these names, valid for two days. Returns the paths of certificate and key.
     pub fn issue(&self, name: &str, names: &str) -> (PathBuf, PathBuf) {
         self.run("issue", &[name, names, "2"]);
         self.pair(name)
     }
 
-    /// One that has expired when the second is over in which it is made.
+    /// Issues a certificate that expires within the second of its creation.
     pub fn issue_expired(&self, name: &str, names: &str) -> (PathBuf, PathBuf) {
         self.run("issue", &[name, names, "0"]);
         self.pair(name)
     }
 
-    /// One that was issued before.
+    /// Paths of a certificate issued earlier and of its key.
     pub fn pair(&self, name: &str) -> (PathBuf, PathBuf) {
         (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")))
     }
@@ -61,7 +60,8 @@ impl Authority {
         assert!(output.status.success(), "{command} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// A shop that shows `server`, lets in whom this authority vouches for, and shows `client` to others.
+    /// Configures mutual TLS: the `server` certificate, required client certificates of this authority, and the `client`
+    /// certificate for outgoing calls.
     pub fn apply(&self, settings: &mut Settings) {
         let some = |name: &str| Some(self.path(name));
         let server = &mut settings.server;
@@ -72,7 +72,7 @@ impl Authority {
     }
 }
 
-/// The TLS of these settings in the environment's spelling.
+/// The TLS settings as environment variables.
 pub fn environment(settings: &Settings) -> Vec<(String, String)> {
     let (server, tls) = (&settings.server, &settings.tls);
     let path = |key: &str, path: &Option<PathBuf>| path.as_ref().map(|path| (format!("TRADEPOST__{key}"), show(path)));
@@ -93,21 +93,21 @@ fn show(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A client's TLS: trusts this authority alone, and shows this certificate.
-pub fn client(ca: &Path, shown: Option<&(PathBuf, PathBuf)>) -> ClientConfig {
+/// Client configuration that trusts only this authority and presents this certificate.
+pub fn client(ca: &Path, presented: Option<&(PathBuf, PathBuf)>) -> ClientConfig {
     let config = ClientConfig::builder().with_root_certificates(only(ca));
-    let Some((chain, key)) = shown else { return config.with_no_client_auth() };
+    let Some((chain, key)) = presented else { return config.with_no_client_auth() };
     let chain = CertificateDer::pem_file_iter(chain).unwrap().map(Result::unwrap).collect();
     config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
 }
 
-/// One that speaks this version alone.
+/// Client configuration limited to one TLS version.
 pub fn restricted(ca: &Path, version: &'static SupportedProtocolVersion) -> ClientConfig {
     let roots = only(ca);
     ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots).with_no_client_auth()
 }
 
-/// This authority and no other.
+/// A root store with this authority only.
 pub fn only(ca: &Path) -> RootCertStore {
     tradepost::net::tls::install();
     let mut roots = RootCertStore::empty();
@@ -115,7 +115,6 @@ pub fn only(ca: &Path) -> RootCertStore {
     roots
 }
 
-/// An HTTP client with it.
 pub fn http(config: ClientConfig) -> awc::Client {
     let connector = awc::Connector::new().rustls_0_23(Arc::new(config));
     awc::Client::builder().connector(connector).timeout(std::time::Duration::from_secs(60)).finish()

@@ -1,4 +1,4 @@
-//! A client of the shop's HTTP API, as plain as a test wants it.
+//! A minimal client of the shop's HTTP API.
 
 use actix_web::http::Method;
 use serde_json::{Value, json};
@@ -9,7 +9,6 @@ use tokio::net::TcpStream;
 
 pub const REALM: &str = "/realms/spring-cloud-microservices-realm";
 
-/// An answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -22,7 +21,6 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("not JSON ({e}): {self:?}"))
     }
 
-    /// Fails unless it has this status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -34,13 +32,13 @@ impl Reply {
     }
 }
 
-/// Talks to one shop, as its demo users.
+/// A client of one shop, with the tokens of its demo users.
 #[derive(Clone)]
 pub struct Client {
     pub url: String,
     pub admin: String,
     pub alice: String,
-    /// Who issues its tokens: the shop itself, or a Keycloak.
+    /// URL of the token issuer: the shop itself or Keycloak.
     issuer: String,
     http: awc::Client,
 }
@@ -50,7 +48,7 @@ impl Client {
         Self::login_at(&format!("{url}{REALM}"), url).await
     }
 
-    /// With tokens of this issuer.
+    /// Logs in the demo users at this issuer.
     pub async fn login_at(issuer: &str, url: &str) -> Self {
         let mut client = Self::with_tokens(issuer, url, Default::default());
         client.admin = client.token("admin").await;
@@ -58,35 +56,35 @@ impl Client {
         client
     }
 
-    /// With these tokens, admin's and alice's.
+    /// Uses existing tokens of admin and alice.
     pub fn with_tokens(issuer: &str, url: &str, [admin, alice]: [String; 2]) -> Self {
         const PATIENCE: Duration = Duration::from_secs(60);
         let http = tradepost::net::http::build(PATIENCE, Some(PATIENCE));
         Self { url: url.into(), admin, alice, issuer: issuer.into(), http }
     }
 
-    /// The same client, talking to another address.
+    /// The same client for another address.
     pub fn at(&self, url: &str) -> Self {
         Self { url: url.into(), ..self.clone() }
     }
 
     /// An access token of a demo user, by the password grant.
     pub async fn token(&self, user: &str) -> String {
-        self.granted(&[("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", user), ("password", user)]).await
+        self.request_token(&[("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", user), ("password", user)]).await
     }
 
     /// A token of the service client, by client credentials.
     pub async fn service_token(&self, secret: &str) -> String {
-        self.granted(&[("grant_type", "client_credentials"), ("client_id", "tradepost-service"), ("client_secret", secret)]).await
+        self.request_token(&[("grant_type", "client_credentials"), ("client_id", "tradepost-service"), ("client_secret", secret)]).await
     }
 
-    async fn granted(&self, form: &[(&str, &str)]) -> String {
-        let mut answer = self.http.post(format!("{}/protocol/openid-connect/token", self.issuer)).send_form(&form).await.unwrap();
-        let body: Value = answer.json().await.unwrap();
+    async fn request_token(&self, form: &[(&str, &str)]) -> String {
+        let mut response = self.http.post(format!("{}/protocol/openid-connect/token", self.issuer)).send_form(&form).await.unwrap();
+        let body: Value = response.json().await.unwrap();
         body["access_token"].as_str().unwrap_or_else(|| panic!("no token: {body}")).to_string()
     }
 
-    /// Any request at all; the connection is the client's own.
+    /// Sends any request; panics on a connection error.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Reply {
         self.try_send(method, path, headers, body).await.unwrap()
     }
@@ -96,10 +94,10 @@ impl Client {
         for (name, value) in headers {
             request = request.insert_header((*name, *value));
         }
-        let mut answer = request.send_body(body.into()).await.map_err(|e| e.to_string())?;
-        let headers = answer.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap_or_default().to_string())).collect();
-        let text = answer.body().limit(64 << 20).await.map_err(|e| e.to_string())?;
-        Ok(Reply { status: answer.status().as_u16(), headers, text: String::from_utf8_lossy(&text).into_owned() })
+        let mut response = request.send_body(body.into()).await.map_err(|e| e.to_string())?;
+        let headers = response.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap_or_default().to_string())).collect();
+        let text = response.body().limit(64 << 20).await.map_err(|e| e.to_string())?;
+        Ok(Reply { status: response.status().as_u16(), headers, text: String::from_utf8_lossy(&text).into_owned() })
     }
 
     pub async fn get(&self, token: &str, path: &str) -> Reply {
@@ -125,19 +123,19 @@ impl Client {
         self.send(method, path, &all, body.to_string()).await
     }
 
-    /// A product with stock.
+    /// Creates a product and its stock.
     pub async fn stocked(&self, sku: &str, price: &str, quantity: i64) -> Value {
         let product = json!({ "skuCode": sku, "name": format!("the {sku}"), "price": price });
         self.post(&self.admin, "/api/v1/products", product).await.expect(201);
         self.post(&self.admin, "/api/v1/inventory", json!({ "skuCode": sku, "quantity": quantity })).await.expect(201).json()
     }
 
-    /// An order by alice.
+    /// Places an order as alice.
     pub async fn order(&self, lines: &[(&str, i64)]) -> Reply {
         self.post(&self.alice, "/api/v1/orders", order(lines)).await
     }
 
-    /// An order by alice with a key.
+    /// Places an order as alice with an `Idempotency-Key`.
     pub async fn order_with_key(&self, key: &str, lines: &[(&str, i64)]) -> Reply {
         self.with_body(Method::POST, &self.alice, "/api/v1/orders", &[("idempotency-key", key)], &order(lines)).await
     }
@@ -154,12 +152,12 @@ impl Client {
     }
 }
 
-/// A connection to a shop for who writes HTTP himself.
+/// A raw connection to a shop, for tests that write HTTP bytes.
 pub trait Connection: AsyncRead + AsyncWrite + Unpin {}
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Connection for C {}
 
-/// To the shop at this address; by TLS, where this protocol is agreed on.
+/// Connects to the shop at this address; with TLS, offers this protocol by ALPN.
 #[cfg_attr(not(feature = "tls"), expect(unused_variables))]
 pub async fn connect(url: &str, protocol: &str) -> Box<dyn Connection> {
     let (scheme, address) = url.split_once("://").unwrap();
@@ -177,7 +175,7 @@ pub async fn connect(url: &str, protocol: &str) -> Box<dyn Connection> {
     Box::new(stream)
 }
 
-/// The body of an order.
+/// The request body of an order.
 pub fn order(lines: &[(&str, i64)]) -> Value {
     let lines: Vec<_> = lines.iter().map(|(sku, n)| json!({ "skuCode": sku, "quantity": n })).collect();
     json!({ "orderLineItems": lines })

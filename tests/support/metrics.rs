@@ -1,13 +1,12 @@
-//! What `/actuator/prometheus` shows, read as Prometheus' text format (version 0.0.4) asks.
+//! A strict parser of `/actuator/prometheus` (Prometheus text format 0.0.4).
 
 use super::client::Client;
 use actix_web::http::Method;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The labels of one series.
 pub type Labels = BTreeMap<String, String>;
 
-/// All series with their values, by name.
+/// All series with their values.
 pub struct Metrics {
     series: BTreeMap<(String, Labels), f64>,
     types: BTreeMap<String, String>,
@@ -15,58 +14,59 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Of this process; fails where what it says breaks the format.
+    /// Scrapes this process; panics if the text violates the format.
     pub async fn of(client: &Client) -> Self {
-        let answer = client.send(Method::GET, "/actuator/prometheus", &[], "").await.expect(200);
-        assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
-        Self::parse(&answer.text).unwrap_or_else(|wrong| panic!("{wrong}\n{}", answer.text))
+        let response = client.send(Method::GET, "/actuator/prometheus", &[], "").await.expect(200);
+        assert_eq!(response.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+        Self::parse(&response.text).unwrap_or_else(|wrong| panic!("{wrong}\n{}", response.text))
     }
 
-    /// Each family is announced once, with help and type, before its samples, which stand together; each series is
-    /// there once; histograms add up.
+    /// Checks the format: each family has one HELP and one TYPE line before its samples, the samples of a family are
+    /// contiguous, each series occurs once, and histogram buckets are cumulative up to the count.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut all = Self { series: BTreeMap::new(), types: BTreeMap::new(), text: text.into() };
         if !text.ends_with('\n') {
-            return Err("the last line is cut off".into());
+            return Err("the last line has no line feed".into());
         }
-        let (mut helped, mut family) = (BTreeSet::new(), String::new());
+        let (mut with_help, mut family) = (BTreeSet::new(), String::new());
         for line in text.lines() {
             let wrong = |what: &str| format!("{what}: {line}");
             if let Some(help) = line.strip_prefix("# HELP ") {
                 let name = help.split_once(' ').ok_or_else(|| wrong("no help"))?.0;
-                helped.insert(name.to_string()).then_some(()).ok_or_else(|| wrong("told twice"))?;
+                with_help.insert(name.to_string()).then_some(()).ok_or_else(|| wrong("second HELP line"))?;
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = kind.split_once(' ').ok_or_else(|| wrong("no type"))?;
-                if !helped.contains(name) || !["counter", "gauge", "histogram"].contains(&kind) {
-                    return Err(wrong("no help before it, or no such type"));
+                if !with_help.contains(name) || !["counter", "gauge", "histogram"].contains(&kind) {
+                    return Err(wrong("HELP line missing or type unknown"));
                 }
                 family = name.into();
                 if all.types.insert(family.clone(), kind.into()).is_some() {
-                    return Err(wrong("announced twice"));
+                    return Err(wrong("second TYPE line"));
                 }
             } else {
-                let (name, labels, value) = sample(line).ok_or_else(|| wrong("not understood"))?;
-                let suffix = name.strip_prefix(&family).ok_or_else(|| wrong("of another family"))?;
+                let (name, labels, value) = sample(line).ok_or_else(|| wrong("not a sample"))?;
+                let suffix = name.strip_prefix(&family).ok_or_else(|| wrong("sample of another family"))?;
                 let histogram = all.types.get(&family).is_some_and(|kind| kind == "histogram");
                 if !(if histogram { ["_bucket", "_sum", "_count"].contains(&suffix) } else { suffix.is_empty() }) {
-                    return Err(wrong("no sample of this family"));
+                    return Err(wrong("invalid suffix for this family"));
                 }
                 if all.series.insert((name, labels), value).is_some() {
-                    return Err(wrong("there twice"));
+                    return Err(wrong("duplicate series"));
                 }
             }
         }
-        all.histograms_add_up()?;
+        all.check_histograms()?;
         Ok(all)
     }
 
-    fn histograms_add_up(&self) -> Result<(), String> {
+    fn check_histograms(&self) -> Result<(), String> {
         let mut buckets: BTreeMap<(String, Labels), Vec<(f64, f64)>> = BTreeMap::new();
         for ((name, labels), count) in &self.series {
             let histogram = name.strip_suffix("_bucket").filter(|name| self.types.contains_key(*name));
             let Some(histogram) = histogram else { continue };
             let mut labels = labels.clone();
-            let end = labels.remove("le").and_then(|end| end.parse().ok()).ok_or_else(|| format!("a bucket of {name} without an end"))?;
+            let end =
+                labels.remove("le").and_then(|end| end.parse().ok()).ok_or_else(|| format!("a bucket of {name} has no `le` label"))?;
             buckets.entry((histogram.to_string(), labels)).or_default().push((end, *count));
         }
         for ((name, labels), mut all) in buckets {
@@ -80,25 +80,25 @@ impl Metrics {
         Ok(())
     }
 
-    /// The sum of all series of this name that have these labels, whatever others they have; `None` where there is none.
+    /// The sum of all series with this name and at least these labels; `None` if there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has = |of: &Labels| labels.iter().all(|(label, value)| of.get(*label).is_some_and(|is| is == value));
         let found = self.series.iter().filter(|((is, of), _)| is == name && has(of)).map(|(_, value)| *value);
         found.reduce(|sum, value| sum + value)
     }
 
-    /// The same; fails where there is none.
+    /// Like `sum`, but panics if no series matches.
     #[track_caller]
     pub fn get(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.sum(name, labels).unwrap_or_else(|| panic!("no {name} {labels:?} in\n{}", self.text))
     }
 
-    /// The values that this label has, on all series.
+    /// All values of a label.
     pub fn values(&self, label: &str) -> BTreeSet<&str> {
         self.series.keys().filter_map(|(_, labels)| labels.get(label).map(String::as_str)).collect()
     }
 
-    /// Every series, without its value.
+    /// All series without their values.
     pub fn series(&self) -> BTreeSet<&(String, Labels)> {
         self.series.keys().collect()
     }
@@ -124,7 +124,7 @@ fn sample(line: &str) -> Option<(String, Labels, f64)> {
     word(name).then_some((name.into(), labels, value.parse().ok()?))
 }
 
-/// A label's value up to its closing quote, and what follows that.
+/// Reads a quoted label value; returns it and the text after the closing quote.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let (mut value, mut chars) = (String::new(), text.char_indices());
     loop {
@@ -141,7 +141,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 }
 
 #[test]
-fn what_breaks_the_format_is_found() {
+fn metrics_parse_invalid_text_fails() {
     let head = "# HELP a words\n# TYPE a counter\n";
     let parsed = Metrics::parse(&format!("{head}a{{b=\"c\\\"}} 2\",d=\"\"}} 1.5\n")).unwrap();
     assert_eq!(parsed.get("a", &[("b", "c\"} 2"), ("d", "")]), 1.5);

@@ -1,11 +1,11 @@
-//! What every test stands on: a shop of its own on a free port, and a client for it.
+//! Test support: a shop on a free port for each test, and a client for it.
 
 #[cfg(feature = "tls")]
 pub mod certs;
 pub mod client;
 pub mod hooks;
 pub mod metrics;
-/// The unit tests' own, which the library keeps to itself.
+/// Shared with the unit tests; the library does not export it.
 #[path = "../../src/kernel/ports.rs"]
 pub mod ports;
 pub mod process;
@@ -33,24 +33,24 @@ pub enum Shape {
     Split,
 }
 
-/// A shop under test: in this process, or in one process a module.
+/// A shop under test: in this process, or with one process per module.
 pub struct Shop {
     pub client: Client,
     pub data: TempDir,
     pub settings: Settings,
-    running: Option<Runs>,
+    running: Option<Deployment>,
     stores: Stores,
 }
 
-enum Runs {
-    Here(Running),
+enum Deployment {
+    InProcess(Running),
     Split(Split),
 }
 
-/// How long a test waits for anything. Long: it is over as soon as what is waited for is there.
+/// Maximum wait for any condition. Long, because a wait ends as soon as its condition holds.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The issuer's keys are made once for all tests: that is the one slow part of a first start.
+/// The issuer's keys, generated once for all tests: key generation dominates the first start.
 static KEYS: LazyLock<TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = Settings::default();
@@ -59,7 +59,7 @@ static KEYS: LazyLock<TempDir> = LazyLock::new(|| {
     dir
 });
 
-/// Gives a data folder the keys that all tests share.
+/// Copies the shared issuer keys into a data folder.
 pub fn share_keys(dir: &Path) {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     let to = dir.join("identity");
@@ -72,7 +72,7 @@ pub fn share_keys(dir: &Path) {
 }
 
 impl Shop {
-    /// Starts one, with these changes to the settings.
+    /// Starts a shop with these changes to the settings.
     pub async fn start(shape: Shape, change: impl FnOnce(&mut Settings)) -> Self {
         let data = tempfile::tempdir().unwrap();
         share_keys(data.path());
@@ -82,7 +82,7 @@ impl Shop {
         settings.server.workers = 2;
         settings.server.shutdown_seconds = 5;
         settings.order.lease_seconds = 1;
-        // many tests share few cores: one that is slow for it is not in trouble
+        // many tests share few cores: slow responses must not count as failures
         settings.resilience.call_ms = 8000;
         settings.order.peers_ms = 8000;
         if shape == Shape::Loopback {
@@ -107,11 +107,12 @@ impl Shop {
         change(&mut settings);
         match shape {
             Shape::Split => Self::split(data, settings, stores).await,
-            _ => Self::on(data, settings, stores).await,
+            _ => Self::in_process(data, settings, stores).await,
         }
     }
 
-    /// One process a module; of the settings only the data folder, the lease, the bus, the issuer, TLS, the route file, Zipkin and the mail server reach them.
+    /// Starts one process per module. The processes receive only these settings: data folder, lease, bus, issuer, TLS,
+    /// route file, Zipkin and mail server.
     async fn split(data: TempDir, settings: Settings, stores: Stores) -> Self {
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
         let lease = settings.order.lease_seconds.to_string();
@@ -129,7 +130,7 @@ impl Shop {
                 set("LOG__LEVEL", "warn"),
                 set("ORDER__LEASE_SECONDS", &lease),
                 set("SERVER__SHUTDOWN_SECONDS", "5"),
-                // a busy machine must not be taken for a peer that is away
+                // a slow response on a busy machine must not count as an unavailable peer
                 set("RESILIENCE__CALL_MS", "8000"),
                 set("ORDER__PEERS_MS", "8000"),
                 set("GATEWAY__CONNECT_MS", "8000"),
@@ -160,16 +161,16 @@ impl Shop {
         }
         let split = Split::start(&plan).unwrap();
         let client = login(&settings, &split.urls[0]).await;
-        Self { client, data, settings, running: Some(Runs::Split(split)), stores }
+        Self { client, data, settings, running: Some(Deployment::Split(split)), stores }
     }
 
-    async fn on(data: TempDir, settings: Settings, stores: Stores) -> Self {
+    async fn in_process(data: TempDir, settings: Settings, stores: Stores) -> Self {
         let running = serve::start(Loaded::from(settings.clone())).await.unwrap();
         let client = login(&settings, &running.public_url).await;
-        Self { client, data, settings, running: Some(Runs::Here(running)), stores }
+        Self { client, data, settings, running: Some(Deployment::InProcess(running)), stores }
     }
 
-    /// Removes what it keeps on a server; its data folder goes by itself.
+    /// Drops its databases on servers; the data folder is deleted on drop.
     pub fn clear(&self) {
         self.stores.drop_all();
     }
@@ -183,34 +184,34 @@ impl Shop {
         self.client.service_token(&secret).await
     }
 
-    /// Where a module's own process answers; none where all is one process.
+    /// URL of the module's process; `None` if all modules run in one process.
     pub fn member(&self, module: Module) -> Option<String> {
         match &self.running {
-            Some(Runs::Split(split)) => split.member(module).map(|(url, _)| url),
+            Some(Deployment::Split(split)) => split.member(module).map(|(url, _)| url),
             _ => None,
         }
     }
 
-    /// Stops it in order, as SIGTERM does.
+    /// Stops gracefully, as SIGTERM does.
     pub async fn stop(&mut self) {
         match self.running.take() {
-            Some(Runs::Here(running)) => running.stop().await,
-            Some(Runs::Split(mut split)) => split.stop(),
+            Some(Deployment::InProcess(running)) => running.stop().await,
+            Some(Deployment::Split(mut split)) => split.stop(),
             None => {}
         }
     }
 
-    /// Stops it and starts it again on the same data.
+    /// Restarts the shop on the same data.
     pub async fn restart(mut self) -> Self {
         self.stop().await;
-        Self::on(self.data, self.settings, self.stores).await
+        Self::in_process(self.data, self.settings, self.stores).await
     }
 
-    /// Every invariant holds, and no event is on its way any more.
+    /// Waits until every invariant holds and no event is pending.
     pub async fn assert_sound(&self) {
         let settings = self.settings.clone();
-        wait_for("the audit is clean and nothing is under way", || async {
-            // aside: the consumers of a shop in this process must go on meanwhile
+        wait_for("the audit is clean and no event is pending", || async {
+            // on another thread: the consumers of an in-process shop must keep running
             let settings = settings.clone();
             let report = tokio::task::spawn_blocking(move || tradepost::app::audit::run(&settings)).await.unwrap().unwrap();
             let quiet = report.looked_at.iter().any(|line| line.ends_with(" 0 under way"));
@@ -220,30 +221,30 @@ impl Shop {
     }
 }
 
-/// With the issuer's tokens. Those of a real one serve many tests: it takes its time to check a password,
-/// and refuses logins of one user side by side.
+/// Returns a client with tokens. Tokens of an external issuer are cached for all tests: Keycloak checks passwords
+/// slowly and rejects concurrent logins of one user.
 async fn login(settings: &Settings, url: &str) -> Client {
     static TOKENS: Mutex<Option<(Instant, String, [String; 2])>> = Mutex::const_new(None);
-    const FRESH: Duration = Duration::from_secs(60);
+    const MAX_AGE: Duration = Duration::from_secs(60);
     let Some(issuer) = &settings.identity.issuer else { return Client::login(url).await };
     if std::env::var("TRADEPOST_TEST_ISSUER").as_ref() != Ok(issuer) {
         return Client::login_at(issuer, url).await;
     }
-    let mut kept = TOKENS.lock().await;
-    if let Some((_, _, tokens)) = kept.as_ref().filter(|(since, whose, _)| since.elapsed() < FRESH && whose == issuer) {
+    let mut cached = TOKENS.lock().await;
+    if let Some((_, _, tokens)) = cached.as_ref().filter(|(since, url, _)| since.elapsed() < MAX_AGE && url == issuer) {
         return Client::with_tokens(issuer, url, tokens.clone());
     }
     let client = Client::login_at(issuer, url).await;
-    *kept = Some((Instant::now(), issuer.clone(), [client.admin.clone(), client.alice.clone()]));
+    *cached = Some((Instant::now(), issuer.clone(), [client.admin.clone(), client.alice.clone()]));
     client
 }
 
-/// Waits for a condition; fails with what it last said.
+/// Waits for a condition; panics with its last error.
 pub async fn wait_until(what: &str, mut condition: impl FnMut() -> Result<(), String>) {
     wait_for(what, || std::future::ready(condition())).await;
 }
 
-/// The same for a condition that must be asked for.
+/// Like `wait_until`, for an asynchronous condition.
 pub async fn wait_for<F, Fut>(what: &str, mut condition: F)
 where
     F: FnMut() -> Fut,
@@ -253,19 +254,19 @@ where
     loop {
         match condition().await {
             Ok(()) => return,
-            Err(state) if Instant::now() > deadline => panic!("waited in vain until {what}: {state}"),
+            Err(state) if Instant::now() > deadline => panic!("timed out waiting until {what}: {state}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
 
-/// Runs a test on an actix system of its own.
+/// Runs a test on a new actix system.
 pub fn on_system<F: Future<Output = ()>>(test: F) {
     actix_web::rt::System::new().block_on(test);
 }
 
-/// Writes a scenario once; it becomes a test in each shape. One that is about a single process, or about
-/// what the gateway refuses before a module sees it, says `of one process`.
+/// Generates one test per shape from a scenario. `of one process` omits `split`: for scenarios about a single process,
+/// or about requests that the gateway refuses before they reach a module.
 #[macro_export]
 macro_rules! scenario {
     ($(#[doc = $doc:literal])* async fn $name:ident($shop:ident) $body:block) => {
@@ -291,7 +292,7 @@ macro_rules! scenario {
         }
     };
     (@run $shop:ident $body:block) => {
-        #[allow(unused_imports, reason = "not every scenario names something of its file")]
+        #[allow(unused_imports, reason = "not every scenario uses items of its file")]
         use super::*;
         async fn run($shop: &$crate::support::Shop) $body
         fn in_shape(shape: $crate::support::Shape) {

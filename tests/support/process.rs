@@ -1,4 +1,4 @@
-//! The real binary as a process of its own: for what only a process can show, such as dying.
+//! The binary as a child process, for tests of signals, exit codes and crashes.
 
 use super::{PATIENCE, client::Client, share_keys, stores::Stores};
 use std::io::{BufRead, BufReader};
@@ -13,23 +13,23 @@ pub struct Process {
     data: PathBuf,
 }
 
-/// Kills a process unless it is dropped within PATIENCE, so that nobody waits for the process or its words for ever.
-pub struct Limit(#[expect(dead_code, reason = "what is dropped tells that it is over")] Sender<()>);
+/// Kills a process unless dropped within `PATIENCE`. Prevents a test from waiting for the process or its output forever.
+pub struct Limit(#[expect(dead_code, reason = "dropping the sender ends the watchdog thread")] Sender<()>);
 
 impl Limit {
     pub fn on(child: &Child) -> Self {
-        let ((over, told), id) = (channel::<()>(), child.id().to_string());
+        let ((sender, receiver), id) = (channel::<()>(), child.id().to_string());
         std::thread::spawn(move || {
-            if told.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("process {id} has had {PATIENCE:?}: it is killed");
+            if receiver.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("killing process {id} after {PATIENCE:?}");
                 let _ = Command::new("kill").args(["-KILL", &id]).status();
             }
         });
-        Self(over)
+        Self(sender)
     }
 }
 
-/// A command of the binary, with no settings from outside.
+/// A command of the binary, without the settings of the environment.
 pub fn tradepost(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tradepost"));
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
@@ -39,15 +39,15 @@ pub fn tradepost(args: &[&str]) -> Command {
     command
 }
 
-/// What a command says that ends with an error: the last thing on stderr, behind the log.
+/// The error message of a failed command: the last message on stderr, after the log.
 pub fn last_words(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = String::from_utf8(output.stderr.clone()).unwrap();
-    let at = format!("\n{said}").rfind("\ntradepost: ").unwrap_or_else(|| panic!("no error: {said}"));
-    said[at..].trim_end().to_string()
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    let at = format!("\n{stderr}").rfind("\ntradepost: ").unwrap_or_else(|| panic!("no error: {stderr}"));
+    stderr[at..].trim_end().to_string()
 }
 
-/// What `tradepost audit` says of the shop with this data folder: whether it is clean, and its words.
+/// Runs `tradepost audit` on this data folder. Returns whether the audit is clean, and its output.
 pub fn audit(data: &Path) -> (bool, String) {
     let mut command = tradepost(&["audit", "--data", &data.to_string_lossy()]);
     let output = command.envs(Stores::of(data).environment()).output().unwrap();
@@ -55,23 +55,23 @@ pub fn audit(data: &Path) -> (bool, String) {
     (output.status.success(), text)
 }
 
-/// Of an audit: fails unless it is clean, and no event is under way any more.
-pub fn at_rest((clean, words): (bool, String)) -> Result<(), String> {
-    if clean && words.contains(" 0 under way") { Ok(()) } else { Err(words) }
+/// Checks an audit result: an error unless it is clean and no event is pending.
+pub fn at_rest((clean, text): (bool, String)) -> Result<(), String> {
+    if clean && text.contains(" 0 under way") { Ok(()) } else { Err(text) }
 }
 
 impl Process {
-    /// Starts it on this data folder and waits until it answers.
+    /// Starts on this data folder and waits until the process is ready.
     pub fn start(data: &Path, env: &[(&str, &str)]) -> Self {
         Self::start_on(0, data, env)
     }
 
-    /// The same on a given port: for one that comes back where it was.
+    /// Like `start`, on a given port: for restarts at the same address.
     pub fn start_on(port: u16, data: &Path, env: &[(&str, &str)]) -> Self {
         Self::spawn(Stdio::inherit(), port, data, env)
     }
 
-    /// The same, with what it logs in this file: anew with each start.
+    /// Like `start`, with the log in this file; truncates the file.
     pub fn start_logged(log: &Path, data: &Path, env: &[(&str, &str)]) -> Self {
         Self::spawn(std::fs::File::create(log).unwrap().into(), 0, data, env)
     }
@@ -94,7 +94,7 @@ impl Process {
         let (mut lines, limit) = (BufReader::new(child.stdout.take().unwrap()).lines(), Limit::on(&child));
         let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_string));
         drop(limit);
-        let url = ready.expect("the shop did not get ready");
+        let url = ready.expect("the shop did not become ready");
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, url, data: data.into() }
     }
@@ -103,18 +103,18 @@ impl Process {
         Client::login(&self.url).await
     }
 
-    /// SIGKILL: no chance to finish anything.
+    /// Sends SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Any signal, by its name.
+    /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap().success());
     }
 
-    /// SIGTERM, and the exit code.
+    /// Sends SIGTERM and returns the exit code.
     pub fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");
         let limit = Limit::on(&self.child);
@@ -123,7 +123,7 @@ impl Process {
         exit.code()
     }
 
-    /// What `tradepost audit` says of its data: whether it is clean, and its words.
+    /// Runs `tradepost audit` on its data folder.
     pub fn audit(&self) -> (bool, String) {
         audit(&self.data)
     }

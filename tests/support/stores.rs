@@ -1,67 +1,67 @@
-//! Where the modules of a shop under test keep their data: in files, or, where `TRADEPOST_TEST_MYSQL` names
-//! a server (`mysql://root:password@127.0.0.1:3306`), rows in fresh databases there, and where
-//! `TRADEPOST_TEST_MONGO` does (`mongodb://127.0.0.1:27017`), documents in one there.
+//! Stores of the modules of a shop under test: files by default. If `TRADEPOST_TEST_MYSQL` names a server
+//! (`mysql://root:password@127.0.0.1:3306`), new databases on it; if `TRADEPOST_TEST_MONGO` names a server
+//! (`mongodb://127.0.0.1:27017`), a new database for the products on it.
 
 use std::path::{Path, PathBuf};
 use tradepost::settings::{MongoDb, MySql, Secret, Settings, SslMode};
 
-/// Modules whose rows may be on a server.
+/// Modules that can use MySQL.
 pub const MODULES: [&str; 3] = ["inventory", "order", "notification"];
 
-/// Many tests share few cores: one that is slow for it is not in trouble. In milliseconds.
-const PATIENT: u64 = 60_000;
+/// Timeout in milliseconds. Long, because many tests share few cores.
+const TIMEOUT_MS: u64 = 60_000;
 
-/// The server of rows to test against, if there is one.
+/// URL of the MySQL server under test, if there is one.
 pub fn server() -> Option<String> {
-    named("TRADEPOST_TEST_MYSQL", cfg!(feature = "mysql"))
+    from_environment("TRADEPOST_TEST_MYSQL", cfg!(feature = "mysql"))
 }
 
-/// The server of documents to test against, if there is one.
+/// URL of the MongoDB server under test, if there is one.
 pub fn documents() -> Option<String> {
-    named("TRADEPOST_TEST_MONGO", cfg!(feature = "mongodb"))
+    from_environment("TRADEPOST_TEST_MONGO", cfg!(feature = "mongodb"))
 }
 
-fn named(variable: &str, compiled: bool) -> Option<String> {
+fn from_environment(variable: &str, compiled: bool) -> Option<String> {
     let url = std::env::var(variable).ok().filter(|url| !url.is_empty())?;
-    assert!(compiled, "{variable} needs a build with the feature of that server");
+    assert!(compiled, "{variable} needs a build with the feature of its store");
     Some(url.trim_end_matches('/').to_string())
 }
 
-/// The folder of `.ci/services/certificates.sh` by which servers under test speak TLS, if they do.
+/// The folder of `.ci/services/certificates.sh` with the certificates of the servers under test, if they use TLS.
 pub fn certificates() -> Option<PathBuf> {
     std::env::var("TRADEPOST_TEST_CERTIFICATES").ok().filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
-/// The databases of one shop; none where it keeps files.
+/// The databases of one shop; empty if it uses files.
 #[derive(Clone, Default)]
 pub struct Stores(Vec<(&'static str, String)>);
 
 impl Stores {
-    /// Those of the shop with this data folder: made for the first who asks.
+    /// The databases of the shop with this data folder, created on the first call.
     pub fn of(data: &Path) -> Self {
-        // a process without a folder keeps nothing
+        // a process without a folder has no store
         if !data.is_dir() {
             return Self::default();
         }
         let mut all = server().map(|server| Self::on(&server, data)).unwrap_or_default();
-        // made by its first document
+        // the server creates the database with its first document
         all.0.extend(documents().map(|server| ("product", format!("{server}/{}_product", prefix(data, |_| {})))));
         all
     }
 
-    /// Rows on a given server.
+    /// Databases on a given MySQL server.
     pub fn on(server: &str, data: &Path) -> Self {
         let create = |prefix: &str| MODULES.iter().for_each(|module| run(server, &format!("CREATE DATABASE {prefix}_{module}")));
         let prefix = prefix(data, create);
         Self(MODULES.map(|module| (module, format!("{server}/{prefix}_{module}"))).to_vec())
     }
 
-    /// The URL of a module's.
+    /// The URL of a module's database.
     pub fn url(&self, module: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| *name == module).map(|(_, url)| url.as_str())
     }
 
-    /// As settings of this process.
+    /// Sets the store URLs and long timeouts in these settings.
     pub fn apply(&self, settings: &mut Settings) {
         if self.0.is_empty() {
             return;
@@ -69,24 +69,25 @@ impl Stores {
         let url = |module| self.url(module).map(Secret::new);
         (settings.product.store, settings.inventory.store) = (url("product"), url("inventory"));
         (settings.order.store, settings.notification.store) = (url("order"), url("notification"));
-        // every commit is an fsync of its own there, and a row that everybody wants is locked through it
-        settings.server.request_seconds = PATIENT / 1000;
-        (settings.resilience.call_ms, settings.order.peers_ms) = (PATIENT, PATIENT);
+        // each commit is one fsync there, and the lock of a hot row is held during it
+        settings.server.request_seconds = TIMEOUT_MS / 1000;
+        (settings.resilience.call_ms, settings.order.peers_ms) = (TIMEOUT_MS, TIMEOUT_MS);
         settings.mysql = MySql {
             migrate: true,
-            connect_ms: PATIENT,
-            acquire_ms: PATIENT,
-            statement_ms: PATIENT,
-            transaction_ms: PATIENT,
+            connect_ms: TIMEOUT_MS,
+            acquire_ms: TIMEOUT_MS,
+            statement_ms: TIMEOUT_MS,
+            transaction_ms: TIMEOUT_MS,
             ..MySql::default()
         };
-        settings.mongodb = MongoDb { migrate: true, connect_ms: PATIENT, acquire_ms: PATIENT, statement_ms: PATIENT, ..MongoDb::default() };
+        settings.mongodb =
+            MongoDb { migrate: true, connect_ms: TIMEOUT_MS, acquire_ms: TIMEOUT_MS, statement_ms: TIMEOUT_MS, ..MongoDb::default() };
         if let Some(folder) = certificates() {
             (settings.mysql.ssl_mode, settings.tls.ca) = (SslMode::VerifyIdentity, Some(folder.join("ca.pem")));
         }
     }
 
-    /// As settings of another process, in the environment's spelling.
+    /// The same settings as environment variables of another process.
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut all: Vec<_> =
             self.0.iter().map(|(module, url)| (format!("TRADEPOST__{}__STORE", module.to_uppercase()), url.clone())).collect();
@@ -94,7 +95,7 @@ impl Stores {
             let limits = ["CONNECT_MS", "ACQUIRE_MS", "STATEMENT_MS", "TRANSACTION_MS"];
             for (server, limits) in [("MYSQL", &limits[..]), ("MONGODB", &limits[..3])] {
                 all.push((format!("TRADEPOST__{server}__MIGRATE"), "true".into()));
-                all.extend(limits.iter().map(|key| (format!("TRADEPOST__{server}__{key}"), PATIENT.to_string())));
+                all.extend(limits.iter().map(|key| (format!("TRADEPOST__{server}__{key}"), TIMEOUT_MS.to_string())));
             }
             if let Some(folder) = certificates() {
                 all.push(("TRADEPOST__MYSQL__SSL_MODE".into(), "verify_identity".into()));
@@ -104,7 +105,7 @@ impl Stores {
         all
     }
 
-    /// Removes them from their servers.
+    /// Drops the databases.
     pub fn drop_all(&self) {
         for (_, url) in &self.0 {
             if url.starts_with("mongodb://") {
@@ -117,13 +118,13 @@ impl Stores {
     }
 }
 
-/// What the names of a shop's databases begin with: made up for the first who asks.
+/// Prefix of the names of a shop's databases; generated and stored in the data folder on the first call.
 fn prefix(data: &Path, create: impl Fn(&str)) -> String {
-    let note = data.join("databases");
-    std::fs::read_to_string(&note).unwrap_or_else(|_| {
+    let file = data.join("databases");
+    std::fs::read_to_string(&file).unwrap_or_else(|_| {
         let prefix = format!("t{}", uuid::Uuid::new_v4().simple());
         create(&prefix);
-        std::fs::write(&note, &prefix).unwrap();
+        std::fs::write(&file, &prefix).unwrap();
         prefix
     })
 }
@@ -133,7 +134,7 @@ fn drop_documents(url: &str) {
     on_documents(url, |database| async move { database.drop().await.unwrap() });
 }
 
-/// Works on a database of documents, apart from the runtime that the caller may stand in.
+/// Runs `work` on a MongoDB database, on another thread: the caller may be inside a runtime.
 #[cfg(feature = "mongodb")]
 #[track_caller]
 pub fn on_documents<T: Send, Fut: Future<Output = T>>(url: &str, work: impl FnOnce(mongodb::Database) -> Fut + Send) -> T {
@@ -141,9 +142,9 @@ pub fn on_documents<T: Send, Fut: Future<Output = T>>(url: &str, work: impl FnOn
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let client = mongodb::Client::with_uri_str(url).await.unwrap();
-            let done = work(client.default_database().unwrap()).await;
+            let result = work(client.default_database().unwrap()).await;
             client.shutdown().await;
-            done
+            result
         })
     };
     std::thread::scope(|threads| threads.spawn(work).join().unwrap())
@@ -151,17 +152,17 @@ pub fn on_documents<T: Send, Fut: Future<Output = T>>(url: &str, work: impl FnOn
 
 #[cfg(not(feature = "mongodb"))]
 fn drop_documents(_: &str) {
-    unreachable!("no server without the feature");
+    unreachable!("the feature is off");
 }
 
-/// Runs statements on a server, or in a database of it.
+/// Runs statements on a server or in one of its databases.
 #[cfg(feature = "mysql")]
 #[track_caller]
 pub fn run(url: &str, sql: &str) {
     column(url, sql);
 }
 
-/// The first column of every row, as text; it is called `value`.
+/// The column `value` of every row, as text.
 #[cfg(feature = "mysql")]
 #[track_caller]
 pub fn column(url: &str, sql: &str) -> Vec<String> {
@@ -181,9 +182,9 @@ pub fn column(url: &str, sql: &str) -> Vec<String> {
         let rows: Vec<Cell> = diesel::sql_query(sql).load(&mut conn).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         rows.into_iter().map(|row| row.value).collect()
     };
-    // apart from the runtime that the caller may stand in
-    let alone = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
-    std::thread::scope(|threads| threads.spawn(alone).join().unwrap())
+    // on another thread: the caller may be inside a runtime
+    let on_new_runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    std::thread::scope(|threads| threads.spawn(on_new_runtime).join().unwrap())
 }
 
 #[cfg(feature = "mysql")]
@@ -207,5 +208,5 @@ fn tradepost_tls() {
 
 #[cfg(not(feature = "mysql"))]
 pub fn run(_: &str, _: &str) {
-    unreachable!("no server without the feature");
+    unreachable!("the feature is off");
 }
