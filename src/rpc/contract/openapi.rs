@@ -61,7 +61,7 @@ impl Document {
             "components": {
                 "schemas": self.schemas.take_definitions(true),
                 "responses": { "Problem": {
-                    "description": "a refusal: the old system's members and RFC 9457's",
+                    "description": "an error: the Spring system's members and RFC 9457's",
                     "content": { "application/problem+json": { "schema": problem } },
                 } },
                 "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
@@ -105,7 +105,7 @@ impl OperationBuilder<'_> {
     }
 }
 
-/// Schema of the error body that [`crate::kernel::problem::Problem`] writes.
+/// Error response: the members of RFC 9457 and those of the Spring system.
 #[derive(JsonSchema)]
 #[schemars(rename = "Problem")]
 #[serde(rename_all = "camelCase")]
