@@ -272,7 +272,7 @@ fn loggers_list_has_configured_and_effective_levels() {
         for (name, configured, effective) in [
             ("ROOT", json!("INFO"), "INFO"),
             ("tradepost", json!(null), "INFO"),
-            ("tradepost::platform::bus", json!(null), "INFO"),
+            ("tradepost::events::bus", json!(null), "INFO"),
             ("tradepost::modules::order", json!("DEBUG"), "DEBUG"),
             ("tradepost::modules::config_server", json!(null), "INFO"),
         ] {
