@@ -171,9 +171,9 @@ mod tests {
         assert!(other.redeem(&name, "app", Some(URI), Some(VERIFIER), 1059).await.is_ok());
         let replayed = codes.redeem(&name, "app", Some(URI), Some(VERIFIER), 1059).await.err();
         assert!(matches!(replayed, Some(RedeemError::Replayed { session }) if session == "s1"));
-        let late = codes.issue(code(Some(CHALLENGE))).await.unwrap();
-        let late = codes.redeem(&late, "app", Some(URI), Some(VERIFIER), 1060).await.err();
-        assert!(matches!(late, Some(RedeemError::Invalid("the code has expired"))), "{late:?}");
+        let expired = codes.issue(code(Some(CHALLENGE))).await.unwrap();
+        let result = codes.redeem(&expired, "app", Some(URI), Some(VERIFIER), 1060).await.err();
+        assert!(matches!(result, Some(RedeemError::Invalid("the code has expired"))), "{result:?}");
         assert!(codes.redeem("made-up", "app", Some(URI), None, 1000).await.is_err());
     }
 

@@ -30,7 +30,6 @@ pub(super) struct Limiter {
     key: String,
 }
 
-/// A locked name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Locked {
     /// Until the name is unlocked.

@@ -38,14 +38,14 @@ impl RegisteredRedirect {
     /// Parses a setting.
     pub(super) fn parse(text: &str) -> Result<Self, RedirectError> {
         let invalid = |kind| Err(RedirectError { uri: text.into(), kind });
-        let (plain, prefix) = text.strip_suffix('*').map_or((text, false), |plain| (plain, true));
-        if !has_safe_characters(plain) || plain.contains('*') {
+        let (uri, prefix) = text.strip_suffix('*').map_or((text, false), |uri| (uri, true));
+        if !has_safe_characters(uri) || uri.contains('*') {
             return invalid(RedirectErrorKind::NotAbsolute);
         }
-        if scheme(plain).is_none_or(|s| FORBIDDEN_SCHEMES.contains(&s.as_str())) {
+        if scheme(uri).is_none_or(|s| FORBIDDEN_SCHEMES.contains(&s.as_str())) {
             return invalid(RedirectErrorKind::Scheme);
         }
-        if let Some(uri) = loopback(plain) {
+        if let Some(uri) = loopback(uri) {
             let path = uri.path_and_query().map(|p| p.as_str()).unwrap_or("/").to_string();
             let host = uri.host().unwrap_or_default().to_string();
             return Ok(RegisteredRedirect::Loopback { scheme: uri.scheme_str().unwrap_or_default().to_string(), host, path, prefix });

@@ -8,41 +8,41 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Something that happened to an order of the caller's.
+/// A notification about one of the caller's orders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notification {
-    /// Grows with time; what `Last-Event-ID` names on the stream.
+    /// Increases with time; the stream's `Last-Event-ID`.
     pub id: i64,
-    /// The event it tells of: `order.placed`, `order.rejected`, `order.cancelled`.
+    /// The event's type: `order.placed`, `order.rejected`, `order.cancelled`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whose order.
+    /// The order's number.
     pub order_number: Option<String>,
-    /// A few words.
+    /// A short title.
     pub title: String,
-    /// A sentence or two.
+    /// One or two sentences.
     pub message: String,
     /// When it was written, RFC 3339.
     pub created_at: String,
-    /// Whether its owner has marked it so.
+    /// Whether the customer has marked it as read.
     pub read: bool,
 }
 
-/// How far a delivery has come.
+/// State of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
-    /// To be sent, for the first time or again.
+    /// To be sent or retried.
     Pending,
     /// The receiver has accepted it.
     Delivered,
-    /// Given up; kept, and replayable.
+    /// A dead letter: not retried, but can be replayed.
     Dead,
 }
 
 impl DeliveryState {
-    /// All there are.
+    /// All states.
     pub const ALL: [DeliveryState; 3] = [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Dead];
 
     /// Its name, on the wire and in stores.
@@ -72,32 +72,32 @@ impl Param for DeliveryState {
     }
 }
 
-/// One event on its way to one receiver outside.
+/// One event for one external receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// What a replay names.
+    /// The id for a replay.
     pub id: i64,
     /// `email` or `webhook`.
     pub channel: String,
     /// A webhook's URL without credentials and query, or a mail address with its name masked.
     pub target: String,
-    /// The event's id; receivers drop doubles by it.
+    /// The event's id; receivers drop duplicates by it.
     pub event_id: String,
     /// The event's type.
     pub event_type: String,
-    /// How far it has come.
+    /// The delivery's state.
     pub state: DeliveryState,
-    /// Attempts so far; a replay counts anew.
+    /// Attempts so far; a replay resets it.
     pub attempts: i64,
-    /// What the last failed attempt ended with.
+    /// Error of the last failed attempt.
     pub last_error: Option<String>,
-    /// When it is sent next, RFC 3339; only while pending.
+    /// Time of the next attempt, RFC 3339; only while pending.
     pub next_attempt_at: Option<String>,
 }
 
 crate::errors! {
-    /// What notification refuses.
+    /// Errors of notification.
     pub enum NotificationError in "notification" {
         /// The caller has no notification of this id.
         NotFound { id: i64 } = 404, "Notification with id {id} not found";
@@ -109,7 +109,7 @@ crate::errors! {
 }
 
 crate::contract! {
-    /// The customers' inboxes, and what is on its way to receivers outside.
+    /// The customers' inboxes, and deliveries to external receivers.
     pub trait NotificationApi in "notification", error = NotificationError, client = NotificationClient {
         /// Lists the caller's own notifications, newest first.
         fn list(query page: PageNumber, query size: PageSize) -> Page<Notification> = GET "/api/v1/notifications" => 200, Any, repeatable;
@@ -120,7 +120,7 @@ crate::contract! {
         /// Lists deliveries to mail and webhooks, newest first; with `state`, those of that state.
         fn deliveries(query page: PageNumber, query size: PageSize, query state: Option<DeliveryState>) -> Page<Delivery> = GET "/api/v1/notifications/deliveries" => 200, Admin, repeatable;
 
-        /// Makes a dead delivery pending again, with all its attempts before it.
+        /// Makes a dead delivery pending again and resets its attempts.
         fn replay(path id: i64) -> Delivery = POST "/api/v1/notifications/deliveries/{id}/replay" => 200, Admin, once;
     }
 }

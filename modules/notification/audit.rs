@@ -1,6 +1,6 @@
-//! What the audit command is told of notification's data.
+//! Notification's data for the audit command.
 
-/// What it takes from the bus: events of other topics are not under way to it.
+/// Consumed topics. Events of other topics are never pending for this module.
 pub use super::events::TOPICS;
 
 use crate::data::Snapshot;
@@ -18,7 +18,7 @@ struct Applied {
     times: i64,
 }
 
-/// How often each event of each order was applied.
+/// How often each event type of each order was applied.
 pub fn applied(store: &StoreUrl) -> Result<BTreeMap<(String, String), i64>, StoreError> {
     let query = "SELECT type AS kind, order_number, count(*) AS times FROM notifications WHERE order_number IS NOT NULL GROUP BY type, order_number";
     let rows: Vec<Applied> = Snapshot::open(store)?.rows(query)?;

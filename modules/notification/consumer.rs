@@ -2,7 +2,7 @@
 
 use super::delivery::Receivers;
 use super::events::{OrderData, OrderEvent, TOPICS};
-use super::store::{Channel, NewDelivery, NewNotification, NotificationStore, Taken};
+use super::store::{Channel, NewDelivery, NewNotification, NotificationStore, ProcessedEvent};
 use crate::data::types;
 use crate::edge::auth::check_subject;
 use crate::events::bus::{ApplyError, Consumer};
@@ -10,47 +10,45 @@ use crate::events::event::Event;
 use async_trait::async_trait;
 use std::sync::Arc;
 
-/// Characters of an event's type at most; ours are much shorter, and others may send here, too.
-const MAX_KIND: usize = 64;
-/// Bytes of a mail address at most: what is longer is none (RFC 5321, 4.5.3.1.3).
-const MAX_ADDRESS: usize = 254;
+/// Characters of an event's type. The shop's are much shorter, but other producers may publish here.
+const MAX_EVENT_TYPE_LEN: usize = 64;
+/// Bytes of a mail address (RFC 5321, 4.5.3.1.3).
+const MAX_ADDRESS_LEN: usize = 254;
 
-/// The consumer: fills inboxes and makes out deliveries.
 pub(super) struct Notifier {
     store: Arc<dyn NotificationStore>,
     receivers: Arc<Receivers>,
 }
 
 impl Notifier {
-    /// Into this store, for these receivers.
     pub(super) fn new(store: Arc<dyn NotificationStore>, receivers: Arc<Receivers>) -> Self {
         Self { store, receivers }
     }
 
-    fn take(&self, event: &Event) -> Result<Taken, ApplyError> {
-        if event.kind.chars().count() > MAX_KIND {
-            return Err(ApplyError::Unfit(format!("its type is longer than {MAX_KIND} characters")));
+    fn process(&self, event: &Event) -> Result<ProcessedEvent, ApplyError> {
+        if event.kind.chars().count() > MAX_EVENT_TYPE_LEN {
+            return Err(ApplyError::Unfit(format!("its type is longer than {MAX_EVENT_TYPE_LEN} characters")));
         }
         let mut notification = None;
         let mut targets: Vec<(Channel, String)> =
             self.receivers.webhooks_for(&event.kind).map(|target| (Channel::Webhook, target.to_string())).collect();
-        if let Some(kind) = OrderEvent::of(&event.kind) {
+        if let Some(kind) = OrderEvent::from_kind(&event.kind) {
             let order: OrderData = event.data()?;
-            check_subject(&order.customer.id).map_err(|wrong| ApplyError::Unfit(format!("its customer's id {wrong}")))?;
-            let is_address = |address: &&String| self.receivers.has_mail() && address.len() <= MAX_ADDRESS;
+            check_subject(&order.customer.id).map_err(|error| ApplyError::Unfit(format!("its customer's id {error}")))?;
+            let is_address = |address: &&String| self.receivers.has_mail() && address.len() <= MAX_ADDRESS_LEN;
             if let Some(address) = order.customer.email.as_ref().filter(is_address) {
                 targets.push((Channel::Email, address.clone()));
             }
-            notification = Some(tell(kind, order));
+            notification = Some(notification_for(kind, order));
         }
         let body = if targets.is_empty() { String::new() } else { types::to_json(event)? };
         let deliveries = targets.into_iter().map(|(channel, target)| NewDelivery { channel, target, body: body.clone() }).collect();
-        Ok(Taken { event: event.clone(), notification, deliveries })
+        Ok(ProcessedEvent { event: event.clone(), notification, deliveries })
     }
 }
 
-/// What the customer reads in the inbox.
-fn tell(kind: OrderEvent, order: OrderData) -> NewNotification {
+/// The notification in the customer's inbox.
+fn notification_for(kind: OrderEvent, order: OrderData) -> NewNotification {
     let number = order.order_number;
     let reason = order.reason.map(|reason| reason.trim().to_string()).filter(|reason| !reason.is_empty());
     let (title, message) = match kind {
@@ -60,12 +58,12 @@ fn tell(kind: OrderEvent, order: OrderData) -> NewNotification {
             ("Order placed", format!("Your order {number} is placed: {lines}{total}."))
         }
         OrderEvent::Rejected => {
-            let why = reason.unwrap_or_else(|| "no reason was given".into());
-            ("Order rejected", format!("Your order {number} could not be placed: {why}"))
+            let reason = reason.unwrap_or_else(|| "no reason was given".into());
+            ("Order rejected", format!("Your order {number} could not be placed: {reason}"))
         }
         OrderEvent::Cancelled => {
-            let why = reason.map(|reason| format!(": {reason}")).unwrap_or_else(|| ".".into());
-            ("Order cancelled", format!("Your order {number} is cancelled{why}"))
+            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_else(|| ".".into());
+            ("Order cancelled", format!("Your order {number} is cancelled{reason}"))
         }
     };
     NewNotification { customer: order.customer.id, order_number: number.to_string(), title: title.into(), message }
@@ -82,8 +80,8 @@ impl Consumer for Notifier {
     }
 
     async fn apply(&self, events: &[Event]) -> Result<(), ApplyError> {
-        // all are read before any is written: one that does not fit leaves nothing behind
-        let taken = events.iter().map(|event| self.take(event)).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.store.take(taken).await?)
+        // parses all events before writing any: an invalid one leaves no partial changes
+        let processed = events.iter().map(|event| self.process(event)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.store.apply(processed).await?)
     }
 }

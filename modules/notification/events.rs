@@ -1,27 +1,24 @@
-//! What notification takes from the bus, and what becomes of it. It publishes nothing.
+//! Events that notification consumes. It publishes none.
 
 use crate::events::asyncapi::Document;
 use crate::kernel::money::Money;
 use serde::Deserialize;
 use uuid::Uuid;
 
-/// Topics whose events come in here, and that webhooks can subscribe to.
+/// Consumed topics; webhooks can subscribe to their events.
 pub const TOPICS: &[&str] = &["order", "stock", "product"];
 
-/// An order event of which its customer is told.
+/// An order event that notifies the customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OrderEvent {
-    /// The order stands.
     Placed,
-    /// It could not be placed.
     Rejected,
-    /// It was, and is no more.
     Cancelled,
 }
 
 impl OrderEvent {
-    /// `None` for events that concern no customer.
-    pub(super) fn of(kind: &str) -> Option<Self> {
+    /// `None` for events without a notification.
+    pub(super) fn from_kind(kind: &str) -> Option<Self> {
         match kind {
             "order.placed" => Some(OrderEvent::Placed),
             "order.rejected" => Some(OrderEvent::Rejected),
@@ -31,7 +28,7 @@ impl OrderEvent {
     }
 }
 
-/// What we read of an order event.
+/// The part of an order event's data that this module reads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OrderData {
@@ -43,16 +40,14 @@ pub(super) struct OrderData {
     pub(super) reason: Option<String>,
 }
 
-/// Whose order it is.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Customer {
-    /// The token's subject: whose inbox it is.
+    /// The token's subject; it identifies the inbox.
     pub(super) id: String,
     pub(super) name: String,
     pub(super) email: Option<String>,
 }
 
-/// What was ordered.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Line {
@@ -61,7 +56,7 @@ pub(super) struct Line {
     pub(super) price: Option<Money>,
 }
 
-/// What it takes.
+/// Events of this module in AsyncAPI.
 pub fn describe(document: &mut Document) {
     document.receives("notification", TOPICS);
 }

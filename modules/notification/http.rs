@@ -1,8 +1,8 @@
 //! The live stream: a customer's notifications as server-sent events.
 //!
-//! The store is the source, and a stream knows only the last id it has sent. So nothing is missed or
-//! doubled across a reconnect, a slow client holds up nobody and fills no memory (it is read for a page
-//! at a time, as it takes them), and what another process wrote is seen, too.
+//! The store is the source, and a stream keeps only the last id that it has sent. So a reconnect loses and
+//! duplicates no notification, a slow client blocks no other and uses no memory (its pages are read on
+//! demand), and notifications written by other processes are sent, too.
 
 use super::store::NotificationStore;
 use crate::data::POLL;
@@ -25,97 +25,98 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Proxies and clients take a silent connection for a dead one.
+/// Proxies and clients close idle connections.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A stream ends with its token, and after this in any case; the client comes back with `Last-Event-ID`.
-const LIFETIME: Duration = Duration::from_secs(1800);
-/// Notifications read at once for one client.
-const PAGE: i64 = 100;
-/// New notifications looked through at once to find whom to wake.
+/// A stream ends when its token expires, at the latest after this; the client reconnects with `Last-Event-ID`.
+const MAX_LIFETIME: Duration = Duration::from_secs(1800);
+/// Notifications per read for one client.
+const STREAM_PAGE: i64 = 100;
+/// New notifications per read to find the streams to wake.
 const WAKE_PAGE: i64 = 1000;
 
-/// Whom a commit concerns.
+/// The customers with new notifications.
 #[derive(Clone)]
 enum Wake {
     All,
-    Only(Arc<HashSet<String>>),
+    Customers(Arc<HashSet<String>>),
 }
 
-/// Wakes streams: one look at the store for all of them, instead of one each.
+/// The live streams. One reader polls the store and wakes the streams, instead of one reader per stream.
 #[derive(Clone)]
-pub(super) struct Live {
+pub(super) struct LiveStreams {
     store: Arc<dyn NotificationStore>,
     wakes: broadcast::Sender<Wake>,
-    closing: CancellationToken,
+    draining: CancellationToken,
 }
 
-impl Live {
-    /// On this store; streams end when the process begins to drain, or it would wait for them.
-    pub(super) fn new(store: Arc<dyn NotificationStore>, closing: CancellationToken) -> Self {
-        Self { store, wakes: broadcast::channel(64).0, closing }
+impl LiveStreams {
+    /// Streams end when the process starts draining; otherwise it would wait for them.
+    pub(super) fn new(store: Arc<dyn NotificationStore>, draining: CancellationToken) -> Self {
+        Self { store, wakes: broadcast::channel(64).0, draining }
     }
 
-    /// Wakes streams until they are ended.
+    /// Wakes streams until `draining`.
     pub(super) async fn run(self) {
-        let mut seen = None;
-        while !self.closing.is_cancelled() {
+        let mut last_seen = None;
+        while !self.draining.is_cancelled() {
             let committed = self.store.committed();
             if self.wakes.receiver_count() == 0 {
-                seen = None;
+                last_seen = None;
             } else {
-                match self.wake(seen).await {
+                match self.wake(last_seen).await {
                     Ok((last, true)) => {
-                        seen = Some(last);
+                        last_seen = Some(last);
                         continue;
                     }
-                    Ok((last, false)) => seen = Some(last),
-                    Err(cause) => tracing::warn!(%cause, "new notifications not read; will try again"),
+                    Ok((last, false)) => last_seen = Some(last),
+                    Err(cause) => tracing::warn!(%cause, "new notifications not read; will retry"),
                 }
             }
             tokio::select! {
                 () = committed => {}
                 () = tokio::time::sleep(POLL) => {}
-                () = self.closing.cancelled() => {}
+                () = self.draining.cancelled() => {}
             }
         }
     }
 
-    /// Wakes whom notifications after `seen` concern; answers the last id, and whether there may be more.
-    async fn wake(&self, seen: Option<i64>) -> Result<(i64, bool), StoreError> {
-        let Some(seen) = seen else {
-            // we have not looked while nobody listened: let the first listeners look for themselves
+    /// Wakes the streams of customers with notifications after `last_seen`. Returns the last id, and whether more
+    /// may follow.
+    async fn wake(&self, last_seen: Option<i64>) -> Result<(i64, bool), StoreError> {
+        let Some(last_seen) = last_seen else {
+            // nothing was read while there were no streams: the first streams read for themselves
             let latest = self.store.latest().await?;
             let _ = self.wakes.send(Wake::All);
             return Ok((latest, false));
         };
-        let new = self.store.customers_after(seen, WAKE_PAGE).await?;
-        let last = new.iter().map(|(id, _)| *id).max().unwrap_or(seen);
+        let new = self.store.customers_after(last_seen, WAKE_PAGE).await?;
+        let last = new.iter().map(|(id, _)| *id).max().unwrap_or(last_seen);
         let full = new.len() as i64 == WAKE_PAGE;
-        if last > seen {
-            let _ = self.wakes.send(Wake::Only(Arc::new(new.into_iter().map(|(_, customer)| customer).collect())));
+        if last > last_seen {
+            let _ = self.wakes.send(Wake::Customers(Arc::new(new.into_iter().map(|(_, customer)| customer).collect())));
         }
         Ok((last, full))
     }
 
     /// `GET /api/v1/notifications/stream`
     pub(super) fn endpoint(&self) -> Endpoint {
-        let live = self.clone();
+        let streams = self.clone();
         Endpoint::raw("notification", "stream", Method::GET, "/api/v1/notifications/stream", RequiredRole::Any, move |cx, request, _| {
-            let live = live.clone();
-            async move { live.open(&cx, &request).await }
+            let streams = streams.clone();
+            async move { streams.open(&cx, &request).await }
         })
     }
 
     async fn open(&self, cx: &Cx, request: &HttpRequest) -> Result<HttpResponse, Problem> {
         let principal = cx.principal()?;
-        // registered before the first look: what is committed in between wakes us
+        // subscribed before the first read, so that commits in between wake this stream
         let wakes = self.wakes.subscribe();
         let latest = self.store.latest().await?;
         let after = match request.headers().get("last-event-id") {
             None => latest,
             Some(id) => {
                 let id = id.to_str().ok().and_then(|id| id.trim().parse().ok());
-                // an id from before the store was made anew must not silence the stream
+                // an id from before the store was recreated must not silence the stream
                 id.map(|id: i64| id.min(latest)).ok_or_else(|| Problem::field("Last-Event-ID", "expected the id of a notification"))?
             }
         };
@@ -134,8 +135,8 @@ impl Live {
             after,
             first: true,
             wakes,
-            closing: self.closing.clone(),
-            ends: now + lifetime(principal),
+            draining: self.draining.clone(),
+            ends_at: now + lifetime(principal),
         };
         Ok(response.streaming(stream::unfold(stream, |mut stream| async move {
             let chunk = stream.next().await?;
@@ -144,7 +145,7 @@ impl Live {
     }
 }
 
-/// What is left of the token, which the edge has checked already.
+/// Remaining lifetime of the token, which the edge has validated.
 fn lifetime(principal: &Principal) -> Duration {
     #[derive(Deserialize)]
     struct Claims {
@@ -152,8 +153,9 @@ fn lifetime(principal: &Principal) -> Duration {
     }
     let claims = principal.token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let claims: Option<Claims> = claims.and_then(|json| serde_json::from_slice(&json).ok());
-    let left = claims.map(|claims| Duration::from_secs(u64::try_from(claims.exp - crate::kernel::clock::now_ms() / 1000).unwrap_or(0)));
-    left.unwrap_or(LIFETIME).min(LIFETIME)
+    let remaining =
+        claims.map(|claims| Duration::from_secs(u64::try_from(claims.exp - crate::kernel::clock::now_ms() / 1000).unwrap_or(0)));
+    remaining.unwrap_or(MAX_LIFETIME).min(MAX_LIFETIME)
 }
 
 /// One client's stream.
@@ -163,56 +165,56 @@ struct Stream {
     after: i64,
     first: bool,
     wakes: broadcast::Receiver<Wake>,
-    closing: CancellationToken,
-    ends: Instant,
+    draining: CancellationToken,
+    ends_at: Instant,
 }
 
 impl Stream {
-    /// What to send next; `None` ends the stream.
+    /// The next chunk; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
         if std::mem::take(&mut self.first) {
-            // something at once, so that the client knows it is connected
+            // sent at once, so that the client detects the connection
             return Some(Bytes::from_static(b"retry: 1000\n\n"));
         }
-        if self.closing.is_cancelled() || Instant::now() >= self.ends {
+        if self.draining.is_cancelled() || Instant::now() >= self.ends_at {
             return None;
         }
-        if let Some(chunk) = self.look().await {
+        if let Some(chunk) = self.read_new().await {
             return Some(chunk);
         }
         let heartbeat = Instant::now() + HEARTBEAT;
         loop {
             tokio::select! {
                 woken = self.wakes.recv() => match woken {
-                    Ok(Wake::Only(customers)) if !customers.contains(&self.customer) => {}
-                    // after more wakes than fit we may have missed ours
+                    Ok(Wake::Customers(customers)) if !customers.contains(&self.customer) => {}
+                    // the channel dropped wakes, possibly one for this customer
                     Ok(_) | Err(RecvError::Lagged(_)) => {
-                        if let Some(chunk) = self.look().await {
+                        if let Some(chunk) = self.read_new().await {
                             return Some(chunk);
                         }
                     }
                     Err(RecvError::Closed) => return None,
                 },
-                // the next call looks again: a lost wake is a delay at worst
+                // the next call reads again: a lost wake is only a delay
                 () = sleep_until(heartbeat) => return Some(Bytes::from_static(b": still here\n\n")),
-                () = sleep_until(self.ends) => return None,
-                () = self.closing.cancelled() => return None,
+                () = sleep_until(self.ends_at) => return None,
+                () = self.draining.cancelled() => return None,
             }
         }
     }
 
-    /// A page of what is new; `None` where nothing is.
-    async fn look(&mut self) -> Option<Bytes> {
-        let new = match self.store.after(&self.customer, self.after, PAGE).await {
+    /// A page of new notifications; `None` if there are none.
+    async fn read_new(&mut self) -> Option<Bytes> {
+        let new = match self.store.after(&self.customer, self.after, STREAM_PAGE).await {
             Ok(new) => new,
             Err(cause) => {
-                tracing::warn!(%cause, "notifications not read for a stream; will try again");
+                tracing::warn!(%cause, "notifications not read for a stream; will retry");
                 return None;
             }
         };
         let mut chunk = String::new();
         for notification in new {
-            // JSON has no raw line breaks, and types have none either: one line each
+            // neither JSON nor event types contain raw line breaks, so each is one line
             let data = serde_json::to_string(&notification).ok()?;
             chunk.push_str(&format!("id: {}\nevent: {}\ndata: {data}\n\n", notification.id, notification.kind));
             self.after = notification.id;

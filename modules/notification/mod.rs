@@ -1,25 +1,25 @@
-//! Notification owns what customers and outside systems are told: an inbox for each customer, a live
-//! stream of it, mail, and signed webhooks. It depends on no peer: all it knows comes by events.
+//! Notification owns customers' inboxes, their live streams, mail, and signed webhooks. It depends on no
+//! peer: all its data comes from events.
 //!
-//! It promises:
-//! - Inbox: exactly once. The event's id, the notification and every delivery are written in one
-//!   transaction; an event that comes twice changes nothing.
-//! - Stream: with `Last-Event-ID`, nothing is missed and nothing doubled; the store is its source.
-//! - Mail and webhooks: at least once, from a table that survives a crash, with growing pauses up to a
+//! It guarantees:
+//! - Inbox: exactly once. The event's id, the notification and all deliveries are written in one
+//!   transaction; a duplicate event changes nothing.
+//! - Stream: with `Last-Event-ID`, no notification is lost or duplicated; the store is the source.
+//! - Mail and webhooks: at least once, from a table that survives a crash, with exponential backoff up to a
 //!   dead letter that an admin can replay.
 //!
-//! It does not promise:
-//! - Once, towards the outside. A crash between a mail server's 250, or a webhook's 2xx, and our commit
-//!   sends again, and so does a process that was paused with a delivery under way. The doubles are alike
-//!   where it counts, in `Message-ID` and `webhook-id`: receivers drop them by that.
-//! - Order. Deliveries run side by side, and one that failed is overtaken, even at the same receiver.
+//! It does not guarantee:
+//! - Exactly once for receivers. A crash between a mail server's 250, or a webhook's 2xx, and the commit
+//!   sends again, and so does a process that was paused with a delivery in flight. Duplicates have the same
+//!   `Message-ID` or `webhook-id`, so receivers can drop them.
+//! - Order. Deliveries run concurrently, and later ones overtake a failed one, also at the same receiver.
 //!
-//! Several processes on one store share the work: one at a time takes events off the bus, each sends the
-//! deliveries that it has claimed, and streams show what any of them wrote.
+//! Processes on one store share the work: one at a time consumes events from the bus, each sends the
+//! deliveries that it has claimed, and streams show the notifications of all of them.
 //!
 //! A mail server that answers 550, 551 or 553 (no such mailbox) and a webhook that answers 410 (Gone)
-//! make a dead letter at once. Two webhooks may not differ in credentials or query alone: deliveries know
-//! them by the rest of their URL, so that no secret gets into the store.
+//! make a dead letter at once. Two webhooks must differ in more than credentials or query: deliveries
+//! identify a webhook by the rest of its URL, so that no secret is stored.
 
 pub use crate::modules::contracts::notification as api;
 
@@ -48,7 +48,7 @@ use std::time::Duration;
 use store::NotificationStore;
 use tokio_util::sync::CancellationToken;
 
-/// Opens the store and builds the service with what runs beside it.
+/// Opens the store and builds the service and its background workers.
 pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), StartError> {
     let settings = &host.settings.notification;
     let mut opened = Parts::default();
@@ -59,7 +59,7 @@ pub fn build(host: &Host) -> Result<(Arc<dyn api::NotificationApi>, Parts), Star
     Ok((service, parts))
 }
 
-/// On this store.
+/// Builds the module on an open store.
 fn assemble(
     store: Arc<dyn NotificationStore>,
     settings: &settings::Notification,
@@ -70,13 +70,13 @@ fn assemble(
     }
     let receivers = Arc::new(delivery::Receivers::new(settings)?);
     let service: Arc<dyn api::NotificationApi> = Arc::new(service::NotificationService::new(store.clone()));
-    let live = http::Live::new(store.clone(), draining);
+    let streams = http::LiveStreams::new(store.clone(), draining);
     let mut parts = Parts { endpoints: api::NotificationClient::endpoints(service.clone()), ..Parts::default() };
-    parts.endpoints.push(live.endpoint());
-    parts.worker("notification-live", move |_| live.run());
+    parts.endpoints.push(streams.endpoint());
+    parts.worker("notification-live", move |_| streams.run());
     let backoff = Duration::from_millis(settings.backoff_ms);
-    let courier = delivery::Courier::new(store.clone(), receivers.clone(), settings.attempts, backoff);
-    parts.worker("notification-deliveries", move |stop| courier.run(stop));
+    let worker = delivery::DeliveryWorker::new(store.clone(), receivers.clone(), settings.attempts, backoff);
+    parts.worker("notification-deliveries", move |stop| worker.run(stop));
     parts.consumers.push(Arc::new(consumer::Notifier::new(store.clone(), receivers)));
     parts.check("notificationStore", move || {
         let store = store.clone();

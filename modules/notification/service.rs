@@ -1,4 +1,4 @@
-//! What callers can see and do.
+//! The contract's implementation.
 
 use super::api::{Delivery, DeliveryState, Notification, NotificationApi, NotificationError};
 use super::delivery::masked;
@@ -15,17 +15,16 @@ pub(super) struct NotificationService {
 }
 
 impl NotificationService {
-    /// On this store.
     pub(super) fn new(store: Arc<dyn NotificationStore>) -> Self {
         Self { store }
     }
 }
 
-/// Not even an admin needs a customer's whole address to see where mail gets stuck.
-fn shown(mut delivery: Delivery) -> Delivery {
+/// Masks a customer's mail address: admins do not need it to diagnose deliveries.
+fn mask_target(mut delivery: Delivery) -> Delivery {
     if delivery.channel == Channel::Email.name() {
         let masked = masked(&delivery.target);
-        // servers like to repeat the address in their answers
+        // mail servers often repeat the address in their errors
         delivery.last_error = delivery.last_error.map(|error| error.replace(&delivery.target, &masked));
         delivery.target = masked;
     }
@@ -36,8 +35,8 @@ fn shown(mut delivery: Delivery) -> Delivery {
 impl NotificationApi for NotificationService {
     async fn list(&self, cx: &Cx, page: PageNumber, size: PageSize) -> Result<Page<Notification>, NotificationError> {
         let request = PageRequest::of(page, size);
-        let (own, total) = self.store.page(&cx.principal()?.subject, request).await?;
-        Ok(Page::new(request, own, total))
+        let (notifications, total) = self.store.page(&cx.principal()?.subject, request).await?;
+        Ok(Page::new(request, notifications, total))
     }
 
     async fn mark_read(&self, cx: &Cx, id: i64) -> Result<Notification, NotificationError> {
@@ -54,12 +53,12 @@ impl NotificationApi for NotificationService {
     ) -> Result<Page<Delivery>, NotificationError> {
         let request = PageRequest::of(page, size);
         let (deliveries, total) = self.store.deliveries(request, state).await?;
-        Ok(Page::new(request, deliveries.into_iter().map(shown).collect(), total))
+        Ok(Page::new(request, deliveries.into_iter().map(mask_target).collect(), total))
     }
 
     async fn replay(&self, _: &Cx, id: i64) -> Result<Delivery, NotificationError> {
         let replayed = self.store.replay(id, clock::now_ms()).await?;
         let Some(delivery) = self.store.delivery(id).await? else { return Err(NotificationError::DeliveryNotFound { id }) };
-        if replayed { Ok(shown(delivery)) } else { Err(NotificationError::NotDead { id, state: delivery.state.name().into() }) }
+        if replayed { Ok(mask_target(delivery)) } else { Err(NotificationError::NotDead { id, state: delivery.state.name().into() }) }
     }
 }

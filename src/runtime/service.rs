@@ -74,14 +74,17 @@ pub struct RunningServices {
 }
 
 impl RunningServices {
-    /// Stops all tasks at once, and waits for them until the limit.
-    pub async fn stop(self, limit: Duration) {
+    /// Stops all tasks at once, and waits for them until the limit. Returns the services that did not stop in time.
+    pub async fn stop(self, limit: Duration) -> Vec<&'static str> {
         self.stop.cancel();
         let deadline = Instant::now() + limit;
+        let mut late = Vec::new();
         for (service, task) in self.tasks {
             if timeout_at(deadline, task).await.is_err() {
                 tracing::warn!(service, "shutdown deadline exceeded; work resumes at next start");
+                late.push(service);
             }
         }
+        late
     }
 }

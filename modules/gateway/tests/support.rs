@@ -227,9 +227,8 @@ pub(super) fn start_gateway_with_discovery(
     .unwrap()
     .run();
     actix_web::rt::spawn(server);
-    for (_, worker) in parts.workers {
-        actix_web::rt::spawn(worker(CancellationToken::new()));
-    }
+    // they run until the test's system ends
+    drop(parts.services.start());
     TestGateway { address, url: format!("http://{address}"), metrics: host.metrics, file, dir }
 }
 

@@ -1,12 +1,11 @@
 //! Mail texts: `templates/*.txt` with the subject in the first line, and `templates/*.html`.
 //!
-//! A template holds `{{name}}`; nothing else is special. What is filled in is escaped for where it
-//! goes and is never read again, so a customer called `{{total}}` is called `{{total}}`.
+//! Templates support only `{{name}}` placeholders. Values are escaped for their target format and never
+//! expanded again: a customer named `{{total}}` appears as `{{total}}`.
 
 use crate::modules::notification::events::{OrderData, OrderEvent};
 use askama::filters::{Escaper, Html};
 
-/// A mail's texts.
 pub(super) struct Texts {
     pub(super) subject: String,
     pub(super) text: String,
@@ -15,7 +14,6 @@ pub(super) struct Texts {
 
 type Fields = [(&'static str, String); 5];
 
-/// The texts for this event.
 pub(super) fn texts(kind: OrderEvent, order: &OrderData) -> Texts {
     let (text, html) = match kind {
         OrderEvent::Placed => (include_str!("../templates/placed.txt"), include_str!("../templates/placed.html")),
@@ -25,8 +23,8 @@ pub(super) fn texts(kind: OrderEvent, order: &OrderData) -> Texts {
     let (subject, text) = text.split_once('\n').unwrap_or((text, ""));
     Texts {
         subject: one_line(&fill(subject, &fields(order, one_line, |line| line))),
-        text: fill(text.trim_start(), &fields(order, plain, |line| format!("  {line}\n"))),
-        html: fill(html, &fields(order, escaped, |line| format!("<li>{line}</li>\n"))),
+        text: fill(text.trim_start(), &fields(order, plain_text, |line| format!("  {line}\n"))),
+        html: fill(html, &fields(order, html_escaped, |line| format!("<li>{line}</li>\n"))),
     }
 }
 
@@ -57,25 +55,25 @@ fn fill(template: &str, fields: &Fields) -> String {
     filled
 }
 
-/// For a header: with a line break left in, a name could start a header of its own.
+/// For a header: replaces line breaks, which would allow header injection.
 fn one_line(value: &str) -> String {
-    value.chars().map(|c| if breaks(c) { ' ' } else { c }).collect::<String>().trim().to_string()
+    value.chars().map(|c| if is_break_or_control(c) { ' ' } else { c }).collect::<String>().trim().to_string()
 }
 
-/// For plain text: lines are kept, other controls are not.
-fn plain(value: &str) -> String {
-    value.replace("\r\n", "\n").chars().map(|c| if breaks(c) && c != '\n' { ' ' } else { c }).collect()
+/// For plain text: keeps line breaks, replaces other control characters.
+fn plain_text(value: &str) -> String {
+    value.replace("\r\n", "\n").chars().map(|c| if is_break_or_control(c) && c != '\n' { ' ' } else { c }).collect()
 }
 
-fn breaks(c: char) -> bool {
+fn is_break_or_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// For HTML, in text and in attributes.
-fn escaped(value: &str) -> String {
+fn html_escaped(value: &str) -> String {
     let mut html = String::with_capacity(value.len());
-    // a String takes everything
-    let _ = Html.write_escaped_str(&mut html, &plain(value));
+    // writing to a String never fails
+    let _ = Html.write_escaped_str(&mut html, &plain_text(value));
     html
 }
 
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn every_template_is_filled_whole() {
+    fn templates_filled_contain_no_placeholders() {
         for kind in KINDS {
             let texts = texts(kind, &order("Jane"));
             for text in [&texts.subject, &texts.text, &texts.html] {
@@ -111,11 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_name_whatever_it_holds() {
+    fn name_with_markup_or_line_breaks_is_escaped() {
         let evil = order("Eve\r\nBcc: all@example.com\u{2028}\u{85}<script>\"{{total}}");
         for kind in KINDS {
             let texts = texts(kind, &evil);
-            assert!(!texts.subject.contains(breaks), "{:?}", texts.subject);
+            assert!(!texts.subject.contains(is_break_or_control), "{:?}", texts.subject);
             assert!(texts.subject.contains("{{total}}") && texts.html.contains("{{total}}"));
             assert!(!texts.html.contains("<script>") && texts.html.contains("&#60;script&#62;&#34;"));
         }

@@ -1,4 +1,4 @@
-//! Where notification keeps inboxes and deliveries.
+//! Notification's store of inboxes and deliveries.
 
 mod types;
 
@@ -28,7 +28,7 @@ use crate::settings::Settings;
 use diesel_migrations::embed_migrations;
 use prometheus::Registry;
 use std::sync::Arc;
-pub(super) use types::{Attempted, Busy, Channel, Due, NewDelivery, NewNotification, NotificationStore, Taken};
+pub(super) use types::{AttemptResult, Channel, ClaimFilter, DueDelivery, NewDelivery, NewNotification, NotificationStore, ProcessedEvent};
 
 /// The store's setting and migrations.
 pub const STORE: SqlStore = SqlStore {
@@ -40,14 +40,14 @@ pub const STORE: SqlStore = SqlStore {
     mysql: embed_migrations!("migrations/notification/mysql"),
 };
 
-/// Opens the store where settings say.
+/// Opens the store that the settings name.
 pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn NotificationStore>, StartError> {
     let (db, renewal) = STORE.open(settings, metrics)?;
     parts.renewal(renewal);
     Ok(match db {
         #[cfg(feature = "sqlite")]
-        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::on(db)),
+        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::new(db)),
         #[cfg(feature = "mysql")]
-        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::on(db)),
+        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::new(db)),
     })
 }

@@ -7,17 +7,16 @@ use crate::modules::notification::api::{Delivery, DeliveryState, Notification};
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 
-/// How a delivery travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::modules::notification) enum Channel {
-    /// By SMTP; its target is an address.
+    /// SMTP; the target is a mail address.
     Email,
-    /// By a signed POST; its target is a webhook's URL without credentials and query.
+    /// Signed POST; the target is the webhook's URL without credentials and query.
     Webhook,
 }
 
 impl Channel {
-    /// Its name, on the wire and in stores.
+    /// Name on the wire and in stores.
     pub(in crate::modules::notification) fn name(self) -> &'static str {
         match self {
             Channel::Email => "email",
@@ -26,7 +25,6 @@ impl Channel {
     }
 }
 
-/// A notification to be written.
 #[derive(Debug, Clone)]
 pub(in crate::modules::notification) struct NewNotification {
     pub(in crate::modules::notification) customer: String,
@@ -35,7 +33,6 @@ pub(in crate::modules::notification) struct NewNotification {
     pub(in crate::modules::notification) message: String,
 }
 
-/// A delivery to be made out.
 #[derive(Debug, Clone)]
 pub(in crate::modules::notification) struct NewDelivery {
     pub(in crate::modules::notification) channel: Channel,
@@ -44,17 +41,17 @@ pub(in crate::modules::notification) struct NewDelivery {
     pub(in crate::modules::notification) body: String,
 }
 
-/// An event with all that it brings about.
+/// An event with the notification and deliveries that it causes.
 #[derive(Debug, Clone)]
-pub(in crate::modules::notification) struct Taken {
+pub(in crate::modules::notification) struct ProcessedEvent {
     pub(in crate::modules::notification) event: Event,
     pub(in crate::modules::notification) notification: Option<NewNotification>,
     pub(in crate::modules::notification) deliveries: Vec<NewDelivery>,
 }
 
-/// A delivery whose time has come.
+/// A pending delivery whose next attempt is due.
 #[derive(Debug, Clone)]
-pub(in crate::modules::notification) struct Due {
+pub(in crate::modules::notification) struct DueDelivery {
     pub(in crate::modules::notification) id: i64,
     pub(in crate::modules::notification) event_id: String,
     pub(in crate::modules::notification) channel: Channel,
@@ -64,62 +61,63 @@ pub(in crate::modules::notification) struct Due {
     pub(in crate::modules::notification) attempts: i64,
 }
 
-/// What is not to be taken up just now.
+/// Deliveries not to be claimed now.
 #[derive(Debug, Clone, Default)]
-pub(in crate::modules::notification) struct Busy {
-    /// Deliveries under way.
-    pub(in crate::modules::notification) ids: Vec<i64>,
-    /// Webhooks that have enough under way.
-    pub(in crate::modules::notification) webhooks: Vec<String>,
-    /// Whether mail has.
-    pub(in crate::modules::notification) email: bool,
+pub(in crate::modules::notification) struct ClaimFilter {
+    /// Deliveries that this process has claimed already.
+    pub(in crate::modules::notification) excluded_ids: Vec<i64>,
+    /// Webhooks at their concurrency limit.
+    pub(in crate::modules::notification) excluded_webhooks: Vec<String>,
+    /// Whether mail is at its concurrency limit.
+    pub(in crate::modules::notification) exclude_email: bool,
 }
 
-/// What an attempt changes.
+/// How a delivery attempt is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::modules::notification) enum Attempted {
-    /// The receiver has it.
+pub(in crate::modules::notification) enum AttemptResult {
     Delivered,
-    /// Try again then (milliseconds since 1970).
-    Again { error: String, at: i64 },
-    /// Give up.
-    Dead { error: String },
+    /// Retry at this time (milliseconds since 1970).
+    Retry {
+        error: String,
+        at: i64,
+    },
+    Dead {
+        error: String,
+    },
 }
 
-/// Inboxes and deliveries.
 #[async_trait(?Send)]
 pub(in crate::modules::notification) trait NotificationStore: Send + Sync {
-    /// Writes what these events bring about, in one transaction; an event seen before brings about nothing.
-    async fn take(&self, taken: Vec<Taken>) -> Result<(), StoreError>;
-    /// A page of a customer's notifications, newest first, and how many there are.
+    /// Writes the notifications and deliveries of these events in one transaction; skips duplicate events.
+    async fn apply(&self, events: Vec<ProcessedEvent>) -> Result<(), StoreError>;
+    /// A page of a customer's notifications, newest first, and their total number.
     async fn page(&self, customer: &str, request: PageRequest) -> Result<(Vec<Notification>, i64), StoreError>;
     /// A customer's notifications after this id, oldest first.
     async fn after(&self, customer: &str, id: i64, limit: i64) -> Result<Vec<Notification>, StoreError>;
-    /// Marks a customer's notification as read; `None` where the customer has none of this id.
+    /// Marks a customer's notification as read; `None` if the customer has none with this id.
     async fn mark_read(&self, customer: &str, id: i64) -> Result<Option<Notification>, StoreError>;
-    /// The highest id of all notifications; 0 where there is none.
+    /// The highest id of all notifications; 0 if there is none.
     async fn latest(&self) -> Result<i64, StoreError>;
     /// Ids and customers of notifications after this id, oldest first.
     async fn customers_after(&self, id: i64, limit: i64) -> Result<Vec<(i64, String)>, StoreError>;
-    /// A page of deliveries, newest first, and how many there are; targets in full.
+    /// A page of deliveries, newest first, and their total number; targets are not masked.
     async fn deliveries(&self, request: PageRequest, state: Option<DeliveryState>) -> Result<(Vec<Delivery>, i64), StoreError>;
-    /// One delivery, its target in full.
+    /// One delivery; its target is not masked.
     async fn delivery(&self, id: i64) -> Result<Option<Delivery>, StoreError>;
-    /// Makes a dead delivery pending, with no attempts; `false` where it is not dead.
+    /// Makes a dead delivery pending and resets its attempts; `false` if it is not dead.
     async fn replay(&self, id: i64, now: i64) -> Result<bool, StoreError>;
-    /// Pending deliveries whose time has come, the longest due first.
-    async fn due(&self, now: i64, busy: Busy, limit: i64) -> Result<Vec<Due>, StoreError>;
-    /// Makes these ours until `until`: those of them that are still due and that nobody else has claimed.
-    async fn claim(&self, due: Vec<Due>, now: i64, until: i64) -> Result<Vec<Due>, StoreError>;
-    /// Keeps claims until `until`.
-    async fn keep(&self, ids: Vec<i64>, until: i64) -> Result<(), StoreError>;
+    /// Pending deliveries that are due, the longest due first.
+    async fn due(&self, now: i64, filter: ClaimFilter, limit: i64) -> Result<Vec<DueDelivery>, StoreError>;
+    /// Claims these deliveries until `until`. Returns those that are still due and not claimed by another process.
+    async fn claim(&self, due: Vec<DueDelivery>, now: i64, until: i64) -> Result<Vec<DueDelivery>, StoreError>;
+    /// Changes the end of these claims to `until`.
+    async fn set_claim_end(&self, ids: Vec<i64>, until: i64) -> Result<(), StoreError>;
     /// When the next pending delivery after `now` is due.
     async fn next_due(&self, now: i64) -> Result<Option<i64>, StoreError>;
-    /// Writes down how an attempt ended. That the receiver has it counts in any case; a failure only while
-    /// no later attempt was written down.
-    async fn record(&self, id: i64, attempts: i64, outcome: Attempted) -> Result<(), StoreError>;
-    /// How many deliveries are in this state.
+    /// Records an attempt. A success always counts; a failure only if no later attempt was recorded.
+    async fn record(&self, id: i64, attempts: i64, result: AttemptResult) -> Result<(), StoreError>;
+    /// Number of deliveries in this state.
     async fn count(&self, state: DeliveryState) -> Result<i64, StoreError>;
-    /// Waits for the next commit of this process. Register before looking at the data.
+    /// Waits for the next commit of this process. Call it before reading the data.
     fn committed(&self) -> LocalBoxFuture<'_, ()>;
 }

@@ -1,4 +1,4 @@
-//! Mail, to a server that speaks SMTP.
+//! Tests of mail, with an SMTP server.
 
 use super::super::api::DeliveryState;
 use super::support::*;
@@ -30,34 +30,34 @@ impl Mail {
     }
 }
 
-/// Answers each DATA as scripted, then with 250.
-async fn sink(answers: &[&'static str]) -> (String, mpsc::UnboundedReceiver<Mail>) {
+/// An SMTP server that answers each DATA as scripted, then with 250.
+async fn start_smtp_server(answers: &[&'static str]) -> (String, mpsc::UnboundedReceiver<Mail>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("smtp://{}", listener.local_addr().unwrap());
     let script = Arc::new(Mutex::new(answers.iter().copied().collect::<VecDeque<_>>()));
-    let (told, received) = mpsc::unbounded_channel();
+    let (sender, received) = mpsc::unbounded_channel();
     actix_web::rt::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            actix_web::rt::spawn(speak(stream, script.clone(), told.clone()));
+            actix_web::rt::spawn(serve_smtp(stream, script.clone(), sender.clone()));
         }
     });
     (url, received)
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite, script: Arc<Mutex<VecDeque<&'static str>>>, told: mpsc::UnboundedSender<Mail>) {
+async fn serve_smtp(stream: impl AsyncRead + AsyncWrite, script: Arc<Mutex<VecDeque<&'static str>>>, sender: mpsc::UnboundedSender<Mail>) {
     let (read, mut write) = tokio::io::split(stream);
     let mut lines = BufReader::new(read);
     let (mut from, mut to) = (String::new(), vec![]);
-    let mut answer = "220 sink\r\n".to_string();
+    let mut reply = "220 test server\r\n".to_string();
     loop {
-        if write.write_all(answer.as_bytes()).await.is_err() {
+        if write.write_all(reply.as_bytes()).await.is_err() {
             return;
         }
         let mut line = String::new();
         if lines.read_line(&mut line).await.unwrap_or(0) == 0 {
             return;
         }
-        answer = match line.trim_end().split_once(':').unwrap_or((line.trim_end(), "")) {
+        reply = match line.trim_end().split_once(':').unwrap_or((line.trim_end(), "")) {
             ("MAIL FROM", address) => {
                 from = address.to_string();
                 "250 ok\r\n".into()
@@ -72,7 +72,7 @@ async fn speak(stream: impl AsyncRead + AsyncWrite, script: Arc<Mutex<VecDeque<&
                 while !message.ends_with("\r\n.\r\n") {
                     lines.read_line(&mut message).await.unwrap();
                 }
-                let _ = told.send(Mail { from: std::mem::take(&mut from), to: std::mem::take(&mut to), message });
+                let _ = sender.send(Mail { from: std::mem::take(&mut from), to: std::mem::take(&mut to), message });
                 format!("{}\r\n", script.lock().unwrap().pop_front().unwrap_or("250 taken"))
             }
             ("QUIT", _) => return,
@@ -81,20 +81,20 @@ async fn speak(stream: impl AsyncRead + AsyncWrite, script: Arc<Mutex<VecDeque<&
     }
 }
 
-fn by_mail(url: String, attempts: u32) -> Notification {
-    Notification { smtp: Some(Secret::new(url)), from: "Shop <shop@tradepost.example>".into(), ..eager(attempts, vec![]) }
+fn mail_settings(url: String, attempts: u32) -> Notification {
+    Notification { smtp: Some(Secret::new(url)), from: "Shop <shop@tradepost.example>".into(), ..test_settings(attempts, vec![]) }
 }
 
 async fn next(mails: &mut mpsc::UnboundedReceiver<Mail>) -> Mail {
-    tokio::time::timeout(PATIENCE, mails.recv()).await.expect("no mail came").unwrap()
+    tokio::time::timeout(TEST_TIMEOUT, mails.recv()).await.expect("no mail received").unwrap()
 }
 
 #[actix_web::test]
-async fn an_order_is_mailed_until_the_server_takes_it() {
-    let (url, mut mails) = sink(&["451 later"]).await;
-    let running = Running::start(&by_mail(url, 5));
+async fn mail_failing_is_retried_until_accepted() {
+    let (url, mut mails) = start_smtp_server(&["451 later"]).await;
+    let running = Running::start(&mail_settings(url, 5));
     let order = event("order.placed", &order_data("jane", "Jane", Some("jane@example.com")));
-    // a customer without an address gets no mail
+    // no mail to a customer without an address
     running.publish(&[&placed("john"), &order]).await;
     let (first, second) = (next(&mut mails).await, next(&mut mails).await);
     assert_eq!((first.from.as_str(), first.to.as_slice()), ("<shop@tradepost.example>", &["<jane@example.com>".to_string()][..]));
@@ -115,9 +115,9 @@ async fn an_order_is_mailed_until_the_server_takes_it() {
 }
 
 #[actix_web::test]
-async fn a_name_cannot_add_headers_or_recipients() {
-    let (url, mut mails) = sink(&[]).await;
-    let running = Running::start(&by_mail(url, 1));
+async fn name_with_line_breaks_adds_no_headers_or_recipients() {
+    let (url, mut mails) = start_smtp_server(&[]).await;
+    let running = Running::start(&mail_settings(url, 1));
     let name = "Eve\r\nBcc: all@example.com\r\n\r\n<b>bold</b>\r\n.\r\nMAIL FROM:<eve@example.com>";
     running.publish(&[&event("order.cancelled", &order_data("eve", name, Some("eve@example.com")))]).await;
     let mail = next(&mut mails).await;
@@ -132,10 +132,10 @@ async fn a_name_cannot_add_headers_or_recipients() {
     assert!(mails.try_recv().is_err(), "one message became two");
 }
 
-/// `tls.*` holds for mail as for all else, though lettre has a TLS of its own.
+/// The `tls.*` settings apply to mail, too, although lettre configures TLS itself.
 #[cfg(feature = "tls")]
 #[actix_web::test]
-async fn a_mail_server_is_trusted_by_tls_ca_and_shown_our_certificate() {
+async fn mail_over_tls_uses_configured_ca_and_client_certificate() {
     use crate::settings::{ClientCertificates, Settings};
     let dir = tempfile::tempdir().unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/services/certificates.sh");
@@ -153,23 +153,23 @@ async fn a_mail_server_is_trusted_by_tls_ca_and_shown_our_certificate() {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(*config));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("smtps://{}", listener.local_addr().unwrap());
-    let (told, mut mails) = mpsc::unbounded_channel();
+    let (sender, mut mails) = mpsc::unbounded_channel();
     actix_web::rt::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let stream = acceptor.accept(stream).await.unwrap();
-            actix_web::rt::spawn(speak(stream, Arc::default(), told.clone()));
+            actix_web::rt::spawn(serve_smtp(stream, Arc::default(), sender.clone()));
         }
     });
-    let running = Running::start(&by_mail(url, 1));
+    let running = Running::start(&mail_settings(url, 1));
     running.publish(&[&event("order.placed", &order_data("jane", "Jane", Some("jane@example.com")))]).await;
     assert_eq!(next(&mut mails).await.to, ["<jane@example.com>"]);
     running.stop().await;
 }
 
 #[actix_web::test]
-async fn no_such_mailbox_is_final_and_shows_no_address() {
-    let (url, mut mails) = sink(&["550 no such user jane@example.com here"]).await;
-    let running = Running::start(&by_mail(url, 5));
+async fn mailbox_unknown_is_dead_and_error_hides_address() {
+    let (url, mut mails) = start_smtp_server(&["550 no such user jane@example.com here"]).await;
+    let running = Running::start(&mail_settings(url, 5));
     let no_address = event("order.placed", &order_data("joe", "Joe", Some("nonsense")));
     running.publish(&[&event("order.placed", &order_data("jane", "Jane", Some("jane@example.com"))), &no_address]).await;
     next(&mut mails).await;

@@ -1,4 +1,4 @@
-//! The module as a whole: events in by the bus, out by inbox, stream, mail and webhooks.
+//! Tests of the whole module: from events on the bus to inbox, stream, mail and webhooks.
 
 mod deliveries;
 mod inbox;

@@ -1,27 +1,28 @@
-//! The live stream, over a real server.
+//! Tests of the live stream, over HTTP.
 
 use super::super::api::Notification;
 use super::support::*;
-use crate::rpc::contract::{Serve, client};
+use crate::net::http::http;
+use crate::rpc::contract::Serve;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use futures_util::StreamExt;
 use std::pin::Pin;
 
-/// Serves the stream to whoever the header `x-subject` says.
+/// Serves the stream to the subject in the header `x-subject`.
 fn serve(running: &Running) -> (String, ServerHandle) {
     let endpoint = running.endpoints.iter().find(|e| e.operation.name == "stream").unwrap();
     let Serve::Raw(handler) = endpoint.serve.clone() else { panic!("the stream is a raw endpoint") };
     let path = endpoint.operation.path;
-    let answer = move |request: HttpRequest, payload: web::Payload| {
+    let respond = move |request: HttpRequest, payload: web::Payload| {
         let handler = handler.clone();
         async move {
             let subject = request.headers().get("x-subject").unwrap().to_str().unwrap().to_string();
-            let answered = handler(cx(&subject), request, payload.into_inner()).await;
-            answered.unwrap_or_else(|problem| problem.respond("GET", path, ""))
+            let result = handler(cx(&subject), request, payload.into_inner()).await;
+            result.unwrap_or_else(|problem| problem.respond("GET", path, ""))
         }
     };
-    let server = HttpServer::new(move || App::new().route(path, web::get().to(answer.clone())));
+    let server = HttpServer::new(move || App::new().route(path, web::get().to(respond.clone())));
     let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}{path}", server.addrs()[0]);
     let server = server.run();
@@ -30,7 +31,7 @@ fn serve(running: &Running) -> (String, ServerHandle) {
     (url, handle)
 }
 
-/// A client that reads events as the standard says.
+/// A client for server-sent events (WHATWG HTML).
 struct Client {
     chunks: Pin<Box<dyn futures_util::Stream<Item = Vec<u8>>>>,
     text: String,
@@ -38,18 +39,18 @@ struct Client {
 
 impl Client {
     async fn connect(url: &str, subject: &str, last: Option<&str>) -> Result<Self, u16> {
-        let mut request = client::http().get(url).insert_header(("x-subject", subject));
+        let mut request = http().get(url).insert_header(("x-subject", subject));
         if let Some(last) = last {
             request = request.insert_header(("last-event-id", last));
         }
-        let answer = request.send().await.unwrap();
-        if !answer.status().is_success() {
-            return Err(answer.status().as_u16());
+        let response = request.send().await.unwrap();
+        if !response.status().is_success() {
+            return Err(response.status().as_u16());
         }
-        assert_eq!(answer.headers().get("content-type").unwrap(), "text/event-stream");
-        let chunks = answer.timeout(PATIENCE).map(|chunk| chunk.unwrap().to_vec());
+        assert_eq!(response.headers().get("content-type").unwrap(), "text/event-stream");
+        let chunks = response.timeout(TEST_TIMEOUT).map(|chunk| chunk.unwrap().to_vec());
         let mut client = Self { chunks: Box::pin(chunks), text: String::new() };
-        // sent at once, so that a client knows it is connected
+        // sent at once, so that a client detects the connection
         assert_eq!(client.block().await.as_deref(), Some("retry: 1000"));
         Ok(client)
     }
@@ -61,7 +62,7 @@ impl Client {
                 self.text = rest;
                 return Some(block);
             }
-            let chunk = tokio::time::timeout(PATIENCE, self.chunks.next()).await.expect("nothing came");
+            let chunk = tokio::time::timeout(TEST_TIMEOUT, self.chunks.next()).await.expect("no event received");
             self.text.push_str(&String::from_utf8(chunk?).unwrap());
         }
     }
@@ -82,8 +83,8 @@ impl Client {
 }
 
 #[actix_web::test]
-async fn a_stream_sends_what_is_new_and_after_a_reconnect_what_was_missed() {
-    let running = Running::start(&eager(1, vec![]));
+async fn stream_sends_new_notifications_and_missed_ones_after_reconnect() {
+    let running = Running::start(&test_settings(1, vec![]));
     let (url, server) = serve(&running);
     let before = placed("jane");
     running.publish(&[&before]).await;
@@ -93,10 +94,10 @@ async fn a_stream_sends_what_is_new_and_after_a_reconnect_what_was_missed() {
     let (other, live) = (placed("john"), placed("jane"));
     running.publish(&[&other, &live]).await;
     let seen = client.next().await.unwrap();
-    assert_eq!(seen.order_number.as_deref(), Some(live.subject.as_str()), "only the caller's own, and only what is new");
+    assert_eq!(seen.order_number.as_deref(), Some(live.subject.as_str()), "only the caller's own new notifications");
     drop(client);
 
-    // more than one page of what was missed
+    // more than one page of missed notifications
     let missed: Vec<_> = (0..250).map(|_| placed("jane")).collect();
     running.publish(&missed.iter().collect::<Vec<_>>()).await;
     running.until(async |r| r.store_len("jane").await.filter(|n| *n == 252)).await;

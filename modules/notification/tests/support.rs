@@ -1,4 +1,4 @@
-//! A running module, and receivers to tell things to.
+//! A running module, and receivers for its deliveries.
 
 use super::super::api::NotificationApi;
 use super::super::assemble;
@@ -9,7 +9,7 @@ use crate::events::event::Event;
 use crate::observe::trace::Trace;
 use crate::rpc::context::{Caller, Cx, Principal};
 use crate::rpc::contract::Endpoint;
-use crate::runtime::Parts;
+use crate::runtime::{Parts, RunningServices};
 use crate::settings::{Notification, Secret, Settings, Webhook};
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
@@ -28,11 +28,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Nothing here takes so long; a test that waits for this has failed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// Far longer than any step takes; exceeding it fails the test.
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 const KEY: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// A module with its workers and its consumer on a bus of its own.
+/// A module with its workers and its consumer on a separate bus.
 pub(super) struct Running {
     pub(super) api: Arc<dyn NotificationApi>,
     pub(super) store: Arc<dyn NotificationStore>,
@@ -40,33 +40,34 @@ pub(super) struct Running {
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) consumer: Arc<dyn Consumer>,
     pub(super) stop: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
+    services: Option<RunningServices>,
+    feeding: Option<JoinHandle<()>>,
     _dir: tempfile::TempDir,
 }
 
 impl Running {
     pub(super) fn start(settings: &Notification) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut place = Settings::default();
-        place.data.dir = dir.path().into();
-        let store = store::open(&place, &Default::default(), &mut Parts::default()).unwrap();
+        let mut store_settings = Settings::default();
+        store_settings.data.dir = dir.path().into();
+        let store = store::open(&store_settings, &Default::default(), &mut Parts::default()).unwrap();
         let bus = Arc::new(LocalBus::open(&dir.path().join("bus.db")).unwrap());
         let ((api, mut parts), stop) = {
             let stop = CancellationToken::new();
             (assemble(store.clone(), settings, stop.clone()).unwrap(), stop)
         };
-        let mut tasks: Vec<_> = parts.workers.into_iter().map(|(_, worker)| actix_web::rt::spawn(worker(stop.clone()))).collect();
+        let services = Some(parts.services.start());
         let consumer = parts.consumers.pop().unwrap();
-        let (feed, taker, until) = (bus.clone(), consumer.clone(), stop.clone());
-        tasks.push(actix_web::rt::spawn(async move { feed.consume(taker, until).await }));
-        Self { api, store, bus, endpoints: parts.endpoints, consumer, stop, tasks, _dir: dir }
+        let (feed, subscriber, until) = (bus.clone(), consumer.clone(), stop.clone());
+        let feeding = Some(actix_web::rt::spawn(async move { feed.consume(subscriber, until).await }));
+        Self { api, store, bus, endpoints: parts.endpoints, consumer, stop, services, feeding, _dir: dir }
     }
 
     pub(super) async fn publish(&self, events: &[&Event]) {
         self.bus.publish(events.iter().map(|event| (*event).clone()).collect()).await.unwrap();
     }
 
-    /// Waits until the store is as wanted, looking after each commit.
+    /// Waits until the check returns a value; runs it after each commit.
     pub(super) async fn until<T>(&self, check: impl AsyncFn(&Self) -> Option<T>) -> T {
         let wait = async {
             loop {
@@ -77,33 +78,36 @@ impl Running {
                 committed.await;
             }
         };
-        tokio::time::timeout(PATIENCE, wait).await.expect("the store never came to be as wanted")
+        tokio::time::timeout(TEST_TIMEOUT, wait).await.expect("the store did not reach the expected state")
     }
 
-    /// Stops everything; fails where a worker does not end.
+    /// Stops all workers; fails if one does not end.
     pub(super) async fn stop(mut self) {
-        self.rest().await;
+        self.stop_workers().await;
     }
 
-    /// The same, and the store stays.
-    pub(super) async fn rest(&mut self) {
+    /// Like `stop`, but the store stays open.
+    pub(super) async fn stop_workers(&mut self) {
         self.stop.cancel();
-        for task in self.tasks.drain(..) {
-            tokio::time::timeout(PATIENCE, task).await.expect("a worker did not stop").unwrap();
+        if let Some(feeding) = self.feeding.take() {
+            tokio::time::timeout(TEST_TIMEOUT, feeding).await.expect("the bus did not stop feeding the consumer").unwrap();
+        }
+        if let Some(services) = self.services.take() {
+            assert_eq!(services.stop(TEST_TIMEOUT).await, [""; 0], "services did not stop");
         }
     }
 }
 
-/// A call by the bearer of this subject's token.
+/// The context of a call with this subject's token.
 pub(super) fn cx(subject: &str) -> Cx {
     let principal = Principal { subject: subject.into(), username: subject.into(), email: None, roles: vec![], token: String::new() };
-    Cx { caller: Caller::User(Arc::new(principal)), deadline: Instant::now() + PATIENCE, trace: Trace::start() }
+    Cx { caller: Caller::User(Arc::new(principal)), deadline: Instant::now() + TEST_TIMEOUT, trace: Trace::start() }
 }
 
 pub(super) fn order_data(customer: &str, name: &str, email: Option<&str>) -> Value {
     json!({
         "orderNumber": Uuid::new_v4(),
-        "customer": { "id": customer, "name": name, "email": email, "segment": "unknown to us" },
+        "customer": { "id": customer, "name": name, "email": email, "segment": "unknown to the module" },
         "lines": [{ "skuCode": "SKU-1", "quantity": 2, "price": 10.5 }, { "skuCode": "SKU-2", "quantity": 1, "price": null }],
         "total": 21,
         "reason": null,
@@ -119,7 +123,7 @@ pub(super) fn placed(customer: &str) -> Event {
     event("order.placed", &order_data(customer, "Jane", None))
 }
 
-/// A request as a webhook received it.
+/// A request that a webhook received.
 pub(super) struct Received {
     pub(super) path: String,
     pub(super) headers: HashMap<String, String>,
@@ -127,7 +131,7 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// What Standard Webhooks asks a receiver to check, without any of the sender's code.
+    /// Verifies a request as Standard Webhooks requires, without the sender's code.
     pub(super) fn verify(&self) {
         let (id, timestamp) = (&self.headers["webhook-id"], &self.headers["webhook-timestamp"]);
         let age =
@@ -145,9 +149,9 @@ impl Received {
 }
 
 /// A status with headers.
-type Answer = (u16, &'static [(&'static str, &'static str)]);
+type ScriptedResponse = (u16, &'static [(&'static str, &'static str)]);
 
-/// A real server that answers as scripted, then 204.
+/// A webhook server that responses as scripted, then with 204.
 pub(super) struct Receiver {
     pub(super) url: String,
     pub(super) received: mpsc::UnboundedReceiver<Received>,
@@ -155,19 +159,19 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn start(answers: &[Answer]) -> Self {
-        let script = web::Data::new(Mutex::new(answers.iter().copied().collect::<VecDeque<_>>()));
-        let (told, received) = mpsc::unbounded_channel();
-        let handler = move |request: HttpRequest, body: Bytes, script: web::Data<Mutex<VecDeque<Answer>>>| {
+    pub(super) fn start(responses: &[ScriptedResponse]) -> Self {
+        let script = web::Data::new(Mutex::new(responses.iter().copied().collect::<VecDeque<_>>()));
+        let (sender, received) = mpsc::unbounded_channel();
+        let handler = move |request: HttpRequest, body: Bytes, script: web::Data<Mutex<VecDeque<ScriptedResponse>>>| {
             let headers = request.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap().to_string())).collect();
             let body = String::from_utf8(body.to_vec()).unwrap();
-            let _ = told.send(Received { path: request.path().into(), headers, body });
+            let _ = sender.send(Received { path: request.path().into(), headers, body });
             let (status, headers) = script.lock().unwrap().pop_front().unwrap_or((204, &[]));
-            let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
+            let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap());
             headers.iter().for_each(|header| {
-                answer.insert_header(*header);
+                response.insert_header(*header);
             });
-            async move { answer.finish() }
+            async move { response.finish() }
         };
         let app = move || App::new().app_data(script.clone()).default_service(web::to(handler.clone()));
         let server = HttpServer::new(app).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
@@ -184,7 +188,7 @@ impl Receiver {
     }
 
     pub(super) async fn next(&mut self) -> Received {
-        tokio::time::timeout(PATIENCE, self.received.recv()).await.expect("the webhook was not called").unwrap()
+        tokio::time::timeout(TEST_TIMEOUT, self.received.recv()).await.expect("the webhook was not called").unwrap()
     }
 
     pub(super) async fn stop(self) {
@@ -192,7 +196,7 @@ impl Receiver {
     }
 }
 
-/// Settings that retry at once.
-pub(super) fn eager(attempts: u32, webhooks: Vec<Webhook>) -> Notification {
+/// Settings with a backoff of 1 ms.
+pub(super) fn test_settings(attempts: u32, webhooks: Vec<Webhook>) -> Notification {
     Notification { attempts, backoff_ms: 1, webhooks, ..Notification::default() }
 }

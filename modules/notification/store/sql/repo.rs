@@ -1,4 +1,4 @@
-//! Inboxes and deliveries in SQL.
+//! The SQL store of inboxes and deliveries.
 
 use super::backend::{Backend, Conn, Db};
 use super::events::inbox;
@@ -7,7 +7,7 @@ use crate::kernel::clock;
 use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
 use crate::modules::notification::api::{Delivery, DeliveryState, Notification};
-use crate::modules::notification::store::types::{Attempted, Busy, Channel, Due, NotificationStore, Taken};
+use crate::modules::notification::store::types::{AttemptResult, Channel, ClaimFilter, DueDelivery, NotificationStore, ProcessedEvent};
 use async_trait::async_trait;
 use diesel::dsl::{And, Eq, Filter};
 use diesel::prelude::*;
@@ -65,29 +65,27 @@ pub(in crate::modules::notification::store) struct Repo {
 }
 
 impl Repo {
-    /// On this database.
-    pub(in crate::modules::notification::store) fn on(db: Db) -> Self {
+    pub(in crate::modules::notification::store) fn new(db: Db) -> Self {
         Self { db }
     }
 }
 
 type IsPending = And<Eq<deliveries::id, i64>, Eq<deliveries::state, &'static str>>;
 
-/// A delivery, while it is pending.
 fn pending(id: i64) -> Filter<deliveries::table, IsPending> {
     deliveries::table.filter(deliveries::id.eq(id).and(deliveries::state.eq(DeliveryState::Pending.name())))
 }
 
-async fn take_one(c: &mut Conn, taken: &Taken) -> Result<(), StoreError> {
-    if !inbox::first_time(c, &taken.event).await? {
+async fn apply_event(c: &mut Conn, processed: &ProcessedEvent) -> Result<(), StoreError> {
+    if !inbox::first_time(c, &processed.event).await? {
         return Ok(());
     }
-    let (event_id, now) = (taken.event.id.to_string(), clock::now_ms());
-    if let Some(new) = &taken.notification {
+    let (event_id, now) = (processed.event.id.to_string(), clock::now_ms());
+    if let Some(new) = &processed.notification {
         let row = (
             notifications::event_id.eq(&event_id),
             notifications::customer.eq(&new.customer),
-            notifications::kind.eq(&taken.event.kind),
+            notifications::kind.eq(&processed.event.kind),
             notifications::order_number.eq(&new.order_number),
             notifications::title.eq(&new.title),
             notifications::message.eq(&new.message),
@@ -96,12 +94,12 @@ async fn take_one(c: &mut Conn, taken: &Taken) -> Result<(), StoreError> {
         );
         diesel::insert_into(notifications::table).values(row).execute(c).await?;
     }
-    for new in &taken.deliveries {
+    for new in &processed.deliveries {
         let row = (
             deliveries::event_id.eq(&event_id),
             deliveries::channel.eq(new.channel.name()),
             deliveries::target.eq(&new.target),
-            deliveries::event_type.eq(&taken.event.kind),
+            deliveries::event_type.eq(&processed.event.kind),
             deliveries::body.eq(&new.body),
             deliveries::state.eq(DeliveryState::Pending.name()),
             deliveries::attempts.eq(0),
@@ -114,11 +112,11 @@ async fn take_one(c: &mut Conn, taken: &Taken) -> Result<(), StoreError> {
 
 #[async_trait(?Send)]
 impl NotificationStore for Repo {
-    async fn take(&self, taken: Vec<Taken>) -> Result<(), StoreError> {
+    async fn apply(&self, events: Vec<ProcessedEvent>) -> Result<(), StoreError> {
         self.db
             .write(async move |c| {
-                for one in &taken {
-                    take_one(c, one).await?;
+                for event in &events {
+                    apply_event(c, event).await?;
                 }
                 Ok(())
             })
@@ -129,9 +127,9 @@ impl NotificationStore for Repo {
         let customer = customer.to_string();
         self.db
             .read(async move |c| {
-                let own = || notifications::table.filter(notifications::customer.eq(&customer));
-                let total: i64 = own().count().get_result(c).await?;
-                let page = own().order(notifications::id.desc()).limit(i64::from(request.size)).offset(request.offset());
+                let matching = || notifications::table.filter(notifications::customer.eq(&customer));
+                let total: i64 = matching().count().get_result(c).await?;
+                let page = matching().order(notifications::id.desc()).limit(i64::from(request.size)).offset(request.offset());
                 let rows: Vec<NotificationRow> = page.select(NotificationRow::as_select()).load(c).await?;
                 Ok((rows.into_iter().map(Notification::from).collect(), total))
             })
@@ -154,9 +152,9 @@ impl NotificationStore for Repo {
         let customer = customer.to_string();
         self.db
             .write(async move |c| {
-                let own = || notifications::table.filter(notifications::id.eq(id).and(notifications::customer.eq(&customer)));
-                diesel::update(own()).set(notifications::read.eq(true)).execute(c).await?;
-                let row: Option<NotificationRow> = own().select(NotificationRow::as_select()).first(c).await.optional()?;
+                let matching = || notifications::table.filter(notifications::id.eq(id).and(notifications::customer.eq(&customer)));
+                diesel::update(matching()).set(notifications::read.eq(true)).execute(c).await?;
+                let row: Option<NotificationRow> = matching().select(NotificationRow::as_select()).first(c).await.optional()?;
                 Ok(row.map(Notification::from))
             })
             .await
@@ -219,16 +217,16 @@ impl NotificationStore for Repo {
             .await
     }
 
-    async fn due(&self, now: i64, busy: Busy, limit: i64) -> Result<Vec<Due>, StoreError> {
+    async fn due(&self, now: i64, filter: ClaimFilter, limit: i64) -> Result<Vec<DueDelivery>, StoreError> {
         self.db
             .read(async move |c| {
                 let mut query = deliveries::table
                     .filter(deliveries::state.eq(DeliveryState::Pending.name()))
                     .filter(deliveries::next_attempt_at.le(now))
-                    .filter(deliveries::id.ne_all(&busy.ids))
-                    .filter(deliveries::target.ne_all(&busy.webhooks))
+                    .filter(deliveries::id.ne_all(&filter.excluded_ids))
+                    .filter(deliveries::target.ne_all(&filter.excluded_webhooks))
                     .into_boxed();
-                if busy.email {
+                if filter.exclude_email {
                     query = query.filter(deliveries::channel.ne(Channel::Email.name()));
                 }
                 let columns =
@@ -237,21 +235,22 @@ impl NotificationStore for Repo {
                 let rows: Vec<(i64, String, String, String, String, i64)> = query.load(c).await?;
                 let due = |(id, event_id, channel, target, body, attempts)| {
                     let channel = if channel == Channel::Email.name() { Channel::Email } else { Channel::Webhook };
-                    Due { id, event_id, channel, target, body, attempts }
+                    DueDelivery { id, event_id, channel, target, body, attempts }
                 };
                 Ok(rows.into_iter().map(due).collect())
             })
             .await
     }
 
-    async fn claim(&self, due: Vec<Due>, now: i64, until: i64) -> Result<Vec<Due>, StoreError> {
+    async fn claim(&self, due: Vec<DueDelivery>, now: i64, until: i64) -> Result<Vec<DueDelivery>, StoreError> {
         self.db
             .write(async move |c| {
                 let mut claimed = Vec::with_capacity(due.len());
-                for one in &due {
-                    let free = pending(one.id).filter(deliveries::attempts.eq(one.attempts).and(deliveries::next_attempt_at.le(now)));
-                    if diesel::update(free).set(deliveries::next_attempt_at.eq(until)).execute(c).await? == 1 {
-                        claimed.push(one.clone());
+                for delivery in &due {
+                    let claimable =
+                        pending(delivery.id).filter(deliveries::attempts.eq(delivery.attempts).and(deliveries::next_attempt_at.le(now)));
+                    if diesel::update(claimable).set(deliveries::next_attempt_at.eq(until)).execute(c).await? == 1 {
+                        claimed.push(delivery.clone());
                     }
                 }
                 Ok(claimed)
@@ -259,7 +258,7 @@ impl NotificationStore for Repo {
             .await
     }
 
-    async fn keep(&self, ids: Vec<i64>, until: i64) -> Result<(), StoreError> {
+    async fn set_claim_end(&self, ids: Vec<i64>, until: i64) -> Result<(), StoreError> {
         self.db
             .write(async move |c| {
                 for id in &ids {
@@ -281,13 +280,13 @@ impl NotificationStore for Repo {
             .await
     }
 
-    async fn record(&self, id: i64, attempts: i64, outcome: Attempted) -> Result<(), StoreError> {
+    async fn record(&self, id: i64, attempts: i64, result: AttemptResult) -> Result<(), StoreError> {
         self.db
             .write(async move |c| {
-                let (state, error, at) = match &outcome {
-                    Attempted::Delivered => (DeliveryState::Delivered, None, None),
-                    Attempted::Again { error, at } => (DeliveryState::Pending, Some(error), Some(*at)),
-                    Attempted::Dead { error } => (DeliveryState::Dead, Some(error), None),
+                let (state, error, at) = match &result {
+                    AttemptResult::Delivered => (DeliveryState::Delivered, None, None),
+                    AttemptResult::Retry { error, at } => (DeliveryState::Pending, Some(error), Some(*at)),
+                    AttemptResult::Dead { error } => (DeliveryState::Dead, Some(error), None),
                 };
                 let changes = (
                     deliveries::state.eq(state.name()),
@@ -295,9 +294,9 @@ impl NotificationStore for Repo {
                     deliveries::last_error.eq(error),
                     deliveries::next_attempt_at.eq(at),
                 );
-                if outcome == Attempted::Delivered {
+                if result == AttemptResult::Delivered {
                     diesel::update(pending(id)).set(changes).execute(c).await?;
-                    // what has arrived is not sent again: who ordered what need not lie here for ever
+                    // delivered bodies are never sent again: delete the customer's data
                     diesel::update(deliveries::table.find(id)).set(deliveries::body.eq("")).execute(c).await?;
                 } else {
                     diesel::update(pending(id).filter(deliveries::attempts.eq(attempts - 1))).set(changes).execute(c).await?;
