@@ -255,7 +255,7 @@ run_stage() {
 # From a stage's output: its last line `tested: ...`, and how many tests cargo has run.
 what_was_tested() {
   awk '
-    / Running unittests/ { kind = "lib" } / Running tests\/main/ { kind = "shop" } / Doc-tests/ { kind = "doc" }
+    / Running unittests/ { kind = "lib" } / Running tests\/main/ { kind = "shop" } / Running tests\/layers/ { kind = "layers" } / Doc-tests/ { kind = "doc" }
     /^test result: ok\. [1-9]/ { if (!count[kind]) kinds[++n] = kind; count[kind] += $4 }
     /^tested: / { said = substr($0, 9) }
     END {

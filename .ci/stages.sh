@@ -22,6 +22,7 @@ guided=$(sed -n 's/^In `\([^`]*\)`.*/\1/p' "$(dirname "${BASH_SOURCE[0]}")/../do
 
 stage tools         60 always  default    ""
 stage format         5 always  default    ""
+stage words          5 always  default    ""
 stage lints        210 always  default    ""
 stage features     360 always  default    ""
 stage slim          95 always  default    ""
@@ -98,6 +99,8 @@ stage_format() {
     .ci/run .ci/full .ci/slim .ci/*.sh .ci/services/*.sh
   tested "cargo fmt; shellcheck on the scripts of .ci"
 }
+
+stage_words() { bash .ci/words.sh; }
 
 stage_lints() {
   cargo clippy --locked --all-targets -- -D warnings

@@ -8,7 +8,6 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tradepost::kernel::module::Module;
 use tradepost::rpc::contract::{Operation, RequiredRole};
 
 fn root() -> &'static Path {

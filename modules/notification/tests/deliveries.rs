@@ -1,7 +1,7 @@
 //! Tests of webhooks, dead letters and replay.
 
 use super::super::api::{Delivery, DeliveryState, NotificationError};
-use super::super::build::assemble;
+use super::super::assemble;
 use super::super::store::{AttemptResult, Channel, ClaimFilter, NewDelivery, NotificationStore, ProcessedEvent};
 use super::support::*;
 use crate::events::event::Event;
