@@ -85,7 +85,7 @@ impl Upstream {
                     web::Json(json!({ "keys": [{ "kty": "RSA", "kid": "k", "alg": "RS256", "use": "sig",
                         "n": URL_SAFE_NO_PAD.encode(KEY.n_bytes()), "e": URL_SAFE_NO_PAD.encode(KEY.e_bytes()) }] }))
                 }))
-                .route("/big", web::to(async |seen: web::Data<Recorded>| {
+                .route("/big", web::to(async |recorded: web::Data<Recorded>| {
                     let chunks = stream::repeat(Bytes::from(vec![7_u8; 1 << 16])).take(1024);
                     HttpResponse::Ok().streaming(chunks.map(move |chunk| {
                         recorded.chunks_sent.fetch_add(1, Ordering::SeqCst);
@@ -99,7 +99,7 @@ impl Upstream {
                     }
                     HttpResponse::Ok().body(size.to_string())
                 }))
-                .route("/events", web::get().to(async |seen: web::Data<Recorded>| {
+                .route("/events", web::get().to(async |recorded: web::Data<Recorded>| {
                     let first = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"data: first\n\n"))]);
                     let second = stream::once(async move {
                         recorded.release_event.cancelled().await;
@@ -107,7 +107,7 @@ impl Upstream {
                     });
                     HttpResponse::Ok().content_type("text/event-stream").streaming(first.chain(second))
                 }))
-                .route("/flaky", web::to(async |seen: web::Data<Recorded>| {
+                .route("/flaky", web::to(async |recorded: web::Data<Recorded>| {
                     recorded.calls.fetch_add(1, Ordering::SeqCst);
                     let left = recorded.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
                     if left.is_ok() { HttpResponse::InternalServerError().finish() } else { HttpResponse::Ok().body("at last") }
