@@ -11,7 +11,7 @@ use crate::kernel::error::{PartError, StartError};
 use crate::kernel::problem::Problem;
 use crate::rpc::context::{Caller, Cx};
 use crate::rpc::discovery::Discovery;
-use crate::rpc::resilience::registry::Breakers;
+use crate::rpc::resilience::registry::BreakerRegistry;
 use crate::runtime::Host;
 use crate::settings;
 use actix_web::{HttpRequest, HttpResponse};
@@ -64,7 +64,7 @@ impl Gateway {
         host: &Host,
         discovery: Arc<dyn Discovery>,
         local_modules: &[&'static str],
-        breakers: Breakers,
+        breakers: BreakerRegistry,
     ) -> Result<Self, StartError> {
         let settings = &host.settings.gateway;
         let public = settings.public.iter().map(|p| Pattern::path(p, true)).collect::<Result<_, _>>();

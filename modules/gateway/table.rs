@@ -6,7 +6,7 @@ use super::error::TableError;
 use super::pattern::Variables;
 use super::predicates::{IncomingRequest, Predicate};
 use super::route::Route;
-use crate::rpc::resilience::registry::Guard;
+use crate::rpc::resilience::registry::NamedBreaker;
 use crate::settings::BreakerRules;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) struct RouteTable {
     pub(super) routes: Vec<Arc<Route>>,
     /// The circuit breakers that routes name; `ActiveRoutes` fills them in when it activates the table.
-    pub(super) guards: BTreeMap<String, Arc<Guard>>,
+    pub(super) breakers_by_name: BTreeMap<String, Arc<NamedBreaker>>,
     /// Route ids and weights by weight group.
     weight_groups: BTreeMap<String, Vec<(String, u32)>>,
 }

@@ -4,7 +4,7 @@ use super::delivery::Receivers;
 use super::events::{OrderData, OrderEvent, TOPICS};
 use super::store::{Channel, NewDelivery, NewNotification, NotificationStore, Taken};
 use crate::data::types;
-use crate::edge::auth::check_subject;
+use crate::edge::auth::validate_subject;
 use crate::events::bus::{ApplyError, Consumer};
 use crate::events::event::Event;
 use async_trait::async_trait;
@@ -36,7 +36,7 @@ impl Notifier {
             self.receivers.webhooks_for(&event.kind).map(|target| (Channel::Webhook, target.to_string())).collect();
         if let Some(kind) = OrderEvent::of(&event.kind) {
             let order: OrderData = event.data()?;
-            check_subject(&order.customer.id).map_err(|wrong| ApplyError::Unfit(format!("its customer's id {wrong}")))?;
+            validate_subject(&order.customer.id).map_err(|wrong| ApplyError::Unfit(format!("its customer's id {wrong}")))?;
             let is_address = |address: &&String| self.receivers.has_mail() && address.len() <= MAX_ADDRESS;
             if let Some(address) = order.customer.email.as_ref().filter(is_address) {
                 targets.push((Channel::Email, address.clone()));

@@ -2,7 +2,7 @@
 
 use super::super::api::Notification;
 use super::support::*;
-use crate::rpc::contract::{Serve, client};
+use crate::rpc::contract::{EndpointHandler, client};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use futures_util::StreamExt;
@@ -11,7 +11,7 @@ use std::pin::Pin;
 /// Serves the stream to whoever the header `x-subject` says.
 fn serve(running: &Running) -> (String, ServerHandle) {
     let endpoint = running.endpoints.iter().find(|e| e.operation.name == "stream").unwrap();
-    let Serve::Raw(handler) = endpoint.serve.clone() else { panic!("the stream is a raw endpoint") };
+    let EndpointHandler::Raw(handler) = endpoint.serve.clone() else { panic!("the stream is a raw endpoint") };
     let path = endpoint.operation.path;
     let answer = move |request: HttpRequest, payload: web::Payload| {
         let handler = handler.clone();

@@ -80,7 +80,7 @@ pub type Handler = Arc<dyn Fn(Call) -> LocalBoxFuture<'static, Result<HttpRespon
 pub type RawHandler = Arc<dyn Fn(Cx, HttpRequest, Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>> + Send + Sync>;
 
 #[derive(Clone)]
-pub enum Serve {
+pub enum EndpointHandler {
     /// An operation of a contract: JSON request and response.
     Contract(Handler),
     /// An endpoint that a contract cannot express.
@@ -91,7 +91,7 @@ pub enum Serve {
 #[derive(Clone)]
 pub struct Endpoint {
     pub operation: Arc<Operation>,
-    pub serve: Serve,
+    pub serve: EndpointHandler,
 }
 
 impl Endpoint {
@@ -101,15 +101,15 @@ impl Endpoint {
         name: &'static str,
         method: Method,
         path: &'static str,
-        access: RequiredRole,
+        required_role: RequiredRole,
         handler: F,
     ) -> Self
     where
         F: Fn(Cx, HttpRequest, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HttpResponse, Problem>> + 'static,
     {
-        let operation = Operation { module, name, method, path, status: 200, access, repeatable: false };
+        let operation = Operation { module, name, method, path, status: 200, required_role, repeatable: false };
         let handler: RawHandler = Arc::new(move |cx, request, payload| Box::pin(handler(cx, request, payload)));
-        Endpoint { operation: Arc::new(operation), serve: Serve::Raw(handler) }
+        Endpoint { operation: Arc::new(operation), serve: EndpointHandler::Raw(handler) }
     }
 }

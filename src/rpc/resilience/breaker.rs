@@ -54,7 +54,7 @@ impl State {
 
 /// A state change by an administrator (Resilience4j's `updateState`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum StateChange {
     /// Closes the breaker, clears the window, and applies the rules again.
     Close,
     /// Permits no calls until the next change.
@@ -251,13 +251,13 @@ impl Breaker {
     }
 
     /// Applies an administrator's state change.
-    pub fn order(&self, order: Order) {
+    pub fn change_state(&self, order: StateChange) {
         let mut inner = self.lock();
         self.machine.reset();
         inner.forced = match order {
-            Order::Close => None,
-            Order::ForceOpen => Some(State::ForcedOpen),
-            Order::Disable => Some(State::Disabled),
+            StateChange::Close => None,
+            StateChange::ForceOpen => Some(State::ForcedOpen),
+            StateChange::Disable => Some(State::Disabled),
         };
         let window = Window::new(self.rules.window, self.rules.min_calls);
         self.start_phase(&mut inner, window);

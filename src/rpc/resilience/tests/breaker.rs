@@ -1,6 +1,6 @@
 //! The breaker with simulated time: every transition, and random sequences against a simple model of the rules.
 
-use crate::rpc::resilience::breaker::{Breaker, Order, Permit, State};
+use crate::rpc::resilience::breaker::{Breaker, Permit, State, StateChange};
 use crate::settings::BreakerRules;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -126,16 +126,16 @@ fn outcome_of_an_older_phase_is_not_counted() {
 fn state_set_by_an_administrator_overrides_the_rules() {
     failsafe::clock::freeze(|clock| {
         let breaker = open_breaker();
-        breaker.order(Order::Close);
+        breaker.change_state(StateChange::Close);
         assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::Closed, 0));
-        breaker.order(Order::ForceOpen);
+        breaker.change_state(StateChange::ForceOpen);
         clock.advance(AFTER_OPEN);
         assert_eq!(breaker.snapshot().state, State::ForcedOpen);
         assert_eq!(breaker.acquire().unwrap_err().wait, OPEN);
-        breaker.order(Order::Disable);
+        breaker.change_state(StateChange::Disable);
         (0..20).for_each(|_| call(&breaker, false));
         assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::Disabled, 0));
-        breaker.order(Order::Close);
+        breaker.change_state(StateChange::Close);
         (0..5).for_each(|_| call(&breaker, false));
         assert_eq!(breaker.snapshot().state, State::Open);
     });
