@@ -108,7 +108,7 @@ pub fn build(host: &Host) -> Result<IdentityModule, StartError> {
     let folder = || files::Folder::open(host.settings.data.dir.join("identity")).map_err(IssuerError::from);
     let client_secret = service_secret(settings.client_secret.as_ref(), &folder()?)?;
     let db = Db::open(&host.settings.data.dir.join("identity.db"), MIGRATIONS)?;
-    db.measured("identity", &host.metrics)?;
+    db.register_metrics("identity", &host.metrics)?;
     let issuer = Arc::new(Issuer {
         url: issuer_url(&host.public_url),
         audience: settings.audience.clone(),

@@ -29,14 +29,14 @@ impl Notifier {
 
     fn take(&self, event: &Event) -> Result<Taken, ApplyError> {
         if event.kind.chars().count() > MAX_KIND {
-            return Err(ApplyError::Unfit(format!("its type is longer than {MAX_KIND} characters")));
+            return Err(ApplyError::Rejected(format!("its type is longer than {MAX_KIND} characters")));
         }
         let mut notification = None;
         let mut targets: Vec<(Channel, String)> =
             self.receivers.webhooks_for(&event.kind).map(|target| (Channel::Webhook, target.to_string())).collect();
         if let Some(kind) = OrderEvent::of(&event.kind) {
             let order: OrderData = event.data()?;
-            validate_subject(&order.customer.id).map_err(|wrong| ApplyError::Unfit(format!("its customer's id {wrong}")))?;
+            validate_subject(&order.customer.id).map_err(|wrong| ApplyError::Rejected(format!("its customer's id {wrong}")))?;
             let is_address = |address: &&String| self.receivers.has_mail() && address.len() <= MAX_ADDRESS;
             if let Some(address) = order.customer.email.as_ref().filter(is_address) {
                 targets.push((Channel::Email, address.clone()));

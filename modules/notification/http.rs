@@ -5,7 +5,7 @@
 //! at a time, as it takes them), and what another process wrote is seen, too.
 
 use super::store::NotificationStore;
-use crate::data::POLL;
+use crate::data::POLL_INTERVAL;
 use crate::kernel::error::StoreError;
 use crate::kernel::problem::Problem;
 use crate::rpc::context::{Cx, Principal};
@@ -59,7 +59,7 @@ impl Live {
     pub(super) async fn run(self) {
         let mut seen = None;
         while !self.closing.is_cancelled() {
-            let committed = self.store.committed();
+            let committed = self.store.next_commit();
             if self.wakes.receiver_count() == 0 {
                 seen = None;
             } else {
@@ -74,7 +74,7 @@ impl Live {
             }
             tokio::select! {
                 () = committed => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = self.closing.cancelled() => {}
             }
         }

@@ -36,7 +36,7 @@ mod build {
         parts.outbox("product-outbox", store.outbox(), host.bus()?);
         parts.check("productStore", move || {
             let store = store.clone();
-            async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }
+            async move { Ok(json!({ "outbox": store.outbox().pending().await? })) }
         });
         Ok((service, parts))
     }

@@ -85,7 +85,7 @@ fn sum(stock: &[invariants::StockFact], of: impl Fn(&invariants::StockFact) -> i
 fn events(settings: &Settings) -> Result<EventFacts, AuditError> {
     let mut facts = EventFacts::default();
     let order = settings.store("order")?;
-    facts.under_way.extend(crate::events::sqlite::outbox::waiting_in(&order)?);
+    facts.under_way.extend(crate::events::sqlite::outbox::undelivered_events(&order)?);
     facts.under_way.extend(pending_on_bus(settings)?);
     let notification = settings.store("notification")?;
     facts.applied = crate::modules::notification::audit::applied(&notification)?;
@@ -95,8 +95,8 @@ fn events(settings: &Settings) -> Result<EventFacts, AuditError> {
 fn pending_on_bus(settings: &Settings) -> Result<Vec<(String, String)>, StoreError> {
     #[cfg(feature = "kafka")]
     if settings.bus.url.starts_with("kafka://") {
-        return crate::events::bus::kafka::under_way(&settings.bus, &settings.tls, "notification", "order");
+        return crate::events::bus::kafka::undelivered_events(&settings.bus, &settings.tls, "notification", "order");
     }
     let topics = crate::modules::notification::audit::TOPICS;
-    crate::events::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification", topics)
+    crate::events::bus::local::undelivered_events(&settings.data.dir.join("bus.db"), "notification", topics)
 }

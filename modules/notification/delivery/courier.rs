@@ -60,7 +60,7 @@ impl Courier {
         let mut hand = Hand::default();
         let mut kept = Instant::now();
         while !stop.is_cancelled() {
-            let committed = self.store.committed();
+            let committed = self.store.next_commit();
             if kept.elapsed() >= CLAIM {
                 // we were paused: what was not begun may be another's by now
                 hand.waiting.clear();

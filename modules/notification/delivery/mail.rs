@@ -3,7 +3,7 @@
 use super::attempt::{MAX_IN_FLIGHT_PER_RECEIVER, Outcome};
 use super::template;
 use crate::data::types;
-use crate::events::event::{Event, UnfitEvent};
+use crate::events::event::{Event, InvalidEventData};
 use crate::kernel::error::StoreError;
 use crate::kernel::secret::Secret;
 use crate::modules::notification::events::{OrderData, OrderEvent};
@@ -51,7 +51,7 @@ enum MessageError {
     #[error(transparent)]
     Event(#[from] StoreError),
     #[error(transparent)]
-    Data(#[from] UnfitEvent),
+    Data(#[from] InvalidEventData),
     #[error("there is no mail about {kind}")]
     NoTemplate { kind: String },
     #[error("not a mail address: {0}")]

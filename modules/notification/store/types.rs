@@ -121,5 +121,5 @@ pub(in crate::modules::notification) trait NotificationStore: Send + Sync {
     /// How many deliveries are in this state.
     async fn count(&self, state: DeliveryState) -> Result<i64, StoreError>;
     /// Waits for the next commit of this process. Register before looking at the data.
-    fn committed(&self) -> LocalBoxFuture<'_, ()>;
+    fn next_commit(&self) -> LocalBoxFuture<'_, ()>;
 }

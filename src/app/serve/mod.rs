@@ -103,7 +103,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     add_operator_endpoints(&host, &mut shop, config, &exports, &shutting_down);
     metrics::process(&host.metrics)?;
     if let Some(bus) = &host.bus {
-        bus.measured(&host.metrics)?;
+        bus.register_metrics(&host.metrics)?;
     }
     if let Some((servers, view)) = &shop.registries {
         fetch_instances(servers, view).await;
@@ -151,7 +151,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
 
 /// Adds a service for each consumer, and the metrics of consumers and outboxes.
 fn add_event_services(host: &Host, parts: &mut Parts) -> Result<(), StartError> {
-    let gauges = Rc::new(bus::Gauges::new(&host.metrics)?);
+    let gauges = Rc::new(bus::BusMetrics::new(&host.metrics)?);
     for outbox in parts.outboxes.clone() {
         let gauges = gauges.clone();
         parts.worker("outbox-gauges", move |stop| async move { gauges.watch_outbox(outbox, stop).await });

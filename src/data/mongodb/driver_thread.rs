@@ -30,7 +30,7 @@ impl DriverThread {
     }
 
     /// Runs the work on the thread, and blocks the caller until it is done.
-    pub(super) fn block<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
+    pub(super) fn block_on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
         let (result, received) = std::sync::mpsc::channel();
         self.spawn(async move {
             let _ = result.send(work.await);

@@ -5,7 +5,7 @@ use super::connect_options::MySqlUrlError;
 use super::credentials::Credentials;
 use super::worker::{ConnectionWorker, Job};
 use super::{gauges, schema, worker};
-use crate::data::renewal::Renewal;
+use crate::data::credential_renewal::CredentialRenewal;
 use crate::kernel::error::{StartError, StoreError};
 use crate::observe::trace;
 use crate::observe::trace::statements;
@@ -56,15 +56,15 @@ impl Db {
 
     /// How to change the credentials of the open database: from new settings, or earlier if the server refuses the
     /// current ones.
-    pub(in crate::data) fn renewal(&self, keys: &'static [&'static str], settings: &Settings) -> Renewal {
-        let refused = settings.vault.url.is_some().then(|| self.0.credentials.refusal_signal());
+    pub(in crate::data) fn renewal(&self, keys: &'static [&'static str], settings: &Settings) -> CredentialRenewal {
+        let auth_failure_signal = settings.vault.url.is_some().then(|| self.0.credentials.refusal_signal());
         let db = self.clone();
         let apply = move |settings: &Settings| match settings.store(db.name())? {
             StoreUrl::MySql(server) => Ok(db.replace_credentials(&server)?),
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(_) => Err(MySqlUrlError::OtherStore { module: db.name().into() }.into()),
         };
-        Renewal { keys, apply: Arc::new(apply), refused }
+        CredentialRenewal { keys, apply: Arc::new(apply), auth_failure_signal }
     }
 
     /// New connections use the new credentials at once. Transactions in progress end on their connections, which then
@@ -86,8 +86,8 @@ impl Db {
     }
 
     /// Waits for the next commit of this process. Register before reading the data:
-    /// `let next = db.committed(); read().await; next.await`.
-    pub fn committed(&self) -> impl Future<Output = ()> + '_ {
+    /// `let next = db.next_commit(); read().await; next.await`.
+    pub fn next_commit(&self) -> impl Future<Output = ()> + '_ {
         self.0.committed.notified()
     }
 
@@ -145,7 +145,7 @@ impl Db {
 
     /// Registers the metrics of the queue and of the connections. `store` is the module's name. The metrics do not keep
     /// connections open.
-    pub fn measured(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
+    pub fn register_metrics(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
         let weak = Arc::downgrade(&self.0);
         let depth = move || weak.upgrade().map_or(0, |db| db.jobs.max_capacity() - db.jobs.capacity());
         gauges::register(registry, store, MAX_QUEUE, depth, self.0.pool_stats.clone())

@@ -85,8 +85,8 @@ impl Db {
     }
 
     /// Waits for the next commit of this process. Register before reading the data:
-    /// `let next = db.committed(); read().await; next.await`.
-    pub fn committed(&self) -> impl Future<Output = ()> + '_ {
+    /// `let next = db.next_commit(); read().await; next.await`.
+    pub fn next_commit(&self) -> impl Future<Output = ()> + '_ {
         self.0.committed.notified()
     }
 
@@ -132,7 +132,7 @@ impl Db {
 
     /// Reads by key on the calling thread: a few pages, nearly always in memory, cost less than a switch to another
     /// thread and back. Not for scans. Each statement sees its own snapshot.
-    pub fn look_up<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+    pub fn read_inline<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
         let mut conn = self.0.reader()?;
         let result = traced(trace::on_store(SYSTEM, &self.0.name), || run(&mut conn, &work));
         self.0.put_back(conn);
@@ -141,7 +141,7 @@ impl Db {
 
     /// Registers the metrics of the writer's queue and of the readers. `store` is the module's name. The metrics do not
     /// keep the database open.
-    pub fn measured(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
+    pub fn register_metrics(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
         let (writing, reading) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
         let depth = move || writing.upgrade().map_or(0, |db| db.queue.max_capacity() - db.queue.capacity());
         gauges::register(registry, store, MAX_QUEUE, depth, move || reading.upgrade().map_or_else(Pool::default, |db| db.readers()))

@@ -119,7 +119,7 @@ async fn write_while_the_lock_is_held_returns_unavailable() {
 async fn busy_database_reports_its_readers_and_queue() {
     let (_dir, db) = open();
     let registry = prometheus::Registry::new();
-    db.measured("t", &registry).unwrap();
+    db.register_metrics("t", &registry).unwrap();
     let has_metric = |line: &str| prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap().lines().any(|l| l == line);
     let until = async |line: &str| {
         while !has_metric(line) {

@@ -13,7 +13,7 @@ pub use headers::bearer_token;
 
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::operator::Operator;
-use crate::edge::exchanges::Exchanges;
+use crate::edge::exchanges::HttpExchangeLog;
 use crate::edge::gateway_middleware::{GatewayMiddleware, OriginalPath, RouteTarget};
 use crate::kernel::problem::{Cause, Problem};
 use crate::observe::trace::Trace;
@@ -39,7 +39,7 @@ pub struct Edge {
     /// Basic credentials for the actuator; if `None`, the actuator requires a token.
     pub operator: Option<Operator>,
     /// Records requests for `/actuator/httpexchanges`.
-    pub exchanges: Arc<Exchanges>,
+    pub exchanges: Arc<HttpExchangeLog>,
     /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
     /// Maximum time for one request.

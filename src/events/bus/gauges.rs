@@ -8,7 +8,7 @@ use prometheus::{IntGaugeVec, Registry};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-pub struct Gauges {
+pub struct BusMetrics {
     lag: IntGaugeVec,
     dead_letters: IntGaugeVec,
     pending: IntGaugeVec,
@@ -16,7 +16,7 @@ pub struct Gauges {
     refused: IntGaugeVec,
 }
 
-impl Gauges {
+impl BusMetrics {
     pub fn new(registry: &Registry) -> Result<Self, StartError> {
         let register = |name: &str, help: &str, label: &str| metrics::gauges(registry, name, help, &[label]);
         Ok(Self {

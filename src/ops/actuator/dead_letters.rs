@@ -39,7 +39,7 @@ pub(super) async fn list_refused(actuator: &Actuator) -> Result<HttpResponse, Pr
 pub(super) async fn republish(actuator: &Actuator, module: &str, id: &str) -> Result<HttpResponse, Problem> {
     let number = parse_id(id)?;
     if let Some(outbox) = actuator.outboxes.iter().find(|outbox| outbox.module() == module)
-        && outbox.again(number).await?
+        && outbox.requeue(number).await?
     {
         return Ok(HttpResponse::Accepted().finish());
     }

@@ -87,7 +87,7 @@ async fn run_checks(actuator: &Actuator) -> Vec<Component> {
 }
 
 async fn check_bus(bus: &dyn Bus) -> Component {
-    let (status, state) = match tokio::time::timeout(CHECK_TIMEOUT, bus.state()).await {
+    let (status, state) = match tokio::time::timeout(CHECK_TIMEOUT, bus.check_health()).await {
         Ok(Ok(())) => (UP, "up".to_string()),
         Ok(Err(cause)) => (DOWN, cause.to_string()),
         Err(_) => (DOWN, TIMED_OUT.to_string()),

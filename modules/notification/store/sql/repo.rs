@@ -79,7 +79,7 @@ fn pending(id: i64) -> Filter<deliveries::table, IsPending> {
 }
 
 async fn take_one(c: &mut Conn, taken: &Taken) -> Result<(), StoreError> {
-    if !inbox::first_time(c, &taken.event).await? {
+    if !inbox::mark_applied(c, &taken.event).await? {
         return Ok(());
     }
     let (event_id, now) = (taken.event.id.to_string(), clock::now_ms());
@@ -316,7 +316,7 @@ impl NotificationStore for Repo {
             .await
     }
 
-    fn committed(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(self.db.committed())
+    fn next_commit(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.db.next_commit())
     }
 }

@@ -1,6 +1,6 @@
 //! SQL statements of the order store.
 
-use super::backend::{Conn, claimed, insert_returning_ids};
+use super::backend::{Conn, for_update_skip_locked, insert_returning_ids};
 use super::tables::{idempotency_keys, order_lines, orders};
 use crate::data::types::MoneyText;
 use crate::data::{CachedQuery, types};
@@ -242,7 +242,7 @@ pub(super) async fn has_expired(c: &mut Conn, now: i64) -> Result<bool, StoreErr
 /// Skips rows locked by other processes.
 pub(super) async fn acquire_expired(c: &mut Conn, now: i64, limit: i64) -> Result<Vec<StoredOrder>, StoreError> {
     let rows = orders::table.filter(orders::status.eq(PENDING).and(orders::lease_until.lt(now)));
-    let rows = claimed!(rows.select(OrderRow::as_select()).order(orders::lease_until).limit(limit)).load(c).await?;
+    let rows = for_update_skip_locked!(rows.select(OrderRow::as_select()).order(orders::lease_until).limit(limit)).load(c).await?;
     load_lines(c, rows).await
 }
 

@@ -162,8 +162,8 @@ impl OrderStore for Repo {
         self.db.write(async move |c| queries::delete_keys_before(c, before).await).await
     }
 
-    fn committed(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(self.db.committed())
+    fn next_commit(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.db.next_commit())
     }
 
     fn lease(&self, name: &'static str) -> Lease {
