@@ -33,7 +33,7 @@ pub(super) enum SettingsError {
     VaultUrl,
     #[cfg(feature = "vault")]
     #[error(transparent)]
-    Vault(#[from] crate::net::vault::VaultError),
+    Vault(#[from] crate::net::vault::VaultSetupError),
     #[cfg(not(feature = "vault"))]
     #[error("config_server.vault is set, but this build has no Vault support: build with --features vault")]
     NoVault,

@@ -1,6 +1,6 @@
 //! Sends one request to one instance and streams both bodies.
 
-use crate::net::http::{build, unsent};
+use crate::net::http::{build, is_unsent};
 use crate::rpc::discovery::{Outcome, PickedInstance};
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody, SizedStream};
@@ -340,5 +340,5 @@ fn report_outcome(picked: Option<PickedInstance>, outcome: Outcome) {
 }
 
 fn to_failure(cause: SendRequestError, body: &RequestBody) -> UpstreamFailure {
-    if unsent(&cause) { UpstreamFailure::not_sent(cause) } else { body.classify_send_error(cause) }
+    if is_unsent(&cause) { UpstreamFailure::not_sent(cause) } else { body.classify_send_error(cause) }
 }

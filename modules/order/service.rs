@@ -152,7 +152,7 @@ impl OrderApi for OrderService {
         };
         let (path, cx_of_task) = (self.path.clone(), cx.clone());
         // a separate task: if the client disconnects, the order still completes
-        let placed = actix_web::rt::spawn(trace::inherit(async move { path.place(&cx_of_task, new).await })).await;
+        let placed = actix_web::rt::spawn(trace::in_current_span(async move { path.place(&cx_of_task, new).await })).await;
         placed.map_err(Problem::internal)?.map(|order| to_api(cx, order))
     }
 

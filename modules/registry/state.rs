@@ -55,7 +55,7 @@ impl Registry {
         let mut peers = Vec::new();
         for url in settings.peers.iter().flat_map(|urls| urls.expose().split(',')).filter(|url| !url.trim().is_empty()) {
             let servers = Servers::parse(url).map_err(SettingsError::Peers)?;
-            peers.push(Arc::new(Peer::new(servers.or_as(&settings.user, &password))));
+            peers.push(Arc::new(Peer::new(servers.with_default_credentials(&settings.user, &password))));
         }
         Ok(Self { leases: Mutex::new(Leases::new(rules)), started: clock(), clock, auth, peers, body_limit })
     }

@@ -40,7 +40,7 @@ pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, SettingsError
     let client = &settings.config;
     let Some(url) = &client.server else { return Ok(None) };
     // the server's certificate may be trusted by `tls.ca` only
-    crate::net::tls::before_start(settings)?;
+    crate::net::tls::start_if_needed(settings)?;
     let servers = Servers::parse(url.expose()).map_err(ConfigServerError::from)?;
     let (path, timeout) = (path(settings), Duration::from_secs(client.retry_seconds));
     let address = servers.addresses().collect::<Vec<_>>().join(", ");

@@ -5,7 +5,7 @@ use crate::kernel::error::PartError;
 use crate::net::server_list::{AddressError, RegistryError};
 use crate::net::tls::TlsError;
 #[cfg(feature = "vault")]
-use crate::net::vault::{Trouble, VaultError};
+use crate::net::vault::{VaultRequestError, VaultSetupError};
 use crate::settings::StoreUrlError;
 use config::ConfigError;
 use std::io;
@@ -57,10 +57,10 @@ pub enum SettingsError {
     Tls(#[from] TlsError),
     #[cfg(feature = "vault")]
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Vault(#[from] VaultSetupError),
     #[cfg(feature = "vault")]
     #[error(transparent)]
-    Secrets(#[from] Trouble),
+    Secrets(#[from] VaultRequestError),
     #[cfg(not(feature = "vault"))]
     #[error("vault.url is set, but this build has no Vault support: build with --features vault")]
     NoVault,
@@ -142,7 +142,7 @@ pub enum DecryptError {
     NoKey,
     #[cfg(feature = "vault")]
     #[error(transparent)]
-    Vault(#[from] Trouble),
+    Vault(#[from] VaultRequestError),
     #[cfg(not(feature = "vault"))]
     #[error("this build has no Vault support")]
     NotCompiledIn,

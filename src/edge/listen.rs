@@ -3,7 +3,7 @@
 use crate::edge::web;
 use crate::edge::web::Edge;
 use crate::kernel::error::{PartError, StartError};
-use crate::net::tls::Inbound;
+use crate::net::tls::ServerTlsConfig;
 use crate::observe::metrics;
 use actix_web::dev::Service;
 use actix_web::{App, HttpServer};
@@ -39,7 +39,7 @@ pub enum Protocols {
     /// HTTP/1.1, and HTTP/2 with prior knowledge (h2c).
     Http1OrH2c,
     /// TLS with HTTP/1.1 or HTTP/2.
-    Tls(Inbound),
+    Tls(ServerTlsConfig),
 }
 
 /// Starts the HTTP server for these endpoints, behind the edge.

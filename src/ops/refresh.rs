@@ -62,7 +62,7 @@ pub struct ActiveConfig {
 impl ActiveConfig {
     pub fn new(loaded: Loaded, mut reloadable: Vec<Reloadable>) -> Result<Self, SettingsError> {
         let masked = serde_json::to_value(&loaded.settings)?;
-        reloadable.push(Reloadable { keys: trace::CHANGEABLE, apply: Arc::new(|settings| Ok(trace::set(&settings.telemetry)?)) });
+        reloadable.push(Reloadable { keys: trace::RELOADABLE_KEYS, apply: Arc::new(|settings| Ok(trace::set(&settings.telemetry)?)) });
         reloadable.push(Reloadable { keys: &["log.level"], apply: Arc::new(|settings| Ok(telemetry::set_levels(&settings.log.level)?)) });
         Ok(Self { state: Mutex::new(State { last_read: loaded.clone(), active: loaded, masked, has_rejected: false }), reloadable })
     }

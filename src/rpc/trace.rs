@@ -89,8 +89,8 @@ pub fn server_span(request: &HttpRequest, method: &Method, operation: Option<&Op
     let background =
         operation.map_or_else(|| request.path().starts_with(REGISTRY_PATH), |operation| UNTRACED_MODULES.contains(&operation.module));
     let untrusted = at_front_door && !is_loopback(request.headers());
-    let requested = incoming.sampled.filter(|sampled| !sampled || !untrusted || sampling::foreign());
-    let sampled = requested.unwrap_or_else(|| !background && export::is_watched() && sampling::decide());
+    let requested = incoming.sampled.filter(|sampled| !sampled || !untrusted || sampling::accept_foreign());
+    let sampled = requested.unwrap_or_else(|| !background && export::has_sinks() && sampling::decide());
     let span = match (incoming.parent, sampled) {
         (Some(parent), _) => Span::child(Trace { sampled, ..parent }, Kind::Server, || span_name(method, operation)),
         (None, true) => Span::root(Kind::Server, &span_name(method, operation)),

@@ -120,7 +120,7 @@ fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, ServerError> {
     let parsed: actix_web::http::Uri = url.parse().map_err(|_| ServerError::Form)?;
     let asked = parsed.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("tls=")));
     let host = parsed.host().unwrap_or_default();
-    let trusted = || crate::net::tls::mail(host);
+    let trusted = || crate::net::tls::mail_parameters(host);
     Ok(match (parsed.scheme_str(), asked) {
         (Some("smtps"), _) => server.tls(Tls::Wrapper(trusted()?)),
         (_, Some("required")) => server.tls(Tls::Required(trusted()?)),

@@ -91,8 +91,8 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let shutting_down = CancellationToken::new();
 
     let config = Arc::new(ActiveConfig::new(loaded, std::mem::take(&mut shop.parts.reloadable))?);
-    if !tls.renewals.is_empty() {
-        shop.parts.worker("certificates", move |stop| tls.renewals.look_after(stop));
+    if !tls.reloader.is_empty() {
+        shop.parts.worker("certificates", move |stop| tls.reloader.reload_periodically(stop));
     }
     if settings.vault.url.is_some() {
         let (every, config) = (Duration::from_secs(settings.vault.refresh_seconds), config.clone());

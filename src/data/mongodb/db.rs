@@ -102,7 +102,7 @@ impl Db {
     ) -> Result<T, StoreError> {
         let unavailable = |cause: &str| StoreError::Unavailable { store: self.0.name.clone(), cause: cause.into() };
         let limit = self.0.limit;
-        let span = trace::on_store(SYSTEM, &self.0.name);
+        let span = trace::store_span(SYSTEM, &self.0.name);
         if let Some(span) = &span {
             span.rename(format!("{name} {}", self.0.name));
             span.set("db.operation.name", name);

@@ -122,7 +122,7 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (reply, replied) = oneshot::channel();
-        let span = trace::on_store(SYSTEM, &self.0.name);
+        let span = trace::store_span(SYSTEM, &self.0.name);
         let job: Job = Box::new(move |worker| {
             Box::pin(async move {
                 let work = worker.transact(begin, &work);
@@ -130,11 +130,11 @@ impl Db {
                     let _ = reply.send(work.await);
                     return;
                 };
-                let (done, mut statements) = statements::collecting(span.scope(work)).await;
+                let (done, mut statements) = statements::collect_async(span.scope(work)).await;
                 // a transaction that succeeds after retries is no failure
                 statements.failed =
                     if done.is_ok() { None } else { statements.failed.or((statements.count == 0).then_some("no connection")) };
-                statements.tell(&span);
+                statements.record_on(&span);
                 let _ = reply.send(done);
             })
         });

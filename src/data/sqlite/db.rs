@@ -102,7 +102,7 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (reply, replied) = oneshot::channel();
-        let span = trace::on_store(SYSTEM, &self.0.name);
+        let span = trace::store_span(SYSTEM, &self.0.name);
         let job: Job = Box::new(WriteRequest::new(self.0.name.clone(), work, span, reply));
         let gone = || E::from(StoreError::Unavailable { store: self.0.name.clone(), cause: "its writer has stopped".into() });
         self.0.queue.send(job).await.map_err(|_| gone())?;
@@ -120,7 +120,7 @@ impl Db {
         let waiting = WaitGuard::new(&self.0.waiting);
         let _permit = self.0.reader_permits.acquire().await.map_err(|e| unavailable(e.to_string()))?;
         drop(waiting);
-        let (inner, span) = (self.0.clone(), trace::on_store(SYSTEM, &self.0.name));
+        let (inner, span) = (self.0.clone(), trace::store_span(SYSTEM, &self.0.name));
         let done = tokio::task::spawn_blocking(move || {
             let mut conn = inner.reader()?;
             let result = traced(span, || in_snapshot(&mut conn, &work));
@@ -134,7 +134,7 @@ impl Db {
     /// thread and back. Not for scans. Each statement sees its own snapshot.
     pub fn read_inline<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
         let mut conn = self.0.reader()?;
-        let result = traced(trace::on_store(SYSTEM, &self.0.name), || run(&mut conn, &work));
+        let result = traced(trace::store_span(SYSTEM, &self.0.name), || run(&mut conn, &work));
         self.0.put_back(conn);
         result
     }
@@ -169,6 +169,6 @@ impl Inner {
 fn traced<T>(span: Option<Span>, work: impl FnOnce() -> T) -> T {
     let Some(span) = span else { return work() };
     let (done, statements) = span.sync_scope(|| statements::collect(work));
-    statements.tell(&span);
+    statements.record_on(&span);
     done
 }

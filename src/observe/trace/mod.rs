@@ -30,7 +30,7 @@ use crate::kernel::error::OutOfRange;
 use crate::settings::Telemetry;
 
 /// Settings that can change at runtime.
-pub const CHANGEABLE: &[&str] = &["telemetry.sample", "telemetry.sample_first", "telemetry.propagation"];
+pub const RELOADABLE_KEYS: &[&str] = &["telemetry.sample", "telemetry.sample_first", "telemetry.propagation"];
 
 /// Applies sampling and propagation settings.
 pub fn set(settings: &Telemetry) -> Result<(), OutOfRange> {
@@ -46,4 +46,4 @@ pub fn set(settings: &Telemetry) -> Result<(), OutOfRange> {
 
 pub use ids::Trace;
 pub use opentelemetry::Value;
-pub use span::{Kind, Span, TARGET, current, inherit, on_store};
+pub use span::{Kind, Span, TARGET, current, in_current_span, store_span};

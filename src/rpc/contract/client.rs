@@ -5,7 +5,7 @@ use super::param::Param;
 use super::reply::Reply;
 use crate::kernel::problem::{Problem, TypedError};
 use crate::kernel::uri::encode_component;
-use crate::net::http::{http, unsent};
+use crate::net::http::{http, is_unsent};
 use crate::observe::trace::propagation;
 use crate::rpc::context::{Caller, Cx, TIMEOUT_HEADER};
 use crate::rpc::credentials::Credentials;
@@ -154,7 +154,7 @@ impl Remote {
                 Some(bytes) => request.content_type("application/json").send_body(bytes).await,
                 None => request.send().await,
             }
-            .map_err(|cause| (cause.to_string(), unsent(&cause)))?;
+            .map_err(|cause| (cause.to_string(), is_unsent(&cause)))?;
             let body =
                 response.body().limit(MAX_RESPONSE_LEN).await.map_err(|cause| (format!("the response was cut off: {cause}"), false))?;
             // awc accepts the end of the connection as the end of the body.
