@@ -5,7 +5,7 @@ use super::error::GitError;
 use super::{auth, cipher, git};
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::basic::CredentialsError;
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use crate::settings::ConfigServer as Settings;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) enum SettingsError {
     NoVault,
 }
 
-impl PartError for SettingsError {}
+impl ComponentError for SettingsError {}
 
 /// State shared by all endpoints.
 pub(super) struct ConfigServer {

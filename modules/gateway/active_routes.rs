@@ -5,7 +5,6 @@ use super::document::{self, RouteDocument};
 use super::error::{ComponentError, DocumentError, TableError};
 use super::routes::builtin_routes;
 use super::table::RouteTable;
-use crate::kernel::error::PartError;
 use crate::rpc::resilience::registry::BreakerRegistry;
 use crate::settings;
 use parking_lot::{Mutex, RwLock};
@@ -33,7 +32,7 @@ pub(super) enum ActiveRoutesError {
     NotAdded { id: String },
 }
 
-impl PartError for ActiveRoutesError {}
+impl crate::kernel::error::ComponentError for ActiveRoutesError {}
 
 #[derive(Debug, thiserror::Error)]
 #[error("gateway.routes: {}: {reason}", path.display())]

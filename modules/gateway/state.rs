@@ -7,7 +7,7 @@ use super::pattern::{AddressRange, AddressRangeError, Pattern, PatternError};
 use super::respond::response_status;
 use super::route::Route;
 use super::sanitize::RequestOrigin;
-use crate::kernel::error::{PartError, StartError};
+use crate::kernel::error::{ComponentError, StartError};
 use crate::kernel::problem::Problem;
 use crate::rpc::context::{Caller, Cx};
 use crate::rpc::discovery::Discovery;
@@ -33,7 +33,7 @@ enum SettingsError {
     TrustedProxies(#[from] AddressRangeError),
 }
 
-impl PartError for SettingsError {}
+impl ComponentError for SettingsError {}
 
 pub(super) struct Gateway {
     pub(super) routes: ActiveRoutes,

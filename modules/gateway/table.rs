@@ -7,7 +7,7 @@ use super::pattern::Variables;
 use super::predicates::{IncomingRequest, Predicate};
 use super::route::Route;
 use crate::rpc::resilience::registry::NamedBreaker;
-use crate::settings::BreakerRules;
+use crate::settings::BreakerSettings;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl RouteTable {
     }
 
     /// Rules of the circuit breakers that routes name.
-    pub(super) fn breaker_rules(&self) -> BTreeMap<String, BreakerRules> {
+    pub(super) fn breaker_rules(&self) -> BTreeMap<String, BreakerSettings> {
         let circuits = self.routes.iter().filter_map(|route| route.circuit_breaker());
         circuits.map(|circuit| (circuit.name.clone(), circuit.settings.rules)).collect()
     }

@@ -116,7 +116,8 @@ impl Live {
             Some(id) => {
                 let id = id.to_str().ok().and_then(|id| id.trim().parse().ok());
                 // an id from before the store was made anew must not silence the stream
-                id.map(|id: i64| id.min(latest)).ok_or_else(|| Problem::field("Last-Event-ID", "expected the id of a notification"))?
+                id.map(|id: i64| id.min(latest))
+                    .ok_or_else(|| Problem::invalid_field("Last-Event-ID", "expected the id of a notification"))?
             }
         };
         let mut response = HttpResponse::Ok();

@@ -99,7 +99,7 @@ impl OrderMetrics {
 
     pub(super) fn record_placed(&self, total: Money) {
         self.record(Outcome::Placed);
-        self.value.inc_by(total.approximately());
+        self.value.inc_by(total.to_f64_lossy());
     }
 
     pub(super) async fn refresh_periodically(&self, store: Arc<dyn OrderStore>, stop: CancellationToken) {

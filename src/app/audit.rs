@@ -45,9 +45,9 @@ fn confirmed_violations(settings: &Settings) -> Result<Report, AuditError> {
 
 fn audit_once(settings: &Settings) -> Result<Report, AuditError> {
     let mut report = Report::default();
-    let orders = crate::modules::order::audit::facts(&settings.store("order")?)?;
-    let (stock, reservations) = crate::modules::inventory::audit::facts(&settings.store("inventory")?)?;
-    let (products, unpublished) = crate::modules::product::audit::facts(&settings.documents("product")?, settings)?;
+    let orders = crate::modules::order::audit::facts(&settings.store_url("order")?)?;
+    let (stock, reservations) = crate::modules::inventory::audit::facts(&settings.store_url("inventory")?)?;
+    let (products, unpublished) = crate::modules::product::audit::facts(&settings.document_store_url("product")?, settings)?;
     let events = events(settings)?;
 
     report.violations.extend(invariants::stock(&stock, &reservations));
@@ -84,10 +84,10 @@ fn sum(stock: &[invariants::StockFact], of: impl Fn(&invariants::StockFact) -> i
 /// Reads `under_way` before `applied`: an event that moves in between is counted in both, and never missed.
 fn events(settings: &Settings) -> Result<EventFacts, AuditError> {
     let mut facts = EventFacts::default();
-    let order = settings.store("order")?;
+    let order = settings.store_url("order")?;
     facts.under_way.extend(crate::events::sqlite::outbox::undelivered_events(&order)?);
     facts.under_way.extend(pending_on_bus(settings)?);
-    let notification = settings.store("notification")?;
+    let notification = settings.store_url("notification")?;
     facts.applied = crate::modules::notification::audit::applied(&notification)?;
     Ok(facts)
 }

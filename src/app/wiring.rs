@@ -7,7 +7,7 @@ use crate::events::asyncapi;
 use crate::events::bus::Bus;
 use crate::kernel::build;
 use crate::kernel::error::StartError;
-use crate::kernel::error::{OutOfRange, PartError};
+use crate::kernel::error::{ComponentError, OutOfRange};
 use crate::kernel::module;
 use crate::kernel::module::Module;
 use crate::modules;
@@ -62,7 +62,7 @@ enum WiringError {
     NoBuiltInIssuer,
 }
 
-impl PartError for WiringError {}
+impl ComponentError for WiringError {}
 
 /// A module as this build has it. `modules/mod.rs` and this table are the two places that name its feature.
 struct Registration {
@@ -315,7 +315,7 @@ fn registries(settings: &Settings) -> Result<Option<Arc<Servers>>, StartError> {
 
 /// Adds a service that fetches the instances of these registries.
 fn watch(settings: &Settings, servers: &Arc<Servers>, parts: &mut Parts) -> Arc<RegistryView> {
-    let names = Module::ALL.into_iter().map(|module| (module.name(), module.application())).collect();
+    let names = Module::ALL.into_iter().map(|module| (module.name(), module.application_name())).collect();
     let grace = Duration::from_secs(settings.registry.lease_seconds);
     let view = Arc::new(RegistryView::new(build::VERSION, names, grace));
     let (servers, fetched, every) = (servers.clone(), view.clone(), Duration::from_secs(settings.registry.fetch_seconds));

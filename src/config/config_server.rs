@@ -72,9 +72,9 @@ pub(super) fn application_name(settings: &Settings) -> String {
 fn default_application_name(selected: &[String]) -> String {
     let mut modules: Vec<Module> = selected.iter().filter_map(|name| Module::by_name(name)).collect();
     if selected.is_empty() {
-        modules = Module::ALL.into_iter().filter(|module| module.compiled()).collect();
+        modules = Module::ALL.into_iter().filter(|module| module.is_compiled_in()).collect();
     }
-    module::service(&modules)
+    module::service_name(&modules)
 }
 
 async fn fetch(servers: &Servers, path: &str, timeout: Duration) -> Result<EnvironmentResponse, ConfigServerError> {

@@ -1,7 +1,7 @@
 //! Errors of loading settings: the key, its layer, and what was expected.
 
 use super::placeholders::PlaceholderError;
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use crate::net::server_list::{AddressError, RegistryError};
 use crate::net::tls::TlsError;
 #[cfg(feature = "vault")]
@@ -76,7 +76,7 @@ pub enum SettingsError {
     NotFromVault,
 }
 
-impl PartError for SettingsError {}
+impl ComponentError for SettingsError {}
 
 impl From<ConfigError> for SettingsError {
     fn from(error: ConfigError) -> Self {

@@ -27,7 +27,7 @@ pub enum SqlDb {
 impl SqlStore {
     /// Opens or creates the database of the settings, and registers its metrics.
     pub fn open(self, settings: &Settings, metrics: &Registry) -> Result<(SqlDb, Option<CredentialRenewal>), StartError> {
-        Ok(match settings.store(self.module)? {
+        Ok(match settings.store_url(self.module)? {
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(path) => {
                 let db = super::sqlite::Db::open(&path, self.sqlite)?;
@@ -46,7 +46,7 @@ impl SqlStore {
 
     /// Reverts the last migration, if the store is on a server. Returns the migration's version.
     pub fn revert(self, settings: &Settings) -> Result<Option<String>, StartError> {
-        Ok(match settings.store(self.module)? {
+        Ok(match settings.store_url(self.module)? {
             #[cfg(feature = "mysql")]
             StoreUrl::MySql(url) => super::mysql::revert(&url, self.module, &settings.mysql, self.mysql)?,
             #[cfg(feature = "sqlite")]

@@ -2,7 +2,7 @@
 
 use crate::edge::web;
 use crate::edge::web::Edge;
-use crate::kernel::error::{PartError, StartError};
+use crate::kernel::error::{ComponentError, StartError};
 use crate::net::tls::ServerTlsConfig;
 use crate::observe::metrics;
 use actix_web::dev::Service;
@@ -30,7 +30,7 @@ enum ListenError {
     Metrics(#[source] Box<dyn Error + Send + Sync>),
 }
 
-impl PartError for ListenError {}
+impl ComponentError for ListenError {}
 
 /// Protocols of the listener.
 pub enum Protocols {

@@ -56,7 +56,7 @@ impl Event {
             time: clock::rfc3339(clock::now_ms()),
             datacontenttype: "application/json".into(),
             traceparent: Some(trace.header()),
-            data: serde_json::value::to_raw_value(data).map_err(|e| StoreError::Broken(e.to_string()))?,
+            data: serde_json::value::to_raw_value(data).map_err(|e| StoreError::Internal(e.to_string()))?,
         })
     }
 

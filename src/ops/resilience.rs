@@ -84,7 +84,7 @@ fn set(all: &BreakerRegistry, name: &str, body: &[u8]) -> Result<HttpResponse, P
         Some("CLOSE") => StateChange::Close,
         Some("FORCE_OPEN") => StateChange::ForceOpen,
         Some("DISABLE") => StateChange::Disable,
-        _ => return Err(Problem::field("updateState", "expected CLOSE, FORCE_OPEN or DISABLE")),
+        _ => return Err(Problem::invalid_field("updateState", "expected CLOSE, FORCE_OPEN or DISABLE")),
     };
     guard.breaker.change_state(order);
     Ok(HttpResponse::Ok().json(json!({

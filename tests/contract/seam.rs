@@ -274,7 +274,7 @@ fn every_typed_error_survives_the_wire() {
         ProductError::SkuTaken { sku_code: sku_code.clone() },
         ProductError::Stale { id: text() },
         ProductError::VersionMissing { id: text() },
-        ProductError::Platform(Problem::field("a.b[0]", "is required")),
+        ProductError::Platform(Problem::invalid_field("a.b[0]", "is required")),
         ProductError::Platform(Problem::unavailable("away")),
     ]);
     crosses([

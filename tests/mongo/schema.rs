@@ -73,7 +73,7 @@ fn an_index_that_is_not_unique_does_not_count() {
     static WANTED: [Index; 1] = [Index { field: "skuCode", unique: true }];
     let open = |settings: &Settings| Db::open(&Secret::new(&database.0), "product", settings, "products", &WANTED).map(drop);
     let refused = open(&Settings::default());
-    assert!(matches!(refused, Err(StoreError::Outdated { pending: 1, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::SchemaOutdated { pending: 1, .. })), "{refused:?}");
     // whether a server has two indexes of one field is its business: then what is needed is there
     match open(&database.settings()) {
         Err(refused) => assert!(refused.to_string().contains("products.skuCode: no unique"), "{refused}"),

@@ -2,7 +2,7 @@
 
 use super::attempt::Outcome;
 use super::{mail, webhook};
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use crate::modules::notification::store::{Channel, Due};
 use crate::settings::Notification;
 
@@ -17,7 +17,7 @@ pub(in crate::modules::notification) enum ReceiversError {
     SameAddress { index: usize, first: usize },
 }
 
-impl PartError for ReceiversError {}
+impl ComponentError for ReceiversError {}
 
 /// All receivers that settings name, checked at start.
 pub(in crate::modules::notification) struct Receivers {

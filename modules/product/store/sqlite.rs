@@ -151,7 +151,7 @@ impl ProductStore for SqliteProducts {
             .await;
         match written {
             Ok(replaced) => Ok(Some(replaced)),
-            Err(StoreError::Taken(_)) => Ok(None),
+            Err(StoreError::DuplicateKey(_)) => Ok(None),
             Err(other) => Err(other),
         }
     }

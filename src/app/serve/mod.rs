@@ -86,7 +86,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let public_url =
         server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), public_address(&server.host, address)));
     let host = host(settings.clone(), public_url.clone(), &chosen)?;
-    let exports = trace::export::start(&settings.telemetry, &module::service(&chosen), &host.metrics)?;
+    let exports = trace::export::start(&settings.telemetry, &module::service_name(&chosen), &host.metrics)?;
     let mut shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), local_address(address)))?;
     let shutting_down = CancellationToken::new();
 
@@ -208,7 +208,7 @@ fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], addre
     };
     let (host, ip) = (registry.host.clone().unwrap_or(named), own.to_string());
     let info = |module: &Module| InstanceInfo {
-        app: module.application(),
+        app: module.application_name(),
         host: &host,
         ip: &ip,
         port: address.port(),
@@ -239,7 +239,7 @@ fn source_address(servers: &Servers) -> Option<std::net::IpAddr> {
 fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Result<Host, StartError> {
     if chosen.iter().any(|module| keeps_files(*module, &settings)) {
         make_private(&settings.data.dir)?;
-        files::whole(&settings.data.dir)?;
+        files::reject_unfinished_restore(&settings.data.dir)?;
     }
     let bus = if chosen.iter().any(|module| module.has_events()) { Some(wiring::bus(&settings)?) } else { None };
     Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })

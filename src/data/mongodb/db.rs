@@ -111,12 +111,12 @@ impl Db {
         let done = match self.0.thread.spawn(async move { tokio::time::timeout(limit, operation).await }).await {
             Ok(Ok(done)) => done.map_err(|cause| store_error(&self.0.name, &cause)),
             Ok(Err(_)) => Err(unavailable("an operation was not finished in time")),
-            Err(_) => Err(StoreError::Broken(format!("{}: an operation panicked", self.0.name))),
+            Err(_) => Err(StoreError::Internal(format!("{}: an operation panicked", self.0.name))),
         };
         if let (Some(span), Err(cause)) = (&span, &done) {
             span.fail(match cause {
                 StoreError::Unavailable { .. } => "store unavailable",
-                StoreError::Taken(_) => "unique violation",
+                StoreError::DuplicateKey(_) => "unique violation",
                 _ => "error",
             });
         }

@@ -14,7 +14,7 @@ pub(super) struct DriverThread {
 
 impl DriverThread {
     pub(super) fn start(name: &str) -> Result<Self, StoreError> {
-        let broken = |cause: std::io::Error| StoreError::Broken(format!("no thread for the connections of {name}: {cause}"));
+        let broken = |cause: std::io::Error| StoreError::Internal(format!("no thread for the connections of {name}: {cause}"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(broken)?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<Infallible>();
@@ -35,6 +35,6 @@ impl DriverThread {
         self.spawn(async move {
             let _ = result.send(work.await);
         });
-        received.recv().map_err(|_| StoreError::Broken("an operation panicked".into()))
+        received.recv().map_err(|_| StoreError::Internal("an operation panicked".into()))
     }
 }

@@ -44,13 +44,13 @@ impl Db {
     pub fn open(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
         schema::prepare(server, name, settings, migrations)?;
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
-        let credentials = Arc::new(Credentials::new(server, name).map_err(|wrong| StoreError::Broken(wrong.to_string()))?);
+        let credentials = Arc::new(Credentials::new(server, name).map_err(|wrong| StoreError::Internal(wrong.to_string()))?);
         let worker = ConnectionWorker::new(credentials.clone(), settings, name.to_string())?;
         let pool_stats = gauges::pool_stats(worker.pool());
         std::thread::Builder::new()
             .name(format!("{name}-mysql"))
             .spawn(move || worker::run(worker, queue))
-            .map_err(|e| StoreError::Broken(format!("no thread for the connections of {name}: {e}")))?;
+            .map_err(|e| StoreError::Internal(format!("no thread for the connections of {name}: {e}")))?;
         Ok(Db(Arc::new(Inner { name: name.to_string(), credentials, jobs, pool_stats, committed: Notify::new() })))
     }
 
@@ -59,7 +59,7 @@ impl Db {
     pub(in crate::data) fn renewal(&self, keys: &'static [&'static str], settings: &Settings) -> CredentialRenewal {
         let auth_failure_signal = settings.vault.url.is_some().then(|| self.0.credentials.refusal_signal());
         let db = self.clone();
-        let apply = move |settings: &Settings| match settings.store(db.name())? {
+        let apply = move |settings: &Settings| match settings.store_url(db.name())? {
             StoreUrl::MySql(server) => Ok(db.replace_credentials(&server)?),
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(_) => Err(MySqlUrlError::OtherStore { module: db.name().into() }.into()),
@@ -138,7 +138,7 @@ impl Db {
                 let _ = reply.send(done);
             })
         });
-        let ended = |cause: &str| E::from(StoreError::Broken(format!("{}: {cause}", self.0.name)));
+        let ended = |cause: &str| E::from(StoreError::Internal(format!("{}: {cause}", self.0.name)));
         self.0.jobs.send(job).await.map_err(|_| ended("its thread has stopped"))?;
         replied.await.map_err(|_| ended("a transaction panicked"))?
     }

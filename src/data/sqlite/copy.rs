@@ -44,7 +44,7 @@ impl Copy {
         if !source.is_file() {
             return Err(unavailable("there is no such file".into()));
         }
-        files::create(target).map_err(|e| StoreError::Broken(format!("{}: {e}", target.display())))?;
+        files::create_private(target).map_err(|e| StoreError::Internal(format!("{}: {e}", target.display())))?;
         let mut write_lock = connect(source)?;
         write_lock.batch_execute("PRAGMA busy_timeout = 0")?;
         let mut conn = SqliteConnection::establish(&target.to_string_lossy()).map_err(|e| unavailable(e.to_string()))?;

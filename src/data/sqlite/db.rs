@@ -49,7 +49,7 @@ impl Db {
         let mut writer = connect(path)?;
         // of several processes that start at once, one migrates; the others wait and find nothing pending
         let migrated = writer.immediate_transaction(|writer| {
-            writer.run_pending_migrations(migrations).map(drop).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))
+            writer.run_pending_migrations(migrations).map(drop).map_err(|e| StoreError::Internal(format!("migrations of {name}: {e}")))
         });
         migrated?;
         // SQLite's busy handler is unfair; see `lock_wait`
@@ -75,7 +75,7 @@ impl Db {
                 };
                 write_loop(SyncConnectionWrapper::new(writer), jobs, notify);
             })
-            .map_err(|e| StoreError::Broken(format!("no thread for the writer of {name}: {e}")))?;
+            .map_err(|e| StoreError::Internal(format!("no thread for the writer of {name}: {e}")))?;
         Ok(db)
     }
 

@@ -49,7 +49,7 @@ async fn failed_request_in_a_group_is_undone_alone() {
     let results = futures_util::future::join_all(writes).await;
     let ok = results.iter().filter(|r| r.is_ok()).count();
     assert_eq!(ok, 100);
-    assert!(results.iter().filter_map(|r| r.as_ref().err()).all(|e| matches!(e, StoreError::Taken(_))));
+    assert!(results.iter().filter_map(|r| r.as_ref().err()).all(|e| matches!(e, StoreError::DuplicateKey(_))));
     assert_eq!(count(&db).await, 200);
 }
 
@@ -57,7 +57,7 @@ async fn failed_request_in_a_group_is_undone_alone() {
 async fn panicking_request_fails_alone() {
     let (_dir, db) = open();
     let failed = db.write(async |_| -> Result<(), StoreError> { panic!("on purpose") }).await;
-    assert!(matches!(failed, Err(StoreError::Broken(_))));
+    assert!(matches!(failed, Err(StoreError::Internal(_))));
     db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await.unwrap();
     assert_eq!(count(&db).await, 0);
 }

@@ -1,8 +1,8 @@
 //! Basic authentication (RFC 7617) at the registry, the config server and the actuator, whose clients do not
 //! support tokens.
 
-use crate::kernel::error::PartError;
-use crate::kernel::files::{FileError, Folder};
+use crate::kernel::error::ComponentError;
+use crate::kernel::files::{FileError, SecretFolder};
 use crate::kernel::secret::Secret;
 use actix_web::HttpRequest;
 use actix_web::http::header;
@@ -24,7 +24,7 @@ pub enum CredentialsError {
     File(#[from] FileError),
 }
 
-impl PartError for CredentialsError {}
+impl ComponentError for CredentialsError {}
 
 /// User and password as SHA-256 digests.
 pub struct BasicCredentials {
@@ -73,7 +73,7 @@ fn digest(text: &str) -> [u8; 32] {
 
 /// The password in `dir`; generated at the first start.
 fn generated_password(dir: &Path) -> Result<String, FileError> {
-    let password = Folder::open(dir.to_path_buf())?.get_or_make(FILE, || {
+    let password = SecretFolder::open(dir.to_path_buf())?.get_or_create(FILE, || {
         tracing::info!(file = %dir.join(FILE).display(), "generating a password for the clients of this server");
         // Hex digits need no escaping in a URL.
         Ok::<_, FileError>(hex::encode(rand::random::<[u8; 32]>()))

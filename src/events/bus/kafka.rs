@@ -64,7 +64,7 @@ struct DeadLetterCount {
 
 /// Runs blocking work on the blocking pool.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|cause| StoreError::Broken(cause.to_string()))?
+    tokio::task::spawn_blocking(work).await.map_err(|cause| StoreError::Internal(cause.to_string()))?
 }
 
 impl KafkaBus {

@@ -44,7 +44,7 @@ const MAX_EVENTS: i32 = 10;
 const REFUSED: &str = "outbox_refused";
 
 fn entry(event: &Event) -> Result<Document, StoreError> {
-    let body = serde_json::to_string(event).map_err(|e| StoreError::Broken(e.to_string()))?;
+    let body = serde_json::to_string(event).map_err(|e| StoreError::Internal(e.to_string()))?;
     Ok(doc! { "id": event.id.to_string(), "body": body })
 }
 
@@ -235,7 +235,7 @@ impl Outbox for MongoOutbox {
         let carrier = doc! { "_id": carrier_id, "version": 1_i64, "deleted": true, "outbox": [entry], PENDING_SINCE: DateTime::now() };
         match self.db.write("insert", async move { all.insert_one(carrier).await }).await {
             // a concurrent request has requeued it
-            Ok(_) | Err(StoreError::Taken(_)) => {}
+            Ok(_) | Err(StoreError::DuplicateKey(_)) => {}
             Err(cause) => return Err(cause),
         }
         let refused_events = self.db.collection(REFUSED);
@@ -244,7 +244,7 @@ impl Outbox for MongoOutbox {
 }
 
 fn dead_letter(module: &str, row: &Document) -> Result<DeadLetter, StoreError> {
-    let invalid = |cause: ::mongodb::bson::error::Error| StoreError::Broken(format!("invalid refused event: {cause}"));
+    let invalid = |cause: ::mongodb::bson::error::Error| StoreError::Internal(format!("invalid refused event: {cause}"));
     Ok(DeadLetter {
         id: row.get_i64("number").map_err(invalid)?,
         group: module.into(),

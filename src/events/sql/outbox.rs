@@ -152,7 +152,7 @@ impl Outbox for SqlOutbox {
             let Some((_, body)) = first else { return Ok(Backlog { refused, ..Backlog::default() }) };
             let pending = count_pending(c).await?;
             // an invalid entry has no time; the relay moves it to the refused events soon
-            let oldest_ms = types::from_json::<Event>(&body).ok().and_then(|event| clock::ms(&event.time));
+            let oldest_ms = types::from_json::<Event>(&body).ok().and_then(|event| clock::parse_rfc3339(&event.time));
             Ok::<_, StoreError>(Backlog { pending, oldest_ms, refused })
         };
         self.0.read(count).await

@@ -1,6 +1,6 @@
 //! Errors that prevent a Vault client from starting.
 
-use crate::kernel::error::{PartError, ThreadError};
+use crate::kernel::error::{ComponentError, ThreadError};
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -41,4 +41,4 @@ pub enum VaultSetupError {
     Thread(#[from] ThreadError),
 }
 
-impl PartError for VaultSetupError {}
+impl ComponentError for VaultSetupError {}

@@ -38,7 +38,7 @@ pub fn set(settings: &Telemetry) -> Result<(), OutOfRange> {
         return Err(OutOfRange::new("telemetry.sample", settings.sample, "a share from 0 to 1"));
     }
     // without an exporter nothing is recorded
-    let (share, first) = if settings.is_watched() { (settings.sample, settings.sample_first) } else { (0.0, 0) };
+    let (share, first) = if settings.is_enabled() { (settings.sample, settings.sample_first) } else { (0.0, 0) };
     sampling::set(share, first);
     propagation::set(&settings.propagation);
     Ok(())

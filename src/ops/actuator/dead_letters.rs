@@ -51,5 +51,5 @@ fn respond(letters: &[DeadLetter]) -> Result<HttpResponse, Problem> {
 }
 
 fn parse_id(id: &str) -> Result<i64, Problem> {
-    id.parse().map_err(|_| Problem::field("id", "expected a whole number"))
+    id.parse().map_err(|_| Problem::invalid_field("id", "expected a whole number"))
 }

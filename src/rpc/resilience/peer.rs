@@ -5,7 +5,7 @@ use super::counters::PeerCounters;
 use super::registry::NamedBreaker;
 use crate::kernel::problem::Problem;
 use crate::rpc::contract::Operation;
-use crate::settings::Limits;
+use crate::settings::PeerLimits;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) type PeersByName = Arc<Mutex<BTreeMap<&'static str, Arc<Peer>>>>;
 
 pub struct Peer {
     pub(super) module: &'static str,
-    limits: Limits,
+    limits: PeerLimits,
     pub(super) circuit: Arc<NamedBreaker>,
     retry_budget: RetryBudget,
     concurrency_limit: Semaphore,
@@ -54,7 +54,7 @@ pub enum Failure {
 }
 
 impl Peer {
-    pub(super) fn new(module: &'static str, limits: Limits, circuit: Arc<NamedBreaker>, counters: PeerCounters) -> Self {
+    pub(super) fn new(module: &'static str, limits: PeerLimits, circuit: Arc<NamedBreaker>, counters: PeerCounters) -> Self {
         let concurrency_limit = Semaphore::new(limits.bulkhead);
         Self { module, limits, circuit, retry_budget: RetryBudget::new(Instant::now()), concurrency_limit, counters }
     }

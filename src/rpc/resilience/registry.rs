@@ -2,7 +2,7 @@
 //! names share one breaker, as in Resilience4j's registry.
 
 use super::breaker::{Breaker, NotPermitted, Permit};
-use crate::settings::BreakerRules;
+use crate::settings::BreakerSettings;
 use parking_lot::{Mutex, MutexGuard};
 use prometheus::{Error, IntCounter, IntCounterVec, Opts, Registry};
 use std::collections::BTreeMap;
@@ -55,16 +55,16 @@ impl BreakerRegistry {
     }
 
     /// Returns the breaker of a peer; creates it on the first call.
-    pub fn of_peer(&self, name: &str, rules: BreakerRules) -> Arc<NamedBreaker> {
+    pub fn of_peer(&self, name: &str, rules: BreakerSettings) -> Arc<NamedBreaker> {
         self.lock().entry(name.to_string()).or_insert_with(|| self.create(name, rules, true)).clone()
     }
 
     /// Replaces the breakers of routes. A breaker with unchanged rules keeps its state; one that no route names
     /// any more is dropped. If a peer's breaker has the same name, the route uses it with the peer's rules.
-    pub fn replace_route_breakers(&self, wanted: &BTreeMap<String, BreakerRules>) -> ByName {
+    pub fn replace_route_breakers(&self, wanted: &BTreeMap<String, BreakerSettings>) -> ByName {
         let mut breakers = self.lock();
         breakers.retain(|name, guard| guard.permanent || wanted.get(name) == Some(guard.breaker.rules()));
-        let get = |(name, rules): (&String, &BreakerRules)| {
+        let get = |(name, rules): (&String, &BreakerSettings)| {
             let guard = breakers.entry(name.clone()).or_insert_with(|| self.create(name, *rules, false));
             (name.clone(), guard.clone())
         };
@@ -80,7 +80,7 @@ impl BreakerRegistry {
         self.lock().get(name).cloned()
     }
 
-    fn create(&self, name: &str, rules: BreakerRules, permanent: bool) -> Arc<NamedBreaker> {
+    fn create(&self, name: &str, rules: BreakerSettings, permanent: bool) -> Arc<NamedBreaker> {
         let count = |kind: &str| self.calls.with_label_values(&[name, kind]);
         Arc::new(NamedBreaker {
             name: name.to_string(),

@@ -21,7 +21,7 @@ const RELEASED: &str = "RELEASED";
 const MAX_HOLD_ATTEMPTS: u32 = 5;
 
 fn parse_number(text: &str) -> Result<Uuid, StoreError> {
-    text.parse().map_err(|_| StoreError::Broken(format!("a reservation for order `{text}`")))
+    text.parse().map_err(|_| StoreError::Internal(format!("a reservation for order `{text}`")))
 }
 
 fn parse_state(text: &str) -> Result<ReservationState, StoreError> {
@@ -29,7 +29,7 @@ fn parse_state(text: &str) -> Result<ReservationState, StoreError> {
         HELD => Ok(ReservationState::Held),
         COMMITTED => Ok(ReservationState::Committed),
         RELEASED => Ok(ReservationState::Released),
-        other => Err(StoreError::Broken(format!("a reservation in state {other}"))),
+        other => Err(StoreError::Internal(format!("a reservation in state {other}"))),
     }
 }
 

@@ -53,7 +53,7 @@ impl TryFrom<DeliveryRow> for Delivery {
     fn try_from(row: DeliveryRow) -> Result<Self, StoreError> {
         let DeliveryRow { id, channel, target, event_id, event_type, state, attempts, last_error, next_attempt_at } = row;
         let state =
-            DeliveryState::by_name(&state).ok_or_else(|| StoreError::Broken(format!("delivery {id} has the unknown state {state}")))?;
+            DeliveryState::by_name(&state).ok_or_else(|| StoreError::Internal(format!("delivery {id} has the unknown state {state}")))?;
         let next_attempt_at = next_attempt_at.map(clock::rfc3339);
         Ok(Delivery { id, channel, target, event_id, event_type, state, attempts, last_error, next_attempt_at })
     }

@@ -52,7 +52,7 @@ fn parse_status(text: &str) -> Result<OrderStatus, StoreError> {
     [OrderStatus::Pending, OrderStatus::Placed, OrderStatus::Rejected, OrderStatus::Cancelled]
         .into_iter()
         .find(|status| status.text() == text)
-        .ok_or_else(|| StoreError::Broken(format!("unknown order status {text}")))
+        .ok_or_else(|| StoreError::Internal(format!("unknown order status {text}")))
 }
 
 fn action_text(action: PendingReservationAction) -> Option<&'static str> {
@@ -64,11 +64,11 @@ fn action_text(action: PendingReservationAction) -> Option<&'static str> {
 }
 
 fn parse_money(text: MoneyText) -> Result<Money, StoreError> {
-    Money::try_from(text).map_err(|wrong| StoreError::Broken(wrong.to_string()))
+    Money::try_from(text).map_err(|wrong| StoreError::Internal(wrong.to_string()))
 }
 
 fn parse_number(text: &str) -> Result<Uuid, StoreError> {
-    text.parse().map_err(|_| StoreError::Broken(format!("malformed order number `{text}`")))
+    text.parse().map_err(|_| StoreError::Internal(format!("malformed order number `{text}`")))
 }
 
 /// Adds the lines to order rows; keeps the order of the rows.
@@ -134,7 +134,7 @@ pub(super) async fn find_key(c: &mut Conn, key: &IdempotencyKey) -> Result<Optio
     }
     let order = by_id(c, order_id)
         .await?
-        .ok_or_else(|| StoreError::Broken(format!("an idempotency key refers to order {order_id}, which does not exist")))?;
+        .ok_or_else(|| StoreError::Internal(format!("an idempotency key refers to order {order_id}, which does not exist")))?;
     Ok(Some(if order.status == OrderStatus::Pending { BeginOutcome::InFlight } else { BeginOutcome::Ended(order) }))
 }
 
@@ -161,7 +161,7 @@ pub(super) async fn insert_order(
         orders::traceparent.eq(trace.header()),
     );
     let ids = insert_returning_ids!(c, orders::table, [row], orders::id);
-    let id = ids.into_iter().next().ok_or_else(|| StoreError::Broken("the insert returned no order id".into()))?;
+    let id = ids.into_iter().next().ok_or_else(|| StoreError::Internal("the insert returned no order id".into()))?;
     let row = |line: &NewLine| {
         (
             order_lines::order_id.eq(id),

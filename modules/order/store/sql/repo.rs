@@ -67,7 +67,7 @@ impl OrderStore for Repo {
             .await;
         match (outcome, key) {
             // a concurrent request with the same key has committed first; this transaction is rolled back
-            (Err(StoreError::Taken(_)), Some(key)) => Ok(self.find_key(key).await?.unwrap_or(BeginOutcome::InFlight)),
+            (Err(StoreError::DuplicateKey(_)), Some(key)) => Ok(self.find_key(key).await?.unwrap_or(BeginOutcome::InFlight)),
             (outcome, _) => outcome,
         }
     }

@@ -136,14 +136,14 @@ impl ProductStore for MongoProducts {
     }
 
     async fn insert(&self, product: Product, event: Event) -> Result<bool, StoreError> {
-        let Some(id) = object_id(&product.id) else { return Err(StoreError::Broken(format!("{} is not an ObjectId", product.id))) };
+        let Some(id) = object_id(&product.id) else { return Err(StoreError::Internal(format!("{} is not an ObjectId", product.id))) };
         let mut document = doc! { "_id": id };
         document.extend(document::fields(&product)?);
         document.extend(outbox::initial_fields(&event)?);
         let products = self.db.collection(COLLECTION);
         match self.db.write("insert", async move { products.insert_one(document).await }).await {
             Ok(_) => Ok(true),
-            Err(StoreError::Taken(_)) => Ok(false),
+            Err(StoreError::DuplicateKey(_)) => Ok(false),
             Err(other) => Err(other),
         }
     }
@@ -163,7 +163,7 @@ impl ProductStore for MongoProducts {
         };
         match self.update(doc! { "_id": id, "version": base_version }, update).await {
             Ok(replaced) => Ok(Some(replaced)),
-            Err(StoreError::Taken(_)) => Ok(None),
+            Err(StoreError::DuplicateKey(_)) => Ok(None),
             Err(other) => Err(other),
         }
     }

@@ -33,7 +33,7 @@ pub struct Exports {
 struct OtlpNotCompiledIn;
 
 #[cfg(not(feature = "otlp"))]
-impl crate::kernel::error::PartError for OtlpNotCompiledIn {}
+impl crate::kernel::error::ComponentError for OtlpNotCompiledIn {}
 
 const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
