@@ -312,7 +312,7 @@ fn password(target: &Target) -> String {
 #[cfg(feature = "all-in-one")]
 fn audit(args: &ServeArgs) -> Result<(), BoxError> {
     let report = tradepost::app::audit::run(&load(args)?.settings)?;
-    for line in &report.looked_at {
+    for line in &report.summary {
         println!("{line}");
     }
     for violation in &report.violations {

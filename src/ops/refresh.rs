@@ -150,7 +150,12 @@ async fn any_notified(signals: &[Arc<Notify>]) {
 }
 
 /// Reloads secrets from Vault at this interval, and at once after a server rejected one of them. Zero means no interval.
-pub async fn keep_secrets(config: Arc<ActiveConfig>, interval: Duration, auth_failures: Vec<Arc<Notify>>, stop: CancellationToken) {
+pub async fn refresh_secrets_periodically(
+    config: Arc<ActiveConfig>,
+    interval: Duration,
+    auth_failures: Vec<Arc<Notify>>,
+    stop: CancellationToken,
+) {
     let mut healthy = true;
     loop {
         let elapsed = async {

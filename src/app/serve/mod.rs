@@ -97,7 +97,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     if settings.vault.url.is_some() {
         let (every, config) = (Duration::from_secs(settings.vault.refresh_seconds), config.clone());
         let signals = std::mem::take(&mut shop.parts.auth_failure_signals);
-        shop.parts.worker("secrets", move |stop| refresh::keep_secrets(config, every, signals, stop));
+        shop.parts.worker("secrets", move |stop| refresh::refresh_secrets_periodically(config, every, signals, stop));
     }
     add_event_services(&host, &mut shop.parts)?;
     add_operator_endpoints(&host, &mut shop, config, &exports, &shutting_down);
