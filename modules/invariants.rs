@@ -43,7 +43,7 @@ pub struct OrderFact {
 #[derive(Debug, Clone, Default)]
 pub struct EventFacts {
     /// Not applied yet: in an outbox, on the bus, or a dead letter.
-    pub under_way: BTreeSet<(String, String)>,
+    pub not_applied: BTreeSet<(String, String)>,
     /// How often the notification module has applied each event.
     pub applied: BTreeMap<(String, String), i64>,
 }
@@ -53,17 +53,17 @@ pub struct Violation {
     /// `INV-1` to `INV-5`.
     pub invariant: &'static str,
     /// What is wrong, and where.
-    pub what: String,
+    pub message: String,
 }
 
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.invariant, self.what)
+        write!(f, "{}: {}", self.invariant, self.message)
     }
 }
 
-fn violation(invariant: &'static str, what: String) -> Violation {
-    Violation { invariant, what }
+fn violation(invariant: &'static str, message: String) -> Violation {
+    Violation { invariant, message }
 }
 
 /// INV-1 for one row.
@@ -104,7 +104,7 @@ pub fn keys(orders: &[OrderFact]) -> Vec<Violation> {
 }
 
 /// INV-4: no order is PENDING beyond its lease, and each settled order agrees with its reservation.
-pub fn ends(orders: &[OrderFact], reservations: &[ReservationFact], now_ms: i64) -> Vec<Violation> {
+pub fn end_states(orders: &[OrderFact], reservations: &[ReservationFact], now_ms: i64) -> Vec<Violation> {
     let by_order: BTreeMap<&str, &ReservationFact> = reservations.iter().map(|r| (r.order.as_str(), r)).collect();
     let mut violations = Vec::new();
     for order in orders {
@@ -146,7 +146,7 @@ pub fn events(orders: &[OrderFact], events: &EventFacts) -> Vec<Violation> {
             let event = (kind.to_string(), order.number.clone());
             match events.applied.get(&event).copied().unwrap_or_default() {
                 1 => {}
-                0 if events.under_way.contains(&event) => {}
+                0 if events.not_applied.contains(&event) => {}
                 0 => violations.push(violation("INV-5", format!("{kind} of order {} was lost", order.number))),
                 n => violations.push(violation("INV-5", format!("{kind} of order {} was applied {n} times", order.number))),
             }

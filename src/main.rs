@@ -254,7 +254,7 @@ fn run_command(command: Command) -> Result<(), BoxError> {
         #[cfg(feature = "demo")]
         Command::Trace { order, target } => {
             let url = resolve_url(&target.shop)?;
-            let zipkin = config::local(target.shop.config.as_deref())?.telemetry.zipkin;
+            let zipkin = config::load_local(target.shop.config.as_deref())?.telemetry.zipkin;
             Ok(tradepost::app::demo::cli::run_trace(&url, &target.user, &password(&target), &order, zipkin.as_ref())?)
         }
         #[cfg(feature = "all-in-one")]
@@ -300,7 +300,7 @@ fn print(document: &serde_json::Value) -> Result<(), BoxError> {
 }
 
 fn compiled_modules() -> Vec<tradepost::kernel::module::Module> {
-    tradepost::kernel::module::Module::ALL.into_iter().filter(|m| m.compiled()).collect()
+    tradepost::kernel::module::Module::ALL.into_iter().filter(|m| m.is_compiled_in()).collect()
 }
 
 /// A demo user's password is the name.
@@ -312,7 +312,7 @@ fn password(target: &Target) -> String {
 #[cfg(feature = "all-in-one")]
 fn audit(args: &ServeArgs) -> Result<(), BoxError> {
     let report = tradepost::app::audit::run(&load(args)?.settings)?;
-    for line in &report.looked_at {
+    for line in &report.summary {
         println!("{line}");
     }
     for violation in &report.violations {
@@ -391,7 +391,7 @@ fn migrate(args: &ServeArgs) -> Result<(), BoxError> {
 
 /// Also configures this process's HTTP clients for the shop.
 fn resolve_url(shop: &Address) -> Result<String, BoxError> {
-    let settings = config::local(shop.config.as_deref())?;
+    let settings = config::load_local(shop.config.as_deref())?;
     tradepost::net::tls::start(&settings)?;
     let server = &settings.server;
     let host = if matches!(server.host.as_str(), "0.0.0.0" | "::") { "127.0.0.1" } else { &server.host };

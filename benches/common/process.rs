@@ -168,7 +168,7 @@ impl Drop for Server {
 }
 
 fn status(pid: u32, key: &str) -> u64 {
-    number_after(&proc::text(&format!("{pid}/status")).unwrap(), key).unwrap() as u64 * 1024
+    number_after(&proc::read(&format!("{pid}/status")).unwrap(), key).unwrap() as u64 * 1024
 }
 
 /// CPU time from a `stat` file of /proc.

@@ -22,7 +22,7 @@ use tradepost::observe::trace::Trace;
 use tradepost::rpc::context::{Caller, Cx, Principal};
 use tradepost::rpc::contract::client::Remote;
 use tradepost::rpc::contract::{Empty, Tagged, Text};
-use tradepost::rpc::discovery::Fixed;
+use tradepost::rpc::discovery::StaticDiscovery;
 use tradepost::rpc::oidc::OidcClient;
 use tradepost::rpc::resilience::Peers;
 use tradepost::runtime::Host;
@@ -83,7 +83,7 @@ impl Credentials for NoCredentials {
 }
 
 fn client(address: String) -> Arc<dyn ProductApi> {
-    let discovery = Arc::new(Fixed(BTreeMap::from([("product".to_string(), address)])));
+    let discovery = Arc::new(StaticDiscovery(BTreeMap::from([("product".to_string(), address)])));
     let peer = Peers::new(Resilience::default(), &Registry::new()).unwrap().of("product").unwrap();
     let credentials = Arc::new(NoCredentials);
     Arc::new(ProductClient(Arc::new(Remote { module: "product", peer, discovery, credentials, send_twice: false })))
@@ -129,8 +129,8 @@ fn serve(catalogue: Arc<dyn ProductApi>, shop: &Server) -> String {
             body_limit: 1 << 20,
             timeout: Duration::from_secs(10),
             origins: Vec::new(),
-            door: None,
-            leaving: Default::default(),
+            gateway: None,
+            shutting_down: Default::default(),
         });
         let endpoints: Arc<[_]> = ProductClient::endpoints(catalogue).into();
         actix_web::rt::System::new().block_on(async move {

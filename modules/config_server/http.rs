@@ -69,7 +69,9 @@ where
 /// Decodes exactly once.
 fn path_segment(request: &HttpRequest, name: &'static str) -> Result<String, Problem> {
     let raw = request.match_info().get(name).unwrap_or_default();
-    percent_decode(raw).filter(|text| !text.contains('\u{fffd}')).ok_or_else(|| Problem::field(name, "is not percent-encoded UTF-8"))
+    percent_decode(raw)
+        .filter(|text| !text.contains('\u{fffd}'))
+        .ok_or_else(|| Problem::invalid_field(name, "is not percent-encoded UTF-8"))
 }
 
 fn query(request: &HttpRequest, name: &str) -> Option<String> {
@@ -81,7 +83,7 @@ fn resolve_placeholders(request: &HttpRequest) -> Result<bool, Problem> {
     match query(request, "resolvePlaceholders").as_deref() {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
-        Some(_) => Err(Problem::field("resolvePlaceholders", "expected true or false")),
+        Some(_) => Err(Problem::invalid_field("resolvePlaceholders", "expected true or false")),
     }
 }
 

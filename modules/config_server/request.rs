@@ -31,12 +31,12 @@ impl ConfigRequest {
         check_path("name", &request.name)?;
         check_path("profiles", profiles)?;
         if profiles.contains('/') {
-            return Err(Problem::field("profiles", "a profile has no slash"));
+            return Err(Problem::invalid_field("profiles", "a profile has no slash"));
         }
         request.label.as_deref().map_or(Ok(()), |label| check_path("label", label))?;
         for (field, count) in [("name", split_list(&request.name).count()), ("profiles", request.profiles.len())] {
             if count > MAX_NAMES {
-                return Err(Problem::field(field, format!("{count} by comma; {MAX_NAMES} at most")));
+                return Err(Problem::invalid_field(field, format!("{count} by comma; {MAX_NAMES} at most")));
             }
         }
         Ok(request)
@@ -77,10 +77,10 @@ pub(super) fn check_path(field: &'static str, text: &str) -> Result<(), Problem>
     let is_special = |c: char| c.is_control() || matches!(c, '\\' | '#' | '?' | '*' | '{' | '}' | ':');
     let is_forbidden = |part: &str| matches!(part, "." | "..") || part.contains("..") || part.eq_ignore_ascii_case(".git");
     if text.is_empty() || text.len() > MAX_NAME_LEN {
-        return Err(Problem::field(field, format!("expected 1 to {MAX_NAME_LEN} characters")));
+        return Err(Problem::invalid_field(field, format!("expected 1 to {MAX_NAME_LEN} characters")));
     }
     if text.starts_with(['/', '-']) || text.contains("//") || text.contains(is_special) || text.split('/').any(is_forbidden) {
-        return Err(Problem::field(field, "is no plain name"));
+        return Err(Problem::invalid_field(field, "is no plain name"));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::error::GitError;
 use super::{auth, cipher, git};
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::basic::CredentialsError;
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use crate::settings::ConfigServer as Settings;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,13 +33,13 @@ pub(super) enum SettingsError {
     VaultUrl,
     #[cfg(feature = "vault")]
     #[error(transparent)]
-    Vault(#[from] crate::net::vault::VaultError),
+    Vault(#[from] crate::net::vault::VaultSetupError),
     #[cfg(not(feature = "vault"))]
     #[error("config_server.vault is set, but this build has no Vault support: build with --features vault")]
     NoVault,
 }
 
-impl PartError for SettingsError {}
+impl ComponentError for SettingsError {}
 
 /// State shared by all endpoints.
 pub(super) struct ConfigServer {

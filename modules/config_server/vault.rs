@@ -59,7 +59,7 @@ impl VaultBackend {
             let token = request.token.as_ref().map(|token| token.expose().to_string());
             let is_client_token = token.is_some();
             let secrets = self.vault.read(&self.mount, &key, token).await.map_err(|cause| {
-                let problem = match cause.away || !is_client_token {
+                let problem = match cause.is_transient || !is_client_token {
                     true => Problem::unavailable(format!("{key} cannot be read from Vault right now")),
                     false => Problem::forbidden(format!("Vault refuses {key} to the token in X-Config-Token")),
                 };

@@ -5,8 +5,7 @@ use super::document::{self, RouteDocument};
 use super::error::{ComponentError, DocumentError, TableError};
 use super::routes::builtin_routes;
 use super::table::RouteTable;
-use crate::kernel::error::PartError;
-use crate::rpc::resilience::registry::Breakers;
+use crate::rpc::resilience::registry::BreakerRegistry;
 use crate::settings;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -33,7 +32,7 @@ pub(super) enum ActiveRoutesError {
     NotAdded { id: String },
 }
 
-impl PartError for ActiveRoutesError {}
+impl crate::kernel::error::ComponentError for ActiveRoutesError {}
 
 #[derive(Debug, thiserror::Error)]
 #[error("gateway.routes: {}: {reason}", path.display())]
@@ -61,14 +60,14 @@ struct RouteSources {
 pub(super) struct ActiveRoutes {
     file: Mutex<Option<PathBuf>>,
     dashboard: Option<String>,
-    breakers: Breakers,
+    breakers: BreakerRegistry,
     sources: Mutex<RouteSources>,
     table: RwLock<Arc<RouteTable>>,
 }
 
 impl ActiveRoutes {
     /// Fails on an invalid file. Without a registry in this process, a built-in route leads to the registry's page.
-    pub(super) fn new(settings: &settings::Gateway, registry_is_local: bool, breakers: Breakers) -> Result<Self, ActiveRoutesError> {
+    pub(super) fn new(settings: &settings::Gateway, registry_is_local: bool, breakers: BreakerRegistry) -> Result<Self, ActiveRoutesError> {
         let routes = Self {
             file: Mutex::new(settings.routes.clone()),
             dashboard: (!registry_is_local).then(|| settings.dashboard.clone()),
@@ -135,7 +134,7 @@ impl ActiveRoutes {
         let mut next = RouteSources { document: sources.document.clone(), added: sources.added.clone() };
         change(&mut next)?;
         let mut table = RouteTable::build(&next.document, &next.added)?;
-        table.guards = self.breakers.routed(&table.breaker_rules());
+        table.breakers_by_name = self.breakers.replace_route_breakers(&table.breaker_rules());
         let count = table.routes.len();
         *sources = next;
         *self.table.write() = Arc::new(table);

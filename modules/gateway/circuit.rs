@@ -2,7 +2,7 @@
 
 use super::error::{DocumentError, ValueError};
 use super::value::{duration, find, text};
-use crate::settings::BreakerRules;
+use crate::settings::BreakerSettings;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Settings of one `CircuitBreaker` filter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct CircuitSettings {
-    pub(super) rules: BreakerRules,
+    pub(super) rules: BreakerSettings,
     /// Maximum duration of a call (`resilience4j.timelimiter`); the route's own time-out also applies.
     pub(super) time_limit: Option<Duration>,
 }
@@ -18,7 +18,7 @@ pub(super) struct CircuitSettings {
 impl Default for CircuitSettings {
     fn default() -> Self {
         // the values of the Spring system that Tradepost replaces
-        let rules = BreakerRules { window: 5, min_calls: 5, failure_percent: 50, open: Duration::from_secs(30), half_open_calls: 3 };
+        let rules = BreakerSettings { window: 5, min_calls: 5, failure_percent: 50, open: Duration::from_secs(30), half_open_calls: 3 };
         Self { rules, time_limit: None }
     }
 }

@@ -8,9 +8,9 @@ use super::state::Gateway;
 use super::upstream::{RequestBody, UpstreamFailure, UpstreamResponse, send};
 use crate::observe::trace::propagation;
 use crate::rpc::context::TIMEOUT_HEADER;
-use crate::rpc::discovery::Picked;
-use crate::rpc::loopback::{INSIDE_HEADER, inside};
-use crate::rpc::trace::Exchange;
+use crate::rpc::discovery::PickedInstance;
+use crate::rpc::loopback::{LOOPBACK_HEADER, loopback_secret};
+use crate::rpc::trace::HttpSpan;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ impl Gateway {
         status: impl Fn(&T) -> StatusCode,
         call: impl Future<Output = Result<T, UpstreamFailure>>,
     ) -> (Result<T, UpstreamFailure>, bool) {
-        let Some((circuit, guard)) = circuit.and_then(|c| Some((c, context.table.guards.get(&c.name)?))) else {
+        let Some((circuit, guard)) = circuit.and_then(|c| Some((c, context.table.breakers_by_name.get(&c.name)?))) else {
             let result = call.await;
             let failed = result.as_ref().is_err_and(|failure| !failure.is_client_fault());
             return (result, failed);
@@ -50,7 +50,7 @@ impl Gateway {
             Err(_) => true,
             Ok(response) => circuit.statuses.contains(&status(response)),
         };
-        guard.settle(permit, !failed);
+        guard.record(permit, !failed);
         (result, failed)
     }
 
@@ -79,8 +79,8 @@ impl Gateway {
             let timeout = route.response_timeout.unwrap_or(NO_TIMEOUT).min(remaining);
             let mut headers = outgoing.headers.clone();
             headers.insert(HeaderName::from_static(TIMEOUT_HEADER), HeaderValue::from(timeout.as_millis().max(1) as u64));
-            if picked.as_ref().is_some_and(|picked| picked.inside) {
-                headers.insert(HeaderName::from_static(INSIDE_HEADER), inside().clone());
+            if picked.as_ref().is_some_and(|picked| picked.is_self) {
+                headers.insert(HeaderName::from_static(LOOPBACK_HEADER), loopback_secret().clone());
             }
             let url = format!("{base}{}", outgoing.path_and_query());
             let connect_timeout = route.connect_timeout.unwrap_or(self.connect_timeout).min(remaining);
@@ -88,8 +88,8 @@ impl Gateway {
             propagation::headers(attempt.span().trace()).into_iter().for_each(|(name, value)| headers.append(name, value));
             let result = send(method, &url, &headers, body, connect_timeout, timeout, picked).await;
             match &result {
-                Ok(response) => attempt.received(response.status),
-                Err(failure) => attempt.failed(failure.kind()),
+                Ok(response) => attempt.record_client_status(response.status),
+                Err(failure) => attempt.record_error(failure.kind()),
             }
             drop(attempt);
             let may_fail_over = matches!(route.target, Target::Service(_)) && failovers < MAX_FAILOVERS;
@@ -127,7 +127,7 @@ impl Gateway {
     }
 
     /// The base URL of an instance; `avoid` is the base URL of the instance that failed.
-    pub(super) fn pick_instance(&self, target: &Target, avoid: Option<&str>) -> Result<(String, Option<Picked>), UpstreamFailure> {
+    pub(super) fn pick_instance(&self, target: &Target, avoid: Option<&str>) -> Result<(String, Option<PickedInstance>), UpstreamFailure> {
         match target {
             Target::Fixed(base) => Ok((base.clone(), None)),
             Target::NoOp => Err(UpstreamFailure::NoInstance("no://op".into())),
@@ -140,13 +140,13 @@ impl Gateway {
 }
 
 /// Starts the client span of one attempt.
-pub(super) fn start_attempt(context: &ProxyContext, route: &Route, base: &str, resend_count: u32) -> Exchange {
+pub(super) fn start_attempt(context: &ProxyContext, route: &Route, base: &str, resend_count: u32) -> HttpSpan {
     let service = match &route.target {
         Target::Service(name) => name.as_str(),
         Target::Fixed(_) | Target::NoOp => route.definition.id.as_str(),
     };
-    let attempt = crate::rpc::trace::outgoing(context.cx.trace, context.request.method(), &route.definition.id, service);
-    attempt.towards(base);
+    let attempt = crate::rpc::trace::client_span(context.cx.trace, context.request.method(), &route.definition.id, service);
+    attempt.set_server_address(base);
     if resend_count > 0 {
         attempt.span().set("http.request.resend_count", i64::from(resend_count));
     }

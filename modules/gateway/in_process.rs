@@ -12,7 +12,7 @@ use super::respond::{apply_response_filters, failure_problem, into_response, too
 use super::route::Route;
 use super::state::Gateway;
 use super::upstream::{RequestBody, UpstreamFailure};
-use crate::edge::gateway_middleware::Work;
+use crate::edge::gateway_middleware::Next;
 use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
 use actix_web::dev::Payload;
@@ -27,7 +27,7 @@ impl Gateway {
         cx: Cx,
         request: &'a HttpRequest,
         payload: Payload,
-        next: Work<'a>,
+        next: Next<'a>,
     ) -> Result<HttpResponse, Problem> {
         // calls between modules have no rate limit
         let rate = self.global_rate().filter(|_| !cx.has_role("service"));
@@ -55,7 +55,7 @@ impl Gateway {
         mut cx: Cx,
         request: &'a HttpRequest,
         payload: Payload,
-        next: Work<'a>,
+        next: Next<'a>,
     ) -> Result<HttpResponse, Problem> {
         let rate_headers = match self.apply_rate_limits(route, &cx, &decision.origin) {
             Ok(headers) => headers,

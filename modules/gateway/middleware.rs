@@ -3,7 +3,7 @@
 use super::plan::{decision, has_ambiguous_path, is_proxied};
 use super::respond::not_found;
 use super::state::Gateway;
-use crate::edge::gateway_middleware::{GatewayMiddleware, RouteTarget, Work};
+use crate::edge::gateway_middleware::{GatewayMiddleware, Next, RouteTarget};
 use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
 use crate::rpc::contract::RequiredRole;
@@ -13,11 +13,11 @@ use futures_util::future::LocalBoxFuture;
 use std::sync::Arc;
 
 impl GatewayMiddleware for Gateway {
-    fn look(&self, request: &mut ServiceRequest) {
+    fn pre_route(&self, request: &mut ServiceRequest) {
         self.plan(request);
     }
 
-    fn way(&self, request: &HttpRequest, endpoint: bool) -> Result<RouteTarget, Problem> {
+    fn resolve_target(&self, request: &HttpRequest, endpoint: bool) -> Result<RouteTarget, Problem> {
         if endpoint && has_ambiguous_path(request) {
             return Ok(RouteTarget::Endpoint(RequiredRole::Public));
         }
@@ -25,7 +25,7 @@ impl GatewayMiddleware for Gateway {
         let decision = shared.as_deref().map(Result::as_ref).transpose().map_err(Problem::clone)?;
         let required_role = decision.map_or(RequiredRole::Any, |decision| decision.required_role);
         if is_proxied(decision, endpoint) {
-            return Ok(RouteTarget::Door(required_role));
+            return Ok(RouteTarget::Gateway(required_role));
         }
         // an endpoint without a route has its own requirement only
         let routed = decision.is_some_and(|decision| decision.route.is_some());
@@ -40,12 +40,12 @@ impl GatewayMiddleware for Gateway {
         })
     }
 
-    fn around<'a>(
+    fn intercept<'a>(
         &'a self,
         cx: Cx,
         request: &'a HttpRequest,
         payload: Payload,
-        next: Work<'a>,
+        next: Next<'a>,
     ) -> LocalBoxFuture<'a, Result<HttpResponse, Problem>> {
         let Some(shared) = decision(request).filter(|_| !has_ambiguous_path(request)) else { return next(cx, payload) };
         Box::pin(async move {

@@ -55,19 +55,24 @@ mod websocket;
 use crate::edge::gateway_middleware::GatewayMiddleware;
 use crate::kernel::error::StartError;
 use crate::rpc::discovery::Discovery;
-use crate::rpc::resilience::registry::Breakers;
+use crate::rpc::resilience::registry::BreakerRegistry;
 use crate::runtime::{Host, Parts};
 use std::sync::Arc;
 
 /// The gateway, built.
 pub struct Built {
     pub parts: Parts,
-    pub door: Arc<dyn GatewayMiddleware>,
+    pub middleware: Arc<dyn GatewayMiddleware>,
 }
 
 /// Loads the routes and builds the module with its background work. `local_modules` names the modules of
 /// this process; the routes' circuit breakers register in `breakers`, where the actuator lists them.
-pub fn build(host: &Host, discovery: Arc<dyn Discovery>, local_modules: &[&'static str], breakers: Breakers) -> Result<Built, StartError> {
+pub fn build(
+    host: &Host,
+    discovery: Arc<dyn Discovery>,
+    local_modules: &[&'static str],
+    breakers: BreakerRegistry,
+) -> Result<Built, StartError> {
     let gateway = Arc::new(state::Gateway::new(host, discovery, local_modules, breakers)?);
     let mut parts = Parts::default();
     if host.settings.gateway.actuator {
@@ -82,5 +87,5 @@ pub fn build(host: &Host, discovery: Arc<dyn Discovery>, local_modules: &[&'stat
     parts.reloadable(&["gateway.routes"], move |settings| Ok(routed.routes.set_file(settings.gateway.routes.clone())?));
     let watched = gateway.clone();
     parts.worker("gateway-routes", move |stop| async move { watched.routes.watch_file(stop).await });
-    Ok(Built { parts, door: gateway })
+    Ok(Built { parts, middleware: gateway })
 }

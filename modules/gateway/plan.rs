@@ -11,10 +11,10 @@ use super::sanitize::{self, CleanPath, RequestOrigin, clean_path};
 use super::service::{discovery_name, is_module};
 use super::state::Gateway;
 use super::table::RouteTable;
-use crate::edge::gateway_middleware::SentPath;
+use crate::edge::gateway_middleware::OriginalPath;
 use crate::kernel::problem::Problem;
 use crate::rpc::contract::RequiredRole;
-use crate::rpc::loopback::is_inside;
+use crate::rpc::loopback::is_loopback;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, Uri};
 use actix_web::{HttpMessage, HttpRequest};
@@ -45,7 +45,7 @@ impl Gateway {
     /// Decides about a request and stores the decision with it. If the route leads to a module of this
     /// process, applies the request filters.
     pub(super) fn plan(&self, request: &mut ServiceRequest) {
-        if is_inside(request.headers()) {
+        if is_loopback(request.headers()) {
             return;
         }
         // endpoints of this process may accept an ambiguous path: services request names with a slash, as `a%2fb`
@@ -137,7 +137,7 @@ fn apply_request_filters(request: &mut ServiceRequest, route: &Route, variables:
     }
     let target = outgoing.path_and_query();
     let uri: Uri = target.parse().map_err(|_| Problem::new(400, format!("malformed request: `{target}` is no path")))?;
-    let sent = SentPath(request.path().to_string());
+    let sent = OriginalPath(request.path().to_string());
     request.extensions_mut().insert(sent);
     request.match_info_mut().get_mut().update(&uri);
     request.head_mut().uri = uri;

@@ -45,7 +45,7 @@ impl Gateway {
         let (route, variables) = decision.route.as_ref().ok_or_else(not_found)?;
         let started = Instant::now();
         if let Some(span) = trace::current().filter(Span::is_recorded) {
-            span.rename(format!("{} {}", crate::rpc::trace::spelled(request.method()), route.definition.id));
+            span.rename(format!("{} {}", crate::rpc::trace::method_name(request.method()), route.definition.id));
             span.set("tradepost.route", route.definition.id.clone());
         }
         let context = ProxyContext { cx, request, origin: &decision.origin, table: &decision.table };
@@ -171,11 +171,11 @@ impl Gateway {
         propagation::headers(attempt.span().trace()).into_iter().for_each(|(name, value)| headers.append(name, value));
         let result = websocket::handshake(&base, &outgoing.path_and_query(), &headers, connect_timeout, timeout).await;
         if let Some(picked) = picked {
-            picked.done(if result.is_ok() { Outcome::Answered } else { Outcome::Failed });
+            picked.done(if result.is_ok() { Outcome::Responded } else { Outcome::Failed });
         }
         match &result {
-            Ok(handshake) => attempt.received(handshake.status),
-            Err(failure) => attempt.failed(failure.kind()),
+            Ok(handshake) => attempt.record_client_status(handshake.status),
+            Err(failure) => attempt.record_error(failure.kind()),
         }
         let handshake = result.map_err(to_problem)?;
         let headers = sanitize::response_headers(&handshake.headers);

@@ -4,7 +4,7 @@ use super::limit::RateHeaders;
 use super::pattern::Variables;
 use super::route::Route;
 use super::upstream::UpstreamFailure;
-use crate::edge::web::{late_body, sent_method, sent_path};
+use crate::edge::web::{body_timeout, original_method, original_path};
 use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
 use actix_web::body::BoxBody;
@@ -20,12 +20,12 @@ pub(super) fn not_found() -> Problem {
 pub(super) fn too_many_requests(cx: &Cx, request: &HttpRequest, headers: &RateHeaders) -> HttpResponse {
     let mut problem = Problem::new(429, "too many requests; come back later");
     problem.retry_after = Some(1);
-    with_headers(problem.respond(sent_method(request).as_str(), &sent_path(request), &cx.trace.id()), headers.clone())
+    with_headers(problem.respond(original_method(request).as_str(), &original_path(request), &cx.trace.id()), headers.clone())
 }
 
 /// Turns a problem into a response too, so that filters treat it like any response.
 pub(super) fn into_response(result: Result<HttpResponse, Problem>, cx: &Cx, request: &HttpRequest) -> HttpResponse {
-    result.unwrap_or_else(|problem| problem.respond(sent_method(request).as_str(), request.path(), &cx.trace.id()))
+    result.unwrap_or_else(|problem| problem.respond(original_method(request).as_str(), request.path(), &cx.trace.id()))
 }
 
 pub(super) fn response_status(result: &Result<HttpResponse, Problem>) -> StatusCode {
@@ -52,7 +52,7 @@ pub(super) fn failure_problem(route: &Route, failure: UpstreamFailure) -> Proble
     match failure {
         UpstreamFailure::BodyTooLarge(limit) => Problem::new(413, format!("the body is larger than {limit} bytes")),
         UpstreamFailure::ClientDisconnected => Problem::new(400, "the body broke off"),
-        UpstreamFailure::ClientTimedOut => late_body(),
+        UpstreamFailure::ClientTimedOut => body_timeout(),
         UpstreamFailure::BreakerOpen(wait) => {
             let cause = format!("the breaker of route {} is open", route.definition.id);
             let mut problem = Problem::unavailable(format!("{name} is not available")).with_cause(cause);

@@ -4,7 +4,7 @@ use super::pattern::AddressRange;
 use crate::kernel::problem::Problem;
 use crate::kernel::uri::{encode_byte, percent_decode};
 use crate::rpc::context::TIMEOUT_HEADER;
-use crate::rpc::loopback::INSIDE_HEADER;
+use crate::rpc::loopback::LOOPBACK_HEADER;
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
@@ -128,7 +128,7 @@ fn is_identity_header(name: &HeaderName) -> bool {
         "x-cluster-client-ip",
         "true-client-ip",
         TIMEOUT_HEADER,
-        INSIDE_HEADER,
+        LOOPBACK_HEADER,
     ];
     prefixes.iter().any(|prefix| name.starts_with(prefix)) || exact.contains(&name)
 }

@@ -6,7 +6,7 @@ use crate::kernel::module::Module;
 /// routes name them freely, so their names go to discovery unchanged.
 fn module_of(service: &str) -> Option<Module> {
     let mut routed = Module::ALL.into_iter().filter(|module| !matches!(module, Module::Registry | Module::ConfigServer));
-    routed.find(|module| module.application().eq_ignore_ascii_case(service))
+    routed.find(|module| module.application_name().eq_ignore_ascii_case(service))
 }
 
 /// The name for discovery: the module's name, or the service name itself if it is not a module's.

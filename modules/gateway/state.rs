@@ -7,11 +7,11 @@ use super::pattern::{AddressRange, AddressRangeError, Pattern, PatternError};
 use super::respond::response_status;
 use super::route::Route;
 use super::sanitize::RequestOrigin;
-use crate::kernel::error::{PartError, StartError};
+use crate::kernel::error::{ComponentError, StartError};
 use crate::kernel::problem::Problem;
 use crate::rpc::context::{Caller, Cx};
 use crate::rpc::discovery::Discovery;
-use crate::rpc::resilience::registry::Breakers;
+use crate::rpc::resilience::registry::BreakerRegistry;
 use crate::runtime::Host;
 use crate::settings;
 use actix_web::{HttpRequest, HttpResponse};
@@ -33,7 +33,7 @@ enum SettingsError {
     TrustedProxies(#[from] AddressRangeError),
 }
 
-impl PartError for SettingsError {}
+impl ComponentError for SettingsError {}
 
 pub(super) struct Gateway {
     pub(super) routes: ActiveRoutes,
@@ -64,7 +64,7 @@ impl Gateway {
         host: &Host,
         discovery: Arc<dyn Discovery>,
         local_modules: &[&'static str],
-        breakers: Breakers,
+        breakers: BreakerRegistry,
     ) -> Result<Self, StartError> {
         let settings = &host.settings.gateway;
         let public = settings.public.iter().map(|p| Pattern::path(p, true)).collect::<Result<_, _>>();

@@ -6,8 +6,8 @@ use super::error::TableError;
 use super::pattern::Variables;
 use super::predicates::{IncomingRequest, Predicate};
 use super::route::Route;
-use crate::rpc::resilience::registry::Guard;
-use crate::settings::BreakerRules;
+use crate::rpc::resilience::registry::NamedBreaker;
+use crate::settings::BreakerSettings;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) struct RouteTable {
     pub(super) routes: Vec<Arc<Route>>,
     /// The circuit breakers that routes name; `ActiveRoutes` fills them in when it activates the table.
-    pub(super) guards: BTreeMap<String, Arc<Guard>>,
+    pub(super) breakers_by_name: BTreeMap<String, Arc<NamedBreaker>>,
     /// Route ids and weights by weight group.
     weight_groups: BTreeMap<String, Vec<(String, u32)>>,
 }
@@ -45,7 +45,7 @@ impl RouteTable {
     }
 
     /// Rules of the circuit breakers that routes name.
-    pub(super) fn breaker_rules(&self) -> BTreeMap<String, BreakerRules> {
+    pub(super) fn breaker_rules(&self) -> BTreeMap<String, BreakerSettings> {
         let circuits = self.routes.iter().filter_map(|route| route.circuit_breaker());
         circuits.map(|circuit| (circuit.name.clone(), circuit.settings.rules)).collect()
     }

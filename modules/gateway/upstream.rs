@@ -1,7 +1,7 @@
 //! Sends one request to one instance and streams both bodies.
 
-use crate::net::http::{build, unsent};
-use crate::rpc::discovery::{Outcome, Picked};
+use crate::net::http::{build, is_unsent};
+use crate::rpc::discovery::{Outcome, PickedInstance};
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody, None as NoBody, SizedStream};
 use actix_web::dev::Payload;
@@ -235,7 +235,7 @@ pub(super) struct UpstreamResponse {
     pub(super) headers: HeaderMap,
     body: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>,
     length: Option<u64>,
-    picked: Option<Picked>,
+    picked: Option<PickedInstance>,
 }
 
 impl UpstreamResponse {
@@ -245,7 +245,7 @@ impl UpstreamResponse {
         let events = self.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
         if head {
             if let Some(picked) = self.picked {
-                picked.done(Outcome::Answered);
+                picked.done(Outcome::Responded);
             }
             let no_chunks = stream::empty::<Result<Bytes, PayloadError>>();
             // without a length from the instance, send none: `()` would send `content-length: 0`
@@ -253,7 +253,7 @@ impl UpstreamResponse {
         }
         if self.length == Some(0) || self.status == StatusCode::NO_CONTENT || self.status == StatusCode::NOT_MODIFIED {
             if let Some(picked) = self.picked {
-                picked.done(Outcome::Answered);
+                picked.done(Outcome::Responded);
             }
             return BoxBody::new(());
         }
@@ -262,7 +262,7 @@ impl UpstreamResponse {
             let picked = match (&chunk, picked) {
                 (Some(Ok(_)), picked) => picked,
                 (last, picked) => {
-                    let outcome = if last.is_none() { Outcome::Answered } else { Outcome::Failed };
+                    let outcome = if last.is_none() { Outcome::Responded } else { Outcome::Failed };
                     if let Some(picked) = picked {
                         picked.done(outcome);
                     }
@@ -281,7 +281,7 @@ impl UpstreamResponse {
     /// Drops the unread body; the instance's outcome is a success.
     pub(super) fn discard(self) {
         if let Some(picked) = self.picked {
-            picked.done(Outcome::Answered);
+            picked.done(Outcome::Responded);
         }
     }
 }
@@ -294,7 +294,7 @@ pub(super) async fn send(
     body: &RequestBody,
     connect_timeout: Duration,
     timeout: Duration,
-    picked: Option<Picked>,
+    picked: Option<PickedInstance>,
 ) -> Result<UpstreamResponse, UpstreamFailure> {
     // awc must neither decode the response nor add `accept-encoding`: the client negotiates the encoding
     let mut request = client(connect_timeout).request(method.clone(), url).no_decompress();
@@ -333,12 +333,12 @@ pub(super) async fn send(
     Ok(UpstreamResponse { status: response.status(), headers: response.headers().clone(), body: Box::pin(response), length, picked })
 }
 
-fn report_outcome(picked: Option<Picked>, outcome: Outcome) {
+fn report_outcome(picked: Option<PickedInstance>, outcome: Outcome) {
     if let Some(picked) = picked {
         picked.done(outcome);
     }
 }
 
 fn to_failure(cause: SendRequestError, body: &RequestBody) -> UpstreamFailure {
-    if unsent(&cause) { UpstreamFailure::not_sent(cause) } else { body.classify_send_error(cause) }
+    if is_unsent(&cause) { UpstreamFailure::not_sent(cause) } else { body.classify_send_error(cause) }
 }

@@ -1,7 +1,7 @@
 //! The signing key: RSA 2048, generated at the first start. Its id is its RFC 7638 thumbprint, so the id
 //! survives restarts.
 
-use crate::kernel::files::{FileError, Folder};
+use crate::kernel::files::{FileError, SecretFolder};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use rsa::pkcs1::EncodeRsaPrivateKey;
@@ -49,8 +49,8 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Reads the key; generates it at the first start.
-    pub(super) fn open(folder: &Folder) -> Result<Self, KeyError> {
-        let pem = folder.get_or_make(FILE, generate)?;
+    pub(super) fn open(folder: &SecretFolder) -> Result<Self, KeyError> {
+        let pem = folder.get_or_create(FILE, generate)?;
         let key = rsa::PrivateKey::from_pkcs8_pem(&pem)?;
         if key.size() * 8 < BITS {
             return Err(KeyError::TooShort);
@@ -117,8 +117,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data/identity");
-        let first = Keys::open(&Folder::open(path.clone()).unwrap()).unwrap();
-        let reopened = Keys::open(&Folder::open(path.clone()).unwrap()).unwrap();
+        let first = Keys::open(&SecretFolder::open(path.clone()).unwrap()).unwrap();
+        let reopened = Keys::open(&SecretFolder::open(path.clone()).unwrap()).unwrap();
         assert_eq!(first.kid(), reopened.kid());
         assert_eq!(first.jwks(), reopened.jwks());
         let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -126,9 +126,9 @@ mod tests {
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "no temporary files remain");
 
         std::fs::set_permissions(path.join(FILE), std::fs::Permissions::from_mode(0o640)).unwrap();
-        let error = Keys::open(&Folder::open(path.clone()).unwrap()).err().unwrap().to_string();
+        let error = Keys::open(&SecretFolder::open(path.clone()).unwrap()).err().unwrap().to_string();
         assert!(error.contains("mode 640") && error.contains("chmod 600"), "{error}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(Folder::open(path).err().unwrap().to_string().contains("chmod 700"));
+        assert!(SecretFolder::open(path).err().unwrap().to_string().contains("chmod 700"));
     }
 }

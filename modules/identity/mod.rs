@@ -33,7 +33,7 @@ mod tests;
 
 use crate::data::sqlite::Db;
 use crate::kernel::error::StartError;
-use crate::kernel::error::{OutOfRange, PartError};
+use crate::kernel::error::{ComponentError, OutOfRange};
 use crate::kernel::files;
 use crate::runtime::{Host, Parts};
 use crate::settings::{Profile, Secret, Server, Settings};
@@ -72,7 +72,7 @@ enum IssuerError {
     Files(#[from] files::FileError),
 }
 
-impl PartError for IssuerError {}
+impl ComponentError for IssuerError {}
 
 /// Why the process is not a developer's own.
 #[derive(Debug, thiserror::Error)]
@@ -105,10 +105,10 @@ pub fn build(host: &Host) -> Result<IdentityModule, StartError> {
     let users = accounts::Users::new(&settings.users).map_err(IssuerError::from)?;
     let clients = |secret: &str| clients::Clients::new(&settings.client_id, secret, &settings.clients).map_err(IssuerError::from);
     clients("placeholder")?;
-    let folder = || files::Folder::open(host.settings.data.dir.join("identity")).map_err(IssuerError::from);
+    let folder = || files::SecretFolder::open(host.settings.data.dir.join("identity")).map_err(IssuerError::from);
     let client_secret = service_secret(settings.client_secret.as_ref(), &folder()?)?;
     let db = Db::open(&host.settings.data.dir.join("identity.db"), MIGRATIONS)?;
-    db.measured("identity", &host.metrics)?;
+    db.register_metrics("identity", &host.metrics)?;
     let issuer = Arc::new(Issuer {
         url: issuer_url(&host.public_url),
         audience: settings.audience.clone(),
@@ -155,11 +155,11 @@ fn seconds(key: &str, value: u64) -> Result<i64, OutOfRange> {
 }
 
 /// The configured secret, or the one generated at the first start.
-fn service_secret(configured: Option<&Secret>, folder: &files::Folder) -> Result<Secret, IssuerError> {
+fn service_secret(configured: Option<&Secret>, folder: &files::SecretFolder) -> Result<Secret, IssuerError> {
     if let Some(secret) = configured {
         return Ok(secret.clone());
     }
-    let stored = folder.get_or_make(SECRET_FILE, || Ok::<_, Infallible>(secrets::random_secret()))?;
+    let stored = folder.get_or_create(SECRET_FILE, || Ok::<_, Infallible>(secrets::random_secret()))?;
     match stored.trim() {
         "" => Err(IssuerError::EmptySecret),
         secret => Ok(Secret::new(secret)),

@@ -54,12 +54,12 @@ impl Sessions {
     }
 
     pub(super) fn is_ended(&self, session: &str) -> Result<bool, StoreError> {
-        self.db.look_up(async |c| Ok(find(c, session).await?.is_some_and(|(_, ended)| ended)))
+        self.db.read_inline(async |c| Ok(find(c, session).await?.is_some_and(|(_, ended)| ended)))
     }
 
     /// Whether this refresh token is the session's current one.
     pub(super) fn is_current(&self, session: &str, token: &str) -> Result<bool, StoreError> {
-        let current = self.db.look_up(async |c| Ok::<_, StoreError>(find(c, session).await?.and_then(|(current, _)| current)))?;
+        let current = self.db.read_inline(async |c| Ok::<_, StoreError>(find(c, session).await?.and_then(|(current, _)| current)))?;
         Ok(current.is_none_or(|current| current == token))
     }
 

@@ -25,7 +25,7 @@ impl StockMetrics {
 
     /// Updates the gauges periodically until `stop`.
     pub(super) async fn refresh_periodically(&self, store: Arc<dyn StockStore>, stop: CancellationToken) {
-        metrics::keep_fresh("stock", stop, async || {
+        metrics::refresh_periodically("stock", stop, async || {
             let levels = store.levels().await?;
             for (state, n) in [("available", levels.available), ("low", levels.low), ("out", levels.out_of_stock)] {
                 self.skus.with_label_values(&[state]).set(n);

@@ -42,7 +42,7 @@ fn validate(quantities: Quantities, root: &str) -> Result<Quantities, Problem> {
         if !(1..=MAX_QUANTITY).contains(&quantity) {
             errors.push(FieldError::new(&field, format!("expected a whole number from 1 to {MAX_QUANTITY}")));
         }
-        match sku::check(&code) {
+        match sku::parse(&code) {
             Ok(code) => *valid.entry(code).or_default() += quantity.clamp(0, MAX_QUANTITY),
             Err(error) => errors.push(FieldError::new(field, error.to_string())),
         }
@@ -85,8 +85,9 @@ impl InventoryApi for InventoryService {
 
     async fn adjust(&self, cx: &Cx, id: i64, change: Adjustment) -> Result<Stock, InventoryError> {
         let amount = change.quantity.filter(|q| (-MAX_QUANTITY..=MAX_QUANTITY).contains(q));
-        let amount = amount
-            .ok_or_else(|| Problem::field("quantity", format!("is required, a whole number from -{MAX_QUANTITY} to {MAX_QUANTITY}")))?;
+        let amount = amount.ok_or_else(|| {
+            Problem::invalid_field("quantity", format!("is required, a whole number from -{MAX_QUANTITY} to {MAX_QUANTITY}"))
+        })?;
         self.store.adjust(id, amount, cx.trace).await
     }
 
@@ -114,7 +115,7 @@ impl InventoryApi for InventoryService {
 
     async fn settle(&self, cx: &Cx, orders: SettleInput) -> Result<Vec<Uuid>, InventoryError> {
         if orders.commit.len() + orders.release.len() > MAX_LINES {
-            return Err(Problem::field("body", format!("at most {MAX_LINES} orders in one call")).into());
+            return Err(Problem::invalid_field("body", format!("at most {MAX_LINES} orders in one call")).into());
         }
         Ok(self.store.settle(orders, cx.trace).await?)
     }

@@ -3,7 +3,7 @@
 #![warn(missing_docs)]
 
 use crate::kernel::page::{Page, PageNumber, PageSize};
-use crate::rpc::contract::{Expected, Param};
+use crate::rpc::contract::{Param, ParamError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ impl DeliveryState {
 }
 
 impl Param for DeliveryState {
-    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError> {
         text.and_then(Self::by_name).ok_or_else(|| "expected pending, delivered or dead".into())
     }
     fn to_text(&self) -> Option<String> {

@@ -53,7 +53,7 @@ pub(super) fn order_event(order: &StoredOrder, kind: &str, reason: Option<&str>,
         total: order.total,
         reason,
     };
-    Ok(Event::new("order", kind, order.number.to_string(), trace, &data)?.once())
+    Ok(Event::new("order", kind, order.number.to_string(), trace, &data)?.with_deterministic_id())
 }
 
 /// Events of this module in AsyncAPI.

@@ -99,11 +99,11 @@ impl OrderMetrics {
 
     pub(super) fn record_placed(&self, total: Money) {
         self.record(Outcome::Placed);
-        self.value.inc_by(total.approximately());
+        self.value.inc_by(total.to_f64_lossy());
     }
 
     pub(super) async fn refresh_periodically(&self, store: Arc<dyn OrderStore>, stop: CancellationToken) {
-        metrics::keep_fresh("orders", stop, async || {
+        metrics::refresh_periodically("orders", stop, async || {
             let stats = store.unfinished_stats().await?;
             self.pending.with_label_values::<&str>(&[]).set(stats.pending);
             self.oldest.with_label_values::<&str>(&[]).set(metrics::age_seconds(stats.oldest_pending));

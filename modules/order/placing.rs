@@ -195,9 +195,9 @@ fn apply_prices(new: &mut NewOrder, prices: &BTreeMap<String, Money>) -> Result<
     let mut total = Money::ZERO;
     for line in &mut new.lines {
         line.price = prices.get(&line.sku_code).copied();
-        let amount = line.price.map_or(Some(Money::ZERO), |price| price.times(line.quantity));
-        let sum = amount.and_then(|amount| total.plus(amount));
-        total = sum.ok_or_else(|| Problem::field("orderLineItems", "the order's total is too large"))?;
+        let amount = line.price.map_or(Some(Money::ZERO), |price| price.checked_mul(line.quantity));
+        let sum = amount.and_then(|amount| total.checked_add(amount));
+        total = sum.ok_or_else(|| Problem::invalid_field("orderLineItems", "the order's total is too large"))?;
     }
     Ok(total)
 }

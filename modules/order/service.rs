@@ -36,7 +36,7 @@ impl OrderService {
     fn validate(&self, order: OrderInput) -> Result<Vec<NewLine>, Problem> {
         let items = order.order_line_items.unwrap_or_default();
         if items.is_empty() || items.len() > self.max_lines {
-            return Err(Problem::field("orderLineItems", format!("is required, 1 to {} lines", self.max_lines)));
+            return Err(Problem::invalid_field("orderLineItems", format!("is required, 1 to {} lines", self.max_lines)));
         }
         let mut errors = Vec::new();
         let mut lines = Vec::with_capacity(items.len());
@@ -97,7 +97,7 @@ fn parse_key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -
     let Some(key) = header else { return Ok(None) };
     // some databases ignore a trailing space in comparisons, and most HTTP intermediaries trim header values
     if key.is_empty() || key.len() > MAX_KEY_LEN || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) || key.trim() != key {
-        return Err(Problem::field("Idempotency-Key", format!("expected 1 to {MAX_KEY_LEN} printable ASCII characters")));
+        return Err(Problem::invalid_field("Idempotency-Key", format!("expected 1 to {MAX_KEY_LEN} printable ASCII characters")));
     }
     let mut hash = Sha256::new();
     for line in lines {
@@ -152,7 +152,7 @@ impl OrderApi for OrderService {
         };
         let (path, cx_of_task) = (self.path.clone(), cx.clone());
         // a separate task: if the client disconnects, the order still completes
-        let placed = actix_web::rt::spawn(trace::inherit(async move { path.place(&cx_of_task, new).await })).await;
+        let placed = actix_web::rt::spawn(trace::in_current_span(async move { path.place(&cx_of_task, new).await })).await;
         placed.map_err(Problem::internal)?.map(|order| to_api(cx, order))
     }
 

@@ -24,7 +24,7 @@ pub(super) async fn run(path: Arc<OrderPath>, stop: CancellationToken) {
     };
     let work = async |actions| settle_batch(&path, actions).await;
     let failed = |cause: SettlementError| tracing::warn!(%cause, "reservations not settled; will retry");
-    relay::run(path.store.lease("settlement"), || path.store.committed(), read, work, failed, stop).await;
+    relay::run(path.store.lease("settlement"), || path.store.next_commit(), read, work, failed, stop).await;
 }
 
 #[derive(Debug, thiserror::Error)]

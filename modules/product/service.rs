@@ -66,7 +66,7 @@ impl ProductApi for ProductService {
         let request = PageRequest::of(page, size);
         let q = q.map(|q| q.trim().to_string()).filter(|q| !q.is_empty());
         if q.as_ref().is_some_and(|q| q.chars().count() > MAX_NAME) {
-            return Err(Problem::field("q", format!("at most {MAX_NAME} characters")).into());
+            return Err(Problem::invalid_field("q", format!("at most {MAX_NAME} characters")).into());
         }
         let Some(after) = after else {
             let (products, total) = self.store.page(request, q).await?;
@@ -74,10 +74,10 @@ impl ProductApi for ProductService {
         };
         let id = after.to_ascii_lowercase();
         if id.len() != 24 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(Problem::field("after", "expected the id of a product, 24 hex digits").into());
+            return Err(Problem::invalid_field("after", "expected the id of a product, 24 hex digits").into());
         }
         if request.number > 0 {
-            return Err(Problem::field("page", "expected no page together with after").into());
+            return Err(Problem::invalid_field("page", "expected no page together with after").into());
         }
         // reads one more than requested, to know whether more follow
         let mut products = self.store.following(&id, request.size + 1, q).await?;
@@ -100,7 +100,7 @@ impl ProductApi for ProductService {
 
     async fn prices(&self, _: &Cx, sku_codes: Vec<String>) -> Result<BTreeMap<String, Money>, ProductError> {
         if sku_codes.len() > MAX_PRICES {
-            return Err(Problem::field("body", format!("at most {MAX_PRICES} SKU codes in one call")).into());
+            return Err(Problem::invalid_field("body", format!("at most {MAX_PRICES} SKU codes in one call")).into());
         }
         Ok(self.store.prices(sku_codes).await?)
     }

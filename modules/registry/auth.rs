@@ -1,21 +1,22 @@
 //! Authentication of Eureka clients: Basic credentials from their server URL. Writing needs them always, because a
 //! registered instance receives its module's calls, with their bearer tokens.
 
-use crate::edge::auth::basic::{Basic, CredentialsError};
+use crate::edge::auth::basic::{BasicCredentials, CredentialsError};
 use crate::kernel::problem::Problem;
 use crate::settings::Registry;
 use actix_web::HttpRequest;
 use std::path::Path;
 
 pub(super) struct RegistryAuth {
-    basic: Basic,
+    basic: BasicCredentials,
     open_reads: bool,
 }
 
 impl RegistryAuth {
     /// Also returns the password. Without one in the settings, generates it and stores it in `{data}/registry`.
     pub(super) fn new(settings: &Registry, data: &Path) -> Result<(Self, String), CredentialsError> {
-        let (basic, password) = Basic::new("registry.password", &settings.user, settings.password.as_ref(), &data.join("registry"))?;
+        let (basic, password) =
+            BasicCredentials::new("registry.password", &settings.user, settings.password.as_ref(), &data.join("registry"))?;
         Ok((Self { basic, open_reads: settings.open_reads }, password))
     }
 
@@ -24,7 +25,7 @@ impl RegistryAuth {
     }
 
     pub(super) fn check_write(&self, request: &HttpRequest) -> Result<(), Problem> {
-        if self.basic.sent_with(request) {
+        if self.basic.matches_request(request) {
             return Ok(());
         }
         let mut problem =

@@ -136,7 +136,7 @@ async fn set_status(registry: Arc<Registry>, request: HttpRequest, _: Payload) -
     let value = query(&request, "value").unwrap_or_default();
     let status = Status::of(&value);
     if status.name() != value {
-        return Err(Problem::field("value", "expected UP, DOWN, STARTING, OUT_OF_SERVICE or UNKNOWN"));
+        return Err(Problem::invalid_field("value", "expected UP, DOWN, STARTING, OUT_OF_SERVICE or UNKNOWN"));
     }
     ok_or_not_found(registry.set_status(
         &app(&request)?,
@@ -200,7 +200,7 @@ fn query(request: &HttpRequest, name: &str) -> Option<String> {
 
 fn last_dirty_timestamp(request: &HttpRequest) -> Result<Option<i64>, Problem> {
     let Some(text) = query(request, "lastDirtyTimestamp").filter(|text| !text.is_empty() && text != "null") else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| Problem::field("lastDirtyTimestamp", "expected milliseconds since 1970"))
+    text.parse().map(Some).map_err(|_| Problem::invalid_field("lastDirtyTimestamp", "expected milliseconds since 1970"))
 }
 
 fn is_replica(request: &HttpRequest) -> bool {

@@ -19,12 +19,12 @@ pub(super) fn register(registry: &Arc<Registry>, metrics_registry: &prometheus::
         gauge("tradepost_registry_self_preservation", "1 while no instance is evicted, because too many renewals are missing.", &[])?,
     ];
     let leases = registry.clone();
-    metrics::watched(metrics_registry, gauges, move |gauges| {
+    metrics::on_scrape(metrics_registry, gauges, move |gauges| {
         let [instances, renewed, expected, active] = gauges else { return };
         let (leases, now) = (leases.leases(), (leases.clock)());
         for status in STATUSES {
             let count = leases.entries().filter(|entry| entry.instance.status == status).count();
-            instances.with_label_values(&[status.name()]).set(metrics::number(count));
+            instances.with_label_values(&[status.name()]).set(metrics::gauge_value(count));
         }
         let preservation = leases.self_preservation(now);
         for (gauge, n) in [(renewed, preservation.renewed), (expected, preservation.expected), (active, preservation.active.into())] {

@@ -4,7 +4,7 @@ use super::auth;
 use super::leases::{LeaseRules, Leases, Renewal};
 use super::peer::{Peer, ReplicationTask, TaskKind};
 use crate::edge::auth::basic::CredentialsError;
-use crate::kernel::error::{OutOfRange, PartError};
+use crate::kernel::error::{ComponentError, OutOfRange};
 use crate::net::server_list::{AddressError, Servers};
 use crate::rpc::discovery::eureka::instance::{Instance, Status};
 use crate::settings::Registry as Settings;
@@ -25,7 +25,7 @@ pub(super) enum SettingsError {
     Password(#[from] CredentialsError),
 }
 
-impl PartError for SettingsError {}
+impl ComponentError for SettingsError {}
 
 /// State shared by all endpoints and workers.
 pub(super) struct Registry {
@@ -55,7 +55,7 @@ impl Registry {
         let mut peers = Vec::new();
         for url in settings.peers.iter().flat_map(|urls| urls.expose().split(',')).filter(|url| !url.trim().is_empty()) {
             let servers = Servers::parse(url).map_err(SettingsError::Peers)?;
-            peers.push(Arc::new(Peer::new(servers.or_as(&settings.user, &password))));
+            peers.push(Arc::new(Peer::new(servers.with_default_credentials(&settings.user, &password))));
         }
         Ok(Self { leases: Mutex::new(Leases::new(rules)), started: clock(), clock, auth, peers, body_limit })
     }

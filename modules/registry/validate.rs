@@ -14,12 +14,12 @@ pub(super) fn validate(app: &str, instance: &mut Instance) -> Result<(), Problem
         ("dataCenterInfo", center),
     ] {
         if value.trim().is_empty() {
-            return Err(Problem::field(format!("instance.{field}"), "is missing"));
+            return Err(Problem::invalid_field(format!("instance.{field}"), "is missing"));
         }
     }
     instance.app = instance.app.to_uppercase();
     if instance.app != app {
-        return Err(Problem::field("instance.app", format!("is {}, the path names {app}", instance.app)));
+        return Err(Problem::invalid_field("instance.app", format!("is {}, the path names {app}", instance.app)));
     }
     Ok(())
 }

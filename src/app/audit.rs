@@ -11,7 +11,7 @@ use crate::settings::StoreUrlError;
 pub struct Report {
     pub violations: Vec<Violation>,
     /// Counts of the audited data, one line per store.
-    pub looked_at: Vec<String>,
+    pub summary: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,17 +45,17 @@ fn confirmed_violations(settings: &Settings) -> Result<Report, AuditError> {
 
 fn audit_once(settings: &Settings) -> Result<Report, AuditError> {
     let mut report = Report::default();
-    let orders = crate::modules::order::audit::facts(&settings.store("order")?)?;
-    let (stock, reservations) = crate::modules::inventory::audit::facts(&settings.store("inventory")?)?;
-    let (products, unpublished) = crate::modules::product::audit::facts(&settings.documents("product")?, settings)?;
+    let orders = crate::modules::order::audit::facts(&settings.store_url("order")?)?;
+    let (stock, reservations) = crate::modules::inventory::audit::facts(&settings.store_url("inventory")?)?;
+    let (products, unpublished) = crate::modules::product::audit::facts(&settings.document_store_url("product")?, settings)?;
     let events = events(settings)?;
 
     report.violations.extend(invariants::stock(&stock, &reservations));
     report.violations.extend(invariants::keys(&orders));
-    report.violations.extend(invariants::ends(&orders, &reservations, clock::now_ms()));
+    report.violations.extend(invariants::end_states(&orders, &reservations, clock::now_ms()));
     report.violations.extend(invariants::events(&orders, &events));
     let count = |status: &str| orders.iter().filter(|o| o.status == status).count();
-    report.looked_at = vec![
+    report.summary = vec![
         format!(
             "{} SKUs, {} pieces to sell, {} held, {} sold",
             stock.len(),
@@ -72,7 +72,7 @@ fn audit_once(settings: &Settings) -> Result<Report, AuditError> {
             count("PENDING")
         ),
         format!("{products} products, {unpublished} of their events wait to be published"),
-        format!("{} order events applied, {} under way", events.applied.values().sum::<i64>(), events.under_way.len()),
+        format!("{} order events applied, {} under way", events.applied.values().sum::<i64>(), events.not_applied.len()),
     ];
     Ok(report)
 }
@@ -81,13 +81,13 @@ fn sum(stock: &[invariants::StockFact], of: impl Fn(&invariants::StockFact) -> i
     stock.iter().map(of).sum()
 }
 
-/// Reads `under_way` before `applied`: an event that moves in between is counted in both, and never missed.
+/// Reads `not_applied` before `applied`: an event that moves in between is counted in both, and never missed.
 fn events(settings: &Settings) -> Result<EventFacts, AuditError> {
     let mut facts = EventFacts::default();
-    let order = settings.store("order")?;
-    facts.under_way.extend(crate::events::sqlite::outbox::waiting_in(&order)?);
-    facts.under_way.extend(pending_on_bus(settings)?);
-    let notification = settings.store("notification")?;
+    let order = settings.store_url("order")?;
+    facts.not_applied.extend(crate::events::sqlite::outbox::undelivered_events(&order)?);
+    facts.not_applied.extend(pending_on_bus(settings)?);
+    let notification = settings.store_url("notification")?;
     facts.applied = crate::modules::notification::audit::applied(&notification)?;
     Ok(facts)
 }
@@ -95,8 +95,8 @@ fn events(settings: &Settings) -> Result<EventFacts, AuditError> {
 fn pending_on_bus(settings: &Settings) -> Result<Vec<(String, String)>, StoreError> {
     #[cfg(feature = "kafka")]
     if settings.bus.url.starts_with("kafka://") {
-        return crate::events::bus::kafka::under_way(&settings.bus, &settings.tls, "notification", "order");
+        return crate::events::bus::kafka::undelivered_events(&settings.bus, &settings.tls, "notification", "order");
     }
     let topics = crate::modules::notification::audit::TOPICS;
-    crate::events::bus::local::under_way(&settings.data.dir.join("bus.db"), "notification", topics)
+    crate::events::bus::local::undelivered_events(&settings.data.dir.join("bus.db"), "notification", topics)
 }

@@ -1,13 +1,13 @@
 //! The one place that chooses, for each peer, its service in this process or its generated client.
 
 use crate::edge::auth::Authenticator;
-use crate::edge::exchanges::Exchanges;
+use crate::edge::exchanges::HttpExchangeLog;
 use crate::edge::gateway_middleware::GatewayMiddleware;
 use crate::events::asyncapi;
 use crate::events::bus::Bus;
 use crate::kernel::build;
 use crate::kernel::error::StartError;
-use crate::kernel::error::{OutOfRange, PartError};
+use crate::kernel::error::{ComponentError, OutOfRange};
 use crate::kernel::module;
 use crate::kernel::module::Module;
 use crate::modules;
@@ -21,8 +21,8 @@ use crate::rpc::contract::Operation;
 use crate::rpc::contract::client::Remote;
 use crate::rpc::contract::openapi;
 use crate::rpc::credentials::{ClientCredentials, Credentials};
-use crate::rpc::discovery::eureka::view::View;
-use crate::rpc::discovery::{Discovery, FirstOf, Fixed, Loopback, eureka};
+use crate::rpc::discovery::eureka::view::RegistryView;
+use crate::rpc::discovery::{CompositeDiscovery, Discovery, LoopbackDiscovery, StaticDiscovery, eureka};
 use crate::rpc::oidc::OidcClient;
 use crate::rpc::resilience::Peers;
 use crate::runtime::{Host, LazyRef, Parts};
@@ -37,13 +37,13 @@ pub struct Shop {
     pub modules: Vec<Module>,
     pub parts: Parts,
     pub authenticator: Authenticator,
-    pub exchanges: Arc<Exchanges>,
+    pub exchanges: Arc<HttpExchangeLog>,
     /// Set if the gateway runs here.
     pub gateway: Option<Arc<dyn GatewayMiddleware>>,
     /// Users of the built-in issuer that the start screen shows, with their roles.
     pub demo_users: Vec<(String, String)>,
     /// The registries of `registry.url`, and the instances known from them.
-    pub registries: Option<(Arc<Servers>, Arc<View>)>,
+    pub registries: Option<(Arc<Servers>, Arc<RegistryView>)>,
 }
 
 /// Why the chosen modules cannot be put together.
@@ -62,7 +62,7 @@ enum WiringError {
     NoBuiltInIssuer,
 }
 
-impl PartError for WiringError {}
+impl ComponentError for WiringError {}
 
 /// A module as this build has it. `modules/mod.rs` and this table are the two places that name its feature.
 struct Registration {
@@ -149,7 +149,7 @@ const MODULES: &[Registration] = &[
             let discovery = wiring.discovery_for_gateway();
             let built = modules::gateway::build(wiring.host, discovery, &names, wiring.peers.breakers.clone())?;
             wiring.parts.append(built.parts);
-            wiring.gateway = Some(built.door);
+            wiring.gateway = Some(built.middleware);
             Ok(())
         },
         describe_events: None,
@@ -182,7 +182,7 @@ struct Wiring<'a> {
     own_url: String,
     credentials: Arc<dyn Credentials>,
     authenticator: Authenticator,
-    view: Option<Arc<View>>,
+    view: Option<Arc<RegistryView>>,
     peers: Peers,
     parts: Parts,
     local: Local,
@@ -201,7 +201,7 @@ pub fn build(host: &Host, chosen: Vec<Module>, own_url: String) -> Result<Shop, 
     if identity.issuer.is_some() {
         let credentials = credentials.clone();
         parts.reloadable(&["identity.client_secret"], move |settings| {
-            credentials.change(settings.identity.client_secret.as_ref().map(Secret::expose).unwrap_or_default());
+            credentials.set_secret(settings.identity.client_secret.as_ref().map(Secret::expose).unwrap_or_default());
             Ok(())
         });
     }
@@ -216,7 +216,7 @@ pub fn build(host: &Host, chosen: Vec<Module>, own_url: String) -> Result<Shop, 
         chosen: &chosen,
         own_url,
         credentials,
-        authenticator: Authenticator::new(oidc, &identity.audience).for_parties(parties),
+        authenticator: Authenticator::new(oidc, &identity.audience).with_authorized_parties(parties),
         view: view.clone(),
         peers: Peers::new(host.settings.resilience.clone(), &host.metrics)?,
         parts,
@@ -277,9 +277,9 @@ impl Wiring<'_> {
     fn remote(&self, module: Module) -> Result<Arc<Remote>, StartError> {
         let settings = &self.host.settings;
         let discovery: Arc<dyn Discovery> = match &self.view {
-            _ if self.chosen.contains(&module) => Arc::new(Loopback { url: self.own_url.clone(), modules: vec![module.name()] }),
+            _ if self.chosen.contains(&module) => Arc::new(LoopbackDiscovery { url: self.own_url.clone(), modules: vec![module.name()] }),
             Some(view) if !settings.peers.contains_key(module.name()) => view.clone(),
-            _ => Arc::new(Fixed(settings.peers.clone())),
+            _ => Arc::new(StaticDiscovery(settings.peers.clone())),
         };
         let credentials = self.credentials.clone();
         let (name, peer) = (module.name(), self.peers.of(module.name())?);
@@ -289,10 +289,10 @@ impl Wiring<'_> {
     /// The instances of all modules, for the gateway. Modules of this process are at its own address.
     #[allow(dead_code, reason = "a build may have no gateway")]
     fn discovery_for_gateway(&self) -> Arc<dyn Discovery> {
-        let own = Loopback { url: self.own_url.clone(), modules: self.names_behind_gateway() };
-        let mut all: Vec<Arc<dyn Discovery>> = vec![Arc::new(own), Arc::new(Fixed(self.host.settings.peers.clone()))];
+        let own = LoopbackDiscovery { url: self.own_url.clone(), modules: self.names_behind_gateway() };
+        let mut all: Vec<Arc<dyn Discovery>> = vec![Arc::new(own), Arc::new(StaticDiscovery(self.host.settings.peers.clone()))];
         all.extend(self.view.as_ref().map(|view| view.clone() as Arc<dyn Discovery>));
-        Arc::new(FirstOf(all))
+        Arc::new(CompositeDiscovery(all))
     }
 
     /// The modules that the gateway calls within this process.
@@ -314,12 +314,12 @@ fn registries(settings: &Settings) -> Result<Option<Arc<Servers>>, StartError> {
 }
 
 /// Adds a service that fetches the instances of these registries.
-fn watch(settings: &Settings, servers: &Arc<Servers>, parts: &mut Parts) -> Arc<View> {
-    let names = Module::ALL.into_iter().map(|module| (module.name(), module.application())).collect();
+fn watch(settings: &Settings, servers: &Arc<Servers>, parts: &mut Parts) -> Arc<RegistryView> {
+    let names = Module::ALL.into_iter().map(|module| (module.name(), module.application_name())).collect();
     let grace = Duration::from_secs(settings.registry.lease_seconds);
-    let view = Arc::new(View::new(build::VERSION, names, grace));
+    let view = Arc::new(RegistryView::new(build::VERSION, names, grace));
     let (servers, fetched, every) = (servers.clone(), view.clone(), Duration::from_secs(settings.registry.fetch_seconds));
-    parts.worker("registry-fetch", move |stop| eureka::keep_fetched(servers, fetched, every, stop));
+    parts.worker("registry-fetch", move |stop| eureka::refresh_periodically(servers, fetched, every, stop));
     let known = view.clone();
     // UP also if the registry is down: the last known instances stay in use
     parts.check("discovery", move || std::future::ready(Ok(json!({ "instances": known.len() }))));

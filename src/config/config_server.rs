@@ -40,7 +40,7 @@ pub(super) fn layer(settings: &Settings) -> Result<Option<Config>, SettingsError
     let client = &settings.config;
     let Some(url) = &client.server else { return Ok(None) };
     // the server's certificate may be trusted by `tls.ca` only
-    crate::net::tls::before_start(settings)?;
+    crate::net::tls::start_if_needed(settings)?;
     let servers = Servers::parse(url.expose()).map_err(ConfigServerError::from)?;
     let (path, timeout) = (path(settings), Duration::from_secs(client.retry_seconds));
     let address = servers.addresses().collect::<Vec<_>>().join(", ");
@@ -72,9 +72,9 @@ pub(super) fn application_name(settings: &Settings) -> String {
 fn default_application_name(selected: &[String]) -> String {
     let mut modules: Vec<Module> = selected.iter().filter_map(|name| Module::by_name(name)).collect();
     if selected.is_empty() {
-        modules = Module::ALL.into_iter().filter(|module| module.compiled()).collect();
+        modules = Module::ALL.into_iter().filter(|module| module.is_compiled_in()).collect();
     }
-    module::service(&modules)
+    module::service_name(&modules)
 }
 
 async fn fetch(servers: &Servers, path: &str, timeout: Duration) -> Result<EnvironmentResponse, ConfigServerError> {

@@ -1,11 +1,11 @@
 //! Errors of loading settings: the key, its layer, and what was expected.
 
 use super::placeholders::PlaceholderError;
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use crate::net::server_list::{AddressError, RegistryError};
 use crate::net::tls::TlsError;
 #[cfg(feature = "vault")]
-use crate::net::vault::{Trouble, VaultError};
+use crate::net::vault::{VaultRequestError, VaultSetupError};
 use crate::settings::StoreUrlError;
 use config::ConfigError;
 use std::io;
@@ -57,10 +57,10 @@ pub enum SettingsError {
     Tls(#[from] TlsError),
     #[cfg(feature = "vault")]
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Vault(#[from] VaultSetupError),
     #[cfg(feature = "vault")]
     #[error(transparent)]
-    Secrets(#[from] Trouble),
+    Secrets(#[from] VaultRequestError),
     #[cfg(not(feature = "vault"))]
     #[error("vault.url is set, but this build has no Vault support: build with --features vault")]
     NoVault,
@@ -76,7 +76,7 @@ pub enum SettingsError {
     NotFromVault,
 }
 
-impl PartError for SettingsError {}
+impl ComponentError for SettingsError {}
 
 impl From<ConfigError> for SettingsError {
     fn from(error: ConfigError) -> Self {
@@ -142,7 +142,7 @@ pub enum DecryptError {
     NoKey,
     #[cfg(feature = "vault")]
     #[error(transparent)]
-    Vault(#[from] Trouble),
+    Vault(#[from] VaultRequestError),
     #[cfg(not(feature = "vault"))]
     #[error("this build has no Vault support")]
     NotCompiledIn,

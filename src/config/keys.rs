@@ -14,19 +14,19 @@ pub(super) fn unknown(key: &str, origin: &str, known: &BTreeSet<String>) -> Sett
 pub(super) fn known_keys() -> Result<BTreeSet<String>, SettingsError> {
     let defaults = serde_json::to_value(Settings::default())?;
     let mut keys = BTreeSet::new();
-    leaves("", &defaults, &mut |key, _| {
+    visit_leaves("", &defaults, &mut |key, _| {
         keys.insert(key.to_string());
     });
     Ok(keys)
 }
 
 /// Visits every value that is not an object, with its dotted key.
-pub fn leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&str, &serde_json::Value)) {
+pub fn visit_leaves(prefix: &str, value: &serde_json::Value, visit: &mut impl FnMut(&str, &serde_json::Value)) {
     match value {
         serde_json::Value::Object(members) => {
             for (key, inner) in members {
                 let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                leaves(&path, inner, visit);
+                visit_leaves(&path, inner, visit);
             }
         }
         leaf => visit(prefix, leaf),
@@ -49,7 +49,7 @@ fn closest<'a>(key: &str, known: &'a BTreeSet<String>) -> Option<&'a String> {
     distances.filter(|(distance, _)| *distance <= 4).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
-/// Like [`leaves`], for a layer.
+/// Like [`visit_leaves`], for a layer.
 pub(super) fn flatten(prefix: &str, value: &Value, visit: &mut impl FnMut(&str, &Value)) {
     match &value.kind {
         ValueKind::Table(table) => {

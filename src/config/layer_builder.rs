@@ -2,7 +2,7 @@
 //! `leaseSeconds`.
 
 use super::error::SettingsError;
-use super::keys::{is_known, known_keys, leaves, unknown};
+use super::keys::{is_known, known_keys, unknown, visit_leaves};
 use crate::kernel::module::Module;
 use crate::settings::{Resilience, Settings};
 use config::builder::DefaultState;
@@ -78,7 +78,7 @@ impl KeyIndex {
         let overrides: Vec<_> = overrides.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
         keys.extend(modules.iter().flat_map(|module| overrides.iter().map(move |key| format!("resilience.peers.{module}.{key}"))));
         let mut lists = Vec::new();
-        leaves("", &serde_json::to_value(Settings::default())?, &mut |key, value| {
+        visit_leaves("", &serde_json::to_value(Settings::default())?, &mut |key, value| {
             if value.is_array() {
                 lists.push(key.to_string());
             }

@@ -37,26 +37,26 @@ impl From<Settings> for Loaded {
 
 impl Loaded {
     /// Reads all layers again.
-    pub fn again(&self) -> Result<Self, SettingsError> {
+    pub fn reload(&self) -> Result<Self, SettingsError> {
         let layers = self.layers.as_ref().ok_or(SettingsError::NotFromFile)?;
         load_with(layers.file.as_deref(), &layers.flags, None, true)
     }
 
     /// Reads only Vault again; the other layers keep their values.
-    pub fn with_secrets_again(&self) -> Result<Self, SettingsError> {
+    pub fn reload_secrets(&self) -> Result<Self, SettingsError> {
         let layers = self.layers.clone().ok_or(SettingsError::NotFromVault)?;
         let secrets = layers.vault.as_ref().map(vault::Source::read).transpose()?;
         layers.merge(secrets)
     }
 
     /// Keys with different values in the two.
-    pub fn changed(&self, other: &Self) -> Vec<String> {
+    pub fn changed_keys(&self, other: &Self) -> Vec<String> {
         let keys: BTreeSet<&String> = self.fingerprints.keys().chain(other.fingerprints.keys()).collect();
         keys.into_iter().filter(|key| self.fingerprints.get(*key) != other.fingerprints.get(*key)).cloned().collect()
     }
 
-    /// Marks the other value of this key as applied: `changed` no longer reports it.
-    pub fn adopt(&mut self, key: &str, other: &Self) {
+    /// Marks the other value of this key as applied: `changed_keys` no longer reports it.
+    pub fn accept(&mut self, key: &str, other: &Self) {
         fn copy<V: Clone>(to: &mut BTreeMap<String, V>, key: &str, from: &BTreeMap<String, V>) {
             match from.get(key) {
                 Some(value) => to.insert(key.to_string(), value.clone()),
@@ -77,7 +77,7 @@ pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, SettingsError>
 }
 
 /// Reads file and environment only, without config server and Vault: for commands that call a running shop.
-pub fn local(file: Option<&Path>) -> Result<Settings, SettingsError> {
+pub fn load_local(file: Option<&Path>) -> Result<Settings, SettingsError> {
     let (below, above) = read_local(file, &Vec::new(), None)?;
     Ok(merge([&below], &above)?.settings)
 }

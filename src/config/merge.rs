@@ -68,7 +68,7 @@ fn fingerprint(value: &Value) -> u64 {
 /// The module of a process that runs only one.
 fn only_module(wanted: &[String]) -> Option<Module> {
     let mut selected =
-        Module::ALL.into_iter().filter(|m| if wanted.is_empty() { m.compiled() } else { wanted.iter().any(|w| w == m.name()) });
+        Module::ALL.into_iter().filter(|m| if wanted.is_empty() { m.is_compiled_in() } else { wanted.iter().any(|w| w == m.name()) });
     selected.next().filter(|_| selected.next().is_none())
 }
 

@@ -17,6 +17,6 @@ mod value_files;
 mod vault;
 
 pub use error::*;
-pub use keys::leaves;
-pub use loader::{Flags, Loaded, load, local};
+pub use keys::visit_leaves;
+pub use loader::{Flags, Loaded, load, load_local};
 pub use transit::is_decrypted;

@@ -159,7 +159,7 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             load(&[("TRADEPOST__LOG__LEVEL_FILE", path.to_str().unwrap())]).unwrap()
         };
-        assert_eq!(read("info").changed(&read("debug\n")), ["log.level"]);
-        assert!(read("debug").changed(&read("debug\n")).is_empty());
+        assert_eq!(read("info").changed_keys(&read("debug\n")), ["log.level"]);
+        assert!(read("debug").changed_keys(&read("debug\n")).is_empty());
     }
 }

@@ -52,7 +52,7 @@ mod with_vault {
     use crate::config::config_server::application_name;
     use crate::config::layer_builder::LayerBuilder;
     use crate::kernel::secret::Secret;
-    use crate::net::vault::{Secrets, Trouble, Vault};
+    use crate::net::vault::{Secrets, Vault, VaultRequestError};
     use backon::{BlockingRetryable, ConstantBuilder};
     use serde_json::Value;
     use std::time::{Duration, Instant};
@@ -108,16 +108,16 @@ mod with_vault {
         }
 
         /// Retries while Vault is unreachable or sealed.
-        fn read_until_deadline(&self, timeout: Duration) -> Result<Vec<Option<Secrets>>, Trouble> {
+        fn read_until_deadline(&self, timeout: Duration) -> Result<Vec<Option<Secrets>>, VaultRequestError> {
             let deadline = Instant::now() + timeout;
             let mut warned = false;
-            let warn_once = |cause: &Trouble, _| {
+            let warn_once = |cause: &VaultRequestError, _| {
                 if !std::mem::replace(&mut warned, true) {
                     eprintln!("tradepost: waiting for Vault: {cause}");
                 }
             };
             let read = || self.vault.secrets(&self.paths);
-            let retry = read.retry(RETRY).sleep(std::thread::sleep).when(|cause| cause.away && Instant::now() < deadline);
+            let retry = read.retry(RETRY).sleep(std::thread::sleep).when(|cause| cause.is_transient && Instant::now() < deadline);
             retry.notify(warn_once).call()
         }
 

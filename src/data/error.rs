@@ -6,14 +6,14 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 impl From<DieselError> for StoreError {
     fn from(error: DieselError) -> Self {
         match error {
-            DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info) => StoreError::Taken(info.message().to_string()),
+            DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info) => StoreError::DuplicateKey(info.message().to_string()),
             DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand, info) => {
                 StoreError::Unavailable { store: "sql".into(), cause: info.message().to_string() }
             }
             DieselError::DatabaseError(_, info) if is_transient(info.message()) => {
                 StoreError::Unavailable { store: "sql".into(), cause: info.message().to_string() }
             }
-            other => StoreError::Broken(other.to_string()),
+            other => StoreError::Internal(other.to_string()),
         }
     }
 }

@@ -7,4 +7,4 @@ use std::time::Duration;
 pub const COALESCE_WINDOW: Duration = Duration::from_millis(10);
 
 /// Poll interval where another process may also write: this process is not notified of its commits.
-pub const POLL: Duration = Duration::from_millis(250);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(250);

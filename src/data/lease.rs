@@ -8,7 +8,7 @@
 //! events already applied, a group's position moves only from the value that was read, a delivery is claimed before it
 //! is sent.
 
-use super::intervals::POLL;
+use super::intervals::POLL_INTERVAL;
 use crate::kernel::error::StoreError;
 use async_trait::async_trait;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub enum LeaseState {
     Held,
     /// Newly acquired: another process may have processed the batch that was read before.
     Acquired,
-    /// Another process holds the lease; retry after [`POLL`].
+    /// Another process holds the lease; retry after [`POLL_INTERVAL`].
     HeldElsewhere,
 }
 
@@ -54,12 +54,12 @@ impl Lease {
     }
 
     /// Sets the term. Tests use one longer than a slow machine needs.
-    pub fn lasting(self, term: Duration) -> Self {
+    pub fn with_term(self, term: Duration) -> Self {
         Self { term, ..self }
     }
 
     /// Acquires or renews the lease; to be called before each round of work. Most calls use the cached result.
-    pub async fn hold(&mut self) -> Result<LeaseState, StoreError> {
+    pub async fn acquire_or_renew(&mut self) -> Result<LeaseState, StoreError> {
         // taken before the request: neither the monotonic nor the wall clock stops while a process is paused
         let requested_at = Instant::now();
         match self.cached {
@@ -68,7 +68,7 @@ impl Lease {
             _ => self.cached = None,
         }
         let state = self.store.acquire(self.name, &self.holder, self.term).await?;
-        self.cached = Some((state, requested_at + if state == LeaseState::HeldElsewhere { POLL } else { RENEW_AFTER }));
+        self.cached = Some((state, requested_at + if state == LeaseState::HeldElsewhere { POLL_INTERVAL } else { RENEW_AFTER }));
         Ok(state)
     }
 

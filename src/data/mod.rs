@@ -3,6 +3,8 @@
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod cached_query;
 #[cfg(feature = "store")]
+pub mod credential_renewal;
+#[cfg(feature = "store")]
 mod error;
 mod intervals;
 mod lease;
@@ -10,8 +12,6 @@ mod lease;
 pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
-#[cfg(feature = "store")]
-pub mod renewal;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod snapshot;
 #[cfg(feature = "store")]
@@ -23,7 +23,7 @@ pub mod types;
 
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use cached_query::{CachedQuery, MAX_PREPARED_LIST_LEN};
-pub use intervals::{COALESCE_WINDOW, POLL};
+pub use intervals::{COALESCE_WINDOW, POLL_INTERVAL};
 pub use lease::{Lease, LeaseState, LeaseStore};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use snapshot::{Snapshot, SnapshotRow};

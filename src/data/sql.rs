@@ -1,6 +1,6 @@
 //! A module's SQL store, on the backend that its URL chooses.
 
-use super::renewal::Renewal;
+use super::credential_renewal::CredentialRenewal;
 use crate::kernel::error::StartError;
 use crate::settings::{Settings, StoreUrl};
 use diesel_migrations::EmbeddedMigrations;
@@ -26,18 +26,18 @@ pub enum SqlDb {
 
 impl SqlStore {
     /// Opens or creates the database of the settings, and registers its metrics.
-    pub fn open(self, settings: &Settings, metrics: &Registry) -> Result<(SqlDb, Option<Renewal>), StartError> {
-        Ok(match settings.store(self.module)? {
+    pub fn open(self, settings: &Settings, metrics: &Registry) -> Result<(SqlDb, Option<CredentialRenewal>), StartError> {
+        Ok(match settings.store_url(self.module)? {
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(path) => {
                 let db = super::sqlite::Db::open(&path, self.sqlite)?;
-                db.measured(self.module, metrics)?;
+                db.register_metrics(self.module, metrics)?;
                 (SqlDb::Sqlite(db), None)
             }
             #[cfg(feature = "mysql")]
             StoreUrl::MySql(url) => {
                 let db = super::mysql::Db::open(&url, self.module, &settings.mysql, self.mysql)?;
-                db.measured(self.module, metrics)?;
+                db.register_metrics(self.module, metrics)?;
                 let renewal = db.renewal(self.setting, settings);
                 (SqlDb::MySql(db), Some(renewal))
             }
@@ -46,7 +46,7 @@ impl SqlStore {
 
     /// Reverts the last migration, if the store is on a server. Returns the migration's version.
     pub fn revert(self, settings: &Settings) -> Result<Option<String>, StartError> {
-        Ok(match settings.store(self.module)? {
+        Ok(match settings.store_url(self.module)? {
             #[cfg(feature = "mysql")]
             StoreUrl::MySql(url) => super::mysql::revert(&url, self.module, &settings.mysql, self.mysql)?,
             #[cfg(feature = "sqlite")]

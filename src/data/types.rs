@@ -47,9 +47,9 @@ impl TryFrom<MoneyText> for Money {
 
 /// Serializes a value for a text column.
 pub fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|e| StoreError::Broken(e.to_string()))
+    serde_json::to_string(value).map_err(|e| StoreError::Internal(e.to_string()))
 }
 
 pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|e| StoreError::Broken(format!("invalid JSON in a column: {e}")))
+    serde_json::from_str(text).map_err(|e| StoreError::Internal(format!("invalid JSON in a column: {e}")))
 }

@@ -42,7 +42,7 @@ struct HttpExchange {
 
 /// The last exchanges of this process.
 #[derive(Default)]
-pub struct Exchanges(Mutex<Ring>);
+pub struct HttpExchangeLog(Mutex<Ring>);
 
 #[derive(Default)]
 struct Ring {
@@ -52,10 +52,10 @@ struct Ring {
     next: usize,
 }
 
-impl Exchanges {
+impl HttpExchangeLog {
     /// Records an exchange in place of the oldest. `path` is the path that the client sent; a route may have
     /// rewritten the request's.
-    pub fn note(&self, request: &HttpRequest, path: &str, response: &HttpResponse, took: Duration) {
+    pub fn record(&self, request: &HttpRequest, path: &str, response: &HttpResponse, took: Duration) {
         if path == "/actuator" || path.starts_with("/actuator/") {
             return;
         }
@@ -73,7 +73,7 @@ impl Exchanges {
     }
 
     /// The response of the actuator endpoint: newest first, as in Spring.
-    pub fn show(&self) -> HttpResponse {
+    pub fn to_response(&self) -> HttpResponse {
         // Every request needs this lock: format the exchanges after releasing it.
         let (slots, next) = {
             let ring = self.0.lock();
@@ -159,21 +159,21 @@ mod tests {
     use actix_web::body::to_bytes;
     use actix_web::test::TestRequest;
 
-    fn note(exchanges: &Exchanges, uri: &str, headers: &[(HeaderName, &str)]) {
+    fn note(exchanges: &HttpExchangeLog, uri: &str, headers: &[(HeaderName, &str)]) {
         let request = headers.iter().fold(TestRequest::with_uri(uri), |request, header| request.insert_header(header.clone()));
         let request = request.to_http_request();
-        exchanges.note(&request, request.path(), &HttpResponse::Ok().finish(), Duration::from_micros(1_234_567));
+        exchanges.record(&request, request.path(), &HttpResponse::Ok().finish(), Duration::from_micros(1_234_567));
     }
 
-    async fn shown(exchanges: &Exchanges) -> Vec<Value> {
-        let body = to_bytes(exchanges.show().into_body()).await.unwrap();
+    async fn shown(exchanges: &HttpExchangeLog) -> Vec<Value> {
+        let body = to_bytes(exchanges.to_response().into_body()).await.unwrap();
         let shown: Value = serde_json::from_slice(&body).unwrap();
         shown["exchanges"].as_array().unwrap().clone()
     }
 
     #[actix_web::test]
     async fn exchanges_beyond_the_capacity_replace_the_oldest() {
-        let exchanges = Exchanges::default();
+        let exchanges = HttpExchangeLog::default();
         assert!(shown(&exchanges).await.is_empty());
         for n in 0..3 * CAPACITY + 7 {
             note(&exchanges, &format!("/{n}"), &[]);
@@ -185,7 +185,7 @@ mod tests {
 
     #[actix_web::test]
     async fn secrets_are_masked_and_long_texts_are_truncated() {
-        let exchanges = Exchanges::default();
+        let exchanges = HttpExchangeLog::default();
         let long = "a".repeat(9000);
         let secret = "topsecret";
         let headers = [

@@ -2,8 +2,8 @@
 
 use crate::edge::web;
 use crate::edge::web::Edge;
-use crate::kernel::error::{PartError, StartError};
-use crate::net::tls::Inbound;
+use crate::kernel::error::{ComponentError, StartError};
+use crate::net::tls::ServerTlsConfig;
 use crate::observe::metrics;
 use actix_web::dev::Service;
 use actix_web::{App, HttpServer};
@@ -30,22 +30,22 @@ enum ListenError {
     Metrics(#[source] Box<dyn Error + Send + Sync>),
 }
 
-impl PartError for ListenError {}
+impl ComponentError for ListenError {}
 
 /// Protocols of the listener.
-pub enum Speaks {
+pub enum Protocols {
     /// HTTP/1.1.
     Plain,
     /// HTTP/1.1, and HTTP/2 with prior knowledge (h2c).
-    PlainOrH2c,
+    Http1OrH2c,
     /// TLS with HTTP/1.1 or HTTP/2.
-    Tls(Inbound),
+    Tls(ServerTlsConfig),
 }
 
 /// Starts the HTTP server for these endpoints, behind the edge.
 pub fn listen(
     listener: TcpListener,
-    speaks: Speaks,
+    protocols: Protocols,
     endpoints: Vec<crate::rpc::contract::Endpoint>,
     edge: Arc<Edge>,
     registry: prometheus::Registry,
@@ -71,7 +71,7 @@ pub fn listen(
         App::new()
             .wrap(requests.clone())
             .wrap_fn(move |mut request, next| {
-                web::before(&mut request, &first);
+                web::prepare_request(&mut request, &first);
                 next.call(request)
             })
             .configure(move |app| web::configure(app, &endpoints, &edge))
@@ -83,15 +83,15 @@ pub fn listen(
     if workers > 0 {
         server = server.workers(workers);
     }
-    let listening = match speaks {
-        Speaks::Plain => server.listen(listener),
-        Speaks::PlainOrH2c => server.listen_auto_h2c(listener),
+    let listening = match protocols {
+        Protocols::Plain => server.listen(listener),
+        Protocols::Http1OrH2c => server.listen_auto_h2c(listener),
         #[cfg(feature = "tls")]
-        Speaks::Tls(config) => {
+        Protocols::Tls(config) => {
             server.tls_handshake_timeout(HANDSHAKE_TIMEOUT).max_connection_rate(MAX_HANDSHAKES).listen_rustls_0_23(listener, *config)
         }
         #[cfg(not(feature = "tls"))]
-        Speaks::Tls(never) => match never {},
+        Protocols::Tls(never) => match never {},
     };
     Ok(listening.map_err(ListenError::Listen)?.run())
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// An event whose data does not match its type.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind} does not fit: {cause}")]
-pub struct UnfitEvent {
+pub struct InvalidEventData {
     pub kind: String,
     #[source]
     pub cause: serde_json::Error,
@@ -56,13 +56,13 @@ impl Event {
             time: clock::rfc3339(clock::now_ms()),
             datacontenttype: "application/json".into(),
             traceparent: Some(trace.header()),
-            data: serde_json::value::to_raw_value(data).map_err(|e| StoreError::Broken(e.to_string()))?,
+            data: serde_json::value::to_raw_value(data).map_err(|e| StoreError::Internal(e.to_string()))?,
         })
     }
 
     /// Replaces the id by one derived from source, type and subject: for events that occur once per subject. A shop that is
     /// restored from an older backup repeats the step and publishes its event again; with the same id, consumers drop it.
-    pub fn once(mut self) -> Self {
+    pub fn with_deterministic_id(mut self) -> Self {
         let digest = Sha256::digest(format!("{} {} {}", self.source, self.kind, self.subject));
         let mut id = [0; 16];
         id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
@@ -76,8 +76,8 @@ impl Event {
     }
 
     /// Deserializes the data; ignores unknown members.
-    pub fn data<T: DeserializeOwned>(&self) -> Result<T, UnfitEvent> {
-        serde_json::from_str(self.data.get()).map_err(|cause| UnfitEvent { kind: self.kind.clone(), cause })
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T, InvalidEventData> {
+        serde_json::from_str(self.data.get()).map_err(|cause| InvalidEventData { kind: self.kind.clone(), cause })
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn once_gives_the_same_step_the_same_id_and_other_steps_others() {
         let event = |kind: &str, subject: &str| Event::new("order", kind, subject, Trace::start(), &()).unwrap();
-        let id = |kind: &str, subject: &str| event(kind, subject).once().id;
+        let id = |kind: &str, subject: &str| event(kind, subject).with_deterministic_id().id;
         assert_eq!(id("order.placed", "1"), id("order.placed", "1"));
         assert_ne!(id("order.placed", "1"), id("order.cancelled", "1"));
         assert_ne!(id("order.placed", "1"), id("order.placed", "2"));

@@ -1,7 +1,7 @@
 //! Background work that follows commits, done by one process at a time under a lease: publishing outboxes to the bus,
 //! settling reservations. Independent of the backend.
 
-use crate::data::{COALESCE_WINDOW, Lease, LeaseState, POLL};
+use crate::data::{COALESCE_WINDOW, Lease, LeaseState, POLL_INTERVAL};
 use crate::events::bus;
 use crate::events::bus::Bus;
 use crate::events::event::Event;
@@ -38,8 +38,8 @@ pub async fn run<B, E: From<StoreError>, W: Future<Output = ()>>(
         let (pause, wake_on_commit) = match round(&mut lease, &read, &work).await {
             Ok(Round::More) => continue,
             Ok(_) if stop.is_cancelled() => break,
-            Ok(Round::Done) => (POLL, true),
-            Ok(Round::HeldElsewhere) => (POLL, false),
+            Ok(Round::Done) => (POLL_INTERVAL, true),
+            Ok(Round::HeldElsewhere) => (POLL_INTERVAL, false),
             Err(cause) => {
                 failed(cause);
                 if stop.is_cancelled() {
@@ -64,7 +64,7 @@ async fn round<B, E: From<StoreError>>(
     work: &impl AsyncFn(B) -> Result<bool, E>,
 ) -> Result<Round, E> {
     let Some(batch) = read().await? else { return Ok(Round::Done) };
-    match lease.hold().await? {
+    match lease.acquire_or_renew().await? {
         LeaseState::Held => Ok(if work(batch).await? { Round::More } else { Round::Done }),
         // the batch was read before this process held the lease
         LeaseState::Acquired => Ok(Round::More),

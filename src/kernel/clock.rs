@@ -22,7 +22,7 @@ pub fn rfc3339(ms: i64) -> String {
 }
 
 /// Parses RFC 3339 with any offset into milliseconds since 1970-01-01 UTC.
-pub fn ms(rfc3339: &str) -> Option<i64> {
+pub fn parse_rfc3339(rfc3339: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(rfc3339, &Rfc3339).ok()?;
     Some(time.unix_timestamp() * 1000 + i64::from(time.millisecond()))
 }
@@ -34,8 +34,8 @@ mod tests {
     #[test]
     fn formatted_instant_parses_to_same_value() {
         let now = now_ms();
-        assert_eq!(ms(&rfc3339(now)), Some(now));
-        assert_eq!(ms("1970-01-01T01:00:01.5+01:00"), Some(1500));
-        assert_eq!(ms("yesterday"), None);
+        assert_eq!(parse_rfc3339(&rfc3339(now)), Some(now));
+        assert_eq!(parse_rfc3339("1970-01-01T01:00:01.5+01:00"), Some(1500));
+        assert_eq!(parse_rfc3339("yesterday"), None);
     }
 }

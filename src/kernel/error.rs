@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 
 /// An error of one component, with a message for the operator. `?` converts it into each process error.
-pub trait PartError: Error + Send + Sync + 'static {}
+pub trait ComponentError: Error + Send + Sync + 'static {}
 
 macro_rules! process_error {
     ($(#[$meta:meta])* $Name:ident) => {
@@ -27,7 +27,7 @@ macro_rules! process_error {
             }
         }
 
-        impl<E: PartError> From<E> for $Name {
+        impl<E: ComponentError> From<E> for $Name {
             fn from(error: E) -> Self {
                 Self(Box::new(error))
             }
@@ -56,7 +56,7 @@ impl From<prometheus::Error> for StartError {
 #[error("metrics: {0}")]
 pub struct MetricsError(#[source] prometheus::Error);
 
-impl PartError for MetricsError {}
+impl ComponentError for MetricsError {}
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} is {found}; expected {expected}")]
@@ -72,7 +72,7 @@ impl OutOfRange {
     }
 }
 
-impl PartError for OutOfRange {}
+impl ComponentError for OutOfRange {}
 
 #[derive(Debug, thiserror::Error)]
 #[error("the thread for {purpose} cannot be started: {cause}")]
@@ -82,7 +82,7 @@ pub struct ThreadError {
     pub cause: io::Error,
 }
 
-impl PartError for ThreadError {}
+impl ComponentError for ThreadError {}
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -91,7 +91,7 @@ pub enum StoreError {
     Unavailable { store: String, cause: String },
     /// The schema is older than this build requires.
     #[error("the {store} store's schema is {pending} steps behind: run `tradepost migrate` first, or set {setting} = true")]
-    Outdated {
+    SchemaOutdated {
         store: String,
         /// Number of migrations to apply, or of indexes to create.
         pending: usize,
@@ -99,10 +99,10 @@ pub enum StoreError {
         setting: &'static str,
     },
     #[error("a unique key is taken: {0}")]
-    Taken(String),
+    DuplicateKey(String),
     /// A bug, or a corrupt store.
     #[error("store: {0}")]
-    Broken(String),
+    Internal(String),
 }
 
-impl PartError for StoreError {}
+impl ComponentError for StoreError {}

@@ -1,14 +1,14 @@
 //! Files that hold secrets, readable by their owner only: the issuer's key allows forging tokens, the registry's
 //! password allows redirecting traffic.
 
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use std::error::Error;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Name prefix of the temporary folder of a restore.
-pub const RESTORING: &str = ".restore.";
+pub const RESTORE_PREFIX: &str = ".restore.";
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -46,14 +46,14 @@ impl FileError {
     }
 }
 
-impl PartError for FileError {}
+impl ComponentError for FileError {}
 
 /// Rejects a data folder with an unfinished restore: a start would create the missing stores empty.
-pub fn whole(data: &Path) -> Result<(), FileError> {
+pub fn reject_unfinished_restore(data: &Path) -> Result<(), FileError> {
     let entries = fs::read_dir(data).map_err(FileError::io(data))?;
     let temporary = entries.flatten().map(|entry| entry.path()).find(|path| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        name.is_some_and(|name| name.starts_with(RESTORING))
+        name.is_some_and(|name| name.starts_with(RESTORE_PREFIX))
     });
     match temporary {
         Some(temporary) => Err(FileError::UnfinishedRestore { temporary, data: data.into() }),
@@ -62,9 +62,9 @@ pub fn whole(data: &Path) -> Result<(), FileError> {
 }
 
 /// A folder with mode 700 and files with mode 600.
-pub struct Folder(PathBuf);
+pub struct SecretFolder(PathBuf);
 
-impl Folder {
+impl SecretFolder {
     /// Opens the folder, or creates it.
     pub fn open(path: PathBuf) -> Result<Self, FileError> {
         if let Some(parent) = path.parent() {
@@ -81,7 +81,7 @@ impl Folder {
             }
             Err(cause) => return Err(FileError::Io { path, cause }),
         }
-        Ok(Folder(path))
+        Ok(SecretFolder(path))
     }
 
     /// Returns a file's text, or `None` if the file does not exist. Rejects a file that other users can access.
@@ -99,7 +99,7 @@ impl Folder {
 
     /// Returns a file's text, or creates the file with the text of `make`. Atomic: if several processes create it at the
     /// same time, the first one wins and all return its text.
-    pub fn get_or_make<E>(&self, name: &str, make: impl FnOnce() -> Result<String, E>) -> Result<String, FileError>
+    pub fn get_or_create<E>(&self, name: &str, make: impl FnOnce() -> Result<String, E>) -> Result<String, FileError>
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
@@ -108,7 +108,7 @@ impl Folder {
         }
         let (path, text) = (self.0.join(name), make().map_err(|cause| FileError::Content(cause.into()))?);
         let temporary = self.0.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
-        let written = create(&temporary)
+        let written = create_private(&temporary)
             .and_then(|mut file| {
                 file.write_all(text.as_bytes())?;
                 file.sync_all()
@@ -126,7 +126,7 @@ impl Folder {
 }
 
 /// Creates a file with mode 600. The mode is set on creation: before a later chmod, other users could open the file.
-pub fn create(path: &Path) -> std::io::Result<File> {
+pub fn create_private(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -154,18 +154,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn get_or_make_concurrent_calls_return_same_text() {
+    fn get_or_create_concurrent_calls_return_same_text() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secrets");
         let texts: Vec<_> = std::thread::scope(|scope| {
             let create = |n: usize| {
                 let path = path.clone();
-                move || Folder::open(path)?.get_or_make("key", || Ok::<_, FileError>(format!("made by {n}")))
+                move || SecretFolder::open(path)?.get_or_create("key", || Ok::<_, FileError>(format!("made by {n}")))
             };
             let threads: Vec<_> = (0..8).map(|n| scope.spawn(create(n))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
         });
-        let stored = Folder::open(path.clone()).unwrap().read("key").unwrap().unwrap();
+        let stored = SecretFolder::open(path.clone()).unwrap().read("key").unwrap().unwrap();
         assert!(texts.iter().all(|text| *text == stored), "{texts:?}");
         assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "the temporary files are removed");
     }

@@ -1,6 +1,6 @@
 //! The module table: names, ports, dependencies, and start order.
 
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Module {
@@ -92,7 +92,7 @@ impl Module {
     }
 
     /// Application name in the registry, the same as in the Spring system.
-    pub fn application(self) -> &'static str {
+    pub fn application_name(self) -> &'static str {
         self.info().application
     }
 
@@ -106,7 +106,7 @@ impl Module {
     }
 
     /// Whether the module is compiled into this build.
-    pub fn compiled(self) -> bool {
+    pub fn is_compiled_in(self) -> bool {
         self.info().compiled
     }
 
@@ -140,9 +140,9 @@ struct ModuleInfo {
 }
 
 /// Service name of a process in traces: the application name of its only module, or `tradepost`.
-pub fn service(modules: &[Module]) -> String {
+pub fn service_name(modules: &[Module]) -> String {
     match modules {
-        [module] => module.application().to_lowercase(),
+        [module] => module.application_name().to_lowercase(),
         _ => "tradepost".into(),
     }
 }
@@ -175,20 +175,20 @@ pub enum SelectError {
     Cycle(Vec<Module>),
 }
 
-impl PartError for SelectError {}
+impl ComponentError for SelectError {}
 
 /// Returns the modules to run in start order. Empty `wanted` selects all modules that are compiled in.
 ///
 /// Rejects an unknown module, a module that is not compiled in, and a required peer that is neither selected nor has an
 /// address.
 pub fn select(wanted: &[String], has_address: impl Fn(Module) -> bool) -> Result<Vec<Module>, SelectError> {
-    let compiled: Vec<_> = Module::ALL.into_iter().filter(|m| m.compiled()).collect();
+    let compiled: Vec<_> = Module::ALL.into_iter().filter(|m| m.is_compiled_in()).collect();
     let names = |modules: &[Module]| modules.iter().map(|m| m.name()).collect::<Vec<_>>().join(", ");
     let mut selected = Vec::new();
     for name in wanted {
         let module = Module::by_name(name);
         let module = module.ok_or_else(|| SelectError::Unknown { name: name.clone(), compiled: names(&compiled) })?;
-        if !module.compiled() {
+        if !module.is_compiled_in() {
             return Err(SelectError::NotCompiled { name: name.clone(), compiled: names(&compiled) });
         }
         if !selected.contains(&module) {

@@ -27,17 +27,17 @@ impl Money {
     }
 
     /// `None` on overflow.
-    pub fn times(self, quantity: i64) -> Option<Money> {
+    pub fn checked_mul(self, quantity: i64) -> Option<Money> {
         self.0.checked_mul(Decimal::from(quantity)).map(Money)
     }
 
     /// Inexact; for metrics only.
-    pub fn approximately(self) -> f64 {
+    pub fn to_f64_lossy(self) -> f64 {
         self.0.to_f64().unwrap_or_default()
     }
 
     /// `None` on overflow.
-    pub fn plus(self, other: Money) -> Option<Money> {
+    pub fn checked_add(self, other: Money) -> Option<Money> {
         self.0.checked_add(other.0).map(Money)
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn decimal_arithmetic_is_exact() {
         let price: Money = "0.10".parse().unwrap();
-        assert_eq!(price.times(3).unwrap().to_string(), "0.30");
-        assert_eq!(price.plus("0.2".parse().unwrap()).unwrap().to_string(), "0.30");
+        assert_eq!(price.checked_mul(3).unwrap().to_string(), "0.30");
+        assert_eq!(price.checked_add("0.2".parse().unwrap()).unwrap().to_string(), "0.30");
     }
 }

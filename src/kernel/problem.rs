@@ -101,7 +101,7 @@ impl Problem {
     }
 
     /// 400 for one field.
-    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError::new(field, message)])
     }
 

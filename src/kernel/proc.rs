@@ -8,7 +8,7 @@ use std::time::Duration;
 pub const TICKS_PER_SECOND: u64 = 100;
 
 /// Reads a file by its path below `/proc`.
-pub fn text(name: &str) -> Option<String> {
+pub fn read(name: &str) -> Option<String> {
     read_to_string(Path::new("/proc").join(name)).ok()
 }
 

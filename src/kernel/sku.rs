@@ -10,7 +10,7 @@ const MAX_LENGTH: usize = 64;
 pub struct SkuError;
 
 /// Returns the trimmed code.
-pub fn check(code: &str) -> Result<String, SkuError> {
+pub fn parse(code: &str) -> Result<String, SkuError> {
     let code = code.trim();
     if code.is_empty() || code.chars().count() > MAX_LENGTH || code.chars().any(char::is_control) {
         return Err(SkuError);
@@ -20,7 +20,7 @@ pub fn check(code: &str) -> Result<String, SkuError> {
 
 /// Checks a required field. On an error, adds it to `errors` and returns an empty code.
 pub fn required(code: Option<String>, field: &str, errors: &mut Vec<FieldError>) -> String {
-    let checked = code.map_or_else(|| Err("is required".to_string()), |code| check(&code).map_err(|error| error.to_string()));
+    let checked = code.map_or_else(|| Err("is required".to_string()), |code| parse(&code).map_err(|error| error.to_string()));
     checked.unwrap_or_else(|message| {
         errors.push(FieldError::new(field, message));
         String::new()

@@ -42,7 +42,7 @@ pub fn build(connect: Duration, response: Option<Duration>) -> awc::Client {
 }
 
 /// Whether a request failed before any of it was sent.
-pub fn unsent(cause: &SendRequestError) -> bool {
+pub fn is_unsent(cause: &SendRequestError) -> bool {
     // `Disconnected` can also mean that the server closed the connection before the response: it may have processed the request
     matches!(cause, SendRequestError::Connect(connect) if !matches!(connect, ConnectError::Disconnected))
 }

@@ -94,7 +94,7 @@ impl Servers {
     }
 
     /// Uses these credentials for URLs without any.
-    pub fn or_as(mut self, user: &str, password: &str) -> Self {
+    pub fn with_default_credentials(mut self, user: &str, password: &str) -> Self {
         for server in &mut self.servers {
             server.credentials.get_or_insert_with(|| (user.into(), password.into()));
         }
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn default_credentials_apply_only_to_addresses_without() {
-        let servers = Servers::parse("http://a:1/eureka,http://u:p@b:1/eureka").unwrap().or_as("us", "pw");
+        let servers = Servers::parse("http://a:1/eureka,http://u:p@b:1/eureka").unwrap().with_default_credentials("us", "pw");
         let sent: Vec<_> = servers.servers.iter().flat_map(|server| server.credentials.clone()).collect();
         assert_eq!(sent, [("us".into(), "pw".into()), ("u".to_string(), "p".to_string())]);
     }

@@ -62,7 +62,7 @@ pub struct ActiveConfig {
 impl ActiveConfig {
     pub fn new(loaded: Loaded, mut reloadable: Vec<Reloadable>) -> Result<Self, SettingsError> {
         let masked = serde_json::to_value(&loaded.settings)?;
-        reloadable.push(Reloadable { keys: trace::CHANGEABLE, apply: Arc::new(|settings| Ok(trace::set(&settings.telemetry)?)) });
+        reloadable.push(Reloadable { keys: trace::RELOADABLE_KEYS, apply: Arc::new(|settings| Ok(trace::set(&settings.telemetry)?)) });
         reloadable.push(Reloadable { keys: &["log.level"], apply: Arc::new(|settings| Ok(telemetry::set_levels(&settings.log.level)?)) });
         Ok(Self { state: Mutex::new(State { last_read: loaded.clone(), active: loaded, masked, has_rejected: false }), reloadable })
     }
@@ -71,7 +71,7 @@ impl ActiveConfig {
     pub async fn properties(&self) -> (Value, Vec<Property>) {
         let state = self.state.lock().await;
         let mut properties = Vec::new();
-        config::leaves("", &state.masked, &mut |key, value| {
+        config::visit_leaves("", &state.masked, &mut |key, value| {
             let origin = state.active.origins.get(key).map_or("defaults", String::as_str);
             // a value that was encrypted in its source is a secret, whatever its key
             let value = if config::is_decrypted(origin) { json!(Secret::default()) } else { value.clone() };
@@ -85,7 +85,7 @@ impl ActiveConfig {
         // serialised: of two concurrent refreshes, the one with older values could finish last
         let mut state = self.state.lock().await;
         let before = state.last_read.clone();
-        let read = actix_web::web::block(move || before.again()).await.map_err(Problem::internal)?;
+        let read = actix_web::web::block(move || before.reload()).await.map_err(Problem::internal)?;
         let new = read.map_err(|cause| Problem::new(409, format!("nothing was changed: {cause}")))?;
         let Outcome { applied, rejected } = self.apply_changes(&mut state, &new).map_err(Problem::internal)?;
         match rejected.is_empty() {
@@ -98,9 +98,9 @@ impl ActiveConfig {
     async fn refresh_secrets(&self) -> Result<(), RefreshError> {
         let mut state = self.state.lock().await;
         let before = state.last_read.clone();
-        let new = actix_web::web::block(move || before.with_secrets_again()).await??;
+        let new = actix_web::web::block(move || before.reload_secrets()).await??;
         // keys that need a restart stay different until then: compare with the last read, so that each is logged once
-        if state.last_read.changed(&new).is_empty() && !state.has_rejected {
+        if state.last_read.changed_keys(&new).is_empty() && !state.has_rejected {
             return Ok(());
         }
         let Outcome { rejected, .. } = self.apply_changes(&mut state, &new)?;
@@ -109,7 +109,7 @@ impl ActiveConfig {
 
     fn apply_changes(&self, state: &mut State, new: &Loaded) -> Result<Outcome, serde_json::Error> {
         let masked = serde_json::to_value(&new.settings)?;
-        let changed = state.active.changed(new);
+        let changed = state.active.changed_keys(new);
         let (mut applied, mut rejected) = (Vec::new(), Vec::new());
         for component in &self.reloadable {
             let keys: Vec<&String> = changed.iter().filter(|key| component.keys.contains(&key.as_str())).collect();
@@ -122,7 +122,7 @@ impl ActiveConfig {
             }
         }
         for key in &applied {
-            state.active.adopt(key, new);
+            state.active.accept(key, new);
             let pointer = format!("/{}", key.replace('.', "/"));
             if let (Some(target), Some(value)) = (state.masked.pointer_mut(&pointer), masked.pointer(&pointer)) {
                 *target = value.clone();
@@ -150,7 +150,12 @@ async fn any_notified(signals: &[Arc<Notify>]) {
 }
 
 /// Reloads secrets from Vault at this interval, and at once after a server rejected one of them. Zero means no interval.
-pub async fn keep_secrets(config: Arc<ActiveConfig>, interval: Duration, auth_failures: Vec<Arc<Notify>>, stop: CancellationToken) {
+pub async fn refresh_secrets_periodically(
+    config: Arc<ActiveConfig>,
+    interval: Duration,
+    auth_failures: Vec<Arc<Notify>>,
+    stop: CancellationToken,
+) {
     let mut healthy = true;
     loop {
         let elapsed = async {

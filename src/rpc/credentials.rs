@@ -36,14 +36,14 @@ impl ClientCredentials {
     }
 
     /// Sets the secret for the next token request. The cached token stays in use until it expires.
-    pub fn change(&self, secret: &str) {
+    pub fn set_secret(&self, secret: &str) {
         *self.secret.lock() = secret.into();
     }
 
     async fn grant(&self) -> Result<TokenResponse, IssuerError> {
         let secret = self.secret.lock().clone();
         let form = [("grant_type", "client_credentials"), ("client_id", &self.id), ("client_secret", &secret)];
-        self.issuer.grant(&form).await
+        self.issuer.request_token(&form).await
     }
 }
 

@@ -5,18 +5,18 @@ use std::sync::LazyLock;
 use subtle::ConstantTimeEq;
 
 /// Marks calls of this process to itself. The front door applies its rules to external requests only.
-pub const INSIDE_HEADER: &str = "x-tradepost-inside";
+pub const LOOPBACK_HEADER: &str = "x-tradepost-inside";
 
 /// The header's value: random per process.
-pub fn inside() -> &'static HeaderValue {
-    static INSIDE: LazyLock<HeaderValue> = LazyLock::new(|| {
+pub fn loopback_secret() -> &'static HeaderValue {
+    static LOOPBACK_SECRET: LazyLock<HeaderValue> = LazyLock::new(|| {
         let secret = hex::encode(rand::random::<[u8; 16]>());
         HeaderValue::from_str(&secret).unwrap_or_else(|_| HeaderValue::from_static(""))
     });
-    &INSIDE
+    &LOOPBACK_SECRET
 }
 
 /// Whether the request comes from this process itself.
-pub fn is_inside(headers: &HeaderMap) -> bool {
-    headers.get(INSIDE_HEADER).is_some_and(|value| value.as_bytes().ct_eq(inside().as_bytes()).into())
+pub fn is_loopback(headers: &HeaderMap) -> bool {
+    headers.get(LOOPBACK_HEADER).is_some_and(|value| value.as_bytes().ct_eq(loopback_secret().as_bytes()).into())
 }

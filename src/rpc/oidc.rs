@@ -68,7 +68,7 @@ impl OidcClient {
     }
 
     /// Sends the form to the token endpoint.
-    pub async fn grant<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<T, IssuerError> {
+    pub async fn request_token<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<T, IssuerError> {
         self.with_failover(async |at| {
             let endpoint = at(&self.discover(at).await?.token_endpoint);
             let sent = http().post(&endpoint).timeout(TIMEOUT).send_form(&form);
@@ -78,7 +78,7 @@ impl OidcClient {
     }
 
     /// Sends the form to the token endpoint; `None` if the issuer rejects it with 4xx.
-    pub async fn grant_unless_refused<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<Option<T>, IssuerError> {
+    pub async fn request_token_unless_rejected<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<Option<T>, IssuerError> {
         self.with_failover(async |at| {
             let endpoint = at(&self.discover(at).await?.token_endpoint);
             let sent = http().post(&endpoint).timeout(TIMEOUT).send_form(&form);
@@ -162,7 +162,7 @@ mod tests {
         let client = OidcClient::new(&format!("{ISSUER}/"), Some(&format!("http://127.0.0.1:1/realms/r, {}/", start_issuer())));
         assert_eq!(client.issuer(), ISSUER);
         assert_eq!(client.keys::<Value>().await.unwrap(), json!({ "keys": [] }), "failover to the second address");
-        assert_eq!(client.grant::<String>(&[("grant_type", "x")]).await.unwrap(), "grant_type=x");
+        assert_eq!(client.request_token::<String>(&[("grant_type", "x")]).await.unwrap(), "grant_type=x");
         let error = OidcClient::new("http://127.0.0.1:1/realms/r", None).keys::<Value>().await.unwrap_err().to_string();
         assert!(error.contains("http://127.0.0.1:1/realms/r"), "{error}");
     }

@@ -4,7 +4,7 @@
 
 use crate::observe::trace::{Kind, Span, Trace, export, propagation, sampling};
 use crate::rpc::contract::Operation;
-use crate::rpc::loopback::is_inside;
+use crate::rpc::loopback::is_loopback;
 use actix_web::HttpRequest;
 use actix_web::http::{Method, StatusCode};
 use std::cell::Cell;
@@ -17,12 +17,12 @@ const MAX_PATH_LEN: usize = 256;
 
 /// The span of one request and its response. Dropped without an outcome, the request counts as cancelled.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct HttpSpan {
     span: Span,
     ended: Cell<bool>,
 }
 
-impl Exchange {
+impl HttpSpan {
     fn new(span: Span) -> Self {
         let ended = Cell::new(!span.is_recorded());
         Self { span, ended }
@@ -33,12 +33,12 @@ impl Exchange {
     }
 
     /// Server side: records the response's status. A 4xx is no error of a server span.
-    pub fn answered(&self, status: StatusCode) {
+    pub fn record_server_status(&self, status: StatusCode) {
         self.status(status, status.is_server_error());
     }
 
     /// Client side: records the response's status. A 4xx is an error of a client span.
-    pub fn received(&self, status: StatusCode) {
+    pub fn record_client_status(&self, status: StatusCode) {
         self.status(status, status.is_client_error() || status.is_server_error());
     }
 
@@ -52,14 +52,14 @@ impl Exchange {
     }
 
     /// Records that there is no response; `kind` becomes `error.type`.
-    pub fn failed(&self, kind: &'static str) {
+    pub fn record_error(&self, kind: &'static str) {
         if !self.ended.replace(true) {
             self.span.fail(kind);
         }
     }
 
     /// Sets the server's address from a base URL.
-    pub fn towards(&self, base: &str) {
+    pub fn set_server_address(&self, base: &str) {
         if !self.span.is_recorded() {
             return;
         }
@@ -76,21 +76,21 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for HttpSpan {
     fn drop(&mut self) {
-        self.failed("cancelled");
+        self.record_error("cancelled");
     }
 }
 
 /// Starts a server span. At the front door (`at_front_door`), any client can request sampling in `traceparent`; such
 /// requests are honoured up to a rate limit.
-pub fn incoming(request: &HttpRequest, method: &Method, operation: Option<&Operation>, at_front_door: bool) -> Exchange {
+pub fn server_span(request: &HttpRequest, method: &Method, operation: Option<&Operation>, at_front_door: bool) -> HttpSpan {
     let incoming = propagation::extract(request.headers());
     let background =
         operation.map_or_else(|| request.path().starts_with(REGISTRY_PATH), |operation| UNTRACED_MODULES.contains(&operation.module));
-    let untrusted = at_front_door && !is_inside(request.headers());
-    let requested = incoming.sampled.filter(|sampled| !sampled || !untrusted || sampling::foreign());
-    let sampled = requested.unwrap_or_else(|| !background && export::is_watched() && sampling::decide());
+    let untrusted = at_front_door && !is_loopback(request.headers());
+    let requested = incoming.sampled.filter(|sampled| !sampled || !untrusted || sampling::accept_foreign());
+    let sampled = requested.unwrap_or_else(|| !background && export::has_sinks() && sampling::decide());
     let span = match (incoming.parent, sampled) {
         (Some(parent), _) => Span::child(Trace { sampled, ..parent }, Kind::Server, || span_name(method, operation)),
         (None, true) => Span::root(Kind::Server, &span_name(method, operation)),
@@ -105,29 +105,29 @@ pub fn incoming(request: &HttpRequest, method: &Method, operation: Option<&Opera
             span.set("url.path", request.path().chars().take(MAX_PATH_LEN).collect::<String>());
         }
     }
-    Exchange::new(span.with_state(incoming.state))
+    HttpSpan::new(span.with_state(incoming.state))
 }
 
 /// Starts a client span for one attempt at a request to a peer or to an upstream service of the gateway. `target`
 /// is the path's template or the gateway's route id.
-pub fn outgoing(parent: Trace, method: &Method, target: &str, peer: &str) -> Exchange {
-    let span = Span::child(parent, Kind::Client, || format!("{} {target}", spelled(method)));
+pub fn client_span(parent: Trace, method: &Method, target: &str, peer: &str) -> HttpSpan {
+    let span = Span::child(parent, Kind::Client, || format!("{} {target}", method_name(method)));
     if span.is_recorded() {
         span.set("http.request.method", known_method(method));
         span.set("peer.service", peer.to_string());
     }
-    Exchange::new(span)
+    HttpSpan::new(span)
 }
 
 fn span_name(method: &Method, operation: Option<&Operation>) -> String {
     match operation {
-        Some(operation) => format!("{} {}", spelled(method), operation.path),
-        None => spelled(method).to_string(),
+        Some(operation) => format!("{} {}", method_name(method), operation.path),
+        None => method_name(method).to_string(),
     }
 }
 
 /// The method as part of a span's name; `HTTP` for unknown methods.
-pub fn spelled(method: &Method) -> &'static str {
+pub fn method_name(method: &Method) -> &'static str {
     match known_method(method) {
         "_OTHER" => "HTTP",
         known => known,

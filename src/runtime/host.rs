@@ -1,7 +1,7 @@
 //! What a process gives each module.
 
 use crate::events::bus::Bus;
-use crate::kernel::error::{PartError, StartError};
+use crate::kernel::error::{ComponentError, StartError};
 use crate::settings::Settings;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -31,4 +31,4 @@ impl Host {
 #[error("this process has no bus: the table of modules lists none of its modules as having events")]
 struct NoBus;
 
-impl PartError for NoBus {}
+impl ComponentError for NoBus {}

@@ -2,7 +2,7 @@
 
 use super::service::{Service, Services};
 #[cfg(feature = "store")]
-use crate::data::renewal::Renewal;
+use crate::data::credential_renewal::CredentialRenewal;
 use crate::events::bus::{Bus, Consumer, Outbox};
 use crate::kernel::error::{HealthError, ReloadError};
 use crate::rpc::contract::Endpoint;
@@ -68,10 +68,10 @@ impl Parts {
 
     /// Adds a store's credentials, which can change while the process runs.
     #[cfg(feature = "store")]
-    pub fn renewal(&mut self, renewal: Option<Renewal>) {
-        if let Some(Renewal { keys, apply, refused }) = renewal {
+    pub fn renewal(&mut self, renewal: Option<CredentialRenewal>) {
+        if let Some(CredentialRenewal { keys, apply, auth_failure_signal }) = renewal {
             self.reloadable.push(Reloadable { keys, apply });
-            self.auth_failure_signals.extend(refused);
+            self.auth_failure_signals.extend(auth_failure_signal);
         }
     }
 

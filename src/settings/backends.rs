@@ -79,7 +79,7 @@ impl Default for MongoDb {
 /// Kafka's `security.protocol`, in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
-pub enum Security {
+pub enum KafkaSecurityProtocol {
     #[default]
     Plaintext,
     Ssl,
@@ -87,19 +87,19 @@ pub enum Security {
     SaslSsl,
 }
 
-impl Security {
-    pub fn encrypts(self) -> bool {
+impl KafkaSecurityProtocol {
+    pub fn uses_tls(self) -> bool {
         matches!(self, Self::Ssl | Self::SaslSsl)
     }
 
-    pub fn logs_in(self) -> bool {
+    pub fn uses_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
 }
 
 /// Kafka's `sasl.mechanism`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub enum SaslMechanism {
+pub enum KafkaSaslMechanism {
     #[serde(rename = "PLAIN")]
     Plain,
     #[serde(rename = "SCRAM-SHA-256")]
@@ -125,8 +125,8 @@ pub struct Bus {
     /// the instance keeps its partitions. Without it, a restart triggers a rebalance.
     pub instance: Option<String>,
     /// Kafka: `security.protocol`. CAs come from `tls.ca`, or from the system if it is not set.
-    pub security: Security,
-    pub sasl_mechanism: SaslMechanism,
+    pub security: KafkaSecurityProtocol,
+    pub sasl_mechanism: KafkaSaslMechanism,
     /// Kafka: SASL user.
     pub username: Option<String>,
     /// Kafka: SASL password.
@@ -141,8 +141,8 @@ impl Default for Bus {
             partitions: 6,
             replication: 0,
             instance: None,
-            security: Security::Plaintext,
-            sasl_mechanism: SaslMechanism::ScramSha512,
+            security: KafkaSecurityProtocol::Plaintext,
+            sasl_mechanism: KafkaSaslMechanism::ScramSha512,
             username: None,
             password: None,
         }

@@ -1,6 +1,6 @@
 //! `resilience.*`: timeouts, retries, circuit breaker and bulkhead of calls to remote peers.
 
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -32,12 +32,12 @@ pub struct Resilience {
     /// Maximum number of concurrent calls to a peer.
     pub bulkhead: u64,
     /// Overrides per peer: `resilience.peers.inventory.open_seconds`.
-    pub peers: BTreeMap<String, Overrides>,
+    pub peers: BTreeMap<String, PeerOverrides>,
 }
 
 impl Default for Resilience {
     fn default() -> Self {
-        let inventory = Overrides { open_seconds: Some(30), ..Overrides::default() };
+        let inventory = PeerOverrides { open_seconds: Some(30), ..PeerOverrides::default() };
         Self {
             window: 5,
             min_calls: 5,
@@ -56,7 +56,7 @@ impl Default for Resilience {
 /// Overrides for one peer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Overrides {
+pub struct PeerOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ pub struct Overrides {
 
 /// Validated circuit breaker settings of one peer; see [`Resilience`] for the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BreakerRules {
+pub struct BreakerSettings {
     pub window: usize,
     pub min_calls: usize,
     pub failure_percent: usize,
@@ -89,8 +89,8 @@ pub struct BreakerRules {
 
 /// Validated settings of one peer; see [`Resilience`] for the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    pub breaker: BreakerRules,
+pub struct PeerLimits {
+    pub breaker: BreakerSettings,
     pub call: Duration,
     pub retries: u32,
     pub backoff: Duration,
@@ -105,11 +105,11 @@ pub struct LimitError {
     range: RangeInclusive<u64>,
 }
 
-impl PartError for LimitError {}
+impl ComponentError for LimitError {}
 
 impl Resilience {
     /// The settings of one peer, checked for their range.
-    pub fn limits(&self, peer: &str) -> Result<Limits, LimitError> {
+    pub fn limits(&self, peer: &str) -> Result<PeerLimits, LimitError> {
         let overrides = self.peers.get(peer).cloned().unwrap_or_default();
         let checked = |name: &str, override_value: Option<u64>, default: u64, range: RangeInclusive<u64>| {
             let value = override_value.unwrap_or(default);
@@ -119,14 +119,14 @@ impl Resilience {
             let key = if override_value.is_some() { format!("peers.{peer}.{name}") } else { name.to_string() };
             Err(LimitError { key, value, range })
         };
-        let breaker = BreakerRules {
+        let breaker = BreakerSettings {
             window: checked("window", overrides.window, self.window, 1..=10_000)? as usize,
             min_calls: checked("min_calls", overrides.min_calls, self.min_calls, 1..=10_000)? as usize,
             failure_percent: checked("failure_percent", overrides.failure_percent, self.failure_percent, 1..=100)? as usize,
             open: Duration::from_secs(checked("open_seconds", overrides.open_seconds, self.open_seconds, 1..=86_400)?),
             half_open_calls: checked("half_open_calls", overrides.half_open_calls, self.half_open_calls, 1..=10_000)? as usize,
         };
-        Ok(Limits {
+        Ok(PeerLimits {
             breaker,
             call: Duration::from_millis(checked("call_ms", overrides.call_ms, self.call_ms, 1..=600_000)?),
             retries: checked("retries", overrides.retries, self.retries, 0..=10)? as u32,

@@ -3,7 +3,7 @@
 #[cfg(feature = "mysql")]
 use super::{MySqlUrl, SslMode, Tls};
 use super::{Secret, Settings};
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub enum StoreUrl {
 
 /// A document store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DocumentsUrl {
+pub enum DocumentStoreUrl {
     #[cfg(feature = "sqlite")]
     Sqlite(PathBuf),
     #[cfg(feature = "mongodb")]
@@ -58,11 +58,11 @@ pub enum StoreUrlError {
     NoTls,
 }
 
-impl PartError for StoreUrlError {}
+impl ComponentError for StoreUrlError {}
 
 impl Settings {
     /// The relational store of a module.
-    pub fn store(&self, module: &str) -> Result<StoreUrl, StoreUrlError> {
+    pub fn store_url(&self, module: &str) -> Result<StoreUrl, StoreUrlError> {
         let url = self.url(module)?;
         #[cfg(feature = "mysql")]
         if url.starts_with("mysql://") {
@@ -76,15 +76,15 @@ impl Settings {
     }
 
     /// The document store of a module.
-    pub fn documents(&self, module: &str) -> Result<DocumentsUrl, StoreUrlError> {
+    pub fn document_store_url(&self, module: &str) -> Result<DocumentStoreUrl, StoreUrlError> {
         let url = self.url(module)?;
         #[cfg(feature = "mongodb")]
         if url.starts_with("mongodb://") {
-            return Ok(DocumentsUrl::MongoDb(Secret::new(url)));
+            return Ok(DocumentStoreUrl::MongoDb(Secret::new(url)));
         }
         #[cfg(feature = "sqlite")]
         if let Some(path) = url.strip_prefix("sqlite://") {
-            return Ok(DocumentsUrl::Sqlite(self.file(path)));
+            return Ok(DocumentStoreUrl::Sqlite(self.file(path)));
         }
         Err(unsupported_url(module, &url, DOCUMENT_SCHEMES))
     }
@@ -136,10 +136,10 @@ mod tests {
     #[test]
     fn store_url_scheme_selects_backend_and_rejected_url_is_not_shown() {
         let mut settings = Settings::default();
-        assert_eq!(settings.store("order").unwrap(), StoreUrl::Sqlite("data/order.db".into()));
+        assert_eq!(settings.store_url("order").unwrap(), StoreUrl::Sqlite("data/order.db".into()));
         let mut set = |url: &str| {
             settings.order.store = Some(Secret::new(url));
-            settings.store("order")
+            settings.store_url("order")
         };
         assert_eq!(set("sqlite:///var/o.db").unwrap(), StoreUrl::Sqlite("/var/o.db".into()));
         assert_eq!(set("sqlite://{data.dir}/o.db").unwrap(), StoreUrl::Sqlite("data/o.db".into()));
@@ -153,26 +153,26 @@ mod tests {
         #[cfg(feature = "mysql")]
         {
             settings.mysql.ssl_mode = SslMode::VerifyIdentity;
-            let encrypted = settings.store("order");
+            let encrypted = settings.store_url("order");
             let is_no_tls = matches!(encrypted, Err(StoreUrlError::NoTls));
             assert_eq!((encrypted.is_ok(), is_no_tls), (cfg!(feature = "tls"), !cfg!(feature = "tls")), "{encrypted:?}");
         }
         settings.inventory.store = settings.order.store.clone();
-        assert!(settings.store("order").unwrap_err().to_string().contains("inventory.store"), "two modules must not share one outbox");
+        assert!(settings.store_url("order").unwrap_err().to_string().contains("inventory.store"), "two modules must not share one outbox");
     }
 
     #[test]
     fn store_url_of_wrong_kind_is_rejected() {
         let mut settings = Settings::default();
-        assert_eq!(settings.documents("product").unwrap(), DocumentsUrl::Sqlite("data/product.db".into()));
+        assert_eq!(settings.document_store_url("product").unwrap(), DocumentStoreUrl::Sqlite("data/product.db".into()));
         settings.order.store = Some(Secret::new("mongodb://user:hidden@host/db"));
-        let rejected = settings.store("order").unwrap_err().to_string();
+        let rejected = settings.store_url("order").unwrap_err().to_string();
         assert!(rejected.contains("`mongodb://`") && rejected.contains(STORE_SCHEMES) && !rejected.contains("hidden"), "{rejected}");
         settings.product.store = Some(Secret::new("mysql://user:hidden@host/db"));
-        let rejected = settings.documents("product").unwrap_err().to_string();
+        let rejected = settings.document_store_url("product").unwrap_err().to_string();
         assert!(rejected.contains("`mysql://`") && rejected.contains(DOCUMENT_SCHEMES) && !rejected.contains("hidden"), "{rejected}");
         settings.product.store = Some(Secret::new("mongodb://user:hidden@host/products"));
-        let mongodb = settings.documents("product");
+        let mongodb = settings.document_store_url("product");
         assert_eq!(mongodb.is_ok(), cfg!(feature = "mongodb"), "{mongodb:?}");
         assert!(!format!("{mongodb:?}").contains("hidden"));
     }

@@ -41,7 +41,7 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Whether any exporter or the trace buffer is on.
-    pub fn is_watched(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         self.zipkin.is_some() || self.otlp.is_some() || self.memory > 0
     }
 }

@@ -6,7 +6,7 @@ use crate::support::stores::certificates;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use std::path::PathBuf;
 use tradepost::events::bus::kafka::KafkaBus;
-use tradepost::settings::{Bus, SaslMechanism, Secret, Security, Settings, Tls};
+use tradepost::settings::{Bus, KafkaSaslMechanism, KafkaSecurityProtocol, Secret, Settings, Tls};
 
 fn file(name: &str) -> Option<PathBuf> {
     Some(certificates().expect("TRADEPOST_TEST_CERTIFICATES: a folder of certificates.sh").join(name))
@@ -18,11 +18,11 @@ fn listener(after: u16) -> String {
     format!("kafka://{host}:{}", port.parse::<u16>().unwrap() + after)
 }
 
-fn logged_in(settings: &mut Settings, mechanism: SaslMechanism) {
+fn logged_in(settings: &mut Settings, mechanism: KafkaSaslMechanism) {
     let password = std::env::var("TRADEPOST_TEST_KAFKA_PASSWORD").unwrap();
     settings.bus = Bus {
         url: listener(3),
-        security: Security::SaslSsl,
+        security: KafkaSecurityProtocol::SaslSsl,
         sasl_mechanism: mechanism,
         username: Some("shop".into()),
         password: Some(Secret::new(password)),
@@ -32,7 +32,7 @@ fn logged_in(settings: &mut Settings, mechanism: SaslMechanism) {
 }
 
 fn certified(settings: &mut Settings) {
-    settings.bus = Bus { url: listener(2), security: Security::Ssl, ..settings.bus.clone() };
+    settings.bus = Bus { url: listener(2), security: KafkaSecurityProtocol::Ssl, ..settings.bus.clone() };
     settings.tls = Tls { ca: file("ca.pem"), cert: file("client.pem"), key: file("client.key") };
 }
 
@@ -66,7 +66,7 @@ async fn is_told(change: impl FnOnce(&mut Settings), word: &str) {
 #[ignore = "needs a Kafka with TLS: .ci/kafka.sh"]
 fn events_travel_encrypted_and_logged_in() {
     on_system(async {
-        for mechanism in [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512] {
+        for mechanism in [KafkaSaslMechanism::Plain, KafkaSaslMechanism::ScramSha256, KafkaSaslMechanism::ScramSha512] {
             works(|settings| logged_in(settings, mechanism)).await;
         }
     });
@@ -82,7 +82,7 @@ fn a_broker_that_asks_for_a_certificate_gets_ours() {
 #[ignore = "needs a Kafka with TLS: .ci/kafka.sh"]
 fn what_the_brokers_refuse_is_told_with_its_setting() {
     on_system(async {
-        let scram = |settings: &mut Settings| logged_in(settings, SaslMechanism::ScramSha512);
+        let scram = |settings: &mut Settings| logged_in(settings, KafkaSaslMechanism::ScramSha512);
         let forgotten = |settings: &mut Settings| {
             scram(settings);
             settings.bus.password = Some(Secret::new("another"));
@@ -112,7 +112,7 @@ fn a_file_that_is_no_certificate_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, "nothing").unwrap();
-    let bus = Bus { url: "kafka://127.0.0.1:9".into(), security: Security::Ssl, ..Bus::default() };
+    let bus = Bus { url: "kafka://127.0.0.1:9".into(), security: KafkaSecurityProtocol::Ssl, ..Bus::default() };
     let said = KafkaBus::open(&bus, &Tls { ca: Some(ca), ..Tls::default() }).map(drop).unwrap_err().to_string();
     assert!(said.contains("tls.ca"), "{said}");
 }

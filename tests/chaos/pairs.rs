@@ -146,7 +146,7 @@ async fn kill_in_turn(split: &mut Split, callers: &Callers, total: Duration) -> 
     let (until, mut next, mut killed) = (Instant::now() + total, Instant::now() + EVERY, Vec::new());
     for turn in turns {
         while Instant::now() < next {
-            split.tend();
+            split.restart_ended();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if Instant::now() >= until {
@@ -159,7 +159,7 @@ async fn kill_in_turn(split: &mut Split, callers: &Callers, total: Duration) -> 
         next = gone + EVERY;
         // of a pair one is there at any moment: the next is not killed before this one is back
         while split.members()[turn].2 == process || !answers(&url).await {
-            split.tend();
+            split.restart_ended();
             tokio::time::sleep(Duration::from_millis(20)).await;
             assert!(gone.elapsed() < PATIENCE, "{name} did not come back");
         }

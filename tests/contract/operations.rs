@@ -67,7 +67,7 @@ scenario! {
         let service = shop.service_token().await;
         let mut responses = Vec::new();
         for operation in operations() {
-            let token = if operation.access == RequiredRole::Service { &service } else { &c.admin };
+            let token = if operation.required_role == RequiredRole::Service { &service } else { &c.admin };
             let headers = [("authorization", format!("Bearer {token}")), ("content-type", "application/json".into())];
             let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let reply = c.send(operation.method.clone(), &filled(&operation), &headers, "").await;
@@ -126,7 +126,7 @@ fn operations_are_documented_and_references_resolve() {
             assert!(about["summary"].as_str().is_some_and(|s| s.len() > 5), "{about}");
             assert!(about["responses"][operation.status.to_string()].is_object(), "{about}");
             assert!(about["responses"]["default"].is_object(), "{about}");
-            assert_eq!(about["security"].is_array(), operation.access != RequiredRole::Public, "{about}");
+            assert_eq!(about["security"].is_array(), operation.required_role != RequiredRole::Public, "{about}");
             let named: BTreeSet<_> =
                 about["parameters"].as_array().into_iter().flatten().filter(|p| p["in"] == "path").map(|p| p["name"].to_string()).collect();
             let needed: BTreeSet<_> =

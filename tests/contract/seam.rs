@@ -20,7 +20,7 @@ use tradepost::modules::product::api::{ProductApi, ProductClient, ProductError, 
 use tradepost::rpc::context::{Caller, Cx, Principal};
 use tradepost::rpc::contract::client::Remote;
 use tradepost::rpc::credentials::ClientCredentials;
-use tradepost::rpc::discovery::Fixed;
+use tradepost::rpc::discovery::StaticDiscovery;
 use tradepost::rpc::oidc::OidcClient;
 use tradepost::rpc::resilience::Peers;
 use tradepost::runtime::{Host, LazyRef};
@@ -71,7 +71,7 @@ fn remote(shop: &Shop) -> Side {
     let peers = Peers::new(settings, &Default::default()).unwrap();
     let to = |module: &'static str| {
         let peer = peers.of(module).unwrap();
-        let discovery = Arc::new(Fixed(BTreeMap::from([(module.to_string(), format!("{}/", shop.client.url))])));
+        let discovery = Arc::new(StaticDiscovery(BTreeMap::from([(module.to_string(), format!("{}/", shop.client.url))])));
         Arc::new(Remote { module, peer, discovery, credentials: credentials.clone(), send_twice: false })
     };
     Side {
@@ -274,7 +274,7 @@ fn typed_errors_survive_serialization() {
         ProductError::SkuTaken { sku_code: sku_code.clone() },
         ProductError::Stale { id: text() },
         ProductError::VersionMissing { id: text() },
-        ProductError::Platform(Problem::field("a.b[0]", "is required")),
+        ProductError::Platform(Problem::invalid_field("a.b[0]", "is required")),
         ProductError::Platform(Problem::unavailable("away")),
     ]);
     crosses([

@@ -56,7 +56,8 @@ fn no_page_looks_at_every_document() {
 fn a_url_without_a_database_is_refused_with_its_key() {
     let database = Database::fresh();
     let server = database.0.rsplit_once('/').unwrap().0;
-    let refused = tradepost::data::mongodb::Db::look(&tradepost::settings::Secret::new(server), "product", &database.settings());
+    let refused =
+        tradepost::data::mongodb::Db::open_without_checks(&tradepost::settings::Secret::new(server), "product", &database.settings());
     let said = refused.map(drop).unwrap_err().to_string();
     assert!(said.contains("product.store") && said.contains("names no database"), "{said}");
 }

@@ -145,7 +145,7 @@ fn an_event_waits_in_its_document_and_a_deleted_one_is_in_nobodys_way() {
         so_many_wait(c, 3 + 2 + 1).await;
         let settings = shop.settings.clone();
         let report = tokio::task::spawn_blocking(move || tradepost::app::audit::run(&settings).unwrap()).await.unwrap();
-        assert!(report.looked_at.contains(&"1 products, 6 of their events wait to be published".to_string()), "{report:?}");
+        assert!(report.summary.contains(&"1 products, 6 of their events wait to be published".to_string()), "{report:?}");
 
         let_go(&url);
         so_many_wait(c, 0).await;

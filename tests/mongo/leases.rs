@@ -12,14 +12,14 @@ use tradepost::settings::Secret;
 /// Held until a test ends it, however slow the machine is.
 fn side(database: &Database) -> Lease {
     let db = Db::open(&Secret::new(&database.0), "test", &database.settings(), "things", &[]).unwrap();
-    Lease::new(db, "work").lasting(Duration::from_secs(3600))
+    Lease::new(db, "work").with_term(Duration::from_secs(3600))
 }
 
 /// Asked again and again, as a worker does it: what a side knows it believes for a moment.
 async fn becomes(side: &mut Lease, wanted: LeaseState) {
     let side = tokio::sync::Mutex::new(side);
     wait_for("the lease has another holder", || async {
-        let held = side.lock().await.hold().await.unwrap();
+        let held = side.lock().await.acquire_or_renew().await.unwrap();
         if held == wanted { Ok(()) } else { Err(format!("{held:?}")) }
     })
     .await;
@@ -31,11 +31,14 @@ fn one_at_a_time_holds_it_and_gives_it_back() {
     let database = Database::fresh();
     on_system(async move {
         let (mut a, mut b) = (side(&database), side(&database));
-        assert_eq!(a.hold().await.unwrap(), LeaseState::Acquired);
-        assert_eq!((a.hold().await.unwrap(), b.hold().await.unwrap()), (LeaseState::Held, LeaseState::HeldElsewhere));
+        assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
+        assert_eq!(
+            (a.acquire_or_renew().await.unwrap(), b.acquire_or_renew().await.unwrap()),
+            (LeaseState::Held, LeaseState::HeldElsewhere)
+        );
         a.release().await;
         becomes(&mut b, LeaseState::Acquired).await;
-        assert_eq!(a.hold().await.unwrap(), LeaseState::HeldElsewhere);
+        assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::HeldElsewhere);
     });
 }
 
@@ -45,14 +48,14 @@ fn a_dead_holder_is_replaced_and_a_paused_one_learns_of_it_and_takes_nothing_awa
     let database = Database::fresh();
     on_system(async move {
         let (mut a, mut b) = (side(&database), side(&database));
-        assert_eq!(a.hold().await.unwrap(), LeaseState::Acquired);
+        assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
         on_documents(&database.0, |all| async move {
             all.collection::<Document>("leases").update_one(doc! {}, doc! { "$set": { "expiresAt": 0_i64 } }).await.unwrap();
         });
-        assert_eq!(b.hold().await.unwrap(), LeaseState::Acquired);
+        assert_eq!(b.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
         a.release().await;
         becomes(&mut a, LeaseState::HeldElsewhere).await;
-        assert_eq!(b.hold().await.unwrap(), LeaseState::Held);
+        assert_eq!(b.acquire_or_renew().await.unwrap(), LeaseState::Held);
     });
 }
 
@@ -63,7 +66,7 @@ fn many_who_want_it_at_once_are_one_who_gets_it() {
     on_system(async move {
         let mut sides: Vec<_> = (0..8).map(|_| side(&database)).collect();
         for _ in 0..5 {
-            let held = futures_util::future::join_all(sides.iter_mut().map(|side| async { side.hold().await.unwrap() })).await;
+            let held = futures_util::future::join_all(sides.iter_mut().map(|side| async { side.acquire_or_renew().await.unwrap() })).await;
             assert!(held.iter().filter(|held| **held != LeaseState::HeldElsewhere).count() == 1, "{held:?}");
         }
     });

@@ -73,7 +73,7 @@ fn an_index_that_is_not_unique_does_not_count() {
     static WANTED: [Index; 1] = [Index { field: "skuCode", unique: true }];
     let open = |settings: &Settings| Db::open(&Secret::new(&database.0), "product", settings, "products", &WANTED).map(drop);
     let refused = open(&Settings::default());
-    assert!(matches!(refused, Err(StoreError::Outdated { pending: 1, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::SchemaOutdated { pending: 1, .. })), "{refused:?}");
     // whether a server has two indexes of one field is its business: then what is needed is there
     match open(&database.settings()) {
         Err(refused) => assert!(refused.to_string().contains("products.skuCode: no unique"), "{refused}"),
@@ -87,6 +87,7 @@ fn an_index_that_is_not_unique_does_not_count() {
 fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {
     let url = Secret::new(format!("mongodb://shop:hidden@127.0.0.1:{}/shop", free_port()));
     let limits = MongoDb { wait_seconds: 1, acquire_ms: 300, ..MongoDb::default() };
-    let refused = Db::look(&url, "product", &Settings { mongodb: limits, ..Settings::default() }).map(drop).unwrap_err().to_string();
+    let refused =
+        Db::open_without_checks(&url, "product", &Settings { mongodb: limits, ..Settings::default() }).map(drop).unwrap_err().to_string();
     assert!(refused.contains("product") && refused.contains("127.0.0.1") && !refused.contains("hidden"), "{refused}");
 }

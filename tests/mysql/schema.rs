@@ -75,7 +75,7 @@ fn has_traceparent(database: &Database) -> bool {
 fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
     let database = Database::fresh();
     let refused = Db::open(&database.server(), "order", &MySql::default(), ORDER).map(drop);
-    assert!(matches!(refused, Err(StoreError::Outdated { pending, .. }) if pending == migrations_of_order()), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::SchemaOutdated { pending, .. }) if pending == migrations_of_order()), "{refused:?}");
     assert_eq!(tables(&database), "");
 
     let data = tempfile::tempdir().unwrap();

@@ -122,7 +122,7 @@ fn a_transaction_that_refuses_leaves_nothing_and_is_not_repeated() {
             diesel::sql_query("INSERT INTO t VALUES (2, 9)").execute(c).await?;
             Ok::<_, StoreError>(())
         });
-        assert!(matches!(refused.await, Err(StoreError::Taken(_))));
+        assert!(matches!(refused.await, Err(StoreError::DuplicateKey(_))));
         assert_eq!(AtomicUsize::load(&attempts, Ordering::SeqCst), 1);
         assert_eq!(database.value("group_concat(n ORDER BY id)", "t"), "0,0");
     });

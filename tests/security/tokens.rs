@@ -183,7 +183,7 @@ scenario! { of one process:
     /// Every call of every contract asks who is there, before it looks at anything else; a path that is not there does too.
     async fn nothing_is_done_without_a_token(shop) {
         let c = &shop.client;
-        let calls = operations().into_iter().filter(|o| o.access != RequiredRole::Public).map(|o| (o.method.clone(), filled(&o)));
+        let calls = operations().into_iter().filter(|o| o.required_role != RequiredRole::Public).map(|o| (o.method.clone(), filled(&o)));
         let others = ["/actuator/env", "/actuator/loggers", "/actuator/deadletters", "/api/v1/notifications/stream", "/nothing"];
         let others = others.map(|path| (Method::GET, path.to_string())).into_iter().chain([(Method::PATCH, PATH.to_string())]);
         for (method, path) in calls.chain(others) {
@@ -217,7 +217,7 @@ scenario! {
                 let bearer = format!("Bearer {token}");
                 // a media type that no call takes: whoever gets past the door changes nothing
                 let reply = c.send(method.clone(), &path, &[("authorization", &bearer), ("accept", "image/png")], "").await;
-                if operation.access.roles().is_empty() || operation.access.roles().contains(&role) {
+                if operation.required_role.roles().is_empty() || operation.required_role.roles().contains(&role) {
                     assert_refusal(&reply, 406, method.as_str(), &path);
                 } else {
                     assert_forbidden(&reply, method.as_str(), &path);

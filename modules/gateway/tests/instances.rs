@@ -2,7 +2,7 @@
 
 use super::support::{TestGateway, Upstream, start_gateway_with_discovery};
 use crate::rpc::discovery::eureka::instance::{Application, Applications, Instance, Port, Status};
-use crate::rpc::discovery::eureka::view::View;
+use crate::rpc::discovery::eureka::view::RegistryView;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ fn instance(port: u16) -> Instance {
 fn gateway_with_broken_instance(upstream: &Upstream) -> (TestGateway, Arc<AtomicUsize>) {
     let (port, count) = broken_instance();
     let healthy = upstream.url.rsplit(':').next().unwrap().parse().unwrap();
-    let view = View::new("1", [("order", "ORDER-SERVICE")].into(), Duration::ZERO);
+    let view = RegistryView::new("1", [("order", "ORDER-SERVICE")].into(), Duration::ZERO);
     let application = vec![Application { name: "ORDER-SERVICE".into(), instance: vec![instance(port), instance(healthy)] }];
     view.replace(Applications { version: 1, hash: String::new(), application });
     (start_gateway_with_discovery(upstream, "", &[], |_| {}, Arc::new(view)), count)

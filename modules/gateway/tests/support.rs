@@ -1,9 +1,9 @@
 //! An upstream that records its requests and issues tokens, and a gateway in front of it.
 
 use super::super::{Built, build};
-use crate::edge::web::{Edge, before, configure, testing};
+use crate::edge::web::{Edge, configure, prepare_request, testing};
 use crate::kernel::clock::now_ms;
-use crate::rpc::discovery::{Discovery, Fixed, Picked};
+use crate::rpc::discovery::{Discovery, PickedInstance, StaticDiscovery};
 use crate::rpc::resilience::Peers;
 use crate::runtime::Host;
 use crate::settings::Settings;
@@ -160,10 +160,10 @@ pub(super) struct TestGateway {
 }
 
 /// Fixed addresses by name. The service `pair` has an unreachable instance, picked first, and a healthy one.
-struct FixedWithPair(Fixed);
+struct FixedWithPair(StaticDiscovery);
 
 impl Discovery for FixedWithPair {
-    fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked> {
+    fn pick(&self, module: &str, avoid: Option<&str>) -> Option<PickedInstance> {
         match module {
             "pair" if avoid.is_none() => self.0.pick("gone", None),
             "pair" => self.0.pick("product", None),
@@ -179,7 +179,7 @@ pub(super) fn start_gateway(upstream: &Upstream, routes: &str, public: &[&str], 
         let url = if name == "gone" { "http://127.0.0.1:1".to_string() } else { upstream.url.clone() };
         (name.to_string(), url)
     });
-    start_gateway_with_discovery(upstream, routes, public, change, Arc::new(FixedWithPair(Fixed(services.into()))))
+    start_gateway_with_discovery(upstream, routes, public, change, Arc::new(FixedWithPair(StaticDiscovery(services.into()))))
 }
 
 /// Like `start_gateway`, with this discovery.
@@ -205,9 +205,9 @@ pub(super) fn start_gateway_with_discovery(
         draining: Default::default(),
     };
     let peers = Peers::new(Default::default(), &host.metrics).unwrap();
-    let Built { mut parts, door } = build(&host, discovery, &[], peers.breakers.clone()).unwrap();
+    let Built { mut parts, middleware } = build(&host, discovery, &[], peers.breakers.clone()).unwrap();
     // longer than `/slow` takes: only a route's own time-out ends a request to it
-    let edge = Arc::new(Edge { origins: vec!["*".into()], door: Some(door), ..testing::edge(&upstream.url) });
+    let edge = Arc::new(Edge { origins: vec!["*".into()], gateway: Some(middleware), ..testing::edge(&upstream.url) });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     parts.endpoints.extend(crate::ops::resilience::parts(&peers.breakers).endpoints);
@@ -215,7 +215,7 @@ pub(super) fn start_gateway_with_discovery(
     let server = HttpServer::new(move || {
         let (endpoints, edge, first) = (endpoints.clone(), edge.clone(), edge.clone());
         let app = App::new().wrap_fn(move |mut request, next| {
-            before(&mut request, &first);
+            prepare_request(&mut request, &first);
             next.call(request)
         });
         app.configure(move |app| configure(app, &endpoints, &edge))

@@ -4,7 +4,7 @@ use super::super::{IdentityModule, MIGRATIONS, build, keys};
 use crate::data::sqlite::Db;
 use crate::edge::web::{Edge, testing};
 use crate::kernel::error::StartError;
-use crate::kernel::files::Folder;
+use crate::kernel::files::SecretFolder;
 use crate::kernel::uri::query_value;
 use crate::runtime::Host;
 use crate::settings::{Settings, User};
@@ -20,7 +20,7 @@ pub(super) const DEMO: &str = "client_id=tradepost-demo";
 /// One key for all tests: generating one takes longer than all the rest.
 static KEY: LazyLock<String> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
-    keys::Keys::open(&Folder::open(dir.path().join("k")).unwrap()).unwrap();
+    keys::Keys::open(&SecretFolder::open(dir.path().join("k")).unwrap()).unwrap();
     std::fs::read_to_string(dir.path().join("k/key.pem")).unwrap()
 });
 
@@ -44,7 +44,10 @@ impl TestIssuer {
     }
 
     pub(super) fn with_key(self) -> Self {
-        Folder::open(self.settings.data.dir.join("identity")).unwrap().get_or_make("key.pem", || Ok::<_, String>(KEY.clone())).unwrap();
+        SecretFolder::open(self.settings.data.dir.join("identity"))
+            .unwrap()
+            .get_or_create("key.pem", || Ok::<_, String>(KEY.clone()))
+            .unwrap();
         self
     }
 

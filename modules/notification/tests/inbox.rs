@@ -62,7 +62,7 @@ async fn event_malformed_is_dead_lettered_without_partial_changes() {
     let running = Running::start(&test_settings(1, vec![]));
     let broken = event("order.placed", &json!({ "orderNumber": "no uuid", "customer": { "id": "jane", "name": "Jane" } }));
     let unfit = running.consumer.apply(&[placed("jane"), broken.clone()]).await;
-    assert!(matches!(unfit, Err(ApplyError::Unfit(reason)) if reason.starts_with("order.placed does not fit")));
+    assert!(matches!(unfit, Err(ApplyError::Rejected(reason)) if reason.starts_with("order.placed does not fit")));
     assert!(inbox(&running, "jane").await.is_empty());
 
     running.publish(&[&placed("jane"), &broken, &placed("jane")]).await;

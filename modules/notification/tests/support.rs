@@ -71,7 +71,7 @@ impl Running {
     pub(super) async fn until<T>(&self, check: impl AsyncFn(&Self) -> Option<T>) -> T {
         let wait = async {
             loop {
-                let committed = self.store.committed();
+                let committed = self.store.next_commit();
                 if let Some(found) = check(self).await {
                     return found;
                 }

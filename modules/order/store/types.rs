@@ -144,7 +144,7 @@ pub(in crate::modules::order) trait OrderStore: Send + Sync {
     /// Deletes idempotency keys older than this.
     async fn delete_old_keys(&self, hours: u64) -> Result<(), StoreError>;
     /// Waits for the next commit of this process. Register before reading the data, or a commit is missed.
-    fn committed(&self) -> LocalBoxFuture<'_, ()>;
+    fn next_commit(&self) -> LocalBoxFuture<'_, ()>;
     fn lease(&self, name: &'static str) -> Lease;
     fn outbox(&self) -> Arc<dyn Outbox>;
 }

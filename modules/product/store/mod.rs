@@ -8,7 +8,7 @@ mod sqlite;
 mod types;
 
 use crate::kernel::error::StartError;
-use crate::settings::{DocumentsUrl, Settings};
+use crate::settings::{DocumentStoreUrl, Settings};
 pub(super) use id::IdGenerator;
 use prometheus::Registry;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ pub(super) use types::ProductStore;
 pub(super) fn open(settings: &Settings, metrics: &Registry) -> Result<Arc<dyn ProductStore>, StartError> {
     #[cfg(not(feature = "sqlite"))]
     let _ = metrics;
-    Ok(match settings.documents("product")? {
+    Ok(match settings.document_store_url("product")? {
         #[cfg(feature = "sqlite")]
-        DocumentsUrl::Sqlite(path) => Arc::new(sqlite::SqliteProducts::open(&path, metrics)?),
+        DocumentStoreUrl::Sqlite(path) => Arc::new(sqlite::SqliteProducts::open(&path, metrics)?),
         #[cfg(feature = "mongodb")]
-        DocumentsUrl::MongoDb(url) => Arc::new(mongodb::MongoProducts::open(&url, settings)?),
+        DocumentStoreUrl::MongoDb(url) => Arc::new(mongodb::MongoProducts::open(&url, settings)?),
     })
 }

@@ -43,7 +43,7 @@ impl SqliteProducts {
     /// Opens or creates the database and registers its metrics.
     pub(super) fn open(path: &Path, metrics: &Registry) -> Result<Self, StartError> {
         let db = Db::open(path, MIGRATIONS)?;
-        db.measured("product", metrics)?;
+        db.register_metrics("product", metrics)?;
         Ok(Self { db })
     }
 }
@@ -100,7 +100,7 @@ impl ProductStore for SqliteProducts {
 
     async fn prices(&self, sku_codes: Vec<String>) -> Result<BTreeMap<String, Money>, StoreError> {
         // one by one: a statement with one parameter is compiled once, a statement with a list each time
-        let docs: Vec<String> = self.db.look_up(async |c| {
+        let docs: Vec<String> = self.db.read_inline(async |c| {
             let mut docs = Vec::with_capacity(sku_codes.len());
             for sku_code in &sku_codes {
                 let row = products::table.filter(products::sku_code.eq(sku_code)).select(products::doc);
@@ -151,7 +151,7 @@ impl ProductStore for SqliteProducts {
             .await;
         match written {
             Ok(replaced) => Ok(Some(replaced)),
-            Err(StoreError::Taken(_)) => Ok(None),
+            Err(StoreError::DuplicateKey(_)) => Ok(None),
             Err(other) => Err(other),
         }
     }

@@ -5,8 +5,8 @@ use super::*;
 use crate::net::server_list::Servers;
 use crate::rpc::discovery::Discovery;
 use crate::rpc::discovery::eureka::instance::Instance;
-use crate::rpc::discovery::eureka::view::View;
-use crate::rpc::discovery::eureka::{InstanceInfo, Registrations, fetch, keep_fetched};
+use crate::rpc::discovery::eureka::view::RegistryView;
+use crate::rpc::discovery::eureka::{InstanceInfo, Registrations, fetch, refresh_periodically};
 use std::sync::atomic::AtomicUsize;
 use tokio_util::sync::CancellationToken;
 
@@ -98,8 +98,8 @@ fn instance_with_https_registers_its_secure_port() {
     assert!(plain.get("secureHealthCheckUrl").is_none(), "{plain}");
 }
 
-fn view() -> Arc<View> {
-    Arc::new(View::new("1", [("order", "ORDER-SERVICE")].into(), Duration::from_secs(600)))
+fn view() -> Arc<RegistryView> {
+    Arc::new(RegistryView::new("1", [("order", "ORDER-SERVICE")].into(), Duration::from_secs(600)))
 }
 
 #[actix_web::test]
@@ -122,7 +122,7 @@ async fn client_registers_renews_reregisters_and_deregisters() {
     assert_eq!(registered.lease_info.registration_timestamp, 1_000_000, "without registering again");
     registry.state.leases().cancel("ORDER-SERVICE", "127.0.0.1:order-service:1", 1);
     until("the client registers again after its lease was cancelled", || registry.count() == 2).await;
-    assert!(registrations.leave(LIMIT).await);
+    assert!(registrations.deregister(LIMIT).await);
     assert_eq!(registry.count(), 0);
 }
 
@@ -132,7 +132,7 @@ async fn unreachable_registry_keeps_last_known_instances() {
     let fake = FakeRegistry::disconnecting(0);
     let port = fake.port;
     let registrations = Registrations::start(&servers(&[port]), vec![registration(1)], INTERVAL);
-    let fetching = actix_web::rt::spawn(keep_fetched(servers(&[port]), view.clone(), INTERVAL, stop.clone()));
+    let fetching = actix_web::rt::spawn(refresh_periodically(servers(&[port]), view.clone(), INTERVAL, stop.clone()));
     until("the client retries", || fake.connections() > 5).await;
     assert!(view.pick("order", None).is_none());
     fake.stop_listening().await;
@@ -152,7 +152,7 @@ async fn unreachable_registry_keeps_last_known_instances() {
         second.count() == 1
     })
     .await;
-    assert!(registrations.leave(LIMIT).await);
+    assert!(registrations.deregister(LIMIT).await);
     until("the deregistered instance is dropped", || view.pick("order", None).is_none()).await;
     stop.cancel();
     fetching.await.unwrap();
@@ -165,14 +165,14 @@ async fn unreachable_registry_fails_over_to_the_next() {
     let (port, _server) = registry.listen(0);
     let registrations = Registrations::start(&servers(&[free_port(), port]), vec![registration(1)], INTERVAL);
     until("the client registers with the second registry", || registry.count() == 1).await;
-    assert!(registrations.leave(LIMIT).await);
+    assert!(registrations.deregister(LIMIT).await);
     assert_eq!(registry.count(), 0);
 }
 
 #[actix_web::test]
 async fn leave_with_unreachable_registry_returns_early() {
     let registrations = Registrations::start(&servers(&[free_port()]), vec![registration(1)], INTERVAL);
-    assert!(registrations.leave(LIMIT).await, "a refused connection ends the attempt");
+    assert!(registrations.deregister(LIMIT).await, "a refused connection ends the attempt");
 }
 
 #[actix_web::test]
@@ -180,7 +180,7 @@ async fn leave_with_silent_registry_ends_at_the_limit() {
     let fake = FakeRegistry::silent(0);
     let registrations = Registrations::start(&servers(&[fake.port]), vec![registration(1)], INTERVAL);
     until("the client has connected", || fake.connections() > 0).await;
-    assert!(!registrations.leave(INTERVAL).await, "the registry has not responded");
+    assert!(!registrations.deregister(INTERVAL).await, "the registry has not responded");
 }
 
 #[actix_web::test]

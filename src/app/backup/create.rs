@@ -43,7 +43,7 @@ pub fn create(settings: &Settings, to: &Path) -> Result<Backup, BackupError> {
 fn fill(sources: &Sources, data: &Path, to: &Path) -> Result<Backup, BackupError> {
     let open = |(name, path): &(String, PathBuf)| Copy::open(path, &to.join(name));
     let mut copies = sources.databases.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let pause = copy::at_once(&mut copies)?;
+    let pause = copy::begin_together(&mut copies)?;
     let taken_at = clock::rfc3339(clock::now_ms());
     // secrets are written once and renamed into place: copying them needs no lock
     let mut names: Vec<String> = sources.databases.iter().map(|(name, _)| name.clone()).collect();

@@ -49,6 +49,6 @@ pub(super) fn copy(folder: &str, data: &Path, to: &Path) -> Result<Vec<String>, 
 /// The copy is readable by its owner alone, whatever the original's permissions.
 fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
     let mut source = File::open(from).map_err(BackupError::io(from))?;
-    let mut target = files::create(to).map_err(BackupError::io(to))?;
+    let mut target = files::create_private(to).map_err(BackupError::io(to))?;
     std::io::copy(&mut source, &mut target).and_then(|_| target.sync_all()).map_err(BackupError::io(to))
 }

@@ -59,7 +59,7 @@ impl Manifest {
     pub(super) fn write(&self, backup: &Path) -> Result<(), BackupError> {
         let path = backup.join(MANIFEST);
         let text = serde_json::to_string_pretty(self)?;
-        let written = files::create(&path).and_then(|mut file| {
+        let written = files::create_private(&path).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()
         });

@@ -30,7 +30,7 @@ pub fn restore(settings: &Settings, backup: &Path) -> Result<Manifest, BackupErr
         return Err(BackupError::DataFolderInUse { path });
     }
     // inside the data folder: that may be a volume of its own, and a rename works only within one
-    let temporary = data.join(format!("{}{}", files::RESTORING, uuid::Uuid::new_v4().simple()));
+    let temporary = data.join(format!("{}{}", files::RESTORE_PREFIX, uuid::Uuid::new_v4().simple()));
     directory::create(&temporary)?;
     let copied = manifest.files.iter().try_for_each(|entry| copy_verified(entry, backup, &temporary));
     let restored = copied.and_then(|()| move_into_place(&temporary, data));
@@ -46,7 +46,7 @@ fn existing_shop_file(data: &Path, manifest: &Manifest) -> Result<Option<PathBuf
     for entry in fs::read_dir(data).map_err(BackupError::io(data))? {
         let path = entry.map_err(BackupError::io(data))?.path();
         let is_database = path.extension().is_some_and(|e| e.to_string_lossy().starts_with("db"));
-        let is_interrupted_restore = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(files::RESTORING));
+        let is_interrupted_restore = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(files::RESTORE_PREFIX));
         if is_database || is_interrupted_restore || top_level.iter().any(|name| path.ends_with(name)) {
             return Ok(Some(path));
         }
@@ -60,7 +60,7 @@ fn copy_verified(entry: &Entry, backup: &Path, to: &Path) -> Result<(), BackupEr
         directory::create(folder)?;
     }
     let mut source = File::open(&from).map_err(BackupError::io(&from))?;
-    let mut target = files::create(&to).map_err(BackupError::io(&to))?;
+    let mut target = files::create_private(&to).map_err(BackupError::io(&to))?;
     let (size, sha256) = copy_with_digest(&mut source, &mut target).map_err(BackupError::io(&from))?;
     if (size, &sha256) != (entry.size, &entry.sha256) {
         let (expected_size, expected_sha256) = (entry.size, entry.sha256.clone());

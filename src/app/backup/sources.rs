@@ -3,7 +3,7 @@
 use super::error::BackupError;
 use crate::kernel::module as modules;
 use crate::kernel::module::Module;
-use crate::settings::{DocumentsUrl, Settings, StoreUrl};
+use crate::settings::{DocumentStoreUrl, Settings, StoreUrl};
 use std::path::PathBuf;
 
 pub(super) struct Sources {
@@ -48,7 +48,7 @@ pub(super) fn database_path(settings: &Settings, module: Module) -> Result<Optio
 }
 
 fn rows_path(settings: &Settings, module: &str) -> Result<PathBuf, BackupError> {
-    match settings.store(module)? {
+    match settings.store_url(module)? {
         StoreUrl::Sqlite(path) => Ok(path),
         #[cfg(feature = "mysql")]
         StoreUrl::MySql(_) => Err(BackupError::StoreOnServer { module: module.into() }),
@@ -56,9 +56,9 @@ fn rows_path(settings: &Settings, module: &str) -> Result<PathBuf, BackupError> 
 }
 
 fn documents_path(settings: &Settings) -> Result<PathBuf, BackupError> {
-    match settings.documents("product")? {
-        DocumentsUrl::Sqlite(path) => Ok(path),
+    match settings.document_store_url("product")? {
+        DocumentStoreUrl::Sqlite(path) => Ok(path),
         #[cfg(feature = "mongodb")]
-        DocumentsUrl::MongoDb(_) => Err(BackupError::StoreOnServer { module: "product".into() }),
+        DocumentStoreUrl::MongoDb(_) => Err(BackupError::StoreOnServer { module: "product".into() }),
     }
 }

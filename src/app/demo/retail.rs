@@ -205,7 +205,7 @@ fn parse_line(columns: &Columns, fields: &csv::StringRecord, number: usize) -> R
     if invoice.is_empty() {
         return Err(LineError::NoInvoice);
     }
-    let sku = sku::check(field(columns.code)).map_err(LineError::Sku)?;
+    let sku = sku::parse(field(columns.code)).map_err(LineError::Sku)?;
     let quantity: Option<i64> = field(columns.quantity).parse().ok().filter(|n| (-MAX_QUANTITY..=MAX_QUANTITY).contains(n));
     let quantity = quantity.ok_or(LineError::Quantity)?;
     let price: Money = field(columns.price).parse().map_err(LineError::Price)?;

@@ -43,7 +43,7 @@ pub async fn trace(shop: &Shop, reference: &str, zipkin: Option<&Secret>) -> Res
 /// In split mode each process stores only its own spans; parents in other processes are missing.
 fn is_partial(spans: &[Span]) -> bool {
     let waterfall = Waterfall::of(spans);
-    spans.iter().all(|span| span.who() == "api-gateway") || waterfall.rows.iter().filter(|row| row.orphan).count() > 1
+    spans.iter().all(|span| span.service_name() == "api-gateway") || waterfall.rows.iter().filter(|row| row.orphan).count() > 1
 }
 
 async fn trace_id_of_order(shop: &Shop, number: &str) -> Result<String, DemoError> {
@@ -109,7 +109,7 @@ fn render(id: &str, spans: &[Span]) -> String {
     let name = waterfall.root().map(|span| printable(&span.name)).unwrap_or_default();
     let start = crate::kernel::clock::rfc3339((waterfall.start / 1000) as i64);
     let mut text = format!("{name}\ntrace {id}, {start}, {}, {} spans, {errors}\n\n", time(waterfall.duration), waterfall.rows.len());
-    let service_width = waterfall.rows.iter().map(|row| row.who.chars().count()).max().unwrap_or_default();
+    let service_width = waterfall.rows.iter().map(|row| row.party.chars().count()).max().unwrap_or_default();
     waterfall.rows.iter().for_each(|row| write_row(&mut text, row, service_width, waterfall.duration));
     text
 }
@@ -124,7 +124,7 @@ fn write_row(text: &mut String, row: &Row<'_>, service_width: usize, duration: u
         name = name.chars().take(NAME_WIDTH - 3).chain("...".chars()).collect();
     }
     let error = row.span.error().map(|error| format!("  FAILED: {}", printable(error))).unwrap_or_default();
-    let _ = writeln!(text, "{:<service_width$}  {name:<NAME_WIDTH$} |{bar}| {:>8}{error}", printable(&row.who), time(row.span.duration));
+    let _ = writeln!(text, "{:<service_width$}  {name:<NAME_WIDTH$} |{bar}| {:>8}{error}", printable(&row.party), time(row.span.duration));
 }
 
 /// Other programs write to Zipkin as well: their text must not contain terminal control sequences.

@@ -1,6 +1,6 @@
 //! Why a process cannot serve.
 
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use std::io;
 use std::path::PathBuf;
 
@@ -27,4 +27,4 @@ pub(super) enum ServeError {
     },
 }
 
-impl PartError for ServeError {}
+impl ComponentError for ServeError {}

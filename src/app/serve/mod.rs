@@ -6,7 +6,7 @@ use crate::app::wiring;
 use crate::app::wiring::Shop;
 use crate::config::Loaded;
 use crate::edge::auth::operator::Operator;
-use crate::edge::listen::{Speaks, listen};
+use crate::edge::listen::{Protocols, listen};
 use crate::edge::web::Edge;
 use crate::events::bus;
 use crate::kernel::build;
@@ -28,7 +28,7 @@ use crate::ops::docs;
 use crate::ops::refresh;
 use crate::ops::refresh::ActiveConfig;
 use crate::rpc::discovery::eureka;
-use crate::rpc::discovery::eureka::view::View;
+use crate::rpc::discovery::eureka::view::RegistryView;
 use crate::rpc::discovery::eureka::{InstanceInfo, Registrations};
 use crate::runtime::{Host, Parts, RunningServices};
 use crate::settings::{LogFormat, Settings};
@@ -54,7 +54,7 @@ pub struct Running {
     registrations: Option<Registrations>,
     exports: Exports,
     /// Cancelled when the process begins to stop: readiness turns to 503.
-    leaving: CancellationToken,
+    shutting_down: CancellationToken,
     /// Cancelled when the process accepts no more requests.
     draining: CancellationToken,
     shutdown_delay: Duration,
@@ -86,32 +86,32 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let public_url =
         server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), public_address(&server.host, address)));
     let host = host(settings.clone(), public_url.clone(), &chosen)?;
-    let exports = trace::export::start(&settings.telemetry, &module::service(&chosen), &host.metrics)?;
+    let exports = trace::export::start(&settings.telemetry, &module::service_name(&chosen), &host.metrics)?;
     let mut shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), local_address(address)))?;
-    let leaving = CancellationToken::new();
+    let shutting_down = CancellationToken::new();
 
     let config = Arc::new(ActiveConfig::new(loaded, std::mem::take(&mut shop.parts.reloadable))?);
-    if !tls.renewals.is_empty() {
-        shop.parts.worker("certificates", move |stop| tls.renewals.look_after(stop));
+    if !tls.reloader.is_empty() {
+        shop.parts.worker("certificates", move |stop| tls.reloader.reload_periodically(stop));
     }
     if settings.vault.url.is_some() {
         let (every, config) = (Duration::from_secs(settings.vault.refresh_seconds), config.clone());
         let signals = std::mem::take(&mut shop.parts.auth_failure_signals);
-        shop.parts.worker("secrets", move |stop| refresh::keep_secrets(config, every, signals, stop));
+        shop.parts.worker("secrets", move |stop| refresh::refresh_secrets_periodically(config, every, signals, stop));
     }
     add_event_services(&host, &mut shop.parts)?;
-    add_operator_endpoints(&host, &mut shop, config, &exports, &leaving);
+    add_operator_endpoints(&host, &mut shop, config, &exports, &shutting_down);
     metrics::process(&host.metrics)?;
     if let Some(bus) = &host.bus {
-        bus.measured(&host.metrics)?;
+        bus.register_metrics(&host.metrics)?;
     }
     if let Some((servers, view)) = &shop.registries {
         fetch_instances(servers, view).await;
     }
     let protocol = match tls.inbound {
-        Some(config) => Speaks::Tls(config),
-        None if shop.gateway.is_some() && settings.gateway.http2 => Speaks::PlainOrH2c,
-        None => Speaks::Plain,
+        Some(config) => Protocols::Tls(config),
+        None if shop.gateway.is_some() && settings.gateway.http2 => Protocols::Http1OrH2c,
+        None => Protocols::Plain,
     };
     let edge = Edge {
         authenticator: shop.authenticator,
@@ -120,8 +120,8 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         body_limit: server.body_limit,
         timeout: Duration::from_secs(server.request_seconds),
         origins: server.origins.clone(),
-        door: shop.gateway,
-        leaving: leaving.clone(),
+        gateway: shop.gateway,
+        shutting_down: shutting_down.clone(),
     };
     let shutdown_limit = Duration::from_secs(server.shutdown_seconds);
     let http = listen(listener, protocol, shop.parts.endpoints, Arc::new(edge), host.metrics, server.workers, shutdown_limit)?;
@@ -141,7 +141,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         services,
         registrations,
         exports,
-        leaving,
+        shutting_down,
         draining: host.draining,
         shutdown_delay: Duration::from_secs(server.linger_seconds),
         shutdown_limit,
@@ -151,7 +151,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
 
 /// Adds a service for each consumer, and the metrics of consumers and outboxes.
 fn add_event_services(host: &Host, parts: &mut Parts) -> Result<(), StartError> {
-    let gauges = Rc::new(bus::Gauges::new(&host.metrics)?);
+    let gauges = Rc::new(bus::BusMetrics::new(&host.metrics)?);
     for outbox in parts.outboxes.clone() {
         let gauges = gauges.clone();
         parts.worker("outbox-gauges", move |stop| async move { gauges.watch_outbox(outbox, stop).await });
@@ -166,7 +166,7 @@ fn add_event_services(host: &Host, parts: &mut Parts) -> Result<(), StartError> 
 }
 
 /// Adds console, API documents and actuator. The actuator comes last: it lists the endpoints and checks of all others.
-fn add_operator_endpoints(host: &Host, shop: &mut Shop, config: Arc<ActiveConfig>, exports: &Exports, leaving: &CancellationToken) {
+fn add_operator_endpoints(host: &Host, shop: &mut Shop, config: Arc<ActiveConfig>, exports: &Exports, shutting_down: &CancellationToken) {
     let (settings, chosen) = (&host.settings, &shop.modules);
     let endpoints = &mut shop.parts.endpoints;
     endpoints.extend(console::endpoints(exports, &shop.authenticator));
@@ -180,14 +180,14 @@ fn add_operator_endpoints(host: &Host, shop: &mut Shop, config: Arc<ActiveConfig
         metrics: host.metrics.clone(),
         exchanges: shop.exchanges.clone(),
         folder: chosen.iter().any(|module| keeps_files(*module, settings)).then(|| settings.data.dir.clone()),
-        leaving: leaving.clone(),
+        shutting_down: shutting_down.clone(),
         served: endpoints.iter().map(|endpoint| endpoint.operation.clone()).collect(),
     }));
 }
 
 /// Fetches the known instances before the first request arrives, which would find none otherwise. Gives up soon if
 /// the registry is down.
-async fn fetch_instances(servers: &Servers, view: &View) {
+async fn fetch_instances(servers: &Servers, view: &RegistryView) {
     match tokio::time::timeout(FIRST_FETCH_LIMIT, eureka::fetch(servers, view, true)).await {
         Ok(Ok(())) => {}
         Ok(Err(cause)) => tracing::warn!(%cause, "the registry is down at the start; the process fetches from it again"),
@@ -208,7 +208,7 @@ fn register(settings: &Settings, servers: Arc<Servers>, chosen: &[Module], addre
     };
     let (host, ip) = (registry.host.clone().unwrap_or(named), own.to_string());
     let info = |module: &Module| InstanceInfo {
-        app: module.application(),
+        app: module.application_name(),
         host: &host,
         ip: &ip,
         port: address.port(),
@@ -239,7 +239,7 @@ fn source_address(servers: &Servers) -> Option<std::net::IpAddr> {
 fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Result<Host, StartError> {
     if chosen.iter().any(|module| keeps_files(*module, &settings)) {
         make_private(&settings.data.dir)?;
-        files::whole(&settings.data.dir)?;
+        files::reject_unfinished_restore(&settings.data.dir)?;
     }
     let bus = if chosen.iter().any(|module| module.has_events()) { Some(wiring::bus(&settings)?) } else { None };
     Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })
@@ -288,10 +288,10 @@ impl Running {
         tracing::info!("stopping");
         // a second signal ends the delay
         let second_signal = (!self.shutdown_delay.is_zero()).then(stop_signal);
-        self.leaving.cancel();
+        self.shutting_down.cancel();
         let delay_ends = tokio::time::Instant::now() + self.shutdown_delay;
         if let Some(registrations) = self.registrations {
-            registrations.leave(DEREGISTRATION_LIMIT).await;
+            registrations.deregister(DEREGISTRATION_LIMIT).await;
         }
         if let Some(signal) = second_signal {
             tokio::select! { () = tokio::time::sleep_until(delay_ends) => {} () = signal => {} }

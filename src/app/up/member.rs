@@ -151,7 +151,7 @@ impl Member {
         let request = format!("GET /actuator/health HTTP/1.0\r\nhost: {address}\r\nauthorization: Basic {credentials}\r\n\r\n");
         #[cfg(feature = "tls")]
         if self.scheme == "https" {
-            return parse_instances(&exchange(crate::net::tls::blocking(stream, "127.0.0.1").ok()?, &request)?);
+            return parse_instances(&exchange(crate::net::tls::connect_blocking(stream, "127.0.0.1").ok()?, &request)?);
         }
         parse_instances(&exchange(stream, &request)?)
     }

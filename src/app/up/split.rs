@@ -99,7 +99,7 @@ impl Split {
 
     /// With several processes per module, restarts ended ones with exponential backoff. With one per module, returns the
     /// name of an ended process.
-    pub fn tend(&mut self) -> Option<String> {
+    pub fn restart_ended(&mut self) -> Option<String> {
         let is_single = self.plan.instances <= 1;
         for member in &mut self.members {
             if !member.has_ended() {
@@ -116,7 +116,7 @@ impl Split {
     /// Supervises the processes until one ends that is not restarted; returns its name.
     pub async fn supervise(&mut self) -> String {
         loop {
-            if let Some(ended) = self.tend() {
+            if let Some(ended) = self.restart_ended() {
                 return ended;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -16,9 +16,9 @@ const RETRY: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_
 /// Retries until the server is up. Fails at once if the server answers and refuses.
 pub(super) async fn connect_when_ready(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Result<Database, StoreError> {
     let options = options(url, name, settings, tls).await?;
-    let client = Client::with_options(options).map_err(|cause| StoreError::Broken(format!("{name}.store: {cause}")))?;
+    let client = Client::with_options(options).map_err(|cause| StoreError::Internal(format!("{name}.store: {cause}")))?;
     let database = client.default_database().ok_or_else(|| {
-        StoreError::Broken(format!("{name}.store: the URL names no database; expected mongodb://user:password@host:port/database"))
+        StoreError::Internal(format!("{name}.store: the URL names no database; expected mongodb://user:password@host:port/database"))
     })?;
     let since = Instant::now();
     let ping = || async { database.run_command(doc! { "ping": 1 }).await };
@@ -34,7 +34,7 @@ pub(super) async fn connect_when_ready(url: &Secret, name: &str, settings: &Mong
 
 /// Options of the URL override our defaults.
 async fn options(url: &Secret, name: &str, settings: &MongoDb, tls: &Tls) -> Result<ClientOptions, StoreError> {
-    let wrong = |what: &str| StoreError::Broken(format!("{name}.store: {what}"));
+    let wrong = |what: &str| StoreError::Internal(format!("{name}.store: {what}"));
     // the driver's message may repeat parts of the URL, which has a password
     let invalid_url = |_| wrong("not a valid MongoDB URL; in a user name or password write : / ? # [ ] @ % as %3A and so on");
     let parsed = ConnectionString::parse(url.expose()).map_err(invalid_url)?;

@@ -41,18 +41,18 @@ impl Db {
         collection: &'static str,
         indexes: &'static [Index],
     ) -> Result<Self, StoreError> {
-        let db = Self::look(url, name, settings)?;
+        let db = Self::open_without_checks(url, name, settings)?;
         let migrate = settings.mongodb.migrate;
         let (module, all) = (db.name().to_string(), db.collection(collection));
-        db.block(async move { schema::prepare(&module, &all, indexes, migrate).await })??;
+        db.block_on(async move { schema::prepare(&module, &all, indexes, migrate).await })??;
         Ok(db)
     }
 
     /// The same without a check of the indexes: for readers.
-    pub fn look(url: &Secret, name: &str, settings: &Settings) -> Result<Self, StoreError> {
+    pub fn open_without_checks(url: &Secret, name: &str, settings: &Settings) -> Result<Self, StoreError> {
         let thread = DriverThread::start(name)?;
         let (url, module, limits, tls) = (url.clone(), name.to_string(), settings.mongodb.clone(), settings.tls.clone());
-        let database = thread.block(async move { connect::connect_when_ready(&url, &module, &limits, &tls).await })??;
+        let database = thread.block_on(async move { connect::connect_when_ready(&url, &module, &limits, &tls).await })??;
         let limit = Duration::from_millis(settings.mongodb.acquire_ms.saturating_add(settings.mongodb.statement_ms));
         Ok(Db(Arc::new(Inner { name: name.to_string(), database, thread, limit, committed: Notify::new() })))
     }
@@ -73,13 +73,13 @@ impl Db {
     }
 
     /// Blocks the calling thread until the work is done: do not use it inside an asynchronous runtime.
-    pub fn block<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
-        self.0.thread.block(work)
+    pub fn block_on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
+        self.0.thread.block_on(work)
     }
 
     /// Waits for the next write of this process. Register before reading the data:
-    /// `let next = db.committed(); read().await; next.await`.
-    pub fn committed(&self) -> impl Future<Output = ()> + '_ {
+    /// `let next = db.next_commit(); read().await; next.await`.
+    pub fn next_commit(&self) -> impl Future<Output = ()> + '_ {
         self.0.committed.notified()
     }
 
@@ -102,7 +102,7 @@ impl Db {
     ) -> Result<T, StoreError> {
         let unavailable = |cause: &str| StoreError::Unavailable { store: self.0.name.clone(), cause: cause.into() };
         let limit = self.0.limit;
-        let span = trace::on_store(SYSTEM, &self.0.name);
+        let span = trace::store_span(SYSTEM, &self.0.name);
         if let Some(span) = &span {
             span.rename(format!("{name} {}", self.0.name));
             span.set("db.operation.name", name);
@@ -111,12 +111,12 @@ impl Db {
         let done = match self.0.thread.spawn(async move { tokio::time::timeout(limit, operation).await }).await {
             Ok(Ok(done)) => done.map_err(|cause| store_error(&self.0.name, &cause)),
             Ok(Err(_)) => Err(unavailable("an operation was not finished in time")),
-            Err(_) => Err(StoreError::Broken(format!("{}: an operation panicked", self.0.name))),
+            Err(_) => Err(StoreError::Internal(format!("{}: an operation panicked", self.0.name))),
         };
         if let (Some(span), Err(cause)) = (&span, &done) {
             span.fail(match cause {
                 StoreError::Unavailable { .. } => "store unavailable",
-                StoreError::Taken(_) => "unique violation",
+                StoreError::DuplicateKey(_) => "unique violation",
                 _ => "error",
             });
         }

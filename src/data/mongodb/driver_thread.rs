@@ -14,7 +14,7 @@ pub(super) struct DriverThread {
 
 impl DriverThread {
     pub(super) fn start(name: &str) -> Result<Self, StoreError> {
-        let broken = |cause: std::io::Error| StoreError::Broken(format!("no thread for the connections of {name}: {cause}"));
+        let broken = |cause: std::io::Error| StoreError::Internal(format!("no thread for the connections of {name}: {cause}"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(broken)?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<Infallible>();
@@ -30,11 +30,11 @@ impl DriverThread {
     }
 
     /// Runs the work on the thread, and blocks the caller until it is done.
-    pub(super) fn block<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
+    pub(super) fn block_on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
         let (result, received) = std::sync::mpsc::channel();
         self.spawn(async move {
             let _ = result.send(work.await);
         });
-        received.recv().map_err(|_| StoreError::Broken("an operation panicked".into()))
+        received.recv().map_err(|_| StoreError::Internal("an operation panicked".into()))
     }
 }

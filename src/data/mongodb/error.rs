@@ -13,8 +13,8 @@ const TRANSIENT: [i32; 14] = [6, 7, 50, 89, 91, 189, 262, 10107, 10334, 11600, 1
 pub(super) fn store_error(store: &str, error: &Error) -> StoreError {
     let unavailable = || StoreError::Unavailable { store: store.into(), cause: error.to_string() };
     match error.kind.as_ref() {
-        ErrorKind::Write(WriteFailure::WriteError(cause)) if cause.code == DUPLICATE_KEY => StoreError::Taken(cause.message.clone()),
-        ErrorKind::Command(cause) if cause.code == DUPLICATE_KEY => StoreError::Taken(cause.message.clone()),
+        ErrorKind::Write(WriteFailure::WriteError(cause)) if cause.code == DUPLICATE_KEY => StoreError::DuplicateKey(cause.message.clone()),
+        ErrorKind::Command(cause) if cause.code == DUPLICATE_KEY => StoreError::DuplicateKey(cause.message.clone()),
         ErrorKind::Write(WriteFailure::WriteError(cause)) if TRANSIENT.contains(&cause.code) => unavailable(),
         ErrorKind::Command(cause) if TRANSIENT.contains(&cause.code) => unavailable(),
         // written, but not by a majority: the outcome is unknown
@@ -24,6 +24,6 @@ pub(super) fn store_error(store: &str, error: &Error) -> StoreError {
         | ErrorKind::ServerSelection { .. }
         | ErrorKind::DnsResolve { .. }
         | ErrorKind::Authentication { .. } => unavailable(),
-        _ => StoreError::Broken(format!("{store}: {error}")),
+        _ => StoreError::Internal(format!("{store}: {error}")),
     }
 }

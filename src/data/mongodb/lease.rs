@@ -25,7 +25,7 @@ impl LeaseStore for Db {
             Ok(LeaseState::Acquired)
         });
         match acquired.await {
-            Err(StoreError::Taken(_)) => Ok(LeaseState::HeldElsewhere),
+            Err(StoreError::DuplicateKey(_)) => Ok(LeaseState::HeldElsewhere),
             other => other,
         }
     }

@@ -42,7 +42,7 @@ pub(super) async fn prepare(name: &str, collection: &Collection<Document>, wante
         return Ok(());
     }
     if !migrate {
-        return Err(StoreError::Outdated { store: name.into(), pending: missing.len(), setting: "mongodb.migrate" });
+        return Err(StoreError::SchemaOutdated { store: name.into(), pending: missing.len(), setting: "mongodb.migrate" });
     }
     for index in missing {
         let created = collection.create_index(index.model()).await;
@@ -50,7 +50,7 @@ pub(super) async fn prepare(name: &str, collection: &Collection<Document>, wante
             unavailable @ StoreError::Unavailable { .. } => unavailable,
             other => {
                 let (on, unique) = (index.field, if index.unique { " unique" } else { "" });
-                StoreError::Broken(format!("{}.{on}: cannot create a{unique} sparse index: {other}", collection.name()))
+                StoreError::Internal(format!("{}.{on}: cannot create a{unique} sparse index: {other}", collection.name()))
             }
         })?;
         tracing::info!(store = name, index = index.field, "index created");

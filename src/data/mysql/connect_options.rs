@@ -1,7 +1,7 @@
 //! Connection options (URL, TLS), and mapping of connect errors to settings.
 
 use super::error::ConnectError;
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use crate::settings::{MySqlUrl, Tls};
 use mysql_async::{Error, Opts, OptsBuilder, SslOpts, UrlError};
 #[cfg(feature = "tls")]
@@ -52,7 +52,7 @@ pub enum MySqlUrlError {
     OtherStore { module: String },
 }
 
-impl PartError for MySqlUrlError {}
+impl ComponentError for MySqlUrlError {}
 
 /// The driver's options for this server. `name` is the module's.
 pub(super) fn connect_options(server: &MySqlUrl, name: &str) -> Result<Opts, MySqlUrlError> {

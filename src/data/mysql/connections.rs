@@ -70,7 +70,7 @@ pub(super) fn pool(credentials: &Arc<Credentials>, settings: &MySql) -> Result<P
     });
     // no URL: `custom_setup` connects
     let manager = AsyncDieselConnectionManager::new_with_config("", config);
-    Pool::builder(manager).max_size(settings.connections.max(1)).build().map_err(|e| StoreError::Broken(e.to_string()))
+    Pool::builder(manager).max_size(settings.connections.max(1)).build().map_err(|e| StoreError::Internal(e.to_string()))
 }
 
 /// How long to wait for new credentials after the server has refused the current ones.

@@ -5,7 +5,7 @@ use super::connect_options::MySqlUrlError;
 use super::credentials::Credentials;
 use super::worker::{ConnectionWorker, Job};
 use super::{gauges, schema, worker};
-use crate::data::renewal::Renewal;
+use crate::data::credential_renewal::CredentialRenewal;
 use crate::kernel::error::{StartError, StoreError};
 use crate::observe::trace;
 use crate::observe::trace::statements;
@@ -44,27 +44,27 @@ impl Db {
     pub fn open(server: &MySqlUrl, name: &str, settings: &MySql, migrations: EmbeddedMigrations) -> Result<Self, StoreError> {
         schema::prepare(server, name, settings, migrations)?;
         let (jobs, queue) = mpsc::channel(MAX_QUEUE);
-        let credentials = Arc::new(Credentials::new(server, name).map_err(|wrong| StoreError::Broken(wrong.to_string()))?);
+        let credentials = Arc::new(Credentials::new(server, name).map_err(|wrong| StoreError::Internal(wrong.to_string()))?);
         let worker = ConnectionWorker::new(credentials.clone(), settings, name.to_string())?;
         let pool_stats = gauges::pool_stats(worker.pool());
         std::thread::Builder::new()
             .name(format!("{name}-mysql"))
             .spawn(move || worker::run(worker, queue))
-            .map_err(|e| StoreError::Broken(format!("no thread for the connections of {name}: {e}")))?;
+            .map_err(|e| StoreError::Internal(format!("no thread for the connections of {name}: {e}")))?;
         Ok(Db(Arc::new(Inner { name: name.to_string(), credentials, jobs, pool_stats, committed: Notify::new() })))
     }
 
     /// How to change the credentials of the open database: from new settings, or earlier if the server refuses the
     /// current ones.
-    pub(in crate::data) fn renewal(&self, keys: &'static [&'static str], settings: &Settings) -> Renewal {
-        let refused = settings.vault.url.is_some().then(|| self.0.credentials.refusal_signal());
+    pub(in crate::data) fn renewal(&self, keys: &'static [&'static str], settings: &Settings) -> CredentialRenewal {
+        let auth_failure_signal = settings.vault.url.is_some().then(|| self.0.credentials.refusal_signal());
         let db = self.clone();
-        let apply = move |settings: &Settings| match settings.store(db.name())? {
+        let apply = move |settings: &Settings| match settings.store_url(db.name())? {
             StoreUrl::MySql(server) => Ok(db.replace_credentials(&server)?),
             #[cfg(feature = "sqlite")]
             StoreUrl::Sqlite(_) => Err(MySqlUrlError::OtherStore { module: db.name().into() }.into()),
         };
-        Renewal { keys, apply: Arc::new(apply), refused }
+        CredentialRenewal { keys, apply: Arc::new(apply), auth_failure_signal }
     }
 
     /// New connections use the new credentials at once. Transactions in progress end on their connections, which then
@@ -86,8 +86,8 @@ impl Db {
     }
 
     /// Waits for the next commit of this process. Register before reading the data:
-    /// `let next = db.committed(); read().await; next.await`.
-    pub fn committed(&self) -> impl Future<Output = ()> + '_ {
+    /// `let next = db.next_commit(); read().await; next.await`.
+    pub fn next_commit(&self) -> impl Future<Output = ()> + '_ {
         self.0.committed.notified()
     }
 
@@ -122,7 +122,7 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (reply, replied) = oneshot::channel();
-        let span = trace::on_store(SYSTEM, &self.0.name);
+        let span = trace::store_span(SYSTEM, &self.0.name);
         let job: Job = Box::new(move |worker| {
             Box::pin(async move {
                 let work = worker.transact(begin, &work);
@@ -130,22 +130,22 @@ impl Db {
                     let _ = reply.send(work.await);
                     return;
                 };
-                let (done, mut statements) = statements::collecting(span.scope(work)).await;
+                let (done, mut statements) = statements::collect_async(span.scope(work)).await;
                 // a transaction that succeeds after retries is no failure
                 statements.failed =
                     if done.is_ok() { None } else { statements.failed.or((statements.count == 0).then_some("no connection")) };
-                statements.tell(&span);
+                statements.record_on(&span);
                 let _ = reply.send(done);
             })
         });
-        let ended = |cause: &str| E::from(StoreError::Broken(format!("{}: {cause}", self.0.name)));
+        let ended = |cause: &str| E::from(StoreError::Internal(format!("{}: {cause}", self.0.name)));
         self.0.jobs.send(job).await.map_err(|_| ended("its thread has stopped"))?;
         replied.await.map_err(|_| ended("a transaction panicked"))?
     }
 
     /// Registers the metrics of the queue and of the connections. `store` is the module's name. The metrics do not keep
     /// connections open.
-    pub fn measured(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
+    pub fn register_metrics(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
         let weak = Arc::downgrade(&self.0);
         let depth = move || weak.upgrade().map_or(0, |db| db.jobs.max_capacity() - db.jobs.capacity());
         gauges::register(registry, store, MAX_QUEUE, depth, self.0.pool_stats.clone())

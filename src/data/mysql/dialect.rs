@@ -5,13 +5,13 @@ use super::backend::Conn;
 use crate::data::CachedQuery;
 
 /// Reads rows and locks them until the transaction ends, so that decisions on them stay valid.
-macro_rules! locked {
+macro_rules! for_update {
     ($query:expr) => {
         $query.for_update()
     };
 }
 /// The same, without rows locked by another transaction.
-macro_rules! claimed {
+macro_rules! for_update_skip_locked {
     ($query:expr) => {
         $query.for_update().skip_locked()
     };
@@ -46,7 +46,7 @@ macro_rules! insert_returning_ids {
         $crate::data::mysql::inserted_ids($conn, count).await?
     }};
 }
-pub(crate) use {claimed, insert_returning_ids, locked, update_returning};
+pub(crate) use {for_update, for_update_skip_locked, insert_returning_ids, update_returning};
 
 diesel::define_sql_function! {
     /// First id that this connection's last insert generated.

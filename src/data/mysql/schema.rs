@@ -50,10 +50,10 @@ pub(super) fn prepare(server: &MySqlUrl, name: &str, settings: &MySql, migration
             return Ok(());
         }
         if !settings.migrate {
-            return Err(StoreError::Outdated { store: name.into(), pending: pending.len(), setting: "mysql.migrate" });
+            return Err(StoreError::SchemaOutdated { store: name.into(), pending: pending.len(), setting: "mysql.migrate" });
         }
         lock(conn, name)?;
-        let applied = conn.run_pending_migrations(migrations).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))?;
+        let applied = conn.run_pending_migrations(migrations).map_err(|e| StoreError::Internal(format!("migrations of {name}: {e}")))?;
         for version in applied {
             tracing::info!(store = name, %version, "migration applied");
         }
@@ -69,7 +69,7 @@ pub fn revert(server: &MySqlUrl, name: &str, settings: &MySql, migrations: Embed
             return Ok(None);
         }
         let reverted = conn.revert_last_migration(migrations);
-        reverted.map(|version| Some(version.to_string())).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))
+        reverted.map(|version| Some(version.to_string())).map_err(|e| StoreError::Internal(format!("migrations of {name}: {e}")))
     })
 }
 
@@ -80,19 +80,20 @@ fn with_connection<T: Send>(
     settings: &MySql,
     work: impl FnOnce(&mut Blocking) -> Result<T, StoreError> + Send,
 ) -> Result<T, StoreError> {
-    let options = connect_options(server, name).map_err(|wrong| StoreError::Broken(wrong.to_string()))?;
+    let options = connect_options(server, name).map_err(|wrong| StoreError::Internal(wrong.to_string()))?;
     let blocking = || {
         let runtime = runtime()?;
         let _inside = runtime.enter();
         work(&mut Blocking::from(runtime.block_on(connect_when_ready(&options, name, settings))?))
     };
-    std::thread::scope(|threads| threads.spawn(blocking).join()).unwrap_or_else(|_| Err(StoreError::Broken("a migration panicked".into())))
+    std::thread::scope(|threads| threads.spawn(blocking).join())
+        .unwrap_or_else(|_| Err(StoreError::Internal("a migration panicked".into())))
 }
 
 /// A runtime with a worker thread of its own: diesel's blocking calls run outside it.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, StoreError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.map_err(|e| StoreError::Broken(e.to_string()))
+    runtime.map_err(|e| StoreError::Internal(e.to_string()))
 }
 
 /// Retries until the server is up. Fails at once if the server answers and refuses.
@@ -107,7 +108,7 @@ async fn connect_when_ready(options: &Opts, name: &str, settings: &MySql) -> Res
 
 fn pending(conn: &mut Blocking, migrations: &EmbeddedMigrations) -> Result<Vec<String>, StoreError> {
     let applied = applied(conn)?;
-    let all = MigrationSource::<Backend>::migrations(migrations).map_err(|e| StoreError::Broken(e.to_string()))?;
+    let all = MigrationSource::<Backend>::migrations(migrations).map_err(|e| StoreError::Internal(e.to_string()))?;
     Ok(all.iter().map(|migration| migration.name().version().to_string()).filter(|version| !applied.contains(version)).collect())
 }
 

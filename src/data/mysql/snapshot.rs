@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 /// Does not check the schema. Blocks: do not use it inside an asynchronous runtime.
 pub fn snapshot(server: &MySqlUrl) -> Result<(Blocking, Runtime), StoreError> {
-    let options = connect_options(server, "mysql").map_err(|wrong| StoreError::Broken(wrong.to_string()))?;
+    let options = connect_options(server, "mysql").map_err(|wrong| StoreError::Internal(wrong.to_string()))?;
     let runtime = schema::runtime()?;
     // long connect timeout: no request waits for this connection
     let settings = MySql { connect_ms: 10_000, ..MySql::default() };

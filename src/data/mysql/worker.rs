@@ -91,7 +91,7 @@ impl ConnectionWorker {
     ) -> Result<T, E> {
         let deadline = Instant::now() + self.transaction_timeout;
         for attempt in 0..ATTEMPTS {
-            statements::anew();
+            statements::reset();
             let acquired = connections::acquire(&self.pool, &self.credentials, self.acquire_timeout).await;
             let mut conn = acquired.map_err(|cause| self.unavailable(cause))?;
             let observer = ErrorObserver::attach(&mut conn);

@@ -44,7 +44,7 @@ impl Copy {
         if !source.is_file() {
             return Err(unavailable("there is no such file".into()));
         }
-        files::create(target).map_err(|e| StoreError::Broken(format!("{}: {e}", target.display())))?;
+        files::create_private(target).map_err(|e| StoreError::Internal(format!("{}: {e}", target.display())))?;
         let mut write_lock = connect(source)?;
         write_lock.batch_execute("PRAGMA busy_timeout = 0")?;
         let mut conn = SqliteConnection::establish(&target.to_string_lossy()).map_err(|e| unavailable(e.to_string()))?;
@@ -54,7 +54,7 @@ impl Copy {
         Ok(Self { write_lock, conn })
     }
 
-    /// Copies the snapshot that [`at_once`] has begun.
+    /// Copies the snapshot that [`begin_together`] has begun.
     pub fn write(mut self) -> Result<(), StoreError> {
         let query = "SELECT type AS kind, name, sql FROM source.sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid";
         let objects: Vec<SchemaObject> = diesel::sql_query(query).load(&mut self.conn)?;
@@ -80,7 +80,7 @@ impl Copy {
 
 /// Begins the snapshots of all copies while no process writes to any of the databases: together they are what a crash of
 /// all processes at that moment would leave. Returns the longest time that writers were blocked.
-pub fn at_once(copies: &mut [Copy]) -> Result<Duration, StoreError> {
+pub fn begin_together(copies: &mut [Copy]) -> Result<Duration, StoreError> {
     let mut longest = Duration::ZERO;
     for _ in 0..ATTEMPTS {
         let since = Instant::now();
@@ -139,7 +139,7 @@ mod tests {
         sources.iter_mut().for_each(|conn| conn.batch_execute(SCHEMA).unwrap());
         let mut copies: Vec<_> =
             ["one", "two"].iter().map(|name| Copy::open(&path(name), &path(&format!("{name}-copy"))).unwrap()).collect();
-        at_once(&mut copies).unwrap();
+        begin_together(&mut copies).unwrap();
         let later = "PRAGMA busy_timeout = 0; INSERT INTO t(k) VALUES ('later'); DELETE FROM \"a \"\"b\"; PRAGMA wal_checkpoint(RESTART)";
         sources.iter_mut().for_each(|conn| conn.batch_execute(later).unwrap());
         copies.into_iter().for_each(|copy| copy.write().unwrap());
@@ -171,7 +171,7 @@ mod tests {
         other.batch_execute("CREATE TABLE t(k TEXT)").unwrap();
         let mut copies = [&one, &two].map(|path| Copy::open(path, &path.with_extension("copy")).unwrap());
         std::thread::scope(|threads| {
-            let begun = threads.spawn(|| at_once(&mut copies));
+            let begun = threads.spawn(|| begin_together(&mut copies));
             // SQLite's busy timeout suffices, though the copy has not begun
             other.batch_execute("INSERT INTO t VALUES ('meanwhile')").unwrap();
             assert!(!begun.is_finished(), "the busy database is still locked");

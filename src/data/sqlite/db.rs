@@ -49,7 +49,7 @@ impl Db {
         let mut writer = connect(path)?;
         // of several processes that start at once, one migrates; the others wait and find nothing pending
         let migrated = writer.immediate_transaction(|writer| {
-            writer.run_pending_migrations(migrations).map(drop).map_err(|e| StoreError::Broken(format!("migrations of {name}: {e}")))
+            writer.run_pending_migrations(migrations).map(drop).map_err(|e| StoreError::Internal(format!("migrations of {name}: {e}")))
         });
         migrated?;
         // SQLite's busy handler is unfair; see `lock_wait`
@@ -75,7 +75,7 @@ impl Db {
                 };
                 write_loop(SyncConnectionWrapper::new(writer), jobs, notify);
             })
-            .map_err(|e| StoreError::Broken(format!("no thread for the writer of {name}: {e}")))?;
+            .map_err(|e| StoreError::Internal(format!("no thread for the writer of {name}: {e}")))?;
         Ok(db)
     }
 
@@ -85,8 +85,8 @@ impl Db {
     }
 
     /// Waits for the next commit of this process. Register before reading the data:
-    /// `let next = db.committed(); read().await; next.await`.
-    pub fn committed(&self) -> impl Future<Output = ()> + '_ {
+    /// `let next = db.next_commit(); read().await; next.await`.
+    pub fn next_commit(&self) -> impl Future<Output = ()> + '_ {
         self.0.committed.notified()
     }
 
@@ -102,7 +102,7 @@ impl Db {
         E: From<StoreError> + Send + 'static,
     {
         let (reply, replied) = oneshot::channel();
-        let span = trace::on_store(SYSTEM, &self.0.name);
+        let span = trace::store_span(SYSTEM, &self.0.name);
         let job: Job = Box::new(WriteRequest::new(self.0.name.clone(), work, span, reply));
         let gone = || E::from(StoreError::Unavailable { store: self.0.name.clone(), cause: "its writer has stopped".into() });
         self.0.queue.send(job).await.map_err(|_| gone())?;
@@ -120,7 +120,7 @@ impl Db {
         let waiting = WaitGuard::new(&self.0.waiting);
         let _permit = self.0.reader_permits.acquire().await.map_err(|e| unavailable(e.to_string()))?;
         drop(waiting);
-        let (inner, span) = (self.0.clone(), trace::on_store(SYSTEM, &self.0.name));
+        let (inner, span) = (self.0.clone(), trace::store_span(SYSTEM, &self.0.name));
         let done = tokio::task::spawn_blocking(move || {
             let mut conn = inner.reader()?;
             let result = traced(span, || in_snapshot(&mut conn, &work));
@@ -132,16 +132,16 @@ impl Db {
 
     /// Reads by key on the calling thread: a few pages, nearly always in memory, cost less than a switch to another
     /// thread and back. Not for scans. Each statement sees its own snapshot.
-    pub fn look_up<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+    pub fn read_inline<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
         let mut conn = self.0.reader()?;
-        let result = traced(trace::on_store(SYSTEM, &self.0.name), || run(&mut conn, &work));
+        let result = traced(trace::store_span(SYSTEM, &self.0.name), || run(&mut conn, &work));
         self.0.put_back(conn);
         result
     }
 
     /// Registers the metrics of the writer's queue and of the readers. `store` is the module's name. The metrics do not
     /// keep the database open.
-    pub fn measured(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
+    pub fn register_metrics(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
         let (writing, reading) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
         let depth = move || writing.upgrade().map_or(0, |db| db.queue.max_capacity() - db.queue.capacity());
         gauges::register(registry, store, MAX_QUEUE, depth, move || reading.upgrade().map_or_else(Pool::default, |db| db.readers()))
@@ -169,6 +169,6 @@ impl Inner {
 fn traced<T>(span: Option<Span>, work: impl FnOnce() -> T) -> T {
     let Some(span) = span else { return work() };
     let (done, statements) = span.sync_scope(|| statements::collect(work));
-    statements.tell(&span);
+    statements.record_on(&span);
     done
 }

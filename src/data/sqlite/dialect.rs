@@ -2,13 +2,13 @@
 #![allow(unused_macros, unused_imports, reason = "the modules compiled in determine which macros are used")]
 
 /// Reads rows and locks them until the transaction ends. A no-op: there is one writer.
-macro_rules! locked {
+macro_rules! for_update {
     ($query:expr) => {
         $query
     };
 }
 /// The same, without rows locked by another transaction. A no-op: there is one writer.
-macro_rules! claimed {
+macro_rules! for_update_skip_locked {
     ($query:expr) => {
         $query
     };
@@ -29,4 +29,4 @@ macro_rules! insert_returning_ids {
         ids
     }};
 }
-pub(crate) use {claimed, insert_returning_ids, locked, update_returning};
+pub(crate) use {for_update, for_update_skip_locked, insert_returning_ids, update_returning};

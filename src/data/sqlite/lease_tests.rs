@@ -11,7 +11,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/bus/sqlite"
 
 /// Does not expire during a test, however slow the machine is.
 fn lease(db: &Db) -> Lease {
-    Lease::new(db.clone(), "work").lasting(Duration::from_secs(3600))
+    Lease::new(db.clone(), "work").with_term(Duration::from_secs(3600))
 }
 
 /// One store, and one lease in it with two holders, each with its own writer.
@@ -36,33 +36,33 @@ async fn expire_all(db: &Db) {
 #[tokio::test]
 async fn released_lease_is_acquired_by_the_other_holder() {
     let (_dir, _, mut a, mut b) = two_holders();
-    assert_eq!(a.hold().await.unwrap(), LeaseState::Acquired);
-    assert_eq!((a.hold().await.unwrap(), b.hold().await.unwrap()), (LeaseState::Held, LeaseState::HeldElsewhere));
+    assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
+    assert_eq!((a.acquire_or_renew().await.unwrap(), b.acquire_or_renew().await.unwrap()), (LeaseState::Held, LeaseState::HeldElsewhere));
     invalidate(&mut a);
-    assert_eq!(a.hold().await.unwrap(), LeaseState::Held, "renewed");
+    assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::Held, "renewed");
     a.release().await;
     invalidate(&mut b);
-    assert_eq!(b.hold().await.unwrap(), LeaseState::Acquired);
+    assert_eq!(b.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
 }
 
 #[tokio::test]
 async fn expired_lease_is_acquired_by_the_other_holder_and_lost_by_the_first() {
     let (_dir, db, mut a, mut b) = two_holders();
-    assert_eq!(a.hold().await.unwrap(), LeaseState::Acquired);
+    assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
     expire_all(&db).await;
-    assert_eq!(b.hold().await.unwrap(), LeaseState::Acquired);
+    assert_eq!(b.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
     invalidate(&mut a);
-    assert_eq!(a.hold().await.unwrap(), LeaseState::HeldElsewhere);
+    assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::HeldElsewhere);
     a.release().await;
     invalidate(&mut b);
-    assert_eq!(b.hold().await.unwrap(), LeaseState::Held, "a release by another holder changes nothing");
+    assert_eq!(b.acquire_or_renew().await.unwrap(), LeaseState::Held, "a release by another holder changes nothing");
 }
 
 #[tokio::test]
 async fn lease_acquired_concurrently_has_one_holder() {
     let (_dir, db, ..) = two_holders();
     let leases: Vec<_> = (0..8).map(|_| lease(&db)).collect();
-    let requests = leases.into_iter().map(|mut lease| async move { lease.hold().await.unwrap() });
+    let requests = leases.into_iter().map(|mut lease| async move { lease.acquire_or_renew().await.unwrap() });
     let states = futures_util::future::join_all(requests).await;
     assert_eq!(states.iter().filter(|state| **state == LeaseState::Acquired).count(), 1, "{states:?}");
 }

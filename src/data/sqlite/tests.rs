@@ -49,7 +49,7 @@ async fn failed_request_in_a_group_is_undone_alone() {
     let results = futures_util::future::join_all(writes).await;
     let ok = results.iter().filter(|r| r.is_ok()).count();
     assert_eq!(ok, 100);
-    assert!(results.iter().filter_map(|r| r.as_ref().err()).all(|e| matches!(e, StoreError::Taken(_))));
+    assert!(results.iter().filter_map(|r| r.as_ref().err()).all(|e| matches!(e, StoreError::DuplicateKey(_))));
     assert_eq!(count(&db).await, 200);
 }
 
@@ -57,7 +57,7 @@ async fn failed_request_in_a_group_is_undone_alone() {
 async fn panicking_request_fails_alone() {
     let (_dir, db) = open();
     let failed = db.write(async |_| -> Result<(), StoreError> { panic!("on purpose") }).await;
-    assert!(matches!(failed, Err(StoreError::Broken(_))));
+    assert!(matches!(failed, Err(StoreError::Internal(_))));
     db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await.unwrap();
     assert_eq!(count(&db).await, 0);
 }
@@ -119,7 +119,7 @@ async fn write_while_the_lock_is_held_returns_unavailable() {
 async fn busy_database_reports_its_readers_and_queue() {
     let (_dir, db) = open();
     let registry = prometheus::Registry::new();
-    db.measured("t", &registry).unwrap();
+    db.register_metrics("t", &registry).unwrap();
     let has_metric = |line: &str| prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap().lines().any(|l| l == line);
     let until = async |line: &str| {
         while !has_metric(line) {

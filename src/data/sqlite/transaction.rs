@@ -33,7 +33,7 @@ pub(super) fn run<T, E: From<StoreError>>(conn: &mut Conn, work: &impl AsyncFn(&
     let outcome = catch_unwind(AssertUnwindSafe(|| futures_util::FutureExt::now_or_never(work(conn))));
     match outcome {
         Ok(Some(result)) => result,
-        Ok(None) => Err(E::from(StoreError::Broken("a transaction waited for something other than its connection".into()))),
-        Err(_) => Err(E::from(StoreError::Broken("a transaction panicked".into()))),
+        Ok(None) => Err(E::from(StoreError::Internal("a transaction waited for something other than its connection".into()))),
+        Err(_) => Err(E::from(StoreError::Internal("a transaction panicked".into()))),
     }
 }

@@ -60,7 +60,7 @@ where
     fn finish(mut self: Box<Self>, failure: Option<&str>) {
         if let Some(span) = self.span.take() {
             self.statements.failed = self.statements.failed.or(failure.map(|_| "not committed"));
-            self.statements.tell(&span);
+            self.statements.record_on(&span);
         }
         let unavailable = |store, cause: &str| Err(StoreError::Unavailable { store, cause: cause.into() }.into());
         let _ = self.reply.send(match (self.result, failure) {

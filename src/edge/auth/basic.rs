@@ -1,8 +1,8 @@
 //! Basic authentication (RFC 7617) at the registry, the config server and the actuator, whose clients do not
 //! support tokens.
 
-use crate::kernel::error::PartError;
-use crate::kernel::files::{FileError, Folder};
+use crate::kernel::error::ComponentError;
+use crate::kernel::files::{FileError, SecretFolder};
 use crate::kernel::secret::Secret;
 use actix_web::HttpRequest;
 use actix_web::http::header;
@@ -24,15 +24,15 @@ pub enum CredentialsError {
     File(#[from] FileError),
 }
 
-impl PartError for CredentialsError {}
+impl ComponentError for CredentialsError {}
 
 /// User and password as SHA-256 digests.
-pub struct Basic {
+pub struct BasicCredentials {
     user: [u8; 32],
     password: [u8; 32],
 }
 
-impl Basic {
+impl BasicCredentials {
     /// Returns the credentials and the password. Without a password in settings, generates one in `folder` at the
     /// first start. `setting` is the password's key, for errors.
     pub fn new(setting: &str, user: &str, password: Option<&Secret>, folder: &Path) -> Result<(Self, String), CredentialsError> {
@@ -52,7 +52,7 @@ impl Basic {
     }
 
     /// Whether the request has these credentials. Constant time: compares digests, and always both.
-    pub fn sent_with(&self, request: &HttpRequest) -> bool {
+    pub fn matches_request(&self, request: &HttpRequest) -> bool {
         let sent = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some((user, password)) = sent.and_then(credentials) else { return false };
         (digest(&user).ct_eq(&self.user) & digest(&password).ct_eq(&self.password)).into()
@@ -73,7 +73,7 @@ fn digest(text: &str) -> [u8; 32] {
 
 /// The password in `dir`; generated at the first start.
 fn generated_password(dir: &Path) -> Result<String, FileError> {
-    let password = Folder::open(dir.to_path_buf())?.get_or_make(FILE, || {
+    let password = SecretFolder::open(dir.to_path_buf())?.get_or_create(FILE, || {
         tracing::info!(file = %dir.join(FILE).display(), "generating a password for the clients of this server");
         // Hex digits need no escaping in a URL.
         Ok::<_, FileError>(hex::encode(rand::random::<[u8; 32]>()))
@@ -97,14 +97,20 @@ mod tests {
     fn request_without_the_exact_credentials_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("server");
-        let (access, _) = Basic::new("x.password", "tradepost", Some(&Secret::new("p:w")), &folder).unwrap();
-        assert!(access.sent_with(&basic("tradepost:p:w")));
+        let (access, _) = BasicCredentials::new("x.password", "tradepost", Some(&Secret::new("p:w")), &folder).unwrap();
+        assert!(access.matches_request(&basic("tradepost:p:w")));
         for wrong in ["tradepost:p", "tradepost:", ":p:w", "other:p:w", "tradepost"] {
-            assert!(!access.sent_with(&basic(wrong)), "{wrong}");
+            assert!(!access.matches_request(&basic(wrong)), "{wrong}");
         }
-        assert!(!access.sent_with(&TestRequest::get().to_http_request()));
+        assert!(!access.matches_request(&TestRequest::get().to_http_request()));
         assert!(!folder.exists(), "no password is generated if one is set");
-        assert!(Basic::new("x.password", "tradepost", Some(&Secret::new("")), &folder).err().unwrap().to_string().contains("x.password"));
+        assert!(
+            BasicCredentials::new("x.password", "tradepost", Some(&Secret::new("")), &folder)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("x.password")
+        );
     }
 
     #[test]
@@ -112,11 +118,11 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("server");
-        let (first, generated) = Basic::new("x.password", "tradepost", None, &folder).unwrap();
+        let (first, generated) = BasicCredentials::new("x.password", "tradepost", None, &folder).unwrap();
         let file = folder.join("password");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let password = std::fs::read_to_string(file).unwrap();
-        assert!(first.sent_with(&basic(&format!("tradepost:{password}"))) && password.len() == 64);
-        assert_eq!((Basic::new("x.password", "tradepost", None, &folder).unwrap().1, password), (generated.clone(), generated));
+        assert!(first.matches_request(&basic(&format!("tradepost:{password}"))) && password.len() == 64);
+        assert_eq!((BasicCredentials::new("x.password", "tradepost", None, &folder).unwrap().1, password), (generated.clone(), generated));
     }
 }

@@ -82,7 +82,7 @@ impl Authenticator {
     }
 
     /// Accepts only tokens of these clients (`azp`, OpenID Connect Core 2); of all clients if empty.
-    pub fn for_parties(self, parties: Vec<String>) -> Self {
+    pub fn with_authorized_parties(self, parties: Vec<String>) -> Self {
         Self { parties, ..self }
     }
 
@@ -122,7 +122,7 @@ impl Authenticator {
     }
 
     /// Requests an access token with the password grant; `None` if the issuer rejects the password.
-    pub async fn login(&self, username: &str, password: &str) -> Result<Option<String>, Problem> {
+    pub async fn password_grant(&self, username: &str, password: &str) -> Result<Option<String>, Problem> {
         #[derive(Deserialize)]
         struct TokenResponse {
             access_token: String,
@@ -130,7 +130,7 @@ impl Authenticator {
         let form = [("grant_type", "password"), ("client_id", PASSWORD_CLIENT), ("username", username), ("password", password)];
         let granted = self
             .issuer
-            .grant_unless_refused::<TokenResponse>(&form)
+            .request_token_unless_rejected::<TokenResponse>(&form)
             .await
             .map_err(|cause| Problem::unavailable("the token issuer is not available").with_cause(cause))?;
         Ok(granted.map(|granted| granted.access_token))
@@ -138,7 +138,7 @@ impl Authenticator {
 
     fn principal(&self, claims: Claims, token: &str) -> Result<Principal, Problem> {
         let subject = claims.sub.filter(|s| !s.is_empty()).ok_or_else(|| refuse("the token has no subject"))?;
-        check_subject(&subject).map_err(|wrong| refuse(&format!("the token's subject {wrong}")))?;
+        validate_subject(&subject).map_err(|wrong| refuse(&format!("the token's subject {wrong}")))?;
         let mut roles = claims.realm_access.roles;
         // Only roles of this shop's client: `admin` of another client is a different role.
         roles.extend(claims.resource_access.into_iter().filter(|(client, _)| *client == self.audience).flat_map(|(_, r)| r.roles));
@@ -171,7 +171,7 @@ impl Authenticator {
 
 /// Checks that every store can save this subject and distinguish it from others. OpenID Connect Core 2 permits 255
 /// ASCII characters; MySQL ignores trailing spaces in comparisons.
-pub fn check_subject(subject: &str) -> Result<(), &'static str> {
+pub fn validate_subject(subject: &str) -> Result<(), &'static str> {
     if subject.chars().count() > MAX_SUBJECT_LEN {
         Err("is longer than 255 characters")
     } else if subject.trim() != subject || subject.contains(char::is_control) {
@@ -204,11 +204,11 @@ mod tests {
     #[test]
     fn subject_that_a_store_cannot_distinguish_is_rejected() {
         for good in ["alice", "auth0|5f7c", "CN=A B", "\u{1d4d0}"] {
-            assert_eq!(check_subject(good), Ok(()), "{good}");
+            assert_eq!(validate_subject(good), Ok(()), "{good}");
         }
-        assert!(check_subject(&"\u{1d4d0}".repeat(255)).is_ok());
+        assert!(validate_subject(&"\u{1d4d0}".repeat(255)).is_ok());
         for bad in ["alice ", " alice", "al\nice", &"x".repeat(256)] {
-            assert!(check_subject(bad).is_err(), "{bad:?}");
+            assert!(validate_subject(bad).is_err(), "{bad:?}");
         }
     }
 }

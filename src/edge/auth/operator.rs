@@ -1,6 +1,6 @@
 //! Basic authentication at the actuator, for monitoring tools without support for tokens.
 
-use super::basic::{Basic, CredentialsError};
+use super::basic::{BasicCredentials, CredentialsError};
 use crate::rpc::context::Principal;
 use crate::settings;
 use actix_web::HttpRequest;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// An operator's credentials; valid at the actuator only.
 pub struct Operator {
-    basic: Basic,
+    basic: BasicCredentials,
     principal: Arc<Principal>,
 }
 
@@ -20,7 +20,7 @@ impl Operator {
         if settings.user.is_empty() || settings.user.contains(':') {
             return Err(CredentialsError::User { setting: "actuator.user" });
         }
-        let basic = Basic::of("actuator.password", &settings.user, password)?;
+        let basic = BasicCredentials::of("actuator.password", &settings.user, password)?;
         let principal = Principal {
             subject: settings.user.clone(),
             username: settings.user.clone(),
@@ -35,6 +35,6 @@ impl Operator {
     /// The operator, if the request's only `Authorization` header has these credentials.
     pub fn authenticate(&self, request: &HttpRequest) -> Option<Arc<Principal>> {
         let once = request.headers().get_all(header::AUTHORIZATION).nth(1).is_none();
-        (once && self.basic.sent_with(request)).then(|| self.principal.clone())
+        (once && self.basic.matches_request(request)).then(|| self.principal.clone())
     }
 }

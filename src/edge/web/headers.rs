@@ -11,7 +11,7 @@ pub(super) fn header_text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'
 }
 
 /// The bearer token of the request's only `Authorization` header.
-pub fn bearer(request: &HttpRequest) -> Result<String, Problem> {
+pub fn bearer_token(request: &HttpRequest) -> Result<String, Problem> {
     let mut sent = request.headers().get_all(header::AUTHORIZATION);
     let Some(value) = sent.next() else { return Err(Problem::unauthorized(None)) };
     if sent.next().is_some() {

@@ -9,16 +9,16 @@ mod protocol;
 #[allow(dead_code, reason = "a build with some modules uses a part of it")]
 pub(crate) mod testing;
 
-pub use headers::bearer;
+pub use headers::bearer_token;
 
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::operator::Operator;
-use crate::edge::exchanges::Exchanges;
-use crate::edge::gateway_middleware::{GatewayMiddleware, RouteTarget, SentPath};
+use crate::edge::exchanges::HttpExchangeLog;
+use crate::edge::gateway_middleware::{GatewayMiddleware, OriginalPath, RouteTarget};
 use crate::kernel::problem::{Cause, Problem};
 use crate::observe::trace::Trace;
 use crate::rpc::context::{Caller, Cx, Principal, TIMEOUT_HEADER};
-use crate::rpc::contract::{Call, Endpoint, RequiredRole, Serve};
+use crate::rpc::contract::{Call, Endpoint, EndpointHandler, RequiredRole};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
@@ -39,7 +39,7 @@ pub struct Edge {
     /// Basic credentials for the actuator; if `None`, the actuator requires a token.
     pub operator: Option<Operator>,
     /// Records requests for `/actuator/httpexchanges`.
-    pub exchanges: Arc<Exchanges>,
+    pub exchanges: Arc<HttpExchangeLog>,
     /// Maximum size of a request body, in bytes.
     pub body_limit: usize,
     /// Maximum time for one request.
@@ -47,9 +47,9 @@ pub struct Edge {
     /// Allowed CORS origins: `*` or a list; empty for none.
     pub origins: Vec<String>,
     /// The gateway, if it runs in this process. Without it, paths without an endpoint are 404.
-    pub door: Option<Arc<dyn GatewayMiddleware>>,
+    pub gateway: Option<Arc<dyn GatewayMiddleware>>,
     /// Cancelled at shutdown: from then on each response closes its connection.
-    pub leaving: CancellationToken,
+    pub shutting_down: CancellationToken,
 }
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -78,10 +78,10 @@ pub fn configure(app: &mut ServiceConfig, endpoints: &[Endpoint], edge: &Arc<Edg
 }
 
 /// Prepares every request before an endpoint is matched.
-pub fn before(request: &mut ServiceRequest, edge: &Edge) {
+pub fn prepare_request(request: &mut ServiceRequest, edge: &Edge) {
     replace_unknown_method(request);
-    if let Some(gateway) = &edge.door {
-        gateway.look(request);
+    if let Some(gateway) = &edge.gateway {
+        gateway.pre_route(request);
     }
 }
 
@@ -102,12 +102,12 @@ fn replace_unknown_method(request: &mut ServiceRequest) {
         && let Ok(unknown) = Method::from_bytes(b"UNKNOWN")
     {
         let sent = std::mem::replace(&mut request.head_mut().method, unknown);
-        request.extensions_mut().insert(SentMethod(sent));
+        request.extensions_mut().insert(OriginalMethod(sent));
     }
 }
 
 /// Request extension: the method that the client sent, if it was replaced.
-struct SentMethod(Method);
+struct OriginalMethod(Method);
 
 /// The raw payload as an extractor.
 struct RawPayload(Payload);
@@ -124,14 +124,14 @@ impl FromRequest for RawPayload {
 impl Edge {
     async fn serve(&self, endpoints: &[Endpoint], request: HttpRequest, payload: Payload) -> HttpResponse {
         let started = Instant::now();
-        let (method, path) = (sent_method(&request), sent_path(&request));
+        let (method, path) = (original_method(&request), original_path(&request));
         let routed_method = if method == Method::HEAD { &Method::GET } else { request.method() };
         let operation = endpoints.iter().map(|e| &*e.operation).find(|o| o.method == routed_method);
-        let exchange = crate::rpc::trace::incoming(&request, &method, operation, self.door.is_some());
+        let exchange = crate::rpc::trace::server_span(&request, &method, operation, self.gateway.is_some());
         let (span, trace) = (exchange.span(), exchange.span().trace());
         let cors = self.cors_headers(&request);
         let smuggling = has_conflicting_lengths(&request);
-        let outcome = match options_response(endpoints, self.door.is_some(), &request) {
+        let outcome = match options_response(endpoints, self.gateway.is_some(), &request) {
             _ if smuggling => Err(Problem::new(400, "malformed request: Content-Length beside Transfer-Encoding")),
             Some(response) => Ok(response),
             None => span.scope(self.dispatch(endpoints, &request, payload, trace, started)).await,
@@ -139,7 +139,7 @@ impl Edge {
         let mut response = outcome.unwrap_or_else(|problem| problem.respond(method.as_str(), &path, &trace.id()));
         // Also set on problems that the gateway has turned into responses.
         let cause = response.extensions_mut().remove::<Cause>().map(|cause| cause.0);
-        if smuggling || self.leaving.is_cancelled() {
+        if smuggling || self.shutting_down.is_cancelled() {
             // With smuggling, client and server may disagree on the boundaries of later requests.
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
@@ -154,9 +154,9 @@ impl Edge {
         for (name, value) in cors {
             headers.insert(name, value);
         }
-        exchange.answered(status);
+        exchange.record_server_status(status);
         let took = started.elapsed();
-        self.exchanges.note(&request, &path, &response, took);
+        self.exchanges.record(&request, &path, &response, took);
         let elapsed_us = took.as_micros() as u64;
         span.sync_scope(|| {
             let status_code = status.as_u16();
@@ -183,12 +183,12 @@ impl Edge {
     ) -> Result<HttpResponse, Problem> {
         let routed_method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
         let found = endpoints.iter().find(|e| e.operation.method == routed_method);
-        let public =
-            !endpoints.is_empty() && endpoints.iter().all(|e| matches!(e.operation.access, RequiredRole::Public | RequiredRole::Optional));
-        let endpoint_role = found.map_or(if public { RequiredRole::Public } else { RequiredRole::Any }, |e| e.operation.access);
-        let gateway = self.door.as_ref();
-        let required_role = match gateway.map(|gateway| gateway.way(request, !endpoints.is_empty())).transpose()? {
-            Some(RouteTarget::Door(required_role)) => {
+        let public = !endpoints.is_empty()
+            && endpoints.iter().all(|e| matches!(e.operation.required_role, RequiredRole::Public | RequiredRole::Optional));
+        let endpoint_role = found.map_or(if public { RequiredRole::Public } else { RequiredRole::Any }, |e| e.operation.required_role);
+        let gateway = self.gateway.as_ref();
+        let required_role = match gateway.map(|gateway| gateway.resolve_target(request, !endpoints.is_empty())).transpose()? {
+            Some(RouteTarget::Gateway(required_role)) => {
                 let cx = self.authenticate(required_role, &[], request, trace, started).await?;
                 return match gateway {
                     Some(gateway) => gateway.clone().serve(cx, request.clone(), payload).await,
@@ -213,7 +213,7 @@ impl Edge {
             })
         };
         match gateway {
-            Some(gateway) => gateway.around(cx, request, payload, Box::new(call_endpoint)).await,
+            Some(gateway) => gateway.intercept(cx, request, payload, Box::new(call_endpoint)).await,
             None => call_endpoint(cx, payload).await,
         }
     }
@@ -222,11 +222,11 @@ impl Edge {
         let deadline = cx.deadline;
         let response = async {
             match &endpoint.serve {
-                Serve::Raw(handler) => handler(cx, request.clone(), payload).await,
-                Serve::Contract(handler) => {
+                EndpointHandler::Raw(handler) => handler(cx, request.clone(), payload).await,
+                EndpointHandler::Contract(handler) => {
                     check_accept(request)?;
                     let reading = tokio::time::timeout_at(deadline.into(), self.read_json_body(request, payload));
-                    let body = reading.await.map_err(|_| late_body())??;
+                    let body = reading.await.map_err(|_| body_timeout())??;
                     handler(Call { cx, request: request.clone(), body }).await
                 }
             }
@@ -259,7 +259,7 @@ impl Edge {
     }
 
     async fn bearer_of(&self, request: &HttpRequest) -> Result<Arc<Principal>, Problem> {
-        self.authenticator.authenticate(&bearer(request)?).await
+        self.authenticator.authenticate(&bearer_token(request)?).await
     }
 
     async fn read_json_body(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Problem> {
@@ -306,7 +306,7 @@ fn authorize(required_role: RequiredRole, cx: &Cx) -> Result<(), Problem> {
 }
 
 /// 408.
-pub fn late_body() -> Problem {
+pub fn body_timeout() -> Problem {
     Problem::new(408, "the body did not come in time")
 }
 
@@ -329,14 +329,14 @@ pub async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize
 }
 
 /// The method that the client sent.
-pub fn sent_method(request: &HttpRequest) -> Method {
-    let sent = request.extensions().get::<SentMethod>().map(|sent| sent.0.clone());
+pub fn original_method(request: &HttpRequest) -> Method {
+    let sent = request.extensions().get::<OriginalMethod>().map(|sent| sent.0.clone());
     sent.unwrap_or_else(|| request.method().clone())
 }
 
 /// The path that the client sent.
-pub fn sent_path(request: &HttpRequest) -> String {
-    let sent = request.extensions().get::<SentPath>().map(|sent| sent.0.clone());
+pub fn original_path(request: &HttpRequest) -> String {
+    let sent = request.extensions().get::<OriginalPath>().map(|sent| sent.0.clone());
     sent.unwrap_or_else(|| request.path().to_string())
 }
 

@@ -23,8 +23,8 @@ pub(crate) fn edge(issuer: &str) -> Edge {
         body_limit: 1 << 20,
         timeout: Duration::from_secs(60),
         origins: vec![],
-        door: None,
-        leaving: Default::default(),
+        gateway: None,
+        shutting_down: Default::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Consumers of events.
 
-use crate::events::event::{Event, UnfitEvent};
+use crate::events::event::{Event, InvalidEventData};
 use crate::kernel::error::StoreError;
 use async_trait::async_trait;
 
@@ -12,12 +12,12 @@ pub enum ApplyError {
     Store(#[from] StoreError),
     /// The event is invalid for this consumer; it becomes a dead letter.
     #[error("{0}")]
-    Unfit(String),
+    Rejected(String),
 }
 
-impl From<UnfitEvent> for ApplyError {
-    fn from(error: UnfitEvent) -> Self {
-        Self::Unfit(error.to_string())
+impl From<InvalidEventData> for ApplyError {
+    fn from(error: InvalidEventData) -> Self {
+        Self::Rejected(error.to_string())
     }
 }
 

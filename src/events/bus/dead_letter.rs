@@ -21,6 +21,6 @@ pub struct DeadLetter {
 
 /// The stored body of a dead letter, which may be no event, and not even JSON.
 #[cfg(any(feature = "store", feature = "kafka", feature = "mongodb"))]
-pub fn raw(body: String) -> Result<Box<RawValue>, StoreError> {
-    RawValue::from_string(body.clone()).or_else(|_| serde_json::value::to_raw_value(&body)).map_err(|e| StoreError::Broken(e.to_string()))
+pub fn raw_json_or_string(body: String) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(body.clone()).or_else(|_| serde_json::value::to_raw_value(&body)).map_err(|e| StoreError::Internal(e.to_string()))
 }

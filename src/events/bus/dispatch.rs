@@ -41,7 +41,7 @@ pub(super) async fn dispatch(
             spans.iter().for_each(|(_, span)| span.fail("store unavailable"));
             return Err(cause);
         }
-        Err(ApplyError::Unfit(_)) => {
+        Err(ApplyError::Rejected(_)) => {
             for (position, (index, event)) in indexes.into_iter().zip(&events).enumerate() {
                 let span = spans.iter().find(|(of, _)| *of == position).map(|(_, span)| span);
                 let error = match span {
@@ -65,8 +65,8 @@ async fn apply_alone(consumer: &dyn Consumer, event: &Event) -> Result<Option<St
         match consumer.apply(std::slice::from_ref(event)).await {
             Ok(()) => return Ok(None),
             Err(ApplyError::Store(cause)) => return Err(cause),
-            Err(ApplyError::Unfit(_)) if attempt < ATTEMPTS => attempt += 1,
-            Err(ApplyError::Unfit(error)) => return Ok(Some(error)),
+            Err(ApplyError::Rejected(_)) if attempt < ATTEMPTS => attempt += 1,
+            Err(ApplyError::Rejected(error)) => return Ok(Some(error)),
         }
     }
 }

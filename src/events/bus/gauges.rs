@@ -8,7 +8,7 @@ use prometheus::{IntGaugeVec, Registry};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-pub struct Gauges {
+pub struct BusMetrics {
     lag: IntGaugeVec,
     dead_letters: IntGaugeVec,
     pending: IntGaugeVec,
@@ -16,7 +16,7 @@ pub struct Gauges {
     refused: IntGaugeVec,
 }
 
-impl Gauges {
+impl BusMetrics {
     pub fn new(registry: &Registry) -> Result<Self, StartError> {
         let register = |name: &str, help: &str, label: &str| metrics::gauges(registry, name, help, &[label]);
         Ok(Self {
@@ -31,7 +31,7 @@ impl Gauges {
     /// Updates the metrics of an outbox until `stop` is cancelled.
     pub async fn watch_outbox(&self, outbox: Arc<dyn Outbox>, stop: CancellationToken) {
         let module = [outbox.module()];
-        metrics::keep_fresh("outbox", stop, async || {
+        metrics::refresh_periodically("outbox", stop, async || {
             let backlog = outbox.backlog().await?;
             // no value until the first count: 0 would be wrong
             self.pending.with_label_values(&module).set(backlog.pending);
@@ -44,7 +44,7 @@ impl Gauges {
 
     /// Updates the lag and the dead letters of a group until `stop` is cancelled.
     pub async fn watch_group(&self, bus: Arc<dyn Bus>, group: &'static str, stop: CancellationToken) {
-        metrics::keep_fresh("bus", stop, async || {
+        metrics::refresh_periodically("bus", stop, async || {
             // on Kafka the lag is unknown until the group reads in this process; the dead letters are known
             let (lag, dead_letters) = (bus.lag(group).await, bus.count_dead_letters(group).await);
             self.dead_letters.with_label_values(&[group]).set(dead_letters?);

@@ -64,7 +64,7 @@ struct DeadLetterCount {
 
 /// Runs blocking work on the blocking pool.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|cause| StoreError::Broken(cause.to_string()))?
+    tokio::task::spawn_blocking(work).await.map_err(|cause| StoreError::Internal(cause.to_string()))?
 }
 
 impl KafkaBus {
@@ -285,7 +285,7 @@ impl Bus for KafkaBus {
         "kafka"
     }
 
-    async fn state(&self) -> Result<(), BusDown> {
+    async fn check_health(&self) -> Result<(), BusDown> {
         let config = self.config.clone();
         let state = run_blocking(move || {
             let reader = Reader::new(&config, "health").map_err(unavailable)?;
@@ -301,7 +301,12 @@ impl Bus for KafkaBus {
 
 /// Type and subject of every event of a topic that this group has not processed yet, or that is its dead letter, for the
 /// audit. Blocks.
-pub fn under_way(settings: &settings::Bus, tls: &settings::Tls, group: &str, topic: &str) -> Result<Vec<(String, String)>, StoreError> {
+pub fn undelivered_events(
+    settings: &settings::Bus,
+    tls: &settings::Tls,
+    group: &str,
+    topic: &str,
+) -> Result<Vec<(String, String)>, StoreError> {
     let config = client::config(settings, tls)?;
     let topic_name = |name: &str| format!("{}{name}", settings.prefix);
     let read = || {

@@ -4,11 +4,11 @@
 //! at once; those of other processes find new events by polling.
 
 use super::consumer::Consumer;
-use super::dead_letter::{DeadLetter, raw};
+use super::dead_letter::{DeadLetter, raw_json_or_string};
 use super::dispatch::dispatch;
 use super::transport::Bus;
 use crate::data::sqlite::{Conn, Db};
-use crate::data::{COALESCE_WINDOW, Lease, LeaseState, POLL, Snapshot, types};
+use crate::data::{COALESCE_WINDOW, Lease, LeaseState, POLL_INTERVAL, Snapshot, types};
 use crate::events::event;
 use crate::events::event::Event;
 use crate::kernel::clock;
@@ -108,7 +108,7 @@ impl LocalBus {
     async fn poll(&self, consumer: &dyn Consumer, lease: &mut Lease) -> Result<usize, StoreError> {
         let replays = self.requested_replays(consumer.group()).await?;
         let (from, batch) = self.fetch(consumer).await?;
-        if (replays.is_empty() && batch.is_empty()) || lease.hold().await? == LeaseState::HeldElsewhere {
+        if (replays.is_empty() && batch.is_empty()) || lease.acquire_or_renew().await? == LeaseState::HeldElsewhere {
             return Ok(0);
         }
         self.redeliver(consumer, replays).await?;
@@ -205,10 +205,10 @@ impl Bus for LocalBus {
         let mut rounds: u32 = 0;
         let mut lease = Lease::new(self.db.clone(), consumer.group());
         while !stop.is_cancelled() {
-            let committed = self.db.committed();
+            let committed = self.db.next_commit();
             let pause = match self.poll(consumer.as_ref(), &mut lease).await {
                 Ok(taken) if taken as i64 == MAX_BATCH => continue,
-                Ok(_) => POLL,
+                Ok(_) => POLL_INTERVAL,
                 Err(cause) => {
                     tracing::warn!(%cause, group = consumer.group(), "events not applied; will retry");
                     Duration::from_secs(1)
@@ -239,7 +239,9 @@ impl Bus for LocalBus {
             })
             .await?;
         rows.into_iter()
-            .map(|(id, group, body, error, at)| Ok(DeadLetter { id, group, error, at: clock::rfc3339(at), event: raw(body)? }))
+            .map(|(id, group, body, error, at)| {
+                Ok(DeadLetter { id, group, error, at: clock::rfc3339(at), event: raw_json_or_string(body)? })
+            })
             .collect()
     }
 
@@ -263,8 +265,8 @@ impl Bus for LocalBus {
         "tradepost"
     }
 
-    fn measured(&self, registry: &Registry) -> Result<(), StartError> {
-        self.db.measured("bus", registry)
+    fn register_metrics(&self, registry: &Registry) -> Result<(), StartError> {
+        self.db.register_metrics("bus", registry)
     }
 
     /// Only for a group with a consumer in this process.
@@ -283,7 +285,7 @@ impl Bus for LocalBus {
 
 /// Type and subject of every event of these topics that this group has not processed yet, or that is its dead letter, for
 /// the audit.
-pub fn under_way(path: &Path, group: &str, topics: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
+pub fn undelivered_events(path: &Path, group: &str, topics: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let (group, topics) = (quoted(group), topics.iter().map(|topic| quoted(topic)).collect::<Vec<_>>().join(", "));
     let query = format!(
@@ -338,8 +340,8 @@ mod tests {
             stop.cancel();
             reading.await.unwrap();
             assert_eq!(bus.lag("reader").await.unwrap(), 0);
-            assert_eq!(under_way(&path, "reader", &["order"]).unwrap(), []);
-            assert_eq!(under_way(&path, "reader", &["review"]).unwrap(), [("review.written".to_string(), "s".to_string())]);
+            assert_eq!(undelivered_events(&path, "reader", &["order"]).unwrap(), []);
+            assert_eq!(undelivered_events(&path, "reader", &["review"]).unwrap(), [("review.written".to_string(), "s".to_string())]);
         });
     }
 }

@@ -18,8 +18,8 @@ mod transport;
 pub use consumer::{ApplyError, Consumer};
 pub use dead_letter::DeadLetter;
 #[cfg(any(feature = "store", feature = "kafka", feature = "mongodb"))]
-pub use dead_letter::raw;
-pub use gauges::Gauges;
+pub use dead_letter::raw_json_or_string;
+pub use gauges::BusMetrics;
 pub use outbox::{Backlog, Outbox};
 pub use spans::publish;
 pub use transport::{Bus, BusDown};

@@ -23,7 +23,7 @@ pub struct Backlog {
 pub trait Outbox: Send + Sync {
     fn module(&self) -> &'static str;
     /// Number of events not published yet.
-    async fn waiting(&self) -> Result<i64, StoreError>;
+    async fn pending(&self) -> Result<i64, StoreError>;
     /// Relays events to the bus until `stop` is cancelled, then drains the outbox. Of several processes on the store,
     /// only the holder of the lease relays.
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken);
@@ -31,5 +31,5 @@ pub trait Outbox: Send + Sync {
     async fn refused(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError>;
     async fn backlog(&self) -> Result<Backlog, StoreError>;
     /// Puts a refused event back into the outbox; `false` if there is none with this id.
-    async fn again(&self, id: i64) -> Result<bool, StoreError>;
+    async fn requeue(&self, id: i64) -> Result<bool, StoreError>;
 }

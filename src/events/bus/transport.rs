@@ -35,11 +35,11 @@ pub trait Bus: Send + Sync {
     /// OpenTelemetry's `messaging.system`.
     fn messaging_system(&self) -> &'static str;
     /// Registers the metrics of the parts of the bus that are in this process.
-    fn measured(&self, _registry: &Registry) -> Result<(), StartError> {
+    fn register_metrics(&self, _registry: &Registry) -> Result<(), StartError> {
         Ok(())
     }
     /// Whether the bus is reachable. The error's text is public: the health endpoint returns it.
-    async fn state(&self) -> Result<(), BusDown> {
+    async fn check_health(&self) -> Result<(), BusDown> {
         Ok(())
     }
 }

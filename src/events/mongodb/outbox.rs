@@ -34,7 +34,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Present in documents with pending events; callers must index it.
-pub const SINCE: &str = "waitingSince";
+pub const PENDING_SINCE: &str = "waitingSince";
 
 /// Limits of one batch: documents, and events of each.
 const MAX_DOCUMENTS: i64 = 100;
@@ -44,32 +44,32 @@ const MAX_EVENTS: i32 = 10;
 const REFUSED: &str = "outbox_refused";
 
 fn entry(event: &Event) -> Result<Document, StoreError> {
-    let body = serde_json::to_string(event).map_err(|e| StoreError::Broken(e.to_string()))?;
+    let body = serde_json::to_string(event).map_err(|e| StoreError::Internal(e.to_string()))?;
     Ok(doc! { "id": event.id.to_string(), "body": body })
 }
 
 /// The outbox's fields of a new document.
-pub fn first(event: &Event) -> Result<Document, StoreError> {
-    Ok(doc! { "version": 1_i64, "outbox": [entry(event)?], SINCE: DateTime::now() })
+pub fn initial_fields(event: &Event) -> Result<Document, StoreError> {
+    Ok(doc! { "version": 1_i64, "outbox": [entry(event)?], PENDING_SINCE: DateTime::now() })
 }
 
 /// The outbox's operators of an update, to be combined with its `$set` and `$unset`.
-pub fn next(event: &Event) -> Result<Document, StoreError> {
-    Ok(doc! { "$inc": { "version": 1_i64 }, "$push": { "outbox": entry(event)? }, "$min": { SINCE: DateTime::now() } })
+pub fn update_operators(event: &Event) -> Result<Document, StoreError> {
+    Ok(doc! { "$inc": { "version": 1_i64 }, "$push": { "outbox": entry(event)? }, "$min": { PENDING_SINCE: DateTime::now() } })
 }
 
 /// Filter: documents that are not deleted.
-pub fn live() -> Document {
+pub fn not_deleted() -> Document {
     doc! { "deleted": { "$exists": false } }
 }
 
 /// Filter: documents with pending events. A comparison, because `$exists` would not use the sparse index.
 fn has_pending() -> Document {
-    doc! { SINCE: { "$gte": DateTime::from_millis(0) } }
+    doc! { PENDING_SINCE: { "$gte": DateTime::from_millis(0) } }
 }
 
 /// Number of pending events.
-pub async fn waiting(db: &Db, collection: &'static str) -> Result<i64, StoreError> {
+pub async fn count_pending(db: &Db, collection: &'static str) -> Result<i64, StoreError> {
     let all = db.collection(collection);
     let count = db.read("aggregate", async move {
         let stages = [doc! { "$match": has_pending() }, doc! { "$group": { "_id": null, "n": { "$sum": { "$size": "$outbox" } } } }];
@@ -86,15 +86,25 @@ pub async fn waiting(db: &Db, collection: &'static str) -> Result<i64, StoreErro
 /// When the oldest pending event was pushed, in milliseconds since 1970.
 async fn oldest(db: &Db, collection: &'static str) -> Result<Option<i64>, StoreError> {
     let all = db.collection(collection);
-    let first = db.read("find", async move { all.find_one(has_pending()).sort(doc! { SINCE: 1 }).projection(doc! { SINCE: 1 }).await });
-    Ok(first.await?.and_then(|row| row.get_datetime(SINCE).ok().map(|since| since.timestamp_millis())))
+    let first =
+        db.read(
+            "find",
+            async move { all.find_one(has_pending()).sort(doc! { PENDING_SINCE: 1 }).projection(doc! { PENDING_SINCE: 1 }).await },
+        );
+    Ok(first.await?.and_then(|row| row.get_datetime(PENDING_SINCE).ok().map(|since| since.timestamp_millis())))
 }
 
 async fn read(db: &Db, collection: &'static str) -> Result<Option<Vec<Document>>, StoreError> {
     let all = db.collection(collection);
     let documents = db.read("find", async move {
         let projection = doc! { "version": 1, "deleted": 1, "outbox": { "$slice": MAX_EVENTS } };
-        all.find(has_pending()).sort(doc! { SINCE: 1 }).limit(MAX_DOCUMENTS).projection(projection).await?.try_collect::<Vec<_>>().await
+        all.find(has_pending())
+            .sort(doc! { PENDING_SINCE: 1 })
+            .limit(MAX_DOCUMENTS)
+            .projection(projection)
+            .await?
+            .try_collect::<Vec<_>>()
+            .await
     });
     Ok(Some(documents.await?).filter(|documents| !documents.is_empty()))
 }
@@ -148,7 +158,7 @@ async fn remove_published(database: &Database, collection: &str, published: &[Do
             continue;
         }
         if whole {
-            updates.push(doc! { "q": as_read, "u": { "$unset": { "outbox": "", SINCE: "" } } });
+            updates.push(doc! { "q": as_read, "u": { "$unset": { "outbox": "", PENDING_SINCE: "" } } });
         }
         updates.push(
             doc! { "q": { "_id": id, "outbox.id": { "$in": ids.clone() } }, "u": { "$pull": { "outbox": { "id": { "$in": ids } } } } },
@@ -187,8 +197,8 @@ impl Outbox for MongoOutbox {
         self.module
     }
 
-    async fn waiting(&self) -> Result<i64, StoreError> {
-        waiting(&self.db, self.collection).await
+    async fn pending(&self) -> Result<i64, StoreError> {
+        count_pending(&self.db, self.collection).await
     }
 
     async fn relay(&self, bus: Arc<dyn Bus>, stop: CancellationToken) {
@@ -196,7 +206,7 @@ impl Outbox for MongoOutbox {
         let lease = Lease::new(db.clone(), "outbox");
         let failed = |cause: StoreError| tracing::warn!(%cause, store = db.name(), "outbox not published; will retry");
         let work = async |documents| publish_batch(db, collection, bus.as_ref(), documents).await;
-        relay::run(lease, || db.committed(), async || read(db, collection).await, work, failed, stop).await;
+        relay::run(lease, || db.next_commit(), async || read(db, collection).await, work, failed, stop).await;
     }
 
     async fn refused(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
@@ -209,23 +219,23 @@ impl Outbox for MongoOutbox {
     async fn backlog(&self) -> Result<Backlog, StoreError> {
         let refused_events = self.db.collection(REFUSED);
         let refused = self.db.read("count", async move { refused_events.count_documents(doc! {}).await }).await?;
-        let pending = waiting(&self.db, self.collection).await?;
+        let pending = count_pending(&self.db, self.collection).await?;
         let oldest_ms = oldest(&self.db, self.collection).await?;
         Ok(Backlog { pending, oldest_ms, refused: i64::try_from(refused).unwrap_or(i64::MAX) })
     }
 
     /// Inserts the event as the outbox of a new, deleted document, which the relay removes after the event.
-    async fn again(&self, id: i64) -> Result<bool, StoreError> {
+    async fn requeue(&self, id: i64) -> Result<bool, StoreError> {
         let (refused_events, all) = (self.db.collection(REFUSED), self.db.collection(self.collection));
         let row = self.db.read("find", async move { refused_events.find_one(doc! { "number": id }).await }).await?;
         let Some(row) = row else { return Ok(false) };
         let (event_id, body, carrier_id) = (row.get("_id").cloned(), row.get("body").cloned(), row.get("again").cloned());
         let entry = doc! { "id": event_id.clone(), "body": body };
         let filter = doc! { "_id": event_id, "again": carrier_id.clone() };
-        let carrier = doc! { "_id": carrier_id, "version": 1_i64, "deleted": true, "outbox": [entry], SINCE: DateTime::now() };
+        let carrier = doc! { "_id": carrier_id, "version": 1_i64, "deleted": true, "outbox": [entry], PENDING_SINCE: DateTime::now() };
         match self.db.write("insert", async move { all.insert_one(carrier).await }).await {
             // a concurrent request has requeued it
-            Ok(_) | Err(StoreError::Taken(_)) => {}
+            Ok(_) | Err(StoreError::DuplicateKey(_)) => {}
             Err(cause) => return Err(cause),
         }
         let refused_events = self.db.collection(REFUSED);
@@ -234,12 +244,12 @@ impl Outbox for MongoOutbox {
 }
 
 fn dead_letter(module: &str, row: &Document) -> Result<DeadLetter, StoreError> {
-    let invalid = |cause: ::mongodb::bson::error::Error| StoreError::Broken(format!("invalid refused event: {cause}"));
+    let invalid = |cause: ::mongodb::bson::error::Error| StoreError::Internal(format!("invalid refused event: {cause}"));
     Ok(DeadLetter {
         id: row.get_i64("number").map_err(invalid)?,
         group: module.into(),
         error: row.get_str("error").map_err(invalid)?.into(),
         at: clock::rfc3339(row.get_i64("refusedAt").map_err(invalid)?),
-        event: bus::raw(row.get_str("body").map_err(invalid)?.into())?,
+        event: bus::raw_json_or_string(row.get_str("body").map_err(invalid)?.into())?,
     })
 }

@@ -17,7 +17,7 @@ mod tables {
 use tables::inbox;
 
 /// Records the event's id. True on its first delivery, false on every other.
-pub async fn first_time(conn: &mut Conn, event: &Event) -> Result<bool, StoreError> {
+pub async fn mark_applied(conn: &mut Conn, event: &Event) -> Result<bool, StoreError> {
     let row = (inbox::event_id.eq(event.id.to_string()), inbox::applied_at.eq(crate::kernel::clock::now_ms()));
     let inserted = diesel::insert_or_ignore_into(inbox::table).values(row).execute(conn).await?;
     Ok(inserted == 1)

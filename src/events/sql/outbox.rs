@@ -123,7 +123,7 @@ impl Outbox for SqlOutbox {
         self.1
     }
 
-    async fn waiting(&self) -> Result<i64, StoreError> {
+    async fn pending(&self) -> Result<i64, StoreError> {
         self.0.read(count_pending).await
     }
 
@@ -132,7 +132,7 @@ impl Outbox for SqlOutbox {
         let lease = Lease::new(db.clone(), "outbox");
         let failed = |cause: StoreError| tracing::warn!(%cause, store = db.name(), "outbox not published; will retry");
         let work = async |batch| publish_batch(db, bus.as_ref(), batch).await;
-        relay::run(lease, || db.committed(), async || read(db).await, work, failed, stop).await;
+        relay::run(lease, || db.next_commit(), async || read(db).await, work, failed, stop).await;
     }
 
     async fn refused(&self, limit: i64) -> Result<Vec<DeadLetter>, StoreError> {
@@ -140,7 +140,7 @@ impl Outbox for SqlOutbox {
             Ok::<_, StoreError>(outbox_refused::table.order(outbox_refused::id).limit(limit).load::<(i64, String, String, i64)>(c).await?)
         };
         let dead_letter = |(id, body, error, at)| {
-            Ok(DeadLetter { id, group: self.module().into(), error, at: clock::rfc3339(at), event: bus::raw(body)? })
+            Ok(DeadLetter { id, group: self.module().into(), error, at: clock::rfc3339(at), event: bus::raw_json_or_string(body)? })
         };
         self.0.read(oldest).await?.into_iter().map(dead_letter).collect()
     }
@@ -152,13 +152,13 @@ impl Outbox for SqlOutbox {
             let Some((_, body)) = first else { return Ok(Backlog { refused, ..Backlog::default() }) };
             let pending = count_pending(c).await?;
             // an invalid entry has no time; the relay moves it to the refused events soon
-            let oldest_ms = types::from_json::<Event>(&body).ok().and_then(|event| clock::ms(&event.time));
+            let oldest_ms = types::from_json::<Event>(&body).ok().and_then(|event| clock::parse_rfc3339(&event.time));
             Ok::<_, StoreError>(Backlog { pending, oldest_ms, refused })
         };
         self.0.read(count).await
     }
 
-    async fn again(&self, id: i64) -> Result<bool, StoreError> {
+    async fn requeue(&self, id: i64) -> Result<bool, StoreError> {
         let requeue = async move |c: &mut Conn| {
             let row = outbox_refused::table.find(id);
             let body: Option<String> = row.select(outbox_refused::body).first(c).await.optional()?;
@@ -175,6 +175,6 @@ impl Outbox for SqlOutbox {
 }
 
 /// Type and subject of every pending or refused event in this database, for the audit.
-pub fn waiting_in(store: &StoreUrl) -> Result<Vec<(String, String)>, StoreError> {
+pub fn undelivered_events(store: &StoreUrl) -> Result<Vec<(String, String)>, StoreError> {
     event::event_subjects(&mut Snapshot::open(store)?, "SELECT body FROM outbox UNION ALL SELECT body FROM outbox_refused")
 }

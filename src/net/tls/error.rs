@@ -1,6 +1,6 @@
 //! Errors in the files and settings of TLS.
 
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 #[cfg(feature = "tls")]
 use std::{io, path::PathBuf};
 
@@ -75,7 +75,7 @@ pub enum TlsError {
     Mail(#[from] lettre::transport::smtp::Error),
 }
 
-impl PartError for TlsError {}
+impl ComponentError for TlsError {}
 
 /// Why the content of a certificate or key file is invalid.
 #[cfg(feature = "tls")]

@@ -53,23 +53,23 @@ use crate::settings::Settings;
 pub use error::ContentError;
 pub use error::TlsError;
 #[cfg(all(feature = "tls", feature = "notification"))]
-pub use outbound::mail;
+pub use outbound::mail_parameters;
 #[cfg(feature = "tls")]
-pub use outbound::{blocking, client_config, connect};
+pub use outbound::{client_config, connect, connect_blocking};
 #[cfg(feature = "tls")]
 pub use provider::install;
 pub use reload::CertificateReloader;
 
 /// TLS configuration of the HTTP listener.
 #[cfg(feature = "tls")]
-pub type Inbound = Box<rustls::ServerConfig>;
+pub type ServerTlsConfig = Box<rustls::ServerConfig>;
 #[cfg(not(feature = "tls"))]
-pub type Inbound = std::convert::Infallible;
+pub type ServerTlsConfig = std::convert::Infallible;
 
 pub struct ProcessTls {
     /// `None` without a server certificate.
-    pub inbound: Option<Inbound>,
-    pub renewals: CertificateReloader,
+    pub inbound: Option<ServerTlsConfig>,
+    pub reloader: CertificateReloader,
 }
 
 /// Loads the files named by `server.tls_*` and `tls.*`. Every client that this process builds from now on uses them.
@@ -81,11 +81,11 @@ pub fn start(settings: &Settings) -> Result<ProcessTls, TlsError> {
     let certificate = inbound::certificate(&settings.server)?;
     outbound::activate(&settings.tls, certificate.clone(), &mut reloader)?;
     let inbound = certificate.map(|certificate| inbound::server_config(&settings.server, certificate, &mut reloader)).transpose()?;
-    Ok(ProcessTls { inbound, renewals: reloader })
+    Ok(ProcessTls { inbound, reloader })
 }
 
 /// [`start`] for a process that loads some of its settings from a server. Does nothing once TLS has started.
-pub fn before_start(settings: &Settings) -> Result<(), TlsError> {
+pub fn start_if_needed(settings: &Settings) -> Result<(), TlsError> {
     #[cfg(feature = "tls")]
     if outbound::is_active() {
         return Ok(());
@@ -107,6 +107,6 @@ pub fn start(settings: &Settings) -> Result<ProcessTls, TlsError> {
     ];
     match files.iter().find(|(_, path)| path.is_some()) {
         Some((key, _)) => Err(TlsError::NotCompiledIn { key }),
-        None => Ok(ProcessTls { inbound: None, renewals: CertificateReloader::default() }),
+        None => Ok(ProcessTls { inbound: None, reloader: CertificateReloader::default() }),
     }
 }

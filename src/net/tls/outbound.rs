@@ -149,7 +149,7 @@ pub async fn connect(stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpS
 }
 
 /// Blocking [`connect`].
-pub fn blocking(stream: std::net::TcpStream, host: &str) -> io::Result<impl Read + Write + use<>> {
+pub fn connect_blocking(stream: std::net::TcpStream, host: &str) -> io::Result<impl Read + Write + use<>> {
     let connection = ClientConnection::new(client_config().map_err(io::Error::other)?, server_name(host)?).map_err(io::Error::other)?;
     Ok(StreamOwned::new(connection, stream))
 }
@@ -157,7 +157,7 @@ pub fn blocking(stream: std::net::TcpStream, host: &str) -> io::Result<impl Read
 /// The same settings for lettre, which has its own TLS configuration. The files are read once: mail servers get a
 /// renewed certificate after a restart.
 #[cfg(feature = "notification")]
-pub fn mail(host: &str) -> Result<lettre::transport::smtp::client::TlsParameters, TlsError> {
+pub fn mail_parameters(host: &str) -> Result<lettre::transport::smtp::client::TlsParameters, TlsError> {
     use lettre::transport::smtp::client::{Certificate, Identity, TlsParameters};
     use rustls::pki_types::pem::PemObject;
     let tls = CURRENT.read().as_ref().map(|(_, tls)| tls.clone()).unwrap_or_default();

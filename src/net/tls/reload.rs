@@ -25,7 +25,7 @@ impl CertificateReloader {
     }
 
     /// Polls the files until `stop` is cancelled.
-    pub async fn look_after(self, stop: CancellationToken) {
+    pub async fn reload_periodically(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await.is_some() {
             #[cfg(feature = "tls")]
             self.0.iter().for_each(|files| files.reload_if_changed());

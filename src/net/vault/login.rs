@@ -1,7 +1,7 @@
 //! Vault authentication methods, and the token that a login returns.
 
-use super::VaultError;
-use super::request_error::Trouble;
+use super::VaultSetupError;
+use super::request_error::VaultRequestError;
 use crate::settings::{Secret, Vault as Settings, VaultAuth};
 use std::path::Path;
 use std::time::Duration;
@@ -22,26 +22,29 @@ pub(super) enum SecretSource {
 
 impl SecretSource {
     /// Reads the file on each call.
-    pub(super) fn read(&self) -> Result<String, Trouble> {
+    pub(super) fn read(&self) -> Result<String, VaultRequestError> {
         let (key, text) = match self {
             SecretSource::Inline(secret) => ("vault.token", secret.expose().to_string()),
             SecretSource::File { key, path } => {
                 let read = std::fs::read_to_string(path);
-                (*key, read.map_err(|e| Trouble::permanent(format!("{key}: {} cannot be read: {e}", path.display())))?)
+                (*key, read.map_err(|e| VaultRequestError::permanent(format!("{key}: {} cannot be read: {e}", path.display())))?)
             }
         };
         let text = text.trim().to_string();
         // vaultrs puts tokens into a header unchecked
         if text.chars().any(|c| !c.is_ascii_graphic()) {
-            return Err(Trouble::permanent(format!("{key}: expected one word of plain characters")));
+            return Err(VaultRequestError::permanent(format!("{key}: expected one word of plain characters")));
         }
         Ok(text)
     }
 }
 
-fn secret_source(inline: (&'static str, Option<&Secret>), file: (&'static str, Option<&Path>)) -> Result<Option<SecretSource>, VaultError> {
+fn secret_source(
+    inline: (&'static str, Option<&Secret>),
+    file: (&'static str, Option<&Path>),
+) -> Result<Option<SecretSource>, VaultSetupError> {
     match (inline.1, file.1) {
-        (Some(_), Some(_)) => Err(VaultError::Conflicting { one: inline.0, other: file.0 }),
+        (Some(_), Some(_)) => Err(VaultSetupError::Conflicting { one: inline.0, other: file.0 }),
         (Some(secret), None) => Ok(Some(SecretSource::Inline(secret.clone()))),
         (None, Some(path)) => Ok(Some(SecretSource::File { key: file.0, path: path.into() })),
         (None, None) => Ok(None),
@@ -49,8 +52,8 @@ fn secret_source(inline: (&'static str, Option<&Secret>), file: (&'static str, O
 }
 
 impl AuthMethod {
-    pub(super) fn new(settings: &Settings) -> Result<Self, VaultError> {
-        let missing = |key, auth| VaultError::Missing { key, auth };
+    pub(super) fn new(settings: &Settings) -> Result<Self, VaultSetupError> {
+        let missing = |key, auth| VaultSetupError::Missing { key, auth };
         match settings.auth {
             VaultAuth::Token => {
                 let source = secret_source(("vault.token", settings.token.as_ref()), ("vault.token_file", settings.token_file.as_deref()))?;

@@ -13,9 +13,9 @@ mod setup_error;
 #[cfg(test)]
 mod tests;
 
-pub use request_error::Trouble;
+pub use request_error::VaultRequestError;
 pub use session::Secrets;
-pub use setup_error::VaultError;
+pub use setup_error::VaultSetupError;
 
 use crate::kernel::error::ThreadError;
 use crate::settings::{Secret, Tls, Vault as Settings};
@@ -38,9 +38,9 @@ impl std::fmt::Debug for Vault {
 
 impl Vault {
     /// Starts a client for the Vault at `url`. Checks the settings, and sends no request.
-    pub fn open(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, VaultError> {
+    pub fn open(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, VaultSetupError> {
         let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(VaultError::Runtime)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(VaultSetupError::Runtime)?;
         let session = Session::new(url, settings, tls)?;
         let run = move || {
             tokio::task::LocalSet::new().block_on(&runtime, async move {
@@ -56,7 +56,7 @@ impl Vault {
     }
 
     /// Reads these paths of the mount `vault.mount`, in their order. Blocks.
-    pub fn secrets(&self, paths: &[String]) -> Result<Vec<Option<Secrets>>, Trouble> {
+    pub fn secrets(&self, paths: &[String]) -> Result<Vec<Option<Secrets>>, VaultRequestError> {
         let (sender, receiver) = std::sync::mpsc::channel();
         let paths = paths.to_vec();
         self.dispatch(move |session| {
@@ -64,11 +64,11 @@ impl Vault {
                 let _ = sender.send(session.read_all(&paths).await);
             })
         })?;
-        receiver.recv().map_err(|_| Trouble::thread_ended())?
+        receiver.recv().map_err(|_| VaultRequestError::thread_ended())?
     }
 
     /// Decrypts `ciphertext` (`vault:v1:...`) with a key of a transit engine. Blocks.
-    pub fn decrypt(&self, mount: &str, key: &str, ciphertext: &str) -> Result<Secret, Trouble> {
+    pub fn decrypt(&self, mount: &str, key: &str, ciphertext: &str) -> Result<Secret, VaultRequestError> {
         let (sender, receiver) = std::sync::mpsc::channel();
         let (mount, key, ciphertext) = (mount.to_string(), key.to_string(), ciphertext.to_string());
         self.dispatch(move |session| {
@@ -76,11 +76,11 @@ impl Vault {
                 let _ = sender.send(session.decrypt(&mount, &key, &ciphertext).await);
             })
         })?;
-        receiver.recv().map_err(|_| Trouble::thread_ended())?
+        receiver.recv().map_err(|_| VaultRequestError::thread_ended())?
     }
 
     /// Reads one path of a mount, with `token` instead of this process's own token if given.
-    pub async fn read(&self, mount: &str, path: &str, token: Option<String>) -> Result<Option<Secrets>, Trouble> {
+    pub async fn read(&self, mount: &str, path: &str, token: Option<String>) -> Result<Option<Secrets>, VaultRequestError> {
         let (sender, receiver) = oneshot::channel();
         let (mount, path) = (mount.to_string(), path.to_string());
         self.dispatch(move |session| {
@@ -92,10 +92,10 @@ impl Vault {
                 let _ = sender.send(found);
             })
         })?;
-        receiver.await.map_err(|_| Trouble::thread_ended())?
+        receiver.await.map_err(|_| VaultRequestError::thread_ended())?
     }
 
-    fn dispatch(&self, job: impl FnOnce(Rc<Session>) -> LocalBoxFuture<'static, ()> + Send + 'static) -> Result<(), Trouble> {
-        self.0.send(Box::new(job)).map_err(|_| Trouble::thread_ended())
+    fn dispatch(&self, job: impl FnOnce(Rc<Session>) -> LocalBoxFuture<'static, ()> + Send + 'static) -> Result<(), VaultRequestError> {
+        self.0.send(Box::new(job)).map_err(|_| VaultRequestError::thread_ended())
     }
 }

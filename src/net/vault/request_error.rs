@@ -7,19 +7,19 @@ use vaultrs::error::ClientError;
 /// Why a Vault request failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{text}")]
-pub struct Trouble {
+pub struct VaultRequestError {
     /// Vault is unreachable, sealed or unavailable: a retry can succeed.
-    pub away: bool,
+    pub is_transient: bool,
     text: String,
 }
 
-impl Trouble {
+impl VaultRequestError {
     pub(super) fn unavailable(text: impl Into<String>) -> Self {
-        Self { away: true, text: text.into() }
+        Self { is_transient: true, text: text.into() }
     }
 
     pub(super) fn permanent(text: impl Into<String>) -> Self {
-        Self { away: false, text: text.into() }
+        Self { is_transient: false, text: text.into() }
     }
 
     pub(super) fn thread_ended() -> Self {

@@ -1,8 +1,8 @@
 //! A login at a Vault: on first use, renewed while the token is valid, and repeated when it has expired.
 
-use super::VaultError;
+use super::VaultSetupError;
 use super::login::{AuthMethod, TokenLease};
-use super::request_error::{RequestFailure, Trouble};
+use super::request_error::{RequestFailure, VaultRequestError};
 use crate::settings::{Secret, Tls, Vault as Settings};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -61,7 +61,7 @@ impl Client for TokenClient {
 }
 
 impl Session {
-    pub(super) fn new(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, VaultError> {
+    pub(super) fn new(url: &str, settings: &Settings, tls: &Tls) -> Result<Self, VaultSetupError> {
         let method = AuthMethod::new(settings)?;
         let auth_mount = settings.auth_mount.clone().unwrap_or_else(|| method.name().into());
         Ok(Self {
@@ -79,7 +79,7 @@ impl Session {
         TokenClient { client: self.client.clone(), middle: EndpointMiddleware { token: token.into(), ..self.client.middle.clone() } }
     }
 
-    pub(super) async fn read_all(&self, paths: &[String]) -> Result<Vec<Option<Secrets>>, Trouble> {
+    pub(super) async fn read_all(&self, paths: &[String]) -> Result<Vec<Option<Secrets>>, VaultRequestError> {
         let mut all = Vec::new();
         for path in paths {
             all.push(self.read(&self.mount, path).await?);
@@ -88,7 +88,7 @@ impl Session {
     }
 
     /// Reads with this process's own token. If the token has expired, logs in again and retries once.
-    pub(super) async fn read(&self, mount: &str, path: &str) -> Result<Option<Secrets>, Trouble> {
+    pub(super) async fn read(&self, mount: &str, path: &str) -> Result<Option<Secrets>, VaultRequestError> {
         let token = self.token().await?;
         let reason = match self.fetch(&token, mount, path).await {
             Err(RequestFailure::Status(403, reason)) => reason,
@@ -99,7 +99,7 @@ impl Session {
         }
         if !self.method.can_log_in_again() {
             let key = self.method.setting_keys();
-            return Err(Trouble::permanent(format!(
+            return Err(VaultRequestError::permanent(format!(
                 "{key}: Vault refuses {mount}/{path} ({reason}): the token has ended or belongs to another Vault; set another one"
             )));
         }
@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// Reads with a caller's token.
-    pub(super) async fn read_as(&self, token: &str, mount: &str, path: &str) -> Result<Option<Secrets>, Trouble> {
+    pub(super) async fn read_as(&self, token: &str, mount: &str, path: &str) -> Result<Option<Secrets>, VaultRequestError> {
         let outcome = self.fetch(token, mount, path).await;
         self.map_failure(outcome, mount, path).await
     }
@@ -133,25 +133,25 @@ impl Session {
         outcome: Result<Option<Secrets>, RequestFailure>,
         mount: &str,
         path: &str,
-    ) -> Result<Option<Secrets>, Trouble> {
+    ) -> Result<Option<Secrets>, VaultRequestError> {
         match outcome {
             Ok(secrets) => Ok(secrets),
             Err(RequestFailure::Status(403, reason)) => Err(self.permission_denied(mount, path, &reason)),
             Err(RequestFailure::Status(404, reason)) => {
-                Err(Trouble::permanent(format!("vault.mount: there is no KV engine of version 2 at `{mount}` ({reason})")))
+                Err(VaultRequestError::permanent(format!("vault.mount: there is no KV engine of version 2 at `{mount}` ({reason})")))
             }
             Err(failure) => Err(self.request_error(failure, &format!("{mount}/{path}")).await),
         }
     }
 
-    fn permission_denied(&self, mount: &str, path: &str, reason: &str) -> Trouble {
+    fn permission_denied(&self, mount: &str, path: &str, reason: &str) -> VaultRequestError {
         let auth = self.method.name();
-        Trouble::permanent(format!(
+        VaultRequestError::permanent(format!(
             "vault {mount}/{path}: Vault refuses it ({reason}): with vault.auth = \"{auth}\" this process has no policy with `read` on {mount}/data/{path}"
         ))
     }
 
-    pub(super) async fn decrypt(&self, mount: &str, key: &str, ciphertext: &str) -> Result<Secret, Trouble> {
+    pub(super) async fn decrypt(&self, mount: &str, key: &str, ciphertext: &str) -> Result<Secret, VaultRequestError> {
         let (mount, client) = (mount.trim_matches('/'), self.with_token(&self.token().await?));
         let path = format!("{mount}/decrypt/{key}");
         let error = match transit::data::decrypt(&client, mount, key, ciphertext, None).await {
@@ -159,40 +159,44 @@ impl Session {
                 let text = STANDARD.decode(decrypted.plaintext).ok().and_then(|bytes| String::from_utf8(bytes).ok());
                 return text
                     .map(Secret::new)
-                    .ok_or_else(|| Trouble::permanent(format!("vault {path}: the decrypted value is not text (UTF-8)")));
+                    .ok_or_else(|| VaultRequestError::permanent(format!("vault {path}: the decrypted value is not text (UTF-8)")));
             }
             Err(error) => error,
         };
         Err(match RequestFailure::of(&error) {
-            RequestFailure::Status(400, reason) => Trouble::permanent(format!(
+            RequestFailure::Status(400, reason) => VaultRequestError::permanent(format!(
                 "vault {path}: decryption failed ({reason}): was the value encrypted with the key of vault.transit_key?"
             )),
-            RequestFailure::Status(403, reason) => Trouble::permanent(format!(
+            RequestFailure::Status(403, reason) => VaultRequestError::permanent(format!(
                 "vault {path}: Vault refuses it ({reason}): with vault.auth = \"{}\" this process has no policy with `update` on {path}",
                 self.method.name()
             )),
             RequestFailure::Status(404, reason) => {
-                Trouble::permanent(format!("vault.transit_mount: there is no transit engine at `{mount}` ({reason})"))
+                VaultRequestError::permanent(format!("vault.transit_mount: there is no transit engine at `{mount}` ({reason})"))
             }
             failure => self.request_error(failure, &path).await,
         })
     }
 
     /// Maps failures that do not concern one secret.
-    async fn request_error(&self, failure: RequestFailure, what: &str) -> Trouble {
+    async fn request_error(&self, failure: RequestFailure, what: &str) -> VaultRequestError {
         let url = &self.url;
         match failure {
             RequestFailure::NoResponse { cause, untrusted: true } => {
-                Trouble::unavailable(format!("vault.url: {url}: {cause}; tls.ca names further authorities to be trusted"))
+                VaultRequestError::unavailable(format!("vault.url: {url}: {cause}; tls.ca names further authorities to be trusted"))
             }
-            RequestFailure::NoResponse { cause, .. } => Trouble::unavailable(format!("vault.url: {url} does not answer: {cause}")),
+            RequestFailure::NoResponse { cause, .. } => {
+                VaultRequestError::unavailable(format!("vault.url: {url} does not answer: {cause}"))
+            }
             RequestFailure::Unexpected => {
-                Trouble::permanent(format!("vault.url: {what} at {url}: the response is not understood; is it a Vault?"))
+                VaultRequestError::permanent(format!("vault.url: {what} at {url}: the response is not understood; is it a Vault?"))
             }
             RequestFailure::Status(code, reason) if code >= 500 || code == 429 => {
-                Trouble::unavailable(self.server_state(code, &reason).await)
+                VaultRequestError::unavailable(self.server_state(code, &reason).await)
             }
-            RequestFailure::Status(code, reason) => Trouble::permanent(format!("vault.url: {what} at {url}: answered {code} ({reason})")),
+            RequestFailure::Status(code, reason) => {
+                VaultRequestError::permanent(format!("vault.url: {what} at {url}: answered {code} ({reason})"))
+            }
         }
     }
 
@@ -216,7 +220,7 @@ impl Session {
     }
 
     /// This process's token; logs in if there is no valid one.
-    async fn token(&self) -> Result<String, Trouble> {
+    async fn token(&self) -> Result<String, VaultRequestError> {
         let mut lease = self.lease.lock().await;
         if let Some(lease) = lease.as_ref().filter(|lease| !lease.is_expired()) {
             return Ok(lease.token.clone());
@@ -235,7 +239,7 @@ impl Session {
         }
     }
 
-    async fn log_in(&self) -> Result<TokenLease, Trouble> {
+    async fn log_in(&self) -> Result<TokenLease, VaultRequestError> {
         let (anonymous, mount) = (self.with_token(""), &self.auth_mount);
         let granted = match &self.method {
             AuthMethod::Token(source) => return self.lookup_self(source.read()?).await,
@@ -248,11 +252,13 @@ impl Session {
         }
     }
 
-    async fn login_error(&self, failure: RequestFailure) -> Trouble {
+    async fn login_error(&self, failure: RequestFailure) -> VaultRequestError {
         let (name, mount, keys) = (self.method.name(), &self.auth_mount, self.method.setting_keys());
         match failure {
-            RequestFailure::Status(404, _) => Trouble::permanent(format!("vault.auth_mount: no auth method is mounted at auth/{mount}")),
-            RequestFailure::Status(code @ 400..=403, reason) => Trouble::permanent(format!(
+            RequestFailure::Status(404, _) => {
+                VaultRequestError::permanent(format!("vault.auth_mount: no auth method is mounted at auth/{mount}"))
+            }
+            RequestFailure::Status(code @ 400..=403, reason) => VaultRequestError::permanent(format!(
                 "vault.auth: the {name} login at auth/{mount} is refused ({code}: {reason}); see {keys}, and vault.auth_mount"
             )),
             other => self.request_error(other, &format!("auth/{mount}")).await,
@@ -260,7 +266,7 @@ impl Session {
     }
 
     /// Looks up the TTL of a token from the settings. A token without permission for the lookup may still read secrets.
-    async fn lookup_self(&self, token: String) -> Result<TokenLease, Trouble> {
+    async fn lookup_self(&self, token: String) -> Result<TokenLease, VaultRequestError> {
         match token::lookup_self(&self.with_token(&token)).await {
             Ok(found) => {
                 let renewable = found.renewable.unwrap_or_default();
@@ -289,7 +295,7 @@ impl Session {
             }
             if let Err(cause) = self.renew(&lease).await {
                 tracing::warn!(%cause, "renewal of the Vault token failed; known secrets stay in use");
-                match self.method.can_log_in_again() || cause.away {
+                match self.method.can_log_in_again() || cause.is_transient {
                     true => tokio::time::sleep(if lease.is_expired() { LOGIN_RETRY_DELAY } else { lease.retry_delay() }).await,
                     // this token cannot be replaced: wait for another one
                     false => self.lease_changed.notified().await,
@@ -299,7 +305,7 @@ impl Session {
     }
 
     /// Renews a token, or logs in again if the token is near its max TTL.
-    async fn renew(&self, lease: &TokenLease) -> Result<(), Trouble> {
+    async fn renew(&self, lease: &TokenLease) -> Result<(), VaultRequestError> {
         let mut next = None;
         if lease.renewable && !lease.is_expired() {
             match token::renew_self(&self.with_token(&lease.token), None).await {
@@ -319,7 +325,10 @@ impl Session {
                 next
             }
             None => {
-                return Err(Trouble::permanent(format!("{} expires and cannot be renewed: set another one", self.method.setting_keys())));
+                return Err(VaultRequestError::permanent(format!(
+                    "{} expires and cannot be renewed: set another one",
+                    self.method.setting_keys()
+                )));
             }
         };
         let mut current = self.lease.lock().await;
@@ -332,33 +341,35 @@ impl Session {
 }
 
 /// Sets every option explicitly: vaultrs takes missing ones from the environment.
-fn client(url: &str, settings: &Settings, tls: &Tls) -> Result<VaultClient, VaultError> {
+fn client(url: &str, settings: &Settings, tls: &Tls) -> Result<VaultClient, VaultSetupError> {
     crate::net::tls::install();
-    let parsed = url.parse::<actix_web::http::Uri>().map_err(|_| VaultError::Url)?;
+    let parsed = url.parse::<actix_web::http::Uri>().map_err(|_| VaultSetupError::Url)?;
     let is_server_url = parsed.authority().is_some_and(|authority| !authority.as_str().contains('@')) && matches!(parsed.path(), "/" | "");
     if !is_server_url || !matches!(parsed.scheme_str(), Some("http" | "https")) {
-        return Err(VaultError::Url);
+        return Err(VaultSetupError::Url);
     }
     if settings.namespace.as_ref().is_some_and(|name| name.is_empty() || name.chars().any(|c| !c.is_ascii_graphic())) {
-        return Err(VaultError::Namespace);
+        return Err(VaultSetupError::Namespace);
     }
     let ca = tls.ca.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let mut builder = VaultClientSettingsBuilder::default();
     builder.address(url).token("").verify(true).ca_certs(ca).identity(client_identity(tls)?).timeout(Some(TIMEOUT));
     builder.namespace(settings.namespace.clone());
-    let built = builder.build().map_err(|_| VaultError::Url)?;
+    let built = builder.build().map_err(|_| VaultSetupError::Url)?;
     VaultClient::new(built).map_err(|cause| match cause {
-        ClientError::FileReadError { .. } | ClientError::ParseCertificateError { .. } => VaultError::Authorities { cause: Box::new(cause) },
-        other => VaultError::Client(Box::new(other)),
+        ClientError::FileReadError { .. } | ClientError::ParseCertificateError { .. } => {
+            VaultSetupError::Authorities { cause: Box::new(cause) }
+        }
+        other => VaultSetupError::Client(Box::new(other)),
     })
 }
 
 /// The client certificate, for a Vault that requires one.
-fn client_identity(tls: &Tls) -> Result<Option<Identity>, VaultError> {
+fn client_identity(tls: &Tls) -> Result<Option<Identity>, VaultSetupError> {
     let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else { return Ok(None) };
-    let read = |key, path: &std::path::Path| std::fs::read(path).map_err(|cause| VaultError::Read { key, path: path.into(), cause });
+    let read = |key, path: &std::path::Path| std::fs::read(path).map_err(|cause| VaultSetupError::Read { key, path: path.into(), cause });
     let mut pem = read("tls.cert", cert)?;
     pem.push(b'\n');
     pem.extend(read("tls.key", key)?);
-    Identity::from_pem(&pem).map(Some).map_err(|cause| VaultError::Identity { path: cert.clone(), cause: cause.to_string() })
+    Identity::from_pem(&pem).map(Some).map_err(|cause| VaultSetupError::Identity { path: cert.clone(), cause: cause.to_string() })
 }

@@ -1,6 +1,6 @@
 //! Errors that prevent a Vault client from starting.
 
-use crate::kernel::error::{PartError, ThreadError};
+use crate::kernel::error::{ComponentError, ThreadError};
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use vaultrs::error::ClientError;
 
 /// Why a Vault client cannot start. Contains no secret.
 #[derive(Debug, thiserror::Error)]
-pub enum VaultError {
+pub enum VaultSetupError {
     #[error("{key} is not set; vault.auth = \"{auth}\" needs it")]
     Missing { key: &'static str, auth: &'static str },
     #[error("{one} and {other} are both set; expected one")]
@@ -41,4 +41,4 @@ pub enum VaultError {
     Thread(#[from] ThreadError),
 }
 
-impl PartError for VaultError {}
+impl ComponentError for VaultSetupError {}

@@ -45,7 +45,7 @@ async fn read_error(url: &str, settings: &Settings) -> (bool, String) {
     let vault = Vault::open(url, settings, &Tls::default()).unwrap();
     let cause = vault.read("secret", "order-service", None).await.unwrap_err();
     assert!(!cause.to_string().contains("not-a-secret"), "{cause}");
-    (cause.away, cause.to_string())
+    (cause.is_transient, cause.to_string())
 }
 
 /// `sys/health` answers `state`, any other path `other`.
@@ -141,7 +141,7 @@ async fn transit_engine_decrypts_text_and_its_errors_name_the_setting() {
     ] {
         let cause = decrypt(mount, key).await.unwrap().unwrap_err();
         let error = cause.to_string();
-        assert!(!cause.away && words.iter().all(|word| error.contains(word)) && !error.contains("v1:abc"), "{error}");
+        assert!(!cause.is_transient && words.iter().all(|word| error.contains(word)) && !error.contains("v1:abc"), "{error}");
     }
 }
 

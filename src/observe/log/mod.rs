@@ -3,7 +3,7 @@
 
 mod lines;
 
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use crate::observe::trace;
 use opentelemetry::trace::TracerProvider;
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ pub enum LogError {
     Reload(#[from] reload::Error),
 }
 
-impl PartError for LogError {}
+impl ComponentError for LogError {}
 
 /// The subscriber below the filter of log lines.
 type SpanRecording = Layered<Box<dyn Layer<Registry> + Send + Sync>, Registry>;

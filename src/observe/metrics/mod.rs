@@ -3,7 +3,7 @@
 //! Label values are fixed words, names from the settings and route templates, never an id, a user or other client
 //! input: each value takes memory here and is a series in Prometheus for the lifetime of the process.
 //!
-//! Values in memory are read at each scrape ([`watched`]). Values in a store are read periodically ([`keep_fresh`]),
+//! Values in memory are read at each scrape ([`on_scrape`]). Values in a store are read periodically ([`refresh_periodically`]),
 //! so that scrapes cause no load on stores.
 
 mod process;
@@ -43,7 +43,7 @@ pub fn times(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Re
 }
 
 /// Converts to a gauge's value, saturating.
-pub fn number(n: impl TryInto<i64>) -> i64 {
+pub fn gauge_value(n: impl TryInto<i64>) -> i64 {
     n.try_into().unwrap_or(i64::MAX)
 }
 
@@ -53,7 +53,7 @@ pub fn age_seconds(since_ms: Option<i64>) -> i64 {
 }
 
 /// Registers gauges that `set` updates at each scrape. `set` must not block.
-pub fn watched(
+pub fn on_scrape(
     registry: &Registry,
     gauges: Vec<IntGaugeVec>,
     set: impl Fn(&[IntGaugeVec]) + Send + Sync + 'static,
@@ -89,9 +89,9 @@ pub fn queue(
     let depths = of("tradepost_queue_depth", "Entries that wait in a bounded queue of this process.")?;
     let capacities =
         of("tradepost_queue_capacity", "Capacity of a bounded queue of this process; callers of a full queue wait or are rejected.")?;
-    watched(registry, vec![depths, capacities], move |gauges| {
+    on_scrape(registry, vec![depths, capacities], move |gauges| {
         for (gauge, now) in gauges.iter().zip([depth(), capacity]) {
-            gauge.with_label_values::<&str>(&[]).set(number(now));
+            gauge.with_label_values::<&str>(&[]).set(gauge_value(now));
         }
     })
 }
@@ -110,13 +110,13 @@ pub fn pool(registry: &Registry, store: &str, now: impl Fn() -> Pool + Send + Sy
     let of = |metric: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(metric, help).const_label("store", store), labels);
     let connections = of("tradepost_pool_connections", "Connections of a store's pool by state, and its capacity (max).", &["state"])?;
     let waiting = of("tradepost_pool_waiting", "Tasks that wait for a connection of a store's pool.", &[])?;
-    watched(registry, vec![connections, waiting], move |gauges| {
+    on_scrape(registry, vec![connections, waiting], move |gauges| {
         let [connections, waiting] = gauges else { return };
         let Pool { idle, in_use, max, waiting: wait } = now();
         for (state, n) in [("idle", idle), ("in_use", in_use), ("max", max)] {
-            connections.with_label_values(&[state]).set(number(n));
+            connections.with_label_values(&[state]).set(gauge_value(n));
         }
-        waiting.with_label_values::<&str>(&[]).set(number(wait));
+        waiting.with_label_values::<&str>(&[]).set(gauge_value(wait));
     })
 }
 
@@ -128,7 +128,7 @@ pub fn process(registry: &Registry) -> Result<(), StartError> {
 }
 
 /// Calls `refresh` now and every 10 s until `stop` is cancelled. If a store fails, gauges keep their last value.
-pub async fn keep_fresh(what: &str, stop: CancellationToken, refresh: impl AsyncFn() -> Result<(), StoreError>) {
+pub async fn refresh_periodically(what: &str, stop: CancellationToken, refresh: impl AsyncFn() -> Result<(), StoreError>) {
     let refreshing = async {
         loop {
             if let Err(cause) = refresh().await {

@@ -58,8 +58,8 @@ struct Usage {
 }
 
 fn usage() -> Usage {
-    let number = |name: &str, label: &str| proc::text(name).and_then(|text| number_after(&text, label)).unwrap_or_default();
-    let status = proc::text("self/status").unwrap_or_default();
+    let number = |name: &str, label: &str| proc::read(name).and_then(|text| number_after(&text, label)).unwrap_or_default();
+    let status = proc::read("self/status").unwrap_or_default();
     let of_status = |label: &str| number_after(&status, label).unwrap_or_default();
     let stat = Stat::of_self();
     let field = |number: usize| stat.as_ref().and_then(|stat| stat.field(number)).unwrap_or_default() as f64;

@@ -30,7 +30,7 @@ use crate::kernel::error::OutOfRange;
 use crate::settings::Telemetry;
 
 /// Settings that can change at runtime.
-pub const CHANGEABLE: &[&str] = &["telemetry.sample", "telemetry.sample_first", "telemetry.propagation"];
+pub const RELOADABLE_KEYS: &[&str] = &["telemetry.sample", "telemetry.sample_first", "telemetry.propagation"];
 
 /// Applies sampling and propagation settings.
 pub fn set(settings: &Telemetry) -> Result<(), OutOfRange> {
@@ -38,7 +38,7 @@ pub fn set(settings: &Telemetry) -> Result<(), OutOfRange> {
         return Err(OutOfRange::new("telemetry.sample", settings.sample, "a share from 0 to 1"));
     }
     // without an exporter nothing is recorded
-    let (share, first) = if settings.is_watched() { (settings.sample, settings.sample_first) } else { (0.0, 0) };
+    let (share, first) = if settings.is_enabled() { (settings.sample, settings.sample_first) } else { (0.0, 0) };
     sampling::set(share, first);
     propagation::set(&settings.propagation);
     Ok(())
@@ -46,4 +46,4 @@ pub fn set(settings: &Telemetry) -> Result<(), OutOfRange> {
 
 pub use ids::Trace;
 pub use opentelemetry::Value;
-pub use span::{Kind, Span, TARGET, current, inherit, on_store};
+pub use span::{Kind, Span, TARGET, current, in_current_span, store_span};

@@ -28,7 +28,7 @@ pub fn decide() -> bool {
 }
 
 /// Decides whether to follow an untrusted client's request to record its trace.
-pub fn foreign() -> bool {
+pub fn accept_foreign() -> bool {
     FOREIGN_TRACES.has_room(MAX_FOREIGN_PER_SECOND)
 }
 
@@ -69,7 +69,7 @@ mod tests {
         let first = recorded(1000);
         assert!((3..=6).contains(&first), "{first}: a second may end meanwhile");
         set(0.0, 0);
-        let accepted = (0..10_000).filter(|_| foreign()).count();
+        let accepted = (0..10_000).filter(|_| accept_foreign()).count();
         assert!((100..=200).contains(&accepted), "{accepted}");
     }
 }

@@ -79,7 +79,7 @@ impl Span {
 
     /// Starts a child span, which is recorded if the trace is sampled.
     pub fn child(parent: Trace, kind: Kind, name: impl FnOnce() -> String) -> Self {
-        if !parent.sampled || !export::is_watched() {
+        if !parent.sampled || !export::has_sinks() {
             return Self::unrecorded(parent.child());
         }
         let state = CURRENT.try_with(|span| span.state.clone().filter(|_| span.trace.trace_id == parent.trace_id));
@@ -182,7 +182,7 @@ pub fn current() -> Option<Span> {
 }
 
 /// Starts a span for work on a store, if the current span is recorded.
-pub fn on_store(system: &'static str, store: &str) -> Option<Span> {
+pub fn store_span(system: &'static str, store: &str) -> Option<Span> {
     let parent = CURRENT.try_with(|span| span.is_recorded().then_some(span.trace)).ok().flatten()?;
     let span = Span::child(parent, Kind::Client, || store.to_string());
     span.set("db.system.name", system);
@@ -191,6 +191,6 @@ pub fn on_store(system: &'static str, store: &str) -> Option<Span> {
 }
 
 /// Wraps work for another task, so that it runs in the current span.
-pub fn inherit<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
+pub fn in_current_span<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
     current().unwrap_or_else(|| Span::unrecorded(Trace::start())).scope(work)
 }

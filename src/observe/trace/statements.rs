@@ -39,7 +39,7 @@ pub fn collect<T>(work: impl FnOnce() -> T) -> (T, Statements) {
 }
 
 /// [`collect`] for asynchronous work.
-pub async fn collecting<F: Future>(work: F) -> (F::Output, Statements) {
+pub async fn collect_async<F: Future>(work: F) -> (F::Output, Statements) {
     let work = async { (work.await, CURRENT.with(RefCell::take)) };
     CURRENT.scope(RefCell::default(), work).await
 }
@@ -55,7 +55,7 @@ pub fn on_event(event: &InstrumentationEvent<'_>) {
 }
 
 /// Discards the statements so far: the transaction was rolled back and will be retried.
-pub fn anew() {
+pub fn reset() {
     let _ = CURRENT.try_with(RefCell::take);
 }
 
@@ -79,7 +79,7 @@ impl Statements {
 
     /// Sets the attributes of OpenTelemetry's conventions for database spans, which describe one statement. For a
     /// transaction of several statements, the texts are joined.
-    pub fn tell(self, span: &Span) {
+    pub fn record_on(self, span: &Span) {
         if let Some(failed) = self.failed {
             span.fail(failed);
         }

@@ -21,7 +21,7 @@ pub struct Row<'a> {
     /// Start relative to the trace, in microseconds.
     pub after: u64,
     /// The module or service that recorded the span.
-    pub who: String,
+    pub party: String,
     /// Whether the span's parent is missing.
     pub orphan: bool,
 }
@@ -45,9 +45,9 @@ impl<'a> Waterfall<'a> {
         while let Some((span, depth, parent)) = stack.pop() {
             let who = party(span, parent);
             let below = children.remove(&Some(span.id.as_str())).unwrap_or_default();
-            stack.extend(below.into_iter().map(|child| (child, depth + 1, Some((who.clone(), span.who())))));
+            stack.extend(below.into_iter().map(|child| (child, depth + 1, Some((who.clone(), span.service_name())))));
             let orphan = depth == 0 && span.parent_id.is_some();
-            waterfall.rows.push(Row { span, depth, after: span.timestamp.saturating_sub(start), who, orphan });
+            waterfall.rows.push(Row { span, depth, after: span.timestamp.saturating_sub(start), party: who, orphan });
         }
         waterfall
     }
@@ -65,8 +65,8 @@ impl<'a> Waterfall<'a> {
     pub fn parties(&self) -> Vec<&str> {
         let mut parties: Vec<&str> = Vec::new();
         for row in &self.rows {
-            if !parties.contains(&row.who.as_str()) {
-                parties.push(&row.who);
+            if !parties.contains(&row.party.as_str()) {
+                parties.push(&row.party);
             }
         }
         parties
@@ -77,8 +77,8 @@ impl<'a> Waterfall<'a> {
 /// service.
 fn party(span: &Span, parent: Option<(String, &str)>) -> String {
     let own = ["tradepost.module", "messaging.consumer.group.name"].into_iter().find_map(|key| span.tags.get(key));
-    let inherited = parent.filter(|(_, service)| *service == span.who()).map(|(party, _)| party);
-    own.cloned().or(inherited).unwrap_or_else(|| span.who().to_string())
+    let inherited = parent.filter(|(_, service)| *service == span.service_name()).map(|(party, _)| party);
+    own.cloned().or(inherited).unwrap_or_else(|| span.service_name().to_string())
 }
 
 /// Formats microseconds: `940 µs`, `12.3 ms`, `4.56 s`.
@@ -108,7 +108,7 @@ mod tests {
         waterfall
             .rows
             .iter()
-            .map(|row| format!("{}{}{} +{} {}", " ".repeat(row.depth), row.span.id, mark(row), row.after, row.who))
+            .map(|row| format!("{}{}{} +{} {}", " ".repeat(row.depth), row.span.id, mark(row), row.after, row.party))
             .collect()
     }
 

@@ -39,7 +39,7 @@ pub(super) async fn list_refused(actuator: &Actuator) -> Result<HttpResponse, Pr
 pub(super) async fn republish(actuator: &Actuator, module: &str, id: &str) -> Result<HttpResponse, Problem> {
     let number = parse_id(id)?;
     if let Some(outbox) = actuator.outboxes.iter().find(|outbox| outbox.module() == module)
-        && outbox.again(number).await?
+        && outbox.requeue(number).await?
     {
         return Ok(HttpResponse::Accepted().finish());
     }
@@ -51,5 +51,5 @@ fn respond(letters: &[DeadLetter]) -> Result<HttpResponse, Problem> {
 }
 
 fn parse_id(id: &str) -> Result<i64, Problem> {
-    id.parse().map_err(|_| Problem::field("id", "expected a whole number"))
+    id.parse().map_err(|_| Problem::invalid_field("id", "expected a whole number"))
 }

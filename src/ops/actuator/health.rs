@@ -47,7 +47,7 @@ pub(super) async fn all(actuator: &Actuator, cx: &Cx) -> HttpResponse {
 
 /// A bus that is down does not make the process unready: events wait in the outboxes.
 pub(super) async fn readiness(actuator: &Actuator, cx: &Cx) -> HttpResponse {
-    if actuator.leaving.is_cancelled() {
+    if actuator.shutting_down.is_cancelled() {
         return respond(Map::from_iter([("status".to_string(), json!(OUT_OF_SERVICE))]));
     }
     respond(aggregate(&run_checks(actuator).await, UP, cx))
@@ -87,7 +87,7 @@ async fn run_checks(actuator: &Actuator) -> Vec<Component> {
 }
 
 async fn check_bus(bus: &dyn Bus) -> Component {
-    let (status, state) = match tokio::time::timeout(CHECK_TIMEOUT, bus.state()).await {
+    let (status, state) = match tokio::time::timeout(CHECK_TIMEOUT, bus.check_health()).await {
         Ok(Ok(())) => (UP, "up".to_string()),
         Ok(Err(cause)) => (DOWN, cause.to_string()),
         Err(_) => (DOWN, TIMED_OUT.to_string()),

@@ -64,9 +64,9 @@ fn levels(name: &str) -> Value {
 /// Sets a configured level, or removes it if the body has none.
 pub(super) fn set(name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     if name.is_empty() {
-        return Err(Problem::field("name", "expected a logger's name in UTF-8"));
+        return Err(Problem::invalid_field("name", "expected a logger's name in UTF-8"));
     }
-    let expected = || Problem::field("configuredLevel", "expected OFF, ERROR, WARN, INFO, DEBUG, TRACE or null");
+    let expected = || Problem::invalid_field("configuredLevel", "expected OFF, ERROR, WARN, INFO, DEBUG, TRACE or null");
     let body: Value = if body.is_empty() {
         json!({})
     } else {

@@ -10,8 +10,15 @@ use std::sync::Arc;
 
 /// Adds the two endpoints that list all others: `mappings` and the links.
 pub(super) fn complete(endpoints: &mut Vec<Endpoint>, served: &[Arc<Operation>]) {
-    let operation =
-        |name, path, access| Operation { module: "actuator", name, method: Method::GET, path, status: 200, access, repeatable: false };
+    let operation = |name, path, required_role| Operation {
+        module: "actuator",
+        name,
+        method: Method::GET,
+        path,
+        status: 200,
+        required_role,
+        repeatable: false,
+    };
     let (list, mappings) =
         (operation("links", "/actuator", RequiredRole::Public), operation("mappings", "/actuator/mappings", RequiredRole::Admin));
     let all = endpoints.iter().map(|endpoint| endpoint.operation.clone()).chain(served.iter().cloned());
@@ -35,7 +42,7 @@ fn document(operations: &[Arc<Operation>]) -> Value {
 
 /// `roles` is an addition to Spring's JSON.
 fn mapping(operation: &Operation) -> Value {
-    let Operation { module, name, method, path, access, .. } = operation;
+    let Operation { module, name, method, path, required_role, .. } = operation;
     json!({
         "predicate": format!("{{{method} {path}}}"),
         "handler": format!("{module}::{name}"),
@@ -45,6 +52,6 @@ fn mapping(operation: &Operation) -> Value {
                 "consumes": [], "headers": [], "methods": [method.as_str()], "params": [], "patterns": [path], "produces": [],
             },
         },
-        "roles": access.roles(),
+        "roles": required_role.roles(),
     })
 }

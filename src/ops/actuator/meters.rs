@@ -112,7 +112,7 @@ impl Meters {
     fn one(&self, name: &str, query: &str) -> Result<Value, Problem> {
         let mut wanted: BTreeSet<Tag> = BTreeSet::new();
         for (_, tag) in query_pairs(query).filter(|(key, _)| key == "tag") {
-            let (key, value) = tag.split_once(':').ok_or_else(|| Problem::field("tag", "expected key:value"))?;
+            let (key, value) = tag.split_once(':').ok_or_else(|| Problem::invalid_field("tag", "expected key:value"))?;
             wanted.insert((key.to_string(), value.to_string()));
         }
         let mut meter = self.all().remove(name).ok_or_else(|| Problem::new(404, format!("there is no metric {name}")))?;

@@ -93,7 +93,7 @@ fn settings_endpoints(actuator: &Arc<Actuator>) -> Vec<Endpoint> {
 fn process_endpoints(actuator: &Arc<Actuator>) -> Vec<Endpoint> {
     let get = |name, path, handler| endpoint(actuator, Method::GET, RequiredRole::Admin, name, path, handler);
     vec![
-        get("httpexchanges", "/actuator/httpexchanges", |a, _| Box::pin(async move { Ok(a.exchanges.show()) })),
+        get("httpexchanges", "/actuator/httpexchanges", |a, _| Box::pin(async move { Ok(a.exchanges.to_response()) })),
         get("threaddump", "/actuator/threaddump", |_, request| Box::pin(async move { threads::dump(&request.http).await })),
     ]
 }

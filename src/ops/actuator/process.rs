@@ -26,13 +26,13 @@ pub(super) fn disk(folder: &Path) -> Option<Disk> {
 
 /// Load average over one minute.
 pub(super) fn load_average() -> Option<f64> {
-    proc::text("loadavg")?.split(' ').next()?.parse().ok()
+    proc::read("loadavg")?.split(' ').next()?.parse().ok()
 }
 
 /// Start time of this process in seconds since 1970, and its uptime in seconds.
 pub(super) fn start_and_uptime() -> Option<(f64, f64)> {
     let since_boot = Stat::of_self()?.field(22)? as f64 / TICKS_PER_SECOND as f64;
-    let up: f64 = proc::text("uptime")?.split(' ').next()?.parse().ok()?;
+    let up: f64 = proc::read("uptime")?.split(' ').next()?.parse().ok()?;
     let uptime = (up - since_boot).max(0.0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64();
     Some((now - uptime, uptime))
@@ -49,7 +49,7 @@ struct Ticks {
 
 impl Ticks {
     fn now() -> Option<Self> {
-        let machine = proc::text("stat")?;
+        let machine = proc::read("stat")?;
         // user nice system idle iowait irq softirq steal; guest time is included in user
         let times: Vec<u64> = machine.lines().next()?.split_whitespace().skip(1).take(8).filter_map(|n| n.parse().ok()).collect();
         let idle: u64 = times.iter().skip(3).take(2).sum();

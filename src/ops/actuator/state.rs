@@ -1,6 +1,6 @@
 //! State that the actuator's endpoints share.
 
-use crate::edge::exchanges::Exchanges;
+use crate::edge::exchanges::HttpExchangeLog;
 use crate::events::bus::{Bus, Outbox};
 use crate::ops::refresh::ActiveConfig;
 use crate::rpc::contract::Operation;
@@ -19,11 +19,11 @@ pub struct Actuator {
     pub bus: Option<Arc<dyn Bus>>,
     pub outboxes: Vec<Arc<dyn Outbox>>,
     pub metrics: prometheus::Registry,
-    pub exchanges: Arc<Exchanges>,
+    pub exchanges: Arc<HttpExchangeLog>,
     /// The data folder; none if this process writes no files.
     pub folder: Option<PathBuf>,
     /// Cancelled before the process stops.
-    pub leaving: CancellationToken,
+    pub shutting_down: CancellationToken,
     /// All operations of this process except the actuator's.
     pub served: Vec<Arc<Operation>>,
 }

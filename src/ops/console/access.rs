@@ -8,7 +8,7 @@
 
 use crate::edge::auth::Authenticator;
 use crate::edge::auth::basic::credentials;
-use crate::edge::web::bearer;
+use crate::edge::web::bearer_token;
 use crate::kernel::problem::Problem;
 use actix_web::HttpRequest;
 use actix_web::http::header;
@@ -34,7 +34,7 @@ impl AdminGuard {
         let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let roles = match authorization.and_then(credentials) {
             Some((user, password)) => self.roles(&user, &password).await?,
-            None if authorization.is_some() => self.authenticator.authenticate(&bearer(request)?).await?.roles.clone(),
+            None if authorization.is_some() => self.authenticator.authenticate(&bearer_token(request)?).await?.roles.clone(),
             None => return Err(unauthorized("the console requires an administrator's name and password, or an access token")),
         };
         if roles.iter().any(|role| role == "admin") { Ok(()) } else { Err(Problem::forbidden("this needs the role admin")) }
@@ -48,8 +48,11 @@ impl AdminGuard {
         {
             return Ok(principal.roles.clone());
         }
-        let token =
-            self.authenticator.login(user, password).await?.ok_or_else(|| unauthorized("the issuer rejected this name and password"))?;
+        let token = self
+            .authenticator
+            .password_grant(user, password)
+            .await?
+            .ok_or_else(|| unauthorized("the issuer rejected this name and password"))?;
         let roles = self.authenticator.authenticate(&token).await?.roles.clone();
         let mut tokens = self.tokens.lock();
         if tokens.len() >= MAX_CACHED_TOKENS {

@@ -16,7 +16,7 @@ pub(super) struct Filter {
 
 impl Filter {
     pub(super) fn parse(request: &HttpRequest) -> Result<Self, Problem> {
-        let expected = |_| Problem::field("query", "expected q and errors, each once at most");
+        let expected = |_| Problem::invalid_field("query", "expected q and errors, each once at most");
         Query::<Self>::from_query(request.query_string()).map(Query::into_inner).map_err(expected)
     }
 }

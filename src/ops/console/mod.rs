@@ -18,7 +18,7 @@ use crate::edge::auth::Authenticator;
 use crate::kernel::html;
 use crate::kernel::problem::Problem;
 use crate::observe::trace::export::Exports;
-use crate::observe::trace::export::memory::{Memory, Spans};
+use crate::observe::trace::export::trace_buffer::{Spans, TraceBuffer};
 use crate::observe::trace::export::zipkin::Span;
 use crate::rpc::contract::{Endpoint, RequiredRole};
 use actix_web::http::{Method, header};
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use traces::Summary;
 
 struct Console {
-    memory: Arc<Memory>,
+    memory: Arc<TraceBuffer>,
     service: String,
     guard: access::AdminGuard,
 }
@@ -37,7 +37,7 @@ struct Console {
 impl Console {
     fn summaries(&self, filter: &Filter) -> Vec<Summary> {
         let all = self.memory.all().into_iter();
-        all.map(|(id, spans)| Summary::of(&id, &self.spans(&spans), spans.cut)).filter(|trace| trace.matches(filter)).collect()
+        all.map(|(id, spans)| Summary::of(&id, &self.spans(&spans), spans.dropped)).filter(|trace| trace.matches(filter)).collect()
     }
 
     fn spans(&self, stored: &Spans) -> Vec<Span> {
@@ -64,7 +64,7 @@ impl Console {
         if json {
             return Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(spans));
         }
-        Ok(html::respond(trace::page(&id.to_string(), &spans, stored.cut)?))
+        Ok(html::respond(trace::page(&id.to_string(), &spans, stored.dropped)?))
     }
 }
 

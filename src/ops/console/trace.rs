@@ -69,7 +69,7 @@ fn span_row<'a>(row: &'a Row<'_>, duration: u64) -> SpanRow<'a> {
     let (left, width) = (share(row.after), share(span.duration));
     SpanRow {
         indent: (row.depth.min(MAX_INDENT_DEPTH) as f64 * 0.9).to_string(),
-        participant: Participant::of(&row.who),
+        participant: Participant::of(&row.party),
         name: if span.name.is_empty() { "(no name)" } else { &span.name },
         kind: span.kind.as_deref().unwrap_or("internal").to_lowercase(),
         error: span.error(),
@@ -87,7 +87,7 @@ fn details<'a>(row: &'a Row<'_>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let span = row.span;
     let mut all: Vec<(Cow<'a, str>, Cow<'a, str>)> = vec![
         ("began".into(), format!("{} after the trace", time(row.after)).into()),
-        ("service".into(), span.who().into()),
+        ("service".into(), span.service_name().into()),
         ("span id".into(), span.id.as_str().into()),
         ("parent span".into(), span.parent_id.as_deref().unwrap_or("none").into()),
     ];

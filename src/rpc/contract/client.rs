@@ -5,12 +5,12 @@ use super::param::Param;
 use super::reply::Reply;
 use crate::kernel::problem::{Problem, TypedError};
 use crate::kernel::uri::encode_component;
-use crate::net::http::{http, unsent};
+use crate::net::http::{http, is_unsent};
 use crate::observe::trace::propagation;
 use crate::rpc::context::{Caller, Cx, TIMEOUT_HEADER};
 use crate::rpc::credentials::Credentials;
 use crate::rpc::discovery::{Discovery, Outcome};
-use crate::rpc::loopback::{INSIDE_HEADER, inside};
+use crate::rpc::loopback::{LOOPBACK_HEADER, loopback_secret};
 use crate::rpc::resilience::{Attempt, Failure, Peer};
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const MAX_RESPONSE_LEN: usize = 16 << 20;
 
 /// The request of a contract call.
-pub struct Outgoing {
+pub struct OutgoingCall {
     operation: Option<Arc<Operation>>,
     path: String,
     query: Vec<(&'static str, String)>,
@@ -32,7 +32,7 @@ pub struct Outgoing {
     body: Option<Result<Vec<u8>, serde_json::Error>>,
 }
 
-impl Outgoing {
+impl OutgoingCall {
     /// Starts with the operation's path template.
     pub fn new(operation: Option<Arc<Operation>>) -> Self {
         let path = operation.as_ref().map(|o| o.path.to_string()).unwrap_or_default();
@@ -75,7 +75,7 @@ pub struct Remote {
 
 impl Remote {
     /// Sends the call; returns the reply or the peer's typed error.
-    pub async fn call<R: Reply, E: TypedError>(&self, cx: &Cx, call: Outgoing) -> Result<R, E> {
+    pub async fn call<R: Reply, E: TypedError>(&self, cx: &Cx, call: OutgoingCall) -> Result<R, E> {
         if self.send_twice && call.operation.as_ref().is_some_and(|o| o.repeatable) {
             self.send(cx, &call, &|etag, body| R::read(etag, body).map(drop)).await.map_err(E::from_problem)?;
         }
@@ -86,7 +86,7 @@ impl Remote {
     }
 
     /// Not generic over the reply, so that the compiler does not duplicate the HTTP code for every operation.
-    async fn send(&self, cx: &Cx, call: &Outgoing, read: &ReadReply<'_>) -> Result<(), Problem> {
+    async fn send(&self, cx: &Cx, call: &OutgoingCall, read: &ReadReply<'_>) -> Result<(), Problem> {
         let Some(operation) = &call.operation else {
             return Err(Problem::internal("a contract call without an operation"));
         };
@@ -103,10 +103,10 @@ impl Remote {
     /// The token to send. Acquired before the peer's breaker and metrics, because a failing issuer is not the peer's fault.
     async fn token(&self, cx: &Cx, operation: &Operation) -> Result<Option<String>, Problem> {
         match &cx.caller {
-            Caller::User(principal) if !matches!(operation.access, RequiredRole::Service | RequiredRole::ServiceOrAdmin) => {
+            Caller::User(principal) if !matches!(operation.required_role, RequiredRole::Service | RequiredRole::ServiceOrAdmin) => {
                 Ok(Some(principal.token.clone()))
             }
-            _ if operation.access == RequiredRole::Public => Ok(None),
+            _ if operation.required_role == RequiredRole::Public => Ok(None),
             _ => match tokio::time::timeout_at(cx.deadline.into(), self.credentials.token()).await {
                 Ok(token) => token.map(Some),
                 Err(_) => Err(Problem::unavailable("the token issuer is not available").with_cause("timeout waiting for a token")),
@@ -118,12 +118,12 @@ impl Remote {
         &self,
         cx: &Cx,
         operation: &Operation,
-        (call, read): (&Outgoing, &ReadReply<'_>),
+        (call, read): (&OutgoingCall, &ReadReply<'_>),
         body: Option<Bytes>,
         token: Option<&str>,
         attempt: Attempt<'_>,
     ) -> Result<(), Failure> {
-        let exchange = crate::rpc::trace::outgoing(cx.trace, &operation.method, operation.path, self.module);
+        let exchange = crate::rpc::trace::client_span(cx.trace, &operation.method, operation.path, self.module);
         exchange.span().set("url.template", operation.path);
         let cx = &cx.in_span(exchange.span());
         let failed = |cause: &dyn std::fmt::Display, instance: Option<String>, retryable: bool, unsent: bool| {
@@ -138,23 +138,23 @@ impl Remote {
         };
         let started = Instant::now();
         let Some(picked) = self.discovery.pick(self.module, attempt.avoid) else {
-            exchange.failed("no instance");
+            exchange.record_error("no instance");
             self.peer.record_attempt(operation, None, Duration::ZERO);
             return Err(failed(&"no known instance", None, true, true));
         };
-        exchange.towards(&picked.base_url);
+        exchange.set_server_address(&picked.base_url);
         // Rounded down to milliseconds, the header's unit, so that peer and client time out together.
         let left = Duration::from_millis(attempt.deadline.saturating_duration_since(Instant::now()).as_millis() as u64);
         let mut request = self.request(cx, operation, call, &picked.base_url, token, left).map_err(Failure::Local)?;
-        if picked.inside {
-            request = request.insert_header((INSIDE_HEADER, inside().clone()));
+        if picked.is_self {
+            request = request.insert_header((LOOPBACK_HEADER, loopback_secret().clone()));
         }
         let sending = async {
             let mut response = match body {
                 Some(bytes) => request.content_type("application/json").send_body(bytes).await,
                 None => request.send().await,
             }
-            .map_err(|cause| (cause.to_string(), unsent(&cause)))?;
+            .map_err(|cause| (cause.to_string(), is_unsent(&cause)))?;
             let body =
                 response.body().limit(MAX_RESPONSE_LEN).await.map_err(|cause| (format!("the response was cut off: {cause}"), false))?;
             // awc accepts the end of the connection as the end of the body.
@@ -172,7 +172,7 @@ impl Remote {
             Ok(Ok(received)) => received,
             Ok(Err((cause, unsent))) => {
                 picked.done(Outcome::Failed);
-                exchange.failed(if unsent { "not reached" } else { "broke off" });
+                exchange.record_error(if unsent { "not reached" } else { "broke off" });
                 return Err(failed(&cause, instance, true, unsent));
             }
             Err(_) => {
@@ -180,12 +180,12 @@ impl Remote {
                 if attempt.counts_toward_breaker {
                     picked.done(Outcome::Failed);
                 }
-                exchange.failed("timeout");
+                exchange.record_error("timeout");
                 return Err(failed(&"timeout waiting for the response", instance, false, false));
             }
         };
-        picked.done(Outcome::Answered);
-        exchange.received(response.status());
+        picked.done(Outcome::Responded);
+        exchange.record_client_status(response.status());
         let status = response.status().as_u16();
         if status == operation.status {
             let etag = response.headers().get(header::ETAG).and_then(|v| v.to_str().ok());
@@ -211,7 +211,7 @@ impl Remote {
         &self,
         cx: &Cx,
         operation: &Operation,
-        call: &Outgoing,
+        call: &OutgoingCall,
         base: &str,
         token: Option<&str>,
         left: Duration,

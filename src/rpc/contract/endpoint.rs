@@ -21,19 +21,19 @@ pub struct Call {
 impl Call {
     /// A path parameter, decoded once.
     pub fn path<T: Param>(&self, name: &str) -> Result<T, Problem> {
-        let unreadable = || Problem::field(name, "is not percent-encoded UTF-8");
+        let unreadable = || Problem::invalid_field(name, "is not percent-encoded UTF-8");
         // The router replaces invalid UTF-8 with U+FFFD; reject the path instead.
         percent_decode(self.request.path()).ok_or_else(unreadable)?;
         // The router leaves %, / and + encoded, so this decodes each escape only once.
         let raw = self.request.match_info().get(name).unwrap_or_default();
         let text = percent_decode(raw).ok_or_else(unreadable)?;
-        T::from_text(Some(&text)).map_err(|expected| Problem::field(name, expected.to_string()))
+        T::from_text(Some(&text)).map_err(|expected| Problem::invalid_field(name, expected.to_string()))
     }
 
     /// A query parameter; the first one if the name is repeated.
     pub fn query<T: Param>(&self, name: &str) -> Result<T, Problem> {
         let text = query_value(self.request.query_string(), name);
-        T::from_text(text.as_deref()).map_err(|expected| Problem::field(name, expected.to_string()))
+        T::from_text(text.as_deref()).map_err(|expected| Problem::invalid_field(name, expected.to_string()))
     }
 
     /// A request header; the argument `idempotency_key` reads `idempotency-key`.
@@ -41,9 +41,9 @@ impl Call {
         let name = name.replace('_', "-");
         let text = match self.request.headers().get(&name) {
             None => None,
-            Some(value) => Some(value.to_str().map_err(|_| Problem::field(name.as_str(), "is not plain ASCII"))?),
+            Some(value) => Some(value.to_str().map_err(|_| Problem::invalid_field(name.as_str(), "is not plain ASCII"))?),
         };
-        T::from_text(text).map_err(|expected| Problem::field(name, expected.to_string()))
+        T::from_text(text).map_err(|expected| Problem::invalid_field(name, expected.to_string()))
     }
 
     /// The JSON body; errors name the path of the invalid member.
@@ -67,7 +67,7 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
             Problem::new(400, format!("malformed JSON: {cause}"))
         } else {
             let field = if path == "." { "body".to_string() } else { path };
-            Problem::field(field, cause.to_string())
+            Problem::invalid_field(field, cause.to_string())
         }
     })?;
     json.end().map_err(|cause| Problem::new(400, format!("malformed JSON: {cause}")))?;
@@ -80,7 +80,7 @@ pub type Handler = Arc<dyn Fn(Call) -> LocalBoxFuture<'static, Result<HttpRespon
 pub type RawHandler = Arc<dyn Fn(Cx, HttpRequest, Payload) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>> + Send + Sync>;
 
 #[derive(Clone)]
-pub enum Serve {
+pub enum EndpointHandler {
     /// An operation of a contract: JSON request and response.
     Contract(Handler),
     /// An endpoint that a contract cannot express.
@@ -91,7 +91,7 @@ pub enum Serve {
 #[derive(Clone)]
 pub struct Endpoint {
     pub operation: Arc<Operation>,
-    pub serve: Serve,
+    pub serve: EndpointHandler,
 }
 
 impl Endpoint {
@@ -101,15 +101,15 @@ impl Endpoint {
         name: &'static str,
         method: Method,
         path: &'static str,
-        access: RequiredRole,
+        required_role: RequiredRole,
         handler: F,
     ) -> Self
     where
         F: Fn(Cx, HttpRequest, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<HttpResponse, Problem>> + 'static,
     {
-        let operation = Operation { module, name, method, path, status: 200, access, repeatable: false };
+        let operation = Operation { module, name, method, path, status: 200, required_role, repeatable: false };
         let handler: RawHandler = Arc::new(move |cx, request, payload| Box::pin(handler(cx, request, payload)));
-        Endpoint { operation: Arc::new(operation), serve: Serve::Raw(handler) }
+        Endpoint { operation: Arc::new(operation), serve: EndpointHandler::Raw(handler) }
     }
 }

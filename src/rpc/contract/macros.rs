@@ -33,7 +33,7 @@ macro_rules! contract {
         impl $Api for $Client {
             $( async fn $f(&self, cx: &$crate::rpc::context::Cx $(, $arg: $ty)*) -> Result<$ret, $Error> {
                 #[allow(unused_mut)]
-                let mut call = $crate::rpc::contract::client::Outgoing::new($Client::operation(stringify!($f)));
+                let mut call = $crate::rpc::contract::client::OutgoingCall::new($Client::operation(stringify!($f)));
                 $( $crate::contract!(@put call $kind $arg); )*
                 self.0.call(cx, call).await
             } )*
@@ -49,7 +49,7 @@ macro_rules! contract {
                         method: actix_web::http::Method::$verb,
                         path: $path,
                         status: $status,
-                        access: $crate::rpc::contract::RequiredRole::$access,
+                        required_role: $crate::rpc::contract::RequiredRole::$access,
                         repeatable: $crate::contract!(@repeat $repeat),
                     }), )*
                 ]);
@@ -74,7 +74,7 @@ macro_rules! contract {
                         })
                     });
                     if let Some(operation) = Self::operation(stringify!($f)) {
-                        endpoints.push($crate::rpc::contract::Endpoint { operation, serve: $crate::rpc::contract::Serve::Contract(handler) });
+                        endpoints.push($crate::rpc::contract::Endpoint { operation, serve: $crate::rpc::contract::EndpointHandler::Contract(handler) });
                     }
                 } )*
                 endpoints

@@ -15,8 +15,8 @@ mod param;
 mod reply;
 mod strict;
 
-pub use endpoint::{Call, Endpoint, Handler, RawHandler, Serve, parse_json};
+pub use endpoint::{Call, Endpoint, EndpointHandler, Handler, RawHandler, parse_json};
 pub use macros::local_call_span;
 pub use operation::{Operation, RequiredRole};
-pub use param::{Expected, Param};
+pub use param::{Param, ParamError};
 pub use reply::{Empty, Reply, Tagged, Text};

@@ -97,8 +97,8 @@ impl OperationBuilder<'_> {
         if !self.parameters.is_empty() {
             self.value.insert("parameters".into(), std::mem::take(&mut self.parameters).into());
         }
-        if operation.access != RequiredRole::Public {
-            self.value.insert("security".into(), json!([{ "bearer": operation.access.roles() }]));
+        if operation.required_role != RequiredRole::Public {
+            self.value.insert("security".into(), json!([{ "bearer": operation.required_role.roles() }]));
         }
         let path = self.document.paths.entry(operation.path).or_insert_with(|| json!({}));
         path[operation.method.as_str().to_lowercase()] = Value::Object(self.value);

@@ -45,7 +45,7 @@ pub struct Operation {
     pub path: &'static str,
     /// HTTP status of a successful response.
     pub status: u16,
-    pub access: RequiredRole,
+    pub required_role: RequiredRole,
     /// Whether the operation is idempotent. The client retries no other operation, unless the request was never sent.
     pub repeatable: bool,
 }

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 /// Error text for the client, such as "expected a UUID".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Expected(pub &'static str);
+pub struct ParamError(pub &'static str);
 
-impl From<&'static str> for Expected {
+impl From<&'static str> for ParamError {
     fn from(text: &'static str) -> Self {
         Self(text)
     }
@@ -17,7 +17,7 @@ impl From<&'static str> for Expected {
 /// A value in a path, query or header.
 pub trait Param: Sized {
     /// `text` is `None` if the request does not have the parameter.
-    fn from_text(text: Option<&str>) -> Result<Self, Expected>;
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError>;
     /// `None` omits the parameter.
     fn to_text(&self) -> Option<String>;
     fn schema() -> Value;
@@ -25,7 +25,7 @@ pub trait Param: Sized {
 }
 
 impl Param for String {
-    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError> {
         text.map(str::to_string).ok_or_else(|| "is required".into())
     }
     fn to_text(&self) -> Option<String> {
@@ -37,7 +37,7 @@ impl Param for String {
 }
 
 impl Param for i64 {
-    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError> {
         text.and_then(|t| t.parse().ok()).ok_or_else(|| "expected a whole number".into())
     }
     fn to_text(&self) -> Option<String> {
@@ -49,7 +49,7 @@ impl Param for i64 {
 }
 
 impl Param for uuid::Uuid {
-    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError> {
         text.and_then(|t| t.parse().ok()).ok_or_else(|| "expected a UUID".into())
     }
     fn to_text(&self) -> Option<String> {
@@ -61,7 +61,7 @@ impl Param for uuid::Uuid {
 }
 
 impl Param for bool {
-    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError> {
         text.and_then(|t| t.parse().ok()).ok_or_else(|| "expected true or false".into())
     }
     fn to_text(&self) -> Option<String> {
@@ -73,7 +73,7 @@ impl Param for bool {
 }
 
 impl<T: Param> Param for Option<T> {
-    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError> {
         text.map(|t| T::from_text(Some(t))).transpose()
     }
     fn to_text(&self) -> Option<String> {
@@ -86,7 +86,7 @@ impl<T: Param> Param for Option<T> {
 }
 
 impl Param for PageNumber {
-    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError> {
         let expected = || "expected a whole number from 0 to 2147483647".into();
         let Some(text) = text else { return Ok(Self::default()) };
         text.parse().ok().filter(|n| *n <= i32::MAX as u32).map(PageNumber).ok_or_else(expected)
@@ -101,7 +101,7 @@ impl Param for PageNumber {
 }
 
 impl Param for PageSize {
-    fn from_text(text: Option<&str>) -> Result<Self, Expected> {
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError> {
         let Some(text) = text else { return Ok(Self::default()) };
         let size = text.parse().ok().filter(|n| (1..=1000).contains(n));
         size.map(PageSize).ok_or_else(|| "expected a whole number from 1 to 1000".into())

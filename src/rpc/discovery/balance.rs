@@ -6,7 +6,7 @@
 //! single trial request. Instances of this process's build version are preferred, so that a rolling update
 //! mixes versions as little as possible.
 
-use super::{Outcome, Picked};
+use super::{Outcome, PickedInstance};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl InstanceStats {
         self.outstanding = self.outstanding.saturating_sub(1);
         match outcome {
             // A response to a request sent before the last failure does not show that the instance has recovered.
-            Some(Outcome::Answered) if failures == self.failures => {
+            Some(Outcome::Responded) if failures == self.failures => {
                 self.failures = 0;
                 self.ejected_until = None;
             }
@@ -81,7 +81,7 @@ impl Balancer {
     }
 
     /// Picks a candidate for one call; `None` if there are none. `avoid` is picked only if there is no other.
-    pub fn pick(&self, candidates: &[Candidate], avoid: Option<&str>) -> Option<Picked> {
+    pub fn pick(&self, candidates: &[Candidate], avoid: Option<&str>) -> Option<PickedInstance> {
         let now = (self.now)();
         let mut stats = self.stats.lock();
         let mut pool: Vec<&Candidate> = candidates.iter().filter(|c| Some(c.base_url.as_str()) != avoid).collect();
@@ -112,7 +112,7 @@ impl Balancer {
         let instance = stats.entry(url.clone()).or_default();
         instance.outstanding += 1;
         let (failures, stats_by_url, clock) = (instance.failures, self.stats.clone(), self.now);
-        Some(Picked::tracked(url.clone(), move |outcome| {
+        Some(PickedInstance::tracked(url.clone(), move |outcome| {
             if let Some(instance) = stats_by_url.lock().get_mut(&url) {
                 instance.record(outcome, failures, clock());
             }
@@ -120,7 +120,7 @@ impl Balancer {
     }
 
     /// Drops the statistics of unknown instances that have no outstanding requests.
-    pub fn keep(&self, known: impl Fn(&str) -> bool) {
+    pub fn retain(&self, known: impl Fn(&str) -> bool) {
         self.stats.lock().retain(|url, instance| instance.outstanding > 0 || known(url));
     }
 }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn less_loaded_of_two_instances_is_picked() {
         let (balancer, all) = (balancer(), candidates(&[("a", "1"), ("b", "1")]));
-        let picked: Vec<Picked> = (0..10).map(|_| balancer.pick(&all, None).unwrap()).collect();
+        let picked: Vec<PickedInstance> = (0..10).map(|_| balancer.pick(&all, None).unwrap()).collect();
         assert_eq!(picked.iter().filter(|p| p.base_url == "a").count(), 5);
         let on_a: Vec<_> = picked.into_iter().filter(|p| p.base_url == "a").collect();
         assert!((0..5).all(|_| balancer.pick(&all, None).unwrap().base_url == "b"), "a cancelled call is no longer outstanding");
@@ -192,7 +192,7 @@ mod tests {
             advance(1);
             assert_eq!(picked_urls(&balancer, &all).len(), 2, "back after {seconds} s");
         }
-        balancer.pick(&all[..1], None).unwrap().done(Outcome::Answered);
+        balancer.pick(&all[..1], None).unwrap().done(Outcome::Responded);
         fail(&balancer, &all, "a");
         advance(1);
         assert_eq!(picked_urls(&balancer, &all).len(), 2, "a response resets the failures");
@@ -205,7 +205,7 @@ mod tests {
         advance(1);
         let trial = balancer.pick(&all[..1], None).unwrap();
         assert_eq!(picked_urls(&balancer, &all), ["b".to_string()].into());
-        trial.done(Outcome::Answered);
+        trial.done(Outcome::Responded);
         assert_eq!(picked_urls(&balancer, &all).len(), 2);
     }
 
@@ -215,7 +215,7 @@ mod tests {
         let mut sent: Vec<_> = (0..4).map(|_| balancer.pick(&all[..1], None).unwrap()).collect();
         let late = sent.pop().unwrap();
         sent.into_iter().for_each(|picked| picked.done(Outcome::Failed));
-        late.done(Outcome::Answered);
+        late.done(Outcome::Responded);
         assert_eq!(picked_urls(&balancer, &all), ["b".to_string()].into());
         advance(1);
         assert_eq!(picked_urls(&balancer, &all).len(), 2);
@@ -252,7 +252,7 @@ mod tests {
         fail(&balancer, &all, "a");
         all[0].incarnation = 2;
         assert_eq!(picked_urls(&balancer, &all).len(), 2);
-        balancer.keep(|url| url == "b");
+        balancer.retain(|url| url == "b");
         assert_eq!(balancer.stats.lock().len(), 1);
     }
 }

@@ -15,7 +15,7 @@
 //! One difference from Resilience4j: an outcome counts only in the phase in which its call was permitted. A late
 //! outcome describes the peer's past state.
 
-use crate::settings::BreakerRules;
+use crate::settings::BreakerSettings;
 use failsafe::{FailurePolicy, Instrument, StateMachine};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -54,7 +54,7 @@ impl State {
 
 /// A state change by an administrator (Resilience4j's `updateState`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum StateChange {
     /// Closes the breaker, clears the window, and applies the rules again.
     Close,
     /// Permits no calls until the next change.
@@ -172,7 +172,7 @@ struct BreakerState {
 #[derive(Debug)]
 pub struct Breaker {
     name: String,
-    rules: BreakerRules,
+    rules: BreakerSettings,
     machine: StateMachine<OpenOnFailure, StateMirror>,
     mirror: StateMirror,
     // The machine changes only while this lock is held, so both are consistent.
@@ -210,7 +210,7 @@ impl Drop for Permit {
 
 impl Breaker {
     /// A closed breaker; the name is for the log.
-    pub fn new(name: impl Into<String>, rules: BreakerRules) -> Arc<Self> {
+    pub fn new(name: impl Into<String>, rules: BreakerSettings) -> Arc<Self> {
         let mirror = StateMirror::default();
         let inner = BreakerState {
             window: Window::new(rules.window, rules.min_calls),
@@ -224,7 +224,7 @@ impl Breaker {
         Arc::new(Self { name: name.into(), rules, machine, mirror, inner: Mutex::new(inner) })
     }
 
-    pub fn rules(&self) -> &BreakerRules {
+    pub fn rules(&self) -> &BreakerSettings {
         &self.rules
     }
 
@@ -251,13 +251,13 @@ impl Breaker {
     }
 
     /// Applies an administrator's state change.
-    pub fn order(&self, order: Order) {
+    pub fn change_state(&self, order: StateChange) {
         let mut inner = self.lock();
         self.machine.reset();
         inner.forced = match order {
-            Order::Close => None,
-            Order::ForceOpen => Some(State::ForcedOpen),
-            Order::Disable => Some(State::Disabled),
+            StateChange::Close => None,
+            StateChange::ForceOpen => Some(State::ForcedOpen),
+            StateChange::Disable => Some(State::Disabled),
         };
         let window = Window::new(self.rules.window, self.rules.min_calls);
         self.start_phase(&mut inner, window);

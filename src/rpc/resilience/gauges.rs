@@ -2,7 +2,7 @@
 
 use super::breaker::State;
 use super::peer::{Peer, PeersByName};
-use super::registry::Breakers;
+use super::registry::BreakerRegistry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Error, IntGaugeVec, Opts};
@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 pub(super) struct Gauges {
     peers: PeersByName,
-    breakers: Breakers,
+    breakers: BreakerRegistry,
     state: IntGaugeVec,
     available_calls: IntGaugeVec,
 }
 
 impl Gauges {
-    pub(super) fn new(peers: PeersByName, breakers: Breakers) -> Result<Self, Error> {
+    pub(super) fn new(peers: PeersByName, breakers: BreakerRegistry) -> Result<Self, Error> {
         let state = Opts::new("resilience4j_circuitbreaker_state", "1 for the state that a circuit breaker is in.");
         let available_calls = Opts::new("resilience4j_bulkhead_available_concurrent_calls", "Calls that the bulkhead would permit now.");
         let state = IntGaugeVec::new(state, &["name", "state"])?;
@@ -31,7 +31,7 @@ impl Collector for Gauges {
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.state.reset();
-        for guard in self.breakers.listed() {
+        for guard in self.breakers.all() {
             let current = guard.breaker.snapshot().state;
             for state in State::ALL {
                 self.state.with_label_values(&[guard.name(), &state.name().to_lowercase()]).set(i64::from(state == current));

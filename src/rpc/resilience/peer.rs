@@ -2,10 +2,10 @@
 
 use super::budget::RetryBudget;
 use super::counters::PeerCounters;
-use super::registry::Guard;
+use super::registry::NamedBreaker;
 use crate::kernel::problem::Problem;
 use crate::rpc::contract::Operation;
-use crate::settings::Limits;
+use crate::settings::PeerLimits;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ pub(super) type PeersByName = Arc<Mutex<BTreeMap<&'static str, Arc<Peer>>>>;
 
 pub struct Peer {
     pub(super) module: &'static str,
-    limits: Limits,
-    pub(super) circuit: Arc<Guard>,
+    limits: PeerLimits,
+    pub(super) circuit: Arc<NamedBreaker>,
     retry_budget: RetryBudget,
     concurrency_limit: Semaphore,
     counters: PeerCounters,
@@ -54,7 +54,7 @@ pub enum Failure {
 }
 
 impl Peer {
-    pub(super) fn new(module: &'static str, limits: Limits, circuit: Arc<Guard>, counters: PeerCounters) -> Self {
+    pub(super) fn new(module: &'static str, limits: PeerLimits, circuit: Arc<NamedBreaker>, counters: PeerCounters) -> Self {
         let concurrency_limit = Semaphore::new(limits.bulkhead);
         Self { module, limits, circuit, retry_budget: RetryBudget::new(Instant::now()), concurrency_limit, counters }
     }
@@ -105,12 +105,12 @@ impl Peer {
             let outcome = attempt(Attempt { deadline: until, avoid: avoid.as_deref(), counts_toward_breaker }).await;
             let (problem, instance, retryable, unsent) = match outcome {
                 Ok(reply) => {
-                    self.circuit.settle(permit, true);
+                    self.circuit.record(permit, true);
                     self.counters.record_call(true, retries > 0);
                     return Ok(reply);
                 }
                 Err(Failure::Refused(problem)) => {
-                    self.circuit.settle(permit, true);
+                    self.circuit.record(permit, true);
                     self.counters.record_call(true, retries > 0);
                     return Err(problem);
                 }
@@ -125,7 +125,7 @@ impl Peer {
                 && permit.is_current();
             if !permitted || !self.acquire_retry() {
                 if counts_toward_breaker {
-                    self.circuit.settle(permit, false);
+                    self.circuit.record(permit, false);
                     self.counters.record_call(false, retries > 0);
                 }
                 return Err(problem);

@@ -3,7 +3,7 @@
 use super::counters::PeerMetrics;
 use super::gauges::Gauges;
 use super::peer::{Peer, PeersByName};
-use super::registry::Breakers;
+use super::registry::BreakerRegistry;
 use crate::kernel::error::StartError;
 use crate::settings::Resilience;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub struct Peers {
     settings: Resilience,
     metrics: PeerMetrics,
     /// All circuit breakers of this process: one per peer, and those of the gateway's routes.
-    pub breakers: Breakers,
+    pub breakers: BreakerRegistry,
     peers: PeersByName,
 }
 
@@ -24,7 +24,7 @@ impl Peers {
             settings.limits(peer)?;
         }
         let peers = PeersByName::default();
-        let breakers = Breakers::new(registry)?;
+        let breakers = BreakerRegistry::new(registry)?;
         registry.register(Box::new(Gauges::new(peers.clone(), breakers.clone())?))?;
         let metrics = PeerMetrics::register(registry)?;
         Ok(Self { settings, metrics, breakers, peers })

@@ -1,6 +1,6 @@
 //! Reservations: held, then committed or released, exactly once.
 
-use super::backend::{Conn, locked, update_returning};
+use super::backend::{Conn, for_update, update_returning};
 use super::stock::{append_stock_changed_event, append_stock_low_event, classify, rows};
 use super::tables::{reservations, stock};
 use crate::data::{CachedQuery, types};
@@ -21,7 +21,7 @@ const RELEASED: &str = "RELEASED";
 const MAX_HOLD_ATTEMPTS: u32 = 5;
 
 fn parse_number(text: &str) -> Result<Uuid, StoreError> {
-    text.parse().map_err(|_| StoreError::Broken(format!("a reservation for order `{text}`")))
+    text.parse().map_err(|_| StoreError::Internal(format!("a reservation for order `{text}`")))
 }
 
 fn parse_state(text: &str) -> Result<ReservationState, StoreError> {
@@ -29,7 +29,7 @@ fn parse_state(text: &str) -> Result<ReservationState, StoreError> {
         HELD => Ok(ReservationState::Held),
         COMMITTED => Ok(ReservationState::Committed),
         RELEASED => Ok(ReservationState::Released),
-        other => Err(StoreError::Broken(format!("a reservation in state {other}"))),
+        other => Err(StoreError::Internal(format!("a reservation in state {other}"))),
     }
 }
 
@@ -39,7 +39,7 @@ fn parse_row((state, lines): (String, String)) -> Result<(ReservationState, Quan
 
 /// Locks the row until the end of the transaction.
 async fn find_locked(c: &mut Conn, order: Uuid) -> Result<Option<(ReservationState, Quantities)>, StoreError> {
-    let row = locked!(reservations::table.find(order.to_string()).select((reservations::state, reservations::lines)));
+    let row = for_update!(reservations::table.find(order.to_string()).select((reservations::state, reservations::lines)));
     row.first(c).await.optional()?.map(parse_row).transpose()
 }
 
@@ -136,7 +136,7 @@ async fn undo_hold(c: &mut Conn, lines: &Quantities, held: &BTreeMap<String, Opt
 pub(super) async fn commit(c: &mut Conn, orders: &[Uuid]) -> Result<BTreeMap<Uuid, ReservationState>, StoreError> {
     let numbers: Vec<String> = orders.iter().map(Uuid::to_string).collect();
     let rows = reservations::table.filter(reservations::order_number.eq_any(&numbers)).order(reservations::order_number);
-    let rows = locked!(rows.select((reservations::order_number, reservations::state, reservations::lines)));
+    let rows = for_update!(rows.select((reservations::order_number, reservations::state, reservations::lines)));
     let rows: Vec<(String, String, String)> = rows.load(c).await?;
     let (mut found, mut held, mut sold) = (BTreeMap::new(), Vec::new(), Quantities::new());
     for (number, state, lines) in rows {

@@ -1,7 +1,7 @@
 //! Changes of stock. Each preserves INV-1 (quantity + held + sold = received) and INV-2
 //! (quantity >= 0); CHECK constraints of the table enforce both as well.
 
-use super::backend::{Conn, locked};
+use super::backend::{Conn, for_update};
 use super::events::outbox;
 use super::tables::stock;
 use crate::data::{CachedQuery, MAX_PREPARED_LIST_LEN};
@@ -53,7 +53,7 @@ pub(super) async fn find(c: &mut Conn, id: i64) -> Result<Option<StockRow>, Stor
 
 /// Locks the row until the end of the transaction.
 async fn find_locked(c: &mut Conn, id: i64) -> Result<StockRow, InventoryError> {
-    let row = locked!(stock::table.filter(stock::id.eq(id).and(stock::removed.eq(false))).select(StockRow::as_select()));
+    let row = for_update!(stock::table.filter(stock::id.eq(id).and(stock::removed.eq(false))).select(StockRow::as_select()));
     row.first(c).await.optional()?.ok_or(InventoryError::NotFound { id })
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn rows(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<S
 /// Locks the rows until the end of the transaction, in SKU order to prevent deadlocks.
 async fn rows_locked(c: &mut Conn, wanted: &Quantities) -> Result<BTreeMap<String, StockRow>, StoreError> {
     let rows = stock::table.filter(stock::sku_code.eq_any(wanted.keys()).and(stock::removed.eq(false)));
-    let rows: Vec<StockRow> = locked!(rows.order(stock::sku_code).select(StockRow::as_select())).load(c).await?;
+    let rows: Vec<StockRow> = for_update!(rows.order(stock::sku_code).select(StockRow::as_select())).load(c).await?;
     Ok(rows.into_iter().map(|row| (row.sku_code.clone(), row)).collect())
 }
 
@@ -91,7 +91,7 @@ pub(super) fn classify(rows: &BTreeMap<String, StockRow>, wanted: &Quantities) -
 }
 
 pub(super) async fn create(c: &mut Conn, sku: &str, quantity: i64) -> Result<StockRow, InventoryError> {
-    let known = locked!(stock::table.filter(stock::sku_code.eq(sku)).select((stock::id, stock::removed)));
+    let known = for_update!(stock::table.filter(stock::sku_code.eq(sku)).select((stock::id, stock::removed)));
     let known: Option<(i64, bool)> = known.first(c).await.optional()?;
     match known {
         Some((_, false)) => return Err(InventoryError::SkuTaken { sku_code: sku.into() }),

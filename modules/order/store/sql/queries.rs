@@ -1,6 +1,6 @@
 //! SQL statements of the order store.
 
-use super::backend::{Conn, claimed, insert_returning_ids};
+use super::backend::{Conn, for_update_skip_locked, insert_returning_ids};
 use super::tables::{idempotency_keys, order_lines, orders};
 use crate::data::types::MoneyText;
 use crate::data::{CachedQuery, types};
@@ -52,7 +52,7 @@ fn parse_status(text: &str) -> Result<OrderStatus, StoreError> {
     [OrderStatus::Pending, OrderStatus::Placed, OrderStatus::Rejected, OrderStatus::Cancelled]
         .into_iter()
         .find(|status| status.text() == text)
-        .ok_or_else(|| StoreError::Broken(format!("unknown order status {text}")))
+        .ok_or_else(|| StoreError::Internal(format!("unknown order status {text}")))
 }
 
 fn action_text(action: PendingReservationAction) -> Option<&'static str> {
@@ -64,11 +64,11 @@ fn action_text(action: PendingReservationAction) -> Option<&'static str> {
 }
 
 fn parse_money(text: MoneyText) -> Result<Money, StoreError> {
-    Money::try_from(text).map_err(|wrong| StoreError::Broken(wrong.to_string()))
+    Money::try_from(text).map_err(|wrong| StoreError::Internal(wrong.to_string()))
 }
 
 fn parse_number(text: &str) -> Result<Uuid, StoreError> {
-    text.parse().map_err(|_| StoreError::Broken(format!("malformed order number `{text}`")))
+    text.parse().map_err(|_| StoreError::Internal(format!("malformed order number `{text}`")))
 }
 
 /// Adds the lines to order rows; keeps the order of the rows.
@@ -134,7 +134,7 @@ pub(super) async fn find_key(c: &mut Conn, key: &IdempotencyKey) -> Result<Optio
     }
     let order = by_id(c, order_id)
         .await?
-        .ok_or_else(|| StoreError::Broken(format!("an idempotency key refers to order {order_id}, which does not exist")))?;
+        .ok_or_else(|| StoreError::Internal(format!("an idempotency key refers to order {order_id}, which does not exist")))?;
     Ok(Some(if order.status == OrderStatus::Pending { BeginOutcome::InFlight } else { BeginOutcome::Ended(order) }))
 }
 
@@ -161,7 +161,7 @@ pub(super) async fn insert_order(
         orders::traceparent.eq(trace.header()),
     );
     let ids = insert_returning_ids!(c, orders::table, [row], orders::id);
-    let id = ids.into_iter().next().ok_or_else(|| StoreError::Broken("the insert returned no order id".into()))?;
+    let id = ids.into_iter().next().ok_or_else(|| StoreError::Internal("the insert returned no order id".into()))?;
     let row = |line: &NewLine| {
         (
             order_lines::order_id.eq(id),
@@ -242,7 +242,7 @@ pub(super) async fn has_expired(c: &mut Conn, now: i64) -> Result<bool, StoreErr
 /// Skips rows locked by other processes.
 pub(super) async fn acquire_expired(c: &mut Conn, now: i64, limit: i64) -> Result<Vec<StoredOrder>, StoreError> {
     let rows = orders::table.filter(orders::status.eq(PENDING).and(orders::lease_until.lt(now)));
-    let rows = claimed!(rows.select(OrderRow::as_select()).order(orders::lease_until).limit(limit)).load(c).await?;
+    let rows = for_update_skip_locked!(rows.select(OrderRow::as_select()).order(orders::lease_until).limit(limit)).load(c).await?;
     load_lines(c, rows).await
 }
 

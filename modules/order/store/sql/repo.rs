@@ -67,7 +67,7 @@ impl OrderStore for Repo {
             .await;
         match (outcome, key) {
             // a concurrent request with the same key has committed first; this transaction is rolled back
-            (Err(StoreError::Taken(_)), Some(key)) => Ok(self.find_key(key).await?.unwrap_or(BeginOutcome::InFlight)),
+            (Err(StoreError::DuplicateKey(_)), Some(key)) => Ok(self.find_key(key).await?.unwrap_or(BeginOutcome::InFlight)),
             (outcome, _) => outcome,
         }
     }
@@ -162,8 +162,8 @@ impl OrderStore for Repo {
         self.db.write(async move |c| queries::delete_keys_before(c, before).await).await
     }
 
-    fn committed(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(self.db.committed())
+    fn next_commit(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.db.next_commit())
     }
 
     fn lease(&self, name: &'static str) -> Lease {

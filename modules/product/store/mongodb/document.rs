@@ -20,7 +20,7 @@ const SCHEMA: i64 = 1;
 
 /// A product's fields, for an insert and for `$set`.
 pub(super) fn fields(product: &Product) -> Result<Document, StoreError> {
-    let price: Decimal128 = product.price.to_string().parse().map_err(|e| StoreError::Broken(format!("a price does not fit: {e}")))?;
+    let price: Decimal128 = product.price.to_string().parse().map_err(|e| StoreError::Internal(format!("a price does not fit: {e}")))?;
     let mut fields = doc! { "schema": SCHEMA as i32, "skuCode": &product.sku_code, "name": &product.name, "price": price };
     if let Some(text) = &product.description {
         fields.insert("description", text);
@@ -72,7 +72,7 @@ fn integer(value: &Bson) -> Option<i64> {
 }
 
 fn malformed(document: &Document, cause: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Broken(format!("product {} is malformed: {cause}", document.get("_id").unwrap_or(&Bson::Null)))
+    StoreError::Internal(format!("product {} is malformed: {cause}", document.get("_id").unwrap_or(&Bson::Null)))
 }
 
 #[cfg(test)]

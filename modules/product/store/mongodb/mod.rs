@@ -25,7 +25,7 @@ use std::sync::Arc;
 const COLLECTION: &str = "products";
 
 /// Deleted documents have no SKU code, so they do not block its reuse.
-const INDEXES: [Index; 2] = [Index { field: "skuCode", unique: true }, Index { field: outbox::SINCE, unique: false }];
+const INDEXES: [Index; 2] = [Index { field: "skuCode", unique: true }, Index { field: outbox::PENDING_SINCE, unique: false }];
 
 /// See [`ProductStore`].
 pub(in crate::modules::product) struct MongoProducts {
@@ -41,11 +41,11 @@ impl MongoProducts {
     /// Number of products and of pending events, for the audit. Blocks; read-only.
     #[cfg(feature = "sqlite")]
     pub(in crate::modules::product) fn count(url: &Secret, settings: &Settings) -> Result<(i64, i64), StoreError> {
-        let db = Db::look(url, "product", settings)?;
-        db.clone().block(async move {
+        let db = Db::open_without_checks(url, "product", settings)?;
+        db.clone().block_on(async move {
             let products = db.collection(COLLECTION);
             let total = db.read("count", async move { products.count_documents(all()).await }).await?;
-            Ok((total as i64, outbox::waiting(&db, COLLECTION).await?))
+            Ok((total as i64, outbox::count_pending(&db, COLLECTION).await?))
         })?
     }
 
@@ -60,7 +60,7 @@ impl MongoProducts {
 
     /// Updates one document that is not deleted; `false` if none matches.
     async fn update(&self, mut filter: Document, update: Document) -> Result<bool, StoreError> {
-        filter.extend(outbox::live());
+        filter.extend(outbox::not_deleted());
         let products = self.db.collection(COLLECTION);
         let result = self.db.write("update", async move { products.update_one(filter, update).await });
         result.await.map(|result| result.matched_count == 1)
@@ -79,7 +79,7 @@ fn all() -> Document {
 
 /// All products that are not deleted, or those with `q` in their SKU code or name.
 fn matching(q: Option<&str>) -> Document {
-    let mut filter = outbox::live();
+    let mut filter = outbox::not_deleted();
     if let Some(pattern) = q.map(regex_pattern) {
         filter.insert("$or", [doc! { "name": { "$regex": &pattern } }, doc! { "skuCode": { "$regex": &pattern } }]);
     }
@@ -120,7 +120,7 @@ impl ProductStore for MongoProducts {
     async fn get(&self, id: &str) -> Result<Option<(Product, i64)>, StoreError> {
         let Some(id) = object_id(id) else { return Ok(None) };
         let mut filter = doc! { "_id": id };
-        filter.extend(outbox::live());
+        filter.extend(outbox::not_deleted());
         let products = self.db.collection(COLLECTION);
         let found = self.db.read("find", async move { products.find_one(filter).await }).await?;
         found.as_ref().map(document::read).transpose()
@@ -136,21 +136,21 @@ impl ProductStore for MongoProducts {
     }
 
     async fn insert(&self, product: Product, event: Event) -> Result<bool, StoreError> {
-        let Some(id) = object_id(&product.id) else { return Err(StoreError::Broken(format!("{} is not an ObjectId", product.id))) };
+        let Some(id) = object_id(&product.id) else { return Err(StoreError::Internal(format!("{} is not an ObjectId", product.id))) };
         let mut document = doc! { "_id": id };
         document.extend(document::fields(&product)?);
-        document.extend(outbox::first(&event)?);
+        document.extend(outbox::initial_fields(&event)?);
         let products = self.db.collection(COLLECTION);
         match self.db.write("insert", async move { products.insert_one(document).await }).await {
             Ok(_) => Ok(true),
-            Err(StoreError::Taken(_)) => Ok(false),
+            Err(StoreError::DuplicateKey(_)) => Ok(false),
             Err(other) => Err(other),
         }
     }
 
     async fn replace(&self, product: Product, version: i64, event: Event) -> Result<Option<bool>, StoreError> {
         let Some(id) = object_id(&product.id) else { return Ok(Some(false)) };
-        let mut update = outbox::next(&event)?;
+        let mut update = outbox::update_operators(&event)?;
         update.insert("$set", document::fields(&product)?);
         if product.description.is_none() {
             update.insert("$unset", doc! { "description": "" });
@@ -163,14 +163,14 @@ impl ProductStore for MongoProducts {
         };
         match self.update(doc! { "_id": id, "version": base_version }, update).await {
             Ok(replaced) => Ok(Some(replaced)),
-            Err(StoreError::Taken(_)) => Ok(None),
+            Err(StoreError::DuplicateKey(_)) => Ok(None),
             Err(other) => Err(other),
         }
     }
 
     async fn delete(&self, id: &str, event: Event) -> Result<bool, StoreError> {
         let Some(id) = object_id(id) else { return Ok(false) };
-        let mut update = outbox::next(&event)?;
+        let mut update = outbox::update_operators(&event)?;
         update.insert("$set", doc! { "deleted": true });
         update.insert("$unset", doc! { "skuCode": "" });
         self.update(doc! { "_id": id }, update).await

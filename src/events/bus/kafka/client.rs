@@ -3,7 +3,7 @@
 
 use super::error::{BusError, unavailable};
 use crate::kernel::error::{OutOfRange, StoreError};
-use crate::settings::{Bus, SaslMechanism, Secret, Tls};
+use crate::settings::{Bus, KafkaSaslMechanism, Secret, Tls};
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
@@ -29,10 +29,10 @@ pub(super) fn config(bus: &Bus, tls: &Tls) -> Result<ClientConfig, BusError> {
     config.set("reconnect.backoff.max.ms", "2000");
     let protocol = setting_value(bus.security);
     config.set("security.protocol", &protocol);
-    if bus.security.encrypts() {
+    if bus.security.uses_tls() {
         encrypt(&mut config, &protocol, tls)?;
     }
-    match (bus.security.logs_in(), &bus.username, &bus.password) {
+    match (bus.security.uses_sasl(), &bus.username, &bus.password) {
         (true, Some(username), Some(password)) => log_in(&mut config, bus.sasl_mechanism, username, password)?,
         (true, None, _) => return Err(BusError::Missing { key: "bus.username", protocol }),
         (true, _, None) => return Err(BusError::Missing { key: "bus.password", protocol }),
@@ -71,9 +71,9 @@ fn readable<'a>(path: &'a Path, key: &'static str) -> Result<&'a str, BusError> 
     path.to_str().ok_or_else(|| BusError::Path { key, path: path.into() })
 }
 
-fn log_in(config: &mut ClientConfig, mechanism: SaslMechanism, username: &str, password: &Secret) -> Result<(), BusError> {
+fn log_in(config: &mut ClientConfig, mechanism: KafkaSaslMechanism, username: &str, password: &Secret) -> Result<(), BusError> {
     let name = setting_value(mechanism);
-    if mechanism != SaslMechanism::Plain && !cfg!(feature = "kafka-tls") {
+    if mechanism != KafkaSaslMechanism::Plain && !cfg!(feature = "kafka-tls") {
         return Err(BusError::NotCompiledIn { key: "bus.sasl_mechanism", value: name });
     }
     config.set("sasl.mechanism", name).set("sasl.username", username).set("sasl.password", password.expose());
@@ -83,7 +83,7 @@ fn log_in(config: &mut ClientConfig, mechanism: SaslMechanism, username: &str, p
 /// An error from the creation of a client (an invalid certificate file, for instance), with our setting names.
 pub(super) fn invalid_config(cause: impl ToString) -> StoreError {
     let names = [("ssl.ca.location", "tls.ca"), ("ssl.certificate.location", "tls.cert"), ("ssl.key.location", "tls.key")];
-    StoreError::Broken(names.iter().fold(cause.to_string(), |text, (librdkafka, ours)| text.replace(librdkafka, ours)))
+    StoreError::Internal(names.iter().fold(cause.to_string(), |text, (librdkafka, ours)| text.replace(librdkafka, ours)))
 }
 
 /// Logs a client's messages, and remembers advice on its last connection error.
@@ -147,24 +147,24 @@ impl ConsumerContext for ConnectionObserver {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Security;
+    use crate::settings::KafkaSecurityProtocol;
 
-    fn kafka(security: Security) -> Bus {
+    fn kafka(security: KafkaSecurityProtocol) -> Bus {
         Bus { url: "kafka://127.0.0.1:9092".into(), security, ..Bus::default() }
     }
 
     #[test]
     fn inconsistent_setting_is_named_in_the_error() {
         let error_of = |bus: &Bus, tls: &Tls| config(bus, tls).map(drop).unwrap_err().to_string();
-        let named = Bus { username: Some("shop".into()), password: Some(Secret::new("hidden")), ..kafka(Security::Plaintext) };
+        let named = Bus { username: Some("shop".into()), password: Some(Secret::new("hidden")), ..kafka(KafkaSecurityProtocol::Plaintext) };
         assert!(error_of(&named, &Tls::default()).contains("need bus.security"));
-        assert!(error_of(&kafka(Security::SaslPlaintext), &Tls::default()).contains("bus.username is missing"));
-        let nameless = Bus { password: None, security: Security::SaslPlaintext, ..named.clone() };
+        assert!(error_of(&kafka(KafkaSecurityProtocol::SaslPlaintext), &Tls::default()).contains("bus.username is missing"));
+        let nameless = Bus { password: None, security: KafkaSecurityProtocol::SaslPlaintext, ..named.clone() };
         assert!(error_of(&nameless, &Tls::default()).contains("bus.password is missing"));
-        let plain = Bus { security: Security::SaslPlaintext, sasl_mechanism: SaslMechanism::Plain, ..named.clone() };
+        let plain = Bus { security: KafkaSecurityProtocol::SaslPlaintext, sasl_mechanism: KafkaSaslMechanism::Plain, ..named.clone() };
         assert_eq!(config(&plain, &Tls::default()).unwrap().get("sasl.mechanism"), Some("PLAIN"));
-        let scram = Bus { security: Security::SaslPlaintext, ..named };
-        let ssl = kafka(Security::Ssl);
+        let scram = Bus { security: KafkaSecurityProtocol::SaslPlaintext, ..named };
+        let ssl = kafka(KafkaSecurityProtocol::Ssl);
         if cfg!(feature = "kafka-tls") {
             assert_eq!(config(&scram, &Tls::default()).unwrap().get("sasl.mechanism"), Some("SCRAM-SHA-512"));
             let nowhere = Tls { ca: Some("/nowhere.pem".into()), ..Tls::default() };

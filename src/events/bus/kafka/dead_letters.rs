@@ -5,7 +5,7 @@
 //! other event, in whichever process it runs.
 
 use super::record::{self, Record, header, with_header};
-use crate::events::bus::dead_letter::{DeadLetter, raw};
+use crate::events::bus::dead_letter::{DeadLetter, raw_json_or_string};
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
@@ -82,8 +82,8 @@ pub(super) fn group(dead_letter: &OwnedMessage) -> &str {
 /// The form that the actuator shows.
 pub(super) fn describe(dead_letter: &OwnedMessage) -> Result<DeadLetter, StoreError> {
     let event = match record::decode(dead_letter) {
-        Ok(event) => serde_json::value::to_raw_value(&event).map_err(|cause| StoreError::Broken(cause.to_string()))?,
-        Err(_) => raw(String::from_utf8_lossy(dead_letter.payload().unwrap_or_default()).into_owned())?,
+        Ok(event) => serde_json::value::to_raw_value(&event).map_err(|cause| StoreError::Internal(cause.to_string()))?,
+        Err(_) => raw_json_or_string(String::from_utf8_lossy(dead_letter.payload().unwrap_or_default()).into_owned())?,
     };
     Ok(DeadLetter {
         id: dead_letter.offset(),

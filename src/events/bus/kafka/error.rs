@@ -36,6 +36,6 @@ pub(super) enum BusError {
 
 impl From<BusError> for StoreError {
     fn from(error: BusError) -> Self {
-        StoreError::Broken(error.to_string())
+        StoreError::Internal(error.to_string())
     }
 }

@@ -1,27 +1,27 @@
 //! Export of recorded spans: to Zipkin, to an OTLP collector, and to a buffer in memory.
 
-pub mod memory;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod queue;
 mod sinks;
 pub mod target;
+pub mod trace_buffer;
 pub mod zipkin;
 
 use crate::kernel::error::{OutOfRange, StartError};
 use crate::observe::metrics;
 use crate::settings::Telemetry;
-use memory::Memory;
 use std::sync::Arc;
 use std::time::Duration;
 use target::Target;
+use trace_buffer::TraceBuffer;
 
-pub use sinks::{Sink, is_watched, provider};
+pub use sinks::{Sink, has_sinks, provider};
 
 #[derive(Debug, Default)]
 pub struct Exports {
     /// The last traces, if `telemetry.memory` is set.
-    pub memory: Option<Arc<Memory>>,
+    pub memory: Option<Arc<TraceBuffer>>,
     /// This process's service name in spans.
     pub service: String,
     exporters: Vec<queue::Exporter>,
@@ -33,7 +33,7 @@ pub struct Exports {
 struct OtlpNotCompiledIn;
 
 #[cfg(not(feature = "otlp"))]
-impl crate::kernel::error::PartError for OtlpNotCompiledIn {}
+impl crate::kernel::error::ComponentError for OtlpNotCompiledIn {}
 
 const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -68,7 +68,7 @@ pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registr
         return Err(OtlpNotCompiledIn.into());
     }
     if settings.memory > 0 {
-        let memory = Arc::new(Memory::new(settings.memory));
+        let memory = Arc::new(TraceBuffer::new(settings.memory));
         sinks.push(memory.clone());
         exports.memory = Some(memory);
     }

@@ -20,7 +20,7 @@ static SINKS: RwLock<Vec<Arc<dyn Sink>>> = RwLock::new(Vec::new());
 static HAS_SINKS: AtomicBool = AtomicBool::new(false);
 
 /// Whether any sink is set.
-pub fn is_watched() -> bool {
+pub fn has_sinks() -> bool {
     HAS_SINKS.load(Relaxed)
 }
 

@@ -1,6 +1,6 @@
 //! An HTTP endpoint that receives spans.
 
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use crate::kernel::secret::Secret;
 use crate::kernel::uri::user_info;
 use crate::net::http;
@@ -34,7 +34,7 @@ pub struct TargetError {
     pub cause: UrlError,
 }
 
-impl PartError for TargetError {}
+impl ComponentError for TargetError {}
 
 /// An endpoint that receives batches. Its credentials are never shown.
 pub struct Target {

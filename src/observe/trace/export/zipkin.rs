@@ -169,7 +169,7 @@ impl Span {
     }
 
     /// The service's name, or `?` if it is unknown.
-    pub fn who(&self) -> &str {
+    pub fn service_name(&self) -> &str {
         self.local_endpoint.service_name.as_deref().unwrap_or("?")
     }
 }
@@ -281,6 +281,6 @@ mod tests {
     #[test]
     fn incomplete_foreign_span_is_parsed_with_defaults() {
         let read: Span = serde_json::from_value(json!({ "traceId": "a", "id": "b", "shared": true })).unwrap();
-        assert_eq!((read.name.as_str(), read.who(), read.end()), ("", "?", 0));
+        assert_eq!((read.name.as_str(), read.service_name(), read.end()), ("", "?", 0));
     }
 }

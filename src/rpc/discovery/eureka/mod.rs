@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use view::View;
+use view::RegistryView;
 
 /// Backoff after the first failure; it doubles up to the normal interval.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(250);
@@ -93,7 +93,7 @@ struct FetchResponse {
 }
 
 /// Updates the view periodically until cancelled.
-pub async fn keep_fetched(servers: Arc<Servers>, view: Arc<View>, interval: Duration, stop: CancellationToken) {
+pub async fn refresh_periodically(servers: Arc<Servers>, view: Arc<RegistryView>, interval: Duration, stop: CancellationToken) {
     let mut full = true;
     let mut timer = RetryTimer::new("fetch", interval);
     while timer.wait(&stop).await {
@@ -104,7 +104,7 @@ pub async fn keep_fetched(servers: Arc<Servers>, view: Arc<View>, interval: Dura
 }
 
 /// Fetches the delta; or everything, if `full` is set or the delta's hash does not match.
-pub async fn fetch(servers: &Servers, view: &View, full: bool) -> Result<(), RegistryError> {
+pub async fn fetch(servers: &Servers, view: &RegistryView, full: bool) -> Result<(), RegistryError> {
     if !full {
         let response = servers.call(Method::GET, "/apps/delta", None).await?;
         // Deltas may be disabled in the registry.
@@ -136,7 +136,7 @@ impl Registrations {
     }
 
     /// Deregisters all instances, so that peers stop calling this process. Returns false if the limit is exceeded.
-    pub async fn leave(self, limit: Duration) -> bool {
+    pub async fn deregister(self, limit: Duration) -> bool {
         self.stop.cancel();
         let done = tokio::time::timeout(limit, futures_util::future::join_all(self.workers)).await.is_ok();
         if !done {

@@ -2,7 +2,7 @@
 
 use super::instance::{Action, Application, Applications, Instance, Status, hash};
 use crate::rpc::discovery::balance::{Balancer, Candidate};
-use crate::rpc::discovery::{Discovery, Picked};
+use crate::rpc::discovery::{Discovery, PickedInstance};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,14 +21,14 @@ struct Snapshot {
 }
 
 /// The known instances and their load statistics.
-pub struct View {
+pub struct RegistryView {
     snapshot: RwLock<Snapshot>,
     balancer: Balancer,
     names: BTreeMap<&'static str, &'static str>,
     grace: Duration,
 }
 
-impl View {
+impl RegistryView {
     /// Starts empty. `version` is this process's build version, `names` maps modules to applications. An instance
     /// that is missing from a full fetch without having deregistered is kept for `grace`.
     pub fn new(version: &str, names: BTreeMap<&'static str, &'static str>, grace: Duration) -> Self {
@@ -97,13 +97,13 @@ impl View {
         }
         let candidates = by_name.into_iter().map(|(name, all)| (name, all.into())).collect();
         *self.snapshot.write() = Snapshot { instances, missing, candidates };
-        self.balancer.keep(|url| urls.contains(url));
+        self.balancer.retain(|url| urls.contains(url));
     }
 }
 
-impl Discovery for View {
+impl Discovery for RegistryView {
     /// `module` is the name of a module or of any application in the registry.
-    fn pick(&self, module: &str, avoid: Option<&str>) -> Option<Picked> {
+    fn pick(&self, module: &str, avoid: Option<&str>) -> Option<PickedInstance> {
         let name = self.names.get(module).copied().unwrap_or(module).to_ascii_uppercase();
         let candidates = self.snapshot.read().candidates.get(&name).cloned()?;
         self.balancer.pick(&candidates, avoid)
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn instance_that_is_up_is_found_by_module_application_and_virtual_address() {
-        let view = View::new("1", [("a", "A")].into(), Duration::ZERO);
+        let view = RegistryView::new("1", [("a", "A")].into(), Duration::ZERO);
         view.replace(all(&[instance("x", Status::Up), instance("y", Status::Down)]));
         for name in ["a", "A", "A-SERVICE", "other"] {
             assert_eq!(view.pick(name, None).unwrap().base_url, "http://x.test:80", "{name}");
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn instance_missing_after_a_registry_restart_stays_a_candidate() {
-        let view = View::new("1", BTreeMap::new(), Duration::from_secs(600));
+        let view = RegistryView::new("1", BTreeMap::new(), Duration::from_secs(600));
         view.replace(all(&[instance("x", Status::Up)]));
         view.replace(all(&[]));
         assert_eq!(view.pick("a", None).unwrap().base_url, "http://x.test:80");
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn delta_with_a_wrong_hash_changes_nothing() {
-        let view = View::new("1", BTreeMap::new(), Duration::ZERO);
+        let view = RegistryView::new("1", BTreeMap::new(), Duration::ZERO);
         view.replace(all(&[instance("x", Status::Up)]));
         let mut delta = all(&[instance("y", Status::Up)]);
         delta.hash = "UP_3_".into();
@@ -237,7 +237,7 @@ mod tests {
         /// Random changes, applied as deltas in random portions, lead to the state of a full fetch.
         #[test]
         fn deltas_lead_to_the_state_of_a_full_fetch(steps in proptest::collection::vec((0..6_u8, 0..4_u8, any::<bool>()), 1..60)) {
-            let (by_delta, by_fetch) = (View::new("1", BTreeMap::new(), Duration::ZERO), View::new("1", BTreeMap::new(), Duration::ZERO));
+            let (by_delta, by_fetch) = (RegistryView::new("1", BTreeMap::new(), Duration::ZERO), RegistryView::new("1", BTreeMap::new(), Duration::ZERO));
             let (mut registry, mut pending) = (BTreeMap::new(), BTreeMap::new());
             for (id, what, fetch) in steps {
                 let mut one = instance(&id.to_string(), if what == 1 { Status::Down } else { Status::Up });

@@ -1,13 +1,13 @@
 //! The breaker with simulated time: every transition, and random sequences against a simple model of the rules.
 
-use crate::rpc::resilience::breaker::{Breaker, Order, Permit, State};
-use crate::settings::BreakerRules;
+use crate::rpc::resilience::breaker::{Breaker, Permit, State, StateChange};
+use crate::settings::BreakerSettings;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
 
 const OPEN: Duration = Duration::from_secs(30);
-const RULES: BreakerRules = BreakerRules { window: 5, min_calls: 5, failure_percent: 50, open: OPEN, half_open_calls: 3 };
+const RULES: BreakerSettings = BreakerSettings { window: 5, min_calls: 5, failure_percent: 50, open: OPEN, half_open_calls: 3 };
 /// failsafe becomes half-open after the open time, not exactly at its end.
 const AFTER_OPEN: Duration = Duration::from_millis(30_001);
 
@@ -126,16 +126,16 @@ fn outcome_of_an_older_phase_is_not_counted() {
 fn state_set_by_an_administrator_overrides_the_rules() {
     failsafe::clock::freeze(|clock| {
         let breaker = open_breaker();
-        breaker.order(Order::Close);
+        breaker.change_state(StateChange::Close);
         assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::Closed, 0));
-        breaker.order(Order::ForceOpen);
+        breaker.change_state(StateChange::ForceOpen);
         clock.advance(AFTER_OPEN);
         assert_eq!(breaker.snapshot().state, State::ForcedOpen);
         assert_eq!(breaker.acquire().unwrap_err().wait, OPEN);
-        breaker.order(Order::Disable);
+        breaker.change_state(StateChange::Disable);
         (0..20).for_each(|_| call(&breaker, false));
         assert_eq!((breaker.snapshot().state, breaker.snapshot().buffered), (State::Disabled, 0));
-        breaker.order(Order::Close);
+        breaker.change_state(StateChange::Close);
         (0..5).for_each(|_| call(&breaker, false));
         assert_eq!(breaker.snapshot().state, State::Open);
     });
@@ -143,7 +143,7 @@ fn state_set_by_an_administrator_overrides_the_rules() {
 
 /// A simple model of the rules.
 struct Model {
-    rules: BreakerRules,
+    rules: BreakerSettings,
     state: State,
     phase: usize,
     outcomes: Vec<bool>,
@@ -221,10 +221,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..200)
 }
 
-fn rules() -> impl Strategy<Value = BreakerRules> {
+fn rules() -> impl Strategy<Value = BreakerSettings> {
     // Only percentages for which the model's floating-point arithmetic is exact.
     (1_usize..9, 1_usize..9, prop::sample::select(vec![1_usize, 10, 25, 50, 75, 100]), 1_usize..5).prop_map(
-        |(window, min_calls, failure_percent, half_open_calls)| BreakerRules {
+        |(window, min_calls, failure_percent, half_open_calls)| BreakerSettings {
             window,
             min_calls,
             failure_percent,

@@ -6,7 +6,7 @@ use crate::kernel::ports::free_port;
 use crate::kernel::problem::{Problem, TypedError};
 use crate::rpc::context::Cx;
 use crate::rpc::contract::client::Remote;
-use crate::rpc::discovery::{Discovery, Outcome, Picked};
+use crate::rpc::discovery::{Discovery, Outcome, PickedInstance};
 use crate::rpc::resilience::Peers;
 use crate::rpc::resilience::breaker::State;
 use crate::settings::Resilience;
@@ -59,11 +59,11 @@ struct RecordingDiscovery {
 }
 
 impl Discovery for RecordingDiscovery {
-    fn pick(&self, _: &str, avoid: Option<&str>) -> Option<Picked> {
+    fn pick(&self, _: &str, avoid: Option<&str>) -> Option<PickedInstance> {
         self.avoided.lock().push(avoid.map(str::to_string));
         let url = self.urls.iter().find(|url| Some(url.as_str()) != avoid).or(self.urls.first())?;
         let outcomes = self.outcomes.clone();
-        Some(Picked::tracked(url.clone(), move |outcome| outcomes.lock().push(outcome)))
+        Some(PickedInstance::tracked(url.clone(), move |outcome| outcomes.lock().push(outcome)))
     }
 }
 
@@ -148,7 +148,7 @@ async fn call_with_a_dead_instance_is_retried_at_another_and_counts_as_success()
     }
     assert_eq!((fixture.state(), fixture.failed()), (State::Closed, 0));
     assert_eq!(fixture.discovery.avoided.lock()[..2], [None, Some(dead)]);
-    assert_eq!(fixture.outcomes()[..2], [Some(Outcome::Failed), Some(Outcome::Answered)]);
+    assert_eq!(fixture.outcomes()[..2], [Some(Outcome::Failed), Some(Outcome::Responded)]);
 }
 
 #[actix_web::test]

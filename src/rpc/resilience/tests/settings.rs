@@ -1,7 +1,7 @@
 //! Settings: the Spring system's defaults, overrides, and invalid values.
 
 use crate::rpc::resilience::Peers;
-use crate::settings::{Overrides, Resilience};
+use crate::settings::{PeerOverrides, Resilience};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn invalid_value_fails_the_start_and_names_its_key() {
     let start = |settings| Peers::new(settings, &prometheus::Registry::new()).map(drop).unwrap_err().to_string();
     let text = start(Resilience { window: 0, ..Resilience::default() });
     assert_eq!(text, "resilience.window: 0 is not between 1 and 10000");
-    let own = Overrides { failure_percent: Some(101), ..Overrides::default() };
+    let own = PeerOverrides { failure_percent: Some(101), ..PeerOverrides::default() };
     let text = start(Resilience { peers: BTreeMap::from([("order".into(), own)]), ..Resilience::default() });
     assert_eq!(text, "resilience.peers.order.failure_percent: 101 is not between 1 and 100");
 }

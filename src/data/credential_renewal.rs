@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// How to give an open store new credentials.
-pub struct Renewal {
+pub struct CredentialRenewal {
     /// Keys of the settings that hold the credentials.
     pub keys: &'static [&'static str],
     /// Applies the credentials of these settings to new connections.
     pub apply: Arc<dyn Fn(&Settings) -> Result<(), ReloadError> + Send + Sync>,
     /// Notified when the server refuses the current credentials; `Some` if Vault may have newer ones.
-    pub refused: Option<Arc<Notify>>,
+    pub auth_failure_signal: Option<Arc<Notify>>,
 }

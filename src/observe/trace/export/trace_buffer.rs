@@ -11,7 +11,7 @@ const MAX_SPANS_PER_TRACE: usize = 250;
 
 /// The last traces, each with its first spans. Evicts the oldest trace.
 #[derive(Debug)]
-pub struct Memory {
+pub struct TraceBuffer {
     capacity: usize,
     buffer: Mutex<BufferedTraces>,
 }
@@ -27,10 +27,10 @@ struct BufferedTraces {
 pub struct Spans {
     pub spans: Vec<Arc<SpanData>>,
     /// Number of dropped spans.
-    pub cut: usize,
+    pub dropped: usize,
 }
 
-impl Memory {
+impl TraceBuffer {
     /// `capacity`: number of traces, at least 1.
     pub fn new(capacity: usize) -> Self {
         Self { capacity: capacity.max(1), buffer: Mutex::default() }
@@ -47,7 +47,7 @@ impl Memory {
     }
 }
 
-impl Sink for Memory {
+impl Sink for TraceBuffer {
     fn take(&self, span: &Arc<SpanData>) {
         let id = span.span_context.trace_id();
         let mut buffer = self.buffer.lock();
@@ -62,7 +62,7 @@ impl Sink for Memory {
         if trace.spans.len() < MAX_SPANS_PER_TRACE {
             trace.spans.push(span.clone());
         } else {
-            trace.cut += 1;
+            trace.dropped += 1;
             // the root span ends last, and the waterfall needs it
             if span.parent_span_id == SpanId::INVALID || span.parent_span_is_remote {
                 trace.spans.pop();
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn full_buffer_evicts_oldest_trace_and_adds_late_spans() {
-        let memory = Memory::new(2);
+        let memory = TraceBuffer::new(2);
         for trace in 1..=3 {
             memory.take(&of_trace(trace, 1, None, "a"));
         }
@@ -94,9 +94,9 @@ mod tests {
 
     #[test]
     fn endless_trace_is_truncated_and_counts_dropped_spans() {
-        let memory = Memory::new(1);
+        let memory = TraceBuffer::new(1);
         (0..MAX_SPANS_PER_TRACE as u64 + 7).for_each(|id| memory.take(&span(id + 1, None, "a")));
         let buffer = memory.get(TraceId::from(1_u128)).unwrap();
-        assert_eq!((buffer.spans.len(), buffer.cut), (MAX_SPANS_PER_TRACE, 7));
+        assert_eq!((buffer.spans.len(), buffer.dropped), (MAX_SPANS_PER_TRACE, 7));
     }
 }
