@@ -118,7 +118,7 @@ start() {
   local since took
   since=$(date +%s%N)
   docker run -d --name tradepost-images --network none --read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /data:uid=65532,mode=0700 \
-    -e TRADEPOST__IDENTITY__FORCE=true "$1" >/dev/null
+    -e TRADEPOST__IDENTITY__ALLOW_IN_PRODUCTION=true "$1" >/dev/null
   until docker exec tradepost-images /tradepost healthcheck >/dev/null 2>&1; do
     [[ $(docker inspect --format '{{.State.Running}}' tradepost-images) == true ]] && (($(date +%s%N) - since < 120 * 10 ** 9)) ||
       { docker logs tradepost-images >&2; fail "$1 does not get ready"; }

@@ -70,7 +70,7 @@ class Pod:
         self.port, self.process = None, None
         self.binary, self.log = binary, os.path.join(logs, self.name)
         # any free port; and it ends with whoever started it
-        self.environment = {**environment, "TRADEPOST__SERVER__PORT": "0", "TRADEPOST__SERVER__UNTIL_INPUT_CLOSES": "true"}
+        self.environment = {**environment, "TRADEPOST__SERVER__PORT": "0", "TRADEPOST__SERVER__EXIT_ON_STDIN_EOF": "true"}
 
     async def start(self):
         with open(self.log, "w") as log:

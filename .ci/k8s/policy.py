@@ -140,7 +140,7 @@ def a_stop_has_time(docs):
         env = {entry["name"]: entry.get("value") for entry in container["env"]}
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         drain = int(env.get("TRADEPOST__SERVER__SHUTDOWN_SECONDS", 20))
-        linger = int(env.get("TRADEPOST__SERVER__LINGER_SECONDS", 0))
+        linger = int(env.get("TRADEPOST__SERVER__SHUTDOWN_DELAY_SECONDS", 0))
         if pause < 5:
             yield f"{name(doc)} stops before the others know"
         # src/net/http.rs: IDLE
@@ -272,7 +272,7 @@ CHECKS = {
     probes_are_there: [lambda d: box(d).pop("startupProbe"), lambda d: put(box(d)["readinessProbe"]["httpGet"], "port", "https")],
     a_stop_has_time: [
         lambda d: box(d).pop("lifecycle"),
-        lambda d: [entry.update(value="0") for entry in box(d)["env"] if entry["name"].endswith("LINGER_SECONDS")],
+        lambda d: [entry.update(value="0") for entry in box(d)["env"] if entry["name"].endswith("SHUTDOWN_DELAY_SECONDS")],
         lambda d: put(pod(first(d, "Deployment")), "terminationGracePeriodSeconds", 30),
     ],
     updates_lose_nobody: [lambda d: put(first(d, "Deployment")["spec"]["strategy"]["rollingUpdate"], "maxUnavailable", 1)],

@@ -146,7 +146,7 @@ def here(variables, data, services, issuer, secret, patient):
         "TRADEPOST__IDENTITY__ISSUER": issuer,
     }
     if not patient:
-        changed["TRADEPOST__SERVER__LINGER_SECONDS"] = "0"
+        changed["TRADEPOST__SERVER__SHUTDOWN_DELAY_SECONDS"] = "0"
     kept = {key: value for key, value in variables.items() if not key.startswith("TRADEPOST__BUS__") and not key.endswith("__SMTP")}
     kept.update({key: value for key, value in changed.items() if key in variables})
     for module, service in services.items():
@@ -154,7 +154,7 @@ def here(variables, data, services, issuer, secret, patient):
     if "TRADEPOST__IDENTITY__CLIENT_SECRET" in kept:
         kept["TRADEPOST__IDENTITY__CLIENT_SECRET"] = secret
     # all pods share this machine: one that is slow while others start must not be taken for one that is away
-    kept["TRADEPOST__RESILIENCE__CALL_MS"] = kept["TRADEPOST__ORDER__PEERS_MS"] = "8000"
+    kept["TRADEPOST__RESILIENCE__CALL_MS"] = kept["TRADEPOST__ORDER__PEER_TIMEOUT_MS"] = "8000"
     return kept
 
 
@@ -162,7 +162,7 @@ async def shop(binary, docs, work, patient):
     """Issuer, migrations and Deployments, as the manifests say."""
     secret, data = secrets.token_hex(16), os.path.join(work, "data")
     with open(os.path.join(work, "issuer"), "w") as log:
-        own = {"TRADEPOST__IDENTITY__CLIENT_SECRET": secret, "TRADEPOST__DATA__DIR": os.path.join(work, "issuer-data"), "TRADEPOST__SERVER__PORT": "0", "TRADEPOST__SERVER__UNTIL_INPUT_CLOSES": "true"}
+        own = {"TRADEPOST__IDENTITY__CLIENT_SECRET": secret, "TRADEPOST__DATA__DIR": os.path.join(work, "issuer-data"), "TRADEPOST__SERVER__PORT": "0", "TRADEPOST__SERVER__EXIT_ON_STDIN_EOF": "true"}
         process = await asyncio.create_subprocess_exec(binary, "serve", "--modules", "identity", env=own, cwd=work, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log)
     url = (await process.stdout.readline()).decode().removeprefix("ready on ").strip()
     stores = lambda found, key: f"sqlite://{data}/{found.split('-')[0]}.db" if "-store" in found else "x"  # noqa: E731

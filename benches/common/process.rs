@@ -57,7 +57,7 @@ impl Server {
         let address = free_port();
         let mut command = tradepost(binary, &["up", "--split", "--registry-port", "0"], address, data);
         // slow responses on a shared machine must not count as failures
-        command.env("TRADEPOST__RESILIENCE__CALL_MS", "8000").env("TRADEPOST__ORDER__PEERS_MS", "8000");
+        command.env("TRADEPOST__RESILIENCE__CALL_MS", "8000").env("TRADEPOST__ORDER__PEER_TIMEOUT_MS", "8000");
         let server = Self::start(command, address);
         while !server.responds_ok("/realms/spring-cloud-microservices-realm/protocol/openid-connect/certs") {
             std::thread::sleep(Duration::from_millis(50));

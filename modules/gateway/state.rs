@@ -79,7 +79,7 @@ impl Gateway {
             public: public.map_err(SettingsError::Public)?,
             trusted_proxies: trusted_proxies.map_err(SettingsError::TrustedProxies)?,
             global_rate: RwLock::new(global_rate(settings)),
-            discovery_locator: settings.locator,
+            discovery_locator: settings.discovery_locator,
             body_limit: settings.body_limit.unwrap_or(host.settings.server.body_limit as u64),
             connect_timeout: Duration::from_millis(settings.connect_ms),
             via: format!("1.1 tradepost-{}", uuid::Uuid::new_v4().simple()),

@@ -53,10 +53,10 @@ const MAX_LIFETIME_SECONDS: u64 = 315_360_000;
 #[derive(Debug, thiserror::Error)]
 enum IssuerError {
     #[error(
-        "the built-in issuer is for development, and {reason}; use Keycloak: set identity.issuer to its realm's URL (TRADEPOST__IDENTITY__ISSUER), or set identity.force=true if you know what you do"
+        "the built-in issuer is for development, and {reason}; use Keycloak: set identity.issuer to its realm's URL (TRADEPOST__IDENTITY__ISSUER), or set identity.allow_in_production=true if you know what you do"
     )]
     OutsideDevelopment { reason: ExposureReason },
-    #[error("identity.force in production needs identity.users: the demo users' passwords are public")]
+    #[error("identity.allow_in_production in production needs identity.users: the demo users' passwords are public")]
     DemoUsers,
     #[error("identity.audience is empty; tokens carry it in aud; the default is tradepost")]
     NoAudience,
@@ -130,7 +130,7 @@ pub fn build(host: &Host) -> Result<IdentityModule, StartError> {
 
 fn refuse_outside_development(settings: &Settings) -> Result<(), IssuerError> {
     let Some(reason) = outside_development(&settings.server) else { return Ok(()) };
-    if !settings.identity.force {
+    if !settings.identity.allow_in_production {
         return Err(IssuerError::OutsideDevelopment { reason });
     }
     if settings.server.profile == Profile::Production && settings.identity.users.is_empty() {

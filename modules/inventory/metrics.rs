@@ -17,8 +17,8 @@ impl StockMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self, StartError> {
         let gauges = |name: &str, help: &str, label: &str| metrics::gauges(registry, name, help, &[label]);
         Ok(Self {
-            skus: gauges("tradepost_stock_skus", "SKUs by state: low is at or below inventory.low, and not out.", "state")?,
-            units: gauges("tradepost_stock_pieces", "Pieces by state, of all SKUs.", "state")?,
+            skus: gauges("tradepost_stock_skus", "SKUs by state: low is at or below inventory.low_stock_threshold, and not out.", "state")?,
+            units: gauges("tradepost_stock_units", "Pieces by state, of all SKUs.", "state")?,
             violations: gauges("tradepost_stock_violations", "SKUs that break an invariant of stock; 0 is right.", "invariant")?,
         })
     }

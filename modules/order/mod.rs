@@ -35,7 +35,7 @@ pub fn build(
     let mut parts = Parts::default();
     let store = store::open(&host.settings, &host.metrics, &mut parts)?;
     let metrics = metrics::OrderMetrics::new(&host.metrics)?;
-    let peer_timeout = Duration::from_millis(settings.peers_ms);
+    let peer_timeout = Duration::from_millis(settings.peer_timeout_ms);
     let path = Arc::new(placing::OrderPath { store, product, inventory, metrics, peer_timeout });
     let service: Arc<dyn api::OrderApi> = Arc::new(service::OrderService::new(path.clone(), settings.max_lines));
     parts.endpoints = api::OrderClient::endpoints(service.clone());

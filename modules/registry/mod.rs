@@ -34,7 +34,7 @@ pub fn build(host: &Host) -> Result<Parts, StartError> {
     let clock: Clock = Arc::new(move || start.saturating_add(i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)));
     let registry = Arc::new(Registry::new(settings, &host.settings.data.dir, host.settings.server.body_limit, clock)?);
     let mut parts = Parts { endpoints: http::endpoints(&registry), ..Parts::default() };
-    let (evictor, interval) = (registry.clone(), Duration::from_secs(settings.sweep_seconds));
+    let (evictor, interval) = (registry.clone(), Duration::from_secs(settings.eviction_interval_seconds));
     parts.worker("registry-eviction", move |stop| async move {
         while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
             evictor.evict_expired();

@@ -43,8 +43,8 @@ impl Registry {
         if !(0.0..=1.0).contains(&settings.renewal_threshold) {
             return Err(OutOfRange::new("registry.renewal_threshold", settings.renewal_threshold, "0 to 1").into());
         }
-        if settings.sweep_seconds == 0 {
-            return Err(OutOfRange::new("registry.sweep_seconds", 0, "1 or more").into());
+        if settings.eviction_interval_seconds == 0 {
+            return Err(OutOfRange::new("registry.eviction_interval_seconds", 0, "1 or more").into());
         }
         let rules = LeaseRules {
             delta_ms: i64::try_from(settings.delta_seconds).unwrap_or(i64::MAX).saturating_mul(1000),

@@ -148,7 +148,7 @@ mod tests {
         let loaded = settings(json!([
             { "name": "file:order-service-prod.yml", "source": { "tradepost.order.lease-seconds": 33, "tradepost.gateway.public[0]": "/a" } },
             { "name": "file:order-service.yml", "source": {
-                "tradepost.order.leaseSeconds": 21, "tradepost.order.maxLines": "77", "tradepost.order.PEERS_MS": 5,
+                "tradepost.order.leaseSeconds": 21, "tradepost.order.maxLines": "77", "tradepost.order.PEER_TIMEOUT_MS": 5,
                 "tradepost.gateway.public[0]": "/b", "tradepost.gateway.public[1]": "/c", "spring.application.name": "x" } },
             { "name": "file:application.yml", "source": {
                 "tradepost.peers.config-server": "http://${shop.host:none}:1", "shop.host": "h", "tradepost.server.modules": "order, product",
@@ -156,7 +156,7 @@ mod tests {
         ]))
         .unwrap();
         let s = &loaded.settings;
-        assert_eq!((s.order.lease_seconds, s.order.max_lines, s.order.peers_ms), (33, 77, 5));
+        assert_eq!((s.order.lease_seconds, s.order.max_lines, s.order.peer_timeout_ms), (33, 77, 5));
         assert_eq!(s.gateway.public, ["/a"]);
         assert_eq!(s.server.modules, ["order", "product"]);
         assert_eq!(s.peers["config-server"], "http://h:1");

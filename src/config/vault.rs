@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn keys_flat_or_nested_with_or_without_prefix_are_accepted() {
         let loaded = settings(&[
-            json!({ "order.max_lines": "7", "order.peers_ms": 5, "notification": { "from": "weak", "attempts": 3 } }),
+            json!({ "order.max_lines": "7", "order.peer_timeout_ms": 5, "notification": { "from": "weak", "attempts": 3 } }),
             json!(null),
             json!({
                 "tradepost.order.lease-seconds": 33, "tradepost": { "gateway": { "rate": "900" } }, "order.maxLines": 8,
@@ -197,7 +197,7 @@ mod tests {
         ])
         .unwrap();
         let s = &loaded.settings;
-        assert_eq!((s.order.max_lines, s.order.peers_ms, s.order.lease_seconds, s.gateway.rate), (8, 5, 33, 900));
+        assert_eq!((s.order.max_lines, s.order.peer_timeout_ms, s.order.lease_seconds, s.gateway.rate), (8, 5, 33, 900));
         assert_eq!((s.notification.from.as_str(), s.notification.attempts), ("${not} a ${place:holder}", 3));
         assert_eq!(s.notification.webhooks[0].secret.expose(), "whsec_x");
         assert_eq!((s.server.modules.join(","), s.gateway.public.join(",")), ("order,product".into(), "/a,/b".into()));

@@ -13,7 +13,7 @@ fn client() -> awc::Client {
 }
 
 /// How long an idle connection is kept. Servers keep idle connections for longer, also during shutdown
-/// (`server.linger_seconds`), so that no request is sent on a connection that the server is closing.
+/// (`server.shutdown_delay_seconds`), so that no request is sent on a connection that the server is closing.
 pub const IDLE: Duration = Duration::from_secs(10);
 
 /// Builds a client for this thread. `connect` limits the TCP connect and, separately, the TLS handshake;

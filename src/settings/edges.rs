@@ -22,7 +22,7 @@ pub struct Identity {
     /// Secret of `client_id`; the built-in issuer generates one at the first start.
     pub client_secret: Option<Secret>,
     /// Allow the built-in issuer in the production profile.
-    pub force: bool,
+    pub allow_in_production: bool,
     /// Lifetime of the built-in issuer's access tokens, in seconds.
     pub access_seconds: u64,
     /// Lifetime of the built-in issuer's refresh tokens, in seconds.
@@ -42,7 +42,7 @@ impl Default for Identity {
             authorized_parties: Vec::new(),
             client_id: "tradepost-service".into(),
             client_secret: None,
-            force: false,
+            allow_in_production: false,
             access_seconds: 1800,
             refresh_seconds: 36_000,
             users: Vec::new(),
@@ -104,7 +104,7 @@ pub struct Registry {
     /// Registry module: allow reads without credentials.
     pub open_reads: bool,
     /// Registry module: interval of evicting expired leases, in seconds.
-    pub sweep_seconds: u64,
+    pub eviction_interval_seconds: u64,
     /// Registry module: how long deltas contain a change, in seconds. Clients must fetch more often.
     pub delta_seconds: u64,
     /// Registry module: evict no instance while too many renewals are missing, e.g. during a network failure.
@@ -129,7 +129,7 @@ impl Default for Registry {
             user: "tradepost".into(),
             password: None,
             open_reads: true,
-            sweep_seconds: 5,
+            eviction_interval_seconds: 5,
             delta_seconds: 180,
             self_preservation: true,
             renewal_threshold: 0.85,
@@ -151,7 +151,7 @@ pub struct Gateway {
     /// Serve `/actuator/gateway` to administrators.
     pub actuator: bool,
     /// Route `/{serviceId}/**` to every registered service.
-    pub locator: bool,
+    pub discovery_locator: bool,
     /// Target of `/eureka/web`, with the page's path.
     pub dashboard: String,
     /// Maximum body size of a routed request, in bytes; by default `server.body_limit`.
@@ -183,7 +183,7 @@ impl Default for Gateway {
             public: public.map(String::from).to_vec(),
             trusted_proxies: Vec::new(),
             actuator: false,
-            locator: false,
+            discovery_locator: false,
             dashboard: "lb://registry/".into(),
             body_limit: None,
             connect_ms: 1000,

@@ -16,7 +16,7 @@ pub enum Profile {
     /// Allows the built-in issuer with its demo users.
     #[default]
     Development,
-    /// Rejects the built-in issuer unless `identity.force` is set.
+    /// Rejects the built-in issuer unless `identity.allow_in_production` is set.
     Production,
 }
 
@@ -68,7 +68,7 @@ pub struct Server {
     pub request_seconds: u64,
     /// Shutdown delay: after a stop signal the process keeps serving for this long before it closes its port, in seconds.
     /// Readiness is down, and each response closes its connection. For load balancers and clients that keep connections.
-    pub linger_seconds: u64,
+    pub shutdown_delay_seconds: u64,
     /// Shutdown deadline for running requests and workers, in seconds.
     pub shutdown_seconds: u64,
     /// Allowed CORS origins; `*` for any, which is safe because tokens are in a header, not in a cookie.
@@ -78,7 +78,7 @@ pub struct Server {
     pub modules: Vec<String>,
     pub peers: PeerMode,
     /// Stop when the standard input closes, so that a child process ends with its parent.
-    pub until_input_closes: bool,
+    pub exit_on_stdin_eof: bool,
     /// For tests: generated clients send each retryable call twice.
     pub send_twice: bool,
 }
@@ -96,13 +96,13 @@ impl Default for Server {
             workers: 0,
             body_limit: 1 << 20,
             request_seconds: 10,
-            linger_seconds: 0,
+            shutdown_delay_seconds: 0,
             shutdown_seconds: 20,
             origins: vec!["*".into()],
             profile: Profile::Development,
             modules: Vec::new(),
             peers: PeerMode::InProcess,
-            until_input_closes: false,
+            exit_on_stdin_eof: false,
             send_twice: false,
         }
     }
@@ -147,12 +147,12 @@ pub struct Inventory {
     /// Age after which a HELD reservation is checked against its order, in seconds.
     pub reservation_seconds: u64,
     /// Threshold: `stock.low` is published when a quantity falls to this value.
-    pub low: i64,
+    pub low_stock_threshold: i64,
 }
 
 impl Default for Inventory {
     fn default() -> Self {
-        Self { store: None, reservation_seconds: 60, low: 5 }
+        Self { store: None, reservation_seconds: 60, low_stock_threshold: 5 }
     }
 }
 
@@ -169,12 +169,12 @@ pub struct Order {
     /// Maximum number of lines per order.
     pub max_lines: usize,
     /// Timeout of all peer calls of placing one order together, in milliseconds.
-    pub peers_ms: u64,
+    pub peer_timeout_ms: u64,
 }
 
 impl Default for Order {
     fn default() -> Self {
-        Self { store: None, lease_seconds: 15, idempotency_hours: 48, max_lines: 1000, peers_ms: 900 }
+        Self { store: None, lease_seconds: 15, idempotency_hours: 48, max_lines: 1000, peer_timeout_ms: 900 }
     }
 }
 

@@ -36,13 +36,13 @@ pub struct Telemetry {
     /// Capacity of each exporter's queue, in spans; excess spans are dropped and counted.
     pub queue: usize,
     /// Size of the buffer for `/console/traces`, in traces; 0 turns it off.
-    pub memory: usize,
+    pub trace_buffer_size: usize,
 }
 
 impl Telemetry {
     /// Whether any exporter or the trace buffer is on.
     pub fn is_enabled(&self) -> bool {
-        self.zipkin.is_some() || self.otlp.is_some() || self.memory > 0
+        self.zipkin.is_some() || self.otlp.is_some() || self.trace_buffer_size > 0
     }
 }
 
@@ -56,7 +56,7 @@ impl Default for Telemetry {
             propagation: vec![TraceFormat::W3c, TraceFormat::B3],
             service: None,
             queue: 8192,
-            memory: 200,
+            trace_buffer_size: 200,
         }
     }
 }

@@ -124,7 +124,7 @@ fn so_does_one_of_a_shop_in_processes() {
         share_keys(data.path());
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
         // a busy machine must not be taken for a peer that is away
-        let settings = vec![set("LOG__LEVEL", "warn"), set("RESILIENCE__CALL_MS", "8000"), set("ORDER__PEERS_MS", "8000")];
+        let settings = vec![set("LOG__LEVEL", "warn"), set("RESILIENCE__CALL_MS", "8000"), set("ORDER__PEER_TIMEOUT_MS", "8000")];
         let plan = Plan {
             binary: env!("CARGO_BIN_EXE_tradepost").into(),
             data: data.path().into(),

@@ -95,7 +95,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 /// A process of the shop that clients reach at `front`.
 async fn start(data: &Path, port: u16, front: &str, settings: &[(&str, &str)]) -> Process {
     // a busy machine must not be taken for a peer that is away
-    let patient = [("TRADEPOST__RESILIENCE__CALL_MS", "8000"), ("TRADEPOST__ORDER__PEERS_MS", "8000")];
+    let patient = [("TRADEPOST__RESILIENCE__CALL_MS", "8000"), ("TRADEPOST__ORDER__PEER_TIMEOUT_MS", "8000")];
     // the issuer's name is that of the front; where it has its own, a process asks itself
     let own = format!("{}{REALM}", at(port));
     let named = [("TRADEPOST__SERVER__PUBLIC_URL", front), ("TRADEPOST__IDENTITY__BACKCHANNEL", &own)];

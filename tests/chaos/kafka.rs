@@ -214,7 +214,7 @@ fn brokers_that_are_away_hold_up_nobody() {
         wait_for("what waits is shown", || async {
             let shown = Metrics::of(c).await;
             let of = |name: &str| shown.sum(name, &[("module", "order")]);
-            let (events, age) = (of("tradepost_outbox_events"), of("tradepost_outbox_oldest_seconds"));
+            let (events, age) = (of("tradepost_outbox_pending"), of("tradepost_outbox_oldest_seconds"));
             if events >= Some(1.0) && age >= Some(1.0) { Ok(()) } else { Err(format!("{events:?} {age:?}")) }
         })
         .await;

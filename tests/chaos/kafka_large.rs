@@ -22,7 +22,7 @@ fn an_event_above_the_brokers_default_is_told() {
     on_system(async {
         let large = |settings: &mut tradepost::settings::Settings| {
             (settings.order.max_lines, settings.server.body_limit) = (30_000, 8 << 20);
-            settings.order.peers_ms = 60_000;
+            settings.order.peer_timeout_ms = 60_000;
             settings.server.request_seconds = 60;
         };
         let mut shop = Shop::start(Shape::Local, large).await;

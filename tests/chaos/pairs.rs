@@ -37,7 +37,7 @@ fn two_of_each(data: &Path, hooks: &Hooks) -> Split {
         set("ORDER__LEASE_SECONDS", "1"),
         // a busy machine must not be taken for a peer that is away
         set("RESILIENCE__CALL_MS", "30000"),
-        set("ORDER__PEERS_MS", "30000"),
+        set("ORDER__PEER_TIMEOUT_MS", "30000"),
         set("SERVER__REQUEST_SECONDS", "40"),
     ];
     let binary = env!("CARGO_BIN_EXE_tradepost").into();

@@ -63,7 +63,7 @@ impl System {
             ("TRADEPOST__RESILIENCE__PEERS__INVENTORY__OPEN_SECONDS", OPEN),
             // slow responses must not count as failures
             ("TRADEPOST__RESILIENCE__CALL_MS", "8000"),
-            ("TRADEPOST__ORDER__PEERS_MS", "20000"),
+            ("TRADEPOST__ORDER__PEER_TIMEOUT_MS", "20000"),
             ("TRADEPOST__ORDER__LEASE_SECONDS", "60"),
         ];
         env.extend(&self.env);
@@ -259,13 +259,13 @@ fn delaying_proxy(port: u16, delay: Duration, peer: Option<String>) -> (Arc<Mute
     (waits, actix_web::rt::spawn(accept))
 }
 
-/// The product module is slow and the inventory module hangs. All steps share the budget `order.peers_ms`, so the
+/// The product module is slow and the inventory module hangs. All steps share the budget `order.peer_timeout_ms`, so the
 /// inventory call gets only the remaining time.
 #[test]
 fn slow_product_and_hanging_inventory_share_one_deadline() {
     on_system(async {
         let budget = 5000;
-        let mut system = System::start(&[("TRADEPOST__ORDER__PEERS_MS", "5000")]).await;
+        let mut system = System::start(&[("TRADEPOST__ORDER__PEER_TIMEOUT_MS", "5000")]).await;
         system.stocked("r", 100).await;
         let (known, hanging) = (port(system.url("product")), port(system.url("inventory")));
         system.kill("product");
@@ -306,7 +306,7 @@ fn slow_product_and_hanging_inventory_share_one_deadline() {
 fn default_peer_timeouts_are_below_one_second() {
     let settings = Settings::default();
     let calls = ["product", "inventory"].map(|peer| settings.resilience.limits(peer).unwrap().call);
-    assert!(settings.order.peers_ms < 1000 && calls.iter().all(|call| *call < Duration::from_secs(1)), "{calls:?}");
+    assert!(settings.order.peer_timeout_ms < 1000 && calls.iter().all(|call| *call < Duration::from_secs(1)), "{calls:?}");
 }
 
 #[test]

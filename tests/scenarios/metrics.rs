@@ -52,7 +52,7 @@ scenario! {
     /// Stock is exposed in sums, grouped by the threshold of `stock.low`, soon after a change.
     async fn stock_metrics_are_grouped_by_state(shop) {
         let c = &shop.client;
-        let low = shop.settings.inventory.low;
+        let low = shop.settings.inventory.low_stock_threshold;
         c.stocked("many", "1", low + 3).await;
         c.stocked("few", "1", low).await;
         c.stocked("none", "1", 2).await;
@@ -65,7 +65,7 @@ scenario! {
             let shown = Metrics::of(&inventory).await;
             let of = |name: &str, label: &str, value: &str| shown.get(name, &[(label, value)]);
             let skus = ["available", "low", "out"].map(|state| of("tradepost_stock_skus", "state", state));
-            let pieces = ["available", "held", "sold"].map(|state| of("tradepost_stock_pieces", "state", state));
+            let pieces = ["available", "held", "sold"].map(|state| of("tradepost_stock_units", "state", state));
             let broken = ["INV-1", "INV-2"].map(|invariant| of("tradepost_stock_violations", "invariant", invariant));
             assert_eq!(broken, [0.0; 2]);
             let right = skus == [1.0; 3] && pieces == [2.0 * low as f64 + 2.0, 0.0, 3.0];
@@ -190,8 +190,8 @@ fn unfinished_work_is_exposed_as_metrics() {
             let of = |name: &str, labels: &[(&str, &str)]| shown.sum(name, labels).unwrap_or_default();
             let numbers = [
                 of("tradepost_orders_pending", &[]),
-                of("tradepost_outbox_events", &product),
-                of("tradepost_outbox_events", &[("module", "order")]),
+                of("tradepost_outbox_pending", &product),
+                of("tradepost_outbox_pending", &[("module", "order")]),
                 of("tradepost_outbox_refused", &product),
                 of("tradepost_dead_letters", &[("group", "notification")]),
             ];

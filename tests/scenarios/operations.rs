@@ -111,7 +111,7 @@ fn sigterm_finishes_and_exits_with_0() {
 fn sigterm_with_shutdown_delay_closes_connections_after_a_response() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
-        let process = Process::start(data.path(), &[("TRADEPOST__SERVER__LINGER_SECONDS", "3600")]);
+        let process = Process::start(data.path(), &[("TRADEPOST__SERVER__SHUTDOWN_DELAY_SECONDS", "3600")]);
         let c = process.client().await;
         c.stocked("t", "1", 10).await;
         let reply = c.order(&[("t", 1)]).await.expect(201);
@@ -202,7 +202,7 @@ fn gateway_alone_starts_without_folder_or_bus() {
 /// Settings of an order process: slow responses do not count as failures, and an open breaker retries soon.
 const LENIENT: [(&str, &str); 4] = [
     ("TRADEPOST__RESILIENCE__CALL_MS", "8000"),
-    ("TRADEPOST__ORDER__PEERS_MS", "8000"),
+    ("TRADEPOST__ORDER__PEER_TIMEOUT_MS", "8000"),
     ("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1"),
     ("TRADEPOST__RESILIENCE__PEERS__INVENTORY__OPEN_SECONDS", "1"),
 ];

@@ -84,7 +84,7 @@ impl Shop {
         settings.order.lease_seconds = 1;
         // many tests share few cores: slow responses must not count as failures
         settings.resilience.call_ms = 8000;
-        settings.order.peers_ms = 8000;
+        settings.order.peer_timeout_ms = 8000;
         if shape == Shape::Loopback {
             settings.server.peers = PeerMode::Http;
             settings.server.send_twice = true;
@@ -132,7 +132,7 @@ impl Shop {
                 set("SERVER__SHUTDOWN_SECONDS", "5"),
                 // a slow response on a busy machine must not count as an unavailable peer
                 set("RESILIENCE__CALL_MS", "8000"),
-                set("ORDER__PEERS_MS", "8000"),
+                set("ORDER__PEER_TIMEOUT_MS", "8000"),
                 set("GATEWAY__CONNECT_MS", "8000"),
                 set("BUS__URL", &settings.bus.url),
                 set("BUS__PREFIX", &settings.bus.prefix),

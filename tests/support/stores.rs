@@ -71,7 +71,7 @@ impl Stores {
         (settings.order.store, settings.notification.store) = (url("order"), url("notification"));
         // each commit is one fsync there, and the lock of a hot row is held during it
         settings.server.request_seconds = TIMEOUT_MS / 1000;
-        (settings.resilience.call_ms, settings.order.peers_ms) = (TIMEOUT_MS, TIMEOUT_MS);
+        (settings.resilience.call_ms, settings.order.peer_timeout_ms) = (TIMEOUT_MS, TIMEOUT_MS);
         settings.mysql = MySql {
             migrate: true,
             connect_ms: TIMEOUT_MS,

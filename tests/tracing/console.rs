@@ -111,7 +111,7 @@ fn an_order_is_seen_from_the_request_to_the_notification_and_nobody_by_name() {
 fn without_memory_there_is_nothing_to_see_and_nothing_is_recorded() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
-        let shop = Process::start(data.path(), &[ALL[0], ("TRADEPOST__TELEMETRY__MEMORY", "0")]);
+        let shop = Process::start(data.path(), &[ALL[0], ("TRADEPOST__TELEMETRY__TRACE_BUFFER_SIZE", "0")]);
         let c = shop.client().await;
         c.get(&c.admin, "/console/traces").await.expect(404);
         let output = tradepost(&["trace", "0af7651916cd43dd8448eb211c80319c", "--url", &c.url]).output().unwrap();

@@ -32,7 +32,7 @@ impl Place {
         env.retain(|(key, _)| !key.ends_with("REFRESH_SECONDS"));
         // many tests share few cores: one that is slow for it is not in trouble
         let patient = [
-            ("ORDER__PEERS_MS", "8000"),
+            ("ORDER__PEER_TIMEOUT_MS", "8000"),
             ("MYSQL__CONNECT_MS", "8000"),
             ("MYSQL__STATEMENT_MS", "8000"),
             ("SERVER__REQUEST_SECONDS", "60"),

@@ -40,7 +40,7 @@ fn start_outside_development_fails_with_instructions() {
     }
     errors.push(format!("in production: {}", start_error(&|d| d.settings.server.profile = Profile::Production).unwrap()));
     let forced = |d: &mut TestIssuer| {
-        d.settings.identity.force = true;
+        d.settings.identity.allow_in_production = true;
         d.settings.server.host = "0.0.0.0".into();
     };
     assert_eq!(start_error(&forced), None);

@@ -136,7 +136,7 @@ fn invalid_settings_stop_the_start() {
     };
     let messages = [
         start_error(|s| s.renewal_threshold = 1.5),
-        start_error(|s| s.sweep_seconds = 0),
+        start_error(|s| s.eviction_interval_seconds = 0),
         start_error(|s| s.password = Some(Secret::new(""))),
         start_error(|s| s.peers = Some(Secret::new("user:topsecret@nowhere"))),
     ];

@@ -91,7 +91,7 @@ fn not_found_message(id: &str, zipkin: bool) -> String {
     let (place, cause) = match zipkin {
         true => ("not found in Zipkin", "it was not delivered (see tradepost_spans_total), or Zipkin has deleted it"),
         false => {
-            ("not found in the shop", "it was evicted (telemetry.memory is the number of stored traces), or the shop has restarted since")
+            ("not found in the shop", "it was evicted (telemetry.trace_buffer_size is the number of stored traces), or the shop has restarted since")
         }
     };
     format!(

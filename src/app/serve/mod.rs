@@ -143,9 +143,9 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         exports,
         shutting_down,
         draining: host.draining,
-        shutdown_delay: Duration::from_secs(server.linger_seconds),
+        shutdown_delay: Duration::from_secs(server.shutdown_delay_seconds),
         shutdown_limit,
-        exit_on_stdin_eof: server.until_input_closes,
+        exit_on_stdin_eof: server.exit_on_stdin_eof,
     })
 }
 

@@ -34,7 +34,7 @@ impl SharedSettings {
         let scheme = self.scheme;
         let eureka_url = |address: &String, user: &str| format!("{scheme}://{user}{address}/eureka");
         let mut variables = vec![
-            ("TRADEPOST__SERVER__UNTIL_INPUT_CLOSES", "true".into()),
+            ("TRADEPOST__SERVER__EXIT_ON_STDIN_EOF", "true".into()),
             ("TRADEPOST__SERVER__WORKERS", "1".into()),
             // with so few instances, one dead instance alone triggers self-preservation and is never evicted
             ("TRADEPOST__REGISTRY__SELF_PRESERVATION", "false".into()),

@@ -22,7 +22,7 @@ impl BusMetrics {
         Ok(Self {
             lag: register("tradepost_bus_lag", "Events published and not yet processed by this group.", "group")?,
             dead_letters: register("tradepost_dead_letters", "Dead letters of this group.", "group")?,
-            pending: register("tradepost_outbox_events", "Events not published to the bus yet.", "module")?,
+            pending: register("tradepost_outbox_pending", "Events not published to the bus yet.", "module")?,
             oldest: register("tradepost_outbox_oldest_seconds", "Age of the oldest unpublished event; 0 if there is none.", "module")?,
             refused: register("tradepost_outbox_refused", "Events that the bus refused permanently.", "module")?,
         })

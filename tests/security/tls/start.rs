@@ -10,7 +10,7 @@ fn refused(pair: (&Path, &Path), more: &[(&str, &str)]) -> Result<String, String
     let data = tempfile::tempdir().unwrap();
     let output = tradepost(&["serve", "--modules", "registry", "--port", "0", "--data", data.path().to_str().unwrap()])
         .env("TRADEPOST__IDENTITY__ISSUER", "http://127.0.0.1:9/realms/none")
-        .env("TRADEPOST__SERVER__UNTIL_INPUT_CLOSES", "true")
+        .env("TRADEPOST__SERVER__EXIT_ON_STDIN_EOF", "true")
         .env("TRADEPOST__SERVER__TLS_CERT", pair.0)
         .env("TRADEPOST__SERVER__TLS_KEY", pair.1)
         .envs(more.iter().copied())

@@ -29,7 +29,7 @@ pub(in crate::modules::inventory::store) struct Repo {
 impl Repo {
     pub(in crate::modules::inventory::store) fn new(db: Db, settings: &settings::Inventory) -> Self {
         let reservation_ms = i64::try_from(settings.reservation_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
-        Self { db, low_threshold: settings.low, reservation_ms }
+        Self { db, low_threshold: settings.low_stock_threshold, reservation_ms }
     }
 }
 

@@ -20,7 +20,7 @@ pub use sinks::{Sink, has_sinks, provider};
 
 #[derive(Debug, Default)]
 pub struct Exports {
-    /// The last traces, if `telemetry.memory` is set.
+    /// The last traces, if `telemetry.trace_buffer_size` is set.
     pub memory: Option<Arc<TraceBuffer>>,
     /// This process's service name in spans.
     pub service: String,
@@ -39,7 +39,7 @@ const SHUTDOWN_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts the exporters that the settings configure. `telemetry.service` overrides `service`.
 pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registry) -> Result<Exports, StartError> {
-    for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("memory", settings.memory, 0..=1_000)] {
+    for (key, value, range) in [("queue", settings.queue, 1..=1_000_000), ("trace_buffer_size", settings.trace_buffer_size, 0..=1_000)] {
         if !range.contains(&value) {
             return Err(OutOfRange::new(format!("telemetry.{key}"), value, format!("{} to {}", range.start(), range.end())).into());
         }
@@ -67,8 +67,8 @@ pub fn start(settings: &Telemetry, service: &str, registry: &prometheus::Registr
     if settings.otlp.is_some() {
         return Err(OtlpNotCompiledIn.into());
     }
-    if settings.memory > 0 {
-        let memory = Arc::new(TraceBuffer::new(settings.memory));
+    if settings.trace_buffer_size > 0 {
+        let memory = Arc::new(TraceBuffer::new(settings.trace_buffer_size));
         sinks.push(memory.clone());
         exports.memory = Some(memory);
     }

@@ -62,7 +62,7 @@ public class ClientInterop {
 
     private static void check(Checks checks) throws Exception {
         Path data = Files.createTempDirectory(Path.of(System.getProperty("work")), "client");
-        var settings = Map.of("TRADEPOST__GATEWAY__LOCATOR", "true");
+        var settings = Map.of("TRADEPOST__GATEWAY__DISCOVERY_LOCATOR", "true");
         try (Tradepost shop = Tradepost.start(data, settings, "up", "--split", "--data", data.toString(), "--port", "0", "--registry-port", "0")) {
             String password = Files.readString(data.resolve("registry/password")).trim();
             new Run(checks, shop.url(), shop.url("registry") + "/eureka", password).all();

@@ -35,9 +35,9 @@ public final class Tradepost implements AutoCloseable {
         builder.environment().put("TRADEPOST__DATA__DIR", data.toString());
         builder.environment().put("TRADEPOST__LOG__FORMAT", "human");
         // whatever becomes of us, it ends with us
-        builder.environment().put("TRADEPOST__SERVER__UNTIL_INPUT_CLOSES", "true");
+        builder.environment().put("TRADEPOST__SERVER__EXIT_ON_STDIN_EOF", "true");
         // a busy machine is no reason to give an order up
-        builder.environment().put("TRADEPOST__ORDER__PEERS_MS", "8000");
+        builder.environment().put("TRADEPOST__ORDER__PEER_TIMEOUT_MS", "8000");
         builder.environment().put("TRADEPOST__RESILIENCE__CALL_MS", "7000");
         builder.environment().putAll(environment);
         Tradepost started = new Tradepost(builder.start(), Files.createTempFile(data, "process", ".log"));
