@@ -40,7 +40,7 @@ pub fn build(
     parts.worker("reservation-expiry", move |stop| expiry::run(expiry_store, order, stop));
     parts.check("inventoryStore", move || {
         let store = store.clone();
-        async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }
+        async move { Ok(json!({ "outbox": store.outbox().pending().await? })) }
     });
     Ok((service, parts))
 }

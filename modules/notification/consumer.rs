@@ -4,7 +4,7 @@ use super::delivery::Receivers;
 use super::events::{OrderData, OrderEvent, TOPICS};
 use super::store::{Channel, NewDelivery, NewNotification, NotificationStore, ProcessedEvent};
 use crate::data::types;
-use crate::edge::auth::check_subject;
+use crate::edge::auth::validate_subject;
 use crate::events::bus::{ApplyError, Consumer};
 use crate::events::event::Event;
 use async_trait::async_trait;
@@ -27,14 +27,14 @@ impl Notifier {
 
     fn process(&self, event: &Event) -> Result<ProcessedEvent, ApplyError> {
         if event.kind.chars().count() > MAX_EVENT_TYPE_LEN {
-            return Err(ApplyError::Unfit(format!("its type is longer than {MAX_EVENT_TYPE_LEN} characters")));
+            return Err(ApplyError::Rejected(format!("its type is longer than {MAX_EVENT_TYPE_LEN} characters")));
         }
         let mut notification = None;
         let mut targets: Vec<(Channel, String)> =
             self.receivers.webhooks_for(&event.kind).map(|target| (Channel::Webhook, target.to_string())).collect();
         if let Some(kind) = OrderEvent::from_kind(&event.kind) {
             let order: OrderData = event.data()?;
-            check_subject(&order.customer.id).map_err(|error| ApplyError::Unfit(format!("its customer's id {error}")))?;
+            validate_subject(&order.customer.id).map_err(|error| ApplyError::Rejected(format!("its customer's id {error}")))?;
             let is_address = |address: &&String| self.receivers.has_mail() && address.len() <= MAX_ADDRESS_LEN;
             if let Some(address) = order.customer.email.as_ref().filter(is_address) {
                 targets.push((Channel::Email, address.clone()));

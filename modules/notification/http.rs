@@ -5,7 +5,7 @@
 //! demand), and notifications written by other processes are sent, too.
 
 use super::store::NotificationStore;
-use crate::data::POLL;
+use crate::data::POLL_INTERVAL;
 use crate::kernel::error::StoreError;
 use crate::kernel::problem::Problem;
 use crate::rpc::context::{Cx, Principal};
@@ -59,7 +59,7 @@ impl LiveStreams {
     pub(super) async fn run(self) {
         let mut last_seen = None;
         while !self.draining.is_cancelled() {
-            let committed = self.store.committed();
+            let next_commit = self.store.next_commit();
             if self.wakes.receiver_count() == 0 {
                 last_seen = None;
             } else {
@@ -74,7 +74,7 @@ impl LiveStreams {
             }
             tokio::select! {
                 () = committed => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = self.draining.cancelled() => {}
             }
         }
@@ -117,7 +117,8 @@ impl LiveStreams {
             Some(id) => {
                 let id = id.to_str().ok().and_then(|id| id.trim().parse().ok());
                 // an id from before the store was recreated must not silence the stream
-                id.map(|id: i64| id.min(latest)).ok_or_else(|| Problem::field("Last-Event-ID", "expected the id of a notification"))?
+                id.map(|id: i64| id.min(latest))
+                    .ok_or_else(|| Problem::invalid_field("Last-Event-ID", "expected the id of a notification"))?
             }
         };
         let mut response = HttpResponse::Ok();

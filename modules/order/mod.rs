@@ -50,7 +50,7 @@ pub fn build(
         let path = path.clone();
         async move {
             let stats = path.store.unfinished_stats().await?;
-            let outbox = path.store.outbox().waiting().await?;
+            let outbox = path.store.outbox().pending().await?;
             Ok(json!({ "pending": stats.pending, "unsettled": stats.unsettled, "outbox": outbox }))
         }
     });

@@ -27,7 +27,7 @@ pub fn build(host: &Host) -> Result<(Arc<dyn api::ProductApi>, Parts), StartErro
     parts.outbox("product-outbox", store.outbox(), host.bus()?);
     parts.check("productStore", move || {
         let store = store.clone();
-        async move { Ok(json!({ "outbox": store.outbox().waiting().await? })) }
+        async move { Ok(json!({ "outbox": store.outbox().pending().await? })) }
     });
     Ok((service, parts))
 }

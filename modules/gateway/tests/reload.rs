@@ -67,7 +67,8 @@ async fn actuator_routes_require_administrator() {
 #[actix_web::test]
 async fn builtin_routes_and_discovery_locator_forward() {
     let upstream = Upstream::start("a");
-    let gateway = start_gateway(&upstream, "", &["/eureka/web", "/billing/**", "/registry/**", "/eureka/**"], |s| s.gateway.discovery_locator = true);
+    let gateway =
+        start_gateway(&upstream, "", &["/eureka/web", "/billing/**", "/registry/**", "/eureka/**"], |s| s.gateway.discovery_locator = true);
     let token = upstream.token("ann", &[]);
     let response = gateway.send(gateway.request("GET", "/api/v1/products/7?x=1").bearer_auth(&token)).await;
     assert_eq!(response.json()["target"], "/api/v1/products/7?x=1");

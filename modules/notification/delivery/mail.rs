@@ -3,7 +3,7 @@
 use super::attempt::{MAX_IN_FLIGHT_PER_RECEIVER, Outcome};
 use super::template;
 use crate::data::types;
-use crate::events::event::{Event, UnfitEvent};
+use crate::events::event::{Event, InvalidEventData};
 use crate::kernel::error::StoreError;
 use crate::kernel::secret::Secret;
 use crate::modules::notification::events::{OrderData, OrderEvent};
@@ -51,7 +51,7 @@ enum MessageError {
     #[error(transparent)]
     Event(#[from] StoreError),
     #[error(transparent)]
-    Data(#[from] UnfitEvent),
+    Data(#[from] InvalidEventData),
     #[error("no mail template for {kind}")]
     NoTemplate { kind: String },
     #[error("not a mail address: {0}")]
@@ -118,7 +118,7 @@ fn server(url: &str) -> Result<AsyncSmtpTransportBuilder, ServerError> {
     let parsed: actix_web::http::Uri = url.parse().map_err(|_| ServerError::Syntax)?;
     let tls_mode = parsed.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("tls=")));
     let host = parsed.host().unwrap_or_default();
-    let tls_parameters = || crate::net::tls::mail(host);
+    let tls_parameters = || crate::net::tls::mail_parameters(host);
     Ok(match (parsed.scheme_str(), tls_mode) {
         (Some("smtps"), _) => server.tls(Tls::Wrapper(tls_parameters()?)),
         (_, Some("required")) => server.tls(Tls::Required(tls_parameters()?)),

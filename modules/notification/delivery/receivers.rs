@@ -2,7 +2,7 @@
 
 use super::attempt::Outcome;
 use super::{mail, webhook};
-use crate::kernel::error::PartError;
+use crate::kernel::error::ComponentError;
 use crate::modules::notification::store::{Channel, DueDelivery};
 use crate::settings::Notification;
 
@@ -17,7 +17,7 @@ pub(in crate::modules::notification) enum ReceiversError {
     DuplicateUrl { index: usize, first: usize },
 }
 
-impl PartError for ReceiversError {}
+impl ComponentError for ReceiversError {}
 
 pub(in crate::modules::notification) struct Receivers {
     mail: Option<mail::Mailer>,

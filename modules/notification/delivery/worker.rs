@@ -58,7 +58,7 @@ impl DeliveryWorker {
         let mut claims = Claims::default();
         let mut renewed_at = Instant::now();
         while !stop.is_cancelled() {
-            let committed = self.store.committed();
+            let next_commit = self.store.next_commit();
             if renewed_at.elapsed() >= CLAIM_DURATION {
                 // this process was paused: other processes may have claimed the waiting deliveries
                 claims.waiting.clear();

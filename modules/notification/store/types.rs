@@ -119,5 +119,5 @@ pub(in crate::modules::notification) trait NotificationStore: Send + Sync {
     /// Number of deliveries in this state.
     async fn count(&self, state: DeliveryState) -> Result<i64, StoreError>;
     /// Waits for the next commit of this process. Call it before reading the data.
-    fn committed(&self) -> LocalBoxFuture<'_, ()>;
+    fn next_commit(&self) -> LocalBoxFuture<'_, ()>;
 }

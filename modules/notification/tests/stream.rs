@@ -3,7 +3,7 @@
 use super::super::api::Notification;
 use super::support::*;
 use crate::net::http::http;
-use crate::rpc::contract::Serve;
+use crate::rpc::contract::EndpointHandler;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpServer, web};
 use futures_util::StreamExt;
@@ -12,7 +12,7 @@ use std::pin::Pin;
 /// Serves the stream to the subject in the header `x-subject`.
 fn serve(running: &Running) -> (String, ServerHandle) {
     let endpoint = running.endpoints.iter().find(|e| e.operation.name == "stream").unwrap();
-    let Serve::Raw(handler) = endpoint.serve.clone() else { panic!("the stream is a raw endpoint") };
+    let EndpointHandler::Raw(handler) = endpoint.serve.clone() else { panic!("the stream is a raw endpoint") };
     let path = endpoint.operation.path;
     let respond = move |request: HttpRequest, payload: web::Payload| {
         let handler = handler.clone();

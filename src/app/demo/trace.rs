@@ -90,9 +90,10 @@ async fn from_zipkin(setting: &Secret, id: &str) -> Result<Option<Vec<Span>>, De
 fn not_found_message(id: &str, zipkin: bool) -> String {
     let (place, cause) = match zipkin {
         true => ("not found in Zipkin", "it was not delivered (see tradepost_spans_total), or Zipkin has deleted it"),
-        false => {
-            ("not found in the shop", "it was evicted (telemetry.trace_buffer_size is the number of stored traces), or the shop has restarted since")
-        }
+        false => (
+            "not found in the shop",
+            "it was evicted (telemetry.trace_buffer_size is the number of stored traces), or the shop has restarted since",
+        ),
     };
     format!(
         "trace {id}: {place}. Either it was not recorded (telemetry.sample and telemetry.sample_first set how many are; the caller's sampling decision takes precedence), or {cause}."

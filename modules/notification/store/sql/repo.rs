@@ -53,7 +53,7 @@ impl TryFrom<DeliveryRow> for Delivery {
     fn try_from(row: DeliveryRow) -> Result<Self, StoreError> {
         let DeliveryRow { id, channel, target, event_id, event_type, state, attempts, last_error, next_attempt_at } = row;
         let state =
-            DeliveryState::by_name(&state).ok_or_else(|| StoreError::Broken(format!("delivery {id} has the unknown state {state}")))?;
+            DeliveryState::by_name(&state).ok_or_else(|| StoreError::Internal(format!("delivery {id} has the unknown state {state}")))?;
         let next_attempt_at = next_attempt_at.map(clock::rfc3339);
         Ok(Delivery { id, channel, target, event_id, event_type, state, attempts, last_error, next_attempt_at })
     }
@@ -77,7 +77,7 @@ fn pending(id: i64) -> Filter<deliveries::table, IsPending> {
 }
 
 async fn apply_event(c: &mut Conn, processed: &ProcessedEvent) -> Result<(), StoreError> {
-    if !inbox::first_time(c, &processed.event).await? {
+    if !inbox::mark_applied(c, &processed.event).await? {
         return Ok(());
     }
     let (event_id, now) = (processed.event.id.to_string(), clock::now_ms());
@@ -315,7 +315,7 @@ impl NotificationStore for Repo {
             .await
     }
 
-    fn committed(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(self.db.committed())
+    fn next_commit(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.db.next_commit())
     }
 }
