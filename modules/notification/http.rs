@@ -73,7 +73,7 @@ impl LiveStreams {
                 }
             }
             tokio::select! {
-                () = committed => {}
+                () = next_commit => {}
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = self.draining.cancelled() => {}
             }

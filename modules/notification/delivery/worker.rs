@@ -74,7 +74,7 @@ impl DeliveryWorker {
             in_flight.extend(claims.started.drain(..).map(|due| self.attempt(due)));
             tokio::select! {
                 Some(id) = in_flight.next() => claims.active.retain(|(other, _)| *other != id),
-                () = committed => {}
+                () = next_commit => {}
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
             }
