@@ -1,5 +1,4 @@
-//! `tradepost audit` tells the truth: good data is good, and what is wrong is named with its
-//! invariant and where it is.
+//! `tradepost audit` accepts consistent data, and reports each contradiction with its invariant and location.
 
 use super::sql::Sql;
 use crate::support::process::tradepost;
@@ -10,7 +9,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use tempfile::TempDir;
 
-/// What a shop left that was stopped in order: a placed order of 4, a cancelled one, a rejected one.
+/// Data of a shop that was stopped regularly: a placed order of 4, a cancelled one, a rejected one.
 struct Good {
     data: TempDir,
     placed: String,
@@ -20,7 +19,7 @@ struct Good {
 static GOOD: LazyLock<Good> = LazyLock::new(|| {
     let data = tempfile::tempdir().unwrap();
     let to = data.path().to_path_buf();
-    // a thread of its own: the test that comes first may have a system already
+    // Uses its own thread, because the first test may already have an actix system.
     let (placed, cancelled) = std::thread::spawn(move || {
         let numbers = Cell::default();
         on_system(async {
@@ -46,7 +45,7 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
 
 const DATABASES: [&str; 5] = ["product", "inventory", "order", "notification", "bus"];
 
-/// As of one moment, each in one file: a shop that has just stopped may not have closed all of its own yet.
+/// Takes a consistent copy, each database in one file: a shop that has just stopped may still be closing its files.
 fn keep(from: &Path, to: &Path) {
     for name in DATABASES {
         Sql::open(from, name).run(&format!("VACUUM INTO '{}'", to.join(format!("{name}.db")).display()));
@@ -61,13 +60,13 @@ fn copy_of_good() -> TempDir {
     dir
 }
 
-/// Its exit code and its words.
+/// Runs the audit; returns its exit code and its output.
 fn audit(data: &Path) -> (Option<i32>, String) {
     let output = tradepost(&["audit", "--data", &data.to_string_lossy()]).output().unwrap();
     (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
-/// After these statements the audit fails, and says just this of just this.
+/// After these statements the audit fails, and reports only this invariant, with this subject and message.
 #[track_caller]
 fn wrong(module: &str, sql: &str, invariant: &str, whose: &str, what: &str) {
     let data = copy_of_good();
@@ -79,7 +78,7 @@ fn wrong(module: &str, sql: &str, invariant: &str, whose: &str, what: &str) {
     assert!(found.iter().any(|line| line.contains(whose) && line.contains(what)), "{words}");
 }
 
-/// After these statements nothing is wrong yet: a crash may leave it so, and the next start ends it.
+/// After these statements the audit is clean: a crash may leave this state, and the next start resolves it.
 #[track_caller]
 fn right(changes: &[(&str, &str)]) {
     let data = copy_of_good();
@@ -189,7 +188,7 @@ fn an_event_applied_twice() {
     wrong("notification", &twice, "INV-5", &GOOD.cancelled, "was applied 2 times");
 }
 
-/// What is not done yet is not wrong: an event on its way, a reservation to be committed or released.
+/// Pending work is not a contradiction: an event in transit, a reservation to commit or release.
 #[test]
 fn what_is_under_way_is_no_contradiction() {
     let placed = &GOOD.placed;
@@ -219,7 +218,7 @@ fn a_missing_or_broken_data_folder_is_an_error_of_its_own() {
     assert!(words.contains("inventory.db") && words.contains("not a database"), "{words}");
 }
 
-/// An audit beside a working shop: what moves while it looks is no contradiction.
+/// An audit of a working shop: concurrent changes are not contradictions.
 #[test]
 fn a_shop_at_work_is_sound_at_every_moment() {
     on_system(async {

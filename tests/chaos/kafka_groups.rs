@@ -1,5 +1,5 @@
-//! Processes of one consumer group that come, die and go while events come in: none is lost, each is applied
-//! once, in order for each subject. `.ci/kafka.sh` runs this.
+//! Processes of one consumer group join, die and leave while events arrive: no event is lost, and each is applied once,
+//! in order per subject. `.ci/kafka.sh` runs this.
 
 use super::kafka::client;
 use super::kafka_restarts::{Writer, applied, told_once_in_order};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const LEAST_EVENTS: usize = 6_000;
 
-/// How many members this group has that share its partitions at rest.
+/// Waits until the group is stable with `n` members.
 async fn members(group: &str, n: usize) {
     let asks: BaseConsumer = client().create().unwrap();
     wait_until(&format!("{group} has {n} members at rest"), || {
@@ -23,7 +23,7 @@ async fn members(group: &str, n: usize) {
     .await;
 }
 
-/// Until a good part more is applied: what has just changed in the group did so under load.
+/// Waits until 200 more events are applied, so that the last membership change happened under load.
 async fn some_more(data: &Path) {
     let count = || Sql::open(data, "notification").value("count(*)", "inbox").parse::<usize>().unwrap();
     let before = count();

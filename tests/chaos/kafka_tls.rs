@@ -1,5 +1,5 @@
-//! A shop whose events travel encrypted and logged in. `.ci/kafka.sh` starts a broker with such listeners: the
-//! next but one port after that of `TRADEPOST_TEST_KAFKA` asks for a certificate, the one after it for a login.
+//! A shop that uses Kafka with TLS and authentication. `.ci/kafka.sh` starts a broker with these listeners: the port of
+//! `TRADEPOST_TEST_KAFKA` plus 2 requires a client certificate, plus 3 a login.
 
 use super::kafka::wait_until_told;
 use crate::support::stores::certificates;
@@ -36,7 +36,7 @@ fn certified(settings: &mut Settings) {
     settings.tls = Tls { ca: file("ca.pem"), cert: file("client.pem"), key: file("client.key") };
 }
 
-/// An order is placed, and who placed it is told; nothing is on its way then, by the audit's own look.
+/// Places an order, waits for its notification, and checks that the audit finds nothing pending.
 async fn works(change: impl FnOnce(&mut Settings)) {
     let mut shop = Shop::start(Shape::Local, change).await;
     let c = &shop.client;
@@ -47,7 +47,7 @@ async fn works(change: impl FnOnce(&mut Settings)) {
     shop.stop().await;
 }
 
-/// An order is taken all the same, and health says which setting it is.
+/// The shop accepts orders, and its health names the wrong setting.
 async fn is_told(change: impl FnOnce(&mut Settings), word: &str) {
     let mut shop = Shop::start(Shape::Local, change).await;
     let c = &shop.client;
@@ -106,7 +106,7 @@ fn what_the_brokers_refuse_is_told_with_its_setting() {
     });
 }
 
-/// It is a setting's fault, and no broker's: the start stops.
+/// The setting is wrong, not the broker: the process does not start.
 #[test]
 fn a_file_that_is_no_certificate_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();

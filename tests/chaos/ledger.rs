@@ -1,7 +1,7 @@
-//! What the customers of a shop were told, order by order: afterwards it must be the truth.
+//! Records the result of each request that the customers send, and checks it against the stored orders afterwards.
 //!
-//! Every order carries one line that no other has (pieces of the SKU `tag`: its serial number), so
-//! that it is found again even where its answer was lost.
+//! Every order has one unique line (the quantity of the SKU `tag` is its serial number). This finds the order even if
+//! its answer was lost.
 
 use crate::support::client::{Client, Reply, order};
 use actix_web::http::Method;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// Random numbers from a seed: a run can be repeated.
+/// Random numbers from a seed, so that a run can be repeated.
 pub struct Dice(StdRng);
 
 impl Dice {
@@ -19,13 +19,13 @@ impl Dice {
         Self(StdRng::seed_from_u64(seed))
     }
 
-    /// A number from `low` to `high`.
+    /// Returns a number from `low` to `high`, inclusive.
     pub fn roll(&mut self, low: u64, high: u64) -> u64 {
         self.0.random_range(low..=high)
     }
 }
 
-/// What a shop under load sells: `many-0` to `many-2` of which there is enough, `few` of which there is not, and `tag`.
+/// The test catalogue: `many-0` to `many-2` never run out, `few` does, and `tag` numbers the orders.
 pub async fn stock(c: &Client) {
     c.stocked("tag", "0.01", i64::from(i32::MAX)).await;
     for n in 0..3 {
@@ -34,7 +34,7 @@ pub async fn stock(c: &Client) {
     c.stocked("few", "10.00", 20).await;
 }
 
-/// Lines of an order: `few` runs out soon, and `nothing` is no product.
+/// Random lines of an order: `few` runs out soon, and `nothing` is not a product.
 pub fn lines(dice: &mut Dice) -> Vec<(String, i64)> {
     let line = |dice: &mut Dice| match dice.roll(0, 19) {
         0 => ("nothing".to_string(), 1),
@@ -44,28 +44,28 @@ pub fn lines(dice: &mut Dice) -> Vec<(String, i64)> {
     (0..dice.roll(1, 3)).map(|_| line(dice)).collect()
 }
 
-/// What a customer knows of an order.
+/// Result of an order, as its customer knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    /// No answer came.
+    /// The customer received no answer.
     Nothing,
-    /// 201, with this id and number.
+    /// The answer was 201, with this id and number.
     Placed { id: i64, number: String, cancel: Cancel },
-    /// 400.
+    /// The answer was 400.
     Refused,
 }
 
-/// What a customer knows of a cancellation.
+/// Result of a cancellation, as its customer knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancel {
     NotAsked,
-    /// No answer came.
+    /// The customer received no answer.
     Asked,
-    /// 200.
+    /// The answer was 200.
     Done,
 }
 
-/// One order as it was sent, and what was told of it.
+/// An order as it was sent, and its result.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub key: Option<String>,
@@ -73,7 +73,7 @@ pub struct Entry {
     pub told: Told,
 }
 
-/// All of them, by serial number.
+/// All orders by serial number.
 #[derive(Default)]
 pub struct Ledger(RefCell<BTreeMap<i64, Entry>>);
 
@@ -95,20 +95,20 @@ impl Ledger {
         self.0.borrow().clone()
     }
 
-    /// Sends a new order and notes the answer, if one comes.
+    /// Sends a new order and records the answer, if there is one.
     pub async fn order(&self, c: &Client, key: bool, lines: Vec<(String, i64)>) -> Result<(), String> {
         let (serial, entry) = self.begin(key, lines);
         let reply = send(c, &entry).await?;
         match told(&reply) {
             Some(told) => self.tell(serial, told),
-            // it may have happened, or not
+            // The order may have been placed or not.
             None if matches!(reply.status, 503 | 504) => {}
             None => panic!("order {serial}: {reply:?}"),
         }
         Ok(())
     }
 
-    /// Serial number, id and number of an order that was placed and is to be cancelled now, picked by this number.
+    /// Picks a placed order to cancel: its serial number, id and number.
     pub fn to_cancel(&self, pick: u64) -> Option<(i64, i64, String)> {
         let entries = self.0.borrow();
         let placed = || entries.iter().filter(|(_, e)| matches!(e.told, Told::Placed { cancel: Cancel::NotAsked, .. }));
@@ -120,7 +120,7 @@ impl Ledger {
         Some((serial, id, number))
     }
 
-    /// Cancels an order that was placed, picked by this number, and notes the answer, if one comes.
+    /// Cancels a placed order, selected by `pick`, and records the answer, if there is one.
     pub async fn cancel(&self, c: &Client, pick: u64) -> Result<(), String> {
         let Some((serial, id, number)) = self.to_cancel(pick) else { return Ok(()) };
         let bearer = format!("Bearer {}", c.alice);
@@ -135,7 +135,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Sends those with a key whose answer was lost again, until each is answered.
+    /// Retries each order with a key and a lost answer until it is answered.
     pub async fn ask_again(&self, c: &Client) {
         let lost: Vec<_> = self.entries().into_iter().filter(|(_, e)| e.key.is_some() && e.told == Told::Nothing).collect();
         for (serial, entry) in lost {
@@ -155,7 +155,7 @@ impl Ledger {
         }
     }
 
-    /// Sends those with a key that were answered, from this one on, again: the answer is the same.
+    /// Repeats answered orders with a key, from serial number `from` on: the answer must be the same.
     pub async fn ask_for_the_same(&self, c: &Client, from: usize) {
         for (serial, entry) in self.entries().into_iter().skip(from).filter(|(_, e)| e.key.is_some()) {
             let reply = send(c, &entry).await.unwrap();
@@ -167,7 +167,7 @@ impl Ledger {
         }
     }
 
-    /// Every answer is the truth, given all orders that are placed or cancelled.
+    /// Checks every recorded result against all placed and cancelled orders.
     pub fn check(&self, orders: &[Value]) {
         let mut by_serial: BTreeMap<i64, Vec<&Value>> = BTreeMap::new();
         for order in orders {

@@ -1,5 +1,5 @@
-//! Two processes on one data folder, of which one is paused (SIGSTOP) and comes back believing that it
-//! still holds what it held: the other goes on meanwhile, and nothing is done twice.
+//! Two processes on one data folder. One is paused (SIGSTOP) and resumes in the belief that it still holds its leases.
+//! Meanwhile the other continues, and no work is done twice.
 
 use super::kill::{audit_is_clean, no_order_is_left_open, pages, told_once_each};
 use crate::support::client::Client;
@@ -10,16 +10,16 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-/// Longer than any lease or claim of a moment; shorter than a request waits.
+/// Longer than any short lease or claim; shorter than the timeout of a request.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// An order that is acknowledged in the end, whatever happens to the process that takes it.
+/// Retries an order until it is acknowledged, even if its process is paused.
 async fn order(c: &Client, key: &str) {
     wait_for("an order is acknowledged", || async {
         let reply = c.order_with_key(key, &[("s", 1)]).await;
         match reply.status {
             201 => Ok(()),
-            // one that is paused in a transaction has the store to itself until it comes back
+            // A process that is paused inside a transaction blocks the store until it resumes.
             409 | 503 => Err(format!("{reply:?}")),
             _ => panic!("{reply:?}"),
         }
@@ -35,7 +35,7 @@ async fn all_told(c: &Client, orders: usize) {
     .await;
 }
 
-/// Two that start on an empty folder at the same moment.
+/// Starts two processes on an empty folder at the same time.
 fn two(data: &Path) -> [Process; 2] {
     share_keys(data);
     std::thread::scope(|scope| [(); 2].map(|()| scope.spawn(|| Process::start(data, &[]))).map(|one| one.join().unwrap()))
@@ -55,10 +55,10 @@ fn a_process_that_was_paused_does_no_harm() {
         };
         for victim in [0, 1, 0, 1] {
             let (paused, awake) = (&processes[victim], 1 - victim);
-            // it has work, so it may hold any lease; then it is gone, and the other carries on alone
+            // This process has worked, so it may hold any lease. Then it is paused, and the other continues alone.
             order(&clients[victim], &next()).await;
             all_told(&clients[awake], count.get()).await;
-            // not in the midst of a transaction: nobody else could write
+            // Do not pause it inside a transaction: no other process could write.
             no_order_is_left_open(&clients[awake]).await;
             wait_until("nothing is under way", audit_is_clean(&processes[awake])).await;
             paused.signal("STOP");
@@ -68,7 +68,7 @@ fn a_process_that_was_paused_does_no_harm() {
             all_told(&clients[awake], count.get()).await;
             paused.signal("CONT");
 
-            // paused in the midst of its work
+            // Now pause the process while it works.
             let over = Cell::new(false);
             let load = [&clients[0], &clients[1]].map(|c| async {
                 while !over.get() {
@@ -84,7 +84,7 @@ fn a_process_that_was_paused_does_no_harm() {
                 over.set(true);
             };
             futures_util::future::join(futures_util::future::join_all(load), pause).await;
-            // what comes back and finds the other at its work must not tell anything again
+            // The resumed process must not send any notification again.
             wait_until("the audit is clean", audit_is_clean(&processes[awake])).await;
         }
         let c = &clients[0];
@@ -99,7 +99,7 @@ fn a_process_that_was_paused_does_no_harm() {
     });
 }
 
-/// Who looks at one process's stream sees what came in through the other.
+/// An event stream of one process shows events that another process wrote.
 #[test]
 fn a_stream_shows_what_another_process_wrote() {
     on_system(async {
@@ -110,7 +110,7 @@ fn a_stream_shows_what_another_process_wrote() {
         clients[0].stocked("s", "1", 10).await;
         let request = tradepost::net::http::http().get(format!("{}/api/v1/notifications/stream", clients[0].url));
         let mut stream = request.bearer_auth(&clients[0].alice).timeout(Duration::from_secs(60)).send().await.unwrap();
-        // the first piece says that it is connected: what is written from now on is shown
+        // The first chunk confirms the connection: the stream shows events written from now on.
         let mut text = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
         let number = clients[1].order(&[("s", 1)]).await.expect(201).json()["orderNumber"].as_str().unwrap().to_string();
         while !text.contains(&number) {
