@@ -1,5 +1,5 @@
-//! `tradepost backup` beside a shop under load, and `tradepost restore`: each copy is a shop in which everything is true
-//! that had been answered before it was begun.
+//! `tradepost backup` on a shop under load, and `tradepost restore`: each restored shop is consistent and has all
+//! orders that were acknowledged before the backup began.
 
 use super::kill::{audit_is_clean, no_order_is_left_open, pages, seed, told_once_each};
 use super::ledger::{Dice, Ledger, Told, send, stock, told};
@@ -16,7 +16,7 @@ use tradepost::app::up::{Plan, Split};
 const CUSTOMERS: usize = 8;
 const COPIES: usize = 3;
 
-/// A command of the binary with these arguments and this data folder: whether it went well, and its words.
+/// Runs the binary with these arguments on this data folder; returns whether it succeeded, and its output.
 fn command(args: &[&str], data: &Path) -> (bool, String) {
     let output = tradepost(args).args(["--data", &data.to_string_lossy()]).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -31,7 +31,7 @@ fn restore(from: &Path, data: &Path) -> (bool, String) {
     command(&["restore", &from.to_string_lossy()], data)
 }
 
-/// Orders until it is over, and is never turned away: placed, or refused for want of stock, is what there is.
+/// Sends orders until the test is over. Each is placed, or refused for lack of stock; no request fails.
 async fn customer(c: &Client, ledger: &Ledger, mut dice: Dice, over: &Cell<bool>) {
     while !over.get() {
         let key = dice.roll(0, 1) == 1;
@@ -45,7 +45,7 @@ async fn customer(c: &Client, ledger: &Ledger, mut dice: Dice, over: &Cell<bool>
     }
 }
 
-/// A copy, and the numbers of the orders that had been acknowledged when it was begun.
+/// A backup, and the numbers of the orders that were acknowledged when it began.
 struct Copied {
     folder: PathBuf,
     before: BTreeSet<String>,
@@ -56,7 +56,7 @@ fn acknowledged(ledger: &Ledger) -> BTreeSet<String> {
     ledger.entries().into_values().filter_map(|entry| number(entry.told)).collect()
 }
 
-/// Copies a shop several times while customers order at its door.
+/// Takes several backups while customers order.
 async fn copied_under_load(c: &Client, data: &Path, to: &Path) -> Vec<Copied> {
     let seed = seed();
     println!("TRADEPOST_CHAOS_SEED={seed}");
@@ -85,9 +85,9 @@ async fn copied_under_load(c: &Client, data: &Path, to: &Path) -> Vec<Copied> {
     futures_util::future::join(futures_util::future::join_all(customers), copying).await.1
 }
 
-/// What becomes of each copy.
+/// Restores the backup and checks the resulting shop.
 async fn is_a_shop_in_order(copied: &Copied, data: &Path) {
-    // whoever looks at a copy does not change it
+    // An audit of the backup must not change it.
     let _ = audit(&copied.folder);
     let (done, words) = restore(&copied.folder, data);
     assert!(done, "{words}");
@@ -123,7 +123,7 @@ fn so_does_one_of_a_shop_in_processes() {
         let (data, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         share_keys(data.path());
         let set = |key: &str, value: &str| (format!("TRADEPOST__{key}"), value.to_string());
-        // a busy machine must not be taken for a peer that is away
+        // On a busy machine, a slow peer must not be treated as unavailable.
         let settings = vec![set("LOG__LEVEL", "warn"), set("RESILIENCE__CALL_MS", "8000"), set("ORDER__PEERS_MS", "8000")];
         let plan = Plan {
             binary: env!("CARGO_BIN_EXE_tradepost").into(),
@@ -145,7 +145,7 @@ fn so_does_one_of_a_shop_in_processes() {
     });
 }
 
-/// A stopped shop with one order, and its copy.
+/// Stops a shop with one order and takes a backup.
 fn a_copy(dir: &Path) -> PathBuf {
     let (data, copy) = (dir.join("data"), dir.join("copy"));
     std::fs::create_dir(&data).unwrap();
@@ -195,14 +195,14 @@ fn a_copy_is_restored_whole_or_not_at_all_and_over_no_shop() {
     let (done, words) = restore(&copy, &dir.path().join("data"));
     assert!(!done && words.contains("is there already"), "{words}");
 
-    // a volume of its own has this
+    // A mounted volume has this folder.
     let volume = dir.path().join("volume");
     std::fs::create_dir_all(volume.join("lost+found")).unwrap();
     let (done, words) = restore(&copy, &volume);
     assert!(done, "{words}");
     assert_eq!(Sql::open(&volume, "order").value("count(*)", "orders"), "1");
 
-    // the shop would look elsewhere, and make what is not there
+    // With this setting the shop would open, and create, another database.
     let asked = tradepost(&["restore", &copy.to_string_lossy(), "--data", &dir.path().join("moved").to_string_lossy()])
         .env("TRADEPOST__ORDER__STORE", format!("sqlite://{}", dir.path().join("o.db").display()))
         .output()
@@ -211,7 +211,7 @@ fn a_copy_is_restored_whole_or_not_at_all_and_over_no_shop() {
     assert!(!asked.status.success() && words.contains("order.store is not"), "{words}");
     assert!(!dir.path().join("moved").exists());
 
-    // killed halfway: what is not there would be made anew
+    // After an interrupted restore, a start would create the missing databases.
     let half = dir.path().join("half");
     std::fs::create_dir_all(half.join(".restore.1")).unwrap();
     let asked = tradepost(&["serve", "--port", "0", "--data", &half.to_string_lossy()]).output().unwrap();

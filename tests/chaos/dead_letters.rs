@@ -1,11 +1,12 @@
-//! An event that its consumer cannot take: kept, shown, replayable, and in nobody's way.
+//! An event that its consumer cannot process is stored as a dead letter, shown, and replayable; it does not block other
+//! events.
 
 use super::sql::Sql;
 use crate::support::process::tradepost;
 use crate::support::{Shop, wait_for};
 use serde_json::{Value, json};
 
-/// An order event without an order in it.
+/// An order event without an order.
 fn unfit(subject: &str) -> Value {
     json!({
         "specversion": "1.0", "id": uuid::Uuid::now_v7(), "source": "/tradepost/order", "type": "order.placed", "subject": subject,
@@ -27,7 +28,7 @@ async fn wait_for_letters(shop: &Shop, n: usize) -> Vec<Value> {
     letters(shop).await
 }
 
-/// What the command says, of this shop.
+/// Runs the command against this shop and returns its output.
 async fn command(shop: &Shop, args: &[&str]) -> String {
     let mut command = tradepost(&[&["dead-letters", "--url", &shop.client.url], args].concat());
     #[cfg(feature = "tls")]
@@ -37,7 +38,7 @@ async fn command(shop: &Shop, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What comes after it is told.
+/// Places an order and waits for its notification: later events are still processed.
 async fn an_order_is_told(shop: &Shop, sku: &str) {
     let c = &shop.client;
     c.stocked(sku, "1", 1).await;
@@ -50,8 +51,8 @@ async fn an_order_is_told(shop: &Shop, sku: &str) {
 }
 
 scenario! {
-    /// It is shown with its reason, the events beside it are applied, and a replay gives it to its
-    /// consumer again: in vain as long as it does not fit, with effect once it does.
+    /// The dead letter shows its reason, and other events are applied. A replay delivers it to its consumer again: it
+    /// fails while the event is invalid, and succeeds once it is corrected.
     async fn an_unfit_event_becomes_a_dead_letter(shop) {
         let c = &shop.client;
         an_order_is_told(shop, "before").await;
@@ -74,7 +75,7 @@ scenario! {
             if now.len() == 1 && now[0]["id"] != letters[0]["id"] { Ok(()) } else { Err(format!("{now:?}")) }
         }).await;
 
-        // as if the consumer had learned to read it
+        // As if a new version of the consumer could read it.
         let mut good: Value = serde_json::from_str(&bus.value("body", "messages WHERE body LIKE '%order.placed%after%'")).unwrap();
         let number = json!(uuid::Uuid::now_v7());
         good["id"] = json!(uuid::Uuid::now_v7());
@@ -90,8 +91,8 @@ scenario! {
 }
 
 scenario! {
-    /// What is no event at all, as a damaged file or another version may leave it, stops nobody either:
-    /// it is shown as it is, the audit runs, and it may be replayed without harm.
+    /// A message that is not an event (a damaged file, another version) does not block others: it is shown unchanged,
+    /// the audit runs, and a replay does no harm.
     async fn what_is_no_event_is_in_nobodys_way(shop) {
         let c = &shop.client;
         let mut bus = Sql::open(shop.data.path(), "bus");
@@ -109,8 +110,7 @@ scenario! {
 
 scenario! {
     of one process:
-    /// A row of an outbox that is no event, for whatever reason: it is shown, those behind it are sent, and once
-    /// it is right it can be sent again.
+    /// An outbox row that is not an event is shown, later rows are sent, and once corrected it can be sent again.
     async fn a_damaged_row_of_an_outbox_is_in_nobodys_way(shop) {
         let c = &shop.client;
         an_order_is_told(shop, "before").await;

@@ -1,5 +1,5 @@
-//! A module leaves a running shop for a process of its own, and comes back, in the steps of
-//! docs/extract-a-module.md, while customers go on ordering: nobody hears of it, and nothing is lost.
+//! Extracts a module from a running shop into its own process and moves it back, in the steps of
+//! docs/extract-a-module.md, while customers order: clients see no error, and nothing is lost.
 
 use super::kill::{no_order_is_left_open, pages, told_once_each};
 use super::ledger::{Dice, Ledger, Told, send, stock, told};
@@ -14,23 +14,23 @@ use std::time::{Duration, Instant};
 use tradepost::kernel::module::Module;
 
 const CUSTOMERS: u64 = 6;
-/// Orders that must go through after each step: the new shape has really worked.
+/// Orders that must succeed after each step, to prove that the new topology works.
 const AFTER_EACH_STEP: usize = 60;
-/// What clients know: a load balancer has it in earnest. Tokens name it as their issuer.
+/// The public URL, which a load balancer has in production. Tokens name it as their issuer.
 const FRONT: &str = "http://shop.test";
 
-/// A process behind the load balancer, and how many requests it has under way.
+/// A process behind the load balancer, and its number of requests in progress.
 struct Door {
     client: Client,
     under_way: Cell<usize>,
 }
 
-/// What stands before the shop: each request goes to the door of the moment.
+/// The load balancer: sends each request to the current backend.
 struct Balancer {
     door: RefCell<Rc<Door>>,
     over: Cell<bool>,
     answered: Cell<usize>,
-    /// Requests that got no answer, or one that is none to an order: they are sent again.
+    /// Failed requests: no answer, or an invalid one. They are retried.
     failed: RefCell<Vec<String>>,
 }
 
@@ -40,7 +40,7 @@ impl Balancer {
         Self { door, over: Cell::new(false), answered: Cell::new(0), failed: RefCell::default() }
     }
 
-    /// From now on requests go here; done when the one before has none under way any more.
+    /// Sends new requests here; returns once the previous backend has no request in progress.
     async fn switch(&self, client: Client) {
         let before = self.door.replace(Rc::new(Door { client, under_way: Cell::new(0) }));
         wait_for("the old door has nothing under way", || async {
@@ -49,7 +49,7 @@ impl Balancer {
         .await;
     }
 
-    /// One customer: an order with a key after the other, each until it has its answer.
+    /// A customer that sends orders with a key, and retries each until it is answered.
     async fn customer(&self, ledger: &Ledger, mut dice: Dice) {
         while !self.over.get() {
             let sku = format!("many-{}", dice.roll(0, 2));
@@ -87,16 +87,16 @@ fn names(modules: impl Iterator<Item = Module>) -> String {
     modules.map(Module::name).collect::<Vec<_>>().join(",")
 }
 
-/// What blocks, while the customers go on.
+/// Runs blocking work while the customers continue.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// A process of the shop that clients reach at `front`.
+/// Starts a process of the shop; clients reach it at `front`.
 async fn start(data: &Path, port: u16, front: &str, settings: &[(&str, &str)]) -> Process {
-    // a busy machine must not be taken for a peer that is away
+    // On a busy machine, a slow peer must not be treated as unavailable.
     let patient = [("TRADEPOST__RESILIENCE__CALL_MS", "8000"), ("TRADEPOST__ORDER__PEERS_MS", "8000")];
-    // the issuer's name is that of the front; where it has its own, a process asks itself
+    // The issuer's name is the public URL; a process that has the issuer itself calls its own address.
     let own = format!("{}{REALM}", at(port));
     let named = [("TRADEPOST__SERVER__PUBLIC_URL", front), ("TRADEPOST__IDENTITY__BACKCHANNEL", &own)];
     let all = [&patient[..], &named, settings].concat();
@@ -109,19 +109,19 @@ async fn start(data: &Path, port: u16, front: &str, settings: &[(&str, &str)]) -
     .await
 }
 
-/// SIGTERM: it finishes what it has begun.
+/// SIGTERM: the process completes its work.
 async fn stop(process: Process) {
     assert_eq!(aside(|| process.terminate()).await, Some(0));
 }
 
-/// All but this module; it is found at this port.
+/// Starts all modules except this one, which is at port `own`.
 async fn rest(data: &Path, port: u16, front: &str, module: Module, own: u16) -> Process {
     let modules = names(Module::ALL.into_iter().filter(|other| *other != module));
     let (peer, address) = (format!("TRADEPOST__PEERS__{}", module.name().to_uppercase()), at(own));
     start(data, port, front, &[("TRADEPOST__SERVER__MODULES", &modules), (&peer, &address)]).await
 }
 
-/// This module alone; its peers, and the issuer, are asked at this address.
+/// Starts only this module; its peers and the issuer are at `others`.
 async fn alone(data: &Path, port: u16, front: &str, module: Module, others: &str) -> Process {
     let secret = std::fs::read_to_string(data.join("identity/service-secret")).unwrap();
     let (issuer, backchannel) = (format!("{front}{REALM}"), format!("{others}{REALM}"));
@@ -132,13 +132,13 @@ async fn alone(data: &Path, port: u16, front: &str, module: Module, others: &str
         ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
         ("TRADEPOST__PEERS__PRODUCT", others),
         ("TRADEPOST__PEERS__INVENTORY", others),
-        // a second without them must not become a minute
+        // A failure of one second must not open the circuit for a minute.
         ("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1"),
     ];
     start(data, port, front, &settings).await
 }
 
-/// The shop with this data answers as it has answered, every order was told once, and the audit is clean.
+/// The shop repeats its answers, every order was notified once, and the audit is clean.
 async fn nothing_is_lost(c: &Client, ledger: &Ledger, data: &Path) {
     no_order_is_left_open(c).await;
     ledger.ask_for_the_same(c, 0).await;
@@ -153,7 +153,7 @@ fn at(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// Out and back behind a load balancer. Not one request fails.
+/// Extracts the module behind a load balancer and moves it back. No request fails.
 fn leaves_and_comes_back(module: Module) {
     on_system(async move {
         let data = tempfile::tempdir().unwrap();
@@ -166,20 +166,20 @@ fn leaves_and_comes_back(module: Module) {
         let (ledger, balancer) = (Ledger::default(), Balancer::new(c.clone()));
         let steps = async {
             balancer.goes_on().await;
-            // 1 and 2: the rest beside the whole, then the module, which asks the rest
+            // Steps 1 and 2: start the other modules beside the whole shop, then the module, which calls them.
             let others = rest(data, second, FRONT, module, own).await;
             let extracted = alone(data, own, FRONT, module, &at(second)).await;
             balancer.goes_on().await;
-            // 3: it answers through the rest before anybody is sent there
+            // Step 3: the new processes answer before clients are sent there.
             let c = c.at(&at(second));
             c.get(&c.alice, "/api/v1/orders").await.expect(200);
             c.get(&c.alice, "/api/v1/notifications").await.expect(200);
-            // 4 and 5: clients are sent there, and the whole is stopped
+            // Steps 4 and 5: send clients there, then stop the whole shop.
             balancer.switch(c.clone()).await;
             stop(whole).await;
             balancer.goes_on().await;
             c.get(&c.alice, "/api/v1/notifications").await.expect(200);
-            // and back: the whole, then clients, then the others go
+            // Move back: start the whole shop, switch the clients, stop the others.
             let whole = start(data, third, FRONT, &[]).await;
             balancer.switch(c.at(&at(third))).await;
             stop(others).await;
@@ -205,8 +205,8 @@ fn order_leaves_a_shop_under_load_and_comes_back() {
     leaves_and_comes_back(Module::Order);
 }
 
-/// Without a load balancer: the module beside the whole, then the rest in the place of the whole, on its port. While
-/// nobody listens there, requests are refused; sent again with their key, each is one order.
+/// Without a load balancer: start the module beside the whole shop, then replace the whole shop by the other modules on
+/// its port. Meanwhile requests are refused; retried with their key, each is one order.
 #[test]
 fn order_leaves_a_shop_at_its_own_address_and_comes_back() {
     on_system(async {

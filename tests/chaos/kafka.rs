@@ -1,4 +1,4 @@
-//! What only a shop on a real Kafka can show. `.ci/kafka.sh` starts one and runs this.
+//! Tests that need a real Kafka. `.ci/kafka.sh` starts one and runs them.
 
 use crate::contract::asyncapi::Document;
 use crate::support::metrics::Metrics;
@@ -23,7 +23,7 @@ pub fn headers(message: &BorrowedMessage) -> BTreeMap<String, String> {
     all.map(|header| (header.key.to_string(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())).collect()
 }
 
-/// A record as any other program sees it.
+/// A record as another program reads it.
 #[derive(Debug)]
 struct Seen {
     partition: i32,
@@ -32,7 +32,7 @@ struct Seen {
     value: Value,
 }
 
-/// The first `n` records of a topic with three partitions.
+/// Reads the first `n` records of a topic with three partitions.
 fn read(topic: &str, n: usize) -> Vec<Seen> {
     let consumer: BaseConsumer = client().create().unwrap();
     let mut from = TopicPartitionList::new();
@@ -75,7 +75,7 @@ async fn wait_for_letters(shop: &Shop, wanted: impl Fn(&[Value]) -> bool) -> Vec
     letters(shop).await
 }
 
-/// Numbers of the orders that alice was told of.
+/// Order numbers of alice's notifications.
 async fn told(shop: &Shop) -> Vec<Value> {
     let c = &shop.client;
     let page = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
@@ -125,8 +125,8 @@ fn others_read_our_events_as_cloudevents() {
     });
 }
 
-/// It is shown with its reason, stays where it is until it is replayed, and comes back while it does not fit;
-/// what is around it is applied. A damaged record is buried at once.
+/// A dead letter shows its reason, is stored until it is replayed, and returns while it is invalid; other events are
+/// applied. A damaged record becomes a dead letter at once.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
 fn what_does_not_fit_becomes_a_dead_letter_that_can_be_replayed() {
@@ -157,14 +157,14 @@ fn what_does_not_fit_becomes_a_dead_letter_that_can_be_replayed() {
         c.post(&c.admin, &format!("/actuator/deadletters/{}/replay", unfit["id"]), json!({})).await.expect(202);
         let again = wait_for_letters(&shop, |now| now.len() == 2 && now.iter().all(|one| one["id"] != unfit["id"])).await;
         assert_eq!(of(&again, "UUID")["event"], unfit["event"]);
-        // as its own process would find them
+        // A restarted process finds the same dead letters.
         let mut shop = shop.restart().await;
         assert_eq!(letters(&shop).await, again);
         shop.stop().await;
     });
 }
 
-/// An event of a later version, with headers and members that we do not know, is applied, once.
+/// An event of a later version, with unknown headers and members, is applied once.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
 fn an_event_delivered_twice_with_unknown_members_is_applied_once() {
@@ -195,7 +195,7 @@ fn an_event_delivered_twice_with_unknown_members_is_applied_once() {
     });
 }
 
-/// Orders are taken while no broker answers; health shows it, and the way down is short.
+/// The shop accepts orders while no broker answers; health shows it, and shutdown is short.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
 fn brokers_that_are_away_hold_up_nobody() {
@@ -207,7 +207,7 @@ fn brokers_that_are_away_hold_up_nobody() {
         let health = c.get(&c.admin, "/actuator/health/readiness").await.expect(200).json();
         assert!(health["components"]["bus"]["details"]["state"].as_str().unwrap().starts_with("away"), "{health}");
         assert_eq!((&health["status"], &health["components"]["bus"]["status"]), (&json!("UP"), &json!("DOWN")));
-        // it is ready to take orders, and not as well as it should be
+        // The shop is ready to accept orders, but degraded.
         let health = c.get(&c.admin, "/actuator/health").await.expect(200).json();
         assert_eq!(health["status"], "DEGRADED", "{health}");
         c.get(&c.admin, "/actuator/deadletters").await.expect(503);
@@ -221,7 +221,7 @@ fn brokers_that_are_away_hold_up_nobody() {
         let stopping = Instant::now();
         shop.stop().await;
         assert!(stopping.elapsed() < Duration::from_secs(30), "{:?}", stopping.elapsed());
-        // the brokers are there: what waited is told
+        // With the brokers available, the pending event is sent.
         shop.settings.bus.url = format!("kafka://{}", std::env::var("TRADEPOST_TEST_KAFKA").unwrap());
         let mut shop = shop.restart().await;
         wait_until_told(&shop, &order, 1).await;

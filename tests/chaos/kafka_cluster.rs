@@ -1,5 +1,5 @@
-//! Three brokers that copy everything, of which one is killed while events come in: none that was acknowledged is
-//! lost, each is applied once, in order for each subject. `.ci/kafka.sh` starts them.
+//! Kills one of three brokers (replication factor 3) while events arrive: no acknowledged event is lost, and each is
+//! applied once, in order per subject. `.ci/kafka.sh` starts the brokers.
 
 use super::kafka::client;
 use super::kafka_restarts::{Writer, applied, told_once_in_order};
@@ -13,15 +13,15 @@ use std::time::Duration;
 
 const LEAST_EVENTS: usize = 6_000;
 
-/// How many brokers hold an up-to-date copy of each partition of this topic, and who leads each.
+/// Number of in-sync replicas and the leader of each partition of the topic.
 fn copies(asks: &BaseConsumer, topic: &str) -> Result<(Vec<usize>, Vec<i32>), String> {
-    // the broker that is asked may be the one that has just died
+    // The client may still be connected to the broker that has just died.
     let metadata = asks.fetch_metadata(Some(topic), Duration::from_secs(10)).map_err(|cause| cause.to_string())?;
     let partitions = metadata.topics().first().ok_or("no topic")?.partitions();
     Ok((partitions.iter().map(|one| one.isr().len()).collect(), partitions.iter().map(|one| one.leader()).collect()))
 }
 
-/// The node of this number dies as a machine does that loses power.
+/// Kills the node with SIGKILL, as a power failure does.
 fn kill(node: i32) {
     let port: i32 = std::env::var("KAFKA_PORT").unwrap().parse().unwrap();
     let state = format!("{}/node-{node}", std::env::var("STATE_DIR").unwrap());

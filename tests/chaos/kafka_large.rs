@@ -1,4 +1,4 @@
-//! Events that are too large, for the brokers' default and for their topic. `.ci/kafka.sh` runs this.
+//! Events that exceed the brokers' default size or their topic's limit. `.ci/kafka.sh` runs this.
 
 use super::kafka::{client, wait_until_told};
 use crate::support::{Shape, Shop, on_system, wait_for};
@@ -15,7 +15,7 @@ async fn kept(shop: &Shop) -> Vec<Value> {
     c.get(&c.admin, "/actuator/outbox").await.expect(200).json().as_array().unwrap().clone()
 }
 
-/// The brokers' own limit is 1 MiB; that of the topics we create is not.
+/// The brokers' own limit is 1 MiB; the topics that the shop creates have a higher one.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
 fn an_event_above_the_brokers_default_is_told() {
@@ -37,8 +37,8 @@ fn an_event_above_the_brokers_default_is_told() {
     });
 }
 
-/// A topic that somebody has made for small records: the event that it cannot take is kept with the reason, those
-/// behind it are told, and it is told, too, once the topic takes it.
+/// An existing topic has a small record limit. The event that exceeds it is set aside with the reason, and later events
+/// are sent. It can be sent once the topic's limit is raised.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
 fn an_event_that_its_topic_refuses_waits_aside_and_loses_nothing() {

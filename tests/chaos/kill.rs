@@ -1,5 +1,4 @@
-//! `kill -9` at any moment: what was acknowledged is there, what was refused is not, and what was
-//! under way comes to its end.
+//! `kill -9` at any moment: acknowledged orders are stored, refused orders are not, and pending orders are completed.
 
 use super::ledger::{Cancel, Dice, Ledger, Told, lines, stock};
 use super::sql::Sql;
@@ -11,18 +10,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// How often the shop is killed: a few times in `cargo test`, often in CI.
+/// Number of kills: a few in `cargo test`, many in CI.
 fn runs() -> u64 {
     std::env::var("TRADEPOST_CHAOS_RUNS").ok().map_or(5, |runs| runs.parse().expect("TRADEPOST_CHAOS_RUNS: a number"))
 }
 
-/// A new one each time, printed; set TRADEPOST_CHAOS_SEED to have a run's dice again.
+/// A new seed for each run, printed. Set TRADEPOST_CHAOS_SEED to repeat a run.
 pub fn seed() -> u64 {
     let given = std::env::var("TRADEPOST_CHAOS_SEED").ok().map(|seed| seed.parse().expect("TRADEPOST_CHAOS_SEED: a number"));
     given.unwrap_or_else(rand::random)
 }
 
-/// One customer at a terminal: orders and cancels until nobody answers any more.
+/// Simulates a customer that orders and cancels until the shop stops answering.
 async fn customer(c: &Client, ledger: &Ledger, mut dice: Dice) {
     loop {
         let done = if dice.roll(1, 5) == 1 {
@@ -66,7 +65,7 @@ fn cancelled(ledger: &Ledger) -> usize {
     ledger.entries().values().filter(|e| matches!(e.told, Told::Placed { cancel: Cancel::Done, .. })).count()
 }
 
-/// In the inbox: each placed order once, and each cancelled one twice, by type.
+/// The inbox has each placed order once, and each cancelled one twice, by type.
 pub fn told_once_each(orders: &[Value], inbox: &[Value]) {
     let mut told: BTreeMap<(String, String), usize> = BTreeMap::new();
     for one in inbox {
@@ -84,7 +83,7 @@ pub fn told_once_each(orders: &[Value], inbox: &[Value]) {
     assert_eq!(told, expected);
 }
 
-/// Starts the binary and kills it after so many milliseconds, most likely before it answers.
+/// Starts the binary and kills it after this time, usually before it answers.
 fn kill_in_start(data: &Path, after_ms: u64) {
     let mut child = tradepost(&["serve", "--port", "0", "--data", &data.to_string_lossy()])
         .env("TRADEPOST__DATA__DEMO", "false")
@@ -97,7 +96,8 @@ fn kill_in_start(data: &Path, after_ms: u64) {
     child.wait().unwrap();
 }
 
-/// Load, SIGKILL, the same data again, and again: after each, every answer that was given is true.
+/// Repeats load, SIGKILL and restart on the same data. After each restart, every answer that a client received is still
+/// valid.
 #[test]
 fn a_shop_killed_under_load_keeps_its_word() {
     let (runs, seed) = (runs(), seed());
@@ -151,7 +151,7 @@ fn a_shop_killed_under_load_keeps_its_word() {
     });
 }
 
-/// A first start that is killed, while it makes its keys and its tables, is made good by the next.
+/// If a first start is killed while it creates its keys and tables, the next start completes it.
 #[test]
 fn a_shop_killed_in_its_first_start_starts_all_the_same() {
     let (runs, seed) = (runs(), seed());
@@ -160,7 +160,7 @@ fn a_shop_killed_in_its_first_start_starts_all_the_same() {
         let mut dice = Dice::new(seed);
         for run in 1..=runs {
             let data = tempfile::tempdir().unwrap();
-            // every other time with keys: then the tables are what it is killed at
+            // Every other run already has keys, so the kill occurs while tables are created.
             if run % 2 == 0 {
                 share_keys(data.path());
             }

@@ -1,5 +1,5 @@
-//! Two processes a module, of which the next in turn is killed every two seconds under load: nothing
-//! that was acknowledged is lost, nothing stays half-done, and callers hardly notice.
+//! Two processes per module. Every two seconds under load one of them is killed, in turn: no acknowledged order is
+//! lost, no order stays incomplete, and almost no request fails.
 
 use super::kill::{no_order_is_left_open, pages, seed, told_once_each};
 use super::ledger::{Cancel, Dice, Ledger, Told, lines, send, stock, told};
@@ -16,17 +16,17 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tradepost::app::up::{Plan, Split};
 
-/// Between two kills.
+/// Time between two kills.
 const EVERY: Duration = Duration::from_secs(2);
 const CUSTOMERS: usize = 8;
 
-/// How long it goes on: a short while in `cargo test`, a minute in CI.
+/// Duration of the load: short in `cargo test`, a minute in CI.
 fn duration() -> Duration {
     let seconds = std::env::var("TRADEPOST_CHAOS_SECONDS").ok().map(|text| text.parse().expect("TRADEPOST_CHAOS_SECONDS: a number"));
     Duration::from_secs(seconds.unwrap_or(10))
 }
 
-/// Two of each module on this folder, telling all events to this receiver.
+/// Starts two processes per module on this data folder, with a webhook to this receiver.
 fn two_of_each(data: &Path, hooks: &Hooks) -> Split {
     share_keys(data);
     let config = data.join("tradepost.toml");
@@ -35,7 +35,7 @@ fn two_of_each(data: &Path, hooks: &Hooks) -> Split {
     let settings = vec![
         set("LOG__LEVEL", "error"),
         set("ORDER__LEASE_SECONDS", "1"),
-        // a busy machine must not be taken for a peer that is away
+        // On a busy machine, a slow peer must not be treated as unavailable.
         set("RESILIENCE__CALL_MS", "30000"),
         set("ORDER__PEERS_MS", "30000"),
         set("SERVER__REQUEST_SECONDS", "40"),
@@ -55,7 +55,7 @@ fn two_of_each(data: &Path, hooks: &Hooks) -> Split {
     Split::start(&plan).unwrap()
 }
 
-/// What the callers meet, all of them together.
+/// Results of all callers together.
 #[derive(Default)]
 pub struct Callers {
     pub ledger: Ledger,
@@ -68,9 +68,9 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Asks as behind a TCP load balancer over the front doors, until there is an answer that is final:
-    /// a connection that is refused or breaks goes to the other door, a 5xx is counted and asked again,
-    /// and so is what is still under way.
+    /// Sends requests as behind a TCP load balancer over the gateways, until the answer is final. After a refused or
+    /// broken connection it uses the other gateway. A 5xx is counted and retried; a request that is still in progress
+    /// is retried.
     async fn ask(&self, doors: &[Client], dice: &mut Dice, question: impl AsyncFn(&Client) -> Result<Reply, String>) -> Reply {
         let (first, since) = (dice.roll(0, 1) as usize, Instant::now());
         for attempt in 0.. {
@@ -78,7 +78,7 @@ impl Callers {
             let reply = match question(&doors[(first + attempt) % doors.len()]).await {
                 Ok(reply) => reply,
                 Err(_) => {
-                    // no answer to count: as long as nobody answers, it is the same request
+                    // The request had no answer, so the retry counts as the same request.
                     self.moved.set(self.moved.get() + 1);
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
@@ -138,8 +138,8 @@ impl Callers {
     }
 }
 
-/// SIGKILL for one after the other, the first of each module and then the second; each is started again.
-/// Answers who was killed.
+/// Sends SIGKILL to each process in turn, first to one of each module and then to the other; each is restarted. Returns
+/// the names of the killed processes.
 async fn kill_in_turn(split: &mut Split, callers: &Callers, total: Duration) -> Vec<String> {
     let count = split.members().len();
     let turns = (0..count).step_by(2).chain((1..count).step_by(2)).cycle();
@@ -157,7 +157,7 @@ async fn kill_in_turn(split: &mut Split, callers: &Callers, total: Duration) -> 
         let before = (callers.requests.get(), callers.failed());
         let gone = Instant::now();
         next = gone + EVERY;
-        // of a pair one is there at any moment: the next is not killed before this one is back
+        // One process of each pair must always be available: wait until this one is back before the next kill.
         while split.members()[turn].2 == process || !answers(&url).await {
             split.tend();
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -226,7 +226,7 @@ fn two_of_each_module_of_which_one_is_always_being_killed() {
             posts - events
         );
         assert!(!killed.is_empty() && !orders.is_empty(), "nothing was tested");
-        // one in a thousand; of a short run's few requests, a handful
+        // Limit: one request in a thousand; a short run may have three failures.
         assert!(failed <= (requests / 1000).max(3), "{percent:.3} % of the callers' requests failed");
         split.stop();
     });
