@@ -1,4 +1,4 @@
-//! Changes that meet, and the event that each leaves in its document.
+//! Concurrent changes, and the event that each writes into its document.
 
 use super::{hold_back, let_go, products, url};
 use crate::chaos::sql::Sql;
@@ -19,7 +19,7 @@ async fn create(c: &Client, sku: &str) -> String {
     made["id"].as_str().unwrap().to_string()
 }
 
-/// How many events wait. A server that is slow for once is DOWN in the health, which says no number then.
+/// Number of pending events. If the server is slow, health is DOWN and has no number.
 async fn waiting(c: &Client) -> Result<i64, String> {
     let health = c.get(&c.admin, "/actuator/health").await.json();
     health["components"]["productStore"]["details"]["outbox"].as_i64().ok_or_else(|| health.to_string())
@@ -33,7 +33,7 @@ async fn so_many_wait(c: &Client, n: i64) {
     .await;
 }
 
-/// Of many who want a SKU code at once, one gets it.
+/// If many requests create the same SKU code at once, one succeeds.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
 fn a_sku_code_is_given_once_however_many_want_it() {
@@ -47,7 +47,7 @@ fn a_sku_code_is_given_once_however_many_want_it() {
             told.sort_unstable();
             assert_eq!(told, [[201].as_slice(), &[400; 15]].concat(), "{sku}");
         }
-        // and neither by a change
+        // A change to an existing SKU code fails as well.
         let ids = join_all((0..8).map(|n| create(c, Box::leak(format!("t{n}").into_boxed_str())))).await;
         let changed = join_all(ids.iter().map(|id| async move {
             let body = mug("wanted");
@@ -61,7 +61,7 @@ fn a_sku_code_is_given_once_however_many_want_it() {
     });
 }
 
-/// Editors of one product who read, change and write it over and over: each version is followed by one other.
+/// Several editors read, change and write one product repeatedly: each version has exactly one successor.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
 fn of_many_editors_each_version_has_one_who_wins() {
@@ -92,7 +92,7 @@ fn of_many_editors_each_version_has_one_who_wins() {
         assert_eq!(won.iter().collect::<BTreeSet<_>>().len(), won.len(), "a version was won twice: {won:?}");
         assert!(stale > 0, "nobody met anybody, so nothing was tested");
         assert_eq!(c.get(&c.admin, &path).await.headers["etag"], format!("\"{}\"", won.len() + 1));
-        // and each told of it once
+        // Each successful change has one event.
         so_many_wait(c, 0).await;
         let subject = path.rsplit('/').next().unwrap();
         let query = format!("SELECT body AS value FROM messages WHERE body LIKE '%\"subject\":\"{subject}\"%' ORDER BY position");
@@ -104,8 +104,8 @@ fn of_many_editors_each_version_has_one_who_wins() {
     });
 }
 
-/// What a change leaves: one document, with its event in it, until the event was carried. A deleted one is gone
-/// for everybody at once, and its SKU code is free; the document itself goes with its last event.
+/// A change writes one document with its event, which stays in it until it is published. A deleted product is invisible
+/// at once, and its SKU code is free; its document is removed with its last event.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
 fn an_event_waits_in_its_document_and_a_deleted_one_is_in_nobodys_way() {
@@ -161,8 +161,8 @@ fn an_event_waits_in_its_document_and_a_deleted_one_is_in_nobodys_way() {
     });
 }
 
-/// More events of one product than are carried at once, and changes while they are: none is lost or doubled,
-/// and their order is that of the changes.
+/// More events of one product than one batch, with concurrent changes: no event is lost or duplicated, and they are
+/// published in the order of the changes.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
 fn many_events_of_one_product_are_carried_in_their_order() {

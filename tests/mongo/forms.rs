@@ -1,5 +1,4 @@
-//! Documents of other times: what the Spring service left is taken over as it is, what a newer build wrote is
-//! refused and not misread.
+//! Document formats: those of the Spring service are read unchanged; those of a newer build are rejected.
 
 use super::{hold_back, let_go, products, url};
 use crate::support::client::Client;
@@ -68,7 +67,7 @@ fn what_a_newer_build_wrote_is_refused_and_its_events_are_carried() {
             let refused = c.get(&c.admin, path).await.expect(503);
             assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
         }
-        // others are not concerned
+        // Other documents are not affected.
         c.get(&c.admin, &format!("/api/v1/products/{}", mine["id"].as_str().unwrap())).await.expect(200);
         assert_eq!(c.get(&c.admin, "/api/v1/products/mine/price").await.expect(200).text, "1");
         let_go(&url);

@@ -1,5 +1,5 @@
-//! Two processes on one MongoDB, killed and paused in turn while products are created, changed and deleted:
-//! every change that was acknowledged is there, and so is its event, once by id and in its product's order.
+//! Two processes on one MongoDB are killed and paused in turn while products are created, changed and deleted: every
+//! acknowledged change is stored, and its event is published, once by id and in order per product.
 
 use crate::chaos::kill::seed;
 use crate::chaos::ledger::Dice;
@@ -17,12 +17,12 @@ use std::time::Duration;
 
 const ROUNDS: u64 = 8;
 
-/// What the editor of one product knows of it.
+/// State of one product as its editor knows it.
 #[derive(Debug, Clone, Default)]
 struct Known {
-    /// Changes by their names, the creation first; of each whether it was acknowledged.
+    /// Changes by name, the creation first; for each, whether it was acknowledged.
     changes: Vec<(String, bool)>,
-    /// Whether it was to be deleted, and whether that was acknowledged.
+    /// Whether a deletion was sent, and whether it was acknowledged.
     deleted: Option<bool>,
 }
 
@@ -39,7 +39,7 @@ async fn send(c: &Client, method: Method, path: &str, body: &Value) -> Result<Op
     }
 }
 
-/// Creates a product, changes it a few times, deletes some of them; until nobody answers.
+/// Creates products, changes each a few times, and deletes some, until the process stops answering.
 async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut dice: Dice) -> Result<(), String> {
     loop {
         serial.set(serial.get() + 1);
@@ -71,7 +71,7 @@ async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut dice: Dice)
     }
 }
 
-/// Holds what the editors were told against what was published and what is there.
+/// Compares the editors' records with the published events and the stored products.
 fn check(ledger: &BTreeMap<String, Known>, published: &[Value], there: &BTreeMap<String, (String, String)>) -> usize {
     let mut seen = std::collections::BTreeSet::new();
     let mut by_sku: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
@@ -103,7 +103,7 @@ fn check(ledger: &BTreeMap<String, Known>, published: &[Value], there: &BTreeMap
     published.len() - seen.len()
 }
 
-/// What has come to the bus since it was last looked at: it keeps no more than the last 10,000 events that all have taken.
+/// Reads new events from the bus, which keeps only the last 10,000 that all consumers have processed.
 fn follow(data: &Path, published: &mut Vec<Value>, position: &mut i64) {
     let rows = format!(
         "SELECT position || ' ' || body AS value FROM messages WHERE topic = 'product' AND position > {position} ORDER BY position"
@@ -140,7 +140,7 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
         let mut dice = Dice::new(seed);
         let data = tempfile::tempdir().unwrap();
         share_keys(data.path());
-        // product's events alone: no demo data, and nobody orders
+        // Only product events: no demo data, and no orders.
         let mut processes: Vec<_> = (0..2).map(|_| Some(Process::start(data.path(), &[("TRADEPOST__BUS__URL", "local://")]))).collect();
         let (ledger, serial) = (Ledger::default(), Cell::new(0));
         let (mut published, mut position) = (Vec::new(), 0);
@@ -148,7 +148,7 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
             let clients = [processes[0].as_ref().unwrap().client().await, processes[1].as_ref().unwrap().client().await];
             let victim = (round % 2) as usize;
             let (over, after_ms) = (tokio_util::sync::CancellationToken::new(), dice.roll(200, 700));
-            // each of them is paused once for certain
+            // Each process is paused at least once.
             let pause = dice.roll(1, 4) == 1 || round + 2 >= ROUNDS;
             let editors = (0..8).map(|n| {
                 let (work, over) = (editor(&clients[n % 2], &ledger, &serial, Dice::new(dice.roll(0, u64::MAX - 1))), over.clone());
@@ -160,7 +160,7 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
                 let process = processes[victim].take().unwrap();
                 if pause {
                     process.signal("STOP");
-                    // longer than a lease holds
+                    // Longer than a lease.
                     tokio::time::sleep(Duration::from_secs(3)).await;
                     process.signal("CONT");
                     processes[victim] = Some(process);

@@ -1,4 +1,4 @@
-//! A lease in MongoDB, with several processes' sides of it.
+//! A lease in MongoDB, as several processes use it.
 
 use super::Database;
 use crate::support::stores::on_documents;
@@ -9,13 +9,13 @@ use tradepost::data::mongodb::Db;
 use tradepost::data::{Lease, LeaseState};
 use tradepost::settings::Secret;
 
-/// Held until a test ends it, however slow the machine is.
+/// A lease that does not expire during a test, however slow the machine is.
 fn side(database: &Database) -> Lease {
     let db = Db::open(&Secret::new(&database.0), "test", &database.settings(), "things", &[]).unwrap();
     Lease::new(db, "work").lasting(Duration::from_secs(3600))
 }
 
-/// Asked again and again, as a worker does it: what a side knows it believes for a moment.
+/// Polls as a worker does, because a process caches the lease state for a moment.
 async fn becomes(side: &mut Lease, wanted: LeaseState) {
     let side = tokio::sync::Mutex::new(side);
     wait_for("the lease has another holder", || async {

@@ -1,6 +1,6 @@
-//! A server that goes away and comes back under load, and one that hangs: who asks meanwhile is told so, no
-//! word that was given is broken, and all goes on by itself. (The server of the tests keeps nothing over a
-//! restart, so the way to it is what breaks.)
+//! A server that becomes unavailable under load, or hangs: requests fail with 503 meanwhile, no acknowledged change is
+//! lost, and the shop recovers by itself. (The test server keeps no data over a restart, so a proxy interrupts the
+//! connection.)
 
 use super::proxy::Proxy;
 use super::url;
@@ -19,7 +19,7 @@ async fn readiness(c: &Client) -> u16 {
     c.send(Method::GET, "/actuator/health/readiness", &[], "").await.status
 }
 
-/// Creates product after product; notes those that were acknowledged.
+/// Creates products and records those that were acknowledged.
 async fn editor(c: &Client, number: usize, enough: &Cell<bool>, told: &RefCell<BTreeSet<String>>) {
     for n in 0.. {
         if enough.get() {
@@ -38,7 +38,7 @@ async fn editor(c: &Client, number: usize, enough: &Cell<bool>, told: &RefCell<B
     }
 }
 
-/// The products after this one; a server that is slow for once is asked again.
+/// Reads the page of products after this one; retries if the server is slow.
 async fn page(c: &Client, after: &str) -> Value {
     let page = RefCell::new(Value::Null);
     wait_for("a page is there", || async {
@@ -71,7 +71,7 @@ async fn go_away_and_come_back(c: &Client, proxy: &Proxy, told: &RefCell<BTreeSe
         assert_eq!(health["components"]["productStore"]["status"], "DOWN", "{health}");
         let refused = c.get(&c.alice, "/api/v1/products").await.expect(503);
         assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
-        // whoever needs no product is not concerned
+        // Requests that need no product are not affected.
         c.get(&c.alice, "/api/v1/notifications").await.expect(200);
         proxy.open();
         wait_for("readiness is up by itself", || async { if readiness(c).await == 200 { Ok(()) } else { Err("down".into()) } }).await;
@@ -121,7 +121,7 @@ fn a_server_that_goes_away_four_times_under_load_loses_no_product() {
         let told = told.into_inner();
         let lost: Vec<_> = told.iter().filter(|sku| !there.contains_key(*sku)).collect();
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-        // by event id, as an inbox takes them
+        // Deduplicated by event id, as an inbox does.
         let bodies = Sql::open(shop.data.path(), "bus").column("SELECT body AS value FROM messages");
         let delivered = bodies.len();
         let events: BTreeMap<String, Value> =

@@ -1,4 +1,5 @@
-//! What waits in a document and is no event: it is in nobody's way, is shown, and is sent once it has been mended.
+//! A pending entry in a document that is not an event does not block others, is shown, and is sent once it is
+//! corrected.
 
 use super::{products, url};
 use crate::support::metrics::Metrics;
@@ -34,7 +35,7 @@ fn an_entry_that_is_no_event_is_set_aside_shown_and_sent_once_mended() {
             (refused == Some(1.0)).then_some(()).ok_or(format!("{refused:?}"))
         })
         .await;
-        // those behind it go on
+        // Later events are still sent.
         let id = made["id"].as_str().unwrap();
         c.delete(&c.admin, &format!("/api/v1/products/{id}")).await.expect(200);
         wait_for("the document to go with its events", async || nothing_left(&url)).await;

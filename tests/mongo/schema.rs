@@ -1,4 +1,4 @@
-//! The indexes: created by `migrate`, looked at before serving.
+//! The indexes: created by `migrate`, verified before serving.
 
 use super::Database;
 use crate::support::ports::free_port;
@@ -26,7 +26,7 @@ fn run(args: &[&str], data: &TempDir, database: &Database) -> std::process::Comm
 
 const BOTH: [&str; 3] = ["_id_", "skuCode_1", "waitingSince_1"];
 
-/// Eight instances that migrate at the same moment: one set of indexes, and all are content.
+/// Eight instances migrate at the same moment: there is one set of indexes, and all succeed.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
 fn several_that_migrate_at_once_do_not_collide() {
@@ -40,7 +40,7 @@ fn several_that_migrate_at_once_do_not_collide() {
     assert_eq!(indexes(&database), BOTH);
 }
 
-/// Serving makes no index unless it is told to.
+/// By default serving creates no index.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
 fn serving_refuses_missing_indexes_and_migrate_makes_them() {
@@ -56,13 +56,13 @@ fn serving_refuses_missing_indexes_and_migrate_makes_them() {
     let (well, words) = said(&["migrate"]);
     assert!(well && words.contains("up to date"), "{words}");
     assert_eq!(indexes(&database), BOTH);
-    // and then it starts: what a start needs is only read
+    // Then it starts: a start only reads the indexes.
     let settings = Settings { mongodb: MongoDb::default(), ..Settings::default() };
     let index = [Index { field: "skuCode", unique: true }, Index { field: "waitingSince", unique: false }];
     Db::open(&Secret::new(&database.0), "product", &settings, "products", Box::leak(Box::new(index))).map(drop).unwrap();
 }
 
-/// An index of the same field that promises less is none.
+/// An index of the same field without uniqueness is not accepted.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
 fn an_index_that_is_not_unique_does_not_count() {
@@ -74,14 +74,14 @@ fn an_index_that_is_not_unique_does_not_count() {
     let open = |settings: &Settings| Db::open(&Secret::new(&database.0), "product", settings, "products", &WANTED).map(drop);
     let refused = open(&Settings::default());
     assert!(matches!(refused, Err(StoreError::Outdated { pending: 1, .. })), "{refused:?}");
-    // whether a server has two indexes of one field is its business: then what is needed is there
+    // Some servers permit two indexes on one field: then the required one exists.
     match open(&database.settings()) {
         Err(refused) => assert!(refused.to_string().contains("products.skuCode: no unique"), "{refused}"),
         Ok(()) => open(&Settings::default()).unwrap(),
     }
 }
 
-/// A server that is not there: told after the configured time, with the module's name and no password.
+/// An unreachable server: the error comes after the configured time, with the module's name and no password.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
 fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {

@@ -1,4 +1,4 @@
-//! A server that is killed, again and again, while customers order: no word that was given is broken.
+//! A server that is killed repeatedly while customers order: no acknowledged order is lost.
 //!
 //! `TRADEPOST_TEST_MYSQL_SERVICE` names the script that kills and starts the server under test, such as
 //! `.ci/services/mysql8.sh`, with its environment set.
@@ -81,7 +81,7 @@ fn a_server_killed_three_times_under_load_loses_no_order() {
         })
         .await;
         ledger.ask_for_the_same(&c, 0).await;
-        // those of kill_and_start are in no ledger: they were refused, or never answered
+        // The orders of kill_and_start are not in the ledger: they were refused or not answered.
         let orders: Vec<Value> = pages(&c, "/api/v1/orders").await;
         let known = orders.into_iter().filter(|o| o["orderLineItems"].as_array().unwrap().iter().any(|l| l["skuCode"] == "tag"));
         ledger.check(&known.collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! The schema: applied by whoever is first, taken back, and looked at before serving.
+//! The schema: applied by the first process, reverted, and verified before serving.
 
 use super::{Database, at, migrating};
 use crate::support::ports::free_port;
@@ -17,7 +17,7 @@ fn tables(database: &Database) -> String {
     database.value("coalesce(group_concat(table_name ORDER BY table_name), '')", ours)
 }
 
-/// Up, down, up: what a migration adds it takes away again, all of it.
+/// Up, down, up: reverting a migration removes everything that it added.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
 fn every_migration_can_be_taken_back_and_applied_again() {
@@ -42,7 +42,7 @@ fn migrations_of_order() -> usize {
     std::fs::read_dir("migrations/order/mysql").unwrap().count()
 }
 
-/// Instances that start at once: one changes the schema, and all of them find it changed.
+/// Several instances start at once: one changes the schema, and all of them find it changed.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
 fn several_instances_that_start_at_once_do_not_collide() {
@@ -69,7 +69,7 @@ fn has_traceparent(database: &Database) -> bool {
     database.value("count(*)", ours) == "1"
 }
 
-/// Serving changes no schema unless it is told to, and needs no right to.
+/// By default serving does not change the schema, and needs no permission for it.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
 fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
@@ -106,7 +106,7 @@ fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
     assert_eq!((tables(&database), has_traceparent(&database)), (made, true));
 }
 
-/// A server that is not there: told after the configured time, with the module's name and no password.
+/// An unreachable server: the error comes after the configured time, with the module's name and no password.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
 fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {

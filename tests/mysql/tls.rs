@@ -1,5 +1,5 @@
-//! A server that takes nothing but TLS: `.ci/stores.sh` starts one with certificates that openssl has made, and
-//! names their folder in `TRADEPOST_TEST_CERTIFICATES`.
+//! A server that accepts only TLS: `.ci/stores.sh` starts one with certificates from openssl, and names their folder in
+//! `TRADEPOST_TEST_CERTIFICATES`.
 
 use super::{Database, at, migrating};
 use crate::support::stores::{self, certificates};
@@ -25,7 +25,7 @@ fn open(database: &Database, tls: Option<Tls>) -> Result<Db, StoreError> {
     Db::open(&MySqlUrl { tls, ..database.server() }, "order", &migrating(), ORDER)
 }
 
-/// Why it is not opened. It is not waited for either: who refuses now does so in half a minute.
+/// Returns why the store cannot be opened. A permanent error is not retried, so it takes less than half a minute.
 #[track_caller]
 fn refused(outcome: Result<Db, StoreError>) -> String {
     let said = outcome.map(drop).unwrap_err().to_string();
@@ -40,7 +40,7 @@ struct Status {
     value: String,
 }
 
-/// Every connection, not the first alone: none goes on by the socket beside the port.
+/// Checks every connection, not only the first: none uses the Unix socket.
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
 fn connections_are_encrypted_and_stay_so() {
@@ -65,14 +65,14 @@ fn a_refusal_names_the_setting_that_would_help() {
     assert!(stranger.contains("set tls.ca"), "{stranger}");
     let unencrypted = refused(open(&database, None));
     assert!(unencrypted.contains("mysql.ssl_mode = \"verify_identity\""), "{unencrypted}");
-    // the certificate is for 127.0.0.1 alone
+    // The certificate is for 127.0.0.1 alone.
     let elsewhere = at(database.url().expose().replace("127.0.0.1", "localhost"));
     let elsewhere = MySqlUrl { tls: Some(trusting("ca.pem")), ..elsewhere };
     let misnamed = refused(Db::open(&elsewhere, "order", &migrating(), ORDER));
     assert!(misnamed.contains("name the server in its URL"), "{misnamed}");
 }
 
-/// The server knows us by our certificate.
+/// The server authenticates us by our certificate.
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
 fn a_user_who_must_show_a_certificate_shows_it() {
@@ -89,7 +89,7 @@ fn a_user_who_must_show_a_certificate_shows_it() {
     database.run(&format!("DROP USER {user}"));
 }
 
-/// The binary by its settings: migrate, serve, order, audit.
+/// The binary with these settings: migrate, serve, order, audit.
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
 fn a_shop_lives_on_a_server_that_takes_nothing_but_tls() {

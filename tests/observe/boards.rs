@@ -1,21 +1,21 @@
-//! What Grafana would not say of a dashboard before somebody looks at it: panels on top of each other, a query
-//! without a data source, a variable that there is not, a link that leads nowhere.
+//! Dashboard errors that Grafana does not report: overlapping panels, a query without a data source, an undefined
+//! variable, a dead link.
 
 use super::files::{dashboards, list, names, word, yaml};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Panels, those within a collapsed row included.
+/// Panels, including those within a collapsed row.
 pub fn panels(board: &Value) -> Vec<&Value> {
     list(board, "panels").iter().flat_map(|panel| std::iter::once(panel).chain(list(panel, "panels"))).collect()
 }
 
-/// The queries of a panel that Prometheus is asked.
+/// The Prometheus queries of a panel.
 pub fn queries(panel: &Value) -> Vec<&str> {
     list(panel, "targets").iter().map(|target| word(target, "expr")).collect()
 }
 
-/// Every text in a value, however deep.
+/// Collects every text in a value, at any depth.
 fn texts<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
         Value::String(text) => found.push(text),
@@ -25,7 +25,7 @@ fn texts<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     }
 }
 
-/// Variables that a text uses: `$name` and `${name}`, up to a dot. Grafana's own have two underscores.
+/// Variables in a text: `$name` and `${name}`, up to a dot. Grafana's own variables start with two underscores.
 fn variables(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices('$').filter_map(|(at, _)| {
         let name = text[at + 1..].trim_start_matches('{');

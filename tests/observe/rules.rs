@@ -1,5 +1,5 @@
-//! What promtool does not ask of alert rules: that who is woken finds out what to do, and that each alert was
-//! seen to speak and to be silent.
+//! Checks of alert rules that promtool lacks: each alert has instructions for the person on call, and tests in which it
+//! fires and in which it is silent.
 
 use super::files::{dashboards, list, names, rules, text, word, yaml};
 use serde_json::Value;
@@ -10,7 +10,7 @@ fn alerts() -> Vec<Value> {
     rules().into_iter().map(|(_, rule)| rule).filter(|rule| rule.get("alert").is_some()).collect()
 }
 
-/// The anchor of a heading of one word is that word in small letters.
+/// The anchor of a heading of one word is that word in lower case.
 #[test]
 fn every_alert_says_what_it_means_and_what_to_do() {
     let runbook = text("prometheus/README.md");
@@ -33,7 +33,7 @@ fn no_advice_is_for_an_alert_that_there_is_not() {
     assert_eq!(headings, alerts);
 }
 
-/// By the tests that promtool runs. The watchdog is never silent.
+/// Reads the tests that promtool runs. The watchdog is never silent.
 #[test]
 fn every_alert_is_tested_to_speak_and_to_be_silent() {
     let tests: Vec<_> = names("prometheus/tests").iter().map(|name| yaml(&format!("prometheus/tests/{name}"))).collect();
@@ -68,7 +68,7 @@ fn every_rule_file_is_loaded_and_tested() {
     assert_eq!(tested, there);
 }
 
-/// The config server is there for those who want one; `up --split` starts none.
+/// The config server is optional; `up --split` starts none.
 #[test]
 fn every_module_is_missed_when_it_is_gone() {
     let expected: BTreeSet<_> = rules()

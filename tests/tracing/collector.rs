@@ -1,4 +1,4 @@
-//! A collector of spans that behaves as badly as it is told to.
+//! A fake collector of spans with configurable failures.
 
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -8,26 +8,26 @@ use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Takes what comes.
+    /// Accepts all spans.
     Takes,
     /// Answers 500.
     Refuses,
-    /// Accepts, and never answers.
+    /// Accepts connections and never answers.
     Silent,
-    /// Takes what comes, and its answer has no end.
+    /// Accepts spans, but its answer is endless.
     Endless,
 }
 
-/// What it was told to do, and what it took.
+/// The configured behaviour, and the received spans.
 pub struct Collector {
     manner: Mutex<Manner>,
     spans: Mutex<Vec<Value>>,
-    /// First lines and headers of the requests.
+    /// Request lines and headers.
     heads: Mutex<Vec<String>>,
 }
 
 impl Collector {
-    /// Answers at this port from now on, for as long as the test runs.
+    /// Serves this port until the test ends.
     pub fn start(port: u16, manner: Manner) -> Arc<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let ours = Arc::new(Self { manner: Mutex::new(manner), spans: Mutex::default(), heads: Mutex::default() });
@@ -53,7 +53,7 @@ impl Collector {
         self.heads.lock().unwrap().clone()
     }
 
-    /// One request; `None` at the connection's end.
+    /// Handles one request; `None` at the end of the connection.
     fn answer(&self, mut stream: &TcpStream) -> Option<()> {
         let (mut head, mut byte) = (Vec::new(), [0]);
         while !head.ends_with(b"\r\n\r\n") {
@@ -73,7 +73,7 @@ impl Collector {
             Manner::Takes => stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").ok(),
             Manner::Refuses => stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n").ok(),
             Manner::Silent => {
-                // until the other side has had enough
+                // Send until the client closes the connection.
                 let _ = stream.read(&mut byte);
                 None
             }

@@ -1,4 +1,4 @@
-//! The console, and the command that shows the same on a terminal.
+//! The console, and the command that prints the same traces.
 
 use crate::support::client::{Client, Reply};
 use crate::support::process::{Process, tradepost};
@@ -13,12 +13,12 @@ async fn with(c: &Client, authorization: &str, path: &str) -> Reply {
     c.send(Method::GET, path, &[("authorization", authorization)], "").await
 }
 
-/// As a browser sends user and password: base64 of `admin:admin` and so on.
+/// HTTP Basic credentials as a browser sends them: base64 of `admin:admin` and so on.
 const ADMIN: &str = "Basic YWRtaW46YWRtaW4=";
 const ALICE: &str = "Basic YWxpY2U6YWxpY2U=";
 const NOBODY: &str = "Basic YWRtaW46d3Jvbmc=";
 
-/// Answers once the trace has steps that begin with each of these, and what each step follows from.
+/// Waits until the trace has steps that start with each of these, and all their parents.
 async fn whole(c: &Client, id: &str, steps: &[&str]) -> Vec<Value> {
     let whole = RefCell::new(Vec::new());
     wait_for("the trace is whole", || async {
@@ -68,7 +68,7 @@ fn administrators_see_traces_and_nobody_else_does() {
 fn an_order_is_seen_from_the_request_to_the_notification_and_nobody_by_name() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
-        // nobody takes up an order that is slow for once: that would be steps more
+        // With a longer lease, no process resumes a slow order: that would add steps.
         let shop = Process::start(data.path(), &[ALL[0], ("TRADEPOST__ORDER__LEASE_SECONDS", "60")]);
         let c = shop.client().await;
         c.stocked("sku-of-the-test", "1.25", 5).await;

@@ -1,5 +1,5 @@
-//! The release before this one and this one side by side, on the same stores and the same bus: no order is lost on the way
-//! from one to the other and back, and nobody has to wait for it. `.ci/upgrade.sh` builds the other and runs this.
+//! The previous release and this one side by side, on the same stores and the same bus: no order is lost during the
+//! upgrade or the downgrade, and clients need not wait. `.ci/upgrade.sh` builds the other release and runs this.
 
 mod fleet;
 
@@ -16,12 +16,12 @@ use tradepost::kernel::module::Module;
 
 const CUSTOMERS: usize = 6;
 
-/// Who is replaced after whom. An order's events meet the other release's reader both ways: on the way there the new
-/// order's the old notification, on the way back the old order's the new one.
+/// Order of replacement. An order's events are read by the other release in both directions: during the upgrade the new
+/// order's events by the old notification, during the downgrade the old order's by the new one.
 const TURNS: [Module; 7] =
     [Module::Registry, Module::Identity, Module::Product, Module::Inventory, Module::Order, Module::Notification, Module::Gateway];
 
-/// Until so many requests more have been answered.
+/// Waits until this many more requests are answered.
 async fn go_on(callers: &Callers, requests: u64) {
     let from = callers.requests.get();
     wait_until("requests are answered", || {
@@ -31,8 +31,8 @@ async fn go_on(callers: &Callers, requests: u64) {
     .await;
 }
 
-/// Each module's process of one release beside that of the other, and then in its place: as an orchestrator does it,
-/// who takes nobody away before the others know who is there instead.
+/// Starts each module's process of one release beside the other's, then stops the other: like an orchestrator that
+/// stops a process only after its callers know the replacement.
 async fn replace(fleet: &mut Fleet, callers: &Callers, by: Release, admin: &str) {
     for module in TURNS {
         fleet.start(module, by).await;
@@ -78,7 +78,7 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
         let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&doors, Dice::new(dice.roll(0, u64::MAX - 1)))).collect();
         let upgrade = async {
             go_on(&callers, 50).await;
-            // the schema first, while the release before goes on with it
+            // Migrate the schema first, while the previous release uses it.
             let migrating = fleet.begin(Release::This, "migrate");
             wait_until("the schema is this release's", migrating).await;
             go_on(&callers, 100).await;

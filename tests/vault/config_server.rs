@@ -1,4 +1,4 @@
-//! Our config server on a Vault: the answers of the real server, which `.ci/vault.sh` compares them with.
+//! Our config server with Vault: expects the answers of Spring's server, which `.ci/vault.sh` compares.
 
 use super::{Corner, plain};
 use crate::support::on_system;
@@ -50,7 +50,7 @@ fn secrets_are_handed_out_as_springs_server_does() {
         }
         assert_eq!(get("/basket/prod", Some("two words")).await.0, 400);
 
-        // one of our own modules boots from it, its keys below `tradepost.`
+        // One of our own modules starts from it, with its keys below `tradepost.`.
         vault.keep("application", json!({ "tradepost.gateway.rate": 900, "shop.a": "1" })).await;
         let own = tempfile::tempdir().unwrap();
         let from = server.url.replace("http://", "http://tradepost:pw@");

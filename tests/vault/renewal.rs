@@ -1,11 +1,11 @@
-//! Tokens end: they are renewed, replaced when their longest life is over, and made anew when somebody revokes them.
+//! Token lifetime: tokens are renewed, replaced at their maximum lifetime, and replaced after a revocation.
 
 use super::{Corner, in_force, shop};
 use crate::support::client::Client;
 use crate::support::{on_system, wait_for};
 use serde_json::{Value, json};
 
-/// The shop sees a secret that was changed just now.
+/// Changes a secret and waits until the shop uses it.
 async fn sees(vault: &Corner, c: &Client, rate: u64) {
     vault.keep("tradepost", json!({ "gateway.rate": rate })).await;
     wait_for("the shop sees the new rate", || async {

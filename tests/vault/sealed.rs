@@ -1,6 +1,6 @@
-//! A Vault that is sealed: at the start, where it is waited for, and later, when nobody may notice.
+//! A sealed Vault: a start waits for it; a running shop is not affected.
 //!
-//! For the whole Vault, so the one test here runs alone. `TRADEPOST_TEST_VAULT_UNSEAL` is the key.
+//! Sealing affects the whole Vault, so this test runs alone. `TRADEPOST_TEST_VAULT_UNSEAL` is the key.
 
 use super::{Corner, in_force, plain, shop, started};
 use crate::support::process::tradepost;
@@ -23,7 +23,7 @@ fn a_sealed_vault_is_waited_for_at_the_start_and_missed_by_nobody_later() {
         vault.done("sys/seal", json!({})).await;
         let (well, said) = started(data.path(), &env);
         assert!(!well && said.contains("vault.url") && said.contains("is sealed") && said.contains("vault operator unseal"), "{said}");
-        // who has its secrets goes on
+        // A running process keeps its secrets.
         assert_eq!(in_force(&c, "gateway.rate").await.0, 1000);
         c.stocked("sku", "1.00", 5).await;
         c.order(&[("sku", 1)]).await.expect(201);

@@ -1,5 +1,5 @@
-//! A Vault that speaks https, with a certificate of an authority of its own: `TRADEPOST_TEST_VAULT_TLS` is its
-//! address, and `TRADEPOST_TEST_VAULT_CA` the authority's certificate.
+//! A Vault with https, with a certificate of its own authority: `TRADEPOST_TEST_VAULT_TLS` is its address, and
+//! `TRADEPOST_TEST_VAULT_CA` the authority's certificate.
 
 use super::{in_force, shop, started};
 use crate::support::certs::{self, Authority};

@@ -1,4 +1,4 @@
-//! Values that the transit engine has encrypted, in files, in the environment and in secrets.
+//! Values encrypted with the transit engine, in files, in the environment and in secrets.
 
 use super::{Corner, in_force, plain, shop};
 use crate::support::on_system;
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 impl Corner {
-    /// With a transit engine of its own, a key `shop` in it, and the right to decrypt with that.
+    /// A test Vault with its own transit engine, a key `shop`, and a policy to decrypt with it.
     async fn with_transit() -> Self {
         let vault = Self::fresh(json!({})).await;
         let (name, mount) = (&vault.name, format!("{}-transit", vault.name));
@@ -51,7 +51,7 @@ fn what_stands_encrypted_in_any_layer_is_used_and_shown_nowhere() {
         };
         keep(&vault.encrypted("shop", "hidden-1").await, 700).await;
         let mut env = vault.by_role_with("shop").await;
-        // by itself, this key is no secret; and no look is due
+        // This key is not a secret by itself; and no poll is due.
         env.push(("TRADEPOST__NOTIFICATION__FROM".into(), vault.encrypted("shop", "hidden@shop.example").await));
         env.push(("TRADEPOST__VAULT__REFRESH_SECONDS".into(), "0".into()));
         let shop = shop(data.path(), &env);
@@ -69,7 +69,7 @@ fn what_stands_encrypted_in_any_layer_is_used_and_shown_nowhere() {
         let words = ["nothing was changed", "`identity.client_secret`", &format!("vault {}/tradepost", vault.name), "vault.transit_key"];
         assert!(words.iter().all(|word| refused.message().contains(word)) && !refused.message().contains(&foreign), "{refused:?}");
         assert_eq!(in_force(&c, "gateway.rate").await.0, 700);
-        // the same text by another ciphertext is no change
+        // The same plaintext in another ciphertext is not a change.
         keep(&vault.encrypted("shop", "hidden-1").await, 700).await;
         assert_eq!(refresh(200).await.json(), json!([]));
         keep(&vault.encrypted("shop", "hidden-1").await, 800).await;

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
-/// A process whose log can be read.
+/// A process with a readable log.
 struct Logged {
     child: Child,
     log: PathBuf,
@@ -44,7 +44,7 @@ fn start(port: u16, dir: &Path, pair: &(PathBuf, PathBuf)) -> Logged {
     Logged { child, log }
 }
 
-/// The certificate that a new connection is shown.
+/// The certificate that the server presents on a new connection.
 async fn presented(address: &str, authority: &Authority) -> Vec<u8> {
     let connector = tokio_rustls::TlsConnector::from(Arc::new(client(&authority.ca(), None)));
     let stream = TcpStream::connect(address).await.unwrap();
@@ -52,7 +52,7 @@ async fn presented(address: &str, authority: &Authority) -> Vec<u8> {
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
-/// As cert-manager does it: the files are replaced at some moment, one after the other.
+/// Replaces the files one after the other, as cert-manager does.
 #[test]
 fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     on_system(async {
@@ -63,7 +63,7 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
         wait_until("it is ready", || process.says("\"ready\"")).await;
         let first = presented(&address, &authority).await;
 
-        // under load all the while: on connections that are kept, and on one a request
+        // Constant load, both on persistent connections and with a new connection per request.
         let (going, done, failed) = (Rc::new(Cell::new(true)), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let load = (0..4).map(|n| {
             let (going, done, failed, ca, url) =
@@ -104,7 +104,7 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     });
 }
 
-/// An authority that is taken off the list: a client of its own could resume its session.
+/// An authority is removed from the list: a client that it signed must not resume its session.
 #[test]
 fn who_is_no_longer_vouched_for_stays_out() {
     on_system(async {
@@ -114,7 +114,7 @@ fn who_is_no_longer_vouched_for_stays_out() {
         std::fs::copy(authority.ca(), &listed).unwrap();
         let clients = [("TRADEPOST__SERVER__TLS_CLIENT", "required"), ("TRADEPOST__SERVER__TLS_CLIENT_CA", listed.to_str().unwrap())];
         let process = registry(&pair, &clients);
-        // it keeps its sessions, whichever connection they are on
+        // This client keeps its sessions across connections.
         let config = client(&authority.ca(), Some(&me));
         let ask = async || http(config.clone()).get(format!("{}/actuator/health/liveness", process.url)).send().await.is_ok();
         assert!(ask().await && ask().await);

@@ -1,4 +1,4 @@
-//! A process that cannot show a good certificate does not start, and says which setting is to blame.
+//! A process without a valid certificate does not start, and names the wrong setting.
 
 use super::HERE;
 use crate::support::certs::Authority;
