@@ -166,7 +166,7 @@ fn a_pending_order_beyond_its_lease() {
 fn an_order_with_two_keys() {
     let number = &GOOD.placed;
     let second = "INSERT INTO idempotency_keys SELECT scope, 'another', fingerprint, order_id, created_at FROM idempotency_keys";
-    wrong("order", second, "INV-3", number, "answers to 2 idempotency keys");
+    wrong("order", second, "INV-3", number, "has 2 idempotency keys");
 }
 
 #[test]
