@@ -1,8 +1,8 @@
 //! `tradepost backup` on a shop under load, and `tradepost restore`: each restored shop is consistent and has all
 //! orders that were acknowledged before the backup began.
 
-use super::kill::{audit_is_clean, no_order_is_left_open, pages, seed, told_once_each};
-use super::ledger::{Dice, Ledger, Told, send, stock, told};
+use super::kill::{assert_notified_once_each, audit_is_clean, no_order_is_left_open, pages, seed};
+use super::ledger::{Ledger, OrderOutcome, SeededRng, outcome_of, send, stock};
 use super::sql::Sql;
 use crate::support::client::Client;
 use crate::support::process::{Process, audit, tradepost};
@@ -32,16 +32,16 @@ fn restore(from: &Path, data: &Path) -> (bool, String) {
 }
 
 /// Sends orders until the test is over. Each is placed, or refused for lack of stock; no request fails.
-async fn customer(c: &Client, ledger: &Ledger, mut dice: Dice, over: &Cell<bool>) {
+async fn customer(c: &Client, ledger: &Ledger, mut rng: SeededRng, over: &Cell<bool>) {
     while !over.get() {
-        let key = dice.roll(0, 1) == 1;
-        let lines = (0..dice.roll(1, 3)).map(|_| match dice.roll(0, 19) {
+        let key = rng.range(0, 1) == 1;
+        let lines = (0..rng.range(1, 3)).map(|_| match rng.range(0, 19) {
             0 => ("nothing".to_string(), 1),
-            n => (format!("many-{}", n % 3), dice.roll(1, 5) as i64),
+            n => (format!("many-{}", n % 3), rng.range(1, 5) as i64),
         });
         let (serial, entry) = ledger.begin(key, lines.collect());
         let reply = send(c, &entry).await.unwrap();
-        ledger.tell(serial, told(&reply).unwrap_or_else(|| panic!("order {serial} was turned away: {reply:?}")));
+        ledger.record(serial, outcome_of(&reply).unwrap_or_else(|| panic!("order {serial} was turned away: {reply:?}")));
     }
 }
 
@@ -52,8 +52,8 @@ struct Copied {
 }
 
 fn acknowledged(ledger: &Ledger) -> BTreeSet<String> {
-    let number = |told| if let Told::Placed { number, .. } = told { Some(number) } else { None };
-    ledger.entries().into_values().filter_map(|entry| number(entry.told)).collect()
+    let number = |outcome| if let OrderOutcome::Placed { number, .. } = outcome { Some(number) } else { None };
+    ledger.entries().into_values().filter_map(|entry| number(entry.outcome)).collect()
 }
 
 /// Takes several backups while customers order.
@@ -61,8 +61,8 @@ async fn copied_under_load(c: &Client, data: &Path, to: &Path) -> Vec<Copied> {
     let seed = seed();
     println!("TRADEPOST_CHAOS_SEED={seed}");
     stock(c).await;
-    let (ledger, over, mut dice) = (Ledger::default(), Cell::new(false), Dice::new(seed));
-    let customers: Vec<_> = (0..CUSTOMERS).map(|_| customer(c, &ledger, Dice::new(dice.roll(0, u64::MAX - 1)), &over)).collect();
+    let (ledger, over, mut rng) = (Ledger::default(), Cell::new(false), SeededRng::new(seed));
+    let customers: Vec<_> = (0..CUSTOMERS).map(|_| customer(c, &ledger, SeededRng::new(rng.range(0, u64::MAX - 1)), &over)).collect();
     let copying = async {
         let mut copies = Vec::new();
         for n in 1..=COPIES {
@@ -99,7 +99,7 @@ async fn is_a_shop_in_order(copied: &Copied, data: &Path) {
     let there: BTreeSet<String> = orders.iter().map(|order| order["orderNumber"].as_str().unwrap().into()).collect();
     let lost: Vec<_> = copied.before.difference(&there).collect();
     assert!(lost.is_empty(), "acknowledged before the copy was begun, and not in it: {lost:?}");
-    told_once_each(&orders, &pages(&c, "/api/v1/notifications").await);
+    assert_notified_once_each(&orders, &pages(&c, "/api/v1/notifications").await);
     c.order(&[("many-0", 1)]).await.expect(201);
     assert_eq!(process.terminate(), Some(0));
 }

@@ -1,8 +1,8 @@
 //! Extracts a module from a running shop into its own process and moves it back, in the steps of
 //! docs/extract-a-module.md, while customers order: clients see no error, and nothing is lost.
 
-use super::kill::{no_order_is_left_open, pages, told_once_each};
-use super::ledger::{Dice, Ledger, Told, send, stock, told};
+use super::kill::{assert_notified_once_each, no_order_is_left_open, pages};
+use super::ledger::{Ledger, OrderOutcome, SeededRng, outcome_of, send, stock};
 use crate::support::client::{Client, REALM};
 use crate::support::ports::free_port;
 use crate::support::process::{Process, at_rest, audit};
@@ -50,10 +50,10 @@ impl Balancer {
     }
 
     /// A customer that sends orders with a key, and retries each until it is answered.
-    async fn customer(&self, ledger: &Ledger, mut dice: Dice) {
+    async fn customer(&self, ledger: &Ledger, mut rng: SeededRng) {
         while !self.over.get() {
-            let sku = format!("many-{}", dice.roll(0, 2));
-            let (serial, entry) = ledger.begin(true, vec![(sku, dice.roll(1, 5) as i64)]);
+            let sku = format!("many-{}", rng.range(0, 2));
+            let (serial, entry) = ledger.begin(true, vec![(sku, rng.range(1, 5) as i64)]);
             let since = Instant::now();
             let answer = loop {
                 assert!(since.elapsed() < Duration::from_secs(60), "order {serial} has no answer: {:?}", self.failed.borrow());
@@ -61,14 +61,14 @@ impl Balancer {
                 door.under_way.set(door.under_way.get() + 1);
                 let reply = send(&door.client, &entry).await;
                 door.under_way.set(door.under_way.get() - 1);
-                match reply.as_ref().ok().and_then(told) {
+                match reply.as_ref().ok().and_then(outcome_of) {
                     Some(answer) => break answer,
                     None => self.failed.borrow_mut().push(format!("order {serial}: {reply:?}")),
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             };
-            assert!(matches!(answer, Told::Placed { .. }), "there is enough of everything: order {serial} {answer:?}");
-            ledger.tell(serial, answer);
+            assert!(matches!(answer, OrderOutcome::Placed { .. }), "there is enough of everything: order {serial} {answer:?}");
+            ledger.record(serial, answer);
             self.answered.set(self.answered.get() + 1);
         }
     }
@@ -141,12 +141,12 @@ async fn alone(data: &Path, port: u16, front: &str, module: Module, others: &str
 /// The shop repeats its answers, every order was notified once, and the audit is clean.
 async fn nothing_is_lost(c: &Client, ledger: &Ledger, data: &Path) {
     no_order_is_left_open(c).await;
-    ledger.ask_for_the_same(c, 0).await;
+    ledger.assert_retries_answer_the_same(c, 0).await;
     let orders = pages(c, "/api/v1/orders").await;
     ledger.check(&orders);
     assert_eq!(orders.len(), ledger.entries().len());
     wait_until("the audit is clean", || at_rest(audit(data))).await;
-    told_once_each(&orders, &pages(c, "/api/v1/notifications").await);
+    assert_notified_once_each(&orders, &pages(c, "/api/v1/notifications").await);
 }
 
 fn at(port: u16) -> String {
@@ -188,7 +188,7 @@ fn leaves_and_comes_back(module: Module) {
             balancer.over.set(true);
             whole
         };
-        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, Dice::new(n)));
+        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, SeededRng::new(n)));
         let (_whole, _) = futures_util::future::join(steps, futures_util::future::join_all(customers)).await;
         assert_eq!(*balancer.failed.borrow(), Vec::<String>::new());
         nothing_is_lost(&c.at(&at(third)), &ledger, data).await;
@@ -235,7 +235,7 @@ fn order_leaves_a_shop_at_its_own_address_and_comes_back() {
             balancer.over.set(true);
             whole
         };
-        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, Dice::new(n)));
+        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, SeededRng::new(n)));
         let (whole, _) = futures_util::future::join(steps, futures_util::future::join_all(customers)).await;
         nothing_is_lost(&c.at(&whole.url), &ledger, data).await;
     });

@@ -82,7 +82,7 @@ async fn told(shop: &Shop) -> Vec<Value> {
     page["content"].as_array().unwrap().iter().map(|one| one["orderNumber"].clone()).collect()
 }
 
-pub async fn wait_until_told(shop: &Shop, order: &Value, times: usize) {
+pub async fn wait_until_notified(shop: &Shop, order: &Value, times: usize) {
     wait_for("the order is told", || async {
         let told = told(shop).await;
         if told.iter().filter(|one| *one == order).count() == times { Ok(()) } else { Err(format!("{told:?}")) }
@@ -135,13 +135,13 @@ fn what_does_not_fit_becomes_a_dead_letter_that_can_be_replayed() {
         let c = &shop.client;
         c.stocked("s", "1", 10).await;
         let before = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &before, 1).await;
+        wait_until_notified(&shop, &before, 1).await;
         let topic = format!("{}order", shop.settings.bus.prefix);
         let id = uuid::Uuid::now_v7().to_string();
         send(&topic, &attributes(&id, "order.placed"), r#"{"orderNumber":"none"}"#);
         send(&topic, &[], "no event");
         let after = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &after, 1).await;
+        wait_until_notified(&shop, &after, 1).await;
         let found = wait_for_letters(&shop, |now| now.len() == 2).await;
         let of = |found: &[Value], part: &str| found.iter().find(|one| one["error"].as_str().unwrap().contains(part)).unwrap().clone();
         let (unfit, damaged) = (of(&found, "UUID"), of(&found, "ce_specversion"));
@@ -173,7 +173,7 @@ fn an_event_delivered_twice_with_unknown_members_is_applied_once() {
         let c = &shop.client;
         c.stocked("s", "1", 10).await;
         let first = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &first, 1).await;
+        wait_until_notified(&shop, &first, 1).await;
         let topic = format!("{}order", shop.settings.bus.prefix);
         let mut like = {
             let topic = topic.clone();
@@ -188,8 +188,8 @@ fn an_event_delivered_twice_with_unknown_members_is_applied_once() {
             send(&topic, &all, &like.value.to_string());
         }
         let last = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &last, 1).await;
-        wait_until_told(&shop, &number, 1).await;
+        wait_until_notified(&shop, &last, 1).await;
+        wait_until_notified(&shop, &number, 1).await;
         assert!(letters(&shop).await.is_empty());
         shop.stop().await;
     });
@@ -224,7 +224,7 @@ fn brokers_that_are_away_hold_up_nobody() {
         // With the brokers available, the pending event is sent.
         shop.settings.bus.url = format!("kafka://{}", std::env::var("TRADEPOST_TEST_KAFKA").unwrap());
         let mut shop = shop.restart().await;
-        wait_until_told(&shop, &order, 1).await;
+        wait_until_notified(&shop, &order, 1).await;
         shop.assert_sound().await;
         shop.stop().await;
     });

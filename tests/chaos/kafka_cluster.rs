@@ -2,7 +2,7 @@
 //! applied once, in order per subject. `.ci/kafka.sh` starts the brokers.
 
 use super::kafka::client;
-use super::kafka_restarts::{Writer, applied, told_once_in_order};
+use super::kafka_restarts::{Writer, applied, assert_notified_once_in_order};
 use super::sql::Sql;
 use crate::support::process::Process;
 use crate::support::{on_system, wait_until};
@@ -67,7 +67,7 @@ fn a_broker_that_dies_takes_no_event_with_it() {
 
         let events = writer.end();
         applied(data.path(), events).await;
-        told_once_in_order(data.path(), events);
+        assert_notified_once_in_order(data.path(), events);
         assert_eq!(shop.terminate(), Some(0));
     });
 }

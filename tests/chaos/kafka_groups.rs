@@ -2,7 +2,7 @@
 //! in order per subject. `.ci/kafka.sh` runs this.
 
 use super::kafka::client;
-use super::kafka_restarts::{Writer, applied, told_once_in_order};
+use super::kafka_restarts::{Writer, applied, assert_notified_once_in_order};
 use super::sql::Sql;
 use crate::support::process::Process;
 use crate::support::{on_system, wait_until};
@@ -66,7 +66,7 @@ fn members_come_die_and_go_under_load() {
 
         let events = writer.end();
         applied(data.path(), events).await;
-        told_once_in_order(data.path(), events);
+        assert_notified_once_in_order(data.path(), events);
         assert_eq!(stays.terminate(), Some(0));
         rest.terminate();
     });

@@ -1,6 +1,6 @@
 //! Events that exceed the brokers' default size or their topic's limit. `.ci/kafka.sh` runs this.
 
-use super::kafka::{client, wait_until_told};
+use super::kafka::{client, wait_until_notified};
 use crate::support::{Shape, Shop, on_system, wait_for};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -30,7 +30,7 @@ fn an_event_above_the_brokers_default_is_told() {
         let sku = "s".repeat(64);
         c.stocked(&sku, "0.01", 100_000).await;
         let order = c.order(&vec![(sku.as_str(), 1); 20_000]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &order, 1).await;
+        wait_until_notified(&shop, &order, 1).await;
         assert_eq!(kept(&shop).await, Vec::<Value>::new());
         shop.assert_sound().await;
         shop.stop().await;
@@ -52,7 +52,7 @@ fn an_event_that_its_topic_refuses_waits_aside_and_loses_nothing() {
         c.stocked("s", "1", 10_000).await;
         let large = c.order(&[("s", 1); 200]).await.expect(201).json()["orderNumber"].clone();
         let small = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &small, 1).await;
+        wait_until_notified(&shop, &small, 1).await;
         wait_for("the large one is kept", || async {
             let kept = kept(&shop).await;
             if kept.len() == 1 { Ok(()) } else { Err(format!("{kept:?}")) }
@@ -65,7 +65,7 @@ fn an_event_that_its_topic_refuses_waits_aside_and_loses_nothing() {
         let wider = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "1000000");
         admin().alter_configs(&[wider], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
         c.post(&c.admin, &format!("/actuator/outbox/order/{}/replay", one["id"]), json!({})).await.expect(202);
-        wait_until_told(&shop, &large, 1).await;
+        wait_until_notified(&shop, &large, 1).await;
         assert_eq!(kept(&shop).await, Vec::<Value>::new());
         shop.assert_sound().await;
         shop.stop().await;

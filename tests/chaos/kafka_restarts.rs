@@ -136,7 +136,7 @@ pub async fn applied(data: &Path, events: usize) {
 }
 
 /// Checks that each event of `write` was notified once, in order per subject.
-pub fn told_once_in_order(data: &Path, events: usize) {
+pub fn assert_notified_once_in_order(data: &Path, events: usize) {
     let told = Sql::open(data, "notification").column("SELECT message AS value FROM notifications ORDER BY id");
     let mut by_subject: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for message in &told {
@@ -198,7 +198,7 @@ fn nothing_is_lost_while_shop_and_broker_die() {
         // The batches that `write` doubles are included, so the inbox is certainly tested.
         assert!(records > events, "nothing was delivered twice: this run proves nothing");
 
-        told_once_in_order(data.path(), events);
+        assert_notified_once_in_order(data.path(), events);
         shop.terminate();
     });
 }

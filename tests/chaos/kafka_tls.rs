@@ -1,7 +1,7 @@
 //! A shop that uses Kafka with TLS and authentication. `.ci/kafka.sh` starts a broker with these listeners: the port of
 //! `TRADEPOST_TEST_KAFKA` plus 2 requires a client certificate, plus 3 a login.
 
-use super::kafka::wait_until_told;
+use super::kafka::wait_until_notified;
 use crate::support::stores::certificates;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ async fn works(change: impl FnOnce(&mut Settings)) {
     let c = &shop.client;
     c.stocked("s", "1", 10).await;
     let order = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-    wait_until_told(&shop, &order, 1).await;
+    wait_until_notified(&shop, &order, 1).await;
     shop.assert_sound().await;
     shop.stop().await;
 }

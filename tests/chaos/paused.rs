@@ -1,7 +1,7 @@
 //! Two processes on one data folder. One is paused (SIGSTOP) and resumes in the belief that it still holds its leases.
 //! Meanwhile the other continues, and no work is done twice.
 
-use super::kill::{audit_is_clean, no_order_is_left_open, pages, told_once_each};
+use super::kill::{assert_notified_once_each, audit_is_clean, no_order_is_left_open, pages};
 use crate::support::client::Client;
 use crate::support::process::Process;
 use crate::support::{on_system, share_keys, wait_for, wait_until};
@@ -90,7 +90,7 @@ fn a_process_that_was_paused_does_no_harm() {
         let c = &clients[0];
         let orders = pages(c, "/api/v1/orders").await;
         assert_eq!(orders.len(), count.get(), "each key is one order");
-        told_once_each(&orders, &pages(c, "/api/v1/notifications").await);
+        assert_notified_once_each(&orders, &pages(c, "/api/v1/notifications").await);
         assert_eq!(c.get(&c.admin, "/actuator/deadletters").await.expect(200).json(), json!([]));
         println!("{} orders over four pauses", count.get());
         for process in processes {

@@ -2,7 +2,7 @@
 //! acknowledged change is stored, and its event is published, once by id and in order per product.
 
 use crate::chaos::kill::seed;
-use crate::chaos::ledger::Dice;
+use crate::chaos::ledger::SeededRng;
 use crate::chaos::sql::Sql;
 use crate::support::client::Client;
 use crate::support::process::Process;
@@ -40,7 +40,7 @@ async fn send(c: &Client, method: Method, path: &str, body: &Value) -> Result<Op
 }
 
 /// Creates products, changes each a few times, and deletes some, until the process stops answering.
-async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut dice: Dice) -> Result<(), String> {
+async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut rng: SeededRng) -> Result<(), String> {
     loop {
         serial.set(serial.get() + 1);
         let sku = format!("s{}", serial.get());
@@ -55,13 +55,13 @@ async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut dice: Dice)
         let Some(made) = send(c, Method::POST, "/api/v1/products", &body(0)).await? else { continue };
         note(0, true);
         let path = format!("/api/v1/products/{}", made.json()["id"].as_str().unwrap());
-        for n in 1..=dice.roll(0, 12) {
+        for n in 1..=rng.range(0, 12) {
             note(n, false);
             if send(c, Method::PUT, &path, &body(n)).await?.is_some() {
                 note(n, true);
             }
         }
-        if dice.roll(1, 3) == 1 {
+        if rng.range(1, 3) == 1 {
             let delete = |acknowledged| ledger.borrow_mut().get_mut(&sku).unwrap().deleted = Some(acknowledged);
             delete(false);
             if send(c, Method::DELETE, &path, &json!({})).await?.is_some() {
@@ -137,7 +137,7 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
     let seed = seed();
     println!("TRADEPOST_CHAOS_SEED={seed}");
     on_system(async move {
-        let mut dice = Dice::new(seed);
+        let mut rng = SeededRng::new(seed);
         let data = tempfile::tempdir().unwrap();
         share_keys(data.path());
         // Only product events: no demo data, and no orders.
@@ -147,11 +147,11 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
         for round in 0..ROUNDS {
             let clients = [processes[0].as_ref().unwrap().client().await, processes[1].as_ref().unwrap().client().await];
             let victim = (round % 2) as usize;
-            let (over, after_ms) = (tokio_util::sync::CancellationToken::new(), dice.roll(200, 700));
+            let (over, after_ms) = (tokio_util::sync::CancellationToken::new(), rng.range(200, 700));
             // Each process is paused at least once.
-            let pause = dice.roll(1, 4) == 1 || round + 2 >= ROUNDS;
+            let pause = rng.range(1, 4) == 1 || round + 2 >= ROUNDS;
             let editors = (0..8).map(|n| {
-                let (work, over) = (editor(&clients[n % 2], &ledger, &serial, Dice::new(dice.roll(0, u64::MAX - 1))), over.clone());
+                let (work, over) = (editor(&clients[n % 2], &ledger, &serial, SeededRng::new(rng.range(0, u64::MAX - 1))), over.clone());
                 async move { over.run_until_cancelled(work).await.map(drop) }
             });
             let editors = futures_util::future::join_all(editors.collect::<Vec<_>>());
@@ -166,7 +166,7 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
                     processes[victim] = Some(process);
                 } else {
                     process.kill();
-                    tokio::time::sleep(Duration::from_millis(dice.roll(50, 300))).await;
+                    tokio::time::sleep(Duration::from_millis(rng.range(50, 300))).await;
                 }
                 over.cancel();
             };

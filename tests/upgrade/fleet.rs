@@ -73,7 +73,7 @@ impl Fleet {
     /// Starts a module's process and waits until it answers, or, if others send requests to it, until it receives some.
     pub async fn start(&mut self, module: Module, release: Release) {
         let port = self.ports.get(&(module, release)).copied().unwrap_or_default();
-        let mut command = self.tell(release, "serve");
+        let mut command = self.store_command(release, "serve");
         command.args(["--modules", module.name(), "--port", &port.to_string()]).envs(self.settings(module, release));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (mut lines, limit) = (BufReader::new(child.stdout.take().unwrap()).lines(), Limit::on(&child));
@@ -128,14 +128,14 @@ impl Fleet {
 
     /// Runs a command on the stores; returns whether it succeeded, and its output.
     pub fn command(&self, release: Release, name: &str) -> (bool, String) {
-        let output = self.tell(release, name).output().unwrap();
+        let output = self.store_command(release, name).output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.success(), text)
     }
 
     /// Starts the same command in the background: `Ok` once it has succeeded.
     pub fn begin(&self, release: Release, name: &str) -> impl FnMut() -> Result<(), String> {
-        let mut child = self.tell(release, name).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = self.store_command(release, name).stdout(Stdio::null()).spawn().unwrap();
         let name = name.to_string();
         move || match child.try_wait().unwrap() {
             Some(status) => {
@@ -147,7 +147,7 @@ impl Fleet {
     }
 
     /// A command with the settings of stores; only `migrate` changes the schema.
-    fn tell(&self, release: Release, name: &str) -> Command {
+    fn store_command(&self, release: Release, name: &str) -> Command {
         let mut command = Command::new(release.binary());
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
             command.env_remove(key);

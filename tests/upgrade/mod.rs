@@ -3,8 +3,8 @@
 
 mod fleet;
 
-use crate::chaos::kill::{no_order_is_left_open, pages, seed, told_once_each};
-use crate::chaos::ledger::{Dice, Told, stock};
+use crate::chaos::kill::{assert_notified_once_each, no_order_is_left_open, pages, seed};
+use crate::chaos::ledger::{OrderOutcome, SeededRng, stock};
 use crate::chaos::pairs::Callers;
 use crate::support::client::Client;
 use crate::support::process::at_rest;
@@ -74,8 +74,8 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
         stock(&c).await;
         let doors = [c.clone(), c.at(&fleet.door(Release::This))];
 
-        let (callers, mut dice) = (Callers::default(), Dice::new(seed));
-        let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&doors, Dice::new(dice.roll(0, u64::MAX - 1)))).collect();
+        let (callers, mut rng) = (Callers::default(), SeededRng::new(seed));
+        let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&doors, SeededRng::new(rng.range(0, u64::MAX - 1)))).collect();
         let upgrade = async {
             go_on(&callers, 50).await;
             // Migrate the schema first, while the previous release uses it.
@@ -95,11 +95,11 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
         no_order_is_left_open(&order).await;
         let orders = pages(&order, "/api/v1/orders").await;
         callers.ledger.check(&orders);
-        assert!(callers.ledger.entries().values().all(|entry| entry.told != Told::Nothing), "an order was never answered");
+        assert!(callers.ledger.entries().values().all(|entry| entry.outcome != OrderOutcome::Unknown), "an order was never answered");
         audit_is_clean(&fleet, Release::Before).await;
         audit_is_clean(&fleet, Release::This).await;
         let notification = c.at(fleet.url(Module::Notification));
-        told_once_each(&orders, &pages(&notification, "/api/v1/notifications").await);
+        assert_notified_once_each(&orders, &pages(&notification, "/api/v1/notifications").await);
         assert_eq!(notification.get(&c.admin, "/actuator/deadletters").await.expect(200).json(), json!([]));
         report(&callers, orders.len());
         fleet.stop_all().await;
@@ -108,7 +108,7 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
 
 fn report(callers: &Callers, orders: usize) {
     let (requests, failed) = (callers.requests.get(), callers.failed());
-    println!("{requests} requests, {orders} orders there, {failed} 5xx, {} connections taken to the other door", callers.moved.get());
+    println!("{requests} requests, {orders} orders stored, {failed} 5xx, {} requests moved to the other gateway", callers.switched.get());
     let failures: BTreeMap<String, u64> = callers.failures.borrow().clone();
     failures.iter().for_each(|(what, times)| println!("  {times} x {what}"));
     assert!(orders > 100, "nothing was tested");
