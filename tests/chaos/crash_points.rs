@@ -100,7 +100,7 @@ impl Order {
     }
 
     /// Number of notifications of this type that the customer received.
-    async fn told(&self, c: &Client, kind: &str) -> usize {
+    async fn notification_count(&self, c: &Client, kind: &str) -> usize {
         let page = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
         let all = page["content"].as_array().unwrap();
         all.iter().filter(|one| one["type"] == kind && one["orderNumber"] == json!(self.number)).count()
@@ -130,27 +130,27 @@ macro_rules! crash_point {
 
 crash_point! {
     /// PENDING, nothing reserved: the order is reserved and placed, and a retry of the customer returns it.
-    async fn begun_and_not_reserved(stopped) {
+    async fn begun_not_reserved_is_placed(stopped) {
         stopped.only_begun();
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
-        let again = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
-        assert_eq!(again["orderNumber"], json!(order.number));
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
+        let retried = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
+        assert_eq!(retried["orderNumber"], json!(order.number));
         shop
     }
 }
 
 crash_point! {
     /// PENDING, and the stock was sold to others: REJECTED with the reason, also on a retry.
-    async fn begun_and_the_stock_gone(stopped) {
+    async fn begun_without_stock_is_rejected(stopped) {
         stopped.only_begun();
         stopped.inventory.run("UPDATE stock SET quantity = 3, received = 3");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "REJECTED", 3, 0).await;
-        assert_eq!(order.told(&shop.client, "order.rejected").await, 1);
-        let again = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(400).json();
-        assert_eq!(again["insufficient"], json!(["s"]));
+        assert_eq!(order.notification_count(&shop.client, "order.rejected").await, 1);
+        let retried = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(400).json();
+        assert_eq!(retried["insufficient"], json!(["s"]));
         shop
     }
 }
@@ -158,18 +158,18 @@ crash_point! {
 crash_point! {
     /// PENDING with reserved stock: the order is placed with this reservation, and no stock is taken twice. An expired
     /// reservation makes no difference, because inventory queries the order first.
-    async fn reserved_and_not_placed(stopped) {
+    async fn reserved_not_placed_is_placed(stopped) {
         stopped.reserved();
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }
 
 crash_point! {
     /// PENDING with the last units reserved: the order gets them although no stock is left.
-    async fn reserved_and_nothing_left(stopped) {
+    async fn reserved_last_units_is_placed(stopped) {
         stopped.reserved();
         stopped.inventory.run("UPDATE stock SET quantity = 0, received = 4");
         let (shop, order) = stopped.start().await;
@@ -181,13 +181,13 @@ crash_point! {
 crash_point! {
     /// PENDING with its reservation released: REJECTED without a stock reason, so the key is free again. A retry is a
     /// new order; it never returns the rejected one as placed.
-    async fn reserved_and_given_back(stopped) {
+    async fn reservation_released_is_rejected(stopped) {
         stopped.reserved();
         stopped.inventory.run("UPDATE reservations SET state = 'RELEASED'; UPDATE stock SET quantity = 10, held = 0");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "REJECTED", 10, 0).await;
-        let again = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
-        assert_ne!(again["orderNumber"], json!(order.number), "a rejected order was told to be placed");
+        let retried = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
+        assert_ne!(retried["orderNumber"], json!(order.number), "a rejected order was returned as placed");
         assert_eq!(shop.client.quantity("s").await, 6);
         shop
     }
@@ -195,18 +195,18 @@ crash_point! {
 
 crash_point! {
     /// PLACED, and inventory has no commit yet: the reserved stock becomes sold.
-    async fn placed_and_not_committed(stopped) {
+    async fn placed_not_committed_is_committed(stopped) {
         stopped.unsettled("COMMIT");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }
 
 crash_point! {
     /// PLACED and committed, but not marked as done: the repeated commit changes nothing.
-    async fn committed_and_not_noted(stopped) {
+    async fn committed_not_marked_done_is_unchanged(stopped) {
         stopped.order.run("UPDATE orders SET settle = 'COMMIT'");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
@@ -216,18 +216,18 @@ crash_point! {
 
 crash_point! {
     /// CANCELLED while the stock was reserved, and inventory has no release yet: the stock is released once.
-    async fn cancelled_and_not_released(stopped) {
+    async fn cancelled_not_released_is_released(stopped) {
         stopped.unsettled("RELEASE");
         let (shop, order) = cancelled(stopped).await;
         order.ends_as(&shop, "CANCELLED", 10, 0).await;
-        assert_eq!((order.told(&shop.client, "order.placed").await, order.told(&shop.client, "order.cancelled").await), (1, 1));
+        assert_eq!((order.notification_count(&shop.client, "order.placed").await, order.notification_count(&shop.client, "order.cancelled").await), (1, 1));
         shop
     }
 }
 
 crash_point! {
     /// CANCELLED after the stock was sold, and inventory has no release yet: the stock is returned once.
-    async fn cancelled_and_not_returned(stopped) {
+    async fn cancelled_not_returned_is_returned(stopped) {
         stopped.order.run("UPDATE orders SET settle = 'RELEASE'");
         let (shop, order) = cancelled(stopped).await;
         order.ends_as(&shop, "CANCELLED", 10, 0).await;
@@ -243,7 +243,7 @@ async fn cancelled(mut stopped: Stopped) -> (Shop, Order) {
 }
 
 /// The order is abandoned in its own transaction only.
-async fn given_up(mut stopped: Stopped, prepare: impl FnOnce(&mut Stopped)) -> (Shop, Order) {
+async fn abandoned(mut stopped: Stopped, prepare: impl FnOnce(&mut Stopped)) -> (Shop, Order) {
     let event = stopped.event("order.rejected");
     prepare(&mut stopped);
     stopped.order.run("UPDATE orders SET status = 'REJECTED', settle = 'RELEASE'; DELETE FROM idempotency_keys");
@@ -253,20 +253,20 @@ async fn given_up(mut stopped: Stopped, prepare: impl FnOnce(&mut Stopped)) -> (
 
 crash_point! {
     /// REJECTED because inventory did not answer, although it had reserved: the stock is released.
-    async fn given_up_and_not_released(stopped) {
-        let (shop, order) = given_up(stopped, Stopped::reserved).await;
+    async fn abandoned_not_released_is_released(stopped) {
+        let (shop, order) = abandoned(stopped, Stopped::reserved).await;
         order.ends_as(&shop, "REJECTED", 10, 0).await;
-        assert_eq!((order.told(&shop.client, "order.placed").await, order.told(&shop.client, "order.rejected").await), (0, 1));
+        assert_eq!((order.notification_count(&shop.client, "order.placed").await, order.notification_count(&shop.client, "order.rejected").await), (0, 1));
         shop
     }
 }
 
 crash_point! {
     /// REJECTED because inventory did not answer and had not reserved: a late reservation is refused.
-    async fn given_up_and_never_reserved(stopped) {
-        let (shop, order) = given_up(stopped, Stopped::only_begun).await;
+    async fn abandoned_not_reserved_refuses_late_reservation(stopped) {
+        let (shop, order) = abandoned(stopped, Stopped::only_begun).await;
         let mut inventory = Sql::open(shop.data.path(), "inventory");
-        wait_for("the release is remembered", || {
+        wait_for("the release is stored", || {
             let rows = inventory.column("SELECT order_number || ' ' || state AS value FROM reservations");
             let done = rows == [format!("{} RELEASED", order.number)];
             async move { if done { Ok(()) } else { Err(format!("{rows:?}")) } }
@@ -283,51 +283,51 @@ crash_point! {
 
 crash_point! {
     /// The event is only in the outbox: it is relayed and applied.
-    async fn told_to_nobody_yet(stopped) {
+    async fn outbox_event_not_relayed_is_applied(stopped) {
         let body = stopped.bus.value("body", "messages WHERE body LIKE '%order.placed%'");
         stopped.bus.run("DELETE FROM messages WHERE body LIKE '%order.placed%'");
         stopped.notification.run("DELETE FROM notifications; DELETE FROM inbox");
         stopped.order.run(&format!("INSERT INTO outbox (body) VALUES ('{body}')"));
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }
 
 crash_point! {
     /// The event was relayed, but is still in the outbox: it is relayed again and applied once.
-    async fn carried_and_not_forgotten(stopped) {
+    async fn relayed_event_still_in_outbox_is_applied_once(stopped) {
         let body = stopped.bus.value("body", "messages WHERE body LIKE '%order.placed%'");
         stopped.order.run(&format!("INSERT INTO outbox (body) VALUES ('{body}')"));
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         let mut bus = Sql::open(shop.data.path(), "bus");
-        assert_eq!(bus.value("count(*)", "messages WHERE body LIKE '%order.placed%'"), "2", "it was not delivered twice");
+        assert_eq!(bus.value("count(*)", "messages WHERE body LIKE '%order.placed%'"), "2", "the event is not on the bus twice");
         shop
     }
 }
 
 crash_point! {
     /// The event is on the bus, and its consumer has not processed it: it is applied.
-    async fn published_and_not_taken(stopped) {
+    async fn published_event_not_consumed_is_applied(stopped) {
         stopped.notification.run("DELETE FROM notifications; DELETE FROM inbox");
         stopped.bus.run("DELETE FROM cursors");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }
 
 crash_point! {
     /// The event was applied, but its consumer's position was not saved: it is delivered again and applied once.
-    async fn taken_and_not_moved_on(stopped) {
+    async fn applied_event_redelivered_is_applied_once(stopped) {
         stopped.bus.run("UPDATE cursors SET position = 0; INSERT INTO messages (topic, body) SELECT topic, body FROM messages");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }

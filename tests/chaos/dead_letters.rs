@@ -7,7 +7,7 @@ use crate::support::{Shop, wait_for};
 use serde_json::{Value, json};
 
 /// An order event without an order.
-fn unfit(subject: &str) -> Value {
+fn invalid_event(subject: &str) -> Value {
     json!({
         "specversion": "1.0", "id": uuid::Uuid::now_v7(), "source": "/tradepost/order", "type": "order.placed", "subject": subject,
         "time": "2026-11-22T20:18:54.933Z", "datacontenttype": "application/json", "data": { "orderNumber": "none" },
@@ -39,11 +39,11 @@ async fn command(shop: &Shop, args: &[&str]) -> String {
 }
 
 /// Places an order and waits for its notification: later events are still processed.
-async fn an_order_is_told(shop: &Shop, sku: &str) {
+async fn assert_next_order_notified(shop: &Shop, sku: &str) {
     let c = &shop.client;
     c.stocked(sku, "1", 1).await;
     let number = c.order(&[(sku, 1)]).await.expect(201).json()["orderNumber"].clone();
-    wait_for("the next order is told", || async {
+    wait_for("the next order has a notification", || async {
         let page = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
         if page["content"].as_array().unwrap().iter().any(|one| one["orderNumber"] == number) { Ok(()) } else { Err(page.to_string()) }
     })
@@ -53,12 +53,12 @@ async fn an_order_is_told(shop: &Shop, sku: &str) {
 scenario! {
     /// The dead letter shows its reason, and other events are applied. A replay delivers it to its consumer again: it
     /// fails while the event is invalid, and succeeds once it is corrected.
-    async fn an_unfit_event_becomes_a_dead_letter(shop) {
+    async fn invalid_event_becomes_a_dead_letter(shop) {
         let c = &shop.client;
-        an_order_is_told(shop, "before").await;
+        assert_next_order_notified(shop, "before").await;
         let mut bus = Sql::open(shop.data.path(), "bus");
-        bus.run(&format!("INSERT INTO messages (topic, body) VALUES ('order', '{}')", unfit("x")));
-        an_order_is_told(shop, "after").await;
+        bus.run(&format!("INSERT INTO messages (topic, body) VALUES ('order', '{}')", invalid_event("x")));
+        assert_next_order_notified(shop, "after").await;
         let letters = wait_for_letters(shop, 1).await;
         assert_eq!((&letters[0]["group"], &letters[0]["event"]["subject"]), (&json!("notification"), &json!("x")));
         assert!(letters[0]["error"].as_str().unwrap().contains("UUID"), "{letters:?}");
@@ -81,29 +81,29 @@ scenario! {
         good["id"] = json!(uuid::Uuid::now_v7());
         good["data"]["orderNumber"] = number.clone();
         bus.run(&format!("UPDATE dead_letters SET body = '{good}'"));
-        let again = command(shop, &["--replay-all"]).await;
-        assert!(again.ends_with("1 sent again\n"), "{again}");
+        let replayed = command(shop, &["--replay-all"]).await;
+        assert!(replayed.ends_with("1 sent again\n"), "{replayed}");
         wait_for_letters(shop, 0).await;
         let inbox = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
-        let told = inbox["content"].as_array().unwrap().iter().filter(|one| one["orderNumber"] == number).count();
-        assert_eq!(told, 1);
+        let notifications = inbox["content"].as_array().unwrap().iter().filter(|one| one["orderNumber"] == number).count();
+        assert_eq!(notifications, 1);
     }
 }
 
 scenario! {
     /// A message that is not an event (a damaged file, another version) does not block others: it is shown unchanged,
     /// the audit runs, and a replay does no harm.
-    async fn what_is_no_event_is_in_nobodys_way(shop) {
+    async fn malformed_message_does_not_block_events(shop) {
         let c = &shop.client;
         let mut bus = Sql::open(shop.data.path(), "bus");
         bus.run(r#"INSERT INTO messages (topic, body) VALUES ('order', '{"type":"order.placed"'), ('order', '{"no":"event"}')"#);
-        an_order_is_told(shop, "s").await;
+        assert_next_order_notified(shop, "s").await;
         let letters = wait_for_letters(shop, 2).await;
         assert_eq!(letters[0]["event"], json!(r#"{"type":"order.placed""#));
         assert_eq!(letters[1]["event"], json!({ "no": "event" }));
         tradepost::app::audit::run(&shop.settings).unwrap();
         c.post(&c.admin, &format!("/actuator/deadletters/{}/replay", letters[0]["id"]), json!({})).await.expect(202);
-        an_order_is_told(shop, "t").await;
+        assert_next_order_notified(shop, "t").await;
         wait_for_letters(shop, 2).await;
     }
 }
@@ -111,11 +111,11 @@ scenario! {
 scenario! {
     of one process:
     /// An outbox row that is not an event is shown, later rows are sent, and once corrected it can be sent again.
-    async fn a_damaged_row_of_an_outbox_is_in_nobodys_way(shop) {
+    async fn damaged_outbox_row_does_not_block_events(shop) {
         let c = &shop.client;
-        an_order_is_told(shop, "before").await;
+        assert_next_order_notified(shop, "before").await;
         Sql::open(shop.data.path(), "order").run("INSERT INTO outbox (body) VALUES ('no event')");
-        an_order_is_told(shop, "after").await;
+        assert_next_order_notified(shop, "after").await;
         let kept = c.get(&c.admin, "/actuator/outbox").await.expect(200).json();
         assert_eq!((&kept[0]["group"], &kept[0]["event"], kept.as_array().unwrap().len()), (&json!("order"), &json!("no event"), 1));
         assert!(kept[0]["error"].as_str().unwrap().starts_with("this is no event"), "{kept}");

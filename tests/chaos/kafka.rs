@@ -76,16 +76,16 @@ async fn wait_for_letters(shop: &Shop, wanted: impl Fn(&[Value]) -> bool) -> Vec
 }
 
 /// Order numbers of alice's notifications.
-async fn told(shop: &Shop) -> Vec<Value> {
+async fn notified_orders(shop: &Shop) -> Vec<Value> {
     let c = &shop.client;
     let page = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
     page["content"].as_array().unwrap().iter().map(|one| one["orderNumber"].clone()).collect()
 }
 
 pub async fn wait_until_notified(shop: &Shop, order: &Value, times: usize) {
-    wait_for("the order is told", || async {
-        let told = told(shop).await;
-        if told.iter().filter(|one| *one == order).count() == times { Ok(()) } else { Err(format!("{told:?}")) }
+    wait_for("the order has a notification", || async {
+        let notified = notified_orders(shop).await;
+        if notified.iter().filter(|one| *one == order).count() == times { Ok(()) } else { Err(format!("{notified:?}")) }
     })
     .await;
 }
@@ -97,7 +97,7 @@ fn attributes<'a>(id: &'a str, kind: &'a str) -> [(&'a str, &'a str); 5] {
 /// CloudEvents in binary mode, keyed by aggregate, with the trace of the request.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn others_read_our_events_as_cloudevents() {
+fn events_are_valid_cloudevents() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let c = &shop.client;
@@ -129,7 +129,7 @@ fn others_read_our_events_as_cloudevents() {
 /// applied. A damaged record becomes a dead letter at once.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn what_does_not_fit_becomes_a_dead_letter_that_can_be_replayed() {
+fn invalid_kafka_event_becomes_a_replayable_dead_letter() {
     on_system(async {
         let shop = Shop::start(Shape::Local, |_| {}).await;
         let c = &shop.client;
@@ -148,18 +148,18 @@ fn what_does_not_fit_becomes_a_dead_letter_that_can_be_replayed() {
         assert_eq!((&unfit["group"], &unfit["event"]["id"]), (&json!("notification"), &json!(id)));
         assert_eq!(damaged["event"], json!("no event"));
         wait_for("both are counted", || async {
-            let standing = Metrics::of(c).await.sum("tradepost_dead_letters", &[("group", "notification")]);
-            if standing == Some(2.0) { Ok(()) } else { Err(format!("{standing:?}")) }
+            let count = Metrics::of(c).await.sum("tradepost_dead_letters", &[("group", "notification")]);
+            if count == Some(2.0) { Ok(()) } else { Err(format!("{count:?}")) }
         })
         .await;
 
         c.post(&c.admin, "/actuator/deadletters/999/replay", json!({})).await.expect(404);
         c.post(&c.admin, &format!("/actuator/deadletters/{}/replay", unfit["id"]), json!({})).await.expect(202);
-        let again = wait_for_letters(&shop, |now| now.len() == 2 && now.iter().all(|one| one["id"] != unfit["id"])).await;
-        assert_eq!(of(&again, "UUID")["event"], unfit["event"]);
+        let replayed = wait_for_letters(&shop, |now| now.len() == 2 && now.iter().all(|one| one["id"] != unfit["id"])).await;
+        assert_eq!(of(&replayed, "UUID")["event"], unfit["event"]);
         // A restarted process finds the same dead letters.
         let mut shop = shop.restart().await;
-        assert_eq!(letters(&shop).await, again);
+        assert_eq!(letters(&shop).await, replayed);
         shop.stop().await;
     });
 }
@@ -167,7 +167,7 @@ fn what_does_not_fit_becomes_a_dead_letter_that_can_be_replayed() {
 /// An event of a later version, with unknown headers and members, is applied once.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn an_event_delivered_twice_with_unknown_members_is_applied_once() {
+fn duplicate_event_with_unknown_members_is_applied_once() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let c = &shop.client;
@@ -198,7 +198,7 @@ fn an_event_delivered_twice_with_unknown_members_is_applied_once() {
 /// The shop accepts orders while no broker answers; health shows it, and shutdown is short.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn brokers_that_are_away_hold_up_nobody() {
+fn unreachable_brokers_do_not_block_orders() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |settings| settings.bus.url = "kafka://127.0.0.1:9".into()).await;
         let c = &shop.client;
@@ -211,7 +211,7 @@ fn brokers_that_are_away_hold_up_nobody() {
         let health = c.get(&c.admin, "/actuator/health").await.expect(200).json();
         assert_eq!(health["status"], "DEGRADED", "{health}");
         c.get(&c.admin, "/actuator/deadletters").await.expect(503);
-        wait_for("what waits is shown", || async {
+        wait_for("the pending events are shown", || async {
             let shown = Metrics::of(c).await;
             let of = |name: &str| shown.sum(name, &[("module", "order")]);
             let (events, age) = (of("tradepost_outbox_events"), of("tradepost_outbox_oldest_seconds"));

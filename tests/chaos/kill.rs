@@ -99,7 +99,7 @@ fn kill_in_start(data: &Path, after_ms: u64) {
 /// Repeats load, SIGKILL and restart on the same data. After each restart, every answer that a client received is still
 /// valid.
 #[test]
-fn a_shop_killed_under_load_keeps_its_word() {
+fn shop_killed_under_load_keeps_acknowledged_orders() {
     let (runs, seed) = (runs(), seed());
     println!("{runs} runs; TRADEPOST_CHAOS_SEED={seed}");
     on_system(async move {
@@ -132,7 +132,7 @@ fn a_shop_killed_under_load_keeps_its_word() {
             let entries: Vec<_> = ledger.entries().into_values().skip(before).collect();
             let count = |of: fn(&OrderOutcome) -> bool| entries.iter().filter(|e| of(&e.outcome)).count();
             println!(
-                "run {run}: killed after {after_ms} ms; {} sent, {} placed, {} refused, {} cancelled, {} never answered",
+                "run {run}: killed after {after_ms} ms; {} sent, {} placed, {} refused, {} cancelled, {} without an answer",
                 entries.len(),
                 count(|t| matches!(t, OrderOutcome::Placed { .. })),
                 count(|t| *t == OrderOutcome::Refused),
@@ -142,7 +142,7 @@ fn a_shop_killed_under_load_keeps_its_word() {
         }
         let c = process.client().await;
         let orders = pages(&c, "/api/v1/orders").await;
-        assert!(!orders.is_empty(), "the load placed nothing: nothing was tested");
+        assert!(!orders.is_empty(), "the load placed no order, so nothing was tested");
         assert_notified_once_each(&orders, &pages(&c, "/api/v1/notifications").await);
         assert_eq!(c.get(&c.admin, "/actuator/deadletters").await.expect(200).json(), json!([]));
         assert_eq!(process.terminate(), Some(0));
@@ -153,7 +153,7 @@ fn a_shop_killed_under_load_keeps_its_word() {
 
 /// If a first start is killed while it creates its keys and tables, the next start completes it.
 #[test]
-fn a_shop_killed_in_its_first_start_starts_all_the_same() {
+fn shop_killed_during_first_start_starts_again() {
     let (runs, seed) = (runs(), seed());
     println!("{runs} runs; TRADEPOST_CHAOS_SEED={seed}");
     on_system(async move {

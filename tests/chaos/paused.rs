@@ -27,25 +27,25 @@ async fn order(c: &Client, key: &str) {
     .await;
 }
 
-async fn all_told(c: &Client, orders: usize) {
-    wait_for("every order is told", || async {
-        let told = pages(c, "/api/v1/notifications").await.len();
-        if told == orders { Ok(()) } else { Err(format!("{told} of {orders}")) }
+async fn wait_until_all_notified(c: &Client, orders: usize) {
+    wait_for("every order has a notification", || async {
+        let notified = pages(c, "/api/v1/notifications").await.len();
+        if notified == orders { Ok(()) } else { Err(format!("{notified} of {orders}")) }
     })
     .await;
 }
 
 /// Starts two processes on an empty folder at the same time.
-fn two(data: &Path) -> [Process; 2] {
+fn start_two(data: &Path) -> [Process; 2] {
     share_keys(data);
     std::thread::scope(|scope| [(); 2].map(|()| scope.spawn(|| Process::start(data, &[]))).map(|one| one.join().unwrap()))
 }
 
 #[test]
-fn a_process_that_was_paused_does_no_harm() {
+fn resumed_process_repeats_no_work() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
-        let processes = two(data.path());
+        let processes = start_two(data.path());
         let clients = [processes[0].client().await, processes[1].client().await];
         clients[0].stocked("s", "1", 1_000_000).await;
         let count = Cell::new(0);
@@ -57,15 +57,15 @@ fn a_process_that_was_paused_does_no_harm() {
             let (paused, awake) = (&processes[victim], 1 - victim);
             // This process has worked, so it may hold any lease. Then it is paused, and the other continues alone.
             order(&clients[victim], &next()).await;
-            all_told(&clients[awake], count.get()).await;
+            wait_until_all_notified(&clients[awake], count.get()).await;
             // Do not pause it inside a transaction: no other process could write.
             no_order_is_left_open(&clients[awake]).await;
-            wait_until("nothing is under way", audit_is_clean(&processes[awake])).await;
+            wait_until("nothing is pending", audit_is_clean(&processes[awake])).await;
             paused.signal("STOP");
             for _ in 0..5 {
                 order(&clients[awake], &next()).await;
             }
-            all_told(&clients[awake], count.get()).await;
+            wait_until_all_notified(&clients[awake], count.get()).await;
             paused.signal("CONT");
 
             // Now pause the process while it works.
@@ -101,11 +101,11 @@ fn a_process_that_was_paused_does_no_harm() {
 
 /// An event stream of one process shows events that another process wrote.
 #[test]
-fn a_stream_shows_what_another_process_wrote() {
+fn stream_shows_events_of_another_process() {
     on_system(async {
         use futures_util::StreamExt;
         let data = tempfile::tempdir().unwrap();
-        let processes = two(data.path());
+        let processes = start_two(data.path());
         let clients = [processes[0].client().await, processes[1].client().await];
         clients[0].stocked("s", "1", 10).await;
         let request = tradepost::net::http::http().get(format!("{}/api/v1/notifications/stream", clients[0].url));

@@ -25,7 +25,7 @@ fn explained(url: &str, command: Document) -> Option<String> {
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn no_page_looks_at_every_document() {
+fn catalogue_pages_use_an_index() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let (c, url) = (&shop.client, url(&shop));
@@ -53,7 +53,7 @@ fn no_page_looks_at_every_document() {
 /// A URL must name a database, and the server does not learn unnecessary details.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn a_url_without_a_database_is_refused_with_its_key() {
+fn url_without_a_database_is_rejected_with_its_key() {
     let database = Database::fresh();
     let server = database.0.rsplit_once('/').unwrap().0;
     let refused = tradepost::data::mongodb::Db::look(&tradepost::settings::Secret::new(server), "product", &database.settings());

@@ -19,14 +19,14 @@ const ROUNDS: u64 = 8;
 
 /// State of one product as its editor knows it.
 #[derive(Debug, Clone, Default)]
-struct Known {
+struct ProductState {
     /// Changes by name, the creation first; for each, whether it was acknowledged.
     changes: Vec<(String, bool)>,
     /// Whether a deletion was sent, and whether it was acknowledged.
     deleted: Option<bool>,
 }
 
-type Ledger = RefCell<BTreeMap<String, Known>>;
+type Ledger = RefCell<BTreeMap<String, ProductState>>;
 
 async fn send(c: &Client, method: Method, path: &str, body: &Value) -> Result<Option<crate::support::client::Reply>, String> {
     let bearer = format!("Bearer {}", c.admin);
@@ -72,7 +72,7 @@ async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut rng: Seeded
 }
 
 /// Compares the editors' records with the published events and the stored products.
-fn check(ledger: &BTreeMap<String, Known>, published: &[Value], there: &BTreeMap<String, (String, String)>) -> usize {
+fn check(ledger: &BTreeMap<String, ProductState>, published: &[Value], there: &BTreeMap<String, (String, String)>) -> usize {
     let mut seen = std::collections::BTreeSet::new();
     let mut by_sku: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     for event in published.iter().filter(|event| seen.insert(event["id"].to_string())) {
@@ -95,11 +95,11 @@ fn check(ledger: &BTreeMap<String, Known>, published: &[Value], there: &BTreeMap
             (Some(false), product) => assert_eq!(gone, product.is_none(), "{sku}: {kinds:?} {product:?}"),
         }
         if let Some((name, tag)) = there.get(sku) {
-            assert_eq!(Some(name.parse().unwrap()), names.last().copied(), "{sku} is not what was told last");
-            assert_eq!(*tag, format!("\"{}\"", names.len()), "{sku}: a version, an event");
+            assert_eq!(Some(name.parse().unwrap()), names.last().copied(), "{sku} is not the last acknowledged change");
+            assert_eq!(*tag, format!("\"{}\"", names.len()), "{sku}: one event per version");
         }
     }
-    assert!(by_sku.is_empty(), "nobody made {by_sku:?}");
+    assert!(by_sku.is_empty(), "no editor created {by_sku:?}");
     published.len() - seen.len()
 }
 
@@ -175,7 +175,7 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
             processes[victim].get_or_insert_with(|| Process::start(data.path(), &[("TRADEPOST__BUS__URL", "local://")]));
         }
         let c = processes[0].as_ref().unwrap().client().await;
-        wait_for("all events are carried", || async {
+        wait_for("all events are published", || async {
             let health = c.get(&c.admin, "/actuator/health").await.json();
             if health["components"]["productStore"]["details"]["outbox"] == 0 { Ok(()) } else { Err(health.to_string()) }
         })
@@ -184,13 +184,13 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
         follow(data.path(), &mut published, &mut position);
         let ledger = ledger.into_inner();
         let twice = check(&ledger, &published, &there);
-        let acknowledged: usize = ledger.values().map(|known| known.changes.iter().filter(|(_, told)| *told).count()).sum();
+        let acknowledged: usize = ledger.values().map(|known| known.changes.iter().filter(|(_, acknowledged)| *acknowledged).count()).sum();
         println!(
             "{} products, {acknowledged} changes acknowledged, {} events published, {twice} of them twice",
             ledger.len(),
             published.len()
         );
-        assert!(acknowledged > 100, "hardly anything was changed, so little was tested");
+        assert!(acknowledged > 100, "too few changes to test anything");
         for process in processes.into_iter().flatten() {
             assert_eq!(process.terminate(), Some(0));
         }

@@ -56,7 +56,7 @@ pub fn products<T: Send, Fut: Future<Output = T>>(url: &str, work: impl FnOnce(C
 }
 
 /// Blocks all relays: another holder has their lease.
-pub fn hold_back(url: &str) {
+pub fn block_relays(url: &str) {
     let turn = doc! { "$set": { "holder": "the test", "expiresAt": i64::MAX } };
     on_documents(url, |database| async move {
         database.collection::<Document>("leases").update_one(doc! { "_id": "outbox" }, turn).upsert(true).await.unwrap();
@@ -64,7 +64,7 @@ pub fn hold_back(url: &str) {
 }
 
 /// Releases the lease again.
-pub fn let_go(url: &str) {
+pub fn unblock_relays(url: &str) {
     on_documents(url, |database| async move {
         database.collection::<Document>("leases").delete_one(doc! { "_id": "outbox" }).await.unwrap();
     });

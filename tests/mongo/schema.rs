@@ -29,7 +29,7 @@ const BOTH: [&str; 3] = ["_id_", "skuCode_1", "waitingSince_1"];
 /// Eight instances migrate at the same moment: there is one set of indexes, and all succeed.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn several_that_migrate_at_once_do_not_collide() {
+fn concurrent_migrations_succeed() {
     let (database, data) = (Database::fresh(), [(); 8].map(|()| tempfile::tempdir().unwrap()));
     let start = |data| run(&["migrate"], data, &database).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let all: Vec<_> = data.iter().map(start).collect();
@@ -43,12 +43,12 @@ fn several_that_migrate_at_once_do_not_collide() {
 /// By default serving creates no index.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn serving_refuses_missing_indexes_and_migrate_makes_them() {
+fn serving_without_indexes_fails_and_migrate_creates_them() {
     let (database, data) = (Database::fresh(), tempfile::tempdir().unwrap());
     let said = |args: &[&str]| {
         let output = run(args, &data, &database).output().unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(!said.contains(&database.0), "no URL is repeated, there is a password in it: {said}");
+        assert!(!said.contains(&database.0), "the URL contains a password and must not be shown: {said}");
         (output.status.success(), said)
     };
     let (well, words) = said(&["serve"]);
@@ -65,7 +65,7 @@ fn serving_refuses_missing_indexes_and_migrate_makes_them() {
 /// An index of the same field without uniqueness is not accepted.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn an_index_that_is_not_unique_does_not_count() {
+fn index_without_uniqueness_is_rejected() {
     let database = Database::fresh();
     let name = mongodb::options::IndexOptions::builder().name("sku".to_string()).build();
     let plain = mongodb::IndexModel::builder().keys(doc! { "skuCode": 1 }).options(name).build();
@@ -84,7 +84,7 @@ fn an_index_that_is_not_unique_does_not_count() {
 /// An unreachable server: the error comes after the configured time, with the module's name and no password.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {
+fn unreachable_server_stops_the_start_with_the_module_name() {
     let url = Secret::new(format!("mongodb://shop:hidden@127.0.0.1:{}/shop", free_port()));
     let limits = MongoDb { wait_seconds: 1, acquire_ms: 300, ..MongoDb::default() };
     let refused = Db::look(&url, "product", &Settings { mongodb: limits, ..Settings::default() }).map(drop).unwrap_err().to_string();

@@ -15,7 +15,7 @@ fn secured() -> (String, PathBuf) {
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn products_are_kept_over_tls() {
+fn products_over_tls_are_stored() {
     on_system(async {
         let (server, certificates) = secured();
         let mut shop = Shop::start(Shape::Local, |settings| {
@@ -36,7 +36,7 @@ fn products_are_kept_over_tls() {
 /// A server with another certificate is rejected; without TLS the server does not answer.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn a_server_of_another_certificate_is_not_talked_to() {
+fn server_with_another_certificate_is_rejected() {
     let (server, certificates) = secured();
     // The server's first handshake is slow.
     let patient = MongoDb { wait_seconds: 30, connect_ms: 10_000, acquire_ms: 10_000, ..MongoDb::default() };

@@ -58,7 +58,7 @@ async fn kill_and_start(c: &Client, ledger: &Ledger) {
 
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn a_server_killed_three_times_under_load_loses_no_order() {
+fn server_killed_three_times_under_load_loses_no_order() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let (c, ledger, enough) = (shop.client.clone(), Ledger::default(), Cell::new(false));
@@ -85,8 +85,8 @@ fn a_server_killed_three_times_under_load_loses_no_order() {
         let orders: Vec<Value> = pages(&c, "/api/v1/orders").await;
         let known = orders.into_iter().filter(|o| o["orderLineItems"].as_array().unwrap().iter().any(|l| l["skuCode"] == "tag"));
         ledger.check(&known.collect::<Vec<_>>());
-        let silent = ledger.entries().values().filter(|e| e.outcome == OrderOutcome::Unknown).count();
-        println!("{} orders sent, {} placed, {silent} never answered for good", ledger.entries().len(), placed(&ledger));
+        let unanswered = ledger.entries().values().filter(|e| e.outcome == OrderOutcome::Unknown).count();
+        println!("{} orders sent, {} placed, {unanswered} without a final answer", ledger.entries().len(), placed(&ledger));
         shop.assert_sound().await;
         shop.stop().await;
         shop.clear();

@@ -20,7 +20,7 @@ fn tables(database: &Database) -> String {
 /// Up, down, up: reverting a migration removes everything that it added.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn every_migration_can_be_taken_back_and_applied_again() {
+fn every_migration_can_be_reverted_and_applied_again() {
     for module in ["inventory", "order", "notification"] {
         let migrations = || match module {
             "inventory" => INVENTORY,
@@ -45,7 +45,7 @@ fn migrations_of_order() -> usize {
 /// Several instances start at once: one changes the schema, and all of them find it changed.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn several_instances_that_start_at_once_do_not_collide() {
+fn concurrent_starts_apply_the_schema_once() {
     let database = Database::fresh();
     let start = std::sync::Barrier::new(8);
     std::thread::scope(|threads| {
@@ -72,7 +72,7 @@ fn has_traceparent(database: &Database) -> bool {
 /// By default serving does not change the schema, and needs no permission for it.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
+fn serving_an_outdated_schema_fails_and_migrate_updates_it() {
     let database = Database::fresh();
     let refused = Db::open(&database.server(), "order", &MySql::default(), ORDER).map(drop);
     assert!(matches!(refused, Err(StoreError::Outdated { pending, .. }) if pending == migrations_of_order()), "{refused:?}");
@@ -85,7 +85,7 @@ fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
             .output()
             .unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(!said.contains(database.url().expose()), "no URL is repeated, there is a password in it: {said}");
+        assert!(!said.contains(database.url().expose()), "the URL contains a password and must not be shown: {said}");
         (output.status.success(), said)
     };
     let (well, said) = run(&["serve"]);
@@ -96,11 +96,14 @@ fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
     assert!(made.contains("idempotency_keys"), "{made}");
     let (well, said) = run(&["migrate", "--down"]);
     assert!(well && said.contains("taken back: order"), "{said}");
-    assert_eq!((tables(&database), has_traceparent(&database)), (made.clone(), false), "the last one only, a column");
+    assert_eq!((tables(&database), has_traceparent(&database)), (made.clone(), false), "only the last migration, a column");
     let (well, said) = run(&["migrate", "--down"]);
     assert!(well && said.contains("taken back: order"), "{said}");
     let left = tables(&database);
-    assert!(made.contains("outbox_refused") && !left.contains("outbox_refused") && left.contains("leases"), "the last one only: {left}");
+    assert!(
+        made.contains("outbox_refused") && !left.contains("outbox_refused") && left.contains("leases"),
+        "only the last migration: {left}"
+    );
     let (well, said) = run(&["migrate"]);
     assert!(well, "{said}");
     assert_eq!((tables(&database), has_traceparent(&database)), (made, true));
@@ -109,9 +112,9 @@ fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
 /// An unreachable server: the error comes after the configured time, with the module's name and no password.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {
-    let nobody = at(format!("mysql://root:hidden@127.0.0.1:{}/shop", free_port()));
-    let refused = Db::open(&nobody, "order", &MySql { wait_seconds: 1, ..MySql::default() }, ORDER).map(drop);
+fn unreachable_server_stops_the_start_with_the_module_name() {
+    let unreachable = at(format!("mysql://root:hidden@127.0.0.1:{}/shop", free_port()));
+    let refused = Db::open(&unreachable, "order", &MySql { wait_seconds: 1, ..MySql::default() }, ORDER).map(drop);
     let said = refused.unwrap_err().to_string();
     assert!(said.contains("order") && !said.contains("hidden"), "{said}");
 }

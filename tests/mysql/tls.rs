@@ -43,7 +43,7 @@ struct Status {
 /// Checks every connection, not only the first: none uses the Unix socket.
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
-fn connections_are_encrypted_and_stay_so() {
+fn every_connection_is_encrypted() {
     let database = Database::fresh();
     let db = open(&database, Some(trusting("ca.pem"))).unwrap();
     on_system(async move {
@@ -59,7 +59,7 @@ fn connections_are_encrypted_and_stay_so() {
 
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
-fn a_refusal_names_the_setting_that_would_help() {
+fn refused_connection_names_the_setting_to_change() {
     let database = Database::fresh();
     let stranger = refused(open(&database, Some(trusting("other-ca.pem"))));
     assert!(stranger.contains("set tls.ca"), "{stranger}");
@@ -75,7 +75,7 @@ fn a_refusal_names_the_setting_that_would_help() {
 /// The server authenticates us by our certificate.
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
-fn a_user_who_must_show_a_certificate_shows_it() {
+fn user_with_required_certificate_connects() {
     let database = Database::fresh();
     let user = format!("u{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
     database.run(&format!("CREATE USER {user} IDENTIFIED BY 'hidden' REQUIRE X509; GRANT ALL ON *.* TO {user}"));
@@ -92,16 +92,16 @@ fn a_user_who_must_show_a_certificate_shows_it() {
 /// The binary with these settings: migrate, serve, order, audit.
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
-fn a_shop_lives_on_a_server_that_takes_nothing_but_tls() {
+fn shop_on_a_tls_only_server_works() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let shop = Process::start(data.path(), &[]);
         let c = shop.client().await;
         c.stocked("s", "2.50", 10).await;
         let order = c.order(&[("s", 2)]).await.expect(201).json()["orderNumber"].clone();
-        wait_for("the order is told", || async {
-            let told = c.get(&c.alice, "/api/v1/notifications").await.expect(200).json();
-            if told["content"][0]["orderNumber"] == order { Ok(()) } else { Err(told.to_string()) }
+        wait_for("the order has a notification", || async {
+            let page = c.get(&c.alice, "/api/v1/notifications").await.expect(200).json();
+            if page["content"][0]["orderNumber"] == order { Ok(()) } else { Err(page.to_string()) }
         })
         .await;
         let (clean, said) = shop.audit();

@@ -21,17 +21,17 @@ use tradepost::kernel::uri::encode_component;
 use tradepost::settings::{Secret, Settings};
 
 /// Prometheus and Alertmanager, for one test; stopped when dropped.
-struct Watch {
+struct Monitoring {
     state: PathBuf,
     prometheus: Client,
     alertmanager: Client,
     settings: Vec<(&'static str, String)>,
 }
 
-impl Watch {
-    /// Starts both. `told` is the address of the shop, as `.ci/services/prometheus.sh` expects it; each test has its
+impl Monitoring {
+    /// Starts both. `address` is the address of the shop, as `.ci/services/prometheus.sh` expects it; each test has its
     /// own number, from 0, because they run in parallel.
-    fn start(number: u16, told: &[(&'static str, String)]) -> Self {
+    fn start(number: u16, address: &[(&'static str, String)]) -> Self {
         let state = PathBuf::from(std::env::var("STATE_DIR").expect("STATE_DIR: .ci/prometheus.sh runs this")).join(number.to_string());
         let port = |variable: &str| std::env::var(variable).unwrap().parse::<u16>().unwrap() + number;
         let [prometheus, alertmanager] = ["PROMETHEUS_PORT", "ALERTMANAGER_PORT"].map(port);
@@ -41,7 +41,7 @@ impl Watch {
             ("ALERTMANAGER_PORT", alertmanager.to_string()),
         ];
         let at = |port: u16| Client::with_tokens("", &format!("http://127.0.0.1:{port}"), Default::default());
-        let settings = own.into_iter().chain(told.iter().cloned()).collect();
+        let settings = own.into_iter().chain(address.iter().cloned()).collect();
         let watch = Self { state, prometheus: at(prometheus), alertmanager: at(alertmanager), settings };
         assert!(watch.run("alertmanager", "start") && watch.run("prometheus", "start"));
         watch
@@ -68,7 +68,7 @@ impl Watch {
     }
 
     /// The queries that find no data, each with its location.
-    async fn in_vain(&self, queries: &[(String, String)]) -> Vec<String> {
+    async fn without_data(&self, queries: &[(String, String)]) -> Vec<String> {
         let mut wrong = Vec::new();
         for (place, expression) in queries {
             if let Err(cause) = self.finds(expression).await {
@@ -79,14 +79,14 @@ impl Watch {
     }
 
     /// Whether Alertmanager has this alert now, for this receiver.
-    async fn told(&self, alert: &str, receiver: &str) -> bool {
+    async fn has_alert(&self, alert: &str, receiver: &str) -> bool {
         let path = format!("/api/v2/alerts?receiver={receiver}&filter={}", encode_component(&format!("alertname=\"{alert}\"")));
         let alerts = self.alertmanager.send(Method::GET, &path, &[], "").await.expect(200).json();
         !alerts.as_array().unwrap().is_empty()
     }
 }
 
-impl Drop for Watch {
+impl Drop for Monitoring {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for service in ["prometheus", "alertmanager"] {
@@ -148,7 +148,7 @@ async fn trade(client: &Client) {
 }
 
 /// Waits until Prometheus has evaluated every rule without an error.
-async fn every_rule_is_evaluated(watch: &Watch, expected: usize) {
+async fn every_rule_is_evaluated(watch: &Monitoring, expected: usize) {
     wait_for("every rule is evaluated", || async {
         let data = watch.get("/api/v1/rules").await?;
         let rules: Vec<_> = list(&data, "groups").iter().flat_map(|group| list(group, "rules")).collect();
@@ -166,11 +166,11 @@ fn traced(settings: &mut Settings) {
 }
 
 /// Sends requests until all of these queries find data.
-async fn all_find(watch: &Watch, shop: &Client, queries: Vec<(String, String)>) {
+async fn all_find(watch: &Monitoring, shop: &Client, queries: Vec<(String, String)>) {
     assert!(queries.len() > 50, "{queries:?}");
     wait_for("every query finds data", || async {
         trade(shop).await;
-        let wrong = watch.in_vain(&queries).await;
+        let wrong = watch.without_data(&queries).await;
         if wrong.is_empty() { Ok(()) } else { Err(wrong.concat()) }
     })
     .await;
@@ -178,7 +178,7 @@ async fn all_find(watch: &Watch, shop: &Client, queries: Vec<(String, String)>) 
 }
 
 /// A Spring service that registers with a secure port, as our services do when they serve TLS.
-async fn a_service_with_tls_is_asked_by_tls(watch: &Watch, shop: &Shop) {
+async fn a_service_with_tls_is_asked_by_tls(watch: &Monitoring, shop: &Shop) {
     let registry = shop.client.at(&shop.member(Module::Registry).unwrap());
     let password = std::fs::read_to_string(shop.data.path().join("registry/password")).unwrap();
     let basic = format!("Basic {}", STANDARD.encode(format!("tradepost:{}", password.trim())));
@@ -205,12 +205,12 @@ async fn a_service_with_tls_is_asked_by_tls(watch: &Watch, shop: &Shop) {
 /// alert fires, and its end is reported as well.
 #[test]
 #[ignore = "needs Prometheus and Alertmanager: .ci/prometheus.sh"]
-fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_somebody() {
+fn dashboards_and_rules_find_data_and_a_broken_invariant_alerts() {
     on_system(async {
         let mut shop = Shop::start(Shape::Split, traced).await;
         let registry = shop.member(Module::Registry).unwrap().replace("http://", "");
         let password = shop.data.path().join("registry/password").to_string_lossy().into_owned();
-        let watch = Watch::start(0, &[("REGISTRY", registry), ("PASSWORD_FILE", password)]);
+        let watch = Monitoring::start(0, &[("REGISTRY", registry), ("PASSWORD_FILE", password)]);
         shop.client.stocked("WATCHED", "9.99", 100_000).await;
 
         a_service_with_tls_is_asked_by_tls(&watch, &shop).await;
@@ -221,7 +221,7 @@ fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_some
         every_rule_is_evaluated(&watch, rules().iter().filter(|(file, _)| file != "all-in-one.yml").count()).await;
         all_find(&watch, &shop.client, [of_dashboards(), of_rules("all-in-one.yml")].concat()).await;
 
-        assert!(!watch.told("StockInvariantBroken", "page").await);
+        assert!(!watch.has_alert("StockInvariantBroken", "page").await);
         let mut stock = Sql::open(shop.data.path(), "inventory");
         let mut receive = |n: i64| {
             stock.run(&format!(
@@ -229,9 +229,10 @@ fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_some
             ))
         };
         receive(1);
-        let is_told =
-            async |expected: bool| if watch.told("StockInvariantBroken", "page").await == expected { Ok(()) } else { Err(String::new()) };
-        wait_for("somebody is woken", || is_told(true)).await;
+        let is_alerted = async |expected: bool| {
+            if watch.has_alert("StockInvariantBroken", "page").await == expected { Ok(()) } else { Err(String::new()) }
+        };
+        wait_for("the alert fires", || is_alerted(true)).await;
         let annotations = dashboards()
             .iter()
             .flat_map(|(file, board)| {
@@ -244,12 +245,12 @@ fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_some
         assert!(!annotations.is_empty());
         // A failed scrape removes them for a moment.
         wait_for("every annotation finds the alert", || async {
-            let wrong = watch.in_vain(&annotations).await;
+            let wrong = watch.without_data(&annotations).await;
             if wrong.is_empty() { Ok(()) } else { Err(wrong.concat()) }
         })
         .await;
         receive(-1);
-        wait_for("it is over", || is_told(false)).await;
+        wait_for("the alert is resolved", || is_alerted(false)).await;
 
         shop.assert_sound().await;
         shop.stop().await;
@@ -259,10 +260,10 @@ fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_some
 /// All modules in one process, found at its address: the metrics of its server feed the service level objectives.
 #[test]
 #[ignore = "needs Prometheus and Alertmanager: .ci/prometheus.sh"]
-fn a_shop_in_one_process_is_watched_as_well() {
+fn dashboards_and_rules_find_data_of_a_shop_in_one_process() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, traced).await;
-        let watch = Watch::start(1, &[("SHOP", shop.client.url.replace("http://", ""))]);
+        let watch = Monitoring::start(1, &[("SHOP", shop.client.url.replace("http://", ""))]);
         shop.client.stocked("WATCHED", "9.99", 100_000).await;
         wait_for("the shop is scraped", || watch.finds(r#"up{module="all"} == 1"#)).await;
         every_rule_is_evaluated(&watch, rules().iter().filter(|(file, _)| file != "modules.yml").count()).await;

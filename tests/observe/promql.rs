@@ -59,7 +59,7 @@ fn closing(text: &str) -> usize {
 }
 
 #[test]
-fn selectors_are_what_reads_series_and_nothing_else() {
+fn selectors_of_expressions_are_found() {
     let of = |expression: &str| selectors(expression).join(" ");
     assert_eq!(of(r#"up{job=~"a|b"} == 0"#), r#"up{job=~"a|b"}"#);
     assert_eq!(of("max by (module, le) (rate(x_total{a=\"}\"}[5m])) > 14.4 * 0.001"), "x_total{a=\"}\"}");

@@ -90,7 +90,7 @@ pub fn claims(issuer: &str, user: &str, role: &str) -> Value {
 struct State {
     url: String,
     keys: Mutex<Vec<Key>>,
-    away: AtomicBool,
+    unavailable: AtomicBool,
     slow: AtomicBool,
     asked: AtomicUsize,
     waiting: AtomicUsize,
@@ -107,7 +107,7 @@ impl Issuer {
         let state = State {
             url,
             keys: Mutex::new(vec![key]),
-            away: AtomicBool::new(false),
+            unavailable: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             asked: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -135,7 +135,7 @@ impl Issuer {
 
     fn answer(&self, path: &str, form: &[u8]) -> HttpResponse {
         let paths = |name: &str| format!("{}/protocol/openid-connect/{name}", self.url());
-        if self.0.away.load(Ordering::SeqCst) {
+        if self.0.unavailable.load(Ordering::SeqCst) {
             return HttpResponse::ServiceUnavailable().finish();
         }
         match path.rsplit('/').next().unwrap_or_default() {
@@ -171,8 +171,8 @@ impl Issuer {
     }
 
     /// Whether every answer is 503.
-    pub fn set_away(&self, away: bool) {
-        self.0.away.store(away, Ordering::SeqCst);
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.0.unavailable.store(unavailable, Ordering::SeqCst);
     }
 
     /// Whether requests block until this is false again.

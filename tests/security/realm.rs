@@ -113,38 +113,38 @@ impl Realm {
 }
 
 /// A proxy in front of Keycloak that counts key requests, and blocks all traffic while it is closed.
-pub struct Door {
+pub struct KeycloakProxy {
     pub url: String,
-    shut: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
     fetches: Arc<AtomicUsize>,
 }
 
-impl Door {
+impl KeycloakProxy {
     pub async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (shut, fetches) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let door = Self { url, shut: shut.clone(), fetches: fetches.clone() };
+        let (closed, fetches) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let proxy = Self { url, closed: closed.clone(), fetches: fetches.clone() };
         let behind = base().trim_start_matches("http://").to_string();
         actix_web::rt::spawn(async move {
-            while let Ok((visitor, _)) = listener.accept().await {
-                let (shut, fetches, behind) = (shut.clone(), fetches.clone(), behind.clone());
+            while let Ok((client, _)) = listener.accept().await {
+                let (closed, fetches, behind) = (closed.clone(), fetches.clone(), behind.clone());
                 actix_web::rt::spawn(async move {
                     if let Ok(inside) = TcpStream::connect(behind).await {
-                        pass(visitor, inside, &shut, &fetches).await;
+                        pass(client, inside, &closed, &fetches).await;
                     }
                 });
             }
         });
-        door
+        proxy
     }
 
-    pub fn shut(&self) {
-        self.shut.store(true, Ordering::SeqCst);
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
     }
 
-    pub fn unlock(&self) {
-        self.shut.store(false, Ordering::SeqCst);
+    pub fn reopen(&self) {
+        self.closed.store(false, Ordering::SeqCst);
     }
 
     /// Number of requests for the keys.
@@ -154,19 +154,19 @@ impl Door {
 }
 
 /// Copies bytes in both directions until one side closes, or sends while the proxy is closed.
-async fn pass(mut visitor: TcpStream, mut inside: TcpStream, shut: &AtomicBool, fetches: &AtomicUsize) {
+async fn pass(mut client: TcpStream, mut inside: TcpStream, closed: &AtomicBool, fetches: &AtomicUsize) {
     let (mut asked, mut answered) = ([0; 16 * 1024], [0; 16 * 1024]);
     loop {
         tokio::select! {
-            read = visitor.read(&mut asked) => match read {
-                Ok(n) if n > 0 && !shut.load(Ordering::SeqCst) => {
+            read = client.read(&mut asked) => match read {
+                Ok(n) if n > 0 && !closed.load(Ordering::SeqCst) => {
                     fetches.fetch_add(asked[..n].windows(7).filter(|w| w == b"/certs ").count(), Ordering::SeqCst);
                     if inside.write_all(&asked[..n]).await.is_err() { return }
                 }
                 _ => return,
             },
             read = inside.read(&mut answered) => match read {
-                Ok(n) if n > 0 => if visitor.write_all(&answered[..n]).await.is_err() { return },
+                Ok(n) if n > 0 => if client.write_all(&answered[..n]).await.is_err() { return },
                 _ => return,
             },
         }

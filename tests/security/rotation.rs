@@ -38,7 +38,7 @@ async fn shop_of(issuer: &Issuer) -> (Running, Client, TempDir) {
 
 /// Keys are fetched for the first token, and then at most once per interval, however many unknown key ids arrive.
 #[test]
-fn made_up_key_ids_cannot_make_us_call_the_issuer() {
+fn unknown_key_ids_fetch_keys_once_per_interval() {
     on_system(async {
         let (key, foreign) = (Key::foreign(0, "first"), Key::foreign(1, "x"));
         let issuer = Issuer::start(key);
@@ -60,18 +60,18 @@ fn made_up_key_ids_cannot_make_us_call_the_issuer() {
             c.get(&issuer.token("admin", "admin"), PATH).await.expect(200);
         }
         let most = 1 + started.elapsed().as_secs() / FLOOR_SECONDS;
-        assert!(issuer.asked() as u64 <= most, "{} fetches where {most} are allowed", issuer.asked());
+        assert!(issuer.asked() as u64 <= most, "{} fetches where {most} are permitted", issuer.asked());
         running.stop().await;
     });
 }
 
 /// Until the first successful fetch no token can be verified; the answer is a 503 with `retry-after`.
 #[test]
-fn an_issuer_that_is_away_at_the_start_is_a_503() {
+fn issuer_unavailable_at_start_returns_503() {
     on_system(async {
         let issuer = Issuer::start(Key::foreign(0, "first"));
         let (running, c, _data) = shop_of(&issuer).await;
-        issuer.set_away(true);
+        issuer.set_unavailable(true);
         for _ in 0..3 {
             let reply = c.get(&c.admin, PATH).await;
             assert_refusal(&reply, 503, "GET", PATH);
@@ -80,7 +80,7 @@ fn an_issuer_that_is_away_at_the_start_is_a_503() {
         c.send(actix_web::http::Method::GET, PATH, &[], "").await.expect(401);
         c.get("no.jwt.atall", PATH).await.expect(401);
         c.send(actix_web::http::Method::GET, "/actuator/health/liveness", &[], "").await.expect(200);
-        issuer.set_away(false);
+        issuer.set_unavailable(false);
         wait_for("the issuer is asked again", || async {
             let reply = c.get(&c.admin, PATH).await;
             if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}")) }
@@ -92,12 +92,12 @@ fn an_issuer_that_is_away_at_the_start_is_a_503() {
 
 /// While the issuer is unavailable, new tokens of known keys are accepted, others are not.
 #[test]
-fn known_keys_stay_good_while_the_issuer_is_away() {
+fn known_keys_while_the_issuer_is_unavailable_are_accepted() {
     on_system(async {
         let issuer = Issuer::start(Key::foreign(0, "first"));
         let (running, c, _data) = shop_of(&issuer).await;
         c.get(&c.admin, PATH).await.expect(200);
-        issuer.set_away(true);
+        issuer.set_unavailable(true);
         let unknown = Key::foreign(1, "second");
         for _ in 0..5 {
             c.get(&issuer.token("admin", "admin"), PATH).await.expect(200);
@@ -110,7 +110,7 @@ fn known_keys_stay_good_while_the_issuer_is_away() {
 
 /// All requests wait for one fetch. It does not belong to the first caller, so it survives that caller's disconnect.
 #[test]
-fn a_caller_that_hangs_up_does_not_break_off_the_fetch() {
+fn disconnected_caller_does_not_cancel_the_fetch() {
     on_system(async {
         // Retry only if the fetch may have timed out, as on a busy machine.
         loop {
@@ -127,14 +127,14 @@ fn a_caller_that_hangs_up_does_not_break_off_the_fetch() {
             connection.write_all(b"zz\r\n").await.unwrap();
             assert_eq!(connection.read(&mut [0; 1]).await.unwrap_or(0), 0);
             issuer.set_slow(false);
-            let told = (c.get(&c.alice, PATH).await.status, issuer.asked());
+            let outcome = (c.get(&c.alice, PATH).await.status, issuer.asked());
             let took = sent.elapsed();
             running.stop().await;
             if took < FETCH_LIMIT {
-                assert_eq!(told, (200, 1));
+                assert_eq!(outcome, (200, 1));
                 break;
             }
-            println!("not told from a fetch that took too long: {told:?} after {took:?}");
+            println!("inconclusive, because the fetch may have timed out: {outcome:?} after {took:?}");
         }
     });
 }
@@ -142,7 +142,7 @@ fn a_caller_that_hangs_up_does_not_break_off_the_fetch() {
 /// A new key is accepted after at most one interval. Tokens of the old key are valid exactly as long as it is
 /// published.
 #[test]
-fn keys_are_exchanged_without_refusing_a_valid_token() {
+fn valid_tokens_during_issuer_key_rotation_are_accepted() {
     on_system(async {
         let (old, new) = (Key::foreign(0, "first"), Key::foreign(1, "second"));
         let issuer = Issuer::start(old.clone());

@@ -122,7 +122,7 @@ pub(super) fn bad_tokens(c: &Client, key: &Key, good: &Value) -> Vec<(String, St
 
 scenario! {
     /// Each invalid token is rejected with the right answer, and a valid token between them is accepted.
-    async fn bad_tokens_are_refused(shop) {
+    async fn invalid_tokens_are_rejected(shop) {
         let c = &shop.client;
         let key = Key::of_shop(shop.data.path(), &c.admin);
         let good = claims(&format!("{}{REALM}", c.url), "admin", "admin");
@@ -142,7 +142,7 @@ scenario! {
 
 scenario! { of one process:
     /// The token must be in one header, exactly once, as in RFC 6750; the scheme is case-insensitive.
-    async fn a_token_is_taken_from_the_one_header_only(shop) {
+    async fn token_outside_its_header_is_rejected(shop) {
         let c = &shop.client;
         let token = &c.alice;
         for scheme in ["Bearer", "bearer", "BEARER", "BeArEr"] {
@@ -166,7 +166,7 @@ scenario! { of one process:
 
 scenario! {
     /// ID and refresh tokens of the issuer are rejected, although the same key signed them.
-    async fn id_and_refresh_tokens_are_no_access_tokens(shop) {
+    async fn id_and_refresh_tokens_are_rejected(shop) {
         let c = &shop.client;
         let form = [("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", "alice"), ("password", "alice"), ("scope", "openid")];
         let mut answer = tradepost::net::http::http().post(format!("{}{REALM}/protocol/openid-connect/token", c.url)).send_form(&form).await.unwrap();
@@ -181,7 +181,7 @@ scenario! {
 
 scenario! { of one process:
     /// Every call of every contract checks the token before anything else; so does an unknown path.
-    async fn nothing_is_done_without_a_token(shop) {
+    async fn calls_without_a_token_are_rejected(shop) {
         let c = &shop.client;
         let calls = operations().into_iter().filter(|o| o.access != RequiredRole::Public).map(|o| (o.method.clone(), filled(&o)));
         let others = ["/actuator/env", "/actuator/loggers", "/actuator/deadletters", "/api/v1/notifications/stream", "/nothing"];
@@ -205,7 +205,7 @@ fn assert_forbidden(reply: &Reply, method: &str, path: &str) {
 
 scenario! {
     /// A call permits the roles in its contract: customers cannot change stock, and administrators are not peers.
-    async fn roles_open_what_the_contract_says_and_nothing_else(shop) {
+    async fn roles_permit_only_the_calls_in_the_contract(shop) {
         let c = &shop.client;
         let service = shop.service_token().await;
         let key = Key::of_shop(shop.data.path(), &c.admin);
@@ -234,7 +234,7 @@ scenario! {
 
 /// Roles of other clients, or in other claims, have no effect.
 #[test]
-fn roles_of_other_clients_grant_nothing() {
+fn roles_of_other_clients_are_ignored() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let c = &shop.client;

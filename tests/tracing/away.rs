@@ -1,6 +1,6 @@
 //! An unavailable, silent or failing collector does not affect the shop.
 
-use super::collector::{Collector, Manner};
+use super::collector::{Behaviour, Collector};
 use crate::support::client::{Client, order};
 use crate::support::ports::free_port;
 use crate::support::process::{Process, last_words, tradepost};
@@ -43,13 +43,13 @@ async fn until_an_order_arrives(c: &Client, collector: &Collector) {
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        Err(format!("{} spans did", collector.spans().len()))
+        Err(format!("{} spans arrived", collector.spans().len()))
     })
     .await;
 }
 
 #[test]
-fn orders_are_taken_whatever_the_collector_does_and_spans_arrive_when_it_is_well() {
+fn failing_collector_blocks_no_order_and_gets_spans_after_recovery() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -63,13 +63,13 @@ fn orders_are_taken_whatever_the_collector_does_and_spans_arrive_when_it_is_well
         // No process listens on this port yet.
         orders_until_more(&c, "failed").await;
 
-        let collector = Collector::start(port, Manner::Silent);
+        let collector = Collector::start(port, Behaviour::Silent);
         orders_until_more(&c, "dropped").await;
-        collector.becomes(Manner::Refuses);
+        collector.set_behaviour(Behaviour::Refuses);
         orders_until_more(&c, "failed").await;
-        collector.becomes(Manner::Endless);
+        collector.set_behaviour(Behaviour::Endless);
         until_an_order_arrives(&c, &collector).await;
-        collector.becomes(Manner::Takes);
+        collector.set_behaviour(Behaviour::Takes);
         until_an_order_arrives(&c, &collector).await;
         assert!(count(&c, "exported").await > 0);
 
@@ -95,7 +95,7 @@ fn orders_are_taken_whatever_the_collector_does_and_spans_arrive_when_it_is_well
 }
 
 #[test]
-fn a_wrong_setting_stops_the_start_and_names_the_key() {
+fn wrong_telemetry_setting_stops_the_start_and_names_the_key() {
     let refused = |key: &str, value: &str| {
         let data = tempfile::tempdir().unwrap();
         let dir = data.path().to_string_lossy().into_owned();

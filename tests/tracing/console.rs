@@ -16,7 +16,7 @@ async fn with(c: &Client, authorization: &str, path: &str) -> Reply {
 /// HTTP Basic credentials as a browser sends them: base64 of `admin:admin` and so on.
 const ADMIN: &str = "Basic YWRtaW46YWRtaW4=";
 const ALICE: &str = "Basic YWxpY2U6YWxpY2U=";
-const NOBODY: &str = "Basic YWRtaW46d3Jvbmc=";
+const WRONG_PASSWORD: &str = "Basic YWRtaW46d3Jvbmc=";
 
 /// Waits until the trace has steps that start with each of these, and all their parents.
 async fn whole(c: &Client, id: &str, steps: &[&str]) -> Vec<Value> {
@@ -38,7 +38,7 @@ async fn whole(c: &Client, id: &str, steps: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn administrators_see_traces_and_nobody_else_does() {
+fn traces_are_visible_to_administrators_only() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let shop = Process::start(data.path(), &ALL);
@@ -46,7 +46,7 @@ fn administrators_see_traces_and_nobody_else_does() {
         for path in ["/console/traces", "/console/traces.json", "/console/traces/0af7651916cd43dd8448eb211c80319c"] {
             let asked = c.send(Method::GET, path, &[], "").await.expect(401);
             assert!(asked.headers["www-authenticate"].starts_with("Basic realm="), "{asked:?}");
-            with(&c, NOBODY, path).await.expect(401);
+            with(&c, WRONG_PASSWORD, path).await.expect(401);
             with(&c, ALICE, path).await.expect(403);
             c.get(&c.alice, path).await.expect(403);
             with(&c, "Bearer nonsense", path).await.expect(401);
@@ -65,7 +65,7 @@ fn administrators_see_traces_and_nobody_else_does() {
 }
 
 #[test]
-fn an_order_is_seen_from_the_request_to_the_notification_and_nobody_by_name() {
+fn order_trace_is_complete_without_customer_names() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         // With a longer lease, no process resumes a slow order: that would add steps.
@@ -108,7 +108,7 @@ fn an_order_is_seen_from_the_request_to_the_notification_and_nobody_by_name() {
 }
 
 #[test]
-fn without_memory_there_is_nothing_to_see_and_nothing_is_recorded() {
+fn console_without_trace_buffer_records_nothing() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let shop = Process::start(data.path(), &[ALL[0], ("TRADEPOST__TELEMETRY__MEMORY", "0")]);

@@ -116,7 +116,7 @@ const DATABASES: [&str; 4] = ["order-service", "product-service", "inventory-ser
 
 #[test]
 #[ignore = "needs a Zipkin and a Kafka: .ci/zipkin.sh"]
-fn one_order_is_one_trace_through_all_processes() {
+fn order_is_one_trace_through_all_processes() {
     on_system(async {
         let mut shop = shop().await;
         // Wait until no event of another trace is pending.
@@ -169,7 +169,7 @@ fn one_order_is_one_trace_through_all_processes() {
 /// Our spans are children of the caller's span, with either kind of header.
 #[test]
 #[ignore = "needs a Zipkin and a Kafka: .ci/zipkin.sh"]
-fn callers_that_speak_b3_or_w3c_stay_in_their_own_trace() {
+fn callers_with_b3_or_w3c_headers_keep_their_trace() {
     on_system(async {
         let mut shop = shop().await;
         let c = &shop.client;

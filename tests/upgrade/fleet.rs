@@ -55,7 +55,7 @@ impl Fleet {
     }
 
     /// The address of a release's gateway.
-    pub fn door(&self, release: Release) -> String {
+    pub fn gateway(&self, release: Release) -> String {
         self.at(Module::Gateway, release)
     }
 
@@ -90,7 +90,7 @@ impl Fleet {
         let url = if port == 0 { ready } else { self.at(module, release) };
         let beside = self.members.contains_key(&(module, release.other()));
         if beside && matches!(module, Module::Product | Module::Inventory | Module::Order | Module::Notification) {
-            wait_for("it has its share of the requests", || async { serves(&url).await }).await;
+            wait_for("the process receives requests", || async { serves(&url).await }).await;
         }
         println!("{module:?} of {release:?} is there");
         self.members.insert((module, release), Member { child, url });
@@ -102,7 +102,7 @@ impl Fleet {
         let clients = || self.members.iter().filter(|((module, _), _)| *module != Module::Registry);
         let all = clients().count() as u64;
         for ((module, release), member) in clients() {
-            wait_for("it knows all others", || async {
+            wait_for("the process knows all others", || async {
                 let known = instances_known(&member.url, admin).await?;
                 if known == all { Ok(()) } else { Err(format!("{module:?} of {release:?} knows {known} of {all}")) }
             })
@@ -142,7 +142,7 @@ impl Fleet {
                 assert!(status.success(), "{name} of {release:?}");
                 Ok(())
             }
-            None => Err("it is at it".into()),
+            None => Err("the command is still running".into()),
         }
     }
 
@@ -173,7 +173,7 @@ impl Fleet {
             ("TRADEPOST__SERVER__REQUEST_SECONDS", "40".into()),
             ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret("identity/service-secret")),
         ];
-        let front = self.door(Release::Before);
+        let front = self.gateway(Release::Before);
         match module {
             Module::Identity => all.push(("TRADEPOST__SERVER__PUBLIC_URL", front)),
             _ => {

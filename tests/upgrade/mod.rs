@@ -46,7 +46,7 @@ async fn replace(fleet: &mut Fleet, callers: &Callers, by: Release, admin: &str)
 }
 
 async fn audit_is_clean(fleet: &Fleet, by: Release) {
-    wait_until("the audit is clean and nothing is under way", || {
+    wait_until("the audit is clean and nothing is pending", || {
         at_rest(fleet.command(by, "audit")).map_err(|words| format!("{by:?}: {words}"))
     })
     .await;
@@ -54,7 +54,7 @@ async fn audit_is_clean(fleet: &Fleet, by: Release) {
 
 #[test]
 #[ignore = "needs the release before: .ci/upgrade.sh"]
-fn no_order_is_lost_from_one_release_to_the_next_and_back() {
+fn upgrade_and_downgrade_under_load_lose_no_order() {
     let seed = seed();
     println!("TRADEPOST_CHAOS_SEED={seed}");
     on_system(async move {
@@ -69,13 +69,13 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
         for module in TURNS {
             fleet.start(module, Release::Before).await;
         }
-        let c = Client::login(&fleet.door(Release::Before)).await;
+        let c = Client::login(&fleet.gateway(Release::Before)).await;
         fleet.acquainted(&c.admin).await;
         stock(&c).await;
-        let doors = [c.clone(), c.at(&fleet.door(Release::This))];
+        let gateways = [c.clone(), c.at(&fleet.gateway(Release::This))];
 
         let (callers, mut rng) = (Callers::default(), SeededRng::new(seed));
-        let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&doors, SeededRng::new(rng.range(0, u64::MAX - 1)))).collect();
+        let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&gateways, SeededRng::new(rng.range(0, u64::MAX - 1)))).collect();
         let upgrade = async {
             go_on(&callers, 50).await;
             // Migrate the schema first, while the previous release uses it.

@@ -1,6 +1,6 @@
 //! Secrets as a layer of the settings, and the login methods.
 
-use super::{Corner, in_force, shop, started};
+use super::{TestVault, in_force, shop, started};
 use crate::support::{on_system, wait_for};
 use actix_web::http::Method;
 use base64::Engine;
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn secrets_stand_between_the_file_and_the_environment_and_changes_are_taken_up() {
+fn secrets_override_the_file_and_changes_are_reloaded() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         vault.keep("tradepost", json!({ "order.max_lines": 7, "gateway": { "rate": 700, "burst": 900 } })).await;
         vault.keep("tradepost/eu", json!({ "tradepost.gateway.rate": "800", "identity.client_secret": "topsecret-service" })).await;
         let file = data.path().join("shop.toml");
@@ -56,9 +56,9 @@ fn secrets_stand_between_the_file_and_the_environment_and_changes_are_taken_up()
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn what_a_vault_refuses_stops_the_start_and_is_named_without_its_secret() {
+fn vault_refusal_stops_the_start_and_shows_no_secret() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         let (role, secret) = vault.role().await;
         let reader = vault.reader().await;
         let stranger = vault.done("auth/token/create", json!({ "policies": ["default"] })).await;
@@ -101,9 +101,9 @@ fn what_a_vault_refuses_stops_the_start_and_is_named_without_its_secret() {
 /// Vault verifies the service account's JWT itself instead of asking Kubernetes.
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn a_service_accounts_token_logs_in() {
+fn service_account_token_logs_in() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         let key = rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap();
         let public = key.to_public_key().to_public_key_pem(rsa::pkcs8::LineEnding::LF).unwrap();
         let mount = format!("{}-k8s", vault.name);

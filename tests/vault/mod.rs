@@ -20,14 +20,14 @@ use std::process::Output;
 use tradepost::net::http::http;
 
 /// The part of the Vault under test that belongs to one test.
-pub struct Corner {
+pub struct TestVault {
     pub url: String,
     token: String,
     /// Name of the KV mount, the AppRole mount and the policy.
     pub name: String,
 }
 
-impl Corner {
+impl TestVault {
     /// Creates an engine, a policy that permits reading all of it, and an AppRole role `shop` with that policy. `role`
     /// configures the role's tokens.
     pub async fn fresh(role: Value) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! `TRADEPOST_TEST_VAULT_MYSQL` is the server, with the credentials of a user that may create users.
 
-use super::{Corner, plain, shop};
+use super::{TestVault, plain, shop};
 use crate::support::client::Client;
 use crate::support::process::{Process, tradepost};
 use crate::support::stores::{MODULES, Stores, column, run};
@@ -15,18 +15,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 /// A shop with its stores on the server, and its own users there.
-struct Place {
+struct MySqlStores {
     server: String,
     stores: Stores,
-    vault: Corner,
+    vault: TestVault,
     data: tempfile::TempDir,
     env: Vec<(String, String)>,
 }
 
-impl Place {
+impl MySqlStores {
     async fn fresh(refresh_seconds: &str) -> Self {
         let server = std::env::var("TRADEPOST_TEST_VAULT_MYSQL").expect("TRADEPOST_TEST_VAULT_MYSQL");
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         let stores = Stores::on(&server, data.path());
         let mut env = vault.by_role().await;
         env.retain(|(key, _)| !key.ends_with("REFRESH_SECONDS"));
@@ -129,9 +129,9 @@ async fn further(answers: &RefCell<BTreeMap<u16, usize>>, orders: usize) {
 /// because MySQL before 8.0.14 and MariaDB do not support a second password for a user.
 #[test]
 #[ignore = "needs a Vault and a MySQL: .ci/vault.sh"]
-fn three_rotations_under_load_and_no_order_fails() {
+fn three_rotations_under_load_fail_no_order() {
     on_system(async {
-        let place = Place::fresh("1").await;
+        let place = MySqlStores::fresh("1").await;
         let users = ["blue", "green"].map(|name| place.user(name));
         users.iter().for_each(|user| place.create(user, "first"));
         place.keep(&users[0], "first").await;
@@ -164,9 +164,9 @@ fn three_rotations_under_load_and_no_order_fails() {
 /// The reverse order, while no poll of Vault is due: the server rejects the login, so the shop polls Vault at once.
 #[test]
 #[ignore = "needs a Vault and a MySQL: .ci/vault.sh"]
-fn a_password_that_is_cut_before_the_secret_changes_is_looked_for_at_once() {
+fn password_revoked_before_the_secret_changes_is_fetched_at_once() {
     on_system(async {
-        let place = Place::fresh("3600").await;
+        let place = MySqlStores::fresh("3600").await;
         let user = place.user("only");
         place.create(&user, "first");
         place.keep(&user, "first").await;

@@ -1,6 +1,6 @@
 //! Values encrypted with the transit engine, in files, in the environment and in secrets.
 
-use super::{Corner, in_force, plain, shop};
+use super::{TestVault, in_force, plain, shop};
 use crate::support::on_system;
 use crate::support::process::tradepost;
 use actix_web::http::Method;
@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-impl Corner {
+impl TestVault {
     /// A test Vault with its own transit engine, a key `shop`, and a policy to decrypt with it.
     async fn with_transit() -> Self {
         let vault = Self::fresh(json!({})).await;
@@ -39,9 +39,9 @@ impl Corner {
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn what_stands_encrypted_in_any_layer_is_used_and_shown_nowhere() {
+fn encrypted_values_of_any_layer_are_used_and_hidden() {
     on_system(async {
-        let (vault, data) = (Corner::with_transit().await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::with_transit().await, tempfile::tempdir().unwrap());
         let webhook =
             json!({ "url": "http://127.0.0.1:9/", "secret": vault.encrypted("shop", "whsec_aGlkZGVuLWhpZGRlbi1oaWRkZW4taGlkZGVu").await });
         let keep = async |secret: &str, rate: u32| {
@@ -80,9 +80,9 @@ fn what_stands_encrypted_in_any_layer_is_used_and_shown_nowhere() {
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn what_cannot_be_decrypted_stops_the_start_with_its_key_and_layer() {
+fn undecryptable_value_stops_the_start_with_its_key_and_layer() {
     on_system(async {
-        let (vault, data) = (Corner::with_transit().await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::with_transit().await, tempfile::tempdir().unwrap());
         let file = data.path().join("shop.toml");
         let begun = |text: String, env: &[(String, String)]| {
             std::fs::write(&file, text).unwrap();

@@ -24,7 +24,7 @@ async fn counted(c: &Client, url: &str) -> Vec<String> {
 /// A path that only customers may use.
 const PROTECTED: &str = "/api/v1/orders";
 
-fn none_gets_in(shape: Shape) {
+fn assert_no_forged_request_gets_in(shape: Shape) {
     on_system(async move {
         let mut shop = Shop::start(shape, |_| {}).await;
         let c = &shop.client;
@@ -45,7 +45,7 @@ fn none_gets_in(shape: Shape) {
         let bearer = format!("Authorization: Bearer {}\r\n", c.alice);
         wire::run(&address, wire::bodies(PROTECTED, &bearer), false).await;
         let asked = counted(c, &orders).await;
-        assert!(!asked.is_empty(), "who has a token is heard");
+        assert!(!asked.is_empty(), "a request with a token must reach the handler");
         for line in asked {
             assert!(line.contains(r#"status="4"#), "{line}");
             assert!(shape == Shape::Local || !line.contains("UNKNOWN"), "a smuggled request was seen behind the gateway: {line}");
@@ -64,11 +64,11 @@ fn none_gets_in(shape: Shape) {
 }
 
 #[test]
-fn none_gets_into_one_process() {
-    none_gets_in(Shape::Local);
+fn forged_requests_to_one_process_are_rejected() {
+    assert_no_forged_request_gets_in(Shape::Local);
 }
 
 #[test]
-fn none_gets_past_the_gateway() {
-    none_gets_in(Shape::Split);
+fn forged_requests_to_the_gateway_are_rejected() {
+    assert_no_forged_request_gets_in(Shape::Split);
 }

@@ -70,7 +70,7 @@ fn gateway(dir: &Path, port: u16, shown: &(PathBuf, PathBuf), ca: &Path, own: &(
 
 /// Servers, not only clients, load new certificates and new authorities.
 #[test]
-fn what_a_process_shows_and_trusts_is_renewed_too() {
+fn client_certificate_and_trusted_authorities_are_reloaded() {
     on_system(async {
         let (authority, former, dir) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());
         let server = authority.issue("server", HERE);
@@ -95,7 +95,7 @@ fn what_a_process_shows_and_trusts_is_renewed_too() {
 }
 
 #[test]
-fn a_route_leads_to_https_and_says_that_the_client_came_by_https() {
+fn https_route_forwards_the_client_protocol() {
     on_system(async {
         let authority = Authority::new();
         let pair = authority.issue("server", HERE);

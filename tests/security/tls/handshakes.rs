@@ -18,7 +18,7 @@ async fn connect(url: &str) -> TcpStream {
 }
 
 /// Sends these bytes and returns everything that the server sends until it closes.
-async fn said(url: &str, bytes: &[u8]) -> Vec<u8> {
+async fn reply_bytes(url: &str, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(url).await;
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
@@ -45,14 +45,14 @@ fn hello(version: [u8; 2]) -> Vec<u8> {
 }
 
 #[test]
-fn only_tls_1_2_and_1_3_are_spoken() {
+fn old_tls_versions_are_rejected() {
     on_system(async {
         let authority = Authority::new();
         let process = registry(&authority.issue("server", HERE), &[]);
         let alert = |answer: &[u8]| (answer.first().copied(), answer.last().copied());
         for old in [[3, 0], [3, 1], [3, 2]] {
             // The alert is `protocol_version`.
-            assert_eq!(alert(&said(&process.url, &hello(old)).await), (Some(21), Some(70)), "{old:?}");
+            assert_eq!(alert(&reply_bytes(&process.url, &hello(old)).await), (Some(21), Some(70)), "{old:?}");
         }
         for (version, agreed) in [(&rustls::version::TLS12, ProtocolVersion::TLSv1_2), (&rustls::version::TLS13, ProtocolVersion::TLSv1_3)]
         {
@@ -69,11 +69,11 @@ fn only_tls_1_2_and_1_3_are_spoken() {
 }
 
 #[test]
-fn what_is_no_tls_is_closed_without_an_answer() {
+fn connection_without_tls_is_closed_without_an_answer() {
     on_system(async {
         let process = registry(&Authority::new().issue("server", HERE), &[]);
         for bytes in [&b"GET /actuator/health HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0; 64]] {
-            let answer = said(&process.url, bytes).await;
+            let answer = reply_bytes(&process.url, bytes).await;
             // The server sends nothing, or only a fatal alert.
             assert!(answer.is_empty() || (answer.len() == 7 && answer[0] == 21 && answer[5] == 2), "{answer:?}");
         }
@@ -81,13 +81,13 @@ fn what_is_no_tls_is_closed_without_an_answer() {
 }
 
 #[test]
-fn who_says_nothing_keeps_nobody_out_and_is_let_go() {
+fn silent_connections_block_no_client_and_are_dropped() {
     on_system(async {
         let authority = Authority::new();
         let process = registry(&authority.issue("server", HERE), &[]);
         let all_silent = RefCell::new(Vec::new());
         // Retry if the first connection was closed before the last was open.
-        wait_for("somebody is answered while all of them are waited for", || async {
+        wait_for("a client is answered while all silent connections are open", || async {
             let mut silent = Vec::new();
             for _ in 0..SILENT {
                 silent.push(connect(&process.url).await);
@@ -102,7 +102,7 @@ fn who_says_nothing_keeps_nobody_out_and_is_let_go() {
         })
         .await;
         for mut stream in all_silent.into_inner() {
-            let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 8])).await.expect("it stays open");
+            let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 8])).await.expect("the connection stays open");
             assert!(read.map_or(true, |read| read == 0));
         }
     });

@@ -54,7 +54,7 @@ async fn exchange(url: &str, config: rustls::ClientConfig) -> std::io::Result<St
 
 /// Covers every hop of an order: to the gateway, to order, to product and inventory, to the registry and the issuer.
 #[test]
-fn an_order_is_placed_with_certificates_on_both_sides_of_every_hop() {
+fn order_with_mutual_tls_on_every_hop_is_placed() {
     on_system(async {
         let authority = Authority::new();
         // All processes of the split shop have one key, so no certificate needs to name its address.
@@ -83,7 +83,7 @@ fn an_order_is_placed_with_certificates_on_both_sides_of_every_hop() {
 
 /// A certificate permits the connection; the token determines the permissions.
 #[test]
-fn a_client_certificate_is_no_token() {
+fn client_certificate_without_token_is_rejected() {
     on_system(async {
         let (authority, data) = (Authority::new(), tempfile::tempdir().unwrap());
         let (pair, me, ca) = (authority.issue("server", HERE), authority.issue("client", "DNS:client"), authority.ca());
@@ -95,7 +95,7 @@ fn a_client_certificate_is_no_token() {
 }
 
 #[test]
-fn who_is_let_in() {
+fn client_certificates_are_accepted_or_rejected_by_setting() {
     on_system(async {
         let (authority, other) = (Authority::new(), Authority::new());
         let pair = authority.issue("server", HERE);
@@ -117,7 +117,7 @@ fn who_is_let_in() {
                 http(client(&ca, shown)).get(url).send().await.is_ok_and(|answer| answer.status().is_success())
             };
             // The expired certificate is valid for only one second.
-            wait_for("those are let in who should be", || async {
+            wait_for("the expected clients are accepted", || async {
                 let found = [ask(Some(&good)).await, ask(None).await, ask(Some(&foreign)).await, ask(Some(&expired)).await];
                 if found == expected {
                     Ok(())

@@ -19,9 +19,9 @@ struct Logged {
 }
 
 impl Logged {
-    fn says(&self, words: &str) -> Result<(), String> {
+    fn log_contains(&self, text: &str) -> Result<(), String> {
         let log = std::fs::read_to_string(&self.log).unwrap();
-        if log.contains(words) { Ok(()) } else { Err(log) }
+        if log.contains(text) { Ok(()) } else { Err(log) }
     }
 }
 
@@ -54,13 +54,13 @@ async fn presented(address: &str, authority: &Authority) -> Vec<u8> {
 
 /// Replaces the files one after the other, as cert-manager does.
 #[test]
-fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
+fn renewed_certificate_is_served_without_restart_and_a_broken_one_is_ignored() {
     on_system(async {
         let authority = Authority::new();
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
         let (address, used) = (format!("127.0.0.1:{port}"), authority.issue("used", HERE));
         let process = start(port, dir.path(), &used);
-        wait_until("it is ready", || process.says("\"ready\"")).await;
+        wait_until("the process is ready", || process.log_contains("\"ready\"")).await;
         let first = presented(&address, &authority).await;
 
         // Constant load, both on persistent connections and with a new connection per request.
@@ -94,8 +94,8 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
         }
 
         std::fs::write(&used.1, "-----BEGIN NOTHING-----\n").unwrap();
-        wait_until("it warns of the broken key", || process.says("expected a private key in PEM")).await;
-        assert_eq!(presented(&address, &authority).await, second, "the one before stays");
+        wait_until("the process warns of the broken key", || process.log_contains("expected a private key in PEM")).await;
+        assert_eq!(presented(&address, &authority).await, second, "the previous certificate stays");
 
         going.set(false);
         futures_util::future::join_all(load).await;
@@ -106,7 +106,7 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
 
 /// An authority is removed from the list: a client that it signed must not resume its session.
 #[test]
-fn who_is_no_longer_vouched_for_stays_out() {
+fn client_of_a_removed_authority_is_rejected() {
     on_system(async {
         let (authority, next) = (Authority::new(), Authority::new());
         let (pair, me) = (authority.issue("server", HERE), authority.issue("client", "DNS:client"));
@@ -119,6 +119,6 @@ fn who_is_no_longer_vouched_for_stays_out() {
         let ask = async || http(config.clone()).get(format!("{}/actuator/health/liveness", process.url)).send().await.is_ok();
         assert!(ask().await && ask().await);
         std::fs::copy(next.ca(), &listed).unwrap();
-        wait_for("it is refused", || async { if ask().await { Err("it is let in".into()) } else { Ok(()) } }).await;
+        wait_for("the client is rejected", || async { if ask().await { Err("the client is accepted".into()) } else { Ok(()) } }).await;
     });
 }
