@@ -19,7 +19,7 @@ async fn head(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Accepts clients whose certificate is signed by this authority. Returns the request head; for a WebSocket it echoes
+/// Accepts client certificates of this authority. Returns the request head; for a WebSocket it echoes
 /// what follows.
 async fn upstream(pair: &(PathBuf, PathBuf), authority: &Authority) -> u16 {
     let chain = vec![CertificateDer::from_pem_file(&pair.0).unwrap()];
