@@ -1,5 +1,4 @@
-//! `tradepost audit` tells the truth: good data is good, and what is wrong is named with its
-//! invariant and where it is.
+//! `tradepost audit` accepts consistent data, and reports each contradiction with its invariant and location.
 
 use super::sql::Sql;
 use crate::support::process::tradepost;
@@ -10,17 +9,17 @@ use std::path::Path;
 use std::sync::LazyLock;
 use tempfile::TempDir;
 
-/// What a shop left that was stopped in order: a placed order of 4, a cancelled one, a rejected one.
-struct Good {
+/// Data of a shop that was stopped regularly: a placed order of 4, a cancelled one, a rejected one.
+struct Baseline {
     data: TempDir,
     placed: String,
     cancelled: String,
 }
 
-static GOOD: LazyLock<Good> = LazyLock::new(|| {
+static BASELINE: LazyLock<Baseline> = LazyLock::new(|| {
     let data = tempfile::tempdir().unwrap();
     let to = data.path().to_path_buf();
-    // a thread of its own: the test that comes first may have a system already
+    // Uses its own thread, because the first test may already have an actix system.
     let (placed, cancelled) = std::thread::spawn(move || {
         let numbers = Cell::default();
         on_system(async {
@@ -33,7 +32,7 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
             c.order(&[("s", 99)]).await.expect(400);
             shop.assert_sound().await;
             shop.stop().await;
-            keep(shop.data.path(), &to);
+            copy_databases(shop.data.path(), &to);
             let number = |order: serde_json::Value| order["orderNumber"].as_str().unwrap().to_string();
             numbers.set((number(placed), number(cancelled)));
         });
@@ -41,187 +40,193 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
     })
     .join()
     .unwrap();
-    Good { data, placed, cancelled }
+    Baseline { data, placed, cancelled }
 });
 
 const DATABASES: [&str; 5] = ["product", "inventory", "order", "notification", "bus"];
 
-/// As of one moment, each in one file: a shop that has just stopped may not have closed all of its own yet.
-fn keep(from: &Path, to: &Path) {
+/// Takes a consistent copy, each database in one file: a shop that has just stopped may still be closing its files.
+fn copy_databases(from: &Path, to: &Path) {
     for name in DATABASES {
         Sql::open(from, name).run(&format!("VACUUM INTO '{}'", to.join(format!("{name}.db")).display()));
     }
 }
 
-fn copy_of_good() -> TempDir {
+fn copy_of_baseline() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in DATABASES.map(|name| format!("{name}.db")) {
-        std::fs::copy(GOOD.data.path().join(&name), dir.path().join(&name)).unwrap();
+        std::fs::copy(BASELINE.data.path().join(&name), dir.path().join(&name)).unwrap();
     }
     dir
 }
 
-/// Its exit code and its words.
+/// Runs the audit; returns its exit code and its output.
 fn audit(data: &Path) -> (Option<i32>, String) {
     let output = tradepost(&["audit", "--data", &data.to_string_lossy()]).output().unwrap();
     (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
-/// After these statements the audit fails, and says just this of just this.
+/// After these statements the audit fails, and reports only this invariant, with this subject and message.
 #[track_caller]
-fn wrong(module: &str, sql: &str, invariant: &str, whose: &str, what: &str) {
-    let data = copy_of_good();
+fn assert_violation(module: &str, sql: &str, invariant: &str, subject: &str, message: &str) {
+    let data = copy_of_baseline();
     Sql::open(data.path(), module).run(&format!("PRAGMA ignore_check_constraints = ON; {sql}"));
-    let (code, words) = audit(data.path());
-    assert_eq!(code, Some(1), "{words}");
-    let found: Vec<&str> = words.lines().filter(|line| line.starts_with("INV-")).collect();
-    assert!(found.iter().all(|line| line.starts_with(&format!("{invariant}: "))), "{words}");
-    assert!(found.iter().any(|line| line.contains(whose) && line.contains(what)), "{words}");
+    let (code, text) = audit(data.path());
+    assert_eq!(code, Some(1), "{text}");
+    let found: Vec<&str> = text.lines().filter(|line| line.starts_with("INV-")).collect();
+    assert!(found.iter().all(|line| line.starts_with(&format!("{invariant}: "))), "{text}");
+    assert!(found.iter().any(|line| line.contains(subject) && line.contains(message)), "{text}");
 }
 
-/// After these statements nothing is wrong yet: a crash may leave it so, and the next start ends it.
+/// After these statements the audit is clean: a crash may leave this state, and the next start resolves it.
 #[track_caller]
-fn right(changes: &[(&str, &str)]) {
-    let data = copy_of_good();
+fn assert_clean(changes: &[(&str, &str)]) {
+    let data = copy_of_baseline();
     for (module, sql) in changes {
         Sql::open(data.path(), module).run(sql);
     }
-    let (code, words) = audit(data.path());
-    assert_eq!(code, Some(0), "{words}");
+    let (code, text) = audit(data.path());
+    assert_eq!(code, Some(0), "{text}");
 }
 
 #[test]
-fn good_data_is_good() {
-    let data = copy_of_good();
-    let (code, words) = audit(data.path());
-    assert_eq!(code, Some(0), "{words}");
+fn consistent_data_is_clean() {
+    let data = copy_of_baseline();
+    let (code, text) = audit(data.path());
+    assert_eq!(code, Some(0), "{text}");
     for line in [
         "1 SKUs, 6 pieces to sell, 0 held, 4 sold",
         "3 orders: 1 placed, 1 rejected, 1 cancelled, 0 pending",
         "1 products, 0 of their events wait to be published",
         "4 order events applied, 0 under way",
     ] {
-        assert!(words.contains(line), "{words}");
+        assert!(text.contains(line), "{text}");
     }
-    assert!(words.contains("INV-1 to INV-5 hold"), "{words}");
+    assert!(text.contains("INV-1 to INV-5 hold"), "{text}");
 }
 
 #[test]
-fn a_quantity_off_by_one() {
-    wrong("inventory", "UPDATE stock SET quantity = quantity + 1", "INV-1", "s:", "quantity 7 + held 0 + sold 4 is not received 10");
-    wrong("inventory", "UPDATE stock SET sold = sold - 1", "INV-1", "s:", "quantity 6 + held 0 + sold 3 is not received 10");
+fn wrong_quantity_is_reported() {
+    assert_violation(
+        "inventory",
+        "UPDATE stock SET quantity = quantity + 1",
+        "INV-1",
+        "s:",
+        "quantity 7 + held 0 + sold 4 is not received 10",
+    );
+    assert_violation("inventory", "UPDATE stock SET sold = sold - 1", "INV-1", "s:", "quantity 6 + held 0 + sold 3 is not received 10");
 }
 
 #[test]
-fn a_negative_quantity() {
-    wrong("inventory", "UPDATE stock SET quantity = -1, received = 3", "INV-2", "s:", "quantity is -1");
+fn negative_quantity_is_reported() {
+    assert_violation("inventory", "UPDATE stock SET quantity = -1, received = 3", "INV-2", "s:", "quantity is -1");
 }
 
 #[test]
-fn held_without_a_reservation() {
-    wrong("inventory", "UPDATE stock SET quantity = 4, held = 2", "INV-1", "s:", "2 are held, reservations hold 0");
+fn held_stock_without_reservation_is_reported() {
+    assert_violation("inventory", "UPDATE stock SET quantity = 4, held = 2", "INV-1", "s:", "2 are held, reservations hold 0");
 }
 
 #[test]
-fn a_reservation_of_what_is_not_held() {
+fn reservation_without_held_stock_is_reported() {
     let reserve =
         |sku: &str| format!("INSERT INTO reservations VALUES ('11111111-1111-4111-8111-111111111111', 'HELD', '{{\"{sku}\":2}}', 0)");
-    wrong("inventory", &reserve("s"), "INV-1", "s:", "0 are held, reservations hold 2");
-    wrong("inventory", &reserve("ghost"), "INV-1", "ghost:", "there is no stock row");
+    assert_violation("inventory", &reserve("s"), "INV-1", "s:", "0 are held, reservations hold 2");
+    assert_violation("inventory", &reserve("ghost"), "INV-1", "ghost:", "there is no stock row");
 }
 
 #[test]
-fn a_placed_order_whose_stock_was_given_back() {
-    let number = &GOOD.placed;
+fn placed_order_with_released_stock_is_reported() {
+    let number = &BASELINE.placed;
     let back = "UPDATE stock SET quantity = 10, sold = 0;";
     let released = format!("{back} UPDATE reservations SET state = 'RELEASED' WHERE order_number = '{number}'");
-    wrong("inventory", &released, "INV-4", number, "is PLACED, its reservation is RELEASED");
+    assert_violation("inventory", &released, "INV-4", number, "is PLACED, its reservation is RELEASED");
     let gone = format!("{back} DELETE FROM reservations WHERE order_number = '{number}'");
-    wrong("inventory", &gone, "INV-4", number, "is PLACED, its reservation is none");
+    assert_violation("inventory", &gone, "INV-4", number, "is PLACED, its reservation is none");
 }
 
 #[test]
-fn a_cancelled_order_whose_stock_was_not_given_back() {
-    let number = &GOOD.cancelled;
+fn cancelled_order_with_committed_stock_is_reported() {
+    let number = &BASELINE.cancelled;
     let kept =
         format!("UPDATE reservations SET state = 'COMMITTED' WHERE order_number = '{number}'; UPDATE stock SET quantity = 5, sold = 5");
-    wrong("inventory", &kept, "INV-4", number, "is CANCELLED, its reservation is COMMITTED");
+    assert_violation("inventory", &kept, "INV-4", number, "is CANCELLED, its reservation is COMMITTED");
 }
 
 #[test]
-fn an_order_of_other_lines_than_were_reserved() {
-    let number = &GOOD.placed;
+fn order_lines_unlike_the_reservation_are_reported() {
+    let number = &BASELINE.placed;
     let other = format!("UPDATE order_lines SET quantity = 3 WHERE order_id = (SELECT id FROM orders WHERE order_number = '{number}')");
-    wrong("order", &other, "INV-4", number, "its reservation");
+    assert_violation("order", &other, "INV-4", number, "its reservation");
 }
 
 #[test]
-fn a_pending_order_beyond_its_lease() {
-    let number = &GOOD.placed;
+fn pending_order_beyond_its_lease_is_reported() {
+    let number = &BASELINE.placed;
     let pending = |lease: i64| format!("UPDATE orders SET status = 'PENDING', lease_until = {lease} WHERE order_number = '{number}'");
-    wrong("order", &pending(1), "INV-4", number, "is PENDING beyond its lease");
-    right(&[("order", &pending(i64::MAX / 2))]);
+    assert_violation("order", &pending(1), "INV-4", number, "is PENDING beyond its lease");
+    assert_clean(&[("order", &pending(i64::MAX / 2))]);
 }
 
 #[test]
-fn an_order_with_two_keys() {
-    let number = &GOOD.placed;
+fn order_with_two_keys_is_reported() {
+    let number = &BASELINE.placed;
     let second = "INSERT INTO idempotency_keys SELECT scope, 'another', fingerprint, order_id, created_at FROM idempotency_keys";
-    wrong("order", second, "INV-3", number, "answers to 2 idempotency keys");
+    assert_violation("order", second, "INV-3", number, "has 2 idempotency keys");
 }
 
 #[test]
-fn a_lost_event() {
-    let number = &GOOD.placed;
+fn lost_event_is_reported() {
+    let number = &BASELINE.placed;
     let lost = format!("DELETE FROM notifications WHERE order_number = '{number}'");
-    wrong("notification", &lost, "INV-5", number, "order.placed of order");
+    assert_violation("notification", &lost, "INV-5", number, "order.placed of order");
     let cancellation = "DELETE FROM notifications WHERE type = 'order.cancelled'";
-    wrong("notification", cancellation, "INV-5", &GOOD.cancelled, "order.cancelled of order");
-    wrong("notification", "DELETE FROM notifications WHERE type = 'order.rejected'", "INV-5", "order.rejected", "was lost");
+    assert_violation("notification", cancellation, "INV-5", &BASELINE.cancelled, "order.cancelled of order");
+    assert_violation("notification", "DELETE FROM notifications WHERE type = 'order.rejected'", "INV-5", "order.rejected", "was lost");
 }
 
 #[test]
-fn an_event_applied_twice() {
+fn event_applied_twice_is_reported() {
     let columns = "customer, type, order_number, title, message, created_at, read";
     let twice = format!(
         "INSERT INTO notifications (event_id, {columns}) SELECT 'another', {columns} FROM notifications WHERE type = 'order.cancelled'"
     );
-    wrong("notification", &twice, "INV-5", &GOOD.cancelled, "was applied 2 times");
+    assert_violation("notification", &twice, "INV-5", &BASELINE.cancelled, "was applied 2 times");
 }
 
-/// What is not done yet is not wrong: an event on its way, a reservation to be committed or released.
+/// Pending work is not a contradiction: an event in transit, a reservation to commit or release.
 #[test]
-fn what_is_under_way_is_no_contradiction() {
-    let placed = &GOOD.placed;
-    let forgotten = format!("DELETE FROM notifications WHERE order_number = '{placed}'");
-    right(&[("notification", &forgotten), ("bus", "UPDATE cursors SET position = 0")]);
-    let body = Sql::open(GOOD.data.path(), "bus").value("body", &format!("messages WHERE body LIKE '%order.placed%{placed}%'"));
-    right(&[("notification", &forgotten), ("order", &format!("INSERT INTO outbox (body) VALUES ('{body}')"))]);
+fn pending_work_is_clean() {
+    let placed = &BASELINE.placed;
+    let unapplied = format!("DELETE FROM notifications WHERE order_number = '{placed}'");
+    assert_clean(&[("notification", &unapplied), ("bus", "UPDATE cursors SET position = 0")]);
+    let body = Sql::open(BASELINE.data.path(), "bus").value("body", &format!("messages WHERE body LIKE '%order.placed%{placed}%'"));
+    assert_clean(&[("notification", &unapplied), ("order", &format!("INSERT INTO outbox (body) VALUES ('{body}')"))]);
     let held = format!("UPDATE reservations SET state = 'HELD' WHERE order_number = '{placed}'; UPDATE stock SET held = 4, sold = 0");
-    right(&[("inventory", &held), ("order", &format!("UPDATE orders SET settle = 'COMMIT' WHERE order_number = '{placed}'"))]);
+    assert_clean(&[("inventory", &held), ("order", &format!("UPDATE orders SET settle = 'COMMIT' WHERE order_number = '{placed}'"))]);
 }
 
 #[test]
-fn a_missing_or_broken_data_folder_is_an_error_of_its_own() {
+fn missing_or_broken_data_folder_is_a_separate_error() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("nowhere");
     for data in [missing.as_path(), dir.path()] {
-        let (code, words) = audit(data);
-        assert_eq!(code, Some(1), "{words}");
-        assert!(words.contains(&*data.to_string_lossy()) && words.contains("there is no such file"), "{words}");
-        assert!(!words.contains("INV-"), "{words}");
+        let (code, text) = audit(data);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(&*data.to_string_lossy()) && text.contains("there is no such file"), "{text}");
+        assert!(!text.contains("INV-"), "{text}");
     }
-    assert!(!missing.exists(), "an audit makes nothing");
-    let broken = copy_of_good();
+    assert!(!missing.exists(), "an audit creates nothing");
+    let broken = copy_of_baseline();
     std::fs::write(broken.path().join("inventory.db"), "this is no database at all, whatever its name says").unwrap();
-    let (code, words) = audit(broken.path());
-    assert_eq!(code, Some(1), "{words}");
-    assert!(words.contains("inventory.db") && words.contains("not a database"), "{words}");
+    let (code, text) = audit(broken.path());
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("inventory.db") && text.contains("not a database"), "{text}");
 }
 
-/// An audit beside a working shop: what moves while it looks is no contradiction.
+/// An audit of a working shop: concurrent changes are not contradictions.
 #[test]
-fn a_shop_at_work_is_sound_at_every_moment() {
+fn working_shop_is_always_clean() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |s| s.order.lease_seconds = 60).await;
         let c = &shop.client;

@@ -1,5 +1,5 @@
-//! Each point at which a crash can leave an order, prepared by hand: the next start takes it from
-//! there to its right end, and the audit is clean.
+//! Prepares each state in which a crash can leave an order. The next start resolves it correctly, and the audit is
+//! clean.
 
 use super::sql::Sql;
 use crate::support::client::Client;
@@ -7,7 +7,7 @@ use crate::support::{Shape, Shop, on_system, wait_for};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A stopped shop with one order of 4 pieces of a stock of 10, and its data from behind.
+/// A stopped shop with one order of 4 units, of 10 in stock, and its databases.
 struct Stopped {
     shop: Shop,
     order: Sql,
@@ -21,7 +21,7 @@ struct Stopped {
 const KEY: &str = "k";
 const PIECES: i64 = 4;
 
-/// Places the order through the front door and stops the shop when nothing is under way any more.
+/// Places the order through the gateway and stops the shop once nothing is pending.
 async fn ordered(shape: Shape) -> Stopped {
     let mut shop = Shop::start(shape, |s| s.inventory.reservation_seconds = 1).await;
     let c = &shop.client;
@@ -42,7 +42,7 @@ async fn ordered(shape: Shape) -> Stopped {
 }
 
 impl Stopped {
-    /// As if the order had never got further than its first transaction: PENDING, and no more.
+    /// As if the order had completed only its first transaction: PENDING.
     fn only_begun(&mut self) {
         self.order.run("UPDATE orders SET status = 'PENDING', settle = NULL, lease_until = 0; DELETE FROM outbox");
         self.inventory.run("DELETE FROM reservations; DELETE FROM outbox; UPDATE stock SET quantity = 10, held = 0, sold = 0");
@@ -50,7 +50,7 @@ impl Stopped {
         self.bus.run("DELETE FROM messages; DELETE FROM cursors");
     }
 
-    /// As if the stock had been reserved, and the answer to that been lost.
+    /// As if the stock had been reserved, and the answer lost.
     fn reserved(&mut self) {
         self.only_begun();
         self.inventory.run("UPDATE stock SET quantity = 6, held = 4");
@@ -58,7 +58,7 @@ impl Stopped {
         self.inventory.run(&format!("INSERT INTO reservations (order_number, state, lines, expires_at) VALUES {row}"));
     }
 
-    /// As if what was committed or released had not been told to inventory.
+    /// As if inventory had not received the commit or release.
     fn unsettled(&mut self, settle: &str) {
         self.order.run(&format!("UPDATE orders SET settle = '{settle}'"));
         self.inventory.run("UPDATE reservations SET state = 'HELD', expires_at = 0; UPDATE stock SET quantity = 6, held = 4, sold = 0");
@@ -79,14 +79,14 @@ impl Stopped {
     }
 }
 
-/// The order, asked for after the start.
+/// The order, as queried after the start.
 struct Order {
     id: i64,
     number: String,
 }
 
 impl Order {
-    /// Its end, with the stock that must be left and sold; then the shop is sound, and stays so.
+    /// Waits until the order has this status, with this stock left and sold; then the shop must be consistent.
     async fn ends_as(&self, shop: &Shop, status: &str, quantity: i64, sold: i64) {
         let c = &shop.client;
         wait_for(&format!("the order is {status}, {quantity} are left"), || async {
@@ -99,15 +99,15 @@ impl Order {
         shop.assert_sound().await;
     }
 
-    /// How often its customer was told of this.
-    async fn told(&self, c: &Client, kind: &str) -> usize {
+    /// Number of notifications of this type that the customer received.
+    async fn notification_count(&self, c: &Client, kind: &str) -> usize {
         let page = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
         let all = page["content"].as_array().unwrap();
         all.iter().filter(|one| one["type"] == kind && one["orderNumber"] == json!(self.number)).count()
     }
 }
 
-/// Writes a crash point once; it becomes a test in each shape.
+/// Defines a crash point once, as a test in each shape.
 macro_rules! crash_point {
     ($(#[doc = $doc:literal])* async fn $name:ident($stopped:ident) $body:block) => {
         $(#[doc = $doc])*
@@ -129,47 +129,47 @@ macro_rules! crash_point {
 }
 
 crash_point! {
-    /// PENDING, nothing reserved: it is reserved and placed, and the customer's repetition gets that order.
-    async fn begun_and_not_reserved(stopped) {
+    /// PENDING, nothing reserved: the order is reserved and placed, and a retry of the customer returns it.
+    async fn begun_not_reserved_is_placed(stopped) {
         stopped.only_begun();
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
-        let again = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
-        assert_eq!(again["orderNumber"], json!(order.number));
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
+        let retried = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
+        assert_eq!(retried["orderNumber"], json!(order.number));
         shop
     }
 }
 
 crash_point! {
-    /// PENDING, the stock sold to others meanwhile: REJECTED with the reason, which a repetition gets, too.
-    async fn begun_and_the_stock_gone(stopped) {
+    /// PENDING, and the stock was sold to others: REJECTED with the reason, also on a retry.
+    async fn begun_without_stock_is_rejected(stopped) {
         stopped.only_begun();
         stopped.inventory.run("UPDATE stock SET quantity = 3, received = 3");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "REJECTED", 3, 0).await;
-        assert_eq!(order.told(&shop.client, "order.rejected").await, 1);
-        let again = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(400).json();
-        assert_eq!(again["insufficient"], json!(["s"]));
+        assert_eq!(order.notification_count(&shop.client, "order.rejected").await, 1);
+        let retried = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(400).json();
+        assert_eq!(retried["insufficient"], json!(["s"]));
         shop
     }
 }
 
 crash_point! {
-    /// PENDING with the stock held: placed with what is held, and nothing is taken twice. That the
-    /// reservation has expired makes no difference: order is asked first.
-    async fn reserved_and_not_placed(stopped) {
+    /// PENDING with reserved stock: the order is placed with this reservation, and no stock is taken twice. An expired
+    /// reservation makes no difference, because inventory queries the order first.
+    async fn reserved_not_placed_is_placed(stopped) {
         stopped.reserved();
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }
 
 crash_point! {
-    /// PENDING with the last pieces held: they are its own, though the shelf is empty.
-    async fn reserved_and_nothing_left(stopped) {
+    /// PENDING with the last units reserved: the order gets them although no stock is left.
+    async fn reserved_last_units_is_placed(stopped) {
         stopped.reserved();
         stopped.inventory.run("UPDATE stock SET quantity = 0, received = 4");
         let (shop, order) = stopped.start().await;
@@ -179,34 +179,34 @@ crash_point! {
 }
 
 crash_point! {
-    /// PENDING with its reservation given back: REJECTED without a reason of stock, so the key is free
-    /// again. A repetition is a new order; it is never told that the rejected one was placed.
-    async fn reserved_and_given_back(stopped) {
+    /// PENDING with its reservation released: REJECTED without a stock reason, so the key is free again. A retry is a
+    /// new order; it never returns the rejected one as placed.
+    async fn reservation_released_is_rejected(stopped) {
         stopped.reserved();
         stopped.inventory.run("UPDATE reservations SET state = 'RELEASED'; UPDATE stock SET quantity = 10, held = 0");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "REJECTED", 10, 0).await;
-        let again = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
-        assert_ne!(again["orderNumber"], json!(order.number), "a rejected order was told to be placed");
+        let retried = shop.client.order_with_key(KEY, &[("s", 1), ("s", PIECES - 1)]).await.expect(201).json();
+        assert_ne!(retried["orderNumber"], json!(order.number), "a rejected order was returned as placed");
         assert_eq!(shop.client.quantity("s").await, 6);
         shop
     }
 }
 
 crash_point! {
-    /// PLACED, and inventory not told: what is held becomes sold.
-    async fn placed_and_not_committed(stopped) {
+    /// PLACED, and inventory has no commit yet: the reserved stock becomes sold.
+    async fn placed_not_committed_is_committed(stopped) {
         stopped.unsettled("COMMIT");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }
 
 crash_point! {
-    /// PLACED and committed, but not noted as done: done again, it changes nothing.
-    async fn committed_and_not_noted(stopped) {
+    /// PLACED and committed, but not marked as done: the repeated commit changes nothing.
+    async fn committed_not_marked_done_is_unchanged(stopped) {
         stopped.order.run("UPDATE orders SET settle = 'COMMIT'");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
@@ -215,19 +215,19 @@ crash_point! {
 }
 
 crash_point! {
-    /// CANCELLED while the stock was held, and inventory not told: it comes back, once.
-    async fn cancelled_and_not_released(stopped) {
+    /// CANCELLED while the stock was reserved, and inventory has no release yet: the stock is released once.
+    async fn cancelled_not_released_is_released(stopped) {
         stopped.unsettled("RELEASE");
         let (shop, order) = cancelled(stopped).await;
         order.ends_as(&shop, "CANCELLED", 10, 0).await;
-        assert_eq!((order.told(&shop.client, "order.placed").await, order.told(&shop.client, "order.cancelled").await), (1, 1));
+        assert_eq!((order.notification_count(&shop.client, "order.placed").await, order.notification_count(&shop.client, "order.cancelled").await), (1, 1));
         shop
     }
 }
 
 crash_point! {
-    /// CANCELLED after the stock was sold, and inventory not told: it comes back, once.
-    async fn cancelled_and_not_returned(stopped) {
+    /// CANCELLED after the stock was sold, and inventory has no release yet: the stock is returned once.
+    async fn cancelled_not_returned_is_returned(stopped) {
         stopped.order.run("UPDATE orders SET settle = 'RELEASE'");
         let (shop, order) = cancelled(stopped).await;
         order.ends_as(&shop, "CANCELLED", 10, 0).await;
@@ -235,15 +235,15 @@ crash_point! {
     }
 }
 
-/// Cancelled in the order's own transaction, and no further.
+/// The order is cancelled in its own transaction only.
 async fn cancelled(mut stopped: Stopped) -> (Shop, Order) {
     let event = stopped.event("order.cancelled");
     stopped.order.run(&format!("UPDATE orders SET status = 'CANCELLED'; INSERT INTO outbox (body) VALUES ('{event}')"));
     stopped.start().await
 }
 
-/// Given up in the order's own transaction, and no further.
-async fn given_up(mut stopped: Stopped, prepare: impl FnOnce(&mut Stopped)) -> (Shop, Order) {
+/// The order is abandoned in its own transaction only.
+async fn abandoned(mut stopped: Stopped, prepare: impl FnOnce(&mut Stopped)) -> (Shop, Order) {
     let event = stopped.event("order.rejected");
     prepare(&mut stopped);
     stopped.order.run("UPDATE orders SET status = 'REJECTED', settle = 'RELEASE'; DELETE FROM idempotency_keys");
@@ -252,22 +252,21 @@ async fn given_up(mut stopped: Stopped, prepare: impl FnOnce(&mut Stopped)) -> (
 }
 
 crash_point! {
-    /// REJECTED because inventory gave no answer, though it had reserved: the stock comes back.
-    async fn given_up_and_not_released(stopped) {
-        let (shop, order) = given_up(stopped, Stopped::reserved).await;
+    /// REJECTED because inventory did not answer, although it had reserved: the stock is released.
+    async fn abandoned_not_released_is_released(stopped) {
+        let (shop, order) = abandoned(stopped, Stopped::reserved).await;
         order.ends_as(&shop, "REJECTED", 10, 0).await;
-        assert_eq!((order.told(&shop.client, "order.placed").await, order.told(&shop.client, "order.rejected").await), (0, 1));
+        assert_eq!((order.notification_count(&shop.client, "order.placed").await, order.notification_count(&shop.client, "order.rejected").await), (0, 1));
         shop
     }
 }
 
 crash_point! {
-    /// REJECTED because inventory gave no answer, and it had not reserved: a reservation that comes
-    /// late is refused.
-    async fn given_up_and_never_reserved(stopped) {
-        let (shop, order) = given_up(stopped, Stopped::only_begun).await;
+    /// REJECTED because inventory did not answer and had not reserved: a late reservation is refused.
+    async fn abandoned_not_reserved_refuses_late_reservation(stopped) {
+        let (shop, order) = abandoned(stopped, Stopped::only_begun).await;
         let mut inventory = Sql::open(shop.data.path(), "inventory");
-        wait_for("the release is remembered", || {
+        wait_for("the release is stored", || {
             let rows = inventory.column("SELECT order_number || ' ' || state AS value FROM reservations");
             let done = rows == [format!("{} RELEASED", order.number)];
             async move { if done { Ok(()) } else { Err(format!("{rows:?}")) } }
@@ -283,52 +282,52 @@ crash_point! {
 }
 
 crash_point! {
-    /// The event is in the outbox and nowhere else: it is carried and applied.
-    async fn told_to_nobody_yet(stopped) {
+    /// The event is only in the outbox: it is relayed and applied.
+    async fn outbox_event_not_relayed_is_applied(stopped) {
         let body = stopped.bus.value("body", "messages WHERE body LIKE '%order.placed%'");
         stopped.bus.run("DELETE FROM messages WHERE body LIKE '%order.placed%'");
         stopped.notification.run("DELETE FROM notifications; DELETE FROM inbox");
         stopped.order.run(&format!("INSERT INTO outbox (body) VALUES ('{body}')"));
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }
 
 crash_point! {
-    /// The event was carried, and the outbox not emptied: it is carried again and applied once.
-    async fn carried_and_not_forgotten(stopped) {
+    /// The event was relayed, but is still in the outbox: it is relayed again and applied once.
+    async fn relayed_event_still_in_outbox_is_applied_once(stopped) {
         let body = stopped.bus.value("body", "messages WHERE body LIKE '%order.placed%'");
         stopped.order.run(&format!("INSERT INTO outbox (body) VALUES ('{body}')"));
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         let mut bus = Sql::open(shop.data.path(), "bus");
-        assert_eq!(bus.value("count(*)", "messages WHERE body LIKE '%order.placed%'"), "2", "it was not delivered twice");
+        assert_eq!(bus.value("count(*)", "messages WHERE body LIKE '%order.placed%'"), "2", "the event is not on the bus twice");
         shop
     }
 }
 
 crash_point! {
-    /// The event is on the bus, and its consumer has not taken it: it does.
-    async fn published_and_not_taken(stopped) {
+    /// The event is on the bus, and its consumer has not processed it: it is applied.
+    async fn published_event_not_consumed_is_applied(stopped) {
         stopped.notification.run("DELETE FROM notifications; DELETE FROM inbox");
         stopped.bus.run("DELETE FROM cursors");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }
 
 crash_point! {
-    /// The event was applied, and its consumer has not moved on: it comes again and is applied once.
-    async fn taken_and_not_moved_on(stopped) {
+    /// The event was applied, but its consumer's position was not saved: it is delivered again and applied once.
+    async fn applied_event_redelivered_is_applied_once(stopped) {
         stopped.bus.run("UPDATE cursors SET position = 0; INSERT INTO messages (topic, body) SELECT topic, body FROM messages");
         let (shop, order) = stopped.start().await;
         order.ends_as(&shop, "PLACED", 6, 4).await;
-        assert_eq!(order.told(&shop.client, "order.placed").await, 1);
+        assert_eq!(order.notification_count(&shop.client, "order.placed").await, 1);
         shop
     }
 }

@@ -1,12 +1,13 @@
-//! An event that its consumer cannot take: kept, shown, replayable, and in nobody's way.
+//! An event that its consumer cannot process is stored as a dead letter, shown, and replayable; it does not block other
+//! events.
 
 use super::sql::Sql;
 use crate::support::process::tradepost;
 use crate::support::{Shop, wait_for};
 use serde_json::{Value, json};
 
-/// An order event without an order in it.
-fn unfit(subject: &str) -> Value {
+/// An order event without an order.
+fn invalid_event(subject: &str) -> Value {
     json!({
         "specversion": "1.0", "id": uuid::Uuid::now_v7(), "source": "/tradepost/order", "type": "order.placed", "subject": subject,
         "time": "2026-11-22T20:18:54.933Z", "datacontenttype": "application/json", "data": { "orderNumber": "none" },
@@ -27,7 +28,7 @@ async fn wait_for_letters(shop: &Shop, n: usize) -> Vec<Value> {
     letters(shop).await
 }
 
-/// What the command says, of this shop.
+/// Runs the command against this shop and returns its output.
 async fn command(shop: &Shop, args: &[&str]) -> String {
     let mut command = tradepost(&[&["dead-letters", "--url", &shop.client.url], args].concat());
     #[cfg(feature = "tls")]
@@ -37,12 +38,12 @@ async fn command(shop: &Shop, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What comes after it is told.
-async fn an_order_is_told(shop: &Shop, sku: &str) {
+/// Places an order and waits for its notification: later events are still processed.
+async fn assert_next_order_notified(shop: &Shop, sku: &str) {
     let c = &shop.client;
     c.stocked(sku, "1", 1).await;
     let number = c.order(&[(sku, 1)]).await.expect(201).json()["orderNumber"].clone();
-    wait_for("the next order is told", || async {
+    wait_for("the next order has a notification", || async {
         let page = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
         if page["content"].as_array().unwrap().iter().any(|one| one["orderNumber"] == number) { Ok(()) } else { Err(page.to_string()) }
     })
@@ -50,14 +51,14 @@ async fn an_order_is_told(shop: &Shop, sku: &str) {
 }
 
 scenario! {
-    /// It is shown with its reason, the events beside it are applied, and a replay gives it to its
-    /// consumer again: in vain as long as it does not fit, with effect once it does.
-    async fn an_unfit_event_becomes_a_dead_letter(shop) {
+    /// The dead letter shows its reason, and other events are applied. A replay delivers it to its consumer again: it
+    /// fails while the event is invalid, and succeeds once it is corrected.
+    async fn invalid_event_becomes_a_dead_letter(shop) {
         let c = &shop.client;
-        an_order_is_told(shop, "before").await;
+        assert_next_order_notified(shop, "before").await;
         let mut bus = Sql::open(shop.data.path(), "bus");
-        bus.run(&format!("INSERT INTO messages (topic, body) VALUES ('order', '{}')", unfit("x")));
-        an_order_is_told(shop, "after").await;
+        bus.run(&format!("INSERT INTO messages (topic, body) VALUES ('order', '{}')", invalid_event("x")));
+        assert_next_order_notified(shop, "after").await;
         let letters = wait_for_letters(shop, 1).await;
         assert_eq!((&letters[0]["group"], &letters[0]["event"]["subject"]), (&json!("notification"), &json!("x")));
         assert!(letters[0]["error"].as_str().unwrap().contains("UUID"), "{letters:?}");
@@ -74,48 +75,47 @@ scenario! {
             if now.len() == 1 && now[0]["id"] != letters[0]["id"] { Ok(()) } else { Err(format!("{now:?}")) }
         }).await;
 
-        // as if the consumer had learned to read it
+        // As if a new version of the consumer could read it.
         let mut good: Value = serde_json::from_str(&bus.value("body", "messages WHERE body LIKE '%order.placed%after%'")).unwrap();
         let number = json!(uuid::Uuid::now_v7());
         good["id"] = json!(uuid::Uuid::now_v7());
         good["data"]["orderNumber"] = number.clone();
         bus.run(&format!("UPDATE dead_letters SET body = '{good}'"));
-        let again = command(shop, &["--replay-all"]).await;
-        assert!(again.ends_with("1 sent again\n"), "{again}");
+        let replayed = command(shop, &["--replay-all"]).await;
+        assert!(replayed.ends_with("1 sent again\n"), "{replayed}");
         wait_for_letters(shop, 0).await;
         let inbox = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
-        let told = inbox["content"].as_array().unwrap().iter().filter(|one| one["orderNumber"] == number).count();
-        assert_eq!(told, 1);
+        let notifications = inbox["content"].as_array().unwrap().iter().filter(|one| one["orderNumber"] == number).count();
+        assert_eq!(notifications, 1);
     }
 }
 
 scenario! {
-    /// What is no event at all, as a damaged file or another version may leave it, stops nobody either:
-    /// it is shown as it is, the audit runs, and it may be replayed without harm.
-    async fn what_is_no_event_is_in_nobodys_way(shop) {
+    /// A message that is not an event (a damaged file, another version) does not block others: it is shown unchanged,
+    /// the audit runs, and a replay does no harm.
+    async fn malformed_message_does_not_block_events(shop) {
         let c = &shop.client;
         let mut bus = Sql::open(shop.data.path(), "bus");
         bus.run(r#"INSERT INTO messages (topic, body) VALUES ('order', '{"type":"order.placed"'), ('order', '{"no":"event"}')"#);
-        an_order_is_told(shop, "s").await;
+        assert_next_order_notified(shop, "s").await;
         let letters = wait_for_letters(shop, 2).await;
         assert_eq!(letters[0]["event"], json!(r#"{"type":"order.placed""#));
         assert_eq!(letters[1]["event"], json!({ "no": "event" }));
         tradepost::app::audit::run(&shop.settings).unwrap();
         c.post(&c.admin, &format!("/actuator/deadletters/{}/replay", letters[0]["id"]), json!({})).await.expect(202);
-        an_order_is_told(shop, "t").await;
+        assert_next_order_notified(shop, "t").await;
         wait_for_letters(shop, 2).await;
     }
 }
 
 scenario! {
     of one process:
-    /// A row of an outbox that is no event, for whatever reason: it is shown, those behind it are sent, and once
-    /// it is right it can be sent again.
-    async fn a_damaged_row_of_an_outbox_is_in_nobodys_way(shop) {
+    /// An outbox row that is not an event is shown, later rows are sent, and once corrected it can be sent again.
+    async fn damaged_outbox_row_does_not_block_events(shop) {
         let c = &shop.client;
-        an_order_is_told(shop, "before").await;
+        assert_next_order_notified(shop, "before").await;
         Sql::open(shop.data.path(), "order").run("INSERT INTO outbox (body) VALUES ('no event')");
-        an_order_is_told(shop, "after").await;
+        assert_next_order_notified(shop, "after").await;
         let kept = c.get(&c.admin, "/actuator/outbox").await.expect(200).json();
         assert_eq!((&kept[0]["group"], &kept[0]["event"], kept.as_array().unwrap().len()), (&json!("order"), &json!("no event"), 1));
         assert!(kept[0]["error"].as_str().unwrap().starts_with("this is no event"), "{kept}");

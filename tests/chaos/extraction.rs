@@ -1,8 +1,8 @@
-//! A module leaves a running shop for a process of its own, and comes back, in the steps of
-//! docs/extract-a-module.md, while customers go on ordering: nobody hears of it, and nothing is lost.
+//! Extracts a module from a running shop into its own process and moves it back, in the steps of
+//! docs/extract-a-module.md, while customers order: clients see no error, and nothing is lost.
 
-use super::kill::{no_order_is_left_open, pages, told_once_each};
-use super::ledger::{Dice, Ledger, Told, send, stock, told};
+use super::kill::{assert_notified_once_each, no_order_is_left_open, pages};
+use super::ledger::{Ledger, OrderOutcome, SeededRng, outcome_of, send, stock};
 use crate::support::client::{Client, REALM};
 use crate::support::ports::free_port;
 use crate::support::process::{Process, at_rest, audit};
@@ -14,66 +14,66 @@ use std::time::{Duration, Instant};
 use tradepost::kernel::module::Module;
 
 const CUSTOMERS: u64 = 6;
-/// Orders that must go through after each step: the new shape has really worked.
+/// Orders that must succeed after each step, to prove that the new topology works.
 const AFTER_EACH_STEP: usize = 60;
-/// What clients know: a load balancer has it in earnest. Tokens name it as their issuer.
-const FRONT: &str = "http://shop.test";
+/// The public URL, which a load balancer has in production. Tokens name it as their issuer.
+const PUBLIC_URL: &str = "http://shop.test";
 
-/// A process behind the load balancer, and how many requests it has under way.
-struct Door {
+/// A process behind the load balancer, and its number of requests in progress.
+struct Backend {
     client: Client,
-    under_way: Cell<usize>,
+    in_progress: Cell<usize>,
 }
 
-/// What stands before the shop: each request goes to the door of the moment.
-struct Balancer {
-    door: RefCell<Rc<Door>>,
+/// The load balancer: sends each request to the current backend.
+struct LoadBalancer {
+    backend: RefCell<Rc<Backend>>,
     over: Cell<bool>,
     answered: Cell<usize>,
-    /// Requests that got no answer, or one that is none to an order: they are sent again.
+    /// Failed requests: no answer, or an invalid one. They are retried.
     failed: RefCell<Vec<String>>,
 }
 
-impl Balancer {
+impl LoadBalancer {
     fn new(client: Client) -> Self {
-        let door = RefCell::new(Rc::new(Door { client, under_way: Cell::new(0) }));
-        Self { door, over: Cell::new(false), answered: Cell::new(0), failed: RefCell::default() }
+        let backend = RefCell::new(Rc::new(Backend { client, in_progress: Cell::new(0) }));
+        Self { backend, over: Cell::new(false), answered: Cell::new(0), failed: RefCell::default() }
     }
 
-    /// From now on requests go here; done when the one before has none under way any more.
+    /// Sends new requests here; returns once the previous backend has no request in progress.
     async fn switch(&self, client: Client) {
-        let before = self.door.replace(Rc::new(Door { client, under_way: Cell::new(0) }));
-        wait_for("the old door has nothing under way", || async {
-            if before.under_way.get() == 0 { Ok(()) } else { Err(format!("{} requests", before.under_way.get())) }
+        let before = self.backend.replace(Rc::new(Backend { client, in_progress: Cell::new(0) }));
+        wait_for("the old backend has no request in progress", || async {
+            if before.in_progress.get() == 0 { Ok(()) } else { Err(format!("{} requests", before.in_progress.get())) }
         })
         .await;
     }
 
-    /// One customer: an order with a key after the other, each until it has its answer.
-    async fn customer(&self, ledger: &Ledger, mut dice: Dice) {
+    /// A customer that sends orders with a key, and retries each until it is answered.
+    async fn customer(&self, ledger: &Ledger, mut rng: SeededRng) {
         while !self.over.get() {
-            let sku = format!("many-{}", dice.roll(0, 2));
-            let (serial, entry) = ledger.begin(true, vec![(sku, dice.roll(1, 5) as i64)]);
+            let sku = format!("many-{}", rng.range(0, 2));
+            let (serial, entry) = ledger.begin(true, vec![(sku, rng.range(1, 5) as i64)]);
             let since = Instant::now();
             let answer = loop {
                 assert!(since.elapsed() < Duration::from_secs(60), "order {serial} has no answer: {:?}", self.failed.borrow());
-                let door = self.door.borrow().clone();
-                door.under_way.set(door.under_way.get() + 1);
-                let reply = send(&door.client, &entry).await;
-                door.under_way.set(door.under_way.get() - 1);
-                match reply.as_ref().ok().and_then(told) {
+                let backend = self.backend.borrow().clone();
+                backend.in_progress.set(backend.in_progress.get() + 1);
+                let reply = send(&backend.client, &entry).await;
+                backend.in_progress.set(backend.in_progress.get() - 1);
+                match reply.as_ref().ok().and_then(outcome_of) {
                     Some(answer) => break answer,
                     None => self.failed.borrow_mut().push(format!("order {serial}: {reply:?}")),
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             };
-            assert!(matches!(answer, Told::Placed { .. }), "there is enough of everything: order {serial} {answer:?}");
-            ledger.tell(serial, answer);
+            assert!(matches!(answer, OrderOutcome::Placed { .. }), "stock is sufficient, but order {serial} {answer:?}");
+            ledger.record(serial, answer);
             self.answered.set(self.answered.get() + 1);
         }
     }
 
-    async fn goes_on(&self) {
+    async fn wait_for_more_orders(&self) {
         let from = self.answered.get();
         wait_for("orders go through", || async {
             let more = self.answered.get() - from;
@@ -87,44 +87,44 @@ fn names(modules: impl Iterator<Item = Module>) -> String {
     modules.map(Module::name).collect::<Vec<_>>().join(",")
 }
 
-/// What blocks, while the customers go on.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs blocking work while the customers continue.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// A process of the shop that clients reach at `front`.
-async fn start(data: &Path, port: u16, front: &str, settings: &[(&str, &str)]) -> Process {
-    // a busy machine must not be taken for a peer that is away
-    let patient = [("TRADEPOST__RESILIENCE__CALL_MS", "8000"), ("TRADEPOST__ORDER__PEER_TIMEOUT_MS", "8000")];
-    // the issuer's name is that of the front; where it has its own, a process asks itself
+/// Starts a process of the shop; clients reach it at `public_url`.
+async fn start(data: &Path, port: u16, public_url: &str, settings: &[(&str, &str)]) -> Process {
+    // On a busy machine, a slow peer must not be treated as unavailable.
+    let timeouts = [("TRADEPOST__RESILIENCE__CALL_MS", "8000"), ("TRADEPOST__ORDER__PEER_TIMEOUT_MS", "8000")];
+    // The issuer's name is the public URL; a process that has the issuer itself calls its own address.
     let own = format!("{}{REALM}", at(port));
-    let named = [("TRADEPOST__SERVER__PUBLIC_URL", front), ("TRADEPOST__IDENTITY__BACKCHANNEL", &own)];
-    let all = [&patient[..], &named, settings].concat();
+    let named = [("TRADEPOST__SERVER__PUBLIC_URL", public_url), ("TRADEPOST__IDENTITY__BACKCHANNEL", &own)];
+    let all = [&timeouts[..], &named, settings].concat();
     let all: Vec<_> = all.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let data = data.to_path_buf();
-    aside(move || {
+    run_blocking(move || {
         let all: Vec<_> = all.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         Process::start_on(port, &data, &all)
     })
     .await
 }
 
-/// SIGTERM: it finishes what it has begun.
+/// SIGTERM: the process completes its work.
 async fn stop(process: Process) {
-    assert_eq!(aside(|| process.terminate()).await, Some(0));
+    assert_eq!(run_blocking(|| process.terminate()).await, Some(0));
 }
 
-/// All but this module; it is found at this port.
-async fn rest(data: &Path, port: u16, front: &str, module: Module, own: u16) -> Process {
+/// Starts all modules except this one, which is at port `own`.
+async fn start_others(data: &Path, port: u16, public_url: &str, module: Module, own: u16) -> Process {
     let modules = names(Module::ALL.into_iter().filter(|other| *other != module));
     let (peer, address) = (format!("TRADEPOST__PEERS__{}", module.name().to_uppercase()), at(own));
-    start(data, port, front, &[("TRADEPOST__SERVER__MODULES", &modules), (&peer, &address)]).await
+    start(data, port, public_url, &[("TRADEPOST__SERVER__MODULES", &modules), (&peer, &address)]).await
 }
 
-/// This module alone; its peers, and the issuer, are asked at this address.
-async fn alone(data: &Path, port: u16, front: &str, module: Module, others: &str) -> Process {
+/// Starts only this module; its peers and the issuer are at `others`.
+async fn start_extracted(data: &Path, port: u16, public_url: &str, module: Module, others: &str) -> Process {
     let secret = std::fs::read_to_string(data.join("identity/service-secret")).unwrap();
-    let (issuer, backchannel) = (format!("{front}{REALM}"), format!("{others}{REALM}"));
+    let (issuer, backchannel) = (format!("{public_url}{REALM}"), format!("{others}{REALM}"));
     let settings = [
         ("TRADEPOST__SERVER__MODULES", module.name()),
         ("TRADEPOST__IDENTITY__ISSUER", &issuer),
@@ -132,111 +132,111 @@ async fn alone(data: &Path, port: u16, front: &str, module: Module, others: &str
         ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret.trim()),
         ("TRADEPOST__PEERS__PRODUCT", others),
         ("TRADEPOST__PEERS__INVENTORY", others),
-        // a second without them must not become a minute
+        // A failure of one second must not open the circuit for a minute.
         ("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1"),
     ];
-    start(data, port, front, &settings).await
+    start(data, port, public_url, &settings).await
 }
 
-/// The shop with this data answers as it has answered, every order was told once, and the audit is clean.
-async fn nothing_is_lost(c: &Client, ledger: &Ledger, data: &Path) {
+/// The shop repeats its answers, every order was notified once, and the audit is clean.
+async fn assert_nothing_lost(c: &Client, ledger: &Ledger, data: &Path) {
     no_order_is_left_open(c).await;
-    ledger.ask_for_the_same(c, 0).await;
+    ledger.assert_retries_answer_the_same(c, 0).await;
     let orders = pages(c, "/api/v1/orders").await;
     ledger.check(&orders);
     assert_eq!(orders.len(), ledger.entries().len());
     wait_until("the audit is clean", || at_rest(audit(data))).await;
-    told_once_each(&orders, &pages(c, "/api/v1/notifications").await);
+    assert_notified_once_each(&orders, &pages(c, "/api/v1/notifications").await);
 }
 
 fn at(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// Out and back behind a load balancer. Not one request fails.
-fn leaves_and_comes_back(module: Module) {
+/// Extracts the module behind a load balancer and moves it back. No request fails.
+fn extract_and_move_back(module: Module) {
     on_system(async move {
         let data = tempfile::tempdir().unwrap();
         share_keys(data.path());
         let data = data.path();
         let [first, second, third, own] = [free_port(), free_port(), free_port(), free_port()];
-        let whole = start(data, first, FRONT, &[]).await;
+        let whole = start(data, first, PUBLIC_URL, &[]).await;
         let c = Client::login(&at(first)).await;
         stock(&c).await;
-        let (ledger, balancer) = (Ledger::default(), Balancer::new(c.clone()));
+        let (ledger, balancer) = (Ledger::default(), LoadBalancer::new(c.clone()));
         let steps = async {
-            balancer.goes_on().await;
-            // 1 and 2: the rest beside the whole, then the module, which asks the rest
-            let others = rest(data, second, FRONT, module, own).await;
-            let extracted = alone(data, own, FRONT, module, &at(second)).await;
-            balancer.goes_on().await;
-            // 3: it answers through the rest before anybody is sent there
+            balancer.wait_for_more_orders().await;
+            // Steps 1 and 2: start the other modules beside the whole shop, then the module, which calls them.
+            let others = start_others(data, second, PUBLIC_URL, module, own).await;
+            let extracted = start_extracted(data, own, PUBLIC_URL, module, &at(second)).await;
+            balancer.wait_for_more_orders().await;
+            // Step 3: the new processes answer before clients are sent there.
             let c = c.at(&at(second));
             c.get(&c.alice, "/api/v1/orders").await.expect(200);
             c.get(&c.alice, "/api/v1/notifications").await.expect(200);
-            // 4 and 5: clients are sent there, and the whole is stopped
+            // Steps 4 and 5: send clients there, then stop the whole shop.
             balancer.switch(c.clone()).await;
             stop(whole).await;
-            balancer.goes_on().await;
+            balancer.wait_for_more_orders().await;
             c.get(&c.alice, "/api/v1/notifications").await.expect(200);
-            // and back: the whole, then clients, then the others go
-            let whole = start(data, third, FRONT, &[]).await;
+            // Move back: start the whole shop, switch the clients, stop the others.
+            let whole = start(data, third, PUBLIC_URL, &[]).await;
             balancer.switch(c.at(&at(third))).await;
             stop(others).await;
             stop(extracted).await;
-            balancer.goes_on().await;
+            balancer.wait_for_more_orders().await;
             balancer.over.set(true);
             whole
         };
-        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, Dice::new(n)));
+        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, SeededRng::new(n)));
         let (_whole, _) = futures_util::future::join(steps, futures_util::future::join_all(customers)).await;
         assert_eq!(*balancer.failed.borrow(), Vec::<String>::new());
-        nothing_is_lost(&c.at(&at(third)), &ledger, data).await;
+        assert_nothing_lost(&c.at(&at(third)), &ledger, data).await;
     });
 }
 
 #[test]
-fn notification_leaves_a_shop_under_load_and_comes_back() {
-    leaves_and_comes_back(Module::Notification);
+fn notification_extracted_under_load_and_moved_back_fails_no_request() {
+    extract_and_move_back(Module::Notification);
 }
 
 #[test]
-fn order_leaves_a_shop_under_load_and_comes_back() {
-    leaves_and_comes_back(Module::Order);
+fn order_extracted_under_load_and_moved_back_fails_no_request() {
+    extract_and_move_back(Module::Order);
 }
 
-/// Without a load balancer: the module beside the whole, then the rest in the place of the whole, on its port. While
-/// nobody listens there, requests are refused; sent again with their key, each is one order.
+/// Without a load balancer: start the module beside the whole shop, then replace the whole shop by the other modules on
+/// its port. Meanwhile requests are refused; retried with their key, each is one order.
 #[test]
-fn order_leaves_a_shop_at_its_own_address_and_comes_back() {
+fn order_extracted_on_the_shop_port_and_moved_back_loses_nothing() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         share_keys(data.path());
         let data = data.path();
         let port = free_port();
-        let front = at(port);
-        let whole = start(data, port, &front, &[]).await;
-        let c = Client::login(&front).await;
+        let public_url = at(port);
+        let whole = start(data, port, &public_url, &[]).await;
+        let c = Client::login(&public_url).await;
         stock(&c).await;
-        let (ledger, balancer) = (Ledger::default(), Balancer::new(c.clone()));
+        let (ledger, balancer) = (Ledger::default(), LoadBalancer::new(c.clone()));
         let steps = async {
-            balancer.goes_on().await;
+            balancer.wait_for_more_orders().await;
             let own = free_port();
-            let extracted = alone(data, own, &front, Module::Order, &front).await;
-            balancer.goes_on().await;
+            let extracted = start_extracted(data, own, &public_url, Module::Order, &public_url).await;
+            balancer.wait_for_more_orders().await;
             stop(whole).await;
-            let others = rest(data, port, &front, Module::Order, own).await;
-            balancer.goes_on().await;
+            let others = start_others(data, port, &public_url, Module::Order, own).await;
+            balancer.wait_for_more_orders().await;
             stop(others).await;
-            let whole = start(data, port, &front, &[]).await;
-            balancer.goes_on().await;
+            let whole = start(data, port, &public_url, &[]).await;
+            balancer.wait_for_more_orders().await;
             stop(extracted).await;
-            balancer.goes_on().await;
+            balancer.wait_for_more_orders().await;
             balancer.over.set(true);
             whole
         };
-        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, Dice::new(n)));
+        let customers = (0..CUSTOMERS).map(|n| balancer.customer(&ledger, SeededRng::new(n)));
         let (whole, _) = futures_util::future::join(steps, futures_util::future::join_all(customers)).await;
-        nothing_is_lost(&c.at(&whole.url), &ledger, data).await;
+        assert_nothing_lost(&c.at(&whole.url), &ledger, data).await;
     });
 }

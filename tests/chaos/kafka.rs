@@ -1,4 +1,4 @@
-//! What only a shop on a real Kafka can show. `.ci/kafka.sh` starts one and runs this.
+//! Tests that need a real Kafka. `.ci/kafka.sh` starts one and runs them.
 
 use crate::contract::asyncapi::Document;
 use crate::support::metrics::Metrics;
@@ -23,7 +23,7 @@ pub fn headers(message: &BorrowedMessage) -> BTreeMap<String, String> {
     all.map(|header| (header.key.to_string(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())).collect()
 }
 
-/// A record as any other program sees it.
+/// A record as another program reads it.
 #[derive(Debug)]
 struct Seen {
     partition: i32,
@@ -32,7 +32,7 @@ struct Seen {
     value: Value,
 }
 
-/// The first `n` records of a topic with three partitions.
+/// Reads the first `n` records of a topic with three partitions.
 fn read(topic: &str, n: usize) -> Vec<Seen> {
     let consumer: BaseConsumer = client().create().unwrap();
     let mut from = TopicPartitionList::new();
@@ -75,17 +75,17 @@ async fn wait_for_letters(shop: &Shop, wanted: impl Fn(&[Value]) -> bool) -> Vec
     letters(shop).await
 }
 
-/// Numbers of the orders that alice was told of.
-async fn told(shop: &Shop) -> Vec<Value> {
+/// Order numbers of alice's notifications.
+async fn notified_orders(shop: &Shop) -> Vec<Value> {
     let c = &shop.client;
     let page = c.get(&c.alice, "/api/v1/notifications?size=1000").await.expect(200).json();
     page["content"].as_array().unwrap().iter().map(|one| one["orderNumber"].clone()).collect()
 }
 
-pub async fn wait_until_told(shop: &Shop, order: &Value, times: usize) {
-    wait_for("the order is told", || async {
-        let told = told(shop).await;
-        if told.iter().filter(|one| *one == order).count() == times { Ok(()) } else { Err(format!("{told:?}")) }
+pub async fn wait_until_notified(shop: &Shop, order: &Value, times: usize) {
+    wait_for("the order has a notification", || async {
+        let notified = notified_orders(shop).await;
+        if notified.iter().filter(|one| *one == order).count() == times { Ok(()) } else { Err(format!("{notified:?}")) }
     })
     .await;
 }
@@ -97,7 +97,7 @@ fn attributes<'a>(id: &'a str, kind: &'a str) -> [(&'a str, &'a str); 5] {
 /// CloudEvents in binary mode, keyed by aggregate, with the trace of the request.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn others_read_our_events_as_cloudevents() {
+fn events_are_valid_cloudevents() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let c = &shop.client;
@@ -125,55 +125,55 @@ fn others_read_our_events_as_cloudevents() {
     });
 }
 
-/// It is shown with its reason, stays where it is until it is replayed, and comes back while it does not fit;
-/// what is around it is applied. A damaged record is buried at once.
+/// A dead letter shows its reason, is stored until it is replayed, and returns while it is invalid; other events are
+/// applied. A damaged record becomes a dead letter at once.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn what_does_not_fit_becomes_a_dead_letter_that_can_be_replayed() {
+fn invalid_kafka_event_becomes_a_replayable_dead_letter() {
     on_system(async {
         let shop = Shop::start(Shape::Local, |_| {}).await;
         let c = &shop.client;
         c.stocked("s", "1", 10).await;
         let before = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &before, 1).await;
+        wait_until_notified(&shop, &before, 1).await;
         let topic = format!("{}order", shop.settings.bus.prefix);
         let id = uuid::Uuid::now_v7().to_string();
         send(&topic, &attributes(&id, "order.placed"), r#"{"orderNumber":"none"}"#);
         send(&topic, &[], "no event");
         let after = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &after, 1).await;
+        wait_until_notified(&shop, &after, 1).await;
         let found = wait_for_letters(&shop, |now| now.len() == 2).await;
         let of = |found: &[Value], part: &str| found.iter().find(|one| one["error"].as_str().unwrap().contains(part)).unwrap().clone();
         let (unfit, damaged) = (of(&found, "UUID"), of(&found, "ce_specversion"));
         assert_eq!((&unfit["group"], &unfit["event"]["id"]), (&json!("notification"), &json!(id)));
         assert_eq!(damaged["event"], json!("no event"));
         wait_for("both are counted", || async {
-            let standing = Metrics::of(c).await.sum("tradepost_dead_letters", &[("group", "notification")]);
-            if standing == Some(2.0) { Ok(()) } else { Err(format!("{standing:?}")) }
+            let count = Metrics::of(c).await.sum("tradepost_dead_letters", &[("group", "notification")]);
+            if count == Some(2.0) { Ok(()) } else { Err(format!("{count:?}")) }
         })
         .await;
 
         c.post(&c.admin, "/actuator/deadletters/999/replay", json!({})).await.expect(404);
         c.post(&c.admin, &format!("/actuator/deadletters/{}/replay", unfit["id"]), json!({})).await.expect(202);
-        let again = wait_for_letters(&shop, |now| now.len() == 2 && now.iter().all(|one| one["id"] != unfit["id"])).await;
-        assert_eq!(of(&again, "UUID")["event"], unfit["event"]);
-        // as its own process would find them
+        let replayed = wait_for_letters(&shop, |now| now.len() == 2 && now.iter().all(|one| one["id"] != unfit["id"])).await;
+        assert_eq!(of(&replayed, "UUID")["event"], unfit["event"]);
+        // A restarted process finds the same dead letters.
         let mut shop = shop.restart().await;
-        assert_eq!(letters(&shop).await, again);
+        assert_eq!(letters(&shop).await, replayed);
         shop.stop().await;
     });
 }
 
-/// An event of a later version, with headers and members that we do not know, is applied, once.
+/// An event of a later version, with unknown headers and members, is applied once.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn an_event_delivered_twice_with_unknown_members_is_applied_once() {
+fn duplicate_event_with_unknown_members_is_applied_once() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let c = &shop.client;
         c.stocked("s", "1", 10).await;
         let first = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &first, 1).await;
+        wait_until_notified(&shop, &first, 1).await;
         let topic = format!("{}order", shop.settings.bus.prefix);
         let mut like = {
             let topic = topic.clone();
@@ -188,30 +188,30 @@ fn an_event_delivered_twice_with_unknown_members_is_applied_once() {
             send(&topic, &all, &like.value.to_string());
         }
         let last = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &last, 1).await;
-        wait_until_told(&shop, &number, 1).await;
+        wait_until_notified(&shop, &last, 1).await;
+        wait_until_notified(&shop, &number, 1).await;
         assert!(letters(&shop).await.is_empty());
         shop.stop().await;
     });
 }
 
-/// Orders are taken while no broker answers; health shows it, and the way down is short.
+/// The shop accepts orders while no broker answers; health shows it, and shutdown is short.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn brokers_that_are_away_hold_up_nobody() {
+fn unreachable_brokers_do_not_block_orders() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |settings| settings.bus.url = "kafka://127.0.0.1:9".into()).await;
         let c = &shop.client;
         c.stocked("s", "1", 10).await;
         let order = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
         let health = c.get(&c.admin, "/actuator/health/readiness").await.expect(200).json();
-        assert!(health["components"]["bus"]["details"]["state"].as_str().unwrap().starts_with("away"), "{health}");
+        assert!(health["components"]["bus"]["details"]["state"].as_str().unwrap().starts_with("unreachable"), "{health}");
         assert_eq!((&health["status"], &health["components"]["bus"]["status"]), (&json!("UP"), &json!("DOWN")));
-        // it is ready to take orders, and not as well as it should be
+        // The shop is ready to accept orders, but degraded.
         let health = c.get(&c.admin, "/actuator/health").await.expect(200).json();
         assert_eq!(health["status"], "DEGRADED", "{health}");
         c.get(&c.admin, "/actuator/deadletters").await.expect(503);
-        wait_for("what waits is shown", || async {
+        wait_for("the pending events are shown", || async {
             let shown = Metrics::of(c).await;
             let of = |name: &str| shown.sum(name, &[("module", "order")]);
             let (events, age) = (of("tradepost_outbox_pending"), of("tradepost_outbox_oldest_seconds"));
@@ -221,10 +221,10 @@ fn brokers_that_are_away_hold_up_nobody() {
         let stopping = Instant::now();
         shop.stop().await;
         assert!(stopping.elapsed() < Duration::from_secs(30), "{:?}", stopping.elapsed());
-        // the brokers are there: what waited is told
+        // With the brokers available, the pending event is sent.
         shop.settings.bus.url = format!("kafka://{}", std::env::var("TRADEPOST_TEST_KAFKA").unwrap());
         let mut shop = shop.restart().await;
-        wait_until_told(&shop, &order, 1).await;
+        wait_until_notified(&shop, &order, 1).await;
         shop.assert_sound().await;
         shop.stop().await;
     });

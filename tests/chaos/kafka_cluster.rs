@@ -1,8 +1,8 @@
-//! Three brokers that copy everything, of which one is killed while events come in: none that was acknowledged is
-//! lost, each is applied once, in order for each subject. `.ci/kafka.sh` starts them.
+//! Kills one of three brokers (replication factor 3) while events arrive: no acknowledged event is lost, and each is
+//! applied once, in order per subject. `.ci/kafka.sh` starts the brokers.
 
 use super::kafka::client;
-use super::kafka_restarts::{Writer, applied, told_once_in_order};
+use super::kafka_restarts::{Writer, applied, assert_notified_once_in_order};
 use super::sql::Sql;
 use crate::support::process::Process;
 use crate::support::{on_system, wait_until};
@@ -13,15 +13,15 @@ use std::time::Duration;
 
 const LEAST_EVENTS: usize = 6_000;
 
-/// How many brokers hold an up-to-date copy of each partition of this topic, and who leads each.
-fn copies(asks: &BaseConsumer, topic: &str) -> Result<(Vec<usize>, Vec<i32>), String> {
-    // the broker that is asked may be the one that has just died
-    let metadata = asks.fetch_metadata(Some(topic), Duration::from_secs(10)).map_err(|cause| cause.to_string())?;
+/// Number of in-sync replicas and the leader of each partition of the topic.
+fn copies(consumer: &BaseConsumer, topic: &str) -> Result<(Vec<usize>, Vec<i32>), String> {
+    // The client may still be connected to the broker that has just died.
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).map_err(|cause| cause.to_string())?;
     let partitions = metadata.topics().first().ok_or("no topic")?.partitions();
     Ok((partitions.iter().map(|one| one.isr().len()).collect(), partitions.iter().map(|one| one.leader()).collect()))
 }
 
-/// The node of this number dies as a machine does that loses power.
+/// Kills the node with SIGKILL, as a power failure does.
 fn kill(node: i32) {
     let port: i32 = std::env::var("KAFKA_PORT").unwrap().parse().unwrap();
     let state = format!("{}/node-{node}", std::env::var("STATE_DIR").unwrap());
@@ -33,7 +33,7 @@ fn kill(node: i32) {
 
 #[test]
 #[ignore = "needs three Kafka brokers: .ci/kafka.sh"]
-fn a_broker_that_dies_takes_no_event_with_it() {
+fn broker_killed_under_load_loses_no_event() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
@@ -50,24 +50,24 @@ fn a_broker_that_dies_takes_no_event_with_it() {
         let count = || Sql::open(data.path(), "notification").value("count(*)", "inbox").parse::<usize>().unwrap();
         wait_until("events are applied", || if count() > 200 { Ok(()) } else { Err(count().to_string()) }).await;
 
-        let (topic, asks): (_, BaseConsumer) = (format!("{prefix}order"), client().create().unwrap());
-        let mut dies = -1;
+        let (topic, consumer): (_, BaseConsumer) = (format!("{prefix}order"), client().create().unwrap());
+        let mut victim = -1;
         wait_until("each partition has three copies", || {
-            let (all, leaders) = copies(&asks, &topic)?;
-            dies = leaders.first().copied().unwrap_or(-1);
-            if all == [3; 6] && dies >= 0 { Ok(()) } else { Err(format!("{all:?} {leaders:?}")) }
+            let (all, leaders) = copies(&consumer, &topic)?;
+            victim = leaders.first().copied().unwrap_or(-1);
+            if all == [3; 6] && victim >= 0 { Ok(()) } else { Err(format!("{all:?} {leaders:?}")) }
         })
         .await;
-        kill(dies);
-        wait_until("others lead", || {
-            let (left, leaders) = copies(&asks, &topic)?;
-            if left == [2; 6] && !leaders.contains(&dies) { Ok(()) } else { Err(format!("{left:?} {leaders:?}")) }
+        kill(victim);
+        wait_until("other brokers lead", || {
+            let (left, leaders) = copies(&consumer, &topic)?;
+            if left == [2; 6] && !leaders.contains(&victim) { Ok(()) } else { Err(format!("{left:?} {leaders:?}")) }
         })
         .await;
 
         let events = writer.end();
         applied(data.path(), events).await;
-        told_once_in_order(data.path(), events);
+        assert_notified_once_in_order(data.path(), events);
         assert_eq!(shop.terminate(), Some(0));
     });
 }

@@ -1,8 +1,8 @@
-//! Processes of one consumer group that come, die and go while events come in: none is lost, each is applied
-//! once, in order for each subject. `.ci/kafka.sh` runs this.
+//! Processes of one consumer group join, die and leave while events arrive: no event is lost, and each is applied once,
+//! in order per subject. `.ci/kafka.sh` runs this.
 
 use super::kafka::client;
-use super::kafka_restarts::{Writer, applied, told_once_in_order};
+use super::kafka_restarts::{Writer, applied, assert_notified_once_in_order};
 use super::sql::Sql;
 use crate::support::process::Process;
 use crate::support::{on_system, wait_until};
@@ -12,27 +12,27 @@ use std::time::Duration;
 
 const LEAST_EVENTS: usize = 6_000;
 
-/// How many members this group has that share its partitions at rest.
+/// Waits until the group is stable with `n` members.
 async fn members(group: &str, n: usize) {
-    let asks: BaseConsumer = client().create().unwrap();
-    wait_until(&format!("{group} has {n} members at rest"), || {
-        let list = asks.fetch_group_list(Some(group), Duration::from_secs(10)).map_err(|cause| cause.to_string())?;
+    let consumer: BaseConsumer = client().create().unwrap();
+    wait_until(&format!("{group} has {n} stable members"), || {
+        let list = consumer.fetch_group_list(Some(group), Duration::from_secs(10)).map_err(|cause| cause.to_string())?;
         let seen = list.groups().first().map(|group| (group.state().to_string(), group.members().len()));
         if seen == Some(("Stable".into(), n)) { Ok(()) } else { Err(format!("{seen:?}")) }
     })
     .await;
 }
 
-/// Until a good part more is applied: what has just changed in the group did so under load.
-async fn some_more(data: &Path) {
+/// Waits until 200 more events are applied, so that the last membership change happened under load.
+async fn wait_for_more_applied(data: &Path) {
     let count = || Sql::open(data, "notification").value("count(*)", "inbox").parse::<usize>().unwrap();
     let before = count();
-    wait_until("more is applied", || if count() > before + 200 { Ok(()) } else { Err(count().to_string()) }).await;
+    wait_until("more events are applied", || if count() > before + 200 { Ok(()) } else { Err(count().to_string()) }).await;
 }
 
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn members_come_die_and_go_under_load() {
+fn group_members_join_die_and_leave_under_load_without_loss() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
@@ -54,19 +54,19 @@ fn members_come_die_and_go_under_load() {
         members(&group, 2).await;
 
         let writer = Writer::start(data.path(), LEAST_EVENTS);
-        some_more(data.path()).await;
+        wait_for_more_applied(data.path()).await;
         let stays = start();
         members(&group, 3).await;
-        some_more(data.path()).await;
+        wait_for_more_applied(data.path()).await;
         dies.kill();
         members(&group, 2).await;
-        some_more(data.path()).await;
+        wait_for_more_applied(data.path()).await;
         assert_eq!(goes.terminate(), Some(0));
         members(&group, 1).await;
 
         let events = writer.end();
         applied(data.path(), events).await;
-        told_once_in_order(data.path(), events);
+        assert_notified_once_in_order(data.path(), events);
         assert_eq!(stays.terminate(), Some(0));
         rest.terminate();
     });

@@ -1,6 +1,6 @@
-//! Events that are too large, for the brokers' default and for their topic. `.ci/kafka.sh` runs this.
+//! Events that exceed the brokers' default size or their topic's limit. `.ci/kafka.sh` runs this.
 
-use super::kafka::{client, wait_until_told};
+use super::kafka::{client, wait_until_notified};
 use crate::support::{Shape, Shop, on_system, wait_for};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -10,15 +10,15 @@ fn admin() -> AdminClient<DefaultClientContext> {
     client().create().unwrap()
 }
 
-async fn kept(shop: &Shop) -> Vec<Value> {
+async fn refused_events(shop: &Shop) -> Vec<Value> {
     let c = &shop.client;
     c.get(&c.admin, "/actuator/outbox").await.expect(200).json().as_array().unwrap().clone()
 }
 
-/// The brokers' own limit is 1 MiB; that of the topics we create is not.
+/// The brokers' own limit is 1 MiB; the topics that the shop creates have a higher one.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn an_event_above_the_brokers_default_is_told() {
+fn event_above_the_broker_default_size_is_delivered() {
     on_system(async {
         let large = |settings: &mut tradepost::settings::Settings| {
             (settings.order.max_lines, settings.server.body_limit) = (30_000, 8 << 20);
@@ -30,18 +30,18 @@ fn an_event_above_the_brokers_default_is_told() {
         let sku = "s".repeat(64);
         c.stocked(&sku, "0.01", 100_000).await;
         let order = c.order(&vec![(sku.as_str(), 1); 20_000]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &order, 1).await;
-        assert_eq!(kept(&shop).await, Vec::<Value>::new());
+        wait_until_notified(&shop, &order, 1).await;
+        assert_eq!(refused_events(&shop).await, Vec::<Value>::new());
         shop.assert_sound().await;
         shop.stop().await;
     });
 }
 
-/// A topic that somebody has made for small records: the event that it cannot take is kept with the reason, those
-/// behind it are told, and it is told, too, once the topic takes it.
+/// An existing topic has a small record limit. The event that exceeds it is set aside with the reason, and later events
+/// are sent. It can be sent once the topic's limit is raised.
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn an_event_that_its_topic_refuses_waits_aside_and_loses_nothing() {
+fn event_refused_by_its_topic_is_set_aside_and_replayable() {
     on_system(async {
         let prefix = format!("t{}.", uuid::Uuid::new_v4().simple());
         let topic = format!("{prefix}order");
@@ -52,21 +52,21 @@ fn an_event_that_its_topic_refuses_waits_aside_and_loses_nothing() {
         c.stocked("s", "1", 10_000).await;
         let large = c.order(&[("s", 1); 200]).await.expect(201).json()["orderNumber"].clone();
         let small = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-        wait_until_told(&shop, &small, 1).await;
-        wait_for("the large one is kept", || async {
-            let kept = kept(&shop).await;
-            if kept.len() == 1 { Ok(()) } else { Err(format!("{kept:?}")) }
+        wait_until_notified(&shop, &small, 1).await;
+        wait_for("the large event is set aside", || async {
+            let refused_events = refused_events(&shop).await;
+            if refused_events.len() == 1 { Ok(()) } else { Err(format!("{refused_events:?}")) }
         })
         .await;
-        let one = kept(&shop).await.remove(0);
+        let one = refused_events(&shop).await.remove(0);
         assert_eq!((&one["group"], &one["event"]["subject"]), (&json!("order"), &large));
         assert!(one["error"].as_str().unwrap().contains(&format!("max.message.bytes of topic {topic}")), "{one}");
 
         let wider = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "1000000");
         admin().alter_configs(&[wider], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
         c.post(&c.admin, &format!("/actuator/outbox/order/{}/replay", one["id"]), json!({})).await.expect(202);
-        wait_until_told(&shop, &large, 1).await;
-        assert_eq!(kept(&shop).await, Vec::<Value>::new());
+        wait_until_notified(&shop, &large, 1).await;
+        assert_eq!(refused_events(&shop).await, Vec::<Value>::new());
         shop.assert_sound().await;
         shop.stop().await;
     });

@@ -1,7 +1,7 @@
-//! 10,000 events and more through a real Kafka, while the shop that sends and takes them is killed every second and
-//! Kafka itself three times: none is lost, each is applied once, in order for each subject.
+//! 10,000 events and more through a real Kafka. The shop is killed every second, and Kafka three times: no event is
+//! lost, and each is applied once, in order per subject.
 //!
-//! `.ci/kafka.sh` runs this alone: it kills the broker under everybody.
+//! `.ci/kafka.sh` runs this alone, because it kills the broker.
 
 use super::kafka::{client, headers};
 use super::sql::Sql;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 const LEAST_EVENTS: usize = 10_000;
 const SUBJECTS: usize = 200;
-/// Events come in so much at a time, ten times a second.
+/// Events per batch; ten batches per second.
 const AT_ONCE: usize = 20;
 const PARTITIONS: i32 = 6;
 
@@ -29,15 +29,14 @@ fn broker(command: &str) {
     assert!(Command::new(script).arg(command).status().unwrap().success(), "kafka.sh {command}");
 }
 
-/// The order of each subject, by its number.
+/// The order number of subject `n`.
 fn subject(n: usize) -> uuid::Uuid {
     uuid::Uuid::from_u128(0x4000_8000_0000_0000_0000_u128 + (n % SUBJECTS) as u128)
 }
 
-/// Fills the outbox, as the order module does; the reason tells the events of one subject apart. Now and then
-/// with the same again, as a relay sends it that died between publishing and forgetting: a moment so short
-/// that kills by the clock may miss it. It goes on until all that is to happen meanwhile is over, and until there are
-/// at least so many; answers how many.
+/// Fills the outbox as the order module does; the reason numbers the events of one subject. Some batches are written
+/// twice, as when a relay dies between publishing and deleting: timed kills may miss that short moment. It runs until
+/// `over` is set and at least `least` events are written, and returns their number.
 fn write(data: &Path, least: usize, over: &AtomicBool) -> usize {
     let (mut outbox, mut first) = (Sql::open(data, "order"), 0);
     while first < least || !over.load(Ordering::Relaxed) {
@@ -61,7 +60,7 @@ fn write(data: &Path, least: usize, over: &AtomicBool) -> usize {
     first
 }
 
-/// `write` beside the test; one that fails leaves none behind that writes on.
+/// Runs `write` in a thread; a failing test stops it.
 pub struct Writer {
     over: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<usize>>,
@@ -74,7 +73,7 @@ impl Writer {
         Self { over, thread: Some(std::thread::spawn(move || write(&data, least, &until))) }
     }
 
-    /// All that was to happen meanwhile has.
+    /// Stops the writer after its current batch.
     pub fn over(&self) {
         self.over.store(true, Ordering::Relaxed);
     }
@@ -83,7 +82,7 @@ impl Writer {
         self.thread.as_ref().is_some_and(std::thread::JoinHandle::is_finished)
     }
 
-    /// How many it wrote, once it has come to its end.
+    /// Stops the writer and returns the number of events.
     pub fn end(mut self) -> usize {
         self.over();
         self.thread.take().unwrap().join().unwrap()
@@ -96,7 +95,7 @@ impl Drop for Writer {
     }
 }
 
-/// How many records the topic has, and the ids of the events in them.
+/// Number of records in the topic, and the ids of their events.
 fn sent(topic: &str) -> (usize, BTreeSet<String>) {
     let consumer: BaseConsumer = client().set("enable.partition.eof", "true").create().unwrap();
     let mut from = TopicPartitionList::new();
@@ -120,7 +119,7 @@ fn sent(topic: &str) -> (usize, BTreeSet<String>) {
     (records, ids)
 }
 
-/// Waits until every event is applied, for as long as more of them are.
+/// Waits until every event is applied; the timeout restarts on progress.
 pub async fn applied(data: &Path, events: usize) {
     let (mut before, mut since) = (0, Instant::now());
     loop {
@@ -131,20 +130,20 @@ pub async fn applied(data: &Path, events: usize) {
         if applied != before {
             (before, since) = (applied, Instant::now());
         }
-        assert!(since.elapsed() < PATIENCE, "{applied} of {events} are applied, and no more");
+        assert!(since.elapsed() < PATIENCE, "{applied} of {events} are applied, without progress");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Each of the events that `write` wrote has come to its customer once, in order for each subject.
-pub fn told_once_in_order(data: &Path, events: usize) {
-    let told = Sql::open(data, "notification").column("SELECT message AS value FROM notifications ORDER BY id");
+/// Checks that each event of `write` was notified once, in order per subject.
+pub fn assert_notified_once_in_order(data: &Path, events: usize) {
+    let messages = Sql::open(data, "notification").column("SELECT message AS value FROM notifications ORDER BY id");
     let mut by_subject: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for message in &told {
+    for message in &messages {
         let (head, n) = message.rsplit_once(": ").unwrap();
         by_subject.entry(head.into()).or_default().push(n.parse().unwrap());
     }
-    assert_eq!((told.len(), by_subject.len()), (events, SUBJECTS));
+    assert_eq!((messages.len(), by_subject.len()), (events, SUBJECTS));
     for (subject, numbers) in by_subject {
         assert!(numbers.is_sorted(), "{subject} {numbers:?}");
     }
@@ -152,7 +151,7 @@ pub fn told_once_in_order(data: &Path, events: usize) {
 
 #[test]
 #[ignore = "needs a Kafka: .ci/kafka.sh"]
-fn nothing_is_lost_while_shop_and_broker_die() {
+fn shop_and_broker_killed_under_load_lose_no_event() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         share_keys(data.path());
@@ -196,10 +195,10 @@ fn nothing_is_lost_while_shop_and_broker_die() {
         let (records, ids) = tokio::task::spawn_blocking(move || sent(&topic)).await.unwrap();
         println!("{kills} kills, 3 of the broker: {records} records of {} events; all applied {caught_up:?} after the last", ids.len());
         assert_eq!(ids.len(), events);
-        // those that `write` doubled are among them: what the inbox is for was tried for certain
-        assert!(records > events, "nothing was delivered twice: this run proves nothing");
+        // The batches that `write` doubles are included, so the inbox is certainly tested.
+        assert!(records > events, "nothing was delivered twice: this run tested nothing");
 
-        told_once_in_order(data.path(), events);
+        assert_notified_once_in_order(data.path(), events);
         shop.terminate();
     });
 }

@@ -1,7 +1,7 @@
-//! A shop whose events travel encrypted and logged in. `.ci/kafka.sh` starts a broker with such listeners: the
-//! next but one port after that of `TRADEPOST_TEST_KAFKA` asks for a certificate, the one after it for a login.
+//! A shop that uses Kafka with TLS and authentication. `.ci/kafka.sh` starts a broker with these listeners: the port of
+//! `TRADEPOST_TEST_KAFKA` plus 2 requires a client certificate, plus 3 a login.
 
-use super::kafka::wait_until_told;
+use super::kafka::wait_until_notified;
 use crate::support::stores::certificates;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use std::path::PathBuf;
@@ -36,27 +36,27 @@ fn certified(settings: &mut Settings) {
     settings.tls = Tls { ca: file("ca.pem"), cert: file("client.pem"), key: file("client.key") };
 }
 
-/// An order is placed, and who placed it is told; nothing is on its way then, by the audit's own look.
+/// Places an order, waits for its notification, and checks that the audit finds nothing pending.
 async fn works(change: impl FnOnce(&mut Settings)) {
     let mut shop = Shop::start(Shape::Local, change).await;
     let c = &shop.client;
     c.stocked("s", "1", 10).await;
     let order = c.order(&[("s", 1)]).await.expect(201).json()["orderNumber"].clone();
-    wait_until_told(&shop, &order, 1).await;
+    wait_until_notified(&shop, &order, 1).await;
     shop.assert_sound().await;
     shop.stop().await;
 }
 
-/// An order is taken all the same, and health says which setting it is.
-async fn is_told(change: impl FnOnce(&mut Settings), word: &str) {
+/// The shop accepts orders, and its health names the wrong setting.
+async fn health_names_setting(change: impl FnOnce(&mut Settings), word: &str) {
     let mut shop = Shop::start(Shape::Local, change).await;
     let c = &shop.client;
     c.stocked("s", "1", 10).await;
     c.order(&[("s", 1)]).await.expect(201);
     wait_for("health names the setting", || async {
         let bus = c.get(&c.admin, "/actuator/health/readiness").await.expect(200).json()["components"]["bus"].clone();
-        let told = bus["status"] == "DOWN" && bus["details"]["state"].as_str().unwrap().contains(word);
-        if told { Ok(()) } else { Err(format!("{word}: {bus}")) }
+        let named = bus["status"] == "DOWN" && bus["details"]["state"].as_str().unwrap().contains(word);
+        if named { Ok(()) } else { Err(format!("{word}: {bus}")) }
     })
     .await;
     shop.stop().await;
@@ -64,7 +64,7 @@ async fn is_told(change: impl FnOnce(&mut Settings), word: &str) {
 
 #[test]
 #[ignore = "needs a Kafka with TLS: .ci/kafka.sh"]
-fn events_travel_encrypted_and_logged_in() {
+fn events_with_tls_and_sasl_are_delivered() {
     on_system(async {
         for mechanism in [KafkaSaslMechanism::Plain, KafkaSaslMechanism::ScramSha256, KafkaSaslMechanism::ScramSha512] {
             works(|settings| logged_in(settings, mechanism)).await;
@@ -74,41 +74,41 @@ fn events_travel_encrypted_and_logged_in() {
 
 #[test]
 #[ignore = "needs a Kafka with TLS: .ci/kafka.sh"]
-fn a_broker_that_asks_for_a_certificate_gets_ours() {
+fn broker_with_client_auth_accepts_our_certificate() {
     on_system(works(certified));
 }
 
 #[test]
 #[ignore = "needs a Kafka with TLS: .ci/kafka.sh"]
-fn what_the_brokers_refuse_is_told_with_its_setting() {
+fn broker_refusal_is_reported_with_its_setting() {
     on_system(async {
         let scram = |settings: &mut Settings| logged_in(settings, KafkaSaslMechanism::ScramSha512);
         let forgotten = |settings: &mut Settings| {
             scram(settings);
             settings.bus.password = Some(Secret::new("another"));
         };
-        is_told(forgotten, "bus.password").await;
+        health_names_setting(forgotten, "bus.password").await;
         let stranger = |settings: &mut Settings| {
             scram(settings);
             settings.tls.ca = file("other-ca.pem");
         };
-        is_told(stranger, "tls.ca").await;
+        health_names_setting(stranger, "tls.ca").await;
         let nameless = |settings: &mut Settings| {
             certified(settings);
             (settings.tls.cert, settings.tls.key) = (None, None);
         };
-        is_told(nameless, "tls.cert").await;
+        health_names_setting(nameless, "tls.cert").await;
         let unencrypted = |settings: &mut Settings| {
             certified(settings);
             settings.bus.url = listener(0);
         };
-        is_told(unencrypted, "bus.security").await;
+        health_names_setting(unencrypted, "bus.security").await;
     });
 }
 
-/// It is a setting's fault, and no broker's: the start stops.
+/// The setting is wrong, not the broker: the process does not start.
 #[test]
-fn a_file_that_is_no_certificate_stops_the_start() {
+fn invalid_certificate_file_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, "nothing").unwrap();

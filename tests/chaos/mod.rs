@@ -1,5 +1,4 @@
-//! The shop when things go wrong: killed at any moment, left at each point of the order path, with
-//! data that contradicts itself.
+//! Failure tests: `kill -9` at any moment, a crash at each step of the order path, contradictory data.
 
 mod audit;
 mod backup;

@@ -1,7 +1,7 @@
-//! Two processes on one data folder, of which one is paused (SIGSTOP) and comes back believing that it
-//! still holds what it held: the other goes on meanwhile, and nothing is done twice.
+//! Two processes on one data folder. One is paused (SIGSTOP) and resumes in the belief that it still holds its leases.
+//! Meanwhile the other continues, and no work is done twice.
 
-use super::kill::{audit_is_clean, no_order_is_left_open, pages, told_once_each};
+use super::kill::{assert_notified_once_each, audit_is_clean, no_order_is_left_open, pages};
 use crate::support::client::Client;
 use crate::support::process::Process;
 use crate::support::{on_system, share_keys, wait_for, wait_until};
@@ -10,16 +10,16 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-/// Longer than any lease or claim of a moment; shorter than a request waits.
+/// Longer than any short lease or claim; shorter than the timeout of a request.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// An order that is acknowledged in the end, whatever happens to the process that takes it.
+/// Retries an order until it is acknowledged, even if its process is paused.
 async fn order(c: &Client, key: &str) {
     wait_for("an order is acknowledged", || async {
         let reply = c.order_with_key(key, &[("s", 1)]).await;
         match reply.status {
             201 => Ok(()),
-            // one that is paused in a transaction has the store to itself until it comes back
+            // A process that is paused inside a transaction blocks the store until it resumes.
             409 | 503 => Err(format!("{reply:?}")),
             _ => panic!("{reply:?}"),
         }
@@ -27,25 +27,25 @@ async fn order(c: &Client, key: &str) {
     .await;
 }
 
-async fn all_told(c: &Client, orders: usize) {
-    wait_for("every order is told", || async {
-        let told = pages(c, "/api/v1/notifications").await.len();
-        if told == orders { Ok(()) } else { Err(format!("{told} of {orders}")) }
+async fn wait_until_all_notified(c: &Client, orders: usize) {
+    wait_for("every order has a notification", || async {
+        let notified = pages(c, "/api/v1/notifications").await.len();
+        if notified == orders { Ok(()) } else { Err(format!("{notified} of {orders}")) }
     })
     .await;
 }
 
-/// Two that start on an empty folder at the same moment.
-fn two(data: &Path) -> [Process; 2] {
+/// Starts two processes on an empty folder at the same time.
+fn start_two(data: &Path) -> [Process; 2] {
     share_keys(data);
     std::thread::scope(|scope| [(); 2].map(|()| scope.spawn(|| Process::start(data, &[]))).map(|one| one.join().unwrap()))
 }
 
 #[test]
-fn a_process_that_was_paused_does_no_harm() {
+fn resumed_process_repeats_no_work() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
-        let processes = two(data.path());
+        let processes = start_two(data.path());
         let clients = [processes[0].client().await, processes[1].client().await];
         clients[0].stocked("s", "1", 1_000_000).await;
         let count = Cell::new(0);
@@ -55,20 +55,20 @@ fn a_process_that_was_paused_does_no_harm() {
         };
         for victim in [0, 1, 0, 1] {
             let (paused, awake) = (&processes[victim], 1 - victim);
-            // it has work, so it may hold any lease; then it is gone, and the other carries on alone
+            // This process has worked, so it may hold any lease. Then it is paused, and the other continues alone.
             order(&clients[victim], &next()).await;
-            all_told(&clients[awake], count.get()).await;
-            // not in the midst of a transaction: nobody else could write
+            wait_until_all_notified(&clients[awake], count.get()).await;
+            // Do not pause it inside a transaction: no other process could write.
             no_order_is_left_open(&clients[awake]).await;
-            wait_until("nothing is under way", audit_is_clean(&processes[awake])).await;
+            wait_until("nothing is pending", audit_is_clean(&processes[awake])).await;
             paused.signal("STOP");
             for _ in 0..5 {
                 order(&clients[awake], &next()).await;
             }
-            all_told(&clients[awake], count.get()).await;
+            wait_until_all_notified(&clients[awake], count.get()).await;
             paused.signal("CONT");
 
-            // paused in the midst of its work
+            // Now pause the process while it works.
             let over = Cell::new(false);
             let load = [&clients[0], &clients[1]].map(|c| async {
                 while !over.get() {
@@ -84,13 +84,13 @@ fn a_process_that_was_paused_does_no_harm() {
                 over.set(true);
             };
             futures_util::future::join(futures_util::future::join_all(load), pause).await;
-            // what comes back and finds the other at its work must not tell anything again
+            // The resumed process must not send any notification again.
             wait_until("the audit is clean", audit_is_clean(&processes[awake])).await;
         }
         let c = &clients[0];
         let orders = pages(c, "/api/v1/orders").await;
         assert_eq!(orders.len(), count.get(), "each key is one order");
-        told_once_each(&orders, &pages(c, "/api/v1/notifications").await);
+        assert_notified_once_each(&orders, &pages(c, "/api/v1/notifications").await);
         assert_eq!(c.get(&c.admin, "/actuator/deadletters").await.expect(200).json(), json!([]));
         println!("{} orders over four pauses", count.get());
         for process in processes {
@@ -99,18 +99,18 @@ fn a_process_that_was_paused_does_no_harm() {
     });
 }
 
-/// Who looks at one process's stream sees what came in through the other.
+/// An event stream of one process shows events that another process wrote.
 #[test]
-fn a_stream_shows_what_another_process_wrote() {
+fn stream_shows_events_of_another_process() {
     on_system(async {
         use futures_util::StreamExt;
         let data = tempfile::tempdir().unwrap();
-        let processes = two(data.path());
+        let processes = start_two(data.path());
         let clients = [processes[0].client().await, processes[1].client().await];
         clients[0].stocked("s", "1", 10).await;
         let request = tradepost::net::http::http().get(format!("{}/api/v1/notifications/stream", clients[0].url));
         let mut stream = request.bearer_auth(&clients[0].alice).timeout(Duration::from_secs(60)).send().await.unwrap();
-        // the first piece says that it is connected: what is written from now on is shown
+        // The first chunk confirms the connection: the stream shows events written from now on.
         let mut text = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
         let number = clients[1].order(&[("s", 1)]).await.expect(201).json()["orderNumber"].as_str().unwrap().to_string();
         while !text.contains(&number) {

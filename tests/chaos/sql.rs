@@ -1,11 +1,11 @@
-//! A module's data from behind its back: to prepare what a crash would have left, and to spoil it.
+//! Direct access to a module's database, to prepare the state after a crash or to damage data.
 
 use diesel::connection::SimpleConnection;
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, QueryableByName, RunQueryDsl};
 use std::path::Path;
 
-/// One database of a data folder.
+/// A connection to one database of a data folder.
 pub struct Sql(SqliteConnection);
 
 #[derive(QueryableByName)]
@@ -15,28 +15,28 @@ struct Cell {
 }
 
 impl Sql {
-    /// Opens `<module>.db`, beside the shop that may have it open, too.
+    /// Opens `<module>.db`; the shop may have it open at the same time.
     pub fn open(data: &Path, module: &str) -> Self {
         let mut conn = SqliteConnection::establish(&data.join(format!("{module}.db")).to_string_lossy()).unwrap();
-        // whoever writes is not fair to those who wait
+        // SQLite does not schedule waiting writers fairly, so wait long.
         conn.batch_execute("PRAGMA busy_timeout = 60000").unwrap();
         Self(conn)
     }
 
-    /// Statements that change something.
+    /// Runs statements that change data.
     #[track_caller]
     pub fn run(&mut self, sql: &str) {
         self.0.batch_execute(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 
-    /// The first column of every row, as text.
+    /// Returns the first column of every row, as text.
     #[track_caller]
     pub fn column(&mut self, sql: &str) -> Vec<String> {
         let rows: Vec<Cell> = diesel::sql_query(sql).load(&mut self.0).unwrap_or_else(|e| panic!("{sql}: {e}"));
         rows.into_iter().map(|row| row.value).collect()
     }
 
-    /// The one value there is.
+    /// Returns the only value of the query.
     #[track_caller]
     pub fn value(&mut self, expression: &str, from: &str) -> String {
         let all = self.column(&format!("SELECT CAST({expression} AS TEXT) AS value FROM {from}"));

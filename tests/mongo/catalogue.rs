@@ -1,4 +1,4 @@
-//! How the pages of the catalogue are found: by index, none by looking at every document.
+//! The catalogue's pages use an index; none scans all documents.
 
 use super::{Database, url};
 use crate::support::stores::on_documents;
@@ -7,10 +7,10 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
-/// The server's word for a command that it does not have.
+/// The server's error code for an unknown command.
 const NO_SUCH_COMMAND: i32 = 59;
 
-/// What a server says of how it would answer; none where it does not say such things.
+/// The server's query plan; none if the server has no `explain`.
 fn explained(url: &str, command: Document) -> Option<String> {
     let answer =
         on_documents(url, |database| async move { database.run_command(doc! { "explain": command, "verbosity": "queryPlanner" }).await });
@@ -25,7 +25,7 @@ fn explained(url: &str, command: Document) -> Option<String> {
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn no_page_looks_at_every_document() {
+fn catalogue_pages_use_an_index() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let (c, url) = (&shop.client, url(&shop));
@@ -50,10 +50,10 @@ fn no_page_looks_at_every_document() {
     });
 }
 
-/// A database is named, and a server is not told what it does not need to know.
+/// A URL must name a database, and the server does not learn unnecessary details.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn a_url_without_a_database_is_refused_with_its_key() {
+fn url_without_a_database_is_rejected_with_its_key() {
     let database = Database::fresh();
     let server = database.0.rsplit_once('/').unwrap().0;
     let refused =

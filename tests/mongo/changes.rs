@@ -1,6 +1,6 @@
-//! Changes that meet, and the event that each leaves in its document.
+//! Concurrent changes, and the event that each writes into its document.
 
-use super::{hold_back, let_go, products, url};
+use super::{block_relays, products, unblock_relays, url};
 use crate::chaos::sql::Sql;
 use crate::support::client::Client;
 use crate::support::{Shape, Shop, on_system, wait_for};
@@ -19,52 +19,52 @@ async fn create(c: &Client, sku: &str) -> String {
     made["id"].as_str().unwrap().to_string()
 }
 
-/// How many events wait. A server that is slow for once is DOWN in the health, which says no number then.
+/// Number of pending events. If the server is slow, health is DOWN and has no number.
 async fn waiting(c: &Client) -> Result<i64, String> {
     let health = c.get(&c.admin, "/actuator/health").await.json();
     health["components"]["productStore"]["details"]["outbox"].as_i64().ok_or_else(|| health.to_string())
 }
 
-async fn so_many_wait(c: &Client, n: i64) {
-    wait_for(&format!("{n} events wait"), || async {
+async fn wait_for_pending(c: &Client, n: i64) {
+    wait_for(&format!("{n} events are pending"), || async {
         let now = waiting(c).await?;
         if now == n { Ok(()) } else { Err(format!("{now} wait")) }
     })
     .await;
 }
 
-/// Of many who want a SKU code at once, one gets it.
+/// If many requests create the same SKU code at once, one succeeds.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn a_sku_code_is_given_once_however_many_want_it() {
+fn concurrent_creations_of_one_sku_code_succeed_once() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let c = &shop.client;
         for round in 0..20 {
             let sku = format!("s{round}");
             let answers = join_all((0..16).map(|_| c.post(&c.admin, "/api/v1/products", mug(&sku)))).await;
-            let mut told: Vec<u16> = answers.iter().map(|reply| reply.status).collect();
-            told.sort_unstable();
-            assert_eq!(told, [[201].as_slice(), &[400; 15]].concat(), "{sku}");
+            let mut results: Vec<u16> = answers.iter().map(|reply| reply.status).collect();
+            results.sort_unstable();
+            assert_eq!(results, [[201].as_slice(), &[400; 15]].concat(), "{sku}");
         }
-        // and neither by a change
+        // A change to an existing SKU code fails as well.
         let ids = join_all((0..8).map(|n| create(c, Box::leak(format!("t{n}").into_boxed_str())))).await;
         let changed = join_all(ids.iter().map(|id| async move {
             let body = mug("wanted");
             c.with_body(Method::PUT, &c.admin, &format!("/api/v1/products/{id}"), &[("if-match", "*")], &body).await.status
         }));
-        let mut told = changed.await;
-        told.sort_unstable();
-        assert_eq!(told, [[200].as_slice(), &[400; 7]].concat());
+        let mut results = changed.await;
+        results.sort_unstable();
+        assert_eq!(results, [[200].as_slice(), &[400; 7]].concat());
         shop.stop().await;
         shop.clear();
     });
 }
 
-/// Editors of one product who read, change and write it over and over: each version is followed by one other.
+/// Several editors read, change and write one product repeatedly: each version has exactly one successor.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn of_many_editors_each_version_has_one_who_wins() {
+fn concurrent_edits_of_one_version_succeed_once() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |settings| settings.bus.url = "local://".into()).await;
         let c = &shop.client;
@@ -86,37 +86,37 @@ fn of_many_editors_each_version_has_one_who_wins() {
                 (won, stale)
             }
         });
-        let told = join_all(editors).await;
-        let won: Vec<String> = told.iter().flat_map(|(won, _)| won.clone()).collect();
-        let stale: usize = told.iter().map(|(_, stale)| stale).sum();
+        let results = join_all(editors).await;
+        let won: Vec<String> = results.iter().flat_map(|(won, _)| won.clone()).collect();
+        let stale: usize = results.iter().map(|(_, stale)| stale).sum();
         assert_eq!(won.iter().collect::<BTreeSet<_>>().len(), won.len(), "a version was won twice: {won:?}");
-        assert!(stale > 0, "nobody met anybody, so nothing was tested");
+        assert!(stale > 0, "no edit conflicted, so nothing was tested");
         assert_eq!(c.get(&c.admin, &path).await.headers["etag"], format!("\"{}\"", won.len() + 1));
-        // and each told of it once
-        so_many_wait(c, 0).await;
+        // Each successful change has one event.
+        wait_for_pending(c, 0).await;
         let subject = path.rsplit('/').next().unwrap();
         let query = format!("SELECT body AS value FROM messages WHERE body LIKE '%\"subject\":\"{subject}\"%' ORDER BY position");
         let events = Sql::open(shop.data.path(), "bus").column(&query);
         assert_eq!(events.len(), won.len() + 1);
-        println!("{} changes, {stale} were told that they were late", won.len());
+        println!("{} changes, {stale} were rejected as stale", won.len());
         shop.stop().await;
         shop.clear();
     });
 }
 
-/// What a change leaves: one document, with its event in it, until the event was carried. A deleted one is gone
-/// for everybody at once, and its SKU code is free; the document itself goes with its last event.
+/// A change writes one document with its event, which stays in it until it is published. A deleted product is invisible
+/// at once, and its SKU code is free; its document is removed with its last event.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn an_event_waits_in_its_document_and_a_deleted_one_is_in_nobodys_way() {
+fn pending_event_stays_in_its_document_and_a_deleted_product_frees_its_sku() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let (c, url) = (&shop.client, url(&shop));
-        hold_back(&url);
+        block_relays(&url);
         let id = create(c, "s").await;
         let path = format!("/api/v1/products/{id}");
         c.with_body(Method::PUT, &c.admin, &path, &[("if-match", "*")], &mug("s")).await.expect(200);
-        so_many_wait(c, 2).await;
+        wait_for_pending(c, 2).await;
 
         c.delete(&c.admin, &path).await.expect(200);
         c.get(&c.admin, &path).await.expect(404);
@@ -142,13 +142,13 @@ fn an_event_waits_in_its_document_and_a_deleted_one_is_in_nobodys_way() {
             })
             .collect();
         assert_eq!(kinds, ["product.created", "product.changed", "product.deleted"]);
-        so_many_wait(c, 3 + 2 + 1).await;
+        wait_for_pending(c, 3 + 2 + 1).await;
         let settings = shop.settings.clone();
         let report = tokio::task::spawn_blocking(move || tradepost::app::audit::run(&settings).unwrap()).await.unwrap();
         assert!(report.summary.contains(&"1 products, 6 of their events wait to be published".to_string()), "{report:?}");
 
-        let_go(&url);
-        so_many_wait(c, 0).await;
+        unblock_relays(&url);
+        wait_for_pending(c, 0).await;
         let left = products(&url, |all| async move {
             use futures_util::TryStreamExt;
             all.find(doc! {}).await.unwrap().try_collect::<Vec<_>>().await.unwrap()
@@ -161,15 +161,15 @@ fn an_event_waits_in_its_document_and_a_deleted_one_is_in_nobodys_way() {
     });
 }
 
-/// More events of one product than are carried at once, and changes while they are: none is lost or doubled,
-/// and their order is that of the changes.
+/// More events of one product than one batch, with concurrent changes: no event is lost or duplicated, and they are
+/// published in the order of the changes.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn many_events_of_one_product_are_carried_in_their_order() {
+fn events_of_one_product_are_published_in_order() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |settings| settings.bus.url = "local://".into()).await;
         let (c, url) = (&shop.client, url(&shop));
-        hold_back(&url);
+        block_relays(&url);
         let id = create(c, "s").await;
         let path = format!("/api/v1/products/{id}");
         let change = |n: usize| {
@@ -179,12 +179,12 @@ fn many_events_of_one_product_are_carried_in_their_order() {
         for n in 1..=25 {
             change(n).await;
         }
-        let_go(&url);
+        unblock_relays(&url);
         for n in 26..=60 {
             change(n).await;
         }
         c.delete(&c.admin, &path).await.expect(200);
-        so_many_wait(c, 0).await;
+        wait_for_pending(c, 0).await;
         let bodies = Sql::open(shop.data.path(), "bus").column("SELECT body AS value FROM messages ORDER BY position");
         let events: Vec<Value> = bodies.iter().map(|body| serde_json::from_str(body).unwrap()).collect();
         let names: Vec<_> = events.iter().map(|e| e["data"]["name"].as_str().unwrap().to_string()).collect();

@@ -1,7 +1,6 @@
-//! Documents of other times: what the Spring service left is taken over as it is, what a newer build wrote is
-//! refused and not misread.
+//! Document formats: those of the Spring service are read unchanged; those of a newer build are rejected.
 
-use super::{hold_back, let_go, products, url};
+use super::{block_relays, products, unblock_relays, url};
 use crate::support::client::Client;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use actix_web::http::Method;
@@ -20,7 +19,7 @@ async fn change(c: &Client, id: &str, tag: &str) -> u16 {
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn what_the_spring_service_wrote_is_read_changed_and_deleted() {
+fn spring_documents_are_read_changed_and_deleted() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let (c, url) = (&shop.client, url(&shop));
@@ -38,7 +37,7 @@ fn what_the_spring_service_wrote_is_read_changed_and_deleted() {
         let read = c.get(&c.admin, &format!("/api/v1/products/{id}")).await.expect(200);
         assert_eq!(read.headers["etag"], "\"0\"");
         assert_eq!(change(c, &id, "\"0\"").await, 200);
-        assert_eq!(change(c, &id, "\"0\"").await, 412, "the second editor is told");
+        assert_eq!(change(c, &id, "\"0\"").await, 412, "the second editor gets 412");
         let now = products(&url, |all| async move { all.find_one(doc! { "skuCode": "old-0" }).await.unwrap().unwrap() });
         assert_eq!((now.get_i32("schema").unwrap(), now.get_i64("version").unwrap()), (1, 1), "{now}");
         assert!(matches!(now.get("price"), Some(Bson::Decimal128(_))) && now.contains_key("_class"), "{now}");
@@ -51,11 +50,11 @@ fn what_the_spring_service_wrote_is_read_changed_and_deleted() {
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn what_a_newer_build_wrote_is_refused_and_its_events_are_carried() {
+fn newer_documents_are_rejected_and_their_events_published() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let (c, url) = (&shop.client, url(&shop));
-        hold_back(&url);
+        block_relays(&url);
         let mine = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "mine", "name": "n", "price": 1 })).await.expect(201).json();
         let id =
             c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "newer", "name": "n", "price": 1 })).await.expect(201).json()["id"]
@@ -68,11 +67,11 @@ fn what_a_newer_build_wrote_is_refused_and_its_events_are_carried() {
             let refused = c.get(&c.admin, path).await.expect(503);
             assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
         }
-        // others are not concerned
+        // Other documents are not affected.
         c.get(&c.admin, &format!("/api/v1/products/{}", mine["id"].as_str().unwrap())).await.expect(200);
         assert_eq!(c.get(&c.admin, "/api/v1/products/mine/price").await.expect(200).text, "1");
-        let_go(&url);
-        wait_for("its events are carried", || async {
+        unblock_relays(&url);
+        wait_for("its events are published", || async {
             let health = c.get(&c.admin, "/actuator/health").await.json();
             if health["components"]["productStore"]["details"]["outbox"] == 0 { Ok(()) } else { Err(health.to_string()) }
         })

@@ -1,8 +1,8 @@
-//! Two processes on one MongoDB, killed and paused in turn while products are created, changed and deleted:
-//! every change that was acknowledged is there, and so is its event, once by id and in its product's order.
+//! Two processes on one MongoDB are killed and paused in turn while products are created, changed and deleted: every
+//! acknowledged change is stored, and its event is published, once by id and in order per product.
 
 use crate::chaos::kill::seed;
-use crate::chaos::ledger::Dice;
+use crate::chaos::ledger::SeededRng;
 use crate::chaos::sql::Sql;
 use crate::support::client::Client;
 use crate::support::process::Process;
@@ -17,16 +17,16 @@ use std::time::Duration;
 
 const ROUNDS: u64 = 8;
 
-/// What the editor of one product knows of it.
+/// State of one product as its editor knows it.
 #[derive(Debug, Clone, Default)]
-struct Known {
-    /// Changes by their names, the creation first; of each whether it was acknowledged.
+struct ProductState {
+    /// Changes by name, the creation first; for each, whether it was acknowledged.
     changes: Vec<(String, bool)>,
-    /// Whether it was to be deleted, and whether that was acknowledged.
+    /// Whether a deletion was sent, and whether it was acknowledged.
     deleted: Option<bool>,
 }
 
-type Ledger = RefCell<BTreeMap<String, Known>>;
+type Ledger = RefCell<BTreeMap<String, ProductState>>;
 
 async fn send(c: &Client, method: Method, path: &str, body: &Value) -> Result<Option<crate::support::client::Reply>, String> {
     let bearer = format!("Bearer {}", c.admin);
@@ -39,8 +39,8 @@ async fn send(c: &Client, method: Method, path: &str, body: &Value) -> Result<Op
     }
 }
 
-/// Creates a product, changes it a few times, deletes some of them; until nobody answers.
-async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut dice: Dice) -> Result<(), String> {
+/// Creates products, changes each a few times, and deletes some, until the process stops answering.
+async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut rng: SeededRng) -> Result<(), String> {
     loop {
         serial.set(serial.get() + 1);
         let sku = format!("s{}", serial.get());
@@ -55,13 +55,13 @@ async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut dice: Dice)
         let Some(made) = send(c, Method::POST, "/api/v1/products", &body(0)).await? else { continue };
         note(0, true);
         let path = format!("/api/v1/products/{}", made.json()["id"].as_str().unwrap());
-        for n in 1..=dice.roll(0, 12) {
+        for n in 1..=rng.range(0, 12) {
             note(n, false);
             if send(c, Method::PUT, &path, &body(n)).await?.is_some() {
                 note(n, true);
             }
         }
-        if dice.roll(1, 3) == 1 {
+        if rng.range(1, 3) == 1 {
             let delete = |acknowledged| ledger.borrow_mut().get_mut(&sku).unwrap().deleted = Some(acknowledged);
             delete(false);
             if send(c, Method::DELETE, &path, &json!({})).await?.is_some() {
@@ -71,8 +71,8 @@ async fn editor(c: &Client, ledger: &Ledger, serial: &Cell<u32>, mut dice: Dice)
     }
 }
 
-/// Holds what the editors were told against what was published and what is there.
-fn check(ledger: &BTreeMap<String, Known>, published: &[Value], there: &BTreeMap<String, (String, String)>) -> usize {
+/// Compares the editors' records with the published events and the stored products.
+fn check(ledger: &BTreeMap<String, ProductState>, published: &[Value], there: &BTreeMap<String, (String, String)>) -> usize {
     let mut seen = std::collections::BTreeSet::new();
     let mut by_sku: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     for event in published.iter().filter(|event| seen.insert(event["id"].to_string())) {
@@ -95,15 +95,15 @@ fn check(ledger: &BTreeMap<String, Known>, published: &[Value], there: &BTreeMap
             (Some(false), product) => assert_eq!(gone, product.is_none(), "{sku}: {kinds:?} {product:?}"),
         }
         if let Some((name, tag)) = there.get(sku) {
-            assert_eq!(Some(name.parse().unwrap()), names.last().copied(), "{sku} is not what was told last");
-            assert_eq!(*tag, format!("\"{}\"", names.len()), "{sku}: a version, an event");
+            assert_eq!(Some(name.parse().unwrap()), names.last().copied(), "{sku} is not the last acknowledged change");
+            assert_eq!(*tag, format!("\"{}\"", names.len()), "{sku}: one event per version");
         }
     }
-    assert!(by_sku.is_empty(), "nobody made {by_sku:?}");
+    assert!(by_sku.is_empty(), "no editor created {by_sku:?}");
     published.len() - seen.len()
 }
 
-/// What has come to the bus since it was last looked at: it keeps no more than the last 10,000 events that all have taken.
+/// Reads new events from the bus, which keeps only the last 10,000 that all consumers have processed.
 fn follow(data: &Path, published: &mut Vec<Value>, position: &mut i64) {
     let rows = format!(
         "SELECT position || ' ' || body AS value FROM messages WHERE topic = 'product' AND position > {position} ORDER BY position"
@@ -137,21 +137,21 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
     let seed = seed();
     println!("TRADEPOST_CHAOS_SEED={seed}");
     on_system(async move {
-        let mut dice = Dice::new(seed);
+        let mut rng = SeededRng::new(seed);
         let data = tempfile::tempdir().unwrap();
         share_keys(data.path());
-        // product's events alone: no demo data, and nobody orders
+        // Only product events: no demo data, and no orders.
         let mut processes: Vec<_> = (0..2).map(|_| Some(Process::start(data.path(), &[("TRADEPOST__BUS__URL", "local://")]))).collect();
         let (ledger, serial) = (Ledger::default(), Cell::new(0));
         let (mut published, mut position) = (Vec::new(), 0);
         for round in 0..ROUNDS {
             let clients = [processes[0].as_ref().unwrap().client().await, processes[1].as_ref().unwrap().client().await];
             let victim = (round % 2) as usize;
-            let (over, after_ms) = (tokio_util::sync::CancellationToken::new(), dice.roll(200, 700));
-            // each of them is paused once for certain
-            let pause = dice.roll(1, 4) == 1 || round + 2 >= ROUNDS;
+            let (over, after_ms) = (tokio_util::sync::CancellationToken::new(), rng.range(200, 700));
+            // Each process is paused at least once.
+            let pause = rng.range(1, 4) == 1 || round + 2 >= ROUNDS;
             let editors = (0..8).map(|n| {
-                let (work, over) = (editor(&clients[n % 2], &ledger, &serial, Dice::new(dice.roll(0, u64::MAX - 1))), over.clone());
+                let (work, over) = (editor(&clients[n % 2], &ledger, &serial, SeededRng::new(rng.range(0, u64::MAX - 1))), over.clone());
                 async move { over.run_until_cancelled(work).await.map(drop) }
             });
             let editors = futures_util::future::join_all(editors.collect::<Vec<_>>());
@@ -160,13 +160,13 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
                 let process = processes[victim].take().unwrap();
                 if pause {
                     process.signal("STOP");
-                    // longer than a lease holds
+                    // Longer than a lease.
                     tokio::time::sleep(Duration::from_secs(3)).await;
                     process.signal("CONT");
                     processes[victim] = Some(process);
                 } else {
                     process.kill();
-                    tokio::time::sleep(Duration::from_millis(dice.roll(50, 300))).await;
+                    tokio::time::sleep(Duration::from_millis(rng.range(50, 300))).await;
                 }
                 over.cancel();
             };
@@ -175,7 +175,7 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
             processes[victim].get_or_insert_with(|| Process::start(data.path(), &[("TRADEPOST__BUS__URL", "local://")]));
         }
         let c = processes[0].as_ref().unwrap().client().await;
-        wait_for("all events are carried", || async {
+        wait_for("all events are published", || async {
             let health = c.get(&c.admin, "/actuator/health").await.json();
             if health["components"]["productStore"]["details"]["outbox"] == 0 { Ok(()) } else { Err(health.to_string()) }
         })
@@ -184,13 +184,13 @@ fn processes_killed_and_paused_under_load_lose_no_change_and_no_event() {
         follow(data.path(), &mut published, &mut position);
         let ledger = ledger.into_inner();
         let twice = check(&ledger, &published, &there);
-        let acknowledged: usize = ledger.values().map(|known| known.changes.iter().filter(|(_, told)| *told).count()).sum();
+        let acknowledged: usize = ledger.values().map(|known| known.changes.iter().filter(|(_, acknowledged)| *acknowledged).count()).sum();
         println!(
             "{} products, {acknowledged} changes acknowledged, {} events published, {twice} of them twice",
             ledger.len(),
             published.len()
         );
-        assert!(acknowledged > 100, "hardly anything was changed, so little was tested");
+        assert!(acknowledged > 100, "too few changes to test anything");
         for process in processes.into_iter().flatten() {
             assert_eq!(process.terminate(), Some(0));
         }

@@ -1,4 +1,4 @@
-//! A lease in MongoDB, with several processes' sides of it.
+//! A lease in MongoDB, as several processes use it.
 
 use super::Database;
 use crate::support::stores::on_documents;
@@ -9,14 +9,14 @@ use tradepost::data::mongodb::Db;
 use tradepost::data::{Lease, LeaseState};
 use tradepost::settings::Secret;
 
-/// Held until a test ends it, however slow the machine is.
+/// A lease that does not expire during a test, however slow the machine is.
 fn side(database: &Database) -> Lease {
     let db = Db::open(&Secret::new(&database.0), "test", &database.settings(), "things", &[]).unwrap();
     Lease::new(db, "work").with_term(Duration::from_secs(3600))
 }
 
-/// Asked again and again, as a worker does it: what a side knows it believes for a moment.
-async fn becomes(side: &mut Lease, wanted: LeaseState) {
+/// Polls as a worker does, because a process caches the lease state for a moment.
+async fn wait_for_state(side: &mut Lease, wanted: LeaseState) {
     let side = tokio::sync::Mutex::new(side);
     wait_for("the lease has another holder", || async {
         let held = side.lock().await.acquire_or_renew().await.unwrap();
@@ -27,7 +27,7 @@ async fn becomes(side: &mut Lease, wanted: LeaseState) {
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn one_at_a_time_holds_it_and_gives_it_back() {
+fn lease_has_one_holder_and_is_released() {
     let database = Database::fresh();
     on_system(async move {
         let (mut a, mut b) = (side(&database), side(&database));
@@ -37,14 +37,14 @@ fn one_at_a_time_holds_it_and_gives_it_back() {
             (LeaseState::Held, LeaseState::HeldElsewhere)
         );
         a.release().await;
-        becomes(&mut b, LeaseState::Acquired).await;
+        wait_for_state(&mut b, LeaseState::Acquired).await;
         assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::HeldElsewhere);
     });
 }
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn a_dead_holder_is_replaced_and_a_paused_one_learns_of_it_and_takes_nothing_away() {
+fn expired_lease_is_taken_over_and_its_old_holder_loses_it() {
     let database = Database::fresh();
     on_system(async move {
         let (mut a, mut b) = (side(&database), side(&database));
@@ -54,14 +54,14 @@ fn a_dead_holder_is_replaced_and_a_paused_one_learns_of_it_and_takes_nothing_awa
         });
         assert_eq!(b.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
         a.release().await;
-        becomes(&mut a, LeaseState::HeldElsewhere).await;
+        wait_for_state(&mut a, LeaseState::HeldElsewhere).await;
         assert_eq!(b.acquire_or_renew().await.unwrap(), LeaseState::Held);
     });
 }
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn many_who_want_it_at_once_are_one_who_gets_it() {
+fn concurrent_acquisitions_have_one_holder() {
     let database = Database::fresh();
     on_system(async move {
         let mut sides: Vec<_> = (0..8).map(|_| side(&database)).collect();

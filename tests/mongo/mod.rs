@@ -1,8 +1,8 @@
-//! What MongoDB asks for beyond the scenarios, which run on it as they are: changes that meet, events in the
-//! document, indexes, older and newer documents, a server that goes away.
+//! MongoDB tests beyond the scenarios, which also run on it: concurrent changes, events in the document, indexes, older
+//! and newer documents, an unavailable server.
 //!
-//! Ignored unless asked for: `.ci/mongo.sh` starts a server, names it in `TRADEPOST_TEST_MONGO`, and runs
-//! these with `--ignored`.
+//! Ignored by default: `.ci/mongo.sh` starts a server, names it in `TRADEPOST_TEST_MONGO`, and runs these with
+//! `--ignored`.
 
 mod catalogue;
 mod changes;
@@ -44,27 +44,27 @@ impl Drop for Database {
     }
 }
 
-/// Where the products of a shop are.
+/// URL of the shop's product store.
 pub fn url(shop: &Shop) -> String {
     shop.settings.product.store.as_ref().expect("TRADEPOST_TEST_MONGO: the address of a server").expose().to_string()
 }
 
-/// Works on the products behind a shop's back.
+/// Accesses the products directly, without the shop.
 #[track_caller]
 pub fn products<T: Send, Fut: Future<Output = T>>(url: &str, work: impl FnOnce(Collection<Document>) -> Fut + Send) -> T {
     on_documents(url, |database: Documents| work(database.collection("products")))
 }
 
-/// Lets no relay work from now on: somebody else has its turn.
-pub fn hold_back(url: &str) {
+/// Blocks all relays: another holder has their lease.
+pub fn block_relays(url: &str) {
     let turn = doc! { "$set": { "holder": "the test", "expiresAt": i64::MAX } };
     on_documents(url, |database| async move {
         database.collection::<Document>("leases").update_one(doc! { "_id": "outbox" }, turn).upsert(true).await.unwrap();
     });
 }
 
-/// Lets it go on.
-pub fn let_go(url: &str) {
+/// Releases the lease again.
+pub fn unblock_relays(url: &str) {
     on_documents(url, |database| async move {
         database.collection::<Document>("leases").delete_one(doc! { "_id": "outbox" }).await.unwrap();
     });

@@ -1,6 +1,6 @@
-//! A server that goes away and comes back under load, and one that hangs: who asks meanwhile is told so, no
-//! word that was given is broken, and all goes on by itself. (The server of the tests keeps nothing over a
-//! restart, so the way to it is what breaks.)
+//! A server that becomes unavailable under load, or hangs: requests fail with 503 meanwhile, no acknowledged change is
+//! lost, and the shop recovers by itself. (The test server keeps no data over a restart, so a proxy interrupts the
+//! connection.)
 
 use super::proxy::Proxy;
 use super::url;
@@ -19,8 +19,8 @@ async fn readiness(c: &Client) -> u16 {
     c.send(Method::GET, "/actuator/health/readiness", &[], "").await.status
 }
 
-/// Creates product after product; notes those that were acknowledged.
-async fn editor(c: &Client, number: usize, enough: &Cell<bool>, told: &RefCell<BTreeSet<String>>) {
+/// Creates products and records those that were acknowledged.
+async fn editor(c: &Client, number: usize, enough: &Cell<bool>, acknowledged: &RefCell<BTreeSet<String>>) {
     for n in 0.. {
         if enough.get() {
             return;
@@ -29,7 +29,7 @@ async fn editor(c: &Client, number: usize, enough: &Cell<bool>, told: &RefCell<B
         let reply = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": sku, "name": "n", "price": 1 })).await;
         match reply.status {
             201 => {
-                told.borrow_mut().insert(sku);
+                acknowledged.borrow_mut().insert(sku);
             }
             503 => assert!(reply.headers.contains_key("retry-after") && !reply.text.contains("mongo"), "{reply:?}"),
             _ => panic!("{reply:?}"),
@@ -38,10 +38,10 @@ async fn editor(c: &Client, number: usize, enough: &Cell<bool>, told: &RefCell<B
     }
 }
 
-/// The products after this one; a server that is slow for once is asked again.
+/// Reads the page of products after this one; retries if the server is slow.
 async fn page(c: &Client, after: &str) -> Value {
     let page = RefCell::new(Value::Null);
-    wait_for("a page is there", || async {
+    wait_for("a page is returned", || async {
         let reply = c.get(&c.alice, &format!("/api/v1/products?size=100&after={after}")).await;
         if reply.status == 503 {
             return Err(format!("{reply:?}"));
@@ -53,11 +53,11 @@ async fn page(c: &Client, after: &str) -> Value {
     page.into_inner()
 }
 
-async fn go_away_and_come_back(c: &Client, proxy: &Proxy, told: &RefCell<BTreeSet<String>>) {
+async fn interrupt_and_recover(c: &Client, proxy: &Proxy, acknowledged: &RefCell<BTreeSet<String>>) {
     for round in 0..4 {
-        let before = told.borrow().len();
+        let before = acknowledged.borrow().len();
         wait_for("products are created", || async {
-            let n = told.borrow().len() - before;
+            let n = acknowledged.borrow().len() - before;
             if n > 20 { Ok(()) } else { Err(format!("{n} since")) }
         })
         .await;
@@ -71,16 +71,16 @@ async fn go_away_and_come_back(c: &Client, proxy: &Proxy, told: &RefCell<BTreeSe
         assert_eq!(health["components"]["productStore"]["status"], "DOWN", "{health}");
         let refused = c.get(&c.alice, "/api/v1/products").await.expect(503);
         assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
-        // whoever needs no product is not concerned
+        // Requests that need no product are not affected.
         c.get(&c.alice, "/api/v1/notifications").await.expect(200);
         proxy.open();
-        wait_for("readiness is up by itself", || async { if readiness(c).await == 200 { Ok(()) } else { Err("down".into()) } }).await;
+        wait_for("readiness recovers", || async { if readiness(c).await == 200 { Ok(()) } else { Err("down".into()) } }).await;
     }
 }
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn a_server_that_goes_away_four_times_under_load_loses_no_product() {
+fn server_interrupted_four_times_under_load_loses_no_product() {
     on_system(async {
         let proxy = RefCell::new(None);
         let mut shop = Shop::start(Shape::Local, |settings| {
@@ -93,15 +93,15 @@ fn a_server_that_goes_away_four_times_under_load_loses_no_product() {
         })
         .await;
         let proxy = proxy.into_inner().unwrap();
-        let (c, enough, told) = (&shop.client, Cell::new(false), RefCell::default());
-        let editors = join_all((0..6).map(|n| editor(c, n, &enough, &told)));
+        let (c, enough, acknowledged) = (&shop.client, Cell::new(false), RefCell::default());
+        let editors = join_all((0..6).map(|n| editor(c, n, &enough, &acknowledged)));
         let outages = async {
-            go_away_and_come_back(c, &proxy, &told).await;
+            interrupt_and_recover(c, &proxy, &acknowledged).await;
             enough.set(true);
         };
         join(editors, outages).await;
 
-        wait_for("all events are carried", || async {
+        wait_for("all events are published", || async {
             let health = c.get(&c.admin, "/actuator/health").await.json();
             if health["components"]["productStore"]["details"]["outbox"] == 0 { Ok(()) } else { Err(health.to_string()) }
         })
@@ -118,10 +118,10 @@ fn a_server_that_goes_away_four_times_under_load_loses_no_product() {
                 break;
             }
         }
-        let told = told.into_inner();
-        let lost: Vec<_> = told.iter().filter(|sku| !there.contains_key(*sku)).collect();
+        let acknowledged = acknowledged.into_inner();
+        let lost: Vec<_> = acknowledged.iter().filter(|sku| !there.contains_key(*sku)).collect();
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-        // by event id, as an inbox takes them
+        // Deduplicated by event id, as an inbox does.
         let bodies = Sql::open(shop.data.path(), "bus").column("SELECT body AS value FROM messages");
         let delivered = bodies.len();
         let events: BTreeMap<String, Value> =
@@ -131,7 +131,7 @@ fn a_server_that_goes_away_four_times_under_load_loses_no_product() {
         let mut expected: Vec<String> = there.values().cloned().collect();
         expected.sort_unstable();
         assert_eq!(subjects, expected, "each product has one event");
-        println!("{} acknowledged, {} there, {delivered} delivered of {} events", told.len(), there.len(), events.len());
+        println!("{} acknowledged, {} there, {delivered} delivered of {} events", acknowledged.len(), there.len(), events.len());
         assert!(url(&shop).contains(&proxy.address));
         shop.stop().await;
         shop.clear();

@@ -1,4 +1,4 @@
-//! A way to a server that can be cut, or that swallows everything: for a server that is away, or hangs.
+//! A TCP proxy that can cut connections or swallow all data: simulates a server that is unavailable or hangs.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,14 +11,14 @@ const CUT: u8 = 1;
 const SILENT: u8 = 2;
 const OVER: u8 = 3;
 
-/// Between the shop and its server; ends when dropped.
+/// Between the shop and its server; stops when dropped.
 pub struct Proxy {
     pub address: String,
     state: Arc<AtomicU8>,
 }
 
 impl Proxy {
-    /// To the server of this URL.
+    /// Forwards to the server of this URL.
     pub fn to(url: &str) -> Self {
         let target = url.strip_prefix("mongodb://").unwrap().split('/').next().unwrap().rsplit('@').next().unwrap().to_string();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -36,17 +36,17 @@ impl Proxy {
         Self { address, state }
     }
 
-    /// Every connection breaks, and each new one at once.
+    /// Closes every connection, and each new one at once.
     pub fn cut(&self) {
         self.state.store(CUT, Ordering::SeqCst);
     }
 
-    /// Connections stay, and nothing comes through any more.
+    /// Keeps connections open, but transfers no data.
     pub fn silence(&self) {
         self.state.store(SILENT, Ordering::SeqCst);
     }
 
-    /// What is held up goes on, and new connections come through.
+    /// Resumes transfer, and accepts new connections.
     pub fn open(&self) {
         self.state.store(OPEN, Ordering::SeqCst);
     }

@@ -1,4 +1,5 @@
-//! What waits in a document and is no event: it is in nobody's way, is shown, and is sent once it has been mended.
+//! A pending entry in a document that is not an event does not block others, is shown, and is sent once it is
+//! corrected.
 
 use super::{products, url};
 use crate::support::metrics::Metrics;
@@ -16,7 +17,7 @@ fn nothing_left(url: &str) -> Result<(), String> {
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn an_entry_that_is_no_event_is_set_aside_shown_and_sent_once_mended() {
+fn malformed_entry_is_set_aside_shown_and_sent_once_corrected() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let (c, url) = (&shop.client, url(&shop));
@@ -25,19 +26,20 @@ fn an_entry_that_is_no_event_is_set_aside_shown_and_sent_once_mended() {
         products(&url, |all| async move { all.update_one(doc! { "skuCode": "r" }, waits).await.unwrap() });
 
         let kept = async || c.get(&c.admin, "/actuator/outbox").await.expect(200).json();
-        wait_for("it to be set aside", async || (kept().await.as_array().unwrap().len() == 1).then_some(()).ok_or("not yet".into())).await;
+        wait_for("the entry to be set aside", async || (kept().await.as_array().unwrap().len() == 1).then_some(()).ok_or("not yet".into()))
+            .await;
         let letter: Value = kept().await[0].clone();
         assert_eq!((&letter["group"], &letter["event"]), (&json!("product"), &json!("no event")), "{letter}");
         assert!(letter["error"].as_str().unwrap().contains("no event"), "{letter}");
-        wait_for("it to be counted", async || {
+        wait_for("the entry to be counted", async || {
             let refused = Metrics::of(c).await.sum("tradepost_outbox_refused", &[("module", "product")]);
             (refused == Some(1.0)).then_some(()).ok_or(format!("{refused:?}"))
         })
         .await;
-        // those behind it go on
+        // Later events are still sent.
         let id = made["id"].as_str().unwrap();
         c.delete(&c.admin, &format!("/api/v1/products/{id}")).await.expect(200);
-        wait_for("the document to go with its events", async || nothing_left(&url)).await;
+        wait_for("the document to be removed with its events", async || nothing_left(&url)).await;
 
         let event = json!({ "specversion": "1.0", "id": "01a206d9-cacf-73af-86bc-3abeb8deb862", "source": "/tradepost/product",
             "type": "product.changed", "subject": id, "time": "2026-11-23T05:21:06.255Z", "datacontenttype": "application/json",
@@ -50,8 +52,8 @@ fn an_entry_that_is_no_event_is_set_aside_shown_and_sent_once_mended() {
         c.post(&c.admin, &again, json!({})).await.expect(202);
         c.post(&c.admin, &again, json!({})).await.expect(404);
         assert_eq!(kept().await, json!([]));
-        wait_for("its carrier to go", async || nothing_left(&url)).await;
-        assert_eq!(kept().await, json!([]), "it was taken");
+        wait_for("its carrier document to be removed", async || nothing_left(&url)).await;
+        assert_eq!(kept().await, json!([]), "the entry was accepted");
         shop.stop().await;
         shop.clear();
     });

@@ -1,4 +1,4 @@
-//! The indexes: created by `migrate`, looked at before serving.
+//! The indexes: created by `migrate`, verified before serving.
 
 use super::Database;
 use crate::support::ports::free_port;
@@ -26,10 +26,10 @@ fn run(args: &[&str], data: &TempDir, database: &Database) -> std::process::Comm
 
 const BOTH: [&str; 3] = ["_id_", "skuCode_1", "waitingSince_1"];
 
-/// Eight instances that migrate at the same moment: one set of indexes, and all are content.
+/// Eight instances migrate at the same moment: there is one set of indexes, and all succeed.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn several_that_migrate_at_once_do_not_collide() {
+fn concurrent_migrations_succeed() {
     let (database, data) = (Database::fresh(), [(); 8].map(|()| tempfile::tempdir().unwrap()));
     let start = |data| run(&["migrate"], data, &database).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let all: Vec<_> = data.iter().map(start).collect();
@@ -40,15 +40,15 @@ fn several_that_migrate_at_once_do_not_collide() {
     assert_eq!(indexes(&database), BOTH);
 }
 
-/// Serving makes no index unless it is told to.
+/// By default serving creates no index.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn serving_refuses_missing_indexes_and_migrate_makes_them() {
+fn serving_without_indexes_fails_and_migrate_creates_them() {
     let (database, data) = (Database::fresh(), tempfile::tempdir().unwrap());
     let said = |args: &[&str]| {
         let output = run(args, &data, &database).output().unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(!said.contains(&database.0), "no URL is repeated, there is a password in it: {said}");
+        assert!(!said.contains(&database.0), "the URL contains a password and must not be shown: {said}");
         (output.status.success(), said)
     };
     let (well, words) = said(&["serve"]);
@@ -56,16 +56,16 @@ fn serving_refuses_missing_indexes_and_migrate_makes_them() {
     let (well, words) = said(&["migrate"]);
     assert!(well && words.contains("up to date"), "{words}");
     assert_eq!(indexes(&database), BOTH);
-    // and then it starts: what a start needs is only read
+    // Then it starts: a start only reads the indexes.
     let settings = Settings { mongodb: MongoDb::default(), ..Settings::default() };
     let index = [Index { field: "skuCode", unique: true }, Index { field: "waitingSince", unique: false }];
     Db::open(&Secret::new(&database.0), "product", &settings, "products", Box::leak(Box::new(index))).map(drop).unwrap();
 }
 
-/// An index of the same field that promises less is none.
+/// An index of the same field without uniqueness is not accepted.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn an_index_that_is_not_unique_does_not_count() {
+fn index_without_uniqueness_is_rejected() {
     let database = Database::fresh();
     let name = mongodb::options::IndexOptions::builder().name("sku".to_string()).build();
     let plain = mongodb::IndexModel::builder().keys(doc! { "skuCode": 1 }).options(name).build();
@@ -73,18 +73,18 @@ fn an_index_that_is_not_unique_does_not_count() {
     static WANTED: [Index; 1] = [Index { field: "skuCode", unique: true }];
     let open = |settings: &Settings| Db::open(&Secret::new(&database.0), "product", settings, "products", &WANTED).map(drop);
     let refused = open(&Settings::default());
-    assert!(matches!(refused, Err(StoreError::SchemaOutdated { pending: 1, .. })), "{refused:?}");
-    // whether a server has two indexes of one field is its business: then what is needed is there
+    assert!(matches!(refused, Err(StoreError::Outdated { pending: 1, .. })), "{refused:?}");
+    // Some servers permit two indexes on one field: then the required one exists.
     match open(&database.settings()) {
         Err(refused) => assert!(refused.to_string().contains("products.skuCode: no unique"), "{refused}"),
         Ok(()) => open(&Settings::default()).unwrap(),
     }
 }
 
-/// A server that is not there: told after the configured time, with the module's name and no password.
+/// An unreachable server: the error comes after the configured time, with the module's name and no password.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {
+fn unreachable_server_stops_the_start_with_the_module_name() {
     let url = Secret::new(format!("mongodb://shop:hidden@127.0.0.1:{}/shop", free_port()));
     let limits = MongoDb { wait_seconds: 1, acquire_ms: 300, ..MongoDb::default() };
     let refused =

@@ -1,4 +1,4 @@
-//! The way to the server encrypted, and the server known by its certificate.
+//! TLS to the server, and verification of its certificate.
 
 use super::url;
 use crate::support::{Shape, Shop, on_system, wait_until};
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tradepost::data::mongodb::Db;
 use tradepost::settings::{MongoDb, Secret, Settings, Tls};
 
-/// A server that speaks TLS alone, and the folder with certificates.
+/// A server that accepts only TLS, and the folder with its certificates.
 fn secured() -> (String, PathBuf) {
     let server = std::env::var("TRADEPOST_TEST_MONGO_TLS").expect("TRADEPOST_TEST_MONGO_TLS: the address of a server that speaks TLS");
     (server, std::env::var("TRADEPOST_TEST_MONGO_CA").expect("TRADEPOST_TEST_MONGO_CA: a folder").into())
@@ -15,7 +15,7 @@ fn secured() -> (String, PathBuf) {
 
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn products_are_kept_over_tls() {
+fn products_over_tls_are_stored() {
     on_system(async {
         let (server, certificates) = secured();
         let mut shop = Shop::start(Shape::Local, |settings| {
@@ -33,12 +33,12 @@ fn products_are_kept_over_tls() {
     });
 }
 
-/// Whoever has another certificate is not the server; and without TLS nobody answers there.
+/// A server with another certificate is rejected; without TLS the server does not answer.
 #[test]
 #[ignore = "needs a MongoDB: .ci/mongo.sh"]
-fn a_server_of_another_certificate_is_not_talked_to() {
+fn server_with_another_certificate_is_rejected() {
     let (server, certificates) = secured();
-    // the server takes its time for its first handshake
+    // The server's first handshake is slow.
     let patient = MongoDb { wait_seconds: 30, connect_ms: 10_000, acquire_ms: 10_000, ..MongoDb::default() };
     let hasty = MongoDb { wait_seconds: 0, acquire_ms: 700, ..MongoDb::default() };
     let reach = |ca: &str, query: &str, limits: &MongoDb| {

@@ -1,8 +1,8 @@
-//! What MySQL and MariaDB ask for beyond the scenarios, which run on them as they are: conflicts between
-//! transactions, the schema, a server that goes away.
+//! MySQL and MariaDB tests beyond the scenarios, which also run on these servers: conflicts between transactions, the
+//! schema, a server that is unavailable.
 //!
-//! Ignored unless asked for: `.ci/stores.sh` starts the servers, names them in `TRADEPOST_TEST_MYSQL`, and
-//! runs these with `--ignored`.
+//! Ignored by default: `.ci/stores.sh` starts the servers, names them in `TRADEPOST_TEST_MYSQL`, and runs these with
+//! `--ignored`.
 
 mod outage;
 mod schema;
@@ -39,7 +39,7 @@ impl Database {
         stores::run(self.url().expose(), sql);
     }
 
-    /// The one value there is.
+    /// Returns the only value of the query.
     pub fn value(&self, expression: &str, from: &str) -> String {
         let sql = format!("SELECT CAST({expression} AS CHAR) AS value FROM {from}");
         stores::column(self.url().expose(), &sql).pop().unwrap()
@@ -54,12 +54,12 @@ impl Drop for Database {
     }
 }
 
-/// Without TLS.
+/// Connection without TLS.
 pub fn at(url: impl Into<String>) -> MySqlUrl {
     MySqlUrl { url: Secret::new(url), tls: None }
 }
 
-/// Settings of a process that may change the schema, and waits for longer than anything takes.
+/// Settings of a process that may change the schema, with a timeout that no operation exceeds.
 pub fn migrating() -> MySql {
     const PATIENT: u64 = 30_000;
     let limits = MySql { connect_ms: PATIENT, acquire_ms: PATIENT, statement_ms: PATIENT, transaction_ms: PATIENT, ..MySql::default() };

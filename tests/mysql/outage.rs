@@ -1,10 +1,10 @@
-//! A server that is killed, again and again, while customers order: no word that was given is broken.
+//! A server that is killed repeatedly while customers order: no acknowledged order is lost.
 //!
 //! `TRADEPOST_TEST_MYSQL_SERVICE` names the script that kills and starts the server under test, such as
 //! `.ci/services/mysql8.sh`, with its environment set.
 
 use crate::chaos::kill::pages;
-use crate::chaos::ledger::{Dice, Ledger, Told};
+use crate::chaos::ledger::{Ledger, OrderOutcome, SeededRng};
 use crate::support::client::Client;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use actix_web::http::Method;
@@ -20,19 +20,19 @@ fn service(command: &str) {
 }
 
 fn placed(ledger: &Ledger) -> usize {
-    ledger.entries().values().filter(|e| matches!(e.told, Told::Placed { .. })).count()
+    ledger.entries().values().filter(|e| matches!(e.outcome, OrderOutcome::Placed { .. })).count()
 }
 
-async fn customer(c: &Client, ledger: &Ledger, enough: &Cell<bool>, mut dice: Dice) {
+async fn customer(c: &Client, ledger: &Ledger, enough: &Cell<bool>, mut rng: SeededRng) {
     while !enough.get() {
-        if dice.roll(1, 6) == 1 {
-            ledger.cancel(c, dice.roll(0, u64::MAX - 1)).await.unwrap();
+        if rng.range(1, 6) == 1 {
+            ledger.cancel(c, rng.range(0, u64::MAX - 1)).await.unwrap();
         } else {
-            let lines = (0..dice.roll(1, 3)).map(|_| (format!("sku-{}", dice.roll(0, 3)), dice.roll(1, 3) as i64));
+            let lines = (0..rng.range(1, 3)).map(|_| (format!("sku-{}", rng.range(0, 3)), rng.range(1, 3) as i64));
             let lines = lines.collect();
-            ledger.order(c, dice.roll(0, 1) == 1, lines).await.unwrap();
+            ledger.order(c, rng.range(0, 1) == 1, lines).await.unwrap();
         }
-        tokio::time::sleep(Duration::from_millis(dice.roll(1, 30))).await;
+        tokio::time::sleep(Duration::from_millis(rng.range(1, 30))).await;
     }
 }
 
@@ -58,7 +58,7 @@ async fn kill_and_start(c: &Client, ledger: &Ledger) {
 
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn a_server_killed_three_times_under_load_loses_no_order() {
+fn server_killed_three_times_under_load_loses_no_order() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let (c, ledger, enough) = (shop.client.clone(), Ledger::default(), Cell::new(false));
@@ -66,27 +66,27 @@ fn a_server_killed_three_times_under_load_loses_no_order() {
         for n in 0..4 {
             c.stocked(&format!("sku-{n}"), "2.55", 10_000_000).await;
         }
-        let customers = futures_util::future::join_all((0..8).map(|n| customer(&c, &ledger, &enough, Dice::new(n))));
+        let customers = futures_util::future::join_all((0..8).map(|n| customer(&c, &ledger, &enough, SeededRng::new(n))));
         let outages = async {
             kill_and_start(&c, &ledger).await;
             enough.set(true);
         };
         futures_util::future::join(customers, outages).await;
 
-        ledger.ask_again(&c).await;
+        ledger.retry_unanswered(&c).await;
         wait_for("no order is PENDING or unsettled", || async {
             let health = c.get(&c.admin, "/actuator/health").await.json();
             let orders = &health["components"]["orderStore"]["details"];
             if orders["pending"] == 0 && orders["unsettled"] == 0 { Ok(()) } else { Err(health.to_string()) }
         })
         .await;
-        ledger.ask_for_the_same(&c, 0).await;
-        // those of kill_and_start are in no ledger: they were refused, or never answered
+        ledger.assert_retries_answer_the_same(&c, 0).await;
+        // The orders of kill_and_start are not in the ledger: they were refused or not answered.
         let orders: Vec<Value> = pages(&c, "/api/v1/orders").await;
         let known = orders.into_iter().filter(|o| o["orderLineItems"].as_array().unwrap().iter().any(|l| l["skuCode"] == "tag"));
         ledger.check(&known.collect::<Vec<_>>());
-        let silent = ledger.entries().values().filter(|e| e.told == Told::Nothing).count();
-        println!("{} orders sent, {} placed, {silent} never answered for good", ledger.entries().len(), placed(&ledger));
+        let unanswered = ledger.entries().values().filter(|e| e.outcome == OrderOutcome::Unknown).count();
+        println!("{} orders sent, {} placed, {unanswered} without a final answer", ledger.entries().len(), placed(&ledger));
         shop.assert_sound().await;
         shop.stop().await;
         shop.clear();

@@ -1,4 +1,4 @@
-//! The schema: applied by whoever is first, taken back, and looked at before serving.
+//! The schema: applied by the first process, reverted, and verified before serving.
 
 use super::{Database, at, migrating};
 use crate::support::ports::free_port;
@@ -17,10 +17,10 @@ fn tables(database: &Database) -> String {
     database.value("coalesce(group_concat(table_name ORDER BY table_name), '')", ours)
 }
 
-/// Up, down, up: what a migration adds it takes away again, all of it.
+/// Up, down, up: reverting a migration removes everything that it added.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn every_migration_can_be_taken_back_and_applied_again() {
+fn every_migration_can_be_reverted_and_applied_again() {
     for module in ["inventory", "order", "notification"] {
         let migrations = || match module {
             "inventory" => INVENTORY,
@@ -42,10 +42,10 @@ fn migrations_of_order() -> usize {
     std::fs::read_dir("migrations/order/mysql").unwrap().count()
 }
 
-/// Instances that start at once: one changes the schema, and all of them find it changed.
+/// Several instances start at once: one changes the schema, and all of them find it changed.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn several_instances_that_start_at_once_do_not_collide() {
+fn concurrent_starts_apply_the_schema_once() {
     let database = Database::fresh();
     let start = std::sync::Barrier::new(8);
     std::thread::scope(|threads| {
@@ -69,10 +69,10 @@ fn has_traceparent(database: &Database) -> bool {
     database.value("count(*)", ours) == "1"
 }
 
-/// Serving changes no schema unless it is told to, and needs no right to.
+/// By default serving does not change the schema, and needs no permission for it.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
+fn serving_an_outdated_schema_fails_and_migrate_updates_it() {
     let database = Database::fresh();
     let refused = Db::open(&database.server(), "order", &MySql::default(), ORDER).map(drop);
     assert!(matches!(refused, Err(StoreError::SchemaOutdated { pending, .. }) if pending == migrations_of_order()), "{refused:?}");
@@ -85,7 +85,7 @@ fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
             .output()
             .unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(!said.contains(database.url().expose()), "no URL is repeated, there is a password in it: {said}");
+        assert!(!said.contains(database.url().expose()), "the URL contains a password and must not be shown: {said}");
         (output.status.success(), said)
     };
     let (well, said) = run(&["serve"]);
@@ -95,23 +95,26 @@ fn serving_refuses_a_schema_that_is_behind_and_migrate_brings_it_up_to_date() {
     let made = tables(&database);
     assert!(made.contains("idempotency_keys"), "{made}");
     let (well, said) = run(&["migrate", "--down"]);
-    assert!(well && said.contains("taken back: order"), "{said}");
-    assert_eq!((tables(&database), has_traceparent(&database)), (made.clone(), false), "the last one only, a column");
+    assert!(well && said.contains("reverted: order"), "{said}");
+    assert_eq!((tables(&database), has_traceparent(&database)), (made.clone(), false), "only the last migration, a column");
     let (well, said) = run(&["migrate", "--down"]);
-    assert!(well && said.contains("taken back: order"), "{said}");
+    assert!(well && said.contains("reverted: order"), "{said}");
     let left = tables(&database);
-    assert!(made.contains("outbox_refused") && !left.contains("outbox_refused") && left.contains("leases"), "the last one only: {left}");
+    assert!(
+        made.contains("outbox_refused") && !left.contains("outbox_refused") && left.contains("leases"),
+        "only the last migration: {left}"
+    );
     let (well, said) = run(&["migrate"]);
     assert!(well, "{said}");
     assert_eq!((tables(&database), has_traceparent(&database)), (made, true));
 }
 
-/// A server that is not there: told after the configured time, with the module's name and no password.
+/// An unreachable server: the error comes after the configured time, with the module's name and no password.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn a_server_that_cannot_be_reached_stops_the_start_with_its_modules_name() {
-    let nobody = at(format!("mysql://root:hidden@127.0.0.1:{}/shop", free_port()));
-    let refused = Db::open(&nobody, "order", &MySql { wait_seconds: 1, ..MySql::default() }, ORDER).map(drop);
+fn unreachable_server_stops_the_start_with_the_module_name() {
+    let unreachable = at(format!("mysql://root:hidden@127.0.0.1:{}/shop", free_port()));
+    let refused = Db::open(&unreachable, "order", &MySql { wait_seconds: 1, ..MySql::default() }, ORDER).map(drop);
     let said = refused.unwrap_err().to_string();
     assert!(said.contains("order") && !said.contains("hidden"), "{said}");
 }

@@ -1,5 +1,5 @@
-//! A server that takes nothing but TLS: `.ci/stores.sh` starts one with certificates that openssl has made, and
-//! names their folder in `TRADEPOST_TEST_CERTIFICATES`.
+//! A server that accepts only TLS: `.ci/stores.sh` starts one with certificates from openssl, and names their folder in
+//! `TRADEPOST_TEST_CERTIFICATES`.
 
 use super::{Database, at, migrating};
 use crate::support::stores::{self, certificates};
@@ -25,7 +25,7 @@ fn open(database: &Database, tls: Option<Tls>) -> Result<Db, StoreError> {
     Db::open(&MySqlUrl { tls, ..database.server() }, "order", &migrating(), ORDER)
 }
 
-/// Why it is not opened. It is not waited for either: who refuses now does so in half a minute.
+/// Returns why the store cannot be opened. A permanent error is not retried, so it takes less than half a minute.
 #[track_caller]
 fn refused(outcome: Result<Db, StoreError>) -> String {
     let said = outcome.map(drop).unwrap_err().to_string();
@@ -40,10 +40,10 @@ struct Status {
     value: String,
 }
 
-/// Every connection, not the first alone: none goes on by the socket beside the port.
+/// Checks every connection, not only the first: none uses the Unix socket.
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
-fn connections_are_encrypted_and_stay_so() {
+fn every_connection_is_encrypted() {
     let database = Database::fresh();
     let db = open(&database, Some(trusting("ca.pem"))).unwrap();
     on_system(async move {
@@ -59,23 +59,23 @@ fn connections_are_encrypted_and_stay_so() {
 
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
-fn a_refusal_names_the_setting_that_would_help() {
+fn refused_connection_names_the_setting_to_change() {
     let database = Database::fresh();
     let stranger = refused(open(&database, Some(trusting("other-ca.pem"))));
     assert!(stranger.contains("set tls.ca"), "{stranger}");
     let unencrypted = refused(open(&database, None));
     assert!(unencrypted.contains("mysql.ssl_mode = \"verify_identity\""), "{unencrypted}");
-    // the certificate is for 127.0.0.1 alone
+    // The certificate is for 127.0.0.1 alone.
     let elsewhere = at(database.url().expose().replace("127.0.0.1", "localhost"));
     let elsewhere = MySqlUrl { tls: Some(trusting("ca.pem")), ..elsewhere };
     let misnamed = refused(Db::open(&elsewhere, "order", &migrating(), ORDER));
     assert!(misnamed.contains("name the server in its URL"), "{misnamed}");
 }
 
-/// The server knows us by our certificate.
+/// The server authenticates us by our certificate.
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
-fn a_user_who_must_show_a_certificate_shows_it() {
+fn user_with_required_certificate_connects() {
     let database = Database::fresh();
     let user = format!("u{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
     database.run(&format!("CREATE USER {user} IDENTIFIED BY 'hidden' REQUIRE X509; GRANT ALL ON *.* TO {user}"));
@@ -89,19 +89,19 @@ fn a_user_who_must_show_a_certificate_shows_it() {
     database.run(&format!("DROP USER {user}"));
 }
 
-/// The binary by its settings: migrate, serve, order, audit.
+/// The binary with these settings: migrate, serve, order, audit.
 #[test]
 #[ignore = "needs a MySQL with TLS: .ci/stores.sh"]
-fn a_shop_lives_on_a_server_that_takes_nothing_but_tls() {
+fn shop_on_a_tls_only_server_works() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let shop = Process::start(data.path(), &[]);
         let c = shop.client().await;
         c.stocked("s", "2.50", 10).await;
         let order = c.order(&[("s", 2)]).await.expect(201).json()["orderNumber"].clone();
-        wait_for("the order is told", || async {
-            let told = c.get(&c.alice, "/api/v1/notifications").await.expect(200).json();
-            if told["content"][0]["orderNumber"] == order { Ok(()) } else { Err(told.to_string()) }
+        wait_for("the order has a notification", || async {
+            let page = c.get(&c.alice, "/api/v1/notifications").await.expect(200).json();
+            if page["content"][0]["orderNumber"] == order { Ok(()) } else { Err(page.to_string()) }
         })
         .await;
         let (clean, said) = shop.audit();

@@ -1,4 +1,4 @@
-//! Transactions that meet: undone whole, run again whole, and never left open.
+//! Concurrent transactions: rolled back completely, retried completely, and never left open.
 
 use super::{Database, migrating};
 use crate::support::{on_system, wait_for, wait_until};
@@ -14,8 +14,8 @@ use tradepost::settings::MySql;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/notification/mysql");
 
-/// A database with two rows that transactions fight for.
-fn fought_for(settings: &MySql) -> (Database, Db) {
+/// A database with two rows that transactions contend for.
+fn contended_database(settings: &MySql) -> (Database, Db) {
     let database = Database::fresh();
     let db = Db::open(&database.server(), "test", settings, MIGRATIONS).unwrap();
     database.run("CREATE TABLE t (id BIGINT PRIMARY KEY, n BIGINT NOT NULL) ENGINE = InnoDB; INSERT INTO t VALUES (1, 0), (2, 0)");
@@ -27,7 +27,7 @@ async fn add_one(c: &mut Conn, id: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Waits until something has happened so often.
+/// Waits until the count is reached.
 async fn reached(what: &str, count: &AtomicUsize, least: usize) {
     wait_until(what, || {
         let n = AtomicUsize::load(count, Ordering::SeqCst);
@@ -36,12 +36,12 @@ async fn reached(what: &str, count: &AtomicUsize, least: usize) {
     .await;
 }
 
-/// The very transactions that make a deadlock: each holds what the other wants. The server ends one of
-/// them, and it is run again, so both succeed.
+/// A deadlock: each transaction holds the row that the other needs. The server aborts one of them, and it is retried,
+/// so both succeed.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn a_deadlock_is_run_again_and_nobody_hears_of_it() {
-    let (database, db) = fought_for(&migrating());
+fn deadlock_is_retried_and_both_transactions_succeed() {
+    let (database, db) = contended_database(&migrating());
     on_system(async move {
         let attempts = Arc::new(AtomicUsize::new(0));
         let holding = Arc::new(AtomicUsize::new(0));
@@ -51,7 +51,7 @@ fn a_deadlock_is_run_again_and_nobody_hears_of_it() {
                 db.write(async move |c: &mut Conn| {
                     attempts.fetch_add(1, Ordering::SeqCst);
                     add_one(c, first).await?;
-                    // both hold their first row before either asks for its second
+                    // Both hold their first row before either locks its second.
                     holding.fetch_add(1, Ordering::SeqCst);
                     reached("both hold a row", &holding, 2).await;
                     add_one(c, second).await
@@ -62,18 +62,18 @@ fn a_deadlock_is_run_again_and_nobody_hears_of_it() {
         let (one, other) = futures_util::future::join(transaction(1, 2), transaction(2, 1)).await;
         one.unwrap();
         other.unwrap();
-        assert!(AtomicUsize::load(&attempts, Ordering::SeqCst) >= 3, "there was no deadlock, so nothing was tested");
-        assert_eq!(database.value("group_concat(n ORDER BY id)", "t"), "2,2", "each counted once");
+        assert!(AtomicUsize::load(&attempts, Ordering::SeqCst) >= 3, "no deadlock occurred, so nothing was tested");
+        assert_eq!(database.value("group_concat(n ORDER BY id)", "t"), "2,2", "each transaction is applied once");
     });
 }
 
-/// A row that somebody has locked for longer than one statement may wait: the transaction waits again.
+/// A row is locked for longer than one statement may wait: the transaction is retried.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn a_lock_that_is_held_for_a_while_is_waited_for_again() {
-    // MariaDB ends a statement after twice as long: what waits in vain must be far from that
+fn lock_wait_timeout_is_retried() {
+    // MariaDB aborts a statement after twice this time, so the lock must be much shorter than that.
     let settings = MySql { statement_ms: 5000, transaction_ms: 60_000, ..migrating() };
-    let (database, db) = fought_for(&settings);
+    let (database, db) = contended_database(&settings);
     on_system(async move {
         let attempts = Arc::new(AtomicUsize::new(0));
         let (holder, until) = (db.clone(), attempts.clone());
@@ -108,11 +108,11 @@ fn a_lock_that_is_held_for_a_while_is_waited_for_again() {
     });
 }
 
-/// What fails is undone whole, and what fails for its own reasons is not run again.
+/// A failed transaction is rolled back completely, and a business error is not retried.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn a_transaction_that_refuses_leaves_nothing_and_is_not_repeated() {
-    let (database, db) = fought_for(&migrating());
+fn failed_transaction_is_rolled_back_and_not_retried() {
+    let (database, db) = contended_database(&migrating());
     on_system(async move {
         let attempts = Arc::new(AtomicUsize::new(0));
         let counted = attempts.clone();
@@ -128,38 +128,39 @@ fn a_transaction_that_refuses_leaves_nothing_and_is_not_repeated() {
     });
 }
 
-/// A caller that gives up in the middle, as an HTTP client does that hangs up: the transaction comes to
-/// its end without it, and holds nothing afterwards.
+/// A caller is cancelled in the middle, as when an HTTP client disconnects: the transaction ends without it and
+/// releases its locks.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn a_caller_that_gives_up_leaves_no_transaction_open() {
-    let (database, db) = fought_for(&MySql { connections: 1, ..migrating() });
+fn cancelled_caller_leaves_no_transaction_open() {
+    let (database, db) = contended_database(&MySql { connections: 1, ..migrating() });
     on_system(async move {
         let (begun, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (in_the_middle, nobody_there) = (begun.clone(), gone.clone());
-        let given_up = db.write(async move |c: &mut Conn| {
+        let (in_the_middle, caller_gone) = (begun.clone(), gone.clone());
+        let cancelled = db.write(async move |c: &mut Conn| {
             add_one(c, 1).await?;
             in_the_middle.fetch_add(1, Ordering::SeqCst);
-            reached("its caller is gone", &nobody_there, 1).await;
+            reached("its caller is gone", &caller_gone, 1).await;
             add_one(c, 2).await
         });
         tokio::select! {
-            done = given_up => panic!("nobody gave up: {done:?}"),
-            () = reached("it is in the middle", &begun, 1) => {}
+            done = cancelled => panic!("the transaction was not cancelled: {done:?}"),
+            () = reached("the transaction is in the middle", &begun, 1) => {}
         }
         gone.fetch_add(1, Ordering::SeqCst);
-        // the only connection is free again when that is done
+        // The only connection is available once that transaction ends.
         db.write(async |c: &mut Conn| add_one(c, 1).await).await.unwrap();
         assert_eq!(database.value("group_concat(n ORDER BY id)", "t"), "2,1");
     });
 }
 
-/// One that takes too long is ended: its caller hears of it, its locks go, others get a connection.
+/// A transaction that exceeds its time limit is aborted: its caller gets an error, its locks are released, others get a
+/// connection.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn a_transaction_that_takes_too_long_is_ended_with_its_connection() {
+fn transaction_beyond_its_limit_is_aborted_with_its_connection() {
     let settings = MySql { connections: 1, transaction_ms: 400, ..migrating() };
-    let (database, db) = fought_for(&settings);
+    let (database, db) = contended_database(&settings);
     let patient = Db::open(&database.server(), "test", &migrating(), MIGRATIONS).unwrap();
     on_system(async move {
         let slow = db.write(async |c: &mut Conn| {
@@ -168,22 +169,22 @@ fn a_transaction_that_takes_too_long_is_ended_with_its_connection() {
             Ok::<_, StoreError>(())
         });
         assert!(matches!(slow.await, Err(StoreError::Unavailable { .. })));
-        wait_for("a connection is there", || async {
+        wait_for("a connection is available", || async {
             let asked = db.write(async |c: &mut Conn| Ok::<_, StoreError>(diesel::sql_query("SELECT 1").execute(c).await?));
             asked.await.map(drop).map_err(|e| e.to_string())
         })
         .await;
-        // that the row is free shows who is not cut off: a commit that is may have happened all the same
+        // A free row shows that the transaction was rolled back; after an aborted commit it may be committed.
         patient.write(async |c: &mut Conn| add_one(c, 1).await).await.unwrap();
-        assert_eq!(database.value("n", "t WHERE id = 1"), "1", "what took too long is undone");
+        assert_eq!(database.value("n", "t WHERE id = 1"), "1", "the aborted transaction is rolled back");
     });
 }
 
-/// More at once than there are connections: they wait, and each is done once.
+/// More transactions than connections: they wait, and each is executed once.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
-fn many_transactions_share_few_connections() {
-    let (database, db) = fought_for(&MySql { connections: 3, ..migrating() });
+fn more_transactions_than_connections_all_complete() {
+    let (database, db) = contended_database(&MySql { connections: 3, ..migrating() });
     on_system(async move {
         let all = (0..60).map(|i| {
             let db = db.clone();

@@ -1,21 +1,21 @@
-//! What Grafana would not say of a dashboard before somebody looks at it: panels on top of each other, a query
-//! without a data source, a variable that there is not, a link that leads nowhere.
+//! Dashboard errors that Grafana does not report: overlapping panels, a query without a data source, an undefined
+//! variable, a dead link.
 
 use super::files::{dashboards, list, names, word, yaml};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Panels, those within a collapsed row included.
+/// Panels, including those within a collapsed row.
 pub fn panels(board: &Value) -> Vec<&Value> {
     list(board, "panels").iter().flat_map(|panel| std::iter::once(panel).chain(list(panel, "panels"))).collect()
 }
 
-/// The queries of a panel that Prometheus is asked.
+/// The Prometheus queries of a panel.
 pub fn queries(panel: &Value) -> Vec<&str> {
     list(panel, "targets").iter().map(|target| word(target, "expr")).collect()
 }
 
-/// Every text in a value, however deep.
+/// Collects every text in a value, at any depth.
 fn texts<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
         Value::String(text) => found.push(text),
@@ -25,7 +25,7 @@ fn texts<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     }
 }
 
-/// Variables that a text uses: `$name` and `${name}`, up to a dot. Grafana's own have two underscores.
+/// Variables in a text: `$name` and `${name}`, up to a dot. Grafana's own variables start with two underscores.
 fn variables(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices('$').filter_map(|(at, _)| {
         let name = text[at + 1..].trim_start_matches('{');
@@ -41,7 +41,7 @@ fn sources() -> BTreeSet<String> {
 }
 
 #[test]
-fn panels_have_their_own_place_and_say_what_they_show() {
+fn panels_do_not_overlap_and_have_descriptions() {
     for (file, board) in dashboards() {
         let mut taken = BTreeSet::new();
         let mut ids = BTreeSet::new();
@@ -50,11 +50,11 @@ fn panels_have_their_own_place_and_say_what_they_show() {
             let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| at[side].as_u64().unwrap_or_else(|| panic!("{file}: {title}: no {side}")));
             assert!(w > 0 && h > 0 && x + w <= 24, "{file}: {title} is wider than the page");
             for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
-                assert!(taken.insert(cell), "{file}: {title} lies on another panel at {cell:?}");
+                assert!(taken.insert(cell), "{file}: {title} overlaps another panel at {cell:?}");
             }
             assert!(ids.insert(panel["id"].as_u64().unwrap()), "{file}: {title} has another panel's id");
             if panel["type"] != "row" {
-                assert!(!word(panel, "description").is_empty(), "{file}: {title} does not say what it shows");
+                assert!(!word(panel, "description").is_empty(), "{file}: {title} has no description");
                 assert!(
                     panel["fieldConfig"]["defaults"]["unit"].is_string() || panel["type"] != "timeseries",
                     "{file}: {title} has no unit"
@@ -65,7 +65,7 @@ fn panels_have_their_own_place_and_say_what_they_show() {
 }
 
 #[test]
-fn every_query_has_a_name_and_a_source_that_is_provisioned() {
+fn every_query_has_a_name_and_a_provisioned_source() {
     let sources = sources();
     for (file, board) in dashboards() {
         for panel in panels(&board).into_iter().filter(|panel| panel["type"] != "row") {
@@ -86,18 +86,18 @@ fn every_query_has_a_name_and_a_source_that_is_provisioned() {
 }
 
 #[test]
-fn variables_are_those_that_there_are_and_each_is_used() {
+fn variables_are_defined_and_used() {
     for (file, board) in dashboards() {
         let mut all = Vec::new();
         texts(&board, &mut all);
         let used: BTreeSet<_> = all.into_iter().flat_map(variables).collect();
-        let there: BTreeSet<_> = list(&board["templating"], "list").iter().map(|variable| word(variable, "name")).collect();
-        assert_eq!(used, there, "{file}");
+        let defined: BTreeSet<_> = list(&board["templating"], "list").iter().map(|variable| word(variable, "name")).collect();
+        assert_eq!(used, defined, "{file}");
     }
 }
 
 #[test]
-fn links_lead_to_dashboards_and_sources_that_there_are() {
+fn links_lead_to_existing_dashboards_and_sources() {
     let (boards, sources) = (dashboards(), sources());
     let uids: BTreeSet<_> = boards.iter().map(|(_, board)| word(board, "uid")).collect();
     assert_eq!(uids.len(), boards.len(), "two dashboards have one uid");
@@ -111,6 +111,6 @@ fn links_lead_to_dashboards_and_sources_that_there_are() {
         for link in all.iter().filter_map(|text| text.split_once(r#""datasource":""#)) {
             assert!(sources.contains(link.1.split('"').next().unwrap()), "{file}: {}", link.1);
         }
-        assert!(list(board, "tags").contains(&"tradepost".into()), "{file}: dashboards find each other by this tag");
+        assert!(list(board, "tags").contains(&"tradepost".into()), "{file}: dashboards link to each other by this tag");
     }
 }

@@ -1,4 +1,4 @@
-//! The files of `deploy/`, read.
+//! Reads the files of `deploy/`.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub fn yaml(path: &str) -> Value {
     serde_yaml_ng::from_str(&text(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// The files of a folder of `deploy/`, by their names in order.
+/// Sorted file names of a folder of `deploy/`.
 pub fn names(folder: &str) -> Vec<String> {
     let entries = std::fs::read_dir(deploy(folder)).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -27,23 +27,23 @@ pub fn names(folder: &str) -> Vec<String> {
     names
 }
 
-/// What a member holds: all of its values, none where it is not there.
+/// All values of a list member; empty if it is missing.
 pub fn list<'a>(value: &'a Value, member: &str) -> &'a [Value] {
     value[member].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A text that must be there.
+/// A text member that must exist.
 #[track_caller]
 pub fn word<'a>(value: &'a Value, member: &str) -> &'a str {
     value[member].as_str().unwrap_or_else(|| panic!("no `{member}` in {value}"))
 }
 
-/// Every dashboard with the name of its file.
+/// Every dashboard with its file name.
 pub fn dashboards() -> Vec<(String, Value)> {
     names("grafana/dashboards").into_iter().map(|name| (name.clone(), yaml(&format!("grafana/dashboards/{name}")))).collect()
 }
 
-/// Every rule with the name of its file.
+/// Every rule with its file name.
 pub fn rules() -> Vec<(String, Value)> {
     let mut rules = Vec::new();
     for name in names("prometheus/rules") {

@@ -1,5 +1,5 @@
-//! What operators look at: alert rules, dashboards, and what both ask of Prometheus.
-//! `deploy/prometheus` and `deploy/grafana` are read as they are shipped.
+//! Monitoring: alert rules, dashboards, and the queries of both. `deploy/prometheus` and `deploy/grafana` are read as
+//! they are shipped.
 
 mod boards;
 mod files;

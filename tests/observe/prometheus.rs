@@ -1,8 +1,8 @@
-//! A real Prometheus with the files of `deploy/`, beside a shop that is at work: every query of every dashboard,
-//! every rule, and what every alert reads, must find data there. `.ci/prometheus.sh` runs this.
+//! A real Prometheus with the files of `deploy/`, and a working shop: every query of every dashboard, every rule, and
+//! every metric of an alert must find data. `.ci/prometheus.sh` runs this.
 //!
-//! What is rightly empty while all is well is asked for in another way, so that a misspelt name is found all the same:
-//! an alert not as a whole, but each of the selectors in it; a dashboard's annotations (alerts that fire) when one does.
+//! Expressions that are correctly empty on a healthy shop are checked in another way, so that a misspelt name is still
+//! found: an alert by each of its selectors; a dashboard's annotations (firing alerts) while one fires.
 
 use super::boards::{panels, queries};
 use super::files::{dashboards, list, rules, word};
@@ -21,17 +21,17 @@ use tradepost::kernel::uri::encode_component;
 use tradepost::settings::{Secret, Settings};
 
 /// Prometheus and Alertmanager, for one test; stopped when dropped.
-struct Watch {
+struct Monitoring {
     state: PathBuf,
     prometheus: Client,
     alertmanager: Client,
     settings: Vec<(&'static str, String)>,
 }
 
-impl Watch {
-    /// Starts both. `told` says where the shop is, as `.ci/services/prometheus.sh` wants it; each test has a number of
-    /// its own, from 0, since they run side by side.
-    fn start(number: u16, told: &[(&'static str, String)]) -> Self {
+impl Monitoring {
+    /// Starts both. `address` is the address of the shop, as `.ci/services/prometheus.sh` expects it; each test has its
+    /// own number, from 0, because they run in parallel.
+    fn start(number: u16, address: &[(&'static str, String)]) -> Self {
         let state = PathBuf::from(std::env::var("STATE_DIR").expect("STATE_DIR: .ci/prometheus.sh runs this")).join(number.to_string());
         let port = |variable: &str| std::env::var(variable).unwrap().parse::<u16>().unwrap() + number;
         let [prometheus, alertmanager] = ["PROMETHEUS_PORT", "ALERTMANAGER_PORT"].map(port);
@@ -41,7 +41,7 @@ impl Watch {
             ("ALERTMANAGER_PORT", alertmanager.to_string()),
         ];
         let at = |port: u16| Client::with_tokens("", &format!("http://127.0.0.1:{port}"), Default::default());
-        let settings = own.into_iter().chain(told.iter().cloned()).collect();
+        let settings = own.into_iter().chain(address.iter().cloned()).collect();
         let watch = Self { state, prometheus: at(prometheus), alertmanager: at(alertmanager), settings };
         assert!(watch.run("alertmanager", "start") && watch.run("prometheus", "start"));
         watch
@@ -54,21 +54,21 @@ impl Watch {
         run.status().unwrap().success()
     }
 
-    /// What a path of Prometheus' API answers, without its envelope.
+    /// Answer of Prometheus' API at this path, without its envelope.
     async fn get(&self, path: &str) -> Result<Value, String> {
         let answer = self.prometheus.try_send(Method::GET, path, &[], "").await?;
         let body = serde_json::from_str::<Value>(&answer.text).map_err(|e| format!("{e}: {}", answer.text))?;
         if body["status"] == "success" { Ok(body["data"].clone()) } else { Err(body.to_string()) }
     }
 
-    /// Whether an expression finds something now, or what is wrong.
+    /// Whether an expression finds data now, or the error.
     async fn finds(&self, expression: &str) -> Result<(), String> {
         let data = self.get(&format!("/api/v1/query?query={}", encode_component(expression))).await?;
         if list(&data, "result").is_empty() { Err("no data".into()) } else { Ok(()) }
     }
 
-    /// Those of these that find nothing, each with where it stands.
-    async fn in_vain(&self, queries: &[(String, String)]) -> Vec<String> {
+    /// The queries that find no data, each with its location.
+    async fn without_data(&self, queries: &[(String, String)]) -> Vec<String> {
         let mut wrong = Vec::new();
         for (place, expression) in queries {
             if let Err(cause) = self.finds(expression).await {
@@ -79,14 +79,14 @@ impl Watch {
     }
 
     /// Whether Alertmanager has this alert now, for this receiver.
-    async fn told(&self, alert: &str, receiver: &str) -> bool {
+    async fn has_alert(&self, alert: &str, receiver: &str) -> bool {
         let path = format!("/api/v2/alerts?receiver={receiver}&filter={}", encode_component(&format!("alertname=\"{alert}\"")));
         let alerts = self.alertmanager.send(Method::GET, &path, &[], "").await.expect(200).json();
         !alerts.as_array().unwrap().is_empty()
     }
 }
 
-impl Drop for Watch {
+impl Drop for Monitoring {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for service in ["prometheus", "alertmanager"] {
@@ -98,7 +98,7 @@ impl Drop for Watch {
     }
 }
 
-/// A query as Grafana would send it, of this module.
+/// A query with its variables replaced, for this module.
 fn filled(query: &str, module: &str) -> String {
     let values = [("$__rate_interval", "1m"), ("$__range", "1m"), ("$module", module), ("$instance", ".*")];
     let filled = values.iter().fold(query.to_string(), |query, (variable, value)| query.replace(variable, value));
@@ -106,7 +106,7 @@ fn filled(query: &str, module: &str) -> String {
     filled
 }
 
-/// The queries of all panels, and those of all variables as series that must be there, with where they stand.
+/// The queries of all panels, and the series that all variables need, with their locations.
 fn of_dashboards() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (file, board) in dashboards() {
@@ -123,7 +123,7 @@ fn of_dashboards() -> Vec<(String, String)> {
     all
 }
 
-/// What rules record, and the selectors that alerts read, with where they stand.
+/// The metrics that rules record, and the selectors of alerts, with their locations.
 fn of_rules(apart_from: &str) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (file, rule) in rules().into_iter().filter(|(file, _)| file != apart_from) {
@@ -136,7 +136,7 @@ fn of_rules(apart_from: &str) -> Vec<(String, String)> {
     all
 }
 
-/// What a day brings, as far as it is counted.
+/// Typical requests, so that most metrics have values.
 async fn trade(client: &Client) {
     let placed = client.order(&[("WATCHED", 1)]).await.expect(201).json();
     client.order(&[("WATCHED", 1_000_000)]).await.expect(400);
@@ -147,8 +147,8 @@ async fn trade(client: &Client) {
     client.get(&client.alice, "/api/v1/notifications").await.expect(200);
 }
 
-/// Waits until Prometheus has evaluated every rule it has, and each without an error.
-async fn every_rule_is_evaluated(watch: &Watch, expected: usize) {
+/// Waits until Prometheus has evaluated every rule without an error.
+async fn every_rule_is_evaluated(watch: &Monitoring, expected: usize) {
     wait_for("every rule is evaluated", || async {
         let data = watch.get("/api/v1/rules").await?;
         let rules: Vec<_> = list(&data, "groups").iter().flat_map(|group| list(group, "rules")).collect();
@@ -159,26 +159,26 @@ async fn every_rule_is_evaluated(watch: &Watch, expected: usize) {
     .await;
 }
 
-/// Sends its spans to where nobody takes them: they are counted all the same.
+/// Exports spans to an unreachable address: they are still counted.
 fn traced(settings: &mut Settings) {
     settings.telemetry.zipkin = Some(Secret::new("http://127.0.0.1:9"));
     settings.telemetry.sample = 1.0;
 }
 
-/// Goes on trading until all of these find something.
-async fn all_find(watch: &Watch, shop: &Client, queries: Vec<(String, String)>) {
+/// Sends requests until all of these queries find data.
+async fn all_find(watch: &Monitoring, shop: &Client, queries: Vec<(String, String)>) {
     assert!(queries.len() > 50, "{queries:?}");
     wait_for("every query finds data", || async {
         trade(shop).await;
-        let wrong = watch.in_vain(&queries).await;
+        let wrong = watch.without_data(&queries).await;
         if wrong.is_empty() { Ok(()) } else { Err(wrong.concat()) }
     })
     .await;
     println!("{} queries found data", queries.len());
 }
 
-/// A Spring service that registers with a secure port, as ours do where they serve TLS.
-async fn a_service_with_tls_is_asked_by_tls(watch: &Watch, shop: &Shop) {
+/// A Spring service that registers with a secure port, as our services do when they serve TLS.
+async fn a_service_with_tls_is_asked_by_tls(watch: &Monitoring, shop: &Shop) {
     let registry = shop.client.at(&shop.member(Module::Registry).unwrap());
     let password = std::fs::read_to_string(shop.data.path().join("registry/password")).unwrap();
     let basic = format!("Basic {}", STANDARD.encode(format!("tradepost:{}", password.trim())));
@@ -201,16 +201,16 @@ async fn a_service_with_tls_is_asked_by_tls(watch: &Watch, shop: &Shop) {
     registry.send(Method::DELETE, "/eureka/apps/BASKET-SERVICE/basket-1", &headers, "").await.expect(200);
 }
 
-/// A process a module: all are found through the registry. When the books of the stock are cooked behind the shop's
-/// back, somebody is woken, and told when it is over.
+/// One process per module: all are found through the registry. When stock data is changed directly in the database, the
+/// alert fires, and its end is reported as well.
 #[test]
 #[ignore = "needs Prometheus and Alertmanager: .ci/prometheus.sh"]
-fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_somebody() {
+fn dashboards_and_rules_find_data_and_a_broken_invariant_alerts() {
     on_system(async {
         let mut shop = Shop::start(Shape::Split, traced).await;
         let registry = shop.member(Module::Registry).unwrap().replace("http://", "");
         let password = shop.data.path().join("registry/password").to_string_lossy().into_owned();
-        let watch = Watch::start(0, &[("REGISTRY", registry), ("PASSWORD_FILE", password)]);
+        let watch = Monitoring::start(0, &[("REGISTRY", registry), ("PASSWORD_FILE", password)]);
         shop.client.stocked("WATCHED", "9.99", 100_000).await;
 
         a_service_with_tls_is_asked_by_tls(&watch, &shop).await;
@@ -221,7 +221,7 @@ fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_some
         every_rule_is_evaluated(&watch, rules().iter().filter(|(file, _)| file != "all-in-one.yml").count()).await;
         all_find(&watch, &shop.client, [of_dashboards(), of_rules("all-in-one.yml")].concat()).await;
 
-        assert!(!watch.told("StockInvariantBroken", "page").await);
+        assert!(!watch.has_alert("StockInvariantBroken", "page").await);
         let mut stock = Sql::open(shop.data.path(), "inventory");
         let mut receive = |n: i64| {
             stock.run(&format!(
@@ -229,9 +229,10 @@ fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_some
             ))
         };
         receive(1);
-        let is_told =
-            async |expected: bool| if watch.told("StockInvariantBroken", "page").await == expected { Ok(()) } else { Err(String::new()) };
-        wait_for("somebody is woken", || is_told(true)).await;
+        let is_alerted = async |expected: bool| {
+            if watch.has_alert("StockInvariantBroken", "page").await == expected { Ok(()) } else { Err(String::new()) }
+        };
+        wait_for("the alert fires", || is_alerted(true)).await;
         let annotations = dashboards()
             .iter()
             .flat_map(|(file, board)| {
@@ -242,31 +243,31 @@ fn dashboards_and_rules_find_what_they_ask_for_and_a_broken_invariant_wakes_some
             })
             .collect::<Vec<_>>();
         assert!(!annotations.is_empty());
-        // one scrape that fails takes them away for a moment
+        // A failed scrape removes them for a moment.
         wait_for("every annotation finds the alert", || async {
-            let wrong = watch.in_vain(&annotations).await;
+            let wrong = watch.without_data(&annotations).await;
             if wrong.is_empty() { Ok(()) } else { Err(wrong.concat()) }
         })
         .await;
         receive(-1);
-        wait_for("it is over", || is_told(false)).await;
+        wait_for("the alert is resolved", || is_alerted(false)).await;
 
         shop.assert_sound().await;
         shop.stop().await;
     });
 }
 
-/// All in one process, found at its address: its server's counters keep the books of the promises.
+/// All modules in one process, found at its address: the metrics of its server feed the service level objectives.
 #[test]
 #[ignore = "needs Prometheus and Alertmanager: .ci/prometheus.sh"]
-fn a_shop_in_one_process_is_watched_as_well() {
+fn dashboards_and_rules_find_data_of_a_shop_in_one_process() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, traced).await;
-        let watch = Watch::start(1, &[("SHOP", shop.client.url.replace("http://", ""))]);
+        let watch = Monitoring::start(1, &[("SHOP", shop.client.url.replace("http://", ""))]);
         shop.client.stocked("WATCHED", "9.99", 100_000).await;
         wait_for("the shop is scraped", || watch.finds(r#"up{module="all"} == 1"#)).await;
         every_rule_is_evaluated(&watch, rules().iter().filter(|(file, _)| file != "modules.yml").count()).await;
-        // nothing is called over HTTP here
+        // Nothing is called over HTTP here.
         let asked = of_rules("modules.yml").into_iter().filter(|(place, _)| !place.contains("module:peer_"));
         all_find(&watch, &shop.client, asked.collect()).await;
         shop.stop().await;

@@ -1,12 +1,12 @@
-//! As much of PromQL as it takes to see which series an expression reads.
+//! A partial PromQL parser that finds the series of an expression.
 
-/// Words that are no metrics although no parenthesis follows them.
+/// Words that are not metrics, although no parenthesis follows them.
 const WORDS: [&str; 7] = ["and", "or", "unless", "bool", "offset", "inf", "nan"];
-/// What a list of labels follows.
+/// Words that a list of labels follows.
 const LISTS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
-/// The selectors of an expression, with their matchers and without a range: what must find series if the
-/// expression is ever to find any.
+/// The selectors of an expression, with their matchers and without a range: each must find series if the expression is
+/// ever to find any.
 pub fn selectors(expression: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = expression;
@@ -26,13 +26,13 @@ pub fn selectors(expression: &str) -> Vec<String> {
     found
 }
 
-/// What is left behind a name; the name itself is kept if it is a metric's.
+/// Returns the text after a name; records the name if it is a metric.
 fn take<'a>(name: &str, follows: &'a str, found: &mut Vec<String>) -> &'a str {
     let next = follows.trim_start();
     if LISTS.contains(&name) {
         return if next.starts_with('(') { after(next, ')') } else { follows };
     }
-    // functions and aggregations, whose labels may stand before what they aggregate
+    // Functions and aggregations, with optional labels before their argument.
     if next.starts_with('(') || next.starts_with("by ") || next.starts_with("without ") || WORDS.contains(&name) {
         return follows;
     }
@@ -45,7 +45,7 @@ fn after(text: &str, end: char) -> &str {
     text.split_once(end).map_or("", |(_, rest)| rest)
 }
 
-/// Length of what stands in braces at the start; a quoted one closes nothing.
+/// Length of the part in braces at the start; a quoted brace does not close it.
 fn closing(text: &str) -> usize {
     let mut quoted = false;
     for (at, c) in text.char_indices() {
@@ -59,7 +59,7 @@ fn closing(text: &str) -> usize {
 }
 
 #[test]
-fn selectors_are_what_reads_series_and_nothing_else() {
+fn selectors_of_expressions_are_found() {
     let of = |expression: &str| selectors(expression).join(" ");
     assert_eq!(of(r#"up{job=~"a|b"} == 0"#), r#"up{job=~"a|b"}"#);
     assert_eq!(of("max by (module, le) (rate(x_total{a=\"}\"}[5m])) > 14.4 * 0.001"), "x_total{a=\"}\"}");

@@ -1,5 +1,5 @@
-//! What promtool does not ask of alert rules: that who is woken finds out what to do, and that each alert was
-//! seen to speak and to be silent.
+//! Checks of alert rules that promtool lacks: each alert has instructions for the person on call, and tests in which it
+//! fires and in which it is silent.
 
 use super::files::{dashboards, list, names, rules, text, word, yaml};
 use serde_json::Value;
@@ -10,9 +10,9 @@ fn alerts() -> Vec<Value> {
     rules().into_iter().map(|(_, rule)| rule).filter(|rule| rule.get("alert").is_some()).collect()
 }
 
-/// The anchor of a heading of one word is that word in small letters.
+/// The anchor of a heading of one word is that word in lower case.
 #[test]
-fn every_alert_says_what_it_means_and_what_to_do() {
+fn every_alert_has_a_description_and_a_runbook() {
     let runbook = text("prometheus/README.md");
     let boards: BTreeSet<_> = dashboards().iter().map(|(_, board)| word(board, "uid").to_string()).collect();
     for alert in alerts() {
@@ -26,16 +26,16 @@ fn every_alert_says_what_it_means_and_what_to_do() {
 }
 
 #[test]
-fn no_advice_is_for_an_alert_that_there_is_not() {
+fn every_runbook_entry_has_an_alert() {
     let alerts: BTreeSet<_> = alerts().iter().map(|alert| word(alert, "alert").to_string()).collect();
     let runbook = text("prometheus/README.md");
     let headings: BTreeSet<_> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_string).collect();
     assert_eq!(headings, alerts);
 }
 
-/// By the tests that promtool runs. The watchdog is never silent.
+/// Reads the tests that promtool runs. The watchdog is never silent.
 #[test]
-fn every_alert_is_tested_to_speak_and_to_be_silent() {
+fn every_alert_is_tested_firing_and_silent() {
     let tests: Vec<_> = names("prometheus/tests").iter().map(|name| yaml(&format!("prometheus/tests/{name}"))).collect();
     let cases: Vec<_> = tests.iter().flat_map(|file| list(file, "tests")).flat_map(|test| list(test, "alert_rule_test")).collect();
     for alert in alerts() {
@@ -60,7 +60,7 @@ fn every_rule_file_is_loaded_and_tested() {
     let mut split = loaded("prometheus/prometheus.yml", "rule_files");
     let mut whole = loaded("prometheus/all-in-one.yml", "rule_files");
     assert!(split.remove("modules.yml") && whole.remove("all-in-one.yml"));
-    assert_eq!(split, whole, "a shop in one process is watched as one in several is");
+    assert_eq!(split, whole, "a shop in one process must have the same rules as one in several processes");
     split.extend(["modules.yml".into(), "all-in-one.yml".into()]);
     assert_eq!(split, there);
     let tested: BTreeSet<_> =
@@ -68,9 +68,9 @@ fn every_rule_file_is_loaded_and_tested() {
     assert_eq!(tested, there);
 }
 
-/// The config server is there for those who want one; `up --split` starts none.
+/// The config server is optional; `up --split` starts none.
 #[test]
-fn every_module_is_missed_when_it_is_gone() {
+fn every_module_has_an_alert_when_it_is_down() {
     let expected: BTreeSet<_> = rules()
         .iter()
         .filter(|(_, rule)| rule["record"] == "module:expected")

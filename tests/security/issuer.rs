@@ -1,4 +1,4 @@
-//! Tokens made by hand, and an issuer of our own that counts who asks it, goes away, and changes its keys.
+//! Hand-made tokens, and a fake issuer that counts requests, becomes unavailable, and rotates its keys.
 
 use crate::support::client::REALM;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -20,16 +20,16 @@ pub struct Key {
     pub rsa: rsa::PrivateKey,
 }
 
-/// Keys are slow to make: two foreign ones serve all tests.
+/// Key generation is slow: two foreign keys serve all tests.
 static MADE: LazyLock<[rsa::PrivateKey; 2]> = LazyLock::new(|| [(); 2].map(|()| rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap()));
 
 impl Key {
-    /// The first or second of two keys that no shop knows by itself.
+    /// The first or second of two keys that no shop trusts.
     pub fn foreign(index: usize, kid: &str) -> Self {
         Self { kid: kid.into(), rsa: MADE[index].clone() }
     }
 
-    /// The key of a shop's built-in issuer, by the id that its tokens name.
+    /// The key of a shop's built-in issuer, with the key id of this token.
     pub fn of_shop(data: &Path, token: &str) -> Self {
         let pem = std::fs::read_to_string(data.join("identity/key.pem")).unwrap();
         let kid = jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
@@ -46,12 +46,12 @@ impl Key {
         EncodingKey::from_rsa_der(self.rsa.to_pkcs1_der().unwrap().as_bytes())
     }
 
-    /// A token of these claims, as an honest issuer makes it.
+    /// A correctly signed token with these claims.
     pub fn token(&self, claims: &Value) -> String {
         self.token_with(&json!({ "alg": "RS256", "typ": "JWT", "kid": self.kid }), claims)
     }
 
-    /// A token with any header at all; the signature is RS256 whatever it says.
+    /// A token with any header; the signature is always RS256.
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
         let signed = unsigned(header, claims);
         let signature = crypto::sign(signed.as_bytes(), &self.signing(), Algorithm::RS256).unwrap();
@@ -64,10 +64,10 @@ pub fn unsigned(header: &Value, claims: &Value) -> String {
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
-/// A token whose secret is what everybody knows.
+/// An HS256 token, signed with a public value as the secret.
 pub fn hs256(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let signed = unsigned(header, claims);
-    // by hand: the shop's own provider signs no such thing
+    // Signed by hand, because the shop's crypto provider does not support HS256.
     let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(secret).unwrap();
     mac.update(signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
@@ -78,7 +78,7 @@ pub fn now() -> i64 {
     tradepost::kernel::clock::now_ms() / 1000
 }
 
-/// The claims of a good access token.
+/// The claims of a valid access token.
 pub fn claims(issuer: &str, user: &str, role: &str) -> Value {
     json!({
         "iss": issuer, "aud": ["tradepost", "account"], "azp": "tradepost-demo", "typ": "Bearer", "jti": uuid::Uuid::new_v4().to_string(),
@@ -86,17 +86,17 @@ pub fn claims(issuer: &str, user: &str, role: &str) -> Value {
     })
 }
 
-/// What the fake issuer is at the moment.
+/// State of the fake issuer.
 struct State {
     url: String,
     keys: Mutex<Vec<Key>>,
-    away: AtomicBool,
+    unavailable: AtomicBool,
     slow: AtomicBool,
     asked: AtomicUsize,
     waiting: AtomicUsize,
 }
 
-/// An issuer on a port of its own. It signs with the last of its keys and publishes all of them.
+/// An issuer on its own port. It signs with the last of its keys and publishes all of them.
 #[derive(Clone)]
 pub struct Issuer(Arc<State>);
 
@@ -107,7 +107,7 @@ impl Issuer {
         let state = State {
             url,
             keys: Mutex::new(vec![key]),
-            away: AtomicBool::new(false),
+            unavailable: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             asked: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -135,7 +135,7 @@ impl Issuer {
 
     fn answer(&self, path: &str, form: &[u8]) -> HttpResponse {
         let paths = |name: &str| format!("{}/protocol/openid-connect/{name}", self.url());
-        if self.0.away.load(Ordering::SeqCst) {
+        if self.0.unavailable.load(Ordering::SeqCst) {
             return HttpResponse::ServiceUnavailable().finish();
         }
         match path.rsplit('/').next().unwrap_or_default() {
@@ -154,7 +154,7 @@ impl Issuer {
         }
     }
 
-    /// Where a shop's test client asks it for tokens.
+    /// The base address at which test clients request tokens.
     pub fn base(&self) -> &str {
         &self.0.url
     }
@@ -164,18 +164,18 @@ impl Issuer {
         format!("{}{REALM}", self.0.url)
     }
 
-    /// A new token of the newest key.
+    /// A new token, signed with the newest key.
     pub fn token(&self, user: &str, role: &str) -> String {
         let key = self.0.keys.lock().unwrap().last().unwrap().clone();
         key.token(&claims(&self.url(), user, role))
     }
 
-    /// Whether it answers with 503 only.
-    pub fn set_away(&self, away: bool) {
-        self.0.away.store(away, Ordering::SeqCst);
+    /// Whether every answer is 503.
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.0.unavailable.store(unavailable, Ordering::SeqCst);
     }
 
-    /// Whether it keeps everybody waiting, until it does so no more.
+    /// Whether requests block until this is false again.
     pub fn set_slow(&self, slow: bool) {
         self.0.slow.store(slow, Ordering::SeqCst);
     }
@@ -184,12 +184,12 @@ impl Issuer {
         *self.0.keys.lock().unwrap() = keys;
     }
 
-    /// How many it keeps waiting.
+    /// Number of blocked requests.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::SeqCst)
     }
 
-    /// How often its keys were asked for.
+    /// Number of requests for the keys.
     pub fn asked(&self) -> usize {
         self.0.asked.load(Ordering::SeqCst)
     }

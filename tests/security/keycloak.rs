@@ -1,9 +1,9 @@
 //! The same rules with a real Keycloak as the issuer, with the realm of `deploy/keycloak/`.
 //!
-//! Ignored unless asked for, since it needs that server: `.ci/keycloak.sh` starts it and runs these with `--ignored`.
+//! Ignored by default, because it needs that server: `.ci/keycloak.sh` starts it and runs these with `--ignored`.
 
 use super::issuer::{Key, claims};
-use super::realm::{Added, Door, Realm, kid};
+use super::realm::{Added, KeycloakProxy, Realm, kid};
 use super::tokens::bad_tokens;
 use crate::support::{Shape, Shop, on_system, wait_for};
 use actix_web::http::Method;
@@ -16,8 +16,8 @@ use tradepost::settings::Settings;
 
 const PATH: &str = "/api/v1/products";
 
-/// Users of a Keycloak whose address the shop knows as this.
-fn of_keycloak(issuer: String) -> impl FnOnce(&mut Settings) {
+/// Settings of a shop that uses a Keycloak at this address.
+fn keycloak_settings(issuer: String) -> impl FnOnce(&mut Settings) {
     move |settings| {
         settings.identity.issuer = Some(issuer);
         settings.identity.client_secret = Some(tradepost::settings::Secret::new(std::env::var("TRADEPOST_SERVICE_SECRET").unwrap()));
@@ -26,15 +26,15 @@ fn of_keycloak(issuer: String) -> impl FnOnce(&mut Settings) {
 
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak.sh"]
-fn its_tokens_open_the_gateway_and_every_service() {
+fn keycloak_tokens_are_accepted_by_the_gateway_and_every_service() {
     on_system(async {
         let realm = Realm::connect().await;
-        let mut shop = Shop::start(Shape::Split, of_keycloak(realm.issuer())).await;
+        let mut shop = Shop::start(Shape::Split, keycloak_settings(realm.issuer())).await;
         let c = &shop.client;
         c.stocked("kc-1", "2.50", 5).await;
         let order = c.order(&[("kc-1", 2)]).await.expect(201).json();
         assert_eq!((&order["status"], &order["total"]), (&json!("PLACED"), &json!(5.00)), "{order}");
-        // the Spring system's own client, as it stands in the realm
+        // The client of the Spring system, as the realm defines it.
         let secret = std::env::var("MICROSERVICES_CLIENT_SECRET").unwrap();
         let by_password = [("grant_type", "password"), ("username", "alice"), ("password", "alice")];
         let form = [&[("client_id", "microservices-client"), ("client_secret", secret.as_str())], &by_password[..]].concat();
@@ -63,14 +63,14 @@ fn its_tokens_open_the_gateway_and_every_service() {
     });
 }
 
-/// Made with the realm's own key where only the claims are wrong, so that nothing but the claim can be the reason.
+/// Where only a claim is wrong, the token is signed with the realm's own key, so that only the claim can be the reason.
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak.sh"]
-fn forged_and_foreign_tokens_are_refused_at_the_gateway_and_behind_it() {
+fn forged_and_foreign_tokens_are_rejected_by_the_gateway_and_every_service() {
     on_system(async {
         let realm = Realm::connect().await;
         let key = realm.add_key(Key::foreign(1, "given by Keycloak")).await;
-        let mut shop = Shop::start(Shape::Split, of_keycloak(realm.issuer())).await;
+        let mut shop = Shop::start(Shape::Split, keycloak_settings(realm.issuer())).await;
         let c = &shop.client;
         let good = claims(&realm.issuer(), "admin", "admin");
         let mut bad = bad_tokens(c, &key.key, &good);
@@ -100,14 +100,14 @@ fn forged_and_foreign_tokens_are_refused_at_the_gateway_and_behind_it() {
     });
 }
 
-/// With a list of clients, another client's token is refused though all else is right.
+/// With a list of allowed clients, a valid token of another client is rejected.
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak.sh"]
-fn tokens_of_clients_that_are_not_listed_are_refused() {
+fn tokens_of_unlisted_clients_are_rejected() {
     on_system(async {
         let realm = Realm::connect().await;
         let mut shop = Shop::start(Shape::Loopback, |settings| {
-            of_keycloak(realm.issuer())(settings);
+            keycloak_settings(realm.issuer())(settings);
             settings.identity.authorized_parties = vec!["tradepost-demo".into()];
         })
         .await;
@@ -118,19 +118,20 @@ fn tokens_of_clients_that_are_not_listed_are_refused() {
         let reply = c.get(&spring, PATH).await.expect(401);
         assert!(reply.headers["www-authenticate"].contains("another client"), "{reply:?}");
         c.stocked("kc-azp", "1", 1).await;
-        // our own client is among them without being named: the order's way to inventory needs it
+        // The shop's own client is always allowed: order needs it to call inventory.
         c.order(&[("kc-azp", 1)]).await.expect(201);
         shop.stop().await;
     });
 }
 
-/// Keys change three times under load, as Keycloak's administrators do it: the new one signs, the old one still counts.
+/// Keys are rotated three times under load, as Keycloak's administrators do it: the new key signs, the old one is still
+/// valid.
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak.sh"]
-fn no_valid_token_is_refused_while_keys_change() {
+fn valid_tokens_during_key_rotation_are_accepted() {
     on_system(async {
         let realm = Rc::new(Realm::connect().await);
-        let mut shop = Shop::start(Shape::Local, of_keycloak(realm.issuer())).await;
+        let mut shop = Shop::start(Shape::Local, keycloak_settings(realm.issuer())).await;
         let c = Rc::new(shop.client.clone());
         let (newest, stop) = (Rc::new(RefCell::new(c.alice.clone())), Rc::new(Cell::new(false)));
         let (asked, kids) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(std::collections::BTreeSet::new())));
@@ -150,7 +151,7 @@ fn no_valid_token_is_refused_while_keys_change() {
             let (realm, stop, newest, kids) = (realm.clone(), stop.clone(), newest.clone(), kids.clone());
             async move {
                 while !stop.get() {
-                    // whom it gives a token is Keycloak's business; ours is that the token is good
+                    // Keycloak may refuse a login; the test checks only that issued tokens are accepted.
                     let Ok(granted) = realm.try_login("alice").await else { continue };
                     let token = granted["access_token"].as_str().unwrap().to_string();
                     kids.borrow_mut().insert(kid(&token));
@@ -174,7 +175,7 @@ fn no_valid_token_is_refused_while_keys_change() {
                 })
                 .await;
                 some_requests(200).await;
-                // an old key goes when nobody has a token of it any more
+                // Remove an old key once no client uses a token of it.
                 *first.borrow_mut() = newest.borrow().clone();
                 some_requests(50).await;
                 if let Some(last) = last.replace(added) {
@@ -192,29 +193,30 @@ fn no_valid_token_is_refused_while_keys_change() {
     });
 }
 
-/// While Keycloak cannot be reached, who holds a token notices nothing; made-up key ids fetch keys once a floor.
+/// While Keycloak is unreachable, clients with a valid token keep working; unknown key ids cause at most one key fetch
+/// per interval.
 #[test]
 #[ignore = "needs a Keycloak: .ci/keycloak.sh"]
-fn a_keycloak_that_is_away_changes_nothing_for_those_who_hold_tokens() {
+fn valid_tokens_while_keycloak_is_unreachable_are_accepted() {
     on_system(async {
-        let door = Door::open().await;
-        let realm = Realm::at(&door.url).await;
-        let mut shop = Shop::start(Shape::Loopback, of_keycloak(realm.issuer())).await;
+        let proxy = KeycloakProxy::open().await;
+        let realm = Realm::at(&proxy.url).await;
+        let mut shop = Shop::start(Shape::Loopback, keycloak_settings(realm.issuer())).await;
         let c = &shop.client;
         c.stocked("kc-2", "1", 100).await;
         c.order(&[("kc-2", 1)]).await.expect(201);
         let fresh = c.token("alice").await;
-        door.shut();
-        assert!(realm.try_login("admin").await.is_err(), "Keycloak is reached through the door alone");
+        proxy.close();
+        assert!(realm.try_login("admin").await.is_err(), "Keycloak must be reachable only through the proxy");
         for _ in 0..20 {
             c.order(&[("kc-2", 1)]).await.expect(201);
-            // one that the shop has never seen, of a key that it knows
+            // A token that the shop has not seen yet, signed with a key that it knows.
             c.get(&fresh, PATH).await.expect(200);
         }
-        door.unlock();
+        proxy.reopen();
         c.get(&c.token("alice").await, PATH).await.expect(200);
 
-        let (before, started) = (door.fetches(), Instant::now());
+        let (before, started) = (proxy.fetches(), Instant::now());
         let stranger = Key::foreign(1, "x");
         for round in 0..4 {
             let made_up = (0..50).map(|i| {
@@ -225,8 +227,8 @@ fn a_keycloak_that_is_away_changes_nothing_for_those_who_hold_tokens() {
                 reply.expect(401);
             }
         }
-        let (most, fetched) = (1 + started.elapsed().as_secs() as usize, door.fetches() - before);
-        assert!((1..=most).contains(&fetched), "{fetched} fetches where {most} are allowed");
+        let (most, fetched) = (1 + started.elapsed().as_secs() as usize, proxy.fetches() - before);
+        assert!((1..=most).contains(&fetched), "{fetched} fetches where {most} are permitted");
         println!("200 made-up key ids made {fetched} fetches in {:?}", started.elapsed().max(Duration::from_millis(1)));
         shop.assert_sound().await;
         shop.stop().await;

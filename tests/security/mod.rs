@@ -1,4 +1,4 @@
-//! Who gets in, and who does not.
+//! Authentication, authorization, TLS and forged requests.
 
 mod forged;
 mod issuer;

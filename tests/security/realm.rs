@@ -1,4 +1,4 @@
-//! A real Keycloak's realm: its tokens, its keys, and a door in front of it that can be shut.
+//! A realm of a real Keycloak: its tokens, its keys, and a proxy in front of it that can be closed.
 
 use super::issuer::Key;
 use crate::support::client::REALM;
@@ -9,15 +9,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, MutexGuard};
 
-/// The realm's keys are the same for all tests: they take turns.
+/// All tests share the realm's keys, so they run one at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Where the Keycloak is, as `.ci/keycloak.sh` tells.
+/// The address of Keycloak, set by `.ci/keycloak.sh`.
 fn base() -> String {
     std::env::var("TRADEPOST_TEST_KEYCLOAK").expect("TRADEPOST_TEST_KEYCLOAK: the address of a Keycloak")
 }
 
-/// Our realm of it, with its administrator's rights.
+/// The test realm, with an administrator's token.
 pub struct Realm {
     base: String,
     administrator: String,
@@ -38,7 +38,7 @@ async fn grant(issuer: &str, form: &[(&str, &str)]) -> Result<Value, String> {
     if body["access_token"].is_string() { Ok(body) } else { Err(body.to_string()) }
 }
 
-/// Id of the key that signed a token.
+/// Id of the key that signed the token.
 pub fn kid(token: &str) -> String {
     jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
 }
@@ -48,7 +48,7 @@ impl Realm {
         Self::at(&base()).await
     }
 
-    /// By this address, which becomes part of its tokens.
+    /// Connects by this address, which becomes part of the realm's tokens.
     pub async fn at(base: &str) -> Self {
         let turn = TURN.lock().await;
         let password = std::env::var("KC_ADMIN_PASSWORD").unwrap();
@@ -62,28 +62,28 @@ impl Realm {
         format!("{}{REALM}", self.base)
     }
 
-    /// A token of the realm above it.
+    /// A token of the master realm.
     pub fn administrator(&self) -> &str {
         &self.administrator
     }
 
-    /// What the token endpoint grants.
+    /// Answer of the token endpoint.
     pub async fn granted(&self, form: &[(&str, &str)]) -> Value {
         grant(&self.issuer(), form).await.unwrap()
     }
 
-    /// What it would grant this demo user at the moment, if anything. Keycloak's guard against guessed
-    /// passwords refuses logins of one user side by side, and now and then one that is alone.
+    /// Attempts a login of this demo user. Keycloak's brute-force protection rejects parallel logins of one user, and
+    /// sometimes a single one.
     pub async fn try_login(&self, user: &str) -> Result<Value, String> {
         let form = [("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", user), ("password", user)];
         grant(&self.issuer(), &form).await
     }
 
-    /// Makes this the key that signs; those before it still count.
+    /// Makes this the signing key; the previous keys remain valid.
     pub async fn add_key(&self, key: Key) -> Added {
         use rsa::pkcs8::{EncodePrivateKey, LineEnding};
         let pem = key.rsa.to_pkcs8_pem(LineEnding::LF).unwrap();
-        // above all that are there, those that a failed run left behind included
+        // The priority is above all existing keys, including those of failed runs.
         static ADDED: AtomicUsize = AtomicUsize::new(0);
         let priority = super::issuer::now() % 1_000_000 * 1000 + ADDED.fetch_add(1, Ordering::SeqCst) as i64;
         let component = json!({
@@ -104,7 +104,7 @@ impl Realm {
         Added { key: Key { kid, ..key }, component }
     }
 
-    /// Takes a key out of the realm.
+    /// Removes a key from the realm.
     pub async fn remove(&self, added: Added) {
         let url = format!("{}/admin{REALM}/components/{}", self.base, added.component);
         let answer = awc::Client::default().delete(url).bearer_auth(&self.administrator).send().await.unwrap();
@@ -112,61 +112,61 @@ impl Realm {
     }
 }
 
-/// Stands in front of the Keycloak, counts who asks for its keys, and lets nobody through while it is shut.
-pub struct Door {
+/// A proxy in front of Keycloak that counts key requests, and blocks all traffic while it is closed.
+pub struct KeycloakProxy {
     pub url: String,
-    shut: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
     fetches: Arc<AtomicUsize>,
 }
 
-impl Door {
+impl KeycloakProxy {
     pub async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (shut, fetches) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let door = Self { url, shut: shut.clone(), fetches: fetches.clone() };
+        let (closed, fetches) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let proxy = Self { url, closed: closed.clone(), fetches: fetches.clone() };
         let behind = base().trim_start_matches("http://").to_string();
         actix_web::rt::spawn(async move {
-            while let Ok((visitor, _)) = listener.accept().await {
-                let (shut, fetches, behind) = (shut.clone(), fetches.clone(), behind.clone());
+            while let Ok((client, _)) = listener.accept().await {
+                let (closed, fetches, behind) = (closed.clone(), fetches.clone(), behind.clone());
                 actix_web::rt::spawn(async move {
                     if let Ok(inside) = TcpStream::connect(behind).await {
-                        pass(visitor, inside, &shut, &fetches).await;
+                        pass(client, inside, &closed, &fetches).await;
                     }
                 });
             }
         });
-        door
+        proxy
     }
 
-    pub fn shut(&self) {
-        self.shut.store(true, Ordering::SeqCst);
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
     }
 
-    pub fn unlock(&self) {
-        self.shut.store(false, Ordering::SeqCst);
+    pub fn reopen(&self) {
+        self.closed.store(false, Ordering::SeqCst);
     }
 
-    /// How often keys were asked for.
+    /// Number of requests for the keys.
     pub fn fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
     }
 }
 
-/// Carries bytes both ways until somebody hangs up, or speaks while the door is shut.
-async fn pass(mut visitor: TcpStream, mut inside: TcpStream, shut: &AtomicBool, fetches: &AtomicUsize) {
+/// Copies bytes in both directions until one side closes, or sends while the proxy is closed.
+async fn pass(mut client: TcpStream, mut inside: TcpStream, closed: &AtomicBool, fetches: &AtomicUsize) {
     let (mut asked, mut answered) = ([0; 16 * 1024], [0; 16 * 1024]);
     loop {
         tokio::select! {
-            read = visitor.read(&mut asked) => match read {
-                Ok(n) if n > 0 && !shut.load(Ordering::SeqCst) => {
+            read = client.read(&mut asked) => match read {
+                Ok(n) if n > 0 && !closed.load(Ordering::SeqCst) => {
                     fetches.fetch_add(asked[..n].windows(7).filter(|w| w == b"/certs ").count(), Ordering::SeqCst);
                     if inside.write_all(&asked[..n]).await.is_err() { return }
                 }
                 _ => return,
             },
             read = inside.read(&mut answered) => match read {
-                Ok(n) if n > 0 => if visitor.write_all(&answered[..n]).await.is_err() { return },
+                Ok(n) if n > 0 => if client.write_all(&answered[..n]).await.is_err() { return },
                 _ => return,
             },
         }

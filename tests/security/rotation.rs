@@ -1,5 +1,5 @@
-//! The issuer's keys: asked for when needed and no more often than a floor allows, kept while the issuer
-//! is away, exchanged when it changes them. An issuer that is away is our trouble (503), not the caller's (401).
+//! The issuer's keys: fetched on demand, at most once per interval, kept while the issuer is unavailable, and replaced
+//! when it rotates them. If the issuer is unavailable, the answer is 503, not 401.
 
 use super::issuer::{Issuer, Key, claims};
 use crate::contract::envelope::assert_refusal;
@@ -15,12 +15,12 @@ use tradepost::config::Loaded;
 use tradepost::settings::{Secret, Settings};
 
 const PATH: &str = "/api/v1/products";
-/// No two fetches of an issuer's keys are closer.
+/// Minimum time between two fetches of an issuer's keys.
 const FLOOR_SECONDS: u64 = 1;
-/// No fetch takes longer.
+/// Maximum duration of a fetch.
 const FETCH_LIMIT: Duration = Duration::from_secs(3);
 
-/// A shop with this issuer in the place of its own, and a client with that issuer's tokens.
+/// A shop that uses this issuer, and a client with tokens of that issuer.
 async fn shop_of(issuer: &Issuer) -> (Running, Client, TempDir) {
     let data = tempfile::tempdir().unwrap();
     let mut settings = Settings::default();
@@ -36,9 +36,9 @@ async fn shop_of(issuer: &Issuer) -> (Running, Client, TempDir) {
     (running, client, data)
 }
 
-/// Keys are fetched for the first token, and for all the made-up key ids together once a floor.
+/// Keys are fetched for the first token, and then at most once per interval, however many unknown key ids arrive.
 #[test]
-fn made_up_key_ids_cannot_make_us_call_the_issuer() {
+fn unknown_key_ids_fetch_keys_once_per_interval() {
     on_system(async {
         let (key, foreign) = (Key::foreign(0, "first"), Key::foreign(1, "x"));
         let issuer = Issuer::start(key);
@@ -60,18 +60,18 @@ fn made_up_key_ids_cannot_make_us_call_the_issuer() {
             c.get(&issuer.token("admin", "admin"), PATH).await.expect(200);
         }
         let most = 1 + started.elapsed().as_secs() / FLOOR_SECONDS;
-        assert!(issuer.asked() as u64 <= most, "{} fetches where {most} are allowed", issuer.asked());
+        assert!(issuer.asked() as u64 <= most, "{} fetches where {most} are permitted", issuer.asked());
         running.stop().await;
     });
 }
 
-/// Until the issuer was there once nobody can be told from anybody; that is a 503, with a time to try again.
+/// Until the first successful fetch no token can be verified; the answer is a 503 with `retry-after`.
 #[test]
-fn an_issuer_that_is_away_at_the_start_is_a_503() {
+fn issuer_unavailable_at_start_returns_503() {
     on_system(async {
         let issuer = Issuer::start(Key::foreign(0, "first"));
         let (running, c, _data) = shop_of(&issuer).await;
-        issuer.set_away(true);
+        issuer.set_unavailable(true);
         for _ in 0..3 {
             let reply = c.get(&c.admin, PATH).await;
             assert_refusal(&reply, 503, "GET", PATH);
@@ -80,7 +80,7 @@ fn an_issuer_that_is_away_at_the_start_is_a_503() {
         c.send(actix_web::http::Method::GET, PATH, &[], "").await.expect(401);
         c.get("no.jwt.atall", PATH).await.expect(401);
         c.send(actix_web::http::Method::GET, "/actuator/health/liveness", &[], "").await.expect(200);
-        issuer.set_away(false);
+        issuer.set_unavailable(false);
         wait_for("the issuer is asked again", || async {
             let reply = c.get(&c.admin, PATH).await;
             if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}")) }
@@ -90,14 +90,14 @@ fn an_issuer_that_is_away_at_the_start_is_a_503() {
     });
 }
 
-/// An issuer that went away takes nobody's access with it: new tokens of known keys are taken, others are not.
+/// While the issuer is unavailable, new tokens of known keys are accepted, others are not.
 #[test]
-fn known_keys_stay_good_while_the_issuer_is_away() {
+fn known_keys_while_the_issuer_is_unavailable_are_accepted() {
     on_system(async {
         let issuer = Issuer::start(Key::foreign(0, "first"));
         let (running, c, _data) = shop_of(&issuer).await;
         c.get(&c.admin, PATH).await.expect(200);
-        issuer.set_away(true);
+        issuer.set_unavailable(true);
         let unknown = Key::foreign(1, "second");
         for _ in 0..5 {
             c.get(&issuer.token("admin", "admin"), PATH).await.expect(200);
@@ -108,11 +108,11 @@ fn known_keys_stay_good_while_the_issuer_is_away() {
     });
 }
 
-/// All wait for the one fetch: it is not the first caller's, and does not end with that caller's connection.
+/// All requests wait for one fetch. It does not belong to the first caller, so it survives that caller's disconnect.
 #[test]
-fn a_caller_that_hangs_up_does_not_break_off_the_fetch() {
+fn disconnected_caller_does_not_cancel_the_fetch() {
     on_system(async {
-        // again only where the fetch may have come to its own limit, as on a machine that is busy for seconds
+        // Retry only if the fetch may have timed out, as on a busy machine.
         loop {
             let issuer = Issuer::start(Key::foreign(0, "first"));
             let (running, c, _data) = shop_of(&issuer).await;
@@ -123,25 +123,26 @@ fn a_caller_that_hangs_up_does_not_break_off_the_fetch() {
             let sent = Instant::now();
             connection.write_all(head.as_bytes()).await.unwrap();
             wait_until("the issuer is asked", || if issuer.waiting() > 0 { Ok(()) } else { Err("not yet".into()) }).await;
-            // no chunk at all: the shop gives this connection up
+            // The connection is dropped without an answer.
             connection.write_all(b"zz\r\n").await.unwrap();
             assert_eq!(connection.read(&mut [0; 1]).await.unwrap_or(0), 0);
             issuer.set_slow(false);
-            let told = (c.get(&c.alice, PATH).await.status, issuer.asked());
+            let outcome = (c.get(&c.alice, PATH).await.status, issuer.asked());
             let took = sent.elapsed();
             running.stop().await;
             if took < FETCH_LIMIT {
-                assert_eq!(told, (200, 1));
+                assert_eq!(outcome, (200, 1));
                 break;
             }
-            println!("not told from a fetch that took too long: {told:?} after {took:?}");
+            println!("inconclusive, because the fetch may have timed out: {outcome:?} after {took:?}");
         }
     });
 }
 
-/// A new key works after at most a floor; tokens of the old one work on for as long as it is published, and no longer.
+/// A new key is accepted after at most one interval. Tokens of the old key are valid exactly as long as it is
+/// published.
 #[test]
-fn keys_are_exchanged_without_refusing_a_valid_token() {
+fn valid_tokens_during_issuer_key_rotation_are_accepted() {
     on_system(async {
         let (old, new) = (Key::foreign(0, "first"), Key::foreign(1, "second"));
         let issuer = Issuer::start(old.clone());
@@ -160,7 +161,7 @@ fn keys_are_exchanged_without_refusing_a_valid_token() {
         issuer.set_keys(vec![new.clone()]);
         let third = Key::foreign(0, "third");
         wait_for("the withdrawn key is noticed", || async {
-            // a key id that is not there makes the shop look again
+            // An unknown key id makes the shop fetch the keys again.
             c.get(&third.token(&claims(&issuer.url(), "alice", "customer")), PATH).await.expect(401);
             c.get(&new.token(&claims(&issuer.url(), "alice", "customer")), PATH).await.expect(200);
             let reply = c.get(&of_old(), PATH).await;

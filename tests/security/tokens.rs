@@ -1,5 +1,5 @@
-//! Who gets in: the bearer of a whole, current access token of the shop's own issuer, with a role that
-//! the call takes. Everybody else is told 401 or 403, in the way of RFC 6750, and nothing more.
+//! Access control: a request needs a valid, current access token of the shop's issuer, with a role that the call
+//! permits. All other requests get 401 or 403 in the form of RFC 6750, without further information.
 
 use super::issuer::{Key, claims, hs256, now, unsigned};
 use crate::contract::envelope::assert_refusal;
@@ -15,7 +15,7 @@ use tradepost::rpc::contract::RequiredRole;
 
 const PATH: &str = "/api/v1/products";
 
-/// 401, with a challenge that names the fault where a token was sent.
+/// Checks for a 401, with a challenge that names the error if a token was sent.
 #[track_caller]
 fn assert_unauthorized(reply: &Reply, method: &str, path: &str, token_sent: bool) {
     assert_refusal(reply, 401, method, path);
@@ -28,7 +28,7 @@ fn assert_unauthorized(reply: &Reply, method: &str, path: &str, token_sent: bool
     }
 }
 
-/// Sends a GET with these headers, each of them, doubled or not.
+/// Sends a GET with exactly these headers, including duplicates.
 async fn get(c: &Client, path: &str, headers: &[(&str, &str)]) -> Reply {
     let mut request = awc::Client::default().get(format!("{}{path}", c.url));
     for header in headers {
@@ -40,7 +40,7 @@ async fn get(c: &Client, path: &str, headers: &[(&str, &str)]) -> Reply {
     Reply { status: answer.status().as_u16(), headers, text }
 }
 
-/// These claims with one of them changed, or taken out where the value is null.
+/// The claims with one of them changed, or removed if the value is null.
 fn but(good: &Value, claim: &str, value: Value) -> Value {
     let mut changed = good.clone();
     changed[claim] = value.clone();
@@ -50,7 +50,7 @@ fn but(good: &Value, claim: &str, value: Value) -> Value {
     changed
 }
 
-/// Every way to be a token and not a good one.
+/// Invalid tokens of every kind.
 pub(super) fn bad_tokens(c: &Client, key: &Key, good: &Value) -> Vec<(String, String)> {
     let header = json!({ "alg": "RS256", "typ": "JWT", "kid": key.kid });
     let honest = key.token(good);
@@ -121,8 +121,8 @@ pub(super) fn bad_tokens(c: &Client, key: &Key, good: &Value) -> Vec<(String, St
 }
 
 scenario! {
-    /// None of them is let in, each is told so, and the honest one beside them is let in.
-    async fn bad_tokens_are_refused(shop) {
+    /// Each invalid token is rejected with the right answer, and a valid token between them is accepted.
+    async fn invalid_tokens_are_rejected(shop) {
         let c = &shop.client;
         let key = Key::of_shop(shop.data.path(), &c.admin);
         let good = claims(&format!("{}{REALM}", c.url), "admin", "admin");
@@ -141,8 +141,8 @@ scenario! {
 }
 
 scenario! { of one process:
-    /// The token travels in one header, once, as RFC 6750 has it; the scheme in any case.
-    async fn a_token_is_taken_from_the_one_header_only(shop) {
+    /// The token must be in one header, exactly once, as in RFC 6750; the scheme is case-insensitive.
+    async fn token_outside_its_header_is_rejected(shop) {
         let c = &shop.client;
         let token = &c.alice;
         for scheme in ["Bearer", "bearer", "BEARER", "BeArEr"] {
@@ -165,8 +165,8 @@ scenario! { of one process:
 }
 
 scenario! {
-    /// The issuer's other tokens are not for the shop, though the same key signed them.
-    async fn id_and_refresh_tokens_are_no_access_tokens(shop) {
+    /// ID and refresh tokens of the issuer are rejected, although the same key signed them.
+    async fn id_and_refresh_tokens_are_rejected(shop) {
         let c = &shop.client;
         let form = [("grant_type", "password"), ("client_id", "tradepost-demo"), ("username", "alice"), ("password", "alice"), ("scope", "openid")];
         let mut answer = tradepost::net::http::http().post(format!("{}{REALM}/protocol/openid-connect/token", c.url)).send_form(&form).await.unwrap();
@@ -180,8 +180,8 @@ scenario! {
 }
 
 scenario! { of one process:
-    /// Every call of every contract asks who is there, before it looks at anything else; a path that is not there does too.
-    async fn nothing_is_done_without_a_token(shop) {
+    /// Every call of every contract checks the token before anything else; so does an unknown path.
+    async fn calls_without_a_token_are_rejected(shop) {
         let c = &shop.client;
         let calls = operations().into_iter().filter(|o| o.required_role != RequiredRole::Public).map(|o| (o.method.clone(), filled(&o)));
         let others = ["/actuator/env", "/actuator/loggers", "/actuator/deadletters", "/api/v1/notifications/stream", "/nothing"];
@@ -196,7 +196,7 @@ scenario! { of one process:
     }
 }
 
-/// 403, and not by a word more.
+/// Checks for a 403 without further information.
 #[track_caller]
 fn assert_forbidden(reply: &Reply, method: &str, path: &str) {
     assert_refusal(reply, 403, method, path);
@@ -204,8 +204,8 @@ fn assert_forbidden(reply: &Reply, method: &str, path: &str) {
 }
 
 scenario! {
-    /// A call is for the roles that its contract names: customers change no stock, and administrators are no peers.
-    async fn roles_open_what_the_contract_says_and_nothing_else(shop) {
+    /// A call permits the roles in its contract: customers cannot change stock, and administrators are not peers.
+    async fn roles_permit_only_the_calls_in_the_contract(shop) {
         let c = &shop.client;
         let service = shop.service_token().await;
         let key = Key::of_shop(shop.data.path(), &c.admin);
@@ -215,7 +215,7 @@ scenario! {
             let (method, path) = (operation.method.clone(), filled(&operation));
             for (token, role) in [(&c.alice, "customer"), (&c.admin, "admin"), (&service, "service"), (&stranger, "offline_access")] {
                 let bearer = format!("Bearer {token}");
-                // a media type that no call takes: whoever gets past the door changes nothing
+                // No call accepts this media type, so an authorized request changes nothing.
                 let reply = c.send(method.clone(), &path, &[("authorization", &bearer), ("accept", "image/png")], "").await;
                 if operation.required_role.roles().is_empty() || operation.required_role.roles().contains(&role) {
                     assert_refusal(&reply, 406, method.as_str(), &path);
@@ -232,9 +232,9 @@ scenario! {
     }
 }
 
-/// What a token says of roles elsewhere, or in other words, counts for nothing here.
+/// Roles of other clients, or in other claims, have no effect.
 #[test]
-fn roles_of_other_clients_grant_nothing() {
+fn roles_of_other_clients_are_ignored() {
     on_system(async {
         let mut shop = Shop::start(Shape::Local, |_| {}).await;
         let c = &shop.client;

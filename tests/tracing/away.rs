@@ -1,6 +1,6 @@
-//! A collector that is away, silent or refusing is nobody's trouble but its own.
+//! An unavailable, silent or failing collector does not affect the shop.
 
-use super::collector::{Collector, Manner};
+use super::collector::{Behaviour, Collector};
 use crate::support::client::{Client, order};
 use crate::support::ports::free_port;
 use crate::support::process::{Process, last_words, tradepost};
@@ -8,14 +8,14 @@ use crate::support::{on_system, wait_for};
 use actix_web::http::Method;
 use std::cell::RefCell;
 
-/// Spans by what became of them.
+/// Number of spans with this outcome.
 async fn count(c: &Client, outcome: &str) -> u64 {
     let text = c.get(&c.admin, "/actuator/prometheus").await.expect(200).text;
     let line = text.lines().find(|line| line.starts_with("tradepost_spans_total") && line.contains(&format!("outcome=\"{outcome}\"")));
     line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Orders, all of which are answered, until more spans have come to this end.
+/// Places orders, all of which must succeed, until more spans have this outcome.
 async fn orders_until_more(c: &Client, outcome: &str) {
     let before = count(c, outcome).await;
     wait_for(&format!("more spans are {outcome}"), || async {
@@ -27,7 +27,7 @@ async fn orders_until_more(c: &Client, outcome: &str) {
 }
 
 async fn until_an_order_arrives(c: &Client, collector: &Collector) {
-    // what was recorded before may wait behind what is tried again
+    // Older spans may be queued behind a retry.
     let sent = RefCell::new(Vec::new());
     wait_for("an order's spans arrive", || async {
         let id = format!("{:032x}", rand::random::<u128>());
@@ -43,13 +43,13 @@ async fn until_an_order_arrives(c: &Client, collector: &Collector) {
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        Err(format!("{} spans did", collector.spans().len()))
+        Err(format!("{} spans arrived", collector.spans().len()))
     })
     .await;
 }
 
 #[test]
-fn orders_are_taken_whatever_the_collector_does_and_spans_arrive_when_it_is_well() {
+fn failing_collector_blocks_no_order_and_gets_spans_after_recovery() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -60,16 +60,16 @@ fn orders_are_taken_whatever_the_collector_does_and_spans_arrive_when_it_is_well
         let mut shop = Process::start_logged(&log, data.path(), &env);
         let mut c = shop.client().await;
         c.stocked("s", "1", 1_000_000).await;
-        // nobody listens there
+        // No process listens on this port yet.
         orders_until_more(&c, "failed").await;
 
-        let collector = Collector::start(port, Manner::Silent);
+        let collector = Collector::start(port, Behaviour::Silent);
         orders_until_more(&c, "dropped").await;
-        collector.becomes(Manner::Refuses);
+        collector.set_behaviour(Behaviour::Refuses);
         orders_until_more(&c, "failed").await;
-        collector.becomes(Manner::Endless);
+        collector.set_behaviour(Behaviour::Endless);
         until_an_order_arrives(&c, &collector).await;
-        collector.becomes(Manner::Takes);
+        collector.set_behaviour(Behaviour::Takes);
         until_an_order_arrives(&c, &collector).await;
         assert!(count(&c, "exported").await > 0);
 
@@ -79,7 +79,7 @@ fn orders_are_taken_whatever_the_collector_does_and_spans_arrive_when_it_is_well
         // base64 of me:p@w, all in lower case
         assert!(first.contains("authorization: basic bwu6ceb3"), "{first}");
 
-        // what waits is sent on the way down; what a busy machine has no time for is not lost without a word, so again
+        // Pending spans are sent during shutdown. A busy machine may run out of time, which is logged; then retry.
         loop {
             let last = c.order(&[("s", 1)]).await.expect(201).headers["x-trace-id"].clone();
             assert_eq!(shop.terminate(), Some(0));
@@ -95,7 +95,7 @@ fn orders_are_taken_whatever_the_collector_does_and_spans_arrive_when_it_is_well
 }
 
 #[test]
-fn a_wrong_setting_stops_the_start_and_names_the_key() {
+fn wrong_telemetry_setting_stops_the_start_and_names_the_key() {
     let refused = |key: &str, value: &str| {
         let data = tempfile::tempdir().unwrap();
         let dir = data.path().to_string_lossy().into_owned();

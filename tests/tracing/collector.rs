@@ -1,4 +1,4 @@
-//! A collector of spans that behaves as badly as it is told to.
+//! A fake collector of spans with configurable failures.
 
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -7,30 +7,30 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// Takes what comes.
+pub enum Behaviour {
+    /// Accepts all spans.
     Takes,
     /// Answers 500.
     Refuses,
-    /// Accepts, and never answers.
+    /// Accepts connections and never answers.
     Silent,
-    /// Takes what comes, and its answer has no end.
+    /// Accepts spans, but its answer is endless.
     Endless,
 }
 
-/// What it was told to do, and what it took.
+/// The configured behaviour, and the received spans.
 pub struct Collector {
-    manner: Mutex<Manner>,
+    behaviour: Mutex<Behaviour>,
     spans: Mutex<Vec<Value>>,
-    /// First lines and headers of the requests.
+    /// Request lines and headers.
     heads: Mutex<Vec<String>>,
 }
 
 impl Collector {
-    /// Answers at this port from now on, for as long as the test runs.
-    pub fn start(port: u16, manner: Manner) -> Arc<Self> {
+    /// Serves this port until the test ends.
+    pub fn start(port: u16, behaviour: Behaviour) -> Arc<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let ours = Arc::new(Self { manner: Mutex::new(manner), spans: Mutex::default(), heads: Mutex::default() });
+        let ours = Arc::new(Self { behaviour: Mutex::new(behaviour), spans: Mutex::default(), heads: Mutex::default() });
         let shared = ours.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -41,8 +41,8 @@ impl Collector {
         ours
     }
 
-    pub fn becomes(&self, manner: Manner) {
-        *self.manner.lock().unwrap() = manner;
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
     }
 
     pub fn spans(&self) -> Vec<Value> {
@@ -53,7 +53,7 @@ impl Collector {
         self.heads.lock().unwrap().clone()
     }
 
-    /// One request; `None` at the connection's end.
+    /// Handles one request; `None` at the end of the connection.
     fn answer(&self, mut stream: &TcpStream) -> Option<()> {
         let (mut head, mut byte) = (Vec::new(), [0]);
         while !head.ends_with(b"\r\n\r\n") {
@@ -65,19 +65,19 @@ impl Collector {
         let mut body = vec![0; length];
         stream.read_exact(&mut body).ok()?;
         self.heads.lock().unwrap().push(head);
-        let manner = *self.manner.lock().unwrap();
-        if matches!(manner, Manner::Takes | Manner::Endless) {
+        let behaviour = *self.behaviour.lock().unwrap();
+        if matches!(behaviour, Behaviour::Takes | Behaviour::Endless) {
             self.spans.lock().unwrap().extend(serde_json::from_slice::<Vec<Value>>(&body).unwrap());
         }
-        match manner {
-            Manner::Takes => stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").ok(),
-            Manner::Refuses => stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n").ok(),
-            Manner::Silent => {
-                // until the other side has had enough
+        match behaviour {
+            Behaviour::Takes => stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").ok(),
+            Behaviour::Refuses => stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n").ok(),
+            Behaviour::Silent => {
+                // Send until the client closes the connection.
                 let _ = stream.read(&mut byte);
                 None
             }
-            Manner::Endless => {
+            Behaviour::Endless => {
                 stream.write_all(b"HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n").ok()?;
                 while stream.write_all(b"4\r\nmore\r\n").is_ok() {
                     std::thread::sleep(Duration::from_millis(1));

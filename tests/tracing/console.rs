@@ -1,4 +1,4 @@
-//! The console, and the command that shows the same on a terminal.
+//! The console, and the command that prints the same traces.
 
 use crate::support::client::{Client, Reply};
 use crate::support::process::{Process, tradepost};
@@ -13,12 +13,12 @@ async fn with(c: &Client, authorization: &str, path: &str) -> Reply {
     c.send(Method::GET, path, &[("authorization", authorization)], "").await
 }
 
-/// As a browser sends user and password: base64 of `admin:admin` and so on.
+/// HTTP Basic credentials as a browser sends them: base64 of `admin:admin` and so on.
 const ADMIN: &str = "Basic YWRtaW46YWRtaW4=";
 const ALICE: &str = "Basic YWxpY2U6YWxpY2U=";
-const NOBODY: &str = "Basic YWRtaW46d3Jvbmc=";
+const WRONG_PASSWORD: &str = "Basic YWRtaW46d3Jvbmc=";
 
-/// Answers once the trace has steps that begin with each of these, and what each step follows from.
+/// Waits until the trace has steps that start with each of these, and all their parents.
 async fn whole(c: &Client, id: &str, steps: &[&str]) -> Vec<Value> {
     let whole = RefCell::new(Vec::new());
     wait_for("the trace is whole", || async {
@@ -38,7 +38,7 @@ async fn whole(c: &Client, id: &str, steps: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn administrators_see_traces_and_nobody_else_does() {
+fn traces_are_visible_to_administrators_only() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let shop = Process::start(data.path(), &ALL);
@@ -46,7 +46,7 @@ fn administrators_see_traces_and_nobody_else_does() {
         for path in ["/console/traces", "/console/traces.json", "/console/traces/0af7651916cd43dd8448eb211c80319c"] {
             let asked = c.send(Method::GET, path, &[], "").await.expect(401);
             assert!(asked.headers["www-authenticate"].starts_with("Basic realm="), "{asked:?}");
-            with(&c, NOBODY, path).await.expect(401);
+            with(&c, WRONG_PASSWORD, path).await.expect(401);
             with(&c, ALICE, path).await.expect(403);
             c.get(&c.alice, path).await.expect(403);
             with(&c, "Bearer nonsense", path).await.expect(401);
@@ -65,10 +65,10 @@ fn administrators_see_traces_and_nobody_else_does() {
 }
 
 #[test]
-fn an_order_is_seen_from_the_request_to_the_notification_and_nobody_by_name() {
+fn order_trace_is_complete_without_customer_names() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
-        // nobody takes up an order that is slow for once: that would be steps more
+        // With a longer lease, no process resumes a slow order: that would add steps.
         let shop = Process::start(data.path(), &[ALL[0], ("TRADEPOST__ORDER__LEASE_SECONDS", "60")]);
         let c = shop.client().await;
         c.stocked("sku-of-the-test", "1.25", 5).await;
@@ -96,7 +96,7 @@ fn an_order_is_seen_from_the_request_to_the_notification_and_nobody_by_name() {
             assert!(shown.starts_with("POST /api/v1/orders\n") && shown.contains("inventory reserve"), "{name}: {shown}");
         }
         for (unknown, said) in [
-            ("0af7651916cd43dd8448eb211c80319c", "the shop has not got it"),
+            ("0af7651916cd43dd8448eb211c80319c", "not found in the shop"),
             ("01a207b7-cd38-76c5-8630-35b476cc4b98", "order 01a207b7-cd38-76c5-8630-35b476cc4b98: 404"),
             ("nonsense", "order nonsense: 400"),
         ] {
@@ -108,13 +108,13 @@ fn an_order_is_seen_from_the_request_to_the_notification_and_nobody_by_name() {
 }
 
 #[test]
-fn without_memory_there_is_nothing_to_see_and_nothing_is_recorded() {
+fn console_without_trace_buffer_records_nothing() {
     on_system(async {
         let data = tempfile::tempdir().unwrap();
         let shop = Process::start(data.path(), &[ALL[0], ("TRADEPOST__TELEMETRY__TRACE_BUFFER_SIZE", "0")]);
         let c = shop.client().await;
         c.get(&c.admin, "/console/traces").await.expect(404);
         let output = tradepost(&["trace", "0af7651916cd43dd8448eb211c80319c", "--url", &c.url]).output().unwrap();
-        assert!(String::from_utf8_lossy(&output.stderr).contains("the shop has not got it"), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("not found in the shop"), "{output:?}");
     });
 }

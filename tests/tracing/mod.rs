@@ -1,4 +1,4 @@
-//! What can be seen of what the shop did: at its console, by `tradepost trace`, at collectors.
+//! Traces: the console, `tradepost trace`, and collectors.
 
 mod away;
 pub mod collector;

@@ -1,4 +1,4 @@
-//! A shop in processes on a real Kafka, seen in a real Zipkin: `.ci/zipkin.sh` starts both and runs this.
+//! A shop in several processes on a real Kafka, traced in a real Zipkin: `.ci/zipkin.sh` starts both and runs this.
 
 use crate::support::client::order;
 use crate::support::process::tradepost;
@@ -12,14 +12,14 @@ use std::net::{TcpListener, TcpStream};
 use tradepost::settings::Secret;
 
 const SKU: &str = "sku-of-the-test";
-/// The step of a caller that records nothing here.
+/// The span of a caller that does not export here.
 const STEP_OF: &str = "00000000000000aa";
 
 fn zipkin() -> String {
     std::env::var("TRADEPOST_TEST_ZIPKIN").expect("TRADEPOST_TEST_ZIPKIN names the server")
 }
 
-/// Takes every mail; where it is.
+/// Starts a mail server that accepts every mail; returns its URL.
 fn mail_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("smtp://{}", listener.local_addr().unwrap());
@@ -55,7 +55,7 @@ async fn shop() -> Shop {
         settings.telemetry.zipkin = Some(Secret::new(zipkin()));
         settings.telemetry.sample = 1.0;
         settings.notification.smtp = Some(Secret::new(mail));
-        // nobody takes up an order that is slow for once: that would be a step more
+        // With a longer lease, no process resumes a slow order: that would add a step.
         settings.order.lease_seconds = 60;
     })
     .await;
@@ -63,13 +63,13 @@ async fn shop() -> Shop {
     shop
 }
 
-/// A trace's spans as Zipkin shows them, which writes all names in lower case.
+/// A trace's spans as Zipkin returns them, with all names in lower case.
 async fn spans(shop: &Shop, id: &str) -> Vec<Value> {
     let reply = shop.client.at(&zipkin()).send(Method::GET, &format!("/api/v2/trace/{id}"), &[], "").await;
     if reply.status == 200 { reply.json().as_array().unwrap().clone() } else { Vec::new() }
 }
 
-/// Who does what, in a word.
+/// The span as one text: service and name.
 fn step(span: &Value) -> String {
     let text = |pointer: &str| span.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_string();
     format!("{} {} {}", text("/localEndpoint/serviceName"), text("/kind"), text("/name"))
@@ -79,7 +79,7 @@ fn is_database(span: &Value, service: &str) -> bool {
     span["localEndpoint"]["serviceName"] == service && span["tags"].get("db.system.name").is_some()
 }
 
-/// Waits until the trace has all these steps, and each of these services its database's, and what each follows from.
+/// Waits until the trace has all these steps, a database span of each of these services, and all their parents.
 async fn whole(shop: &Shop, id: &str, steps: &[&str], databases: &[&str]) -> Vec<Value> {
     let whole = RefCell::new(Vec::new());
     wait_for("the trace is whole", || async {
@@ -116,10 +116,10 @@ const DATABASES: [&str; 4] = ["order-service", "product-service", "inventory-ser
 
 #[test]
 #[ignore = "needs a Zipkin and a Kafka: .ci/zipkin.sh"]
-fn one_order_is_one_trace_through_all_processes() {
+fn order_is_one_trace_through_all_processes() {
     on_system(async {
         let mut shop = shop().await;
-        // no event of another trace is on its way
+        // Wait until no event of another trace is pending.
         shop.assert_sound().await;
         let placed = shop.client.order(&[(SKU, 3)]).await.expect(201);
         let id = placed.headers["x-trace-id"].clone();
@@ -132,7 +132,7 @@ fn one_order_is_one_trace_through_all_processes() {
             assert!(span["timestamp"].as_u64() > Some(0) && span["duration"].as_u64() > Some(0), "{span}");
             let Some(parent) = span.get("parentId") else { continue };
             let parent = find(parent).unwrap_or_else(|| panic!("{span} follows from nothing that is here"));
-            // clocks are those of one machine, and are read one after the other
+            // All clocks are of one machine, but are read one after the other.
             assert!(span["timestamp"].as_u64().unwrap() + 1000 >= parent["timestamp"].as_u64().unwrap(), "{span} began before {parent}");
         }
         let parent_of = |name: &str| {
@@ -166,10 +166,10 @@ fn one_order_is_one_trace_through_all_processes() {
     });
 }
 
-/// Callers of either kind find our steps below their own.
+/// Our spans are children of the caller's span, with either kind of header.
 #[test]
 #[ignore = "needs a Zipkin and a Kafka: .ci/zipkin.sh"]
-fn callers_that_speak_b3_or_w3c_stay_in_their_own_trace() {
+fn callers_with_b3_or_w3c_headers_keep_their_trace() {
     on_system(async {
         let mut shop = shop().await;
         let c = &shop.client;
@@ -183,12 +183,12 @@ fn callers_that_speak_b3_or_w3c_stay_in_their_own_trace() {
         for (headers, id) in headers.iter().zip(&ids) {
             let placed = c.with_body(Method::POST, &c.alice, "/api/v1/orders", headers, &order(&[(SKU, 1)])).await.expect(201);
             assert_eq!(&placed.headers["x-trace-id"], id);
-            // what notification writes for several events at once is in the trace of the first of them
+            // Database writes of notification for several events at once belong to the trace of the first event.
             let all = whole(&shop, id, &STEPS, &DATABASES[..3]).await;
             let entries: Vec<_> = all.iter().filter(|span| span["parentId"] == STEP_OF).map(step).collect();
             assert_eq!(entries, [STEPS[0]], "{headers:?}");
         }
-        // and those that want no record leave none
+        // Callers that opt out of tracing leave no trace.
         let id = format!("{:032x}", rand::random::<u128>());
         let not = format!("{id}-{STEP_OF}-0");
         c.with_body(Method::POST, &c.alice, "/api/v1/orders", &[("b3", &not)], &order(&[(SKU, 1)])).await.expect(201);

@@ -1,4 +1,4 @@
-//! The processes of two releases, one a module and release, that find each other by registries of both.
+//! The processes of two releases, one per module and release, which find each other by the registries of both.
 
 use crate::support::client::REALM;
 use crate::support::ports::free_port;
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use tokio::task::spawn_blocking;
 use tradepost::kernel::module::Module;
 
-/// Whose binary it is.
+/// Which release a binary belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
     Before,
@@ -39,10 +39,10 @@ struct Member {
     url: String,
 }
 
-/// All processes there are; killed when this is dropped.
+/// All running processes; killed when this is dropped.
 pub struct Fleet {
     data: PathBuf,
-    /// Ports that others are told before their process starts: of registries, issuers and gateways.
+    /// Ports that other processes need before their owner starts: of registries, issuers and gateways.
     ports: BTreeMap<(Module, Release), u16>,
     members: BTreeMap<(Module, Release), Member>,
 }
@@ -55,11 +55,11 @@ impl Fleet {
     }
 
     /// The address of a release's gateway.
-    pub fn door(&self, release: Release) -> String {
+    pub fn gateway(&self, release: Release) -> String {
         self.at(Module::Gateway, release)
     }
 
-    /// Where the one process of a module answers.
+    /// The address of a module's only process.
     pub fn url(&self, module: Module) -> &str {
         let all: Vec<_> = self.members.iter().filter(|((m, _), _)| *m == module).collect();
         assert_eq!(all.len(), 1, "{module:?}");
@@ -70,14 +70,14 @@ impl Fleet {
         format!("http://127.0.0.1:{}", self.ports[&(module, release)])
     }
 
-    /// Starts a module's process and waits until it answers; one that others are to send requests to, until they do.
+    /// Starts a module's process and waits until it answers, or, if others send requests to it, until it receives some.
     pub async fn start(&mut self, module: Module, release: Release) {
         let port = self.ports.get(&(module, release)).copied().unwrap_or_default();
-        let mut command = self.tell(release, "serve");
+        let mut command = self.store_command(release, "serve");
         command.args(["--modules", module.name(), "--port", &port.to_string()]).envs(self.settings(module, release));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (mut lines, limit) = (BufReader::new(child.stdout.take().unwrap()).lines(), Limit::on(&child));
-        // elsewhere: the customers go on meanwhile
+        // In another thread, so that the customers continue.
         let (ready, lines) = spawn_blocking(move || {
             let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready on ").map(str::to_string));
             (ready, lines)
@@ -90,18 +90,19 @@ impl Fleet {
         let url = if port == 0 { ready } else { self.at(module, release) };
         let beside = self.members.contains_key(&(module, release.other()));
         if beside && matches!(module, Module::Product | Module::Inventory | Module::Order | Module::Notification) {
-            wait_for("it has its share of the requests", || async { serves(&url).await }).await;
+            wait_for("the process receives requests", || async { serves(&url).await }).await;
         }
         println!("{module:?} of {release:?} is there");
         self.members.insert((module, release), Member { child, url });
     }
 
-    /// Waits until every process knows every other and none that has left: sooner nobody may be taken away. `admin` is a token.
+    /// Waits until every process knows every other and none that has stopped: before that, stopping a process loses
+    /// requests. `admin` is a token.
     pub async fn acquainted(&self, admin: &str) {
         let clients = || self.members.iter().filter(|((module, _), _)| *module != Module::Registry);
         let all = clients().count() as u64;
         for ((module, release), member) in clients() {
-            wait_for("it knows all others", || async {
+            wait_for("the process knows all others", || async {
                 let known = instances_known(&member.url, admin).await?;
                 if known == all { Ok(()) } else { Err(format!("{module:?} of {release:?} knows {known} of {all}")) }
             })
@@ -109,7 +110,7 @@ impl Fleet {
         }
     }
 
-    /// SIGTERM, and a stop in order, while the customers go on.
+    /// Stops a process with SIGTERM while the customers continue.
     pub async fn stop(&mut self, module: Module, release: Release) {
         let mut member = self.members.remove(&(module, release)).unwrap();
         Command::new("kill").args(["-TERM", &member.child.id().to_string()]).status().unwrap();
@@ -125,28 +126,28 @@ impl Fleet {
         }
     }
 
-    /// Runs a command on the stores: whether it went well, and its words.
+    /// Runs a command on the stores; returns whether it succeeded, and its output.
     pub fn command(&self, release: Release, name: &str) -> (bool, String) {
-        let output = self.tell(release, name).output().unwrap();
+        let output = self.store_command(release, name).output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.success(), text)
     }
 
-    /// The same beside all else: `Ok` when it has gone well.
+    /// Starts the same command in the background: `Ok` once it has succeeded.
     pub fn begin(&self, release: Release, name: &str) -> impl FnMut() -> Result<(), String> {
-        let mut child = self.tell(release, name).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = self.store_command(release, name).stdout(Stdio::null()).spawn().unwrap();
         let name = name.to_string();
         move || match child.try_wait().unwrap() {
             Some(status) => {
                 assert!(status.success(), "{name} of {release:?}");
                 Ok(())
             }
-            None => Err("it is at it".into()),
+            None => Err("the command is still running".into()),
         }
     }
 
-    /// A command with the settings of stores; a schema is changed by `migrate` alone.
-    fn tell(&self, release: Release, name: &str) -> Command {
+    /// A command with the settings of stores; only `migrate` changes the schema.
+    fn store_command(&self, release: Release, name: &str) -> Command {
         let mut command = Command::new(release.binary());
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("TRADEPOST__")) {
             command.env_remove(key);
@@ -166,13 +167,13 @@ impl Fleet {
             ("TRADEPOST__SERVER__WORKERS", "1".into()),
             ("TRADEPOST__REGISTRY__SELF_PRESERVATION", "false".into()),
             ("TRADEPOST__ORDER__LEASE_SECONDS", "1".into()),
-            // a busy machine must not be taken for a peer that is away
+            // On a busy machine, a slow peer must not be treated as unavailable.
             ("TRADEPOST__RESILIENCE__CALL_MS", "30000".into()),
             ("TRADEPOST__ORDER__PEERS_MS", "30000".into()),
             ("TRADEPOST__SERVER__REQUEST_SECONDS", "40".into()),
             ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret("identity/service-secret")),
         ];
-        let front = self.door(Release::Before);
+        let front = self.gateway(Release::Before);
         match module {
             Module::Identity => all.push(("TRADEPOST__SERVER__PUBLIC_URL", front)),
             _ => {
@@ -188,7 +189,7 @@ impl Fleet {
     }
 }
 
-/// How many instances a process knows of, by its health.
+/// Number of instances that a process knows, from its health.
 async fn instances_known(url: &str, admin: &str) -> Result<u64, String> {
     let health = tradepost::net::http::http().get(format!("{url}/actuator/health")).bearer_auth(admin);
     let mut answer = health.send().await.map_err(|e| e.to_string())?;
@@ -196,7 +197,7 @@ async fn instances_known(url: &str, admin: &str) -> Result<u64, String> {
     body.pointer("/components/discovery/details/instances").and_then(|n| n.as_u64()).ok_or_else(|| body.to_string())
 }
 
-/// Whether it has answered a call of its contract: its metrics name the path then, whatever they are called.
+/// Whether the process has answered a call of its contract: then its metrics name the path, in every release.
 async fn serves(url: &str) -> Result<(), String> {
     let metrics = tradepost::net::http::http().get(format!("{url}/actuator/prometheus"));
     let mut answer = metrics.send().await.map_err(|e| e.to_string())?;

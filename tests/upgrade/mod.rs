@@ -1,10 +1,10 @@
-//! The release before this one and this one side by side, on the same stores and the same bus: no order is lost on the way
-//! from one to the other and back, and nobody has to wait for it. `.ci/upgrade.sh` builds the other and runs this.
+//! The previous release and this one side by side, on the same stores and the same bus: no order is lost during the
+//! upgrade or the downgrade, and clients need not wait. `.ci/upgrade.sh` builds the other release and runs this.
 
 mod fleet;
 
-use crate::chaos::kill::{no_order_is_left_open, pages, seed, told_once_each};
-use crate::chaos::ledger::{Dice, Told, stock};
+use crate::chaos::kill::{assert_notified_once_each, no_order_is_left_open, pages, seed};
+use crate::chaos::ledger::{OrderOutcome, SeededRng, stock};
 use crate::chaos::pairs::Callers;
 use crate::support::client::Client;
 use crate::support::process::at_rest;
@@ -16,12 +16,12 @@ use tradepost::kernel::module::Module;
 
 const CUSTOMERS: usize = 6;
 
-/// Who is replaced after whom. An order's events meet the other release's reader both ways: on the way there the new
-/// order's the old notification, on the way back the old order's the new one.
+/// Order of replacement. An order's events are read by the other release in both directions: during the upgrade the new
+/// order's events by the old notification, during the downgrade the old order's by the new one.
 const TURNS: [Module; 7] =
     [Module::Registry, Module::Identity, Module::Product, Module::Inventory, Module::Order, Module::Notification, Module::Gateway];
 
-/// Until so many requests more have been answered.
+/// Waits until this many more requests are answered.
 async fn go_on(callers: &Callers, requests: u64) {
     let from = callers.requests.get();
     wait_until("requests are answered", || {
@@ -31,8 +31,8 @@ async fn go_on(callers: &Callers, requests: u64) {
     .await;
 }
 
-/// Each module's process of one release beside that of the other, and then in its place: as an orchestrator does it,
-/// who takes nobody away before the others know who is there instead.
+/// Starts each module's process of one release beside the other's, then stops the other: like an orchestrator that
+/// stops a process only after its callers know the replacement.
 async fn replace(fleet: &mut Fleet, callers: &Callers, by: Release, admin: &str) {
     for module in TURNS {
         fleet.start(module, by).await;
@@ -46,7 +46,7 @@ async fn replace(fleet: &mut Fleet, callers: &Callers, by: Release, admin: &str)
 }
 
 async fn audit_is_clean(fleet: &Fleet, by: Release) {
-    wait_until("the audit is clean and nothing is under way", || {
+    wait_until("the audit is clean and nothing is pending", || {
         at_rest(fleet.command(by, "audit")).map_err(|words| format!("{by:?}: {words}"))
     })
     .await;
@@ -54,7 +54,7 @@ async fn audit_is_clean(fleet: &Fleet, by: Release) {
 
 #[test]
 #[ignore = "needs the release before: .ci/upgrade.sh"]
-fn no_order_is_lost_from_one_release_to_the_next_and_back() {
+fn upgrade_and_downgrade_under_load_lose_no_order() {
     let seed = seed();
     println!("TRADEPOST_CHAOS_SEED={seed}");
     on_system(async move {
@@ -69,16 +69,16 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
         for module in TURNS {
             fleet.start(module, Release::Before).await;
         }
-        let c = Client::login(&fleet.door(Release::Before)).await;
+        let c = Client::login(&fleet.gateway(Release::Before)).await;
         fleet.acquainted(&c.admin).await;
         stock(&c).await;
-        let doors = [c.clone(), c.at(&fleet.door(Release::This))];
+        let gateways = [c.clone(), c.at(&fleet.gateway(Release::This))];
 
-        let (callers, mut dice) = (Callers::default(), Dice::new(seed));
-        let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&doors, Dice::new(dice.roll(0, u64::MAX - 1)))).collect();
+        let (callers, mut rng) = (Callers::default(), SeededRng::new(seed));
+        let customers: Vec<_> = (0..CUSTOMERS).map(|_| callers.customer(&gateways, SeededRng::new(rng.range(0, u64::MAX - 1)))).collect();
         let upgrade = async {
             go_on(&callers, 50).await;
-            // the schema first, while the release before goes on with it
+            // Migrate the schema first, while the previous release uses it.
             let migrating = fleet.begin(Release::This, "migrate");
             wait_until("the schema is this release's", migrating).await;
             go_on(&callers, 100).await;
@@ -95,11 +95,11 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
         no_order_is_left_open(&order).await;
         let orders = pages(&order, "/api/v1/orders").await;
         callers.ledger.check(&orders);
-        assert!(callers.ledger.entries().values().all(|entry| entry.told != Told::Nothing), "an order was never answered");
+        assert!(callers.ledger.entries().values().all(|entry| entry.outcome != OrderOutcome::Unknown), "an order was never answered");
         audit_is_clean(&fleet, Release::Before).await;
         audit_is_clean(&fleet, Release::This).await;
         let notification = c.at(fleet.url(Module::Notification));
-        told_once_each(&orders, &pages(&notification, "/api/v1/notifications").await);
+        assert_notified_once_each(&orders, &pages(&notification, "/api/v1/notifications").await);
         assert_eq!(notification.get(&c.admin, "/actuator/deadletters").await.expect(200).json(), json!([]));
         report(&callers, orders.len());
         fleet.stop_all().await;
@@ -108,7 +108,7 @@ fn no_order_is_lost_from_one_release_to_the_next_and_back() {
 
 fn report(callers: &Callers, orders: usize) {
     let (requests, failed) = (callers.requests.get(), callers.failed());
-    println!("{requests} requests, {orders} orders there, {failed} 5xx, {} connections taken to the other door", callers.moved.get());
+    println!("{requests} requests, {orders} orders stored, {failed} 5xx, {} requests moved to the other gateway", callers.switched.get());
     let failures: BTreeMap<String, u64> = callers.failures.borrow().clone();
     failures.iter().for_each(|(what, times)| println!("  {times} x {what}"));
     assert!(orders > 100, "nothing was tested");

@@ -1,6 +1,6 @@
-//! Our config server on a Vault: the answers of the real server, which `.ci/vault.sh` compares them with.
+//! Our config server with Vault: expects the answers of Spring's server, which `.ci/vault.sh` compares.
 
-use super::{Corner, plain};
+use super::{TestVault, plain};
 use crate::support::on_system;
 use crate::support::process::Process;
 use serde_json::{Value, json};
@@ -8,9 +8,9 @@ use tradepost::net::http::http;
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn secrets_are_handed_out_as_springs_server_does() {
+fn secrets_are_served_like_the_spring_config_server() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         vault.keep("application", json!({ "shop.currency": "EUR", "shop.a": "1" })).await;
         vault.keep("application,prod", json!({ "shop.currency": "USD" })).await;
         vault.keep("basket,prod", json!({ "limit": 7, "deep": { "er": ["x", { "y": true }] }, "none": null })).await;
@@ -50,7 +50,7 @@ fn secrets_are_handed_out_as_springs_server_does() {
         }
         assert_eq!(get("/basket/prod", Some("two words")).await.0, 400);
 
-        // one of our own modules boots from it, its keys below `tradepost.`
+        // One of our own modules starts from it, with its keys below `tradepost.`.
         vault.keep("application", json!({ "tradepost.gateway.rate": 900, "shop.a": "1" })).await;
         let own = tempfile::tempdir().unwrap();
         let from = server.url.replace("http://", "http://tradepost:pw@");

@@ -1,6 +1,6 @@
-//! Secrets as a layer of the settings, and the ways to log in.
+//! Secrets as a layer of the settings, and the login methods.
 
-use super::{Corner, in_force, shop, started};
+use super::{TestVault, in_force, shop, started};
 use crate::support::{on_system, wait_for};
 use actix_web::http::Method;
 use base64::Engine;
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn secrets_stand_between_the_file_and_the_environment_and_changes_are_taken_up() {
+fn secrets_override_the_file_and_changes_are_reloaded() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         vault.keep("tradepost", json!({ "order.max_lines": 7, "gateway": { "rate": 700, "burst": 900 } })).await;
         vault.keep("tradepost/eu", json!({ "tradepost.gateway.rate": "800", "identity.client_secret": "topsecret-service" })).await;
         let file = data.path().join("shop.toml");
@@ -30,7 +30,7 @@ fn secrets_stand_between_the_file_and_the_environment_and_changes_are_taken_up()
         let shown = c.get(&c.admin, "/actuator/env").await.expect(200).text;
         assert!(!shown.contains("topsecret") && !shown.contains(&secret), "{shown}");
 
-        // by itself, within a few looks
+        // The change is applied by itself, within a few polls.
         vault.keep("tradepost", json!({ "order.max_lines": 9, "gateway": { "rate": 700 } })).await;
         vault.keep("tradepost/eu", json!({ "gateway.rate": 850 })).await;
         wait_for("the new rate is in force", || async {
@@ -39,7 +39,7 @@ fn secrets_stand_between_the_file_and_the_environment_and_changes_are_taken_up()
         })
         .await;
         assert_eq!(in_force(&c, "order.max_lines").await.0, 7, "what needs a restart waits for it");
-        // what is wrong changes nothing
+        // An invalid value changes nothing.
         vault.keep("tradepost/eu", json!({ "gateway.rates": 1 })).await;
         let bearer = format!("Bearer {}", c.admin);
         let refused = c.send(Method::POST, "/actuator/refresh", &[("authorization", &bearer)], "").await.expect(409);
@@ -56,9 +56,9 @@ fn secrets_stand_between_the_file_and_the_environment_and_changes_are_taken_up()
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn what_a_vault_refuses_stops_the_start_and_is_named_without_its_secret() {
+fn vault_refusal_stops_the_start_and_shows_no_secret() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         let (role, secret) = vault.role().await;
         let reader = vault.reader().await;
         let stranger = vault.done("auth/token/create", json!({ "policies": ["default"] })).await;
@@ -90,20 +90,20 @@ fn what_a_vault_refuses_stops_the_start_and_is_named_without_its_secret() {
         let (well, said) = started(data.path(), &env);
         assert!(!well && said.contains(&format!("unknown setting `order.stoer` in vault {name}/identity")), "{said}");
         assert!(!said.contains("topsecret"), "{said}");
-        // away, and it may be
+        // Vault is unavailable, and settings permit that.
         let env = vault.settings(&[("TOKEN", &reader), ("URL", "http://127.0.0.1:9"), ("FAIL_FAST", "false")]);
         let (well, said) = started(data.path(), &env);
         assert!(well && said.contains("started without secrets from Vault"), "{said}");
     });
 }
 
-/// Vault's JWT method in the place of its Kubernetes one, which this build of Vault does not have: the login is
-/// the same call, and the service account's token a JWT that Vault checks itself instead of asking Kubernetes.
+/// Vault's JWT method replaces its Kubernetes one, which this build of Vault lacks: the login is the same call, and
+/// Vault verifies the service account's JWT itself instead of asking Kubernetes.
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn a_service_accounts_token_logs_in() {
+fn service_account_token_logs_in() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         let key = rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap();
         let public = key.to_public_key().to_public_key_pem(rsa::pkcs8::LineEnding::LF).unwrap();
         let mount = format!("{}-k8s", vault.name);

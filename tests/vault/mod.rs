@@ -1,9 +1,8 @@
-//! Secrets from a real HashiCorp Vault: the layer, the ways to log in, tokens that end, passwords that change,
-//! values that are encrypted, TLS.
+//! Secrets from a real HashiCorp Vault: the layer, login methods, token expiry, password rotation, encrypted values,
+//! TLS.
 //!
-//! Ignored unless asked for: `.ci/vault.sh` starts the server, names it in `TRADEPOST_TEST_VAULT` and its root
-//! token in `TRADEPOST_TEST_VAULT_TOKEN`, and runs these with `--ignored`. Each test has a KV engine and logins of
-//! its own there.
+//! Ignored by default: `.ci/vault.sh` starts the server, names it in `TRADEPOST_TEST_VAULT` and its root token in
+//! `TRADEPOST_TEST_VAULT_TOKEN`, and runs these with `--ignored`. Each test has its own KV engine and logins.
 
 mod config_server;
 mod layer;
@@ -20,17 +19,17 @@ use std::path::Path;
 use std::process::Output;
 use tradepost::net::http::http;
 
-/// A corner of the Vault under test.
-pub struct Corner {
+/// The part of the Vault under test that belongs to one test.
+pub struct TestVault {
     pub url: String,
     token: String,
-    /// A KV engine's mount, an AppRole login's and a policy's name.
+    /// Name of the KV mount, the AppRole mount and the policy.
     pub name: String,
 }
 
-impl Corner {
-    /// With an engine, a policy that lets read all of it, and an AppRole role `shop` that has the policy. What the
-    /// role's tokens are like is in `role`.
+impl TestVault {
+    /// Creates an engine, a policy that permits reading all of it, and an AppRole role `shop` with that policy. `role`
+    /// configures the role's tokens.
     pub async fn fresh(role: Value) -> Self {
         let of = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name}"));
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
@@ -49,7 +48,7 @@ impl Corner {
         corner
     }
 
-    /// A call of Vault's API, with the root token.
+    /// Calls Vault's API with the root token.
     pub async fn call(&self, path: &str, body: Option<Value>) -> (u16, Value) {
         let url = format!("{}/v1/{path}", self.url);
         let request = if body.is_some() { http().post(url) } else { http().get(url) };
@@ -63,7 +62,7 @@ impl Corner {
         (status, serde_json::from_slice(&answer.body().await.unwrap()).unwrap_or_default())
     }
 
-    /// One that must succeed.
+    /// A call that must succeed.
     pub async fn done(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.call(path, Some(body)).await;
         assert!(status < 300, "{path}: {status} {answer}");
@@ -88,7 +87,7 @@ impl Corner {
         (text(&role["data"]["role_id"]), text(&secret["data"]["secret_id"]))
     }
 
-    /// Settings of a process that logs in by the role, in the environment's spelling.
+    /// Settings of a process that logs in with the role, as environment variables.
     pub async fn by_role(&self) -> Vec<(String, String)> {
         let (role, secret) = self.role().await;
         let mut env = self.settings(&[("AUTH", "approle"), ("ROLE_ID", &role), ("SECRET_ID", &secret)]);
@@ -96,18 +95,18 @@ impl Corner {
         env
     }
 
-    /// Settings with this login, as the environment spells them.
+    /// Settings with this login, as environment variables.
     pub fn settings(&self, login: &[(&str, &str)]) -> Vec<(String, String)> {
         let all = [("URL", self.url.as_str()), ("MOUNT", &self.name), ("REFRESH_SECONDS", "1"), ("RETRY_SECONDS", "0")];
         all.iter().chain(login).map(|(key, value)| (format!("TRADEPOST__VAULT__{key}"), (*value).to_string())).collect()
     }
 
-    /// Tokens that the role has now: what Vault says of each.
+    /// The role's current tokens, as Vault describes them.
     pub async fn tokens(&self) -> Vec<Value> {
         let (_, all) = self.call("auth/token/accessors?list=true", None).await;
         let mut tokens = Vec::new();
         for accessor in all["data"]["keys"].as_array().cloned().unwrap_or_default() {
-            // one that ended meanwhile is none
+            // Skip a token that has expired meanwhile.
             let (status, found) = self.call("auth/token/lookup-accessor", Some(json!({ "accessor": accessor }))).await;
             if status == 200 && found["data"]["path"] == format!("auth/{}/login", self.name) {
                 tokens.push(found["data"].clone());
@@ -117,24 +116,24 @@ impl Corner {
     }
 }
 
-/// References of what a command's environment takes.
+/// The environment as string slices.
 pub fn plain(env: &[(String, String)]) -> Vec<(&str, &str)> {
     env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
-/// A shop with these settings.
+/// Starts a shop with these settings.
 pub fn shop(data: &Path, env: &[(String, String)]) -> Process {
     Process::start(data, &plain(env))
 }
 
-/// The end of a start that goes no further than its settings.
+/// Runs a start that ends after loading its settings.
 pub fn started(data: &Path, env: &[(String, String)]) -> (bool, String) {
     let Output { status, stderr, .. } =
         tradepost(&["migrate", "--modules", "identity", "--data", data.to_str().unwrap()]).envs(plain(env)).output().unwrap();
     (status.success(), String::from_utf8(stderr).unwrap())
 }
 
-/// A setting in force, and the layer that it comes from.
+/// An effective setting, and the layer that it comes from.
 pub async fn in_force(c: &crate::support::client::Client, key: &str) -> (Value, String) {
     let env = c.get(&c.admin, "/actuator/env").await.expect(200).json();
     let found = &env["propertySources"][0]["properties"][key];

@@ -1,12 +1,12 @@
-//! Tokens end: they are renewed, replaced when their longest life is over, and made anew when somebody revokes them.
+//! Token lifetime: tokens are renewed, replaced at their maximum lifetime, and replaced after a revocation.
 
-use super::{Corner, in_force, shop};
+use super::{TestVault, in_force, shop};
 use crate::support::client::Client;
 use crate::support::{on_system, wait_for};
 use serde_json::{Value, json};
 
-/// The shop sees a secret that was changed just now.
-async fn sees(vault: &Corner, c: &Client, rate: u64) {
+/// Changes a secret and waits until the shop uses it.
+async fn sees(vault: &TestVault, c: &Client, rate: u64) {
     vault.keep("tradepost", json!({ "gateway.rate": rate })).await;
     wait_for("the shop sees the new rate", || async {
         let found = in_force(c, "gateway.rate").await;
@@ -17,9 +17,9 @@ async fn sees(vault: &Corner, c: &Client, rate: u64) {
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn a_token_is_renewed_for_as_long_as_it_may_be_and_then_replaced() {
+fn token_is_renewed_until_its_maximum_lifetime_and_then_replaced() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({ "token_ttl": "4s", "token_max_ttl": "12s" })).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({ "token_ttl": "4s", "token_max_ttl": "12s" })).await, tempfile::tempdir().unwrap());
         vault.keep("tradepost", json!({ "gateway.rate": 1000 })).await;
         let shop = shop(data.path(), &vault.by_role().await);
         let c = shop.client().await;
@@ -37,9 +37,9 @@ fn a_token_is_renewed_for_as_long_as_it_may_be_and_then_replaced() {
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn a_token_that_somebody_revoked_is_replaced_by_another_login() {
+fn revoked_token_is_replaced_by_a_new_login() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         vault.keep("tradepost", json!({ "gateway.rate": 1000 })).await;
         let shop = shop(data.path(), &vault.by_role().await);
         let c = shop.client().await;
@@ -53,7 +53,7 @@ fn a_token_that_somebody_revoked_is_replaced_by_another_login() {
     });
 }
 
-async fn wait_for_token(vault: &Corner, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+async fn wait_for_token(vault: &TestVault, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
     let found = std::cell::RefCell::new(Value::Null);
     wait_for(what, || async {
         let tokens = vault.tokens().await;

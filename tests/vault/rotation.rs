@@ -1,8 +1,8 @@
 //! Passwords of a real MySQL that change in Vault while customers order.
 //!
-//! `TRADEPOST_TEST_VAULT_MYSQL` is the server, with the credentials of one who may make users there.
+//! `TRADEPOST_TEST_VAULT_MYSQL` is the server, with the credentials of a user that may create users.
 
-use super::{Corner, plain, shop};
+use super::{TestVault, plain, shop};
 use crate::support::client::Client;
 use crate::support::process::{Process, tradepost};
 use crate::support::stores::{MODULES, Stores, column, run};
@@ -14,23 +14,23 @@ use serde_json::{Map, Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-/// A shop whose stores are on the server, with users of its own there.
-struct Place {
+/// A shop with its stores on the server, and its own users there.
+struct MySqlStores {
     server: String,
     stores: Stores,
-    vault: Corner,
+    vault: TestVault,
     data: tempfile::TempDir,
     env: Vec<(String, String)>,
 }
 
-impl Place {
+impl MySqlStores {
     async fn fresh(refresh_seconds: &str) -> Self {
         let server = std::env::var("TRADEPOST_TEST_VAULT_MYSQL").expect("TRADEPOST_TEST_VAULT_MYSQL");
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         let stores = Stores::on(&server, data.path());
         let mut env = vault.by_role().await;
         env.retain(|(key, _)| !key.ends_with("REFRESH_SECONDS"));
-        // many tests share few cores: one that is slow for it is not in trouble
+        // Many tests share few cores, so a slow answer is not an error.
         let patient = [
             ("ORDER__PEER_TIMEOUT_MS", "8000"),
             ("MYSQL__CONNECT_MS", "8000"),
@@ -43,7 +43,7 @@ impl Place {
         Self { server, stores, vault, data, env }
     }
 
-    /// A user's name, short enough for MySQL, and no other test's.
+    /// A user name, short enough for MySQL, and unique per test.
     fn user(&self, name: &str) -> String {
         format!("{name}{}", &self.vault.name[1..13])
     }
@@ -65,7 +65,7 @@ impl Place {
         column(&self.server, &sql)
     }
 
-    /// One that ends by itself meanwhile need not be killed.
+    /// A connection that has closed meanwhile need not be killed.
     fn kill_connections(&self, user: &str) {
         let ids = self.connections(user);
         assert!(!ids.is_empty());
@@ -96,7 +96,7 @@ impl Place {
     }
 }
 
-/// Orders, again and again; how many answers of each status there were.
+/// Sends orders repeatedly and counts the answers by status.
 async fn customer(c: &Client, enough: &Cell<bool>, answers: &RefCell<BTreeMap<u16, usize>>) {
     while !enough.get() {
         let reply = c.order(&[("sku", 1)]).await;
@@ -125,13 +125,13 @@ async fn further(answers: &RefCell<BTreeMap<u16, usize>>, orders: usize) {
         .await;
 }
 
-/// The usual order: the new password is good, the secret changes, the old password ends. Of two users one
-/// rests, as MySQL before 8.0.14 and MariaDB know no second password of one user.
+/// The usual order: the new password becomes valid, the secret changes, the old password ends. Two users alternate,
+/// because MySQL before 8.0.14 and MariaDB do not support a second password for a user.
 #[test]
 #[ignore = "needs a Vault and a MySQL: .ci/vault.sh"]
-fn three_rotations_under_load_and_no_order_fails() {
+fn three_rotations_under_load_fail_no_order() {
     on_system(async {
-        let place = Place::fresh("1").await;
+        let place = MySqlStores::fresh("1").await;
         let users = ["blue", "green"].map(|name| place.user(name));
         users.iter().for_each(|user| place.create(user, "first"));
         place.keep(&users[0], "first").await;
@@ -161,12 +161,12 @@ fn three_rotations_under_load_and_no_order_fails() {
     });
 }
 
-/// The other order, without a look into Vault that is due: the server refuses us, so we look.
+/// The reverse order, while no poll of Vault is due: the server rejects the login, so the shop polls Vault at once.
 #[test]
 #[ignore = "needs a Vault and a MySQL: .ci/vault.sh"]
-fn a_password_that_is_cut_before_the_secret_changes_is_looked_for_at_once() {
+fn password_revoked_before_the_secret_changes_is_fetched_at_once() {
     on_system(async {
-        let place = Place::fresh("3600").await;
+        let place = MySqlStores::fresh("3600").await;
         let user = place.user("only");
         place.create(&user, "first");
         place.keep(&user, "first").await;

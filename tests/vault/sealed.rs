@@ -1,8 +1,8 @@
-//! A Vault that is sealed: at the start, where it is waited for, and later, when nobody may notice.
+//! A sealed Vault: a start waits for it; a running shop is not affected.
 //!
-//! For the whole Vault, so the one test here runs alone. `TRADEPOST_TEST_VAULT_UNSEAL` is the key.
+//! Sealing affects the whole Vault, so this test runs alone. `TRADEPOST_TEST_VAULT_UNSEAL` is the key.
 
-use super::{Corner, in_force, plain, shop, started};
+use super::{TestVault, in_force, plain, shop, started};
 use crate::support::process::tradepost;
 use crate::support::{on_system, wait_for};
 use serde_json::json;
@@ -11,9 +11,9 @@ use std::process::Stdio;
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn a_sealed_vault_is_waited_for_at_the_start_and_missed_by_nobody_later() {
+fn sealed_vault_delays_a_start_and_does_not_affect_a_running_shop() {
     on_system(async {
-        let (vault, data) = (Corner::fresh(json!({})).await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::fresh(json!({})).await, tempfile::tempdir().unwrap());
         vault.keep("tradepost", json!({ "gateway.rate": 1000 })).await;
         let key = std::env::var("TRADEPOST_TEST_VAULT_UNSEAL").unwrap();
         let mut env = vault.by_role().await;
@@ -23,7 +23,7 @@ fn a_sealed_vault_is_waited_for_at_the_start_and_missed_by_nobody_later() {
         vault.done("sys/seal", json!({})).await;
         let (well, said) = started(data.path(), &env);
         assert!(!well && said.contains("vault.url") && said.contains("is sealed") && said.contains("vault operator unseal"), "{said}");
-        // who has its secrets goes on
+        // A running process keeps its secrets.
         assert_eq!(in_force(&c, "gateway.rate").await.0, 1000);
         c.stocked("sku", "1.00", 5).await;
         c.order(&[("sku", 1)]).await.expect(201);
@@ -42,7 +42,7 @@ fn a_sealed_vault_is_waited_for_at_the_start_and_missed_by_nobody_later() {
         assert!(waiting.wait().unwrap().success(), "{:?}", said.collect::<Vec<_>>());
 
         vault.keep("tradepost", json!({ "gateway.rate": 1001 })).await;
-        wait_for("a change is seen again", || async {
+        wait_for("changes are applied again", || async {
             let found = in_force(&c, "gateway.rate").await;
             if found.0 == 1001 { Ok(()) } else { Err(format!("{found:?}")) }
         })

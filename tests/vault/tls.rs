@@ -1,5 +1,5 @@
-//! A Vault that speaks https, with a certificate of an authority of its own: `TRADEPOST_TEST_VAULT_TLS` is its
-//! address, and `TRADEPOST_TEST_VAULT_CA` the authority's certificate.
+//! A Vault with https, with a certificate of its own authority: `TRADEPOST_TEST_VAULT_TLS` is its address, and
+//! `TRADEPOST_TEST_VAULT_CA` the authority's certificate.
 
 use super::{in_force, shop, started};
 use crate::support::certs::{self, Authority};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 #[test]
 #[ignore = "needs a Vault that speaks TLS: .ci/vault.sh"]
-fn a_vault_is_trusted_by_its_authority_alone() {
+fn vault_is_trusted_only_by_its_authority() {
     on_system(async {
         let of = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name}"));
         let (url, ca, data) = (of("TRADEPOST_TEST_VAULT_TLS"), of("TRADEPOST_TEST_VAULT_CA"), tempfile::tempdir().unwrap());

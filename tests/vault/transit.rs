@@ -1,6 +1,6 @@
-//! Values that the transit engine has encrypted, in files, in the environment and in secrets.
+//! Values encrypted with the transit engine, in files, in the environment and in secrets.
 
-use super::{Corner, in_force, plain, shop};
+use super::{TestVault, in_force, plain, shop};
 use crate::support::on_system;
 use crate::support::process::tradepost;
 use actix_web::http::Method;
@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-impl Corner {
-    /// With a transit engine of its own, a key `shop` in it, and the right to decrypt with that.
+impl TestVault {
+    /// A test Vault with its own transit engine, a key `shop`, and a policy to decrypt with it.
     async fn with_transit() -> Self {
         let vault = Self::fresh(json!({})).await;
         let (name, mount) = (&vault.name, format!("{}-transit", vault.name));
@@ -39,9 +39,9 @@ impl Corner {
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn what_stands_encrypted_in_any_layer_is_used_and_shown_nowhere() {
+fn encrypted_values_of_any_layer_are_used_and_hidden() {
     on_system(async {
-        let (vault, data) = (Corner::with_transit().await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::with_transit().await, tempfile::tempdir().unwrap());
         let webhook =
             json!({ "url": "http://127.0.0.1:9/", "secret": vault.encrypted("shop", "whsec_aGlkZGVuLWhpZGRlbi1oaWRkZW4taGlkZGVu").await });
         let keep = async |secret: &str, rate: u32| {
@@ -51,7 +51,7 @@ fn what_stands_encrypted_in_any_layer_is_used_and_shown_nowhere() {
         };
         keep(&vault.encrypted("shop", "hidden-1").await, 700).await;
         let mut env = vault.by_role_with("shop").await;
-        // by itself, this key is no secret; and no look is due
+        // This key is not a secret by itself; and no poll is due.
         env.push(("TRADEPOST__NOTIFICATION__FROM".into(), vault.encrypted("shop", "hidden@shop.example").await));
         env.push(("TRADEPOST__VAULT__REFRESH_SECONDS".into(), "0".into()));
         let shop = shop(data.path(), &env);
@@ -69,7 +69,7 @@ fn what_stands_encrypted_in_any_layer_is_used_and_shown_nowhere() {
         let words = ["nothing was changed", "`identity.client_secret`", &format!("vault {}/tradepost", vault.name), "vault.transit_key"];
         assert!(words.iter().all(|word| refused.message().contains(word)) && !refused.message().contains(&foreign), "{refused:?}");
         assert_eq!(in_force(&c, "gateway.rate").await.0, 700);
-        // the same text by another ciphertext is no change
+        // The same plaintext in another ciphertext is not a change.
         keep(&vault.encrypted("shop", "hidden-1").await, 700).await;
         assert_eq!(refresh(200).await.json(), json!([]));
         keep(&vault.encrypted("shop", "hidden-1").await, 800).await;
@@ -80,9 +80,9 @@ fn what_stands_encrypted_in_any_layer_is_used_and_shown_nowhere() {
 
 #[test]
 #[ignore = "needs a Vault: .ci/vault.sh"]
-fn what_cannot_be_decrypted_stops_the_start_with_its_key_and_layer() {
+fn undecryptable_value_stops_the_start_with_its_key_and_layer() {
     on_system(async {
-        let (vault, data) = (Corner::with_transit().await, tempfile::tempdir().unwrap());
+        let (vault, data) = (TestVault::with_transit().await, tempfile::tempdir().unwrap());
         let file = data.path().join("shop.toml");
         let begun = |text: String, env: &[(String, String)]| {
             std::fs::write(&file, text).unwrap();

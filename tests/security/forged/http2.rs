@@ -1,4 +1,4 @@
-//! The same over HTTP/2, frame by frame: what RFC 9113 forbids, and what only looks like HTTP/1.1.
+//! The same over HTTP/2, frame by frame: what RFC 9113 forbids, and what is valid only in HTTP/1.1.
 
 use super::{Answer, Expect, FOLLOWS, LONG};
 use serde_json::Value;
@@ -17,11 +17,11 @@ const END_HEADERS: u8 = 4;
 /// The stream of the request that follows each case.
 const LAST: u32 = 101;
 
-/// What is sent after the preface.
+/// The bytes after the preface.
 pub struct Case {
     name: &'static str,
     frames: Vec<u8>,
-    /// None: the stream or the connection is ended, and nothing is said.
+    /// None: the stream or the connection ends without an answer.
     expect: Option<Expect>,
 }
 
@@ -30,7 +30,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// HPACK without its tables: every field written out.
+/// HPACK without its tables: every field is a literal.
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |s: &str| {
         let bytes: Vec<u8> = s.chars().map(|c| c as u8).collect();
@@ -46,12 +46,12 @@ fn request(fields: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(fields))
 }
 
-/// The plain request with this field behind the others.
+/// The plain request with this field appended.
 fn with(field: (&str, &str)) -> Vec<u8> {
     request(&[&PLAIN[..], &[field]].concat())
 }
 
-/// The plain request with another value in the place of one.
+/// The plain request with another value for this field.
 fn but(name: &str, value: &str) -> Vec<u8> {
     request(&PLAIN.map(|(n, v)| if n == name { (n, value) } else { (n, v) }))
 }
@@ -60,7 +60,7 @@ fn without(name: &str) -> Vec<u8> {
     request(&PLAIN.into_iter().filter(|(n, _)| *n != name).collect::<Vec<_>>())
 }
 
-/// A POST that says this length and sends these bytes.
+/// A POST that declares this length and sends these bytes.
 fn post(length: &str, body: &str) -> Vec<u8> {
     let fields = PLAIN.map(|(n, v)| if n == ":method" { (n, "POST") } else { (n, v) });
     let head = frame(HEADERS, END_HEADERS, 1, &block(&[&fields[..], &[("content-length", length)]].concat()));
@@ -137,7 +137,7 @@ pub fn cases() -> Vec<Case> {
     table.into_iter().map(|(name, frames, expect)| Case { name, frames, expect }).collect()
 }
 
-/// What came on each stream: the answer that its body names, or that it was ended without one.
+/// The result on each stream: the answer, with the path in its body, or an end without one.
 #[derive(Default)]
 struct Seen {
     bodies: BTreeMap<u32, Vec<u8>>,
@@ -194,7 +194,7 @@ pub async fn run(address: &str, cases: Vec<Case>) {
     for case in &cases {
         let seen = send(address, case).await;
         let (got, follows) = (seen.answer(1), seen.answer(LAST));
-        // what follows is answered as itself, or the connection is gone
+        // The next request gets its own answer, or the connection is closed.
         let in_step = follows.as_ref().map_or(seen.gone, |answer| (answer.status, answer.path.as_str()) == (401, FOLLOWS));
         assert!(in_step, "{}: {follows:?}", case.name);
         let wanted = match case.expect {

@@ -1,7 +1,7 @@
-//! Forged, malformed and smuggled requests at the front door, by raw socket.
+//! Forged, malformed and smuggled requests to the gateway, by raw socket.
 //!
-//! The tables in `wire` are the specification: name, bytes, what must come of it. Whatever it is, no protected
-//! handler is reached without a token, and the connection stays in step.
+//! The tables in `wire` are the specification: name, bytes, expected result. In every case, no protected handler is
+//! reached without a token, and request and answer on the connection stay in sync.
 
 mod http2;
 mod wire;
@@ -12,7 +12,7 @@ use actix_web::http::Method;
 use tradepost::kernel::module::Module;
 use wire::{Answer, Expect, FOLLOWS, LONG, case, send};
 
-/// Requests to contracts, or to nothing it knows, that a process has counted, with their labels.
+/// Request counters of a process (contract paths and unknown paths), with their labels.
 async fn counted(c: &Client, url: &str) -> Vec<String> {
     let mut there = c.clone();
     there.url = url.into();
@@ -21,10 +21,10 @@ async fn counted(c: &Client, url: &str) -> Vec<String> {
     requests.filter(|line| line.contains("/api/") || line.contains("UNKNOWN")).map(str::to_string).collect()
 }
 
-/// Takes orders from customers alone.
+/// A path that only customers may use.
 const PROTECTED: &str = "/api/v1/orders";
 
-fn none_gets_in(shape: Shape) {
+fn assert_no_forged_request_gets_in(shape: Shape) {
     on_system(async move {
         let mut shop = Shop::start(shape, |_| {}).await;
         let c = &shop.client;
@@ -37,24 +37,24 @@ fn none_gets_in(shape: Shape) {
         wire::run(&address, cases, true).await;
         http2::run(&address, over_http2).await;
         let asked = counted(c, &orders).await;
-        // behind the gateway not even a refusal is needed: it was not asked
+        // Behind the gateway nothing was requested, so there was nothing to reject.
         assert_eq!(asked.is_empty(), shape == Shape::Split, "{asked:?}");
         assert!(asked.iter().all(|line| line.contains(r#"status="4"#)), "{asked:?}");
 
-        // who has a token gets no second request past it, either
+        // A client with a token cannot smuggle a second request either.
         let bearer = format!("Authorization: Bearer {}\r\n", c.alice);
         wire::run(&address, wire::bodies(PROTECTED, &bearer), false).await;
         let asked = counted(c, &orders).await;
-        assert!(!asked.is_empty(), "who has a token is heard");
+        assert!(!asked.is_empty(), "a request with a token must reach the handler");
         for line in asked {
             assert!(line.contains(r#"status="4"#), "{line}");
             assert!(shape == Shape::Local || !line.contains("UNKNOWN"), "a smuggled request was seen behind the gateway: {line}");
         }
-        // an answer to HEAD has no body, however close the next request is behind it
+        // An answer to HEAD has no body, even if the next request follows immediately.
         let head = format!("HEAD /api/v1/orders HTTP/1.1\r\nHost: shop\r\n{bearer}\r\n");
         let head = send(&address, &case("HEAD", head, Expect::Headless)).await;
         assert_eq!(head.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 401]);
-        // and nobody else finds a connection out of step
+        // No other client finds a connection out of sync.
         for _ in 0..8 {
             c.get(&c.alice, "/api/v1/orders").await.expect(200);
         }
@@ -64,11 +64,11 @@ fn none_gets_in(shape: Shape) {
 }
 
 #[test]
-fn none_gets_into_one_process() {
-    none_gets_in(Shape::Local);
+fn forged_requests_to_one_process_are_rejected() {
+    assert_no_forged_request_gets_in(Shape::Local);
 }
 
 #[test]
-fn none_gets_past_the_gateway() {
-    none_gets_in(Shape::Split);
+fn forged_requests_to_the_gateway_are_rejected() {
+    assert_no_forged_request_gets_in(Shape::Split);
 }

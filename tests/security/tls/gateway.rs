@@ -1,4 +1,4 @@
-//! The gateway between TLS and TLS: what it tells an upstream, and a WebSocket through it.
+//! A gateway with TLS on both sides: the headers that an upstream receives, and a WebSocket.
 
 use super::HERE;
 use crate::support::certs::{Authority, client, http, only};
@@ -19,8 +19,8 @@ async fn head(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Lets in whom this authority vouches for. Answers with the head that came; where it asks for a WebSocket, it
-/// sends back what comes after it.
+/// Accepts client certificates of this authority. Returns the request head; for a WebSocket it echoes
+/// what follows.
 async fn upstream(pair: &(PathBuf, PathBuf), authority: &Authority) -> u16 {
     let chain = vec![CertificateDer::from_pem_file(&pair.0).unwrap()];
     let key = PrivateKeyDer::from_pem_file(&pair.1).unwrap();
@@ -51,7 +51,7 @@ async fn upstream(pair: &(PathBuf, PathBuf), authority: &Authority) -> u16 {
     port
 }
 
-/// A gateway with one route to this port, and what it takes to reach it.
+/// A gateway with one route to this port, and the certificates to reach it.
 fn gateway(dir: &Path, port: u16, shown: &(PathBuf, PathBuf), ca: &Path, own: &(PathBuf, PathBuf)) -> Process {
     let routes = dir.join("routes.yml");
     let route = format!("spring.cloud.gateway.routes:\n- id: up\n  uri: https://localhost:{port}\n  predicates: [Path=/up/**]\n");
@@ -68,9 +68,9 @@ fn gateway(dir: &Path, port: u16, shown: &(PathBuf, PathBuf), ca: &Path, own: &(
     Process::start(dir, &[&settings[..], &super::shown(shown)].concat())
 }
 
-/// Services, not only those who ask them, get new certificates and new authorities.
+/// Servers, not only clients, load new certificates and new authorities.
 #[test]
-fn what_a_process_shows_and_trusts_is_renewed_too() {
+fn client_certificate_and_trusted_authorities_are_reloaded() {
     on_system(async {
         let (authority, former, dir) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());
         let server = authority.issue("server", HERE);
@@ -95,7 +95,7 @@ fn what_a_process_shows_and_trusts_is_renewed_too() {
 }
 
 #[test]
-fn a_route_leads_to_https_and_says_that_the_client_came_by_https() {
+fn https_route_forwards_the_client_protocol() {
     on_system(async {
         let authority = Authority::new();
         let pair = authority.issue("server", HERE);

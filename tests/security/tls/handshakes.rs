@@ -1,4 +1,4 @@
-//! What comes to the port and is no TLS, or an old one, or nothing at all.
+//! Connections without TLS, with an old version, or without any data.
 
 use super::{HERE, registry};
 use crate::support::certs::{Authority, client, http, restricted};
@@ -10,25 +10,25 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// More than actix lets shake hands at once in a worker, unless told otherwise.
+/// More than the handshakes that an actix worker permits at once by default.
 const SILENT: usize = 300;
 
 async fn connect(url: &str) -> TcpStream {
     TcpStream::connect(url.strip_prefix("https://").unwrap()).await.unwrap()
 }
 
-/// All that comes back to these bytes until the server closes.
-async fn said(url: &str, bytes: &[u8]) -> Vec<u8> {
+/// Sends these bytes and returns everything that the server sends until it closes.
+async fn reply_bytes(url: &str, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(url).await;
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await;
-    // a reset closes it as well
+    // A reset also closes the connection.
     let _ = read.expect("the connection stays open");
     answer
 }
 
-/// A ClientHello that knows no later version than this.
+/// A ClientHello with this as its highest version.
 fn hello(version: [u8; 2]) -> Vec<u8> {
     let mut body = version.to_vec();
     body.extend([7; 32]); // random
@@ -45,14 +45,14 @@ fn hello(version: [u8; 2]) -> Vec<u8> {
 }
 
 #[test]
-fn only_tls_1_2_and_1_3_are_spoken() {
+fn old_tls_versions_are_rejected() {
     on_system(async {
         let authority = Authority::new();
         let process = registry(&authority.issue("server", HERE), &[]);
         let alert = |answer: &[u8]| (answer.first().copied(), answer.last().copied());
         for old in [[3, 0], [3, 1], [3, 2]] {
-            // an alert: protocol_version
-            assert_eq!(alert(&said(&process.url, &hello(old)).await), (Some(21), Some(70)), "{old:?}");
+            // The alert is `protocol_version`.
+            assert_eq!(alert(&reply_bytes(&process.url, &hello(old)).await), (Some(21), Some(70)), "{old:?}");
         }
         for (version, agreed) in [(&rustls::version::TLS12, ProtocolVersion::TLSv1_2), (&rustls::version::TLS13, ProtocolVersion::TLSv1_3)]
         {
@@ -69,25 +69,25 @@ fn only_tls_1_2_and_1_3_are_spoken() {
 }
 
 #[test]
-fn what_is_no_tls_is_closed_without_an_answer() {
+fn connection_without_tls_is_closed_without_an_answer() {
     on_system(async {
         let process = registry(&Authority::new().issue("server", HERE), &[]);
         for bytes in [&b"GET /actuator/health HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0; 64]] {
-            let answer = said(&process.url, bytes).await;
-            // nothing, or a fatal alert and no more
+            let answer = reply_bytes(&process.url, bytes).await;
+            // The server sends nothing, or only a fatal alert.
             assert!(answer.is_empty() || (answer.len() == 7 && answer[0] == 21 && answer[5] == 2), "{answer:?}");
         }
     });
 }
 
 #[test]
-fn who_says_nothing_keeps_nobody_out_and_is_let_go() {
+fn silent_connections_block_no_client_and_are_dropped() {
     on_system(async {
         let authority = Authority::new();
         let process = registry(&authority.issue("server", HERE), &[]);
         let all_silent = RefCell::new(Vec::new());
-        // again where the first of them was let go before the last was there
-        wait_for("somebody is answered while all of them are waited for", || async {
+        // Retry if the first connection was closed before the last was open.
+        wait_for("a client is answered while all silent connections are open", || async {
             let mut silent = Vec::new();
             for _ in 0..SILENT {
                 silent.push(connect(&process.url).await);
@@ -102,7 +102,7 @@ fn who_says_nothing_keeps_nobody_out_and_is_let_go() {
         })
         .await;
         for mut stream in all_silent.into_inner() {
-            let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 8])).await.expect("it stays open");
+            let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 8])).await.expect("the connection stays open");
             assert!(read.map_or(true, |read| read == 0));
         }
     });

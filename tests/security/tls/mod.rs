@@ -1,5 +1,5 @@
-//! TLS, in and out: who is let in, who is trusted, what a renewed certificate changes and what a broken one
-//! does not. Certificates come from the `openssl` program.
+//! TLS for servers and clients: which certificates are accepted, and the effect of a renewed and of a broken one. The
+//! `openssl` program creates the certificates.
 
 mod gateway;
 mod handshakes;
@@ -20,12 +20,12 @@ use tradepost::settings::ClientCertificates;
 /// Names of this machine.
 const HERE: &str = "DNS:localhost,IP:127.0.0.1";
 
-/// Where a pair lies that a process shows.
+/// Settings of a server certificate.
 fn shown(pair: &(PathBuf, PathBuf)) -> [(&'static str, &str); 2] {
     [("TRADEPOST__SERVER__TLS_CERT", pair.0.to_str().unwrap()), ("TRADEPOST__SERVER__TLS_KEY", pair.1.to_str().unwrap())]
 }
 
-/// A process that speaks TLS and has little to do.
+/// A small process that serves TLS.
 fn registry(pair: &(PathBuf, PathBuf), more: &[(&str, &str)]) -> Process {
     let settings = [
         ("TRADEPOST__SERVER__MODULES", "registry"),
@@ -36,7 +36,7 @@ fn registry(pair: &(PathBuf, PathBuf), more: &[(&str, &str)]) -> Process {
     Process::start(std::path::Path::new("/proc/nowhere"), &[&settings[..], &shown(pair)[..], more].concat())
 }
 
-/// What is answered to a question for health at this address, asked under the name of the shop's certificate.
+/// Requests health at this address, with the name of the shop's certificate.
 async fn answered(url: &str, config: rustls::ClientConfig) -> Result<String, String> {
     exchange(url, config).await.map_err(|cause| cause.to_string())
 }
@@ -47,17 +47,17 @@ async fn exchange(url: &str, config: rustls::ClientConfig) -> std::io::Result<St
     let mut stream = connector.connect("shop.test".try_into().unwrap(), stream).await?;
     stream.write_all(b"GET /actuator/health/liveness HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n").await?;
     let mut answer = Vec::new();
-    // a server that closes without close_notify has still answered
+    // A server that closes without close_notify has still answered.
     while stream.read_buf(&mut answer).await.or_else(|e| if e.kind() == ErrorKind::UnexpectedEof { Ok(0) } else { Err(e) })? > 0 {}
     Ok(String::from_utf8(answer).unwrap())
 }
 
-/// Every hop of an order: to the gateway, from there to order, to product and inventory, to the registry and the issuer.
+/// Covers every hop of an order: to the gateway, to order, to product and inventory, to the registry and the issuer.
 #[test]
-fn an_order_is_placed_with_certificates_on_both_sides_of_every_hop() {
+fn order_with_mutual_tls_on_every_hop_is_placed() {
     on_system(async {
         let authority = Authority::new();
-        // of the split shop no certificate needs to name its address: all have one key
+        // All processes of the split shop have one key, so no certificate needs to name its address.
         authority.issue("server", "DNS:shop.test");
         let me = authority.issue("client", "DNS:client.test");
         let mut shop = Shop::start(Shape::Split, |settings| authority.apply(settings)).await;
@@ -71,7 +71,7 @@ fn an_order_is_placed_with_certificates_on_both_sides_of_every_hop() {
         let health = at("/actuator/health/liveness");
         let wrong_name = http(client(&authority.ca(), Some(&me))).get(&health).send().await.unwrap_err().to_string();
         assert!(wrong_name.contains("not valid for name"), "{wrong_name}");
-        // by the name that the certificate has: what is refused then is refused for the client's own
+        // With the certificate's name, a rejection can only be due to the client certificate.
         assert!(answered(&order, client(&authority.ca(), Some(&me))).await.unwrap().starts_with("HTTP/1.1 200 "));
         let refused = answered(&order, client(&authority.ca(), None)).await.unwrap_err();
         assert!(refused.contains("CertificateRequired"), "{refused}");
@@ -81,9 +81,9 @@ fn an_order_is_placed_with_certificates_on_both_sides_of_every_hop() {
     });
 }
 
-/// A certificate lets in; what may be done is said by the token.
+/// A certificate permits the connection; the token determines the permissions.
 #[test]
-fn a_client_certificate_is_no_token() {
+fn client_certificate_without_token_is_rejected() {
     on_system(async {
         let (authority, data) = (Authority::new(), tempfile::tempdir().unwrap());
         let (pair, me, ca) = (authority.issue("server", HERE), authority.issue("client", "DNS:client"), authority.ca());
@@ -95,7 +95,7 @@ fn a_client_certificate_is_no_token() {
 }
 
 #[test]
-fn who_is_let_in() {
+fn client_certificates_are_accepted_or_rejected_by_setting() {
     on_system(async {
         let (authority, other) = (Authority::new(), Authority::new());
         let pair = authority.issue("server", HERE);
@@ -116,8 +116,8 @@ fn who_is_let_in() {
                 let url = format!("{}/actuator/health/liveness", process.url);
                 http(client(&ca, shown)).get(url).send().await.is_ok_and(|answer| answer.status().is_success())
             };
-            // the expired one ends with the second in which it was made
-            wait_for("those are let in who should be", || async {
+            // The expired certificate is valid for only one second.
+            wait_for("the expected clients are accepted", || async {
                 let found = [ask(Some(&good)).await, ask(None).await, ask(Some(&foreign)).await, ask(Some(&expired)).await];
                 if found == expected {
                     Ok(())

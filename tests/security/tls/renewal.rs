@@ -12,16 +12,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
-/// A process whose log can be read.
+/// A process with a readable log.
 struct Logged {
     child: Child,
     log: PathBuf,
 }
 
 impl Logged {
-    fn says(&self, words: &str) -> Result<(), String> {
+    fn log_contains(&self, text: &str) -> Result<(), String> {
         let log = std::fs::read_to_string(&self.log).unwrap();
-        if log.contains(words) { Ok(()) } else { Err(log) }
+        if log.contains(text) { Ok(()) } else { Err(log) }
     }
 }
 
@@ -44,7 +44,7 @@ fn start(port: u16, dir: &Path, pair: &(PathBuf, PathBuf)) -> Logged {
     Logged { child, log }
 }
 
-/// The certificate that a new connection is shown.
+/// The certificate that the server presents on a new connection.
 async fn presented(address: &str, authority: &Authority) -> Vec<u8> {
     let connector = tokio_rustls::TlsConnector::from(Arc::new(client(&authority.ca(), None)));
     let stream = TcpStream::connect(address).await.unwrap();
@@ -52,18 +52,18 @@ async fn presented(address: &str, authority: &Authority) -> Vec<u8> {
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
-/// As cert-manager does it: the files are replaced at some moment, one after the other.
+/// Replaces the files one after the other, as cert-manager does.
 #[test]
-fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
+fn renewed_certificate_is_served_without_restart_and_a_broken_one_is_ignored() {
     on_system(async {
         let authority = Authority::new();
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
         let (address, used) = (format!("127.0.0.1:{port}"), authority.issue("used", HERE));
         let process = start(port, dir.path(), &used);
-        wait_until("it is ready", || process.says("\"ready\"")).await;
+        wait_until("the process is ready", || process.log_contains("\"ready\"")).await;
         let first = presented(&address, &authority).await;
 
-        // under load all the while: on connections that are kept, and on one a request
+        // Constant load, both on persistent connections and with a new connection per request.
         let (going, done, failed) = (Rc::new(Cell::new(true)), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let load = (0..4).map(|n| {
             let (going, done, failed, ca, url) =
@@ -94,8 +94,8 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
         }
 
         std::fs::write(&used.1, "-----BEGIN NOTHING-----\n").unwrap();
-        wait_until("it warns of the broken key", || process.says("expected a private key in PEM")).await;
-        assert_eq!(presented(&address, &authority).await, second, "the one before stays");
+        wait_until("the process warns of the broken key", || process.log_contains("expected a private key in PEM")).await;
+        assert_eq!(presented(&address, &authority).await, second, "the previous certificate stays");
 
         going.set(false);
         futures_util::future::join_all(load).await;
@@ -104,9 +104,9 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     });
 }
 
-/// An authority that is taken off the list: a client of its own could resume its session.
+/// An authority is removed from the list: a client that it signed must not resume its session.
 #[test]
-fn who_is_no_longer_vouched_for_stays_out() {
+fn client_of_a_removed_authority_is_rejected() {
     on_system(async {
         let (authority, next) = (Authority::new(), Authority::new());
         let (pair, me) = (authority.issue("server", HERE), authority.issue("client", "DNS:client"));
@@ -114,11 +114,11 @@ fn who_is_no_longer_vouched_for_stays_out() {
         std::fs::copy(authority.ca(), &listed).unwrap();
         let clients = [("TRADEPOST__SERVER__TLS_CLIENT", "required"), ("TRADEPOST__SERVER__TLS_CLIENT_CA", listed.to_str().unwrap())];
         let process = registry(&pair, &clients);
-        // it keeps its sessions, whichever connection they are on
+        // This client keeps its sessions across connections.
         let config = client(&authority.ca(), Some(&me));
         let ask = async || http(config.clone()).get(format!("{}/actuator/health/liveness", process.url)).send().await.is_ok();
         assert!(ask().await && ask().await);
         std::fs::copy(next.ca(), &listed).unwrap();
-        wait_for("it is refused", || async { if ask().await { Err("it is let in".into()) } else { Ok(()) } }).await;
+        wait_for("the client is rejected", || async { if ask().await { Err("the client is accepted".into()) } else { Ok(()) } }).await;
     });
 }

@@ -1,4 +1,4 @@
-//! A process that cannot show a good certificate does not start, and says which setting is to blame.
+//! A process without a valid certificate does not start, and names the wrong setting.
 
 use super::HERE;
 use crate::support::certs::Authority;
@@ -22,7 +22,7 @@ fn refused(pair: (&Path, &Path), more: &[(&str, &str)]) -> Result<String, String
 }
 
 #[test]
-fn a_pair_that_is_no_good_stops_the_start_with_its_setting() {
+fn invalid_certificate_pair_stops_the_start_with_its_setting() {
     on_system(async {
         let authority = Authority::new();
         let (one, two) = (authority.issue("one", HERE), authority.issue("two", HERE));

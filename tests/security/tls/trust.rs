@@ -1,4 +1,4 @@
-//! Whom our own clients trust: `healthcheck` has the client that services, the gateway and all others have.
+//! Which servers our clients trust: `healthcheck` uses the same client as the services, the gateway and all others.
 
 use super::{HERE, registry, shown};
 use crate::support::certs::Authority;
@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Its words, and whether it got an answer.
+/// Returns whether it got an answer, and its output.
 fn healthcheck(url: &str, settings: &[(&str, &Path)]) -> (bool, String) {
     let output = tradepost(&["healthcheck", "--url", url]).envs(settings.iter().copied()).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -17,7 +17,7 @@ fn healthcheck(url: &str, settings: &[(&str, &Path)]) -> (bool, String) {
 const CA: &str = "TRADEPOST__TLS__CA";
 
 #[test]
-fn an_authority_and_a_name() {
+fn server_certificate_needs_a_trusted_authority_and_name() {
     let (authority, other) = (Authority::new(), Authority::new());
     let process = registry(&authority.issue("server", HERE), &[]);
     let elsewhere = registry(&authority.issue("elsewhere", "DNS:elsewhere.test"), &[]);
@@ -27,7 +27,7 @@ fn an_authority_and_a_name() {
     assert!(answered, "{said}");
     for (what, url, settings) in [
         ("another authority's", &process.url, &[(CA, wrong.as_path())][..]),
-        ("nobody's", &process.url, &[]),
+        ("default authorities", &process.url, &[]),
         ("another's name", &elsewhere.url, &[(CA, &good)]),
     ] {
         let (answered, said) = healthcheck(url, settings);
@@ -35,9 +35,9 @@ fn an_authority_and_a_name() {
     }
 }
 
-/// The process's own certificate is good enough for itself, by address: probes need no name in it.
+/// A process accepts its own certificate by address: probes need no name in it.
 #[test]
-fn a_health_check_by_the_process_s_own_settings_needs_no_name() {
+fn health_check_of_the_own_certificate_needs_no_name() {
     let authority = Authority::new();
     let pair = authority.issue("server", "DNS:shop.test");
     let another = authority.issue("another", "DNS:shop.test");
@@ -60,9 +60,9 @@ fn a_health_check_by_the_process_s_own_settings_needs_no_name() {
     assert!(!own(&another).0, "another key is not the process's own");
 }
 
-/// Before there is anything else, settings are fetched: that is by the same trust.
+/// Settings are fetched first, with the same trust.
 #[test]
-fn settings_come_from_a_config_server_by_https() {
+fn settings_from_a_config_server_use_the_trusted_authority() {
     let (authority, other, dir) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());
     std::fs::write(dir.path().join("application.yml"), "tradepost.no.such: 1\n").unwrap();
     let pair = authority.issue("server", HERE);
@@ -86,7 +86,7 @@ fn settings_come_from_a_config_server_by_https() {
 }
 
 #[test]
-fn an_expired_certificate_is_not_trusted() {
+fn expired_certificate_is_rejected() {
     on_system(async {
         let authority = Authority::new();
         let pair = authority.issue_expired("expired", HERE);
@@ -96,7 +96,7 @@ fn an_expired_certificate_is_not_trusted() {
         let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        // it shakes hands and says no more
+        // This server completes the handshake and sends nothing.
         let config = Arc::new(config);
         std::thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
@@ -105,7 +105,7 @@ fn an_expired_certificate_is_not_trusted() {
             }
         });
         let ca = authority.ca();
-        wait_until("it has expired", || {
+        wait_until("the certificate has expired", || {
             let (_, said) = healthcheck(&url, &[(CA, &ca)]);
             if said.contains("expired") { Ok(()) } else { Err(said) }
         })

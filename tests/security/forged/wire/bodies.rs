@@ -1,10 +1,10 @@
-//! Bodies whose length two servers may read in two ways. `SMUGGLED` is a whole request of its own, which
-//! must never be taken for one where it is not.
+//! Bodies with a length that two servers may interpret differently. `SMUGGLED` is a complete request, which must never
+//! be parsed as one inside a body.
 
 use super::{Case, Expect, case};
 use Expect::{Asked, Refused};
 
-/// Name, the rest of a `POST` after its `Host`, what must come of it at a protected path.
+/// Name, the rest of a `POST` after its `Host`, expected result at a protected path.
 const BODIES: &[(&str, &str, Expect)] = &[
     ("CL and TE", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nSMUGGLED", Refused(400)),
     ("TE and CL", "Transfer-Encoding: chunked\r\nContent-Length: 200\r\n\r\n0\r\n\r\nSMUGGLED", Refused(400)),
@@ -87,7 +87,7 @@ const BODIES: &[(&str, &str, Expect)] = &[
 
 const SMUGGLED: &str = "GET /api/v1/smuggled HTTP/1.1\r\nHost: shop\r\n\r\n";
 
-/// All of them for this path, with this in front of the first of their headers: an `Authorization`, or nothing.
+/// All cases for this path, with `front` before the first of their headers: an `Authorization`, or nothing.
 pub fn cases(path: &str, front: &str) -> Vec<Case> {
     let post = |version: &str, rest: &str| {
         let rest = rest.replace("SMUGGLED", SMUGGLED);
@@ -100,7 +100,7 @@ pub fn cases(path: &str, front: &str) -> Vec<Case> {
         case("TE on HTTP/1.0 that keeps the connection", post("1.0", &format!("Connection: keep-alive\r\n{chunks}")), Refused(400)),
     ]);
     if front.is_empty() {
-        // with a token they are requests like any
+        // With a token they are ordinary requests.
         let (get, head) = (post("1.1", "Content-Length: 5\r\n\r\nhello"), format!("Content-Length: {}\r\n\r\nSMUGGLED", SMUGGLED.len()));
         all.push(case("a GET with a body", get.replace("POST", "GET"), Asked));
         all.push(case("a HEAD with a body that looks like a request", post("1.1", &head).replace("POST", "HEAD"), Expect::Headless));

@@ -1,9 +1,9 @@
-//! Headers: those that should get nobody in, those that two servers may read in two ways, and too many.
+//! Headers: those that must not grant access, those that two servers may interpret differently, and too many.
 
 use super::{Case, Expect, case};
 use Expect::{Asked, Refused};
 
-/// Name, header lines of a `GET` of the protected path beside its `Host`, what must come of it.
+/// Name, header lines of a `GET` of the protected path beside its `Host`, expected result.
 const HEADERS: &[(&str, &str, Expect)] = &[
     ("a user's name", "X-User: admin", Asked),
     ("a user's id", "X-User-Id: 1", Asked),
@@ -87,7 +87,7 @@ const HEADERS: &[(&str, &str, Expect)] = &[
     ("X-Request-Timeout-Ms below nothing", "X-Request-Timeout-Ms: -1", Asked),
 ];
 
-/// Name, value of `Host`, what must come of it.
+/// Name, value of `Host`, expected result.
 const HOSTS: &[(&str, &str, Expect)] = &[
     ("Host with a user", "realms@shop", Refused(400)),
     ("Host with a path", "shop/realms", Refused(400)),

@@ -1,8 +1,8 @@
-//! Requests as bytes with what must come of each, and the way they are sent: held against the whole shop here, and
-//! against the gateway alone in `modules/gateway/tests/forged.rs`.
+//! Requests as bytes with their expected results, and the client that sends them: used for the whole shop here, and for
+//! the gateway alone in `modules/gateway/tests/forged.rs`.
 //!
-//! What follows a case on the same connection is answered as itself, or the connection has ended. Every refusal names
-//! the path that it refuses, so that each answer tells which request it answers.
+//! The request after a case on the same connection gets its own answer, or the connection is closed. Every refusal
+//! names its path, so that each answer can be matched to its request.
 
 mod bodies;
 mod headers;
@@ -14,22 +14,22 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What must come of a case.
+/// Expected result of a case.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Expect {
-    /// It is refused with this status; what follows gets its own answer, or the connection ends.
+    /// The request is refused with this status; the next one gets its own answer, or the connection ends.
     Refused(u16),
-    /// It is read as a request like any, and a token is asked for; what follows gets its own answer.
+    /// The request is valid and needs a token; the next one gets its own answer.
     Asked,
     /// The same for two requests in a row.
     AskedTwice,
     /// The same, without a body, as for every HEAD.
     Headless,
-    /// It is too much, and the connection ends, with a word or without.
+    /// The request is too large, and the connection ends, with or without an answer.
     Cut,
 }
 
-/// One request, or what looks like one.
+/// One request, or bytes that resemble one.
 pub struct Case {
     pub name: String,
     pub bytes: Vec<u8>,
@@ -37,23 +37,23 @@ pub struct Case {
 }
 
 pub fn case(name: &str, bytes: String, expect: Expect) -> Case {
-    // one byte a character: the tables name bytes above ASCII by their number
+    // One byte per character: the tables write bytes above ASCII as escapes.
     Case { name: name.into(), bytes: bytes.chars().map(|c| c as u8).collect(), expect }
 }
 
-/// What is sent behind every case on the same connection.
+/// The request that follows every case on the same connection.
 pub const FOLLOWS: &str = "/api/v1/orders/number/follows";
-/// For what must come.
+/// Timeout for expected answers.
 pub const LONG: Duration = Duration::from_secs(30);
 
 #[derive(Debug, PartialEq)]
 pub struct Answer {
     pub status: u16,
-    /// Which path it says it is about.
+    /// The path that the answer names.
     pub path: String,
 }
 
-/// The whole answers among these bytes; the first is one to HEAD where that is said.
+/// Parses the complete answers in these bytes; `headless` means the first one answers a HEAD.
 fn answers(bytes: &[u8], headless: bool) -> Vec<Answer> {
     let (mut rest, mut found) = (bytes, Vec::new());
     while let Some(end) = rest.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -75,11 +75,11 @@ fn answers(bytes: &[u8], headless: bool) -> Vec<Answer> {
     found
 }
 
-/// Sends a case and what follows it; answers what came back.
+/// Sends a case and the next request; returns all answers.
 pub async fn send(address: &str, case: &Case) -> Vec<Answer> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let follows = format!("GET {FOLLOWS} HTTP/1.1\r\nHost: shop\r\n\r\n");
-    // a connection that is refused early may be gone before all is written
+    // A connection that is refused early may close before all bytes are written.
     let _ = stream.write_all(&[&case.bytes, follows.as_bytes()].concat()).await;
     let (mut read, headless) = (Vec::new(), case.expect == Expect::Headless);
     loop {
@@ -95,7 +95,7 @@ pub async fn send(address: &str, case: &Case) -> Vec<Answer> {
     }
 }
 
-/// What holds for every case; answers what was said to the case itself.
+/// Checks the rules for every case; returns the answers to the case itself.
 fn in_step(case: &Case, mut got: Vec<Answer>) -> Vec<Answer> {
     let shown = String::from_utf8_lossy(&case.bytes[..case.bytes.len().min(300)]).into_owned();
     let at = got.iter().position(|answer| answer.path == FOLLOWS);
@@ -125,7 +125,7 @@ fn as_expected(case: &Case, got: &[Answer], follows: bool) -> Result<(), String>
     Err(format!("{:?}: expected {:?}, got {statuses:?}, what follows answered: {follows}", case.name, case.expect))
 }
 
-/// Sends all of them, some at a time; answers what is not as the tables say.
+/// Runs all cases, some in parallel, and fails with those that differ from the tables.
 pub async fn run(address: &str, cases: Vec<Case>, strict: bool) {
     let outcomes = stream::iter(cases).map(async |case| {
         let got = send(address, &case).await;
@@ -137,12 +137,12 @@ pub async fn run(address: &str, cases: Vec<Case>, strict: bool) {
     assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Ways to ask for a protected path without a token: `/realms/...` needs none, all else does.
+/// Requests for a protected path without a token: `/realms/...` needs none, all others do.
 pub fn requests() -> Vec<Case> {
     paths::cases().into_iter().chain(headers::cases()).collect()
 }
 
-/// A `POST` of this path, with this in front of its first header, and a body whose length is said in every way.
+/// A `POST` of this path, with `front` before its first header, and a body with its length declared in every way.
 pub fn bodies(path: &str, front: &str) -> Vec<Case> {
     bodies::cases(path, front)
 }

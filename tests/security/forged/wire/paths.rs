@@ -1,10 +1,10 @@
-//! Ways to ask: paths that some server may take for the protected one or for an open one, request lines,
-//! methods. Each is sent with one `Host` and no token.
+//! Request variants: paths that some server may treat as the protected one or as a public one, request lines, methods.
+//! Each is sent with one `Host` and no token.
 
 use super::{Case, Expect, case};
 use Expect::{Asked, Refused};
 
-/// Name, path, what must come of it. `/realms/...` needs no token, `/api/v1/orders` does.
+/// Name, path, expected result. `/realms/...` needs no token, `/api/v1/orders` does.
 const PATHS: &[(&str, &str, Expect)] = &[
     ("the protected path as it is", "/api/v1/orders", Asked),
     ("dot segments", "/realms/../api/v1/orders", Refused(400)),
@@ -83,7 +83,7 @@ const PATHS: &[(&str, &str, Expect)] = &[
     ("a quote", "/api/v1/\"orders\"", Asked),
 ];
 
-/// Name, request line, what must come of it.
+/// Name, request line, expected result.
 const LINES: &[(&str, &str, Expect)] = &[
     ("HTTP/0.9", "GET /api/v1/orders", Refused(400)),
     ("HTTP/1.2", "GET /api/v1/orders HTTP/1.2", Refused(400)),
