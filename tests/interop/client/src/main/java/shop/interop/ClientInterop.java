@@ -50,7 +50,7 @@ public class ClientInterop {
         JsonNode place(@RequestHeader("Authorization") String token, @RequestBody Map<String, Object> order);
     }
 
-    /** What others find when they have found us. */
+    /** Endpoint for callers that discover this instance. */
     @GetMapping("/greeting")
     String greeting() {
         return "from a Spring client";
@@ -69,7 +69,7 @@ public class ClientInterop {
         }
     }
 
-    /** What the client says that it does. */
+    /** Log lines of the client. */
     private static final class Words extends AppenderBase<ILoggingEvent> {
         private final List<String> said = new CopyOnWriteArrayList<>();
 
@@ -115,7 +115,7 @@ public class ClientInterop {
             return client;
         }
 
-        /** Each start sets logging up anew. */
+        /** Each start configures logging again. */
         private static void listen() {
             WORDS.start();
             Logger logger = (Logger) LoggerFactory.getLogger("com.netflix.discovery");
@@ -225,7 +225,7 @@ public class ClientInterop {
             checks.same("and OpenFeign calls it again", 1, products.page(token, 1).path("content").size());
         }
 
-        /** An operator takes the Spring client itself out, and back in: it must neither fight nor forget it. */
+        /** An operator overrides the Spring client's own status and removes the override: the client must keep it meanwhile. */
         private void overrideOfItself(ConfigurableApplicationContext client, String id) throws Exception {
             var eureka = client.getBean(EurekaClient.class);
             String path = "/apps/" + APP + "/" + encoded(id) + "/status";
@@ -238,7 +238,7 @@ public class ClientInterop {
             checks.becomes("back in, it sees itself up", eureka::getInstanceRemoteStatus, InstanceStatus.UP::equals);
         }
 
-        /** Whoever registers an instance gets other people's calls: the password keeps strangers out. */
+        /** A registered instance receives calls of other services, so registering needs the password. */
         private void strangers() throws Exception {
             try (var stranger = start("wrong")) {
                 checks.becomes("a client with a wrong password is told so", () -> WORDS.count("failure with status code 401"), n -> n > 0);

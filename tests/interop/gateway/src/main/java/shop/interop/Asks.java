@@ -6,9 +6,9 @@ import static shop.interop.Ask.get;
 import java.util.List;
 import shop.interop.Ask.Always;
 
-/** The requests, and what differs on purpose. */
+/** The requests, and their intended differences. */
 final class Asks {
-    /** Differences that any request may show, with the reason. */
+    /** Differences that any request may have, with the reason. */
     static final List<Always> ALWAYS = List.of(
         new Always("header date", ".*", ".*", "each answers at its own moment"),
         new Always("header date", null, ".*", "Spring's own errors do not say when; RFC 9110 6.6.1 asks for it"),
@@ -43,7 +43,7 @@ final class Asks {
             get("/red/a%20b").is(200),
             get("/red/a+b").is(200),
             get("/red/%C3%A9t%C3%A9").is(200)
-                // read here as Latin-1, so UTF-8 shows as two characters
+                // read as Latin-1, so UTF-8 appears as two characters
                 .differs("header x-answer-colour", "[\u00e9t\u00e9]", "[\u00c3\u00a9t\u00c3\u00a9]", UTF8)
                 .differs("upstream header x-colour", "[\"it is \u00e9t\u00e9\"]", "[\"it is \u00c3\u00a9t\u00c3\u00a9\"]", UTF8),
             get("/red/a,b@e:f!g$h&i'j(k)*").is(200),
@@ -119,7 +119,7 @@ final class Asks {
             get("/long/x?q=a,b").is(200),
             get("/lang/x?q=a,b").is(200),
             get("/long/x?q=a").is(404),
-            // requests on their way out
+            // request filters
             get("/request/x?a=1&gone=2").with("X-Added", "zero").with("X-Set", "old").with("X-Gone", "1").is(200),
             get("/request/x").is(200),
             get("/kept-host/x").with("Host", "www.shop.example").is(200),
@@ -137,7 +137,7 @@ final class Asks {
                 .differs("header content-length", "[0]", null, SIZE)
                 .differs("header errormessage", "[Request size is larger than permissible limit. Request size is 11 B where permissible limit is 10 B]", null, SIZE)
                 .differs("header connection", null, "[close]", "what is left of the body is not read"),
-            // answers on their way back
+            // response filters
             get("/response/x").with("X-Echo-Header", "X-Added=zero").with("X-Echo-Header", "X-Set=old").with("X-Echo-Header", "X-Gone=1").is(200),
             get("/response/x").with("X-Echo-Status", "418").is(418),
             get("/response/x").with("X-Echo-Status", "204").is(204),
@@ -183,7 +183,7 @@ final class Asks {
             get("/balanced/x").is(200),
             get("/nobody/x").is(503),
             get("/nowhere/x").is(410),
-            // what we do not let through
+            // requests that we reject
             refused("/prefix/a%2Fb"),
             refused("/prefix/a%5Cb"),
             refused("/prefix/a%00b"),
