@@ -10,7 +10,7 @@ again() {
   return 1
 }
 
-# One at a time, each in its own shell, whose end releases the lock.
+# One at a time, each in its own shell: its exit releases the lock.
 apt_install() (
   (($#)) || exit 0
   ((EUID == 0)) || { echo "please install: $*" >&2; exit 1; }

@@ -77,7 +77,7 @@ stop() {
 
 archive_of() { echo "$cache/bookworm-${1//,/+}.tar"; }
 
-# One at a time, in its own shell, whose end releases the lock.
+# One at a time, in its own shell: its exit releases the lock.
 base() (
   archive=$(archive_of "$1") root=$(mktemp -d)
   trap 'rm -rf "$root"' EXIT

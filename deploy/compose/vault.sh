@@ -18,7 +18,7 @@ case $code in
     ;;
   *) exit "$code" ;;
 esac
-[ -s "$init" ] || { echo "this Vault was initialised by somebody else: $init is not there" >&2; exit 1; }
+[ -s "$init" ] || { echo "this Vault was not initialised by this script: $init does not exist" >&2; exit 1; }
 if ! vault status >/dev/null; then
   vault operator unseal "$(sed -n 's/^Unseal Key 1: //p' "$init")" >/dev/null
   echo "opened"
