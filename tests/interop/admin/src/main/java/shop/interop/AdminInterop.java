@@ -115,7 +115,7 @@ public class AdminInterop {
             instance.path("endpoints").forEach(one -> endpoints.add(one.path("id").asText()));
             var expected = Set.of("health", "info", "metrics", "env", "loggers", "httpexchanges", "threaddump", "mappings", "configprops", "refresh");
             checks.that(name + ": the index leads to every endpoint", endpoints.containsAll(expected), endpoints.toString());
-            checks.that(name + ": nothing that the registry tells is a password", !instance.path("registration").toString().contains(PASSWORD), instance.toString());
+            checks.that(name + ": no value in the registry is a password", !instance.path("registration").toString().contains(PASSWORD), instance.toString());
             JsonNode build = checks.becomes(name + ": its build's version is known", () -> instance(name).path("buildVersion"), version -> version.asText().matches("\\d+\\.\\d+\\.\\d+.*"));
             checks.same(name + ": and the one of its info", build == null ? "" : build.asText(), through(id, "info").at("/build/version").asText());
             JsonNode health = through(id, "health");

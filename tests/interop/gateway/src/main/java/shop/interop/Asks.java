@@ -17,21 +17,21 @@ final class Asks {
         new Always("header retry-after", null, "\\[\\d+\\]", "whom we tell 503 we tell when to come back"),
         new Always("upstream header accept", "..\\*/\\*..", null, "no Accept means the same as */* (RFC 9110 12.5.1), which Spring's client adds"),
         new Always("upstream header forwarded", ".*", null, "it says the same as X-Forwarded-*, which is what services read"),
-        new Always("upstream header traceparent", null, ".*", "the trace goes on, or begins here"),
-        new Always("upstream header b3", null, ".*", "the same, for those who read B3 alone"),
-        new Always("upstream header date", null, ".*", "our client dates its requests, as RFC 9110 6.6.1 lets it"),
-        new Always("upstream header via", null, ".*", "RFC 9110 7.6.3, and how we know a request that we sent to ourselves"),
+        new Always("upstream header traceparent", null, ".*", "the trace continues, or begins here"),
+        new Always("upstream header b3", null, ".*", "the same, for services that read only B3"),
+        new Always("upstream header date", null, ".*", "our client sends Date, as RFC 9110 6.6.1 permits"),
+        new Always("upstream header via", null, ".*", "RFC 9110 7.6.3, and it detects a loop to the gateway itself"),
         new Always("upstream header x-request-timeout-ms", null, ".*", "the deadline travels with the request"));
 
     private static final String UTF8 = "Spring writes Latin-1 and loses what that lacks; we write UTF-8 and lose nothing";
     private static final String SEMICOLON = "a semicolon separates nothing: what is authorised, matched and forwarded is one and the same path";
-    private static final String CHAIN = "the chain goes on; Spring says no more where a trusted proxy has named a client";
-    private static final String FIRST = "once is enough; services build links of it";
-    private static final String FALLBACK = "the client asked this address for it, which Spring forgets on the way to a fallback";
-    private static final String SIZE = "an error is told in the body, in its common form";
-    private static final String AWAY = "a service that is away is no fault of the gateway's; nothing was sent, so the client may try again";
-    private static final String AMBIGUOUS = "two servers could read this path in two ways; Spring sends it on as it is";
-    private static final String IDENTITY = "who asks is for us to say, not for the client";
+    private static final String CHAIN = "the chain is extended; Spring adds nothing once a trusted proxy has named a client";
+    private static final String FIRST = "one value is enough; services build links from it";
+    private static final String FALLBACK = "the client's original address, which Spring loses when it forwards to a fallback";
+    private static final String SIZE = "an error is reported in the body, in the common format";
+    private static final String AWAY = "a service that is down is not a gateway error; nothing was sent, so the client may retry";
+    private static final String AMBIGUOUS = "two servers could interpret this path differently; Spring forwards it unchanged";
+    private static final String IDENTITY = "the gateway sets the caller's identity, not the client";
 
     private Asks() {}
 

@@ -178,7 +178,7 @@ public class ServerInterop {
                 checks.same(module + " has left the server by then", 404, status(module));
             }
             var all = Http.get(registry + "/apps", "Accept", "application/json").json();
-            checks.same("nobody is left", 0, all.at("/applications/application").size());
+            checks.same("no instance is left", 0, all.at("/applications/application").size());
         }
     }
 }
