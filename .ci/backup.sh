@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Backup and restore of a shop on MySQL 8 and on MariaDB with a real Kafka, by the servers' own tools, as docs/operate.md
-# says: a dump under load, everything lost, the dump put into an empty server, the readers of the bus sent back to before it,
-# and the audit is clean. What the embedded stores do is in `cargo test` (chaos::backup).
+# describes: a dump under load, loss of all data, restore into an empty server, reset of the consumer groups to before the
+# dump, and a clean audit. `cargo test` (chaos::backup) tests the embedded stores.
 # usage: backup.sh    env: FEATURES (mysql,kafka) STORES ("mysql8 mariadb") MYSQL_PORT (13308) KAFKA_PORT (9292)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,7 +13,7 @@ work=$(mktemp -d)
 chmod 755 "$work" # MariaDB's server drops root's rights
 shop= store= load=
 export MYSQL_PORT=${MYSQL_PORT:-13308} KAFKA_PORT=${KAFKA_PORT:-9292}
-# the server is stopped in order here, the shop is not: what a server has written the system still has
+# the server shuts down cleanly, so its writes need no fsync
 export FLUSH=2
 root=$PWD bin=$PWD/target/debug/tradepost jars=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/kafka-4.4.0
 
@@ -36,33 +36,33 @@ placed() { client -N -e "SELECT COUNT(*) FROM orders.orders WHERE status = 'PLAC
 placed_at_least() { (($(placed) >= $1)); }
 settled() { (cd "$work/$store.shop" && "$bin" audit) >"$work/audit" 2>&1 && grep -q " 0 under way" "$work/audit"; }
 greeted() {
-  kill -0 "$shop" 2>/dev/null || fail "the shop has ended"
+  kill -0 "$shop" 2>/dev/null || fail "the shop exited"
   grep -q "^Order one" "$work/$store.shop/screen"
 }
 
-# An administrator's request; the answer.
+# Sends an administrator's request; prints the response.
 post() {
   curl -fsS "$url/api/v1/$1" -H "Authorization: Bearer $("$bin" token --url "$url")" -H 'Content-Type: application/json' \
     -H "Idempotency-Key: ${3:-none}" -d "$2"
 }
 
-# Orders a piece with this key; the order's number.
+# Places an order of one unit with this key; prints the order's number.
 order() { post orders '{"orderLineItems":[{"skuCode":"kept","quantity":1}]}' "$1" | sed 's/.*"orderNumber":"\([^"]*\)".*/\1/'; }
 
-# Orders, each with a key of its own, until it is killed.
+# Places orders, each with its own key, until it is killed.
 orders() {
   local n token
   for ((n = 0; ; n++)); do
     # before it ends
     if ((n % 100 == 0)); then token=$("$bin" token --url "$url"); fi
-    # what is not answered is nobody's concern here
+    # requests without a response are ignored
     curl -fs -o /dev/null "$url/api/v1/orders" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \
       -H "Idempotency-Key: load-$1-$n" -d '{"orderLineItems":[{"skuCode":"load","quantity":1}]}' || true
   done
 }
 
 start_shop() {
-  : >"$work/$store.shop/screen" # or that of the last start would be read
+  : >"$work/$store.shop/screen" # otherwise the output of the last start would be read
   (cd "$work/$store.shop" && exec "$bin") >"$work/$store.shop/screen" 2>>"$work/$store.shop/log" &
   shop=$!
   until_true 180 "the shop is there" greeted
@@ -94,7 +94,7 @@ one_store() {
   export TRADEPOST__INVENTORY__STORE=mysql://root@127.0.0.1:$MYSQL_PORT/inventory
   export TRADEPOST__ORDER__STORE=mysql://root@127.0.0.1:$MYSQL_PORT/orders
   export TRADEPOST__NOTIFICATION__STORE=mysql://root@127.0.0.1:$MYSQL_PORT/notification
-  # topics and groups of its own for each server
+  # separate topics and groups for each server
   export TRADEPOST__BUS__URL=kafka://127.0.0.1:$KAFKA_PORT TRADEPOST__BUS__PREFIX=$store.
   "$bin" migrate
   start_shop
@@ -118,24 +118,24 @@ one_store() {
   lost=$(order lost)
   meanwhile=$(placed)
 
-  echo "-- $store: all is lost, and restored"
+  echo "-- $store: all data is lost and restored"
   lose_everything
   client <"$folder/dump.sql"
   "$bin" restore "$folder/files"
-  echo "$before orders placed before the dump, $meanwhile when all was lost, $(placed) restored"
-  placed_at_least "$before" || fail "orders that were placed before the dump are not in it"
-  (($(placed) < meanwhile)) || fail "nothing was placed after the dump: nothing was tested"
-  # the group's members are gone for good 6 s after their last word
+  echo "$before orders placed before the dump, $meanwhile before the loss, $(placed) restored"
+  placed_at_least "$before" || fail "orders placed before the dump are missing"
+  (($(placed) < meanwhile)) || fail "no order was placed after the dump: the test proves nothing"
+  # the group's members expire 6 s after their last heartbeat
   rewind() { java -cp "$jars/*" "$root/.ci/services/Rewind.java" "127.0.0.1:$KAFKA_PORT" "$store.notification" $((begun - 10000)) "$store.order" 2>"$work/rewind"; }
   until_true 180 "the group is sent back" rewind
   start_shop
   until_true 180 "the audit is clean" settled
   cat "$work/audit"
 
-  echo "-- $store: an order with a key from before is the same, one that was lost is placed"
-  [[ $(order kept) == "$kept" ]] || fail "the key of order $kept is not known any more"
-  [[ $(client -N -e "SELECT COUNT(*) FROM orders.orders WHERE order_number = '$lost'") == 0 ]] || fail "order $lost came after the dump"
-  [[ $(order lost) =~ ^[0-9a-f-]{36}$ ]] || fail "an order that was lost cannot be placed again"
+  echo "-- $store: a repeated key from before the dump returns the same order, a lost one places a new order"
+  [[ $(order kept) == "$kept" ]] || fail "the key of order $kept was lost"
+  [[ $(client -N -e "SELECT COUNT(*) FROM orders.orders WHERE order_number = '$lost'") == 0 ]] || fail "order $lost was placed after the dump but exists"
+  [[ $(order lost) =~ ^[0-9a-f-]{36}$ ]] || fail "a lost order cannot be placed again"
   until_true 180 "the audit is clean" settled
   cat "$work/audit"
   kill -TERM "$shop"
@@ -146,7 +146,7 @@ one_store() {
 }
 
 cargo build --locked --features "${FEATURES:-mysql,kafka}"
-# other builds in the same folder put theirs in its place
+# other builds in the same folder replace the binary
 cp "$bin" "$work/tradepost"
 bin=$work/tradepost
 kafka start

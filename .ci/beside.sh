@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Fetches and builds in idle time what stages need later. DIR/PART has the output of a part, DIR/PART.code its exit code.
-# usage: setsid beside.sh DIR PART...   in a session of its own, which can be ended as a whole
+# Fetches and builds prerequisites of later stages in idle time. DIR/PART has the output of a part, DIR/PART.code its exit code.
+# usage: setsid beside.sh DIR PART...   in its own session, which can be ended as a whole
 #   PART: a script of .ci/services, base (of images), cargo-tools and k8s (programs), images
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 dir=$1
 shift
 
-# Niceness counts within a session; where the scheduler groups by session, this session asks for less.
+# Niceness applies within a session; with autogrouping, this lowers the priority of the whole session.
 if [[ -w /proc/self/autogroup ]]; then echo 19 >/proc/self/autogroup; fi
 renice -n 19 $$ >/dev/null
 

@@ -5,7 +5,7 @@ fail() {
   exit 1
 }
 
-# tested TEXT: what a stage has tested, for the last line that the pipeline prints of it
+# tested TEXT: reports what a stage tested; the pipeline prints it in the stage's last line
 tested() { echo "tested: $*"; }
 
 # free_ports COUNT: unused ports in one line, outside the range that the system assigns by itself

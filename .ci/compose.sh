@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# docker-compose.yml on a real Docker engine: `up` with all that belongs to it, orders through the gateway with tokens
-# of Keycloak, one service replaced while orders come in, a trace across containers, what Prometheus sees; then the
-# whole shop in one container; then that nothing is left, and that no secret was to be seen.
+# docker-compose.yml on a real Docker engine: `up` with all services, orders through the gateway with tokens of
+# Keycloak, one service replaced under load, a trace across containers, Prometheus's targets; then the whole shop in
+# one container. Checks that nothing is left behind, and that no secret was visible.
 #
-# No image can be pulled here. What stands in for those of others is in .ci/compose/override.yml; Grafana is not tried.
+# No image can be pulled here. .ci/compose/override.yml replaces the images of other projects; Grafana is not tested.
 # usage: compose.sh   with the images of the Dockerfile in the engine (.ci/images.sh); SAMPLES=yes: with images made of the
 #        binary that cargo builds here, on Debian
 # environment: DOCKER_STATE, DOCKER_NETNS: STATE_DIR and namespace of the engine (.ci/services/docker.sh); one that
@@ -24,7 +24,7 @@ engine_state=${DOCKER_STATE:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/
 export DOCKER_HOST=unix://$engine_state/docker.sock
 engine() { STATE_DIR=$engine_state .ci/services/docker.sh "$@"; }
 inside() { nsenter "--net=/run/netns/$DOCKER_NETNS" "$@"; }
-# a copy of what is mounted, so that no secret gets into the project
+# mount a copy, so that no secret is written into the project
 project=$work/project
 compose() { ${COMPOSE:-docker-compose} --project-directory "$project" --env-file "$project/.env" -f "$project/docker-compose.yml" -f "$project/override.yml" "$@"; }
 secret() { cat "$project/deploy/compose/secrets/passwords/$1"; }
@@ -51,12 +51,12 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 143' INT TERM
 
-# server NAME FROM TO KEY=VALUE...: one of .ci/services beside the containers, which reach its port FROM at port TO
+# server NAME FROM TO KEY=VALUE...: starts one of .ci/services beside the containers, which reach its port FROM at port TO
 server() {
   local name=$1 from=$2 to=$3
   servers+=("$name")
   inside env STATE_DIR="$work/$name" "${@:4}" bash ".ci/services/$name.sh" start
-  # not by `inside`: what is to be ended is this very process
+  # not by `inside`: $! must be the process itself
   nsenter "--net=/run/netns/$DOCKER_NETNS" socat "TCP-LISTEN:$to,fork,reuseaddr" "TCP:127.0.0.1:$from" &
   pids+=($!)
 }
@@ -70,7 +70,7 @@ images() {
   local modules=(gateway product inventory order notification registry config-server all-in-one)
   for module in "${modules[@]}"; do
     if [[ ${SAMPLES:-} != yes ]] && [[ $(docker image inspect --format '{{index .Config.Labels "org.opencontainers.image.revision"}}' "tradepost/$module:$version" 2>/dev/null) == "$commit" ]]; then continue; fi
-    [[ ${SAMPLES:-} == yes ]] || fail "there is no image tradepost/$module:$version of $commit; .ci/images.sh builds it, SAMPLES=yes does without"
+    [[ ${SAMPLES:-} == yes ]] || fail "there is no image tradepost/$module:$version of $commit; .ci/images.sh builds it; SAMPLES=yes needs none"
     sample "${modules[@]}"
     return
   done
@@ -81,7 +81,7 @@ base() {
   mkdir -p "$work/base"
   cat >"$work/base/Dockerfile" <<'D'
 FROM tradepost-ci/debian:1
-# as in the images whose places it takes: a new volume has the owner of what it lies on
+# as in the replaced images: a new volume takes the owner of its mount point
 RUN mkdir -p /vault/file /opt/keycloak/data /prometheus /alertmanager /data && chown 100:1000 /vault/file && \
     chown 1000:0 /opt/keycloak/data && chown 65534:65534 /prometheus /alertmanager && chown 65532:65532 /data
 D
@@ -104,18 +104,18 @@ D
   for module; do docker tag tradepost-ci/sample "tradepost/$module:$version"; done
 }
 
-# up ARGUMENTS...: and when each service was well, in seconds after the beginning
+# up ARGUMENTS...: starts the services; prints when each became healthy, in seconds after the start
 up() {
   local since=$SECONDS
   watch_health "$since" &
   watcher=$!
   compose "$@" >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "$* failed"; }
   wait_until 300 all_well
-  sleep 1.5 # one more look
+  sleep 1.5 # one more poll
   kill "$watcher"
   wait "$watcher" 2>/dev/null || true
   watcher=
-  echo "all well after $((SECONDS - since)) s"
+  echo "all healthy after $((SECONDS - since)) s"
 }
 
 watch_health() {
@@ -140,28 +140,28 @@ wait_until() {
   local left=$1
   shift
   until "$@" >/dev/null 2>&1; do
-    ((left-- > 0)) || { "$@" || true; fail "waited in vain for: $*"; }
+    ((left-- > 0)) || { "$@" || true; fail "timed out waiting for: $*"; }
     sleep 1
   done
 }
 
-# nothing secret where everybody who may use the engine, or reads logs, sees it. Written before the containers go
+# no secret is visible to users of the engine or in logs. Collected before the containers are removed
 no_secret_is_seen() {
   local id file folder=$project/deploy/compose/secrets
-  # a line each; not all end with one
+  # one line each; some files have no line end
   for file in "$folder"/passwords/* "$folder"/*/vault-secret-id; do
     if [[ -s $file ]]; then echo "$(<"$file")"; fi
   done >"$work/secrets"
   if [[ -s $folder/vault/init ]]; then sed -n 's/^Unseal Key 1: //p; s/^Initial Root Token: //p' "$folder/vault/init" >>"$work/secrets"; fi
-  grep -qFf "$work/secrets" <<<"mysql://root:$(secret mysql-root)@mysql" || fail "a secret would not be found"
+  grep -qFf "$work/secrets" <<<"mysql://root:$(secret mysql-root)@mysql" || fail "the search does not find a known secret"
   : >"$work/seen"
   for id in $(docker ps -aq); do
     docker inspect "$id" >>"$work/seen"
     docker logs "$id" >>"$work/seen" 2>&1
   done
   compose config >>"$work/seen"
-  grep -q order-service "$work/seen" || fail "there are no logs to look through"
-  if grep -nFf "$work/secrets" "$work/seen" | cut -c1-300 >&2; then fail "a secret can be seen"; fi
+  grep -q order-service "$work/seen" || fail "there are no logs to search"
+  if grep -nFf "$work/secrets" "$work/seen" | cut -c1-300 >&2; then fail "a secret is visible"; fi
   echo "none of $(wc -l <"$work/secrets") secrets is in $(wc -l <"$work/seen") lines of inspect, logs and configuration"
 }
 
@@ -172,7 +172,7 @@ nothing_is_left() {
   echo "no container, volume or network is left"
 }
 
-# The file without Vault: what its modules would ask there is in files beside their other secrets.
+# The file without Vault: the secrets that modules would read from Vault are in files instead.
 stores_from_files() {
   local folder=$project/deploy/compose/secrets module of='(product|inventory|order|notification)' file=/run/secrets/store
   sed -i -E "s/vault-setup: \*done, //; s/<<: \[\*settings, \*vault\]/<<: *settings/
@@ -197,7 +197,7 @@ mkdir -p "$project/deploy"
 cp docker-compose.yml .env "$project"
 cp .ci/compose/override.yml "$project/override.yml"
 cp -r deploy/{compose,prometheus,alertmanager,grafana,keycloak} "$project/deploy"
-rm -rf "$project/deploy/compose/secrets" # a developer's own
+rm -rf "$project/deploy/compose/secrets" # a developer's secrets
 docker-compose --project-directory . -f docker-compose.yml config >"$work/config.yml"
 "$(python_tool check-jsonschema 0.39.0)/check-jsonschema" --schemafile .ci/compose/policy.yml "$work/config.yml"
 export JAVA VAULT=$cache/vault-v1.21.4 KEYCLOAK=$work/keycloak ZIPKIN=$cache/zipkin-server-3.6.1-exec.jar
@@ -209,19 +209,19 @@ if ! engine status >/dev/null; then
 fi
 images
 
-echo "-- what has no image"
+echo "-- servers without an image"
 STATE_DIR=$work/none .ci/services/zipkin.sh install
 STATE_DIR=$work/none .ci/services/keycloak.sh install
 cp -r "$cache"/keycloak-[0-9]* "$KEYCLOAK"
 chown -R 1000:0 "$KEYCLOAK"
 if [[ -n ${WITHOUT_VAULT:-} ]] || ! .ci/services/vault.sh ready; then
-  echo "!! THERE IS NO VAULT HERE: the URLs of the stores come from files instead, and vault.sh is not tried"
+  echo "!! THERE IS NO VAULT HERE: the URLs of the stores come from files instead, and vault.sh is not tested"
   VAULT=/bin/true without_vault=yes
 fi
-# mongo-java-server knows no users; what is there already stays as it is
+# mongo-java-server has no users; existing files are kept
 mkdir -p "$project/deploy/compose/secrets/vault"
 for name in product-service product-migrate; do echo mongodb://mongodb:27017/products >"$project/deploy/compose/secrets/vault/$name"; done
-compose run -T --rm secrets </dev/null >"$work/made" 2>&1 || { cat "$work/made"; fail "no secrets were made"; }
+compose run -T --rm secrets </dev/null >"$work/made" 2>&1 || { cat "$work/made"; fail "no secrets were generated"; }
 if [[ -n $without_vault ]]; then stores_from_files; fi
 server mysql8 13306 23306 MYSQL_PORT=13306 FLUSH=2
 inside mysql --protocol=tcp --port=13306 --user=root <"$project/deploy/compose/secrets/mysql/init/users.sql"
@@ -241,7 +241,7 @@ inside "$binary" import demo/online-retail.csv --url $shop --user admin
 head -n "${LINES_PLAYED:-1200}" demo/online-retail.csv >"$work/invoices.csv"
 inside "$binary" replay "$work/invoices.csv" --clients 4 --url $shop --user admin
 
-echo "-- order is replaced while orders come in"
+echo "-- order is replaced under load"
 ALICE=$(secret alice) ADMIN=$(secret admin) nsenter "--net=/run/netns/$DOCKER_NETNS" python3 .ci/compose/orders.py $shop "$work/replaced" >"$work/orders" 2>&1 &
 client=$!
 wait_until 180 grep -q '^under way' "$work/orders"
@@ -250,45 +250,45 @@ since=$SECONDS
 compose up -d --no-deps --force-recreate order >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "order was not replaced"; }
 wait_until 180 all_well
 [[ $(compose ps -q order) != "$before" ]] || fail "it is the same container"
-echo "replaced and well within $((SECONDS - since)) s"
+echo "replaced and healthy within $((SECONDS - since)) s"
 touch "$work/replaced"
 wait "$client" || { client=; cat "$work/orders"; fail "orders were lost"; }
 client=
 cat "$work/orders"
 
-echo "-- a trace, metrics and where settings come from"
+echo "-- a trace, metrics and the sources of settings"
 address() { docker inspect "$(compose ps -q "$1")" --format '{{(index .NetworkSettings.Networks "tradepost_back").IPAddress}}'; }
 inside env ALICE="$(secret alice)" ADMIN="$(secret admin)" ORDER="http://$(address order):5294" python3 .ci/compose/look.py $shop
 
-echo "-- a second order, and a Vault that was started again"
+echo "-- a second order, and a restarted Vault"
 orders_known() { [[ $(inside curl -fs "http://$(address registry):8761/eureka/apps/ORDER-SERVICE" | grep -o '<instanceId>' | wc -l) == "$1" ]]; }
 compose up -d --no-deps --scale order=2 --no-recreate order >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "there is no second order"; }
 wait_until 180 orders_known 2
 compose up -d --no-deps --scale order=1 --no-recreate order >"$work/up.log" 2>&1
 wait_until 180 orders_known 1
-echo "the registry knew the second one, and forgot it"
+echo "the second instance was registered and unregistered"
 if [[ -z $without_vault ]]; then
   open_vault() { compose exec -T vault vault status -address=http://127.0.0.1:8200; }
   compose restart vault >"$work/up.log" 2>&1
-  if open_vault >/dev/null 2>&1; then fail "a Vault that was started again is open"; fi
+  if open_vault >/dev/null 2>&1; then fail "a restarted Vault is not sealed"; fi
   compose up -d vault-setup >"$work/up.log" 2>&1
   wait_until 180 open_vault
-  echo "vault-setup opened it"
+  echo "vault-setup unsealed it"
 fi
 
-echo "-- what the stores say"
+echo "-- grants and audit of the stores"
 sum() { inside mysql --protocol=tcp --port=13306 --user=root -N -e "$1"; }
 may=$(sum "SHOW GRANTS FOR 'order'@'%'")
 [[ $may == *'GRANT SELECT, INSERT, UPDATE, DELETE ON `orders`.*'* && $may != *ALL* ]] || fail "order's user may: $may"
 settled() { [[ $(sum "SELECT (SELECT COUNT(*) FROM orders.orders WHERE status = 'PENDING') + (SELECT COUNT(*) FROM orders.outbox)") == 0 ]]; }
-wait_until 180 settled # what was cut off is driven to an end
+wait_until 180 settled # until recovery has completed interrupted orders
 audit=(--env TRADEPOST__BUS__URL=kafka://kafka:9092 --env TRADEPOST__PRODUCT__STORE=mongodb://mongodb:27017/products)
 for module in inventory order notification; do
   audit+=(--env "TRADEPOST__${module^^}__STORE=mysql://root@mysql:3306/${module/%order/orders}")
 done
 docker run --rm --network tradepost_back --volume "$binary:/tradepost:ro" "${audit[@]}" tradepost-ci/base:1 /tradepost audit | tee "$work/audit"
-# what was played is what was looked at
-grep -Eq '^[1-9][0-9]{2,} products' "$work/audit" && grep -Eq '^[1-9][0-9]+ orders' "$work/audit" || fail "the audit looked elsewhere"
+# the audit read the data of this run
+grep -Eq '^[1-9][0-9]{2,} products' "$work/audit" && grep -Eq '^[1-9][0-9]+ orders' "$work/audit" || fail "the audit read other data"
 
 no_secret_is_seen
 compose down --volumes --timeout 45 >"$work/down.log" 2>&1 || { cat "$work/down.log" >&2; fail "down failed"; }
@@ -304,11 +304,11 @@ number=$(sed -n 's/.*"orderNumber":"\([^"]*\)".*/\1/p' <<<"$placed")
 [[ -n $number ]] || fail "no order was placed: $placed"
 compose --profile all-in-one restart shop >/dev/null 2>&1
 wait_until 180 all_well
-[[ $(order $shop/api/v1/orders) == *"$number"* ]] || fail "the order $number is gone after a restart"
+[[ $(order $shop/api/v1/orders) == *"$number"* ]] || fail "the order $number is lost after a restart"
 compose --profile all-in-one up -d --force-recreate shop >/dev/null 2>&1
 wait_until 180 all_well
-[[ $(order $shop/api/v1/orders) == *"$number"* ]] || fail "the order $number is gone with its container"
-echo "order $number is there after a restart, and in another container"
+[[ $(order $shop/api/v1/orders) == *"$number"* ]] || fail "the order $number was lost with its container"
+echo "order $number exists after a restart, and in another container"
 compose --profile all-in-one down --volumes >"$work/down.log" 2>&1
 nothing_is_left
 tested "docker-compose up, orders, a service replaced under load, a trace, metrics, secrets, all in one"

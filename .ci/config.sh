@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Our config server beside the real one, over the same folder and the same git repository: the same
-# requests compared, a Spring client that boots from ours, and our modules that boot from Spring's.
+# Our config server beside Spring's, on the same folder and the same git repository: the same requests are compared,
+# a Spring client starts with ours, and our modules start with Spring's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
@@ -27,7 +27,7 @@ if [[ -z ${TRADEPOST_BINARY:-} ]]; then
 fi
 binary=${TRADEPOST_BINARY:-$PWD/target/debug/tradepost}
 for part in server client; do
-  # the repository is asked for hundreds of files; one that fails must not fail the build
+  # Maven downloads hundreds of files; one failed download must not fail the build
   again mvn --quiet --batch-mode --file "$here/$part/pom.xml" package || fail "$here/$part does not build"
 done
 binary=$(realpath "$binary") here=$(realpath "$here")
@@ -41,14 +41,14 @@ in_git add -A && in_git commit --quiet -m one && in_git tag v1
 in_git checkout --quiet -b team/x && echo 'basket: {limit: 50}' >"$work/git/basket.yml" && in_git commit --quiet -am two
 in_git checkout --quiet main
 
-# start NAME COMMAND...: in the background, its words in a log of that name
+# start NAME COMMAND...: runs it in the background, with its output in a log of that name
 start() {
   local name=$1
   shift
   "$@" >"$work/$name.log" 2>&1 &
   pids+=($!)
 }
-# answers NAME URL: waits until it does
+# answers NAME URL: waits until the URL answers
 answers() { until_true 120 "$1 answers" curl -fs -o /dev/null -u tradepost:not-a-secret "$2"; }
 
 read -r spring_folder spring_git our_folder our_git < <(free_ports 4)
@@ -73,7 +73,7 @@ for port in "$our_folder" "$our_git" "$spring_folder" "$spring_git"; do answers 
 echo "-- the same requests to both"
 python3 "$here/compare.py" "http://127.0.0.1:$spring_folder" "http://127.0.0.1:$our_folder" folder
 python3 "$here/compare.py" "http://127.0.0.1:$spring_git" "http://127.0.0.1:$our_git" git
-# what one encrypts the other reads
+# each server decrypts values of the other
 call() { curl -fsS -u tradepost:not-a-secret -H 'content-type: text/plain' "$@"; }
 crossed() {
   local sealed
@@ -82,10 +82,10 @@ crossed() {
 }
 crossed "$spring_git" "$our_git"
 crossed "$our_git" "$spring_git"
-echo "what one encrypts the other decrypts"
+echo "each server decrypts values of the other"
 
-echo "-- a Spring client boots from ours"
-# client PORT ARGUMENTS...: what it printed
+echo "-- a Spring client starts with our server"
+# client PORT ARGUMENTS...: runs the client and prints its output
 client() {
   local port=$1
   shift
@@ -111,12 +111,12 @@ printed basket.limit=5 basket.owner=Tradepost
 client "$our_folder" --spring.application.name=basket --spring.cloud.config.label=team --print=basket.limit
 printed basket.limit=6
 for wrong in --spring.cloud.config.label=none "--spring.cloud.config.password=wrong"; do
-  if client "$our_git" --spring.application.name=basket --print=basket.limit "$wrong" >/dev/null; then fail "the client booted with $wrong"; fi
-  echo "does not boot with $wrong"
+  if client "$our_git" --spring.application.name=basket --print=basket.limit "$wrong" >/dev/null; then fail "the client started with $wrong"; fi
+  echo "does not start with $wrong"
 done
 
-echo "-- our modules boot from Spring's server, and from ours"
-# boots NAME PORT: a shop of two modules that takes product-service's settings from there
+echo "-- our modules start with Spring's server, and with ours"
+# boots NAME PORT: starts two modules with the settings of product-service from that server
 boots() {
   local name=$1 server=$2 port url token env i
   port=$(free_ports 1) url=http://127.0.0.1:$port
@@ -135,19 +135,19 @@ boots() {
   changed=$(curl -fsS -X POST -H "Authorization: Bearer $token" "$url/actuator/refresh")
   echo "refreshed: $changed"
   [[ $changed == '["gateway.rate","log.level"]' || $changed == '["log.level","gateway.rate"]' ]] || fail "$name: refreshed $changed"
-  # into a variable first: grep -q leaves before curl has written all, which counts as a failure of curl
+  # into a variable first: grep -q exits before curl has written everything, and curl would fail
   env=$(curl -fsS -H "Authorization: Bearer $token" "$url/actuator/loggers")
-  grep -q '"tradepost::gateway":{"configuredLevel":"DEBUG"' <<<"$env" || fail "$name: the level is not in force"
+  grep -q '"tradepost::gateway":{"configuredLevel":"DEBUG"' <<<"$env" || fail "$name: the level is not active"
   env=$(curl -fsSi -H "Authorization: Bearer $token" "$url/actuator/env")
-  grep -qi '^x-ratelimit-replenish-rate: 50' <<<"$env" || fail "$name: the rate is not in force"
-  grep -q 'resilience.peers.product.call_ms' "$work/$name.log" || fail "$name: what needs a restart is not in the log"
-  [[ $(curl -fsS -X POST -H "Authorization: Bearer $token" "$url/actuator/refresh") == '[]' ]] || fail "$name: nothing changed, and yet it refreshed"
+  grep -qi '^x-ratelimit-replenish-rate: 50' <<<"$env" || fail "$name: the rate is not active"
+  grep -q 'resilience.peers.product.call_ms' "$work/$name.log" || fail "$name: the log does not list the settings that need a restart"
+  [[ $(curl -fsS -X POST -H "Authorization: Bearer $token" "$url/actuator/refresh") == '[]' ]] || fail "$name: a refresh without changes reported changes"
   in_git revert --no-edit HEAD >/dev/null
 }
 boots from-spring "$spring_git"
 boots from-ours "$our_git"
 
-# what cannot work stops the start, and says why
+# invalid settings stop the start with a message
 refuses() {
   local expected=$1
   shift

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Data that comes from elsewhere, on a real MariaDB: the Spring system's orders and stock by
-# docs/data/spring-to-tradepost.sql, and the files of an embedded shop by docs/data/sqlite-to-mysql.py. After each the
-# audit must hold, and the shop goes on ordering on what it was given.
+# Migration of data to a real MariaDB: the Spring system's orders and stock with docs/data/spring-to-tradepost.sql, and
+# the files of an embedded shop with docs/data/sqlite-to-mysql.py. After each the audit must be clean, and the shop must
+# accept orders on the migrated data.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
@@ -39,7 +39,7 @@ fresh() {
   on_server
   "$bin" migrate --data "$1" >"$work/migrate.log" 2>&1
 }
-start() { # FOLDER WORDS: a shop on it, at $base, once it has said these words
+start() { # FOLDER WORDS: starts a shop on it, at $base; waits until it prints these words
   rm -f "$work/screen.log"
   TRADEPOST__SERVER__PORT=0 "$bin" --data "$1" >"$work/screen.log" 2>"$work/shop.log" &
   shop=$!
@@ -52,7 +52,7 @@ said() {
 }
 stop() {
   kill -TERM "$shop"
-  wait "$shop" || fail "the shop ended with $?"
+  wait "$shop" || fail "the shop exited with $?"
   shop=
 }
 ask() { curl -fsS -H "Authorization: Bearer $token" -H 'Content-Type: application/json' "$@"; }
@@ -60,7 +60,7 @@ expect() { # TEXT WANTED
   grep -qF "$2" <<<"$1" || fail "expected $2 in: $1"
 }
 
-echo "-- the Spring system's tables, as its services make them, with what they let happen"
+echo "-- the Spring system's tables, with invalid rows that its services allow"
 sql <<'SQL'
 CREATE DATABASE order_service; CREATE DATABASE inventory_service;
 CREATE TABLE order_service.t_orders (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, order_number VARCHAR(255));
@@ -78,16 +78,16 @@ mkdir "$data"
 fresh "$data"
 sql --table <docs/data/spring-to-tradepost.sql | tee "$work/carried"
 for reason in 'no UUID' 'another order has its number' 'less than one piece' 'it has no lines' 'its order is not there' 'counted as 0: -3'; do
-  grep -qF "$reason" "$work/carried" || fail "it does not say: $reason"
+  grep -qF "$reason" "$work/carried" || fail "the output lacks: $reason"
 done
-[[ $(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', id, total) ORDER BY id) FROM orders.orders") == 1:15.00,2:10.00,3:1.10 ]] || fail "these are not the orders"
+[[ $(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', id, total) ORDER BY id) FROM orders.orders") == 1:15.00,2:10.00,3:1.10 ]] || fail "the copied orders differ"
 stock=$(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', sku_code, quantity, sold, received, removed) ORDER BY sku_code) FROM inventory.stock")
-[[ $stock == 'gone:0:1:1:1,one:14:6:20:0,short:0:0:0:0,two "quoted" ü:7:1:8:0' ]] || fail "this is not the stock: $stock"
-if sql <docs/data/spring-to-tradepost.sql >/dev/null 2>&1; then fail "it was carried over twice"; fi
+[[ $stock == 'gone:0:1:1:1,one:14:6:20:0,short:0:0:0:0,two "quoted" ü:7:1:8:0' ]] || fail "the copied stock differs: $stock"
+if sql <docs/data/spring-to-tradepost.sql >/dev/null 2>&1; then fail "the data was copied twice"; fi
 "$bin" audit --data "$data" | tee "$work/audit"
 grep -q 'INV-1 to INV-5 hold' "$work/audit"
 
-echo "-- and the shop goes on with them"
+echo "-- the shop continues with them"
 export TRADEPOST__DATA__DEMO=false
 start "$data" 'ready on'
 token=$("$bin" token --user admin --url "$base")
@@ -95,26 +95,26 @@ expect "$(ask "$base/api/v1/orders/2")" '"orderNumber":"b3f2e0d1-52c3-4f2e-8f3e-
 expect "$(ask "$base/api/v1/orders")" '"totalElements":3'
 ask "$base/api/v1/products" -d '{"skuCode":"one","name":"One","price":"2.50"}' >/dev/null
 expect "$(ask "$base/api/v1/orders" -d '{"orderLineItems":[{"skuCode":"one","quantity":1}]}')" '"status":"PLACED"'
-# an old order gives its stock back like any other
+# cancelling a copied order returns its stock
 ask -X POST "$base/api/v1/orders/1/cancel" -d '{}' >/dev/null
 given_back() { [[ $(sql -N -e "SELECT CONCAT_WS(':', quantity, held, sold, received) FROM inventory.stock WHERE sku_code = 'one'") == 15:0:5:20 ]]; }
 until_true 30 "14 less one, and two back, are 15" given_back
 stop
 "$bin" audit --data "$data" | grep 'INV-1 to INV-5 hold'
 
-echo "-- and back: one order more, one less, and what there is of each SKU"
+echo "-- back to Spring: one new order, one cancelled, and the stock of each SKU"
 for _ in 1 2; do
   sql <docs/data/tradepost-to-spring.sql
   orders=$(sql -N -e "SELECT GROUP_CONCAT(id ORDER BY id) FROM order_service.t_orders")
-  [[ $orders == 2,3,4,5,6,7,8 ]] || fail "these are not Spring's orders: $orders"
+  [[ $orders == 2,3,4,5,6,7,8 ]] || fail "Spring's orders differ: $orders"
   lines=$(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', sku_code, quantity, price)) FROM order_service.t_order_line_items WHERE order_id = 8")
-  [[ $lines == one:1:2.50 ]] || fail "these are not its lines: $lines"
+  [[ $lines == one:1:2.50 ]] || fail "the order's lines differ: $lines"
   stock=$(sql -N -e "SELECT GROUP_CONCAT(CONCAT_WS(':', sku_code, quantity) ORDER BY sku_code) FROM inventory_service.t_inventory")
-  [[ $stock == 'one:15,short:0,two "quoted" ü:8' ]] || fail "this is not Spring's stock: $stock"
+  [[ $stock == 'one:15,short:0,two "quoted" ü:8' ]] || fail "Spring's stock differs: $stock"
 done
 unset TRADEPOST__INVENTORY__STORE TRADEPOST__ORDER__STORE TRADEPOST__NOTIFICATION__STORE TRADEPOST__DATA__DEMO
 
-echo "-- an embedded shop that has played a day of orders"
+echo "-- an embedded shop after a replay of orders"
 data=$work/embedded
 start "$data" 'Order one'
 "$bin" replay demo/online-retail.csv --url "$base" </dev/null | tail -3
@@ -129,8 +129,8 @@ done
 if sql inventory <"$work/inventory.sql" 2>/dev/null; then fail "rows were copied twice"; fi
 after=$("$bin" audit --data "$data")
 echo "$after"
-[[ $after == "$before" ]] || fail "before it said: $before"
-# what is read now is on the server
+[[ $after == "$before" ]] || fail "the audit differs; before: $before"
+# from now on all data is read from the server
 rm "$data"/inventory.db "$data"/order.db "$data"/notification.db
 start "$data" 'Order one'
 token=$("$bin" token --user alice --url "$base")
@@ -138,4 +138,4 @@ sku=$(sed -n 's/^Order one \([^ ]*\) .*/\1/p' "$work/screen.log")
 expect "$(ask "$base/api/v1/orders" -d "{\"orderLineItems\":[{\"skuCode\":\"$sku\",\"quantity\":1}]}")" '"status":"PLACED"'
 stop
 "$bin" audit --data "$data" | grep 'INV-1 to INV-5 hold'
-tested "Spring's tables to a shop and back, embedded stores to MariaDB, an audit after each"
+tested "Spring's tables copied to a shop and back, embedded stores copied to MariaDB, an audit after each"

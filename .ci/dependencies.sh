@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The dependency tree by cargo-deny (bans, licences, sources, advisories; policy in deny.toml), and unused dependencies
-# by cargo-machete. Fails where a tool cannot be installed.
+# by cargo-machete. Fails if a tool cannot be installed.
 #
 # The RustSec database is a folder with its files, if there is one: TRADEPOST_ADVISORY_DB, or ../shared/advisory-db.
-# Otherwise cargo-deny clones it from the internet. Where that cannot be reached, the advisories are left out, and the run
-# says so in its last line.
+# Otherwise cargo-deny clones it from the internet. If that cannot be reached, the advisories are left out, and the run's
+# last line names them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
@@ -18,13 +18,13 @@ folder=${TRADEPOST_ADVISORY_DB:-../shared/advisory-db}
 checks=(bans licenses sources)
 config=(--config deny.toml)
 if [[ -d $folder/crates ]]; then
-  # cargo-deny reads a clone only: git gives it this one in the place of the upstream repository
+  # cargo-deny reads only a clone: this setting makes git use this folder instead of the upstream repository
   cp -r "$folder" "$work/files" && chmod -R u+w "$work/files" && rm -rf "$work/files/.git"
   git -C "$work/files" init --quiet --initial-branch main
   git -C "$work/files" add --all --force
   git -C "$work/files" -c user.name=ci -c user.email=ci@localhost -c commit.gpgsign=false commit --quiet --message "$folder"
   export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=url.file://$work/files.insteadOf GIT_CONFIG_VALUE_0=$upstream
-  # nothing of it stays in the user's own clone
+  # do not change the user's own clone
   mkdir "$work/clones"
   sed "/^\[advisories\]/a db-path = \"$work/clones\"" deny.toml >"$work/deny.toml"
   config=(--config "$work/deny.toml")
@@ -37,7 +37,7 @@ else
   echo "left out: advisories"
 fi
 command cargo deny --all-features --locked "${config[@]}" check "${checks[@]}"
-# cargo-machete reads the folders of targets, and modules/ is none of them
+# cargo-machete reads only the folders of targets, and modules/ is not one of them
 mkdir "$work/tree"
 tar c --exclude target Cargo.toml Cargo.lock build.rs src tests benches | tar x -C "$work/tree"
 cp -r modules "$work/tree/src/modules"

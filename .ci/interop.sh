@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Tradepost beside the real thing: a Spring Cloud Eureka client, a Eureka server, a Spring Cloud Gateway, a Spring
-# Boot Admin server, built with mvn from tests/interop and run one after the other. See tests/interop/README.md.
+# Tradepost beside Spring Cloud: a Eureka client, a Eureka server, a Spring Cloud Gateway and a Spring Boot Admin server,
+# built with mvn from tests/interop and run one after the other. See tests/interop/README.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 started=$SECONDS
 work=$(mktemp -d)
-part= # process group of the part that runs
+part= # process group of the running part
 
 clean_up() {
   local code=$?
-  # its own group: the shops that a part has started go with it, however it ended
+  # its own group: also ends the shops that a part has started
   if [[ -n $part ]]; then kill -KILL -- "-$part" 2>/dev/null || true; fi
   rm -rf "$work"
   ((code == 0)) || echo "interop: failed with $code after $((SECONDS - started)) s" >&2
@@ -25,7 +25,7 @@ source .ci/common.sh
 binary=$PWD/target/debug/tradepost
 cargo build --quiet --locked
 
-# the repository is asked for hundreds of files; one that fails must not fail the build
+# Maven downloads hundreds of files; one failed download must not fail the build
 again mvn --quiet --batch-mode --file tests/interop/pom.xml package || { echo "tests/interop does not build" >&2; exit 1; }
 echo "built in $((SECONDS - started)) s"
 
@@ -45,9 +45,9 @@ for name in client server gateway admin; do
     exit 1
   fi
   grep -E "^(ok|$name:) " "$work/$name.log"
-  # what did not run has not passed
+  # a part without a result has not passed
   count=$(sed -n "s/^$name: \([0-9]\+\) checks passed, 0 failed$/\1/p" "$work/$name.log")
-  [[ -n $count ]] || { echo "$name did not say how it went" >&2; exit 1; }
+  [[ -n $count ]] || { echo "$name printed no result" >&2; exit 1; }
   passed=$((passed + count))
   echo "-- $name took $((SECONDS - since)) s"
 done

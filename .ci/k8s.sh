@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The Kubernetes manifests, without a cluster: every overlay and component is rendered by kustomize, held against the
-# official schemas of the oldest and the newest Kubernetes that there are schemas of, against the types of the custom
-# resources, kube-score's opinions and our own rules; every environment is read by the shop itself; and the split shop
-# is updated pod by pod under load, with the rendered environment, probes and pauses. Tools stay in CACHE_DIR.
+# The Kubernetes manifests, without a cluster: kustomize renders every overlay and component. They are checked against the
+# official schemas of the oldest and the newest Kubernetes with schemas, the types of the custom resources, kube-score and
+# our own rules. The shop reads every environment. The split shop is updated pod by pod under load, with the rendered
+# environment, probes and pauses. Tools stay in CACHE_DIR.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,7 +11,7 @@ source .ci/install.sh
 need python3=python3 node=nodejs npm=npm
 cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci}/k8s
 kustomize=v5.7.1 score=v1.20.0 schemas=1.37.0 newest=1.37
-oldest=1.30 # the first in which a preStop hook can sleep without a program in the image
+oldest=1.30 # the first version with preStop.sleep
 export PYTHONDONTWRITEBYTECODE=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -43,7 +43,7 @@ render() { # NAME FOLDER
   "$cache/kustomize-$kustomize" build "$2" >"$work/$1.yaml"
 }
 
-# split with one component more, for those that are not in an overlay
+# split with one more component, for components that are in no overlay
 with() {
   local root
   mkdir -p "$work/with-$1"
@@ -57,7 +57,7 @@ if [[ ${1:-} == tools ]]; then exit; fi
 for overlay in k8s/overlays/*/; do render "$(basename "$overlay")" "$overlay"; done
 for component in k8s/components/*/; do
   case $(basename "$component") in
-    replicated | migrate | gateway-api | eureka) ;; # in the overlays
+    replicated | migrate | gateway-api | eureka) ;; # part of the overlays
     *) with "$(basename "$component")" ;;
   esac
 done
@@ -65,21 +65,21 @@ done
 for version in "$oldest" "$newest"; do
   echo "-- the official schemas of Kubernetes $version"
   "$python/kubernetes-validate" --strict -k "$version" "$work"/*.yaml >"$work/validated" 2>&1 || true
-  # custom resources have no schema there, and are looked at below; another kind without one is a mistake
+  # custom resources have no schema there and are checked below; any other kind without a schema is an error
   if grep -vE "^INFO .* passed|^WARN .* find schema for kind (HTTPRoute|ExternalSecret|ServiceMonitor) " "$work/validated"; then exit 1; fi
   fit=$(grep -c '^INFO .* passed' "$work/validated") || fail "no object was validated"
-  echo "$fit objects fit"
+  echo "$fit objects are valid"
 done
 
-echo "-- custom resources, by the types made of their definitions"
+echo "-- custom resources, by types generated from their definitions"
 "$python/python" .ci/k8s/custom.py "$cache/npm" "$work"/*.yaml
 
 echo "-- kube-score"
-# ignored: images that are pulled each time, since tags are fixed; anti-affinity, since pods are spread; a single replica
-# of each of two registries
+# ignored: the pull policy, because tags are fixed; anti-affinity, because pods are spread; the single replica of each of
+# two registries
 ignored=deployment-replicas,container-image-pull-policy,deployment-has-host-podantiaffinity,statefulset-has-host-podantiaffinity
 for file in "$work"/*.yaml; do
-  # one pod on a volume, on purpose
+  # intentionally one pod on a volume
   only=
   if [[ $file == */all-in-one.yaml ]]; then only=,deployment-strategy; fi
   "$cache/kube-score-$score" score --kubernetes-version v1.30 --output-format ci --exit-one-on-warning \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The shop on a real Kafka, started here and stopped at the end: what only Kafka can show. The scenarios run on it in
+# The shop on a real Kafka, started here and stopped at the end: tests that need Kafka. The scenarios run on it in
 # together.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,7 +21,7 @@ shop_tests chaos::kafka:: -- --ignored --nocapture --test-threads 2
 shop_tests chaos::kafka_tls:: -- --include-ignored --nocapture --test-threads 2
 shop_tests chaos::kafka_large:: -- --ignored --nocapture --test-threads 2
 shop_tests chaos::kafka_groups:: -- --ignored --nocapture
-# alone: it kills the broker, too
+# on its own: it also kills the broker
 shop_tests chaos::kafka_restarts -- --ignored --nocapture
 .ci/services/kafka.sh stop
 

@@ -8,7 +8,7 @@ source .ci/install.sh
 need_java
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} KC_PORT=${KC_PORT:-8180}
 export TRADEPOST_SERVICE_SECRET=$(random_secret) MICROSERVICES_CLIENT_SECRET=$(random_secret) KC_ADMIN_PASSWORD=$(random_secret)
-# the tests know the demo users of the built-in issuer
+# the tests use the demo users of the built-in issuer
 export DEMO_ADMIN_PASSWORD=admin DEMO_ALICE_PASSWORD=alice
 export TRADEPOST_TEST_KEYCLOAK=http://127.0.0.1:$KC_PORT
 

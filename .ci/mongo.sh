@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The shop with its products on a server of MongoDB's protocol, started here and stopped at the end: scenarios,
-# and what only such a server can show; split ones run on it in together.sh. A real mongod is in no package registry:
+# and tests that need such a server; split scenarios run on it in together.sh. No package registry has a real mongod:
 # see features.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,7 +18,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# A certificate for the second server, and the same again for whom it must not be.
+# Certificates for the second server, and another authority that clients must reject.
 source .ci/common.sh
 source .ci/install.sh
 need openssl=openssl

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The shop as a newcomer meets it: an empty folder, the start screen, and the commands that it shows.
+# The shop for a new user: an empty folder, the start screen, and the commands on it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
@@ -41,11 +41,11 @@ echo "-- real orders"
 "$bin" replay "$csv" --url "$url" </dev/null | tee "$work/replayed"
 "$bin" audit --data "$work/data"
 
-echo "-- the way down"
+echo "-- shutdown"
 kill -TERM "$shop"
 code=0
 wait "$shop" || code=$?
 shop=
-((code == 0)) || fail "SIGTERM ended the shop with $code"
+((code == 0)) || fail "the shop exited with $code after SIGTERM"
 "$bin" audit --data "$work/data"
 tested "the start screen's commands, a replay of $(basename "$csv"), two audits, SIGTERM"

@@ -1,4 +1,4 @@
-# Runs stages one after the other, and prints what they tested and how long they took. Sourced by .ci/run and .ci/full.
+# Runs stages one after the other, and prints the result and the duration of each. Sourced by .ci/run and .ci/full.
 source .ci/common.sh
 source .ci/stages.sh
 
@@ -9,7 +9,7 @@ started=$SECONDS
 work=$(mktemp -d)
 beside= # process group of .ci/beside.sh
 watch=  # process group that reports a late run
-stage=  # process group of the stage that runs
+stage=  # process group of the running stage
 rows=() # of the table at the end
 declare -A why ran
 left_out=() cannot=() late=() untouched=()
@@ -40,7 +40,7 @@ pipeline() {
   report
 }
 
-# About how many seconds a stage will take.
+# The expected duration of a stage in seconds.
 cost() {
   local cost=${seconds[$1]}
   # the first stage of the build with every store compiles it
@@ -48,7 +48,7 @@ cost() {
   echo "$cost"
 }
 
-# Sets why[STAGE] for each stage that is to run.
+# Sets why[STAGE] for each stage to run.
 choose() {
   local mode=$1 name changes path total=0
   shift
@@ -70,7 +70,7 @@ choose() {
       untouched+=("$name")
     fi
   done
-  # the images, which come last, are not built for nothing
+  # the images come last: do not build them if their stage will be left out
   if [[ $mode == gate && -n ${why[images]:-} ]]; then
     for name in "${names[@]}"; do [[ -z ${why[$name]:-} ]] || ((total += seconds[$name])); done
     if ((total > budget)); then
@@ -78,12 +78,12 @@ choose() {
       unset 'why[images]'
     fi
   fi
-  # `units` may have been called for by a later stage
+  # a later stage may have selected `units`
   if [[ -n ${why[units]:-} ]]; then mapfile -t untouched < <(printf '%s\n' "${untouched[@]}" | grep -vxF -e units -e ''); fi
 }
 
-# The commit that a change is compared with: TRADEPOST_CI_BASE; or where this branch left origin/main; or, where HEAD is
-# origin/main, the newest commit of a day before HEAD. Empty if there is none.
+# The base of the comparison: TRADEPOST_CI_BASE; or the merge base with origin/main; or, if HEAD is origin/main, the
+# newest commit that is a day older than HEAD. Empty if there is none.
 base_commit() {
   local base
   if [[ -n ${TRADEPOST_CI_BASE:-} ]]; then
@@ -97,11 +97,11 @@ base_commit() {
   echo "$base"
 }
 
-# Paths that differ from the base, one a line, and Cargo.lock:NAME for each crate whose version differs. Where there is
-# no base, a path that touches every stage.
+# Paths that differ from the base, one per line, and Cargo.lock:NAME for each crate with another version. Without a
+# base, a path that touches every stage.
 changed_paths() {
   local base
-  base=$(base_commit) || return # `set -e` does not hold in a command substitution
+  base=$(base_commit) || return # `set -e` does not apply in a command substitution
   if [[ -z $base ]]; then
     echo "no base to compare with: every stage counts as touched" >&2
     echo .ci/run
@@ -120,10 +120,10 @@ print_plan() {
   for name in "${names[@]}"; do
     printf '%-14s %5s s  %s\n' "$name" "${seconds[$name]}" "${why[$name]:-left out}"
   done
-  if [[ $MODE == gate ]]; then echo "a touched stage is left out where it would end later than ${budget:-2400} s after the start"; fi
+  if [[ $MODE == gate ]]; then echo "a touched stage is left out if it would end later than ${budget:-2400} s after the start"; fi
 }
 
-# What the chosen stages need is fetched and built in the idle time of the others.
+# Fetches and builds the prerequisites of the chosen stages in the background.
 start_beside() {
   local name part parts=()
   for name in "${names[@]}"; do
@@ -137,7 +137,7 @@ start_beside() {
   beside=$!
 }
 
-# end_group ID: ends a process group. Fails where it had to be killed.
+# end_group ID: ends a process group. Fails if it had to be killed.
 end_group() {
   kill -TERM -- "-$1" 2>/dev/null || return 0
   for _ in $(seq 300); do
@@ -147,15 +147,15 @@ end_group() {
   if kill -KILL -- "-$1" 2>/dev/null; then return 1; fi
 }
 
-# Ends what is built in the background, and the engine that it may have started.
+# Ends the background builds, and the engine that they may have started.
 end_beside() {
   if [[ -n $beside ]] && ! end_group "$beside"; then STATE_DIR=${DOCKER_STATE:-} .ci/services/docker.sh stop || true; fi
   beside=
 }
 
-# A stage that hangs is to be seen before the run is ended from outside.
+# Reports a hanging stage before the run is ended from outside.
 watch_time() {
-  setsid bash -c 'sleep 5100; echo "!! not done after 5100 s; this is what runs:"; ps -eo pid,ppid,etimes,pcpu,args --forest | cut -c1-160; sleep infinity' &
+  setsid bash -c 'sleep 5100; echo "!! not done after 5100 s; running processes:"; ps -eo pid,ppid,etimes,pcpu,args --forest | cut -c1-160; sleep infinity' &
   watch=$!
 }
 
@@ -171,7 +171,7 @@ clean_up() {
 }
 
 # check_beside PART...: a background part that failed ends the run: in the gate at the stage that needs it, in the full
-# run at the next stage and not an hour later. Without Vault a run goes on.
+# run at the next stage. Without Vault the run continues.
 check_beside() {
   local code part
   for code in "$work"/*.code; do
@@ -183,12 +183,12 @@ check_beside() {
   done
 }
 
-# wait_beside PART...: until they are fetched or built. Fails in the gate where its time is over.
+# wait_beside PART...: waits until they are fetched or built. Fails in the gate if its time is over.
 wait_beside() {
   local part since=$SECONDS
   for part; do
     until [[ -s $work/$part.code ]]; do
-      kill -0 "$beside" 2>/dev/null || [[ -s $work/$part.code ]] || fail "$part: the background process has ended without it"
+      kill -0 "$beside" 2>/dev/null || [[ -s $work/$part.code ]] || fail "$part: the background process ended without it"
       if [[ $part == images ]]; then
         if [[ $MODE == gate ]] && ((SECONDS - started > budget)); then
           tail -n 5 "$work/images" >&2
@@ -224,13 +224,13 @@ run_stage() {
   : >"$log"
   exec 8> >(exec tee "$log")
   tee=$!
-  # in the background, since bash runs no trap while it waits for a command; in a session of its own, to be ended as a whole
+  # in the background, because bash runs no trap while it waits for a command; in its own session, to be ended as a whole
   setsid env --default-signal=INT,QUIT bash .ci/stages.sh "$name" >&8 2>&1 8>&- &
   stage=$!
   wait "$stage" || code=$?
   stage=
   exec 8>&-
-  # a process that a stage has left behind keeps the pipe open
+  # a process that outlives its stage keeps the pipe open
   for _ in $(seq 100); do
     kill -0 "$tee" 2>/dev/null || break
     sleep 0.1
@@ -245,7 +245,7 @@ run_stage() {
     table
     exit "$code"
   elif [[ -z $said ]]; then
-    fail "$name does not say what it tested"
+    fail "$name did not print what it tested"
   fi
   ran[$name]=yes
   rows+=("| $name | $((SECONDS - since)) | $said |")
@@ -274,8 +274,8 @@ table() {
 report() {
   local all=("${untouched[@]}" "${late[@]}" "${cannot[@]}" "${left_out[@]}") list
   table
-  if ((${#untouched[@]})); then echo "left out, because nothing of theirs has changed: ${untouched[*]}"; fi
-  if ((${#late[@]})); then echo "left out for want of time, though touched: ${late[*]}"; fi
+  if ((${#untouched[@]})); then echo "left out, because none of their files has changed: ${untouched[*]}"; fi
+  if ((${#late[@]})); then echo "left out for lack of time, although touched: ${late[*]}"; fi
   if ((${#cannot[@]})); then echo "could not run here: ${cannot[*]}"; fi
   printf -v list ', %s' "${all[@]}"
   if ((${#all[@]} == 0)); then list=', nothing'; fi

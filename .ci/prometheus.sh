@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The files of deploy/prometheus, deploy/alertmanager and deploy/grafana, on a real Prometheus and Alertmanager:
-# 1. promtool and amtool: they are well-formed, each alert fires when it should and is silent when it should be, and
-#    each severity reaches its receiver;
-# 2. beside a shop at work, a process a module and all in one: every query of every dashboard and every recorded rule
-#    finds data, and so does each selector of every alert (as a whole most are empty while all is well). An invariant
-#    is broken behind the shop's back, and the alert arrives. See tests/observe/prometheus.rs.
+# 1. promtool and amtool: they are well-formed, each alert fires only when it should, and each severity reaches its
+#    receiver;
+# 2. with a shop under load, one process per module and all in one: every query of every dashboard and every recording
+#    rule finds data, and so does each selector of every alert (most whole expressions are empty in a healthy shop). The
+#    test breaks an invariant in the database, and the alert arrives. See tests/observe/prometheus.rs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,7 +14,7 @@ need prometheus=prometheus prometheus-alertmanager=prometheus-alertmanager curl=
 export STATE_DIR=${STATE_DIR:-$(mktemp -d)} PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090} ALERTMANAGER_PORT=${ALERTMANAGER_PORT:-19190}
 mkdir -p "$STATE_DIR"
 
-# the test stops what it started, where it comes to its end
+# a test that completes stops its own processes
 clean_up() {
   local folder
   for folder in "$STATE_DIR"/*/; do
@@ -41,4 +41,4 @@ receives tickets severity=ticket alertname=OrdersFailing
 receives watchdog severity=none alertname=Watchdog
 
 shop_tests observe:: -- --include-ignored --nocapture
-tested "promtool and amtool, each query on a shop at work"
+tested "promtool and amtool, each query on a shop under load"

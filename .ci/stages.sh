@@ -5,12 +5,12 @@ names=()
 declare -A seconds gate build beforehand paths
 
 # stage NAME SECONDS always|touched default|production BEFOREHAND PATHS
-#   SECONDS: about how long it takes on two idle cores; the gate plans with it
+#   SECONDS: the expected duration on two idle cores; the gate plans with it
 #   always|touched: whether the gate runs it always, or only when a path of it has changed
 #   production: uses the build with every store, which the stage `units` makes
 #   BEFOREHAND: what .ci/beside.sh fetches or builds for it in the background
-#   PATHS: an extended regular expression, matched against the start of each changed path. Cargo.lock:NAME stands for a
-#   crate whose version has changed. The stage's own script counts always.
+#   PATHS: an extended regular expression, matched against the start of each changed path. Cargo.lock:NAME is a crate
+#   with a changed version. The stage's own script is always included.
 stage() {
   names+=("$1")
   seconds[$1]=$2 gate[$1]=$3 build[$1]=$4 beforehand[$1]=$5
@@ -60,20 +60,20 @@ every_stage='\.ci/(common|install|stages|pipeline|beside)\.sh|\.ci/(run|full)$|\
 
 [[ ${BASH_SOURCE[0]} == "$0" ]] || return 0
 
-# ---- one stage, in a process of its own
+# ---- one stage, in its own process
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
 source .ci/install.sh
 
 stage_tools() {
-  ((EUID == 0)) || fail "this needs root: it installs servers, and runs a Docker engine in a network of its own"
+  ((EUID == 0)) || fail "this needs root: it installs servers, and runs a Docker engine in its own network namespace"
   need gcc=gcc /usr/include/stdlib.h=libc6-dev g++=g++ make=make /usr/include/openssl/ssl.h=libssl-dev pkg-config=pkg-config \
     curl=curl git=git /bin/kill=procps openssl=openssl python3=python3 javac=default-jdk-headless mvn=maven ss=iproute2 unzip=unzip
   need_yaml
   optional mold "the default linker is used"
   if [[ ${MODE:-} == full ]]; then
-    # a package that cannot be installed fails now, and not in an hour
+    # a package that cannot be installed fails now instead of an hour later
     .ci/services/docker.sh install
     .ci/services/mariadb.sh install
     .ci/services/prometheus.sh install
@@ -94,7 +94,7 @@ optional() {
 stage_format() {
   cargo fmt --check
   need shellcheck=shellcheck
-  # not asked for: empty values, variables of sourced files, `export name=$(command)`
+  # ignored: empty values, variables of sourced files, `export name=$(command)`
   shellcheck --shell bash --severity warning --exclude SC1007,SC2034,SC2154,SC2155 --external-sources --source-path .ci \
     .ci/run .ci/full .ci/slim .ci/*.sh .ci/services/*.sh
   tested "cargo fmt; shellcheck on the scripts of .ci"
@@ -118,7 +118,7 @@ stage_tests() { cargo test --locked; }
 
 stage_kills() { TRADEPOST_CHAOS_RUNS=50 shop_tests chaos::kill; }
 
-# Two processes of each module under load; the next in turn is killed with -9 every two seconds.
+# Two processes of each module under load; every two seconds the next one is killed with -9.
 stage_pairs() { TRADEPOST_CHAOS_SECONDS=${TRADEPOST_CHAOS_SECONDS:-60} shop_tests -- --nocapture chaos::pairs chaos::paused; }
 
 stage_guide() { bash .ci/add-a-module.sh; }
@@ -127,7 +127,7 @@ stage_units() { cargo test --locked --features "$FEATURES" --lib; }
 
 stage_together() { bash .ci/together.sh; }
 
-# The images that .ci/beside.sh has built, if it has; then docker-compose.yml with them.
+# The images, which .ci/beside.sh may have built; then docker-compose.yml with them.
 stage_images() {
   if [[ ${SAMPLES:-} == yes ]]; then
     DOCKER_STATE=$WORK/docker DOCKER_NETNS=tradepost-samples .ci/compose.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The same scenarios on the real servers, Oracle MySQL 8 and MariaDB 10.11 (split ones run on them in together.sh),
-# and what only a server can show: conflicts, a schema that several instances change at once, a server that is killed under load.
+# and tests that need a server: conflicts, concurrent schema changes by several instances, a server killed under load.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
@@ -22,7 +22,7 @@ need openssl=openssl
 FEATURES=${FEATURES:-mysql,tls}
 for name in ${STORES:-mysql8 mariadb}; do
   service=.ci/services/$name.sh
-  # it is the server that is killed here, not the machine: what it has written the system still has
+  # the server is killed, not the machine: its writes survive without fsync
   export FLUSH=2
   export STATE_DIR=$work/$name MYSQL_PORT=${PORT:-13306}
   chmod 755 "$work" # MariaDB's server drops root's rights
@@ -31,10 +31,10 @@ for name in ${STORES:-mysql8 mariadb}; do
   echo "-- scenarios on $name"
   shop_tests -- scenarios:: --skip ::split --test-threads "${TEST_THREADS:-4}"
   echo "-- $name itself"
-  # one after the other: among them is the one that kills the server
+  # one after the other: one of them kills the server
   shop_tests -- mysql:: --ignored --skip mysql::tls --nocapture --test-threads 1
   bash "$service" stop
-  echo "-- $name by TLS alone"
+  echo "-- $name with TLS only"
   export CERTIFICATES=$work/certificates TRADEPOST_TEST_CERTIFICATES=$work/certificates
   bash "$service" start
   shop_tests -- scenarios::orders scenarios::limits --test-threads "${TEST_THREADS:-4}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The shop over TLS: what it lets in and whom it trusts; then every scenario of a split shop with certificates on
-# both sides of every hop, and some of them with a real Keycloak that speaks TLS, too. Certificates are made here.
+# The shop over TLS: accepted and trusted certificates; then every scenario of a split shop with certificates on both
+# sides of every hop, and some of them with a real Keycloak that also uses TLS. Certificates are generated here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

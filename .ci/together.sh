@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every scenario, one process a module, with all the real servers at once: MySQL 8 and MariaDB in turn, MongoDB's
+# Every scenario, with one process per module and all the real servers at once: MySQL 8 and MariaDB in turn, MongoDB's
 # protocol, Kafka and Keycloak. Started here and stopped at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,7 +11,7 @@ work=$(mktemp -d)
 chmod 755 "$work" # MariaDB's server drops root's rights
 running=()
 
-# start NAME KEY=VALUE...: with a state folder of its own
+# start NAME KEY=VALUE...: starts it with its own state folder
 start() {
   local name=$1
   running+=("$name")
@@ -32,10 +32,10 @@ trap clean_up EXIT
 
 export KC_PORT=${KC_PORT:-8180} KAFKA_PORT=${KAFKA_PORT:-9092} MONGO_PORT=${MONGO_PORT:-27217} MYSQL_PORT=${MYSQL_PORT:-13306}
 export TRADEPOST_SERVICE_SECRET=$(random_secret) MICROSERVICES_CLIENT_SECRET=$(random_secret) KC_ADMIN_PASSWORD=$(random_secret)
-# the tests know the demo users of the built-in issuer
+# the tests use the demo users of the built-in issuer
 export DEMO_ADMIN_PASSWORD=admin DEMO_ALICE_PASSWORD=alice
 FEATURES=${FEATURES:-mysql,mongodb,kafka}
-# it is the modules that are tried here, not the machine's disk: what a server has written the system still has
+# this tests the modules, not the disk: the servers need no fsync
 export FLUSH=2
 start keycloak
 start kafka

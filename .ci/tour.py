@@ -3,7 +3,7 @@ the folder that it is started in.
 
 usage: tour.py README.md
 
-What stands behind ```sh says what becomes of a block, and what it must have printed (a part of it, as it is):
+The text after ```sh defines how a block is run, and a part of its expected output:
   says TEXT            it ends by itself
   stays, says TEXT     it goes on running, as in a terminal of its own
   ends; ...            before it, Ctrl-C in the terminal that was opened last; `ends the first` and `ends all` are others
@@ -23,7 +23,7 @@ import threading
 import time
 
 LIMIT = 600
-# between two blocks: nobody types them within the second of which the first ten traces are recorded
+# pause between two blocks, so that they are not in the same second, of which only ten traces are recorded
 PAUSE = 2
 
 
@@ -32,12 +32,12 @@ def blocks(text):
     found = re.findall(r"^```(.*)\n((?:.*\n)*?)```$", tour, re.M)
     for info, block in found:
         if not info.startswith("sh "):
-            sys.exit(f"a block of the tour does not say what it prints: ```{info}\n{block}")
+            sys.exit(f"a block of the tour has no expected output: ```{info}\n{block}")
         yield info[3:], block
 
 
 class Terminal:
-    """A process group with its output in a file, as a person has it before them."""
+    """A process group with its output in a file."""
 
     def __init__(self, command):
         self.said = tempfile.NamedTemporaryFile("w+", prefix="tour-")
@@ -47,7 +47,7 @@ class Terminal:
         return pathlib.Path(self.said.name).read_text(errors="replace")
 
     def end(self):
-        """Ctrl-C; what does not heed it is a failure."""
+        """Sends Ctrl-C; a process that does not exit is a failure."""
         os.killpg(self.process.pid, signal.SIGINT)
         try:
             self.process.wait(60)
@@ -57,13 +57,13 @@ class Terminal:
 
 
 class Shell:
-    """The one in which the commands are typed: what they set stays set."""
+    """The shell that runs the commands: variables keep their values."""
 
     def __init__(self):
         self.process = subprocess.Popen(["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
     def run(self, block):
-        # its end is known by a line that nobody else writes
+        # a unique line marks the end of the output
         end = f"--end-of-block-{time.monotonic_ns()}--"
         self.process.stdin.write(f"{block}\necho; echo {end}\n")
         self.process.stdin.flush()
@@ -89,7 +89,7 @@ def wait_until(what, holds, terminal):
 
 
 def variables(shell):
-    """What a person would copy into the other terminal."""
+    """Variables that a person would copy into the other terminal."""
     return "".join(f"{name}='" + shell.run(f"printf %s ${name}").strip() + "'\n" for name in ["TOKEN"])
 
 
@@ -105,12 +105,12 @@ def left():
             if (process / "cwd").resolve() == pathlib.Path.cwd().resolve() and (process / "comm").read_text().strip() == "tradepost":
                 found.append((process / "cmdline").read_text().replace("\0", " "))
         except OSError:
-            pass  # gone meanwhile, or another's
+            pass  # the process has exited, or belongs to another user
     return found
 
 
 def step(info, block, shell, terminals):
-    """Runs one block as its line says; whether it was run."""
+    """Runs one block as its first line defines; returns whether it was run."""
     if info.startswith("not run, "):
         print(f"-- NOT RUN ({info.removeprefix('not run, ')}): {block.strip()}", flush=True)
         return False
@@ -141,7 +141,7 @@ def step(info, block, shell, terminals):
 
 
 def main(readme):
-    # whoever is started in the background ignores it, and so would all that is started here
+    # a background process ignores SIGINT, and its children would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
     shell, terminals, run, skipped = Shell(), [], 0, 0
     try:

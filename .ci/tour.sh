@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A newcomer goes the way of README.md's tour: its commands, block by block, in a fresh folder. It needs the shop's own
-# ports (5294, 5295, 8761); where they are taken, root goes the way in a network of its own.
+# Runs README.md's tour, command by command, in a fresh folder. It needs the shop's default ports (5294, 5295, 8761); if
+# they are in use, root runs it in a separate network namespace.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
@@ -15,7 +15,7 @@ if [[ -z ${TOUR_ALONE:-} ]]; then
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then taken=$port; fi
   done
   if [[ -n $taken ]]; then
-    ((EUID == 0)) || { echo "port $taken is taken, and the tour needs it" >&2; exit 1; }
+    ((EUID == 0)) || { echo "port $taken is in use, but the tour needs it" >&2; exit 1; }
     need ip=iproute2
     TOUR_ALONE=yes exec unshare --net bash -c 'ip link set lo up && exec "$0"' "$root/.ci/tour.sh"
   fi
@@ -24,10 +24,10 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/shop"
-# a clone's folder as far as the commands name it; data and settings are the tour's own
+# links to the parts of the clone that the commands use; data and settings are the tour's own
 ln -s "${CARGO_TARGET_DIR:-$root/target}" "$work/shop/target"
 ln -s "$root/demo" "$work/shop/demo"
-# cargo runs what this project is in whatever folder one stands
+# runs this project's cargo from any folder
 mkdir "$work/bin"
 printf '#!/bin/sh\nverb=$1\nshift\nexec "%s" "$verb" --quiet --locked --manifest-path "%s/Cargo.toml" "$@"\n' "$(type -P cargo)" "$root" >"$work/bin/cargo"
 chmod +x "$work/bin/cargo"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The release before this one and this one side by side under load, from the one to the other and back: on the
-# embedded stores, and on MySQL 8, where `migrate` is a step of its own. The binary of the release before is
-# built from the commit in .ci/previous-release, in the same target folder, so that both share what they depend on.
+# The previous release and this one side by side under load, upgrade and rollback: on the embedded stores, and on MySQL 8,
+# where `migrate` is a separate step. The binary of the previous release is built from the commit in
+# .ci/previous-release, in the same target folder, so that both share compiled dependencies.
 # usage: upgrade.sh    env: FEATURES (mysql) STORES ("embedded mysql8") PORT (13307)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -22,28 +22,28 @@ features=${FEATURES:-mysql}
 target=$PWD/target
 read -r commit what < <(grep -v '^#' .ci/previous-release)
 [[ $commit =~ ^[0-9a-f]{40}$ ]] || fail ".ci/previous-release: expected a commit's full hash and what it is, found: $commit"
-# a shallow clone has it not: one that knows where it came from can ask for that commit alone
+# a shallow clone lacks it: fetch that single commit from the origin
 if ! git cat-file -e "$commit^{commit}" 2>/dev/null; then
   git fetch --quiet --depth 1 origin "$commit" 2>/dev/null ||
-    { echo "commit $commit ($what) is not in this clone, and cannot be fetched alone; run: git fetch --unshallow origin" >&2; exit 77; }
+    { echo "commit $commit ($what) is not in this clone, and cannot be fetched; run: git fetch --unshallow origin" >&2; exit 77; }
 fi
 
-# always at the same place, so that it is compiled once; under target, which git does not look into
+# always in the same folder, so that it is compiled once; under target, which git ignores
 source=$target/previous/$commit
 if [[ ! -d $source ]]; then
   mkdir -p "$source.part"
   git archive "$commit" | tar x -C "$source.part"
   mv "$source.part" "$source"
 fi
-echo "-- the release before: $what"
+echo "-- the previous release: $what"
 (cd "$source" && TRADEPOST_COMMIT=$commit CARGO_TARGET_DIR=$target cargo build --locked --features "$features")
-# this release's binary takes its place
+# build this release's binary in its place
 cp "$target/debug/tradepost" "$work/previous"
 cargo test --locked --features "$features" --test shop --no-run
-if cmp -s "$work/previous" "$target/debug/tradepost"; then fail "both binaries are one and the same"; fi
+if cmp -s "$work/previous" "$target/debug/tradepost"; then fail "both binaries are identical"; fi
 
 run() {
-  echo "-- from the release before to this one and back: $1"
+  echo "-- from the previous release to this one and back: $1"
   TRADEPOST_TEST_PREVIOUS=$work/previous FEATURES=$features shop_tests -- upgrade:: --ignored --nocapture
 }
 
@@ -53,7 +53,7 @@ for store in ${STORES:-embedded mysql8}; do
     continue
   fi
   service=.ci/services/$store.sh
-  # it is the releases that are tried here, not the machine's disk: what the server has written the system still has
+  # this tests the releases, not the disk: the server needs no fsync
   export FLUSH=2 STATE_DIR=$work/$store MYSQL_PORT=${PORT:-13307}
   chmod 755 "$work" # MariaDB's server drops root's rights
   bash "$service" start

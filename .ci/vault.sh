@@ -2,8 +2,8 @@
 # Secrets from a real HashiCorp Vault, started here and stopped at the end: the layer, logins, renewal, passwords of a
 # real MySQL that change under load, values of its transit engine, TLS to it, and our config server on it beside Spring's.
 #
-# Vault is compiled from source, once a machine; .ci/run begins that beside all else. Where it cannot be, CI goes on
-# without, by 77.
+# Vault is compiled from source, once per machine; .ci/run does this in the background. If that is impossible, this stage
+# exits with 77 and CI continues.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,10 +20,10 @@ need_java python3=python3
 work=$(mktemp -d)
 pids=()
 vault() { STATE_DIR=$work/vault VAULT_PORT=${VAULT_PORT:-8200} .ci/services/vault.sh "$@"; }
-# a second one, which speaks TLS alone
+# a second one, which accepts only TLS
 tls_port=${VAULT_TLS_PORT:-$((${VAULT_PORT:-8200} + 10))}
 vault_tls() { STATE_DIR=$work/vault-tls VAULT_PORT=$tls_port TLS=$work/vault-tls .ci/services/vault.sh "$@"; }
-# it is passwords that change here, not machines that lose power
+# this tests password changes, not power loss: the server needs no fsync
 mysql() { STATE_DIR=$work/mysql MYSQL_PORT=${PORT:-13320} FLUSH=2 bash .ci/services/mysql8.sh "$@"; }
 clean_up() {
   local code=$?
@@ -47,7 +47,7 @@ export TRADEPOST_TEST_VAULT_UNSEAL TRADEPOST_TEST_VAULT_MYSQL=mysql://root@127.0
 
 FEATURES=${FEATURES:-mysql,vault}
 shop_tests vault:: -- --ignored --nocapture --skip vault::sealed --test-threads 4
-# alone: it seals the Vault of all
+# on its own: it seals the shared Vault
 shop_tests vault::sealed -- --ignored --nocapture
 
 echo "-- our config server and Spring's on the same Vault"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The shop in processes on a real Kafka, watched by a real Zipkin; both are started here and stopped at the end.
+# The split shop on a real Kafka, with a real Zipkin; both are started here and stopped at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

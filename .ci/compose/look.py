@@ -1,4 +1,4 @@
-"""What the shop in containers shows of itself: a trace in Zipkin, targets in Prometheus, the layers of its settings.
+"""Checks the observability of the shop in containers: a trace in Zipkin, targets in Prometheus, the sources of settings.
 
 usage: look.py URL   environment: ADMIN, ALICE: their passwords; ORDER: where order is, within the network
 """
@@ -14,7 +14,7 @@ from orders import SKU, ask, token
 
 
 def eventually(what, look, seconds=90):
-    """What `look` finds, once it is no string any more: that says what is missing yet."""
+    """Polls `look` until its result is not a string (a string describes what is missing)."""
     deadline = time.monotonic() + seconds
     while isinstance(found := look(), str):
         if time.monotonic() > deadline:

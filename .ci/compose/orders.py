@@ -1,4 +1,4 @@
-"""Orders come in, each with an Idempotency-Key, until a file is there; a client repeats what was not answered.
+"""Places orders, each with an Idempotency-Key, until a file exists; retries requests without a response.
 
 usage: orders.py URL FILE   environment: ADMIN, ALICE: their passwords
 
@@ -21,7 +21,7 @@ SKU = "compose"
 
 
 def ask(url, body=None, headers=None, form=None):
-    """Status and what was answered; 0 where no whole answer came."""
+    """Status and body of the response; status 0 if the response is missing or incomplete."""
     data = urllib.parse.urlencode(form).encode() if form else json.dumps(body).encode() if body is not None else None
     kind = {} if form else {"Content-Type": "application/json"}
     try:
@@ -34,7 +34,7 @@ def ask(url, body=None, headers=None, form=None):
 
 
 def token(shop, user):
-    """By way of the gateway, which has Keycloak's realm below its own address."""
+    """Gets a token through the gateway, which routes to Keycloak's realm."""
     form = {"grant_type": "password", "client_id": "tradepost-demo", "username": user, "password": os.environ[user.upper()]}
     status, reply = ask(f"{shop}{REALM}/protocol/openid-connect/token", form=form)
     if status != 200:
@@ -43,7 +43,7 @@ def token(shop, user):
 
 
 def goods(shop, admin):
-    """Something to order, and much of it."""
+    """Creates products with large stock."""
     for path, body in (("products", {"skuCode": SKU, "name": "Compose", "price": 1}), ("inventory", {"skuCode": SKU, "quantity": 1000000})):
         status, reply = ask(f"{shop}/api/v1/{path}", body, admin)
         if status not in (200, 201, 409):
@@ -102,8 +102,8 @@ def main(shop, over):
         status, order = ask(f"{shop}/api/v1/orders", {"orderLineItems": [{"skuCode": SKU, "quantity": 1}]}, {**user, "Idempotency-Key": key})
         if order.get("orderNumber") != number:
             lost.append(f"{key} was {number}, and is {status} {order}")
-    print(f"{len(placed)} orders placed, {sum(c.repeated for c in clients)} answers were not there and asked for again, {len(lost)} lost")
-    print(f"all acknowledged orders are there; of {len(again)} keys sent again none made another order" if not lost else "\n".join(lost[:20]))
+    print(f"{len(placed)} orders placed, {sum(c.repeated for c in clients)} requests without a response were retried, {len(lost)} lost")
+    print(f"all acknowledged orders exist; {len(again)} repeated keys placed no further order" if not lost else "\n".join(lost[:20]))
     return not lost and len(set(placed.values())) == len(placed)
 
 

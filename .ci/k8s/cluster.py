@@ -1,4 +1,4 @@
-"""As much of a cluster as an update needs: Services that balance connections, pods that are probed, stopped and replaced.
+"""The parts of a cluster that an update needs: Services that balance connections, pods that are probed, stopped and replaced.
 
 What it takes from the manifests: environment, readiness probe, minReadySeconds, surge, preStop and grace period.
 """
@@ -11,12 +11,12 @@ import time
 
 from manifests import pod
 
-# how long callers go on connecting to a pod that is being ended: endpoints are taken away beside its end, not before
+# how long callers keep connecting to a terminating pod: its endpoint is removed in parallel, not before
 LAG = 3
 
 
 class Service:
-    """An address whose connections go to one of its endpoints each, and stay there, as with kube-proxy."""
+    """An address that forwards each connection to one endpoint for its lifetime, like kube-proxy."""
 
     def __init__(self):
         self.endpoints = set()
@@ -30,13 +30,13 @@ class Service:
         try:
             there = await asyncio.open_connection("127.0.0.1", random.choice(sorted(self.endpoints)))
         except (OSError, IndexError):
-            writer.transport.abort()  # as a connection that is refused: nothing was sent on
+            writer.transport.abort()  # like a refused connection: nothing was forwarded
             return
         await asyncio.gather(carry(reader, there[1]), carry(there[0], writer))
 
 
 async def carry(reader, writer):
-    """Bytes, one way, until one side ends."""
+    """Copies bytes in one direction until one side closes."""
     try:
         while data := await reader.read(65536):
             writer.write(data)
@@ -69,7 +69,7 @@ class Pod:
         self.name = f"{workload['metadata']['name']}-{random.randrange(16**4):04x}"
         self.port, self.process = None, None
         self.binary, self.log = binary, os.path.join(logs, self.name)
-        # any free port; and it ends with whoever started it
+        # any free port; it exits with its parent process
         self.environment = {**environment, "TRADEPOST__SERVER__PORT": "0", "TRADEPOST__SERVER__EXIT_ON_STDIN_EOF": "true"}
 
     async def start(self):
@@ -79,7 +79,7 @@ class Pod:
             )
 
     async def ready(self):
-        """Waits as long as the startup probe lets it."""
+        """Waits as long as the startup probe allows."""
         start, readiness = self.container["startupProbe"], self.container["readinessProbe"]
         deadline = time.monotonic() + start["periodSeconds"] * start["failureThreshold"]
         while time.monotonic() < deadline and self.process.returncode is None:
@@ -90,10 +90,10 @@ class Pod:
                 return
             await asyncio.sleep(0.2)
         with open(self.log) as log:
-            raise SystemExit(f"{self.name} did not get ready:\n{log.read()[-2000:]}")
+            raise SystemExit(f"{self.name} did not become ready:\n{log.read()[-2000:]}")
 
     async def end(self, pause):
-        """preStop, SIGTERM, grace period. How long it took from the signal on."""
+        """preStop, SIGTERM, grace period. Returns the seconds from the signal to the exit."""
         grace = self.spec["terminationGracePeriodSeconds"] - pause
         await asyncio.sleep(pause)
         told = time.monotonic()
@@ -102,7 +102,7 @@ class Pod:
             code = await asyncio.wait_for(self.process.wait(), grace)
         except asyncio.TimeoutError:
             self.process.kill()
-            raise SystemExit(f"{self.name} had not stopped when its grace period was over") from None
+            raise SystemExit(f"{self.name} did not stop within its grace period") from None
         if code:
             raise SystemExit(f"{self.name} stopped with {code}")
         return time.monotonic() - told
@@ -134,7 +134,7 @@ class Deployment:
         await asyncio.gather(*(self.add() for _ in range(self.count)))
 
     async def update(self, pause=None):
-        """One more, then one fewer, until all are new. `pause` in place of the manifest's."""
+        """Adds one new pod, then removes an old one, until all are new. `pause` replaces the manifest's."""
         container = pod(self.workload)["containers"][0]
         pause = container["lifecycle"]["preStop"]["sleep"]["seconds"] if pause is None else pause
         for old in list(self.pods):

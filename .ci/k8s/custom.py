@@ -1,4 +1,4 @@
-"""Holds custom resources against the types and the schemas that are made of their definitions.
+"""Checks custom resources against types and schemas generated from their definitions.
 
 usage: custom.py FOLDER FILE...   FOLDER has the packages of package.json
 Each resource becomes a literal of its type: the compiler refuses what the type has not, the schema what is not allowed.
@@ -33,7 +33,7 @@ def program(resources):
 
 
 def run(folder, resources):
-    """The compiler's and the validator's words; none if all is well."""
+    """Errors of the compiler and the validator; empty if there are none."""
     with tempfile.TemporaryDirectory(dir=folder) as work:
         source = pathlib.Path(work, "check.ts")
         source.write_text(program(resources))
@@ -53,13 +53,13 @@ def main(folder, files):
     said = run(folder, resources)
     if said:
         sys.exit(said)
-    # what it lets pass otherwise would say nothing
+    # without this, passing would prove nothing
     for doc in {doc["kind"]: doc for doc in resources}.values():
         for wrong in ({**doc, "spec": {**doc["spec"], "nonsense": 1}}, {**doc, "spec": [1]}):
             if not run(folder, [wrong]):
                 sys.exit(f"a broken {name(doc)} passes")
     kinds = sorted({doc["kind"] for doc in resources})
-    print(f"{len(resources)} resources ({', '.join(kinds)}) fit, and broken copies are refused")
+    print(f"{len(resources)} resources ({', '.join(kinds)}) are valid, and broken copies are rejected")
 
 
 if __name__ == "__main__":

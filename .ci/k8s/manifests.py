@@ -1,4 +1,4 @@
-"""Rendered manifests: what is in them, and what a kubelet would make of it."""
+"""Rendered manifests, and the environment that a kubelet would create from them."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ def load(path):
 
 
 def of(docs, *kinds):
-    """Those of these kinds."""
+    """The objects of these kinds."""
     return [doc for doc in docs if doc["kind"] in kinds]
 
 
@@ -35,7 +35,7 @@ def labels(doc):
 
 
 def matches(selector, found):
-    """Whether a label selector takes these labels; an empty one takes all."""
+    """Whether a label selector matches these labels; an empty one matches all."""
     for key, value in (selector or {}).get("matchLabels", {}).items():
         if found.get(key) != value:
             return False
@@ -48,7 +48,7 @@ def matches(selector, found):
 
 
 def replicas(docs, deployment):
-    """How many pods it has at least."""
+    """The minimum number of pods."""
     for scaler in of(docs, "HorizontalPodAutoscaler"):
         if scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]:
             return scaler["spec"]["minReplicas"]
@@ -61,12 +61,12 @@ def config_maps(docs):
 
 
 def expand(value, known):
-    """$(NAME) as a kubelet puts it in: what is defined before; anything else stays as it is."""
+    """Expands $(NAME) like a kubelet: only variables defined before; other text is unchanged."""
     return re.sub(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)", lambda found: known.get(found[1], found[0]), value)
 
 
 def environment(docs, workload, secret):
-    """The environment of its container. `secret` gives a value for the name and key of a Secret, or None."""
+    """The environment of its container. `secret` returns the value for the name and key of a Secret, or None."""
     container = pod(workload)["containers"][0]
     maps, known = config_maps(docs), {}
     for source in container.get("envFrom", []):

@@ -1,7 +1,7 @@
-"""What every rendered overlay must keep, beyond what the schemas and kube-score check.
+"""Rules for every rendered overlay, beyond those of the schemas and kube-score.
 
 usage: policy.py check FILE...     what is broken, a line each; exit code 1 if anything is
-       policy.py prove FILE        breaks a copy of what FILE has, in every way that is looked for, and expects to be told
+       policy.py prove FILE        breaks a copy of FILE in every way that the rules detect, and expects an error
 """
 
 import copy
@@ -14,7 +14,7 @@ from manifests import WORKLOADS, config_maps, expand, labels, load, matches, nam
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAME = "app.kubernetes.io/name"
 MODULES = ("product", "inventory", "order", "notification", "gateway")
-# who calls whom: src/kernel/module.rs, `needs` and `asks`; and the gateway all that it has routes to
+# allowed calls: src/kernel/module.rs, `needs` and `asks`; and the gateway calls every target of its routes
 CALLS = {
     ("gateway", "product"), ("gateway", "inventory"), ("gateway", "order"), ("gateway", "notification"),
     ("inventory", "product"), ("inventory", "order"), ("order", "product"), ("order", "inventory"),
@@ -24,7 +24,7 @@ CREDENTIALS = re.compile(r"://[^/@\s]*:(?!\$\()[^/@\s]+@")
 
 
 def settings():
-    """The settings that there are, as variables of the environment."""
+    """All settings, as environment variables."""
     section, known = "", set()
     for line in (ROOT / "tradepost.example.toml").read_text().splitlines():
         if line.startswith("["):
@@ -58,20 +58,20 @@ def data_can_be_written(docs):
         folder = next((e["value"] for e in container["env"] if e["name"] == "TRADEPOST__DATA__DIR"), "data")
         mounts = [m["mountPath"] + "/" for m in container.get("volumeMounts", []) if not m.get("readOnly")]
         if not any((folder + "/").startswith(mount) for mount in mounts):
-            yield f"{name(doc)}: data.dir is {folder}, where nothing can be written"
+            yield f"{name(doc)}: data.dir is {folder}, which is not writable"
 
 
 def a_release_has_its_own_jobs(docs):
     for doc, _, container in workloads(docs):
         if doc["kind"] == "Job" and not doc["metadata"]["name"].endswith("-" + container["image"].rsplit(":", 1)[-1]):
-            yield f"{name(doc)} cannot be changed, and is not named by the tag of {container['image']}"
+            yield f"{name(doc)} cannot be changed, but its name does not contain the tag of {container['image']}"
 
 
 def no_token_of_the_cluster(docs):
     accounts = {doc["metadata"]["name"] for doc in of(docs, "ServiceAccount")}
     for doc, spec, _ in workloads(docs):
         if spec.get("automountServiceAccountToken") is not False:
-            yield f"{name(doc)} is given a token of the cluster's API"
+            yield f"{name(doc)} mounts a token of the cluster's API"
         if spec.get("serviceAccountName") not in accounts:
             yield f"{name(doc)}: there is no service account {spec.get('serviceAccountName')}"
 
@@ -94,7 +94,7 @@ def variables_are_defined_before(docs):
         known = {}
         for entry in container.get("env", []):
             if "$(" in expand(entry.get("value", ""), known):
-                yield f"{name(doc)}: {entry['name']} names what stands behind it"
+                yield f"{name(doc)}: {entry['name']} uses a variable that is defined after it"
             known[entry["name"]] = ""
 
 
@@ -114,7 +114,7 @@ def secrets_are_told_of(docs):
         for entry in container.get("env", []):
             wanted = entry.get("valueFrom", {}).get("secretKeyRef")
             if wanted and f"| `{wanted['name']}` | `{wanted['key']}` |" not in told:
-                yield f"{name(doc)}: k8s/README.md does not tell of the Secret {wanted['name']} with {wanted['key']}"
+                yield f"{name(doc)}: k8s/README.md does not list the Secret {wanted['name']} with {wanted['key']}"
 
 
 def secrets_are_made(docs):
@@ -123,7 +123,7 @@ def secrets_are_made(docs):
         for entry in container.get("env", []) if made else []:
             wanted = entry.get("valueFrom", {}).get("secretKeyRef")
             if wanted and (wanted["name"], wanted["key"]) not in made:
-                yield f"{name(doc)}: nobody makes the Secret {wanted['name']} with {wanted['key']}"
+                yield f"{name(doc)}: no object creates the Secret {wanted['name']} with {wanted['key']}"
 
 
 def probes_are_there(docs):
@@ -142,10 +142,10 @@ def a_stop_has_time(docs):
         drain = int(env.get("TRADEPOST__SERVER__SHUTDOWN_SECONDS", 20))
         linger = int(env.get("TRADEPOST__SERVER__SHUTDOWN_DELAY_SECONDS", 0))
         if pause < 5:
-            yield f"{name(doc)} stops before the others know"
+            yield f"{name(doc)} stops before its callers know"
         # src/net/http.rs: IDLE
         if linger <= 10:
-            yield f"{name(doc)} closes connections that others still send on"
+            yield f"{name(doc)} closes connections that callers still use"
         # src/app/serve/mod.rs: the limit for requests, then again for workers; and 2 s for the registry
         if spec.get("terminationGracePeriodSeconds", 30) < pause + linger + 2 * drain + 5:
             yield f"{name(doc)} is killed before it has stopped"
@@ -158,7 +158,7 @@ def updates_lose_nobody(docs):
             if strategy.get("type") != "Recreate" or replicas(docs, doc) != 1:
                 yield f"{name(doc)}: two pods on one volume"
         elif strategy.get("rollingUpdate", {}).get("maxUnavailable") != 0:
-            yield f"{name(doc)}: an update takes pods away before there are others"
+            yield f"{name(doc)}: an update removes pods before new ones are ready"
 
 
 def several_pods_are_kept(docs):
@@ -167,7 +167,7 @@ def several_pods_are_kept(docs):
             continue
         budgets = [b for b in of(docs, "PodDisruptionBudget") if matches(b["spec"]["selector"], labels(doc))]
         if len(budgets) != 1 or budgets[0]["spec"].get("maxUnavailable") != 1:
-            yield f"{name(doc)} has no disruption budget of its own that lets one pod go"
+            yield f"{name(doc)} has no disruption budget of its own that allows evicting one pod"
         spread = spec.get("topologySpreadConstraints", [])
         if not spread or not all(matches(rule["labelSelector"], labels(doc)) for rule in spread):
             yield f"{name(doc)} may have all its pods on one node"
@@ -177,9 +177,9 @@ def services_lead_to_one_module(docs):
     for service in of(docs, "Service"):
         found = [(doc, container) for doc, _, container in workloads(docs) if matches({"matchLabels": service["spec"]["selector"]}, labels(doc))]
         if len(found) != 1 or found[0][0]["kind"] == "Job":
-            yield f"{name(service)} leads to {', '.join(name(doc) for doc, _ in found) or 'nobody'}"
+            yield f"{name(service)} leads to {', '.join(name(doc) for doc, _ in found) or 'no pod'}"
         elif service["spec"]["ports"][0]["targetPort"] not in {port["name"] for port in found[0][1]["ports"]}:
-            yield f"{name(service)} leads to a port that is not there"
+            yield f"{name(service)} targets a port that does not exist"
 
 
 def addresses_are_services(docs):
@@ -202,7 +202,7 @@ def addresses_are_services(docs):
 
 
 def doors(docs, side):
-    """Pairs of module names that policies open at this side, by pod selectors of this namespace."""
+    """Pairs of module names that policies allow on this side, by pod selectors of this namespace."""
     pods = {labels(doc)[NAME]: labels(doc) for doc in of(docs, *WORKLOADS) if doc["kind"] != "Job"}
     for policy in of(docs, "NetworkPolicy"):
         for rule in policy["spec"].get(side, []):
@@ -221,13 +221,13 @@ def modules_reach_their_peers_and_no_others(docs):
     wanted = {pair for pair in CALLS if set(pair) <= present}
     between = lambda pairs: {pair for pair in pairs if set(pair) <= set(MODULES)}  # noqa: E731
     for caller, callee in sorted((outward ^ inward) | (between(outward) ^ wanted)):
-        yield f"{caller} to {callee}: opened at one side alone, or wanted and closed, or opened and not wanted"
+        yield f"{caller} to {callee}: allowed on only one side, or needed but refused, or allowed but not needed"
 
 
 def namespaces_are_restricted(docs):
     for doc in of(docs, "Namespace"):
         if doc["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
-            yield f"{name(doc)} takes any pod"
+            yield f"{name(doc)} selects every pod"
     if not of(docs, "Namespace"):
         yield "there is no Namespace"
 
@@ -244,7 +244,7 @@ def put(place, key, value):
     place[key] = value
 
 
-# each check, and ways to break what it keeps
+# each check, and ways to break its rule
 CHECKS = {
     nobody_is_root: [
         lambda d: pod(first(d, "Deployment"))["securityContext"].pop("runAsNonRoot"),
@@ -307,7 +307,7 @@ def check(files):
         broken += len(found)
         for message in found:
             print(f"{path}: {message}")
-        print(f"{path}: {len(docs)} objects, {len(of(docs, *WORKLOADS))} with pods: {'broken' if found else 'kept'}")
+        print(f"{path}: {len(docs)} objects, {len(of(docs, *WORKLOADS))} with pods: {'violations' if found else 'no violations'}")
     return broken == 0
 
 
@@ -322,8 +322,8 @@ def prove(path):
             ways += 1
             if not list(rule(docs)):
                 silent += 1
-                print(f"{rule.__name__} does not see damage {number}")
-    print(f"{len(CHECKS)} checks see {ways - silent} of {ways} kinds of damage")
+                print(f"{rule.__name__} does not detect damage {number}")
+    print(f"{len(CHECKS)} checks detect {ways - silent} of {ways} kinds of damage")
     return silent == 0
 
 

@@ -27,8 +27,8 @@ REALM = "/realms/spring-cloud-microservices-realm"
 
 
 def refused(binary, variables):
-    """What the shop says of settings that are wrong; empty if they are right."""
-    # `healthcheck` reads file and environment, and then finds nobody at this port
+    """The shop's message about invalid settings; empty if they are valid."""
+    # `healthcheck` reads file and environment, and then finds no process at this port
     asked = subprocess.run([binary, "healthcheck", "--url", "http://127.0.0.1:1"], env=variables, cwd="/", capture_output=True, text=True, timeout=30)
     return asked.stderr if "unknown setting" in asked.stderr or "settings:" in asked.stderr else ""
 
@@ -55,7 +55,7 @@ def settings(binary, files):
 
 
 class Orders(threading.Thread):
-    """A client that orders, and reads its orders, until told to stop: with an `Idempotency-Key` or without, on one
+    """A client that places and reads orders until it is stopped: with an `Idempotency-Key` or without, on one
     connection or a new one each time."""
 
     def __init__(self, port, token, keyed, keeps):
@@ -64,7 +64,7 @@ class Orders(threading.Thread):
         self.done, self.lost, self.cut, self.over, self.open = 0, [], [], threading.Event(), None
 
     def connection(self):
-        # what the other side has closed while nothing was under way is no loss, and every client sees it
+        # a connection closed by the server while idle is not a loss: every client handles it
         if self.open and not self.keeps:
             self.open.close()
             self.open = None
@@ -83,7 +83,7 @@ class Orders(threading.Thread):
         return self.open
 
     def ask(self, method, body, headers):
-        """One request. What may be repeated is, once, where the connection breaks: as every client and proxy does."""
+        """One request. Repeatable requests are retried once if the connection breaks, as every client and proxy does."""
         repeatable = method == "GET" or "Idempotency-Key" in headers
         for last in (not repeatable, True):
             try:
@@ -119,11 +119,11 @@ def token(issuer, user):
 
 
 def stock(port, admin):
-    """Something to order, and much of it."""
+    """Creates products with large stock."""
     for path, body in (("products", {"skuCode": "rehearsal", "name": "Rehearsal", "price": 1}), ("inventory", {"skuCode": "rehearsal", "quantity": 1000000})):
         headers = {"Authorization": f"Bearer {admin}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/{path}", json.dumps(body).encode(), headers)
-        # where there is a registry, the first seconds are its own
+        # with a registry, discovery needs the first seconds
         for patience in range(60, -1, -1):
             try:
                 urllib.request.urlopen(request).close()
@@ -135,8 +135,8 @@ def stock(port, admin):
 
 
 def here(variables, data, services, issuer, secret, patient):
-    """What is not to be had without a cluster: addresses, servers, the issuer. All else is the manifest's, but for how
-    long it waits for its peers, and the time it lingers where it must not be patient."""
+    """Replaces what needs a cluster: addresses, servers, the issuer. Everything else is the manifest's, except for the
+    peer timeout, and the linger time if `patient` is false."""
     changed = {
         "TRADEPOST__SERVER__HOST": "127.0.0.1",
         "TRADEPOST__DATA__DIR": data,
@@ -153,13 +153,13 @@ def here(variables, data, services, issuer, secret, patient):
         kept = {key: re.sub(rf"(//|@){module}:\d+", rf"\g<1>127.0.0.1:{service.port}", value) for key, value in kept.items()}
     if "TRADEPOST__IDENTITY__CLIENT_SECRET" in kept:
         kept["TRADEPOST__IDENTITY__CLIENT_SECRET"] = secret
-    # all pods share this machine: one that is slow while others start must not be taken for one that is away
+    # all pods share this machine: a pod that is slow while others start must not count as down
     kept["TRADEPOST__RESILIENCE__CALL_MS"] = kept["TRADEPOST__ORDER__PEER_TIMEOUT_MS"] = "8000"
     return kept
 
 
 async def shop(binary, docs, work, patient):
-    """Issuer, migrations and Deployments, as the manifests say."""
+    """Issuer, migrations and Deployments, as in the manifests."""
     secret, data = secrets.token_hex(16), os.path.join(work, "data")
     with open(os.path.join(work, "issuer"), "w") as log:
         own = {"TRADEPOST__IDENTITY__CLIENT_SECRET": secret, "TRADEPOST__DATA__DIR": os.path.join(work, "issuer-data"), "TRADEPOST__SERVER__PORT": "0", "TRADEPOST__SERVER__EXIT_ON_STDIN_EOF": "true"}
@@ -183,7 +183,7 @@ async def shop(binary, docs, work, patient):
 
 
 def settled(port, user):
-    """Until every gateway knows where orders go: where there is a registry, that takes it a few seconds, too."""
+    """Waits until every gateway has discovered order; with a registry this takes a few seconds."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/orders", headers={"Authorization": f"Bearer {user}"})
     deadline, in_a_row = time.monotonic() + 180, 0
     while in_a_row < 30:
@@ -198,7 +198,7 @@ def settled(port, user):
 
 
 async def under_load(port, user, patient, deployments):
-    """An update of all Deployments at once. What the clients lost, and which orders without a key were cut off."""
+    """Updates all Deployments at once. Returns the lost requests, and the interrupted orders without a key."""
     clients = [Orders(port, user, keyed, keeps) for keyed in (True, False) for keeps in (True, True, False)]
     for client in clients:
         client.start()
@@ -210,12 +210,12 @@ async def under_load(port, user, patient, deployments):
     lost = [line for client in clients for line in client.lost]
     cut = [line for client in clients for line in client.cut]
     told = "as in the manifests" if patient else "without a pause"
-    print(f"stop {told}: {sum(client.done for client in clients)} requests, {len(lost)} lost, {len(cut)} orders without a key cut off; the slowest stop took {max(slowest):.1f} s")
+    print(f"stop {told}: {sum(client.done for client in clients)} requests, {len(lost)} lost, {len(cut)} orders without a key interrupted; the slowest stop took {max(slowest):.1f} s")
     return lost, cut
 
 
 async def update(binary, docs, work, patient):
-    """Starts all, updates all while orders come in, and audits what is left. What was lost and cut off."""
+    """Starts all pods, updates all under load, and audits the data. Returns lost and interrupted requests."""
     os.mkdir(work)
     issuer, url, port, deployments = await shop(binary, docs, work, patient)
     try:
@@ -242,10 +242,10 @@ async def rehearse(binary, docs, work):
     lost, cut = await update(binary, docs, os.path.join(work, "patient"), True)
     for line in [*lost, *cut][:20]:
         print(line)
-    # what pausing and lingering are for: without, the same update does lose requests
+    # the counter-check: without pause and linger time, the same update loses requests
     control, _ = await update(binary, docs, os.path.join(work, "hasty"), False)
     if not control:
-        print("without a pause nothing was lost either: this proves nothing")
+        print("without a pause no request was lost either: the test proves nothing")
     return not lost and not cut and bool(control)
 
 

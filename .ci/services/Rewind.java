@@ -1,5 +1,5 @@
-// What `kafka-consumer-groups --reset-offsets --to-datetime` does, for a Kafka that came without its tools: a group whose
-// members are gone goes on at the first record of each partition that is not older than a time.
+// Does the same as `kafka-consumer-groups --reset-offsets --to-datetime`, for a Kafka without its tools: sets a group
+// without members to the first record of each partition that is not older than a time.
 // usage: java -cp 'JARS/*' Rewind.java BROKERS GROUP MILLISECONDS TOPIC...
 import java.util.HashMap;
 import java.util.Map;
@@ -23,7 +23,7 @@ public class Rewind {
             }
             var ends = admin.listOffsets(end).all().get();
             var to = new HashMap<TopicPartition, OffsetAndMetadata>();
-            // -1: nothing is so young
+            // -1: no record is that recent
             admin.listOffsets(at).all().get().forEach((one, found) ->
                 to.put(one, new OffsetAndMetadata(found.offset() < 0 ? ends.get(one).offset() : found.offset())));
             var before = admin.listConsumerGroupOffsets(args[1]).partitionsToOffsetAndMetadata().get();

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Alertmanager (Debian's) on loopback with deploy/alertmanager; mail goes nowhere. Needs apt-get as root to install it.
+# Alertmanager (Debian's) on loopback with deploy/alertmanager; mail is not delivered. Needs apt-get as root to install it.
 # usage: alertmanager.sh install|start|stop|kill|status    env: STATE_DIR ALERTMANAGER_PORT
 set -euo pipefail
 name=alertmanager
@@ -15,7 +15,7 @@ start() {
   alive && return
   port_is_free
   mkdir -p "$state"
-  # who waits for one alert need not wait for others of its group; and port 9 takes no mail
+  # no grouping delay for tests; port 9 accepts no mail
   sed -E 's/group_wait: [0-9]+s/group_wait: 0s/; s/(smtp_smarthost: ).*/\1127.0.0.1:9/' \
     "$(dirname "${BASH_SOURCE[0]}")/../../deploy/alertmanager/alertmanager.yml" >"$state/alertmanager.yml"
   launch prometheus-alertmanager --config.file="$state/alertmanager.yml" --storage.path="$state/alertmanager" \

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# A Docker engine (Debian's docker.io) of its own: data root, socket and network namespace are its own, and what else
-# runs on the machine, its iptables and forwarding, is left as it is. Needs root.
+# A separate Docker engine (Debian's docker.io) with its own data root, socket and network namespace. The machine's other
+# processes, iptables and forwarding are not affected. Needs root.
 # usage: docker.sh install | start [isolated|host] | stop | status | import-base NAME:TAG [PACKAGE,...] | base PACKAGE,...
-#   isolated (the default): bridge networks and published ports within the namespace; containers reach nothing outside.
+#   isolated (the default): bridge networks and published ports within the namespace; containers cannot connect to the outside.
 #     Published ports and containers are reached by nsenter --net=/run/netns/$DOCKER_NETNS
 #   host: no bridge, the machine's network: for `docker build --network host`. The images are the same: build so, then
 #     start isolated to run them.
-#   import-base: a Debian bookworm made by debootstrap, under the name of an image that cannot be pulled
-#   base: makes that Debian, which CACHE_DIR keeps, and no image of it yet
-# environment: STATE_DIR CACHE_DIR DOCKER_NETNS; CPU_SHARES: what the containers get of the processors where others want
-#   them, too (1024 is what everybody has); then DOCKER_HOST=unix://$STATE_DIR/docker.sock
+#   import-base: imports a Debian bookworm made by debootstrap, under the name of an image that cannot be pulled
+#   base: makes that Debian in CACHE_DIR, without an image
+# environment: STATE_DIR CACHE_DIR DOCKER_NETNS; CPU_SHARES: the CPU share of the containers under contention (1024 is the
+#   default of every group); then DOCKER_HOST=unix://$STATE_DIR/docker.sock
 set -euo pipefail
 name=docker
 state=${STATE_DIR:-${XDG_STATE_HOME:-$HOME/.local/state}/tradepost-ci/$name}
@@ -19,7 +19,7 @@ log=$state/$name.log
 export DOCKER_HOST=unix://$state/docker.sock
 source "$(dirname "${BASH_SOURCE[0]}")/process.sh"
 
-# which package the program comes with depends on Debian's release, so it is asked for by its daemon
+# the package of the client depends on Debian's release, so the daemon is checked
 install() { need /usr/sbin/dockerd=docker.io iptables=iptables ip=iproute2 nsenter=util-linux debootstrap=debootstrap docker-compose=docker-compose; }
 
 answers_docker() { docker version --format '{{.Server.Version}}' >/dev/null; }
@@ -48,8 +48,8 @@ start() {
   until_it "$DOCKER_HOST, $1" answers_docker
 }
 
-# Containers, and what builds them, are in a group of their own, which the niceness of whoever started the engine does
-# not reach. Version 1 of cgroups counts in shares, version 2 in weights from 1 to 10000, of which everybody has 100.
+# Containers and builds run in a separate cgroup, to which the niceness of the engine's parent does not apply. Version 1
+# of cgroups uses shares, version 2 weights from 1 to 10000 with a default of 100.
 share() {
   local shares=${CPU_SHARES:-1024} group
   for group in /sys/fs/cgroup/cpu/docker /sys/fs/cgroup/docker; do
@@ -77,7 +77,7 @@ stop() {
 
 archive_of() { echo "$cache/bookworm-${1//,/+}.tar"; }
 
-# One at a time, in a shell of its own, which lets go of the lock.
+# One at a time, in its own shell: its exit releases the lock.
 base() (
   archive=$(archive_of "$1") root=$(mktemp -d)
   trap 'rm -rf "$root"' EXIT

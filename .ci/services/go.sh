@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a go that is new enough for what CI builds with it. An older one, such as Debian's, fetches it:
-# Go's releases are modules, too.
+# Prints the path of a go that is recent enough for CI's builds. An older one, such as Debian's, fetches it: Go's
+# releases are modules too.
 # usage: go.sh
 set -euo pipefail
 toolchain=go1.26.8
@@ -19,7 +19,7 @@ if [[ $(printf '%s\n' go1.26 "$found" | sort -V | head -1) != go1.26 ]]; then
   dir=$(GOFLAGS=-mod=mod again "$go" mod download -json "golang.org/toolchain@v0.0.1-$toolchain.linux-$("$go" env GOARCH)" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
   rm go.mod
   [[ -d $dir ]] || { echo "$toolchain cannot be fetched" >&2; exit 1; }
-  # a module's files have no right to be run
+  # files of a module are not executable
   chmod +x "$dir"/bin/* "$dir"/pkg/tool/*/*
   go=$dir/bin/go
 fi

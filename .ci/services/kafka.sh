@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # A real Kafka from Maven's registry, on loopback: one broker that is its own controller, or one of several.
-# usage: kafka.sh install|start|stop|kill|status   (needs mvn, java 17, ss); what it keeps survives until STATE_DIR is removed
+# usage: kafka.sh install|start|stop|kill|status   (needs mvn, java 17, ss); its data survives until STATE_DIR is removed
 # environment: STATE_DIR (its data), CACHE_DIR (the jars), KAFKA_PORT (and the one after it), KAFKA_ADVERTISED (host:port
-# under which clients find it, where something carries their connections here)
-# With CERTIFICATES, a folder of certificates.sh, there are two listeners more: at the port + 2 TLS that asks for a
-# certificate, at the port + 3 TLS with a login (PLAIN, SCRAM) as `shop` by KAFKA_PASSWORD.
-# With KAFKA_VOTERS (`1@host:port,2@...`, their controllers' ports) this is node KAFKA_NODE of them; all copy everything,
-# and acknowledge what two of them have. They wait for each other, so start them side by side.
+# for clients, if a proxy forwards their connections)
+# With CERTIFICATES, a folder of certificates.sh, there are two more listeners: TLS with client certificates at port + 2, and at
+# port + 3 TLS with a login (PLAIN, SCRAM) as `shop` by KAFKA_PASSWORD.
+# With KAFKA_VOTERS (`1@host:port,2@...`, their controllers' ports) this is node KAFKA_NODE of them; every node has a
+# replica, and two must have a record before it is acknowledged. They wait for each other, so start them in parallel.
 set -euo pipefail
 name=kafka version=4.4.0
 state=${STATE_DIR:?} cache=${CACHE_DIR:-$HOME/.cache/tradepost-ci} port=${KAFKA_PORT:-9092}
@@ -65,14 +65,14 @@ X
   if [[ -n ${CERTIFICATES:-} ]]; then secure; fi
   local java=(java -cp "$jars/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
   if [[ ! -f $state/data/meta.properties ]]; then
-    # any id will do: 16 bytes in base64url
+    # any id: 16 bytes in base64url
     "${java[@]}" kafka.tools.StorageTool format -t dHJhZGVwb3N0LWthZmthMQ -c "$state/server.properties" "${login[@]}" >"$state/format.log" 2>&1
   fi
   launch "${java[@]}" -Xms128m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 kafka.Kafka "$state/server.properties"
   until_it "127.0.0.1:$port" knows_its_protocol
 }
 
-# The two listeners with TLS, and the user's proofs for the first start.
+# The two listeners with TLS, and the user's credentials for the first start.
 secure() {
   local module=org.apache.kafka.common.security at=listener.name.sasl_ssl mechanism
   cat "$CERTIFICATES/server.key" "$CERTIFICATES/server.pem" >"$state/keystore.pem"
@@ -94,7 +94,7 @@ X
   done
 }
 
-# A request for the versions of its protocol (ApiVersions, key 18) is answered.
+# Succeeds if the broker responds to ApiVersions (key 18).
 knows_its_protocol() {
   (
     exec 3<>"/dev/tcp/127.0.0.1/$port"
@@ -103,7 +103,7 @@ knows_its_protocol() {
   ) 2>/dev/null
 }
 
-# its ports are free again once it is
+# waits until its ports are free again
 gone() {
   for _ in $(seq 600); do
     if ! busy "$port" && ! busy "$controller"; then return; fi
@@ -117,7 +117,7 @@ command_stop() {
   end_with TERM
   gone
 }
-# as a machine that loses power: nothing is flushed, no client is told
+# like a power loss: nothing is flushed, no connection is closed cleanly
 command_kill() {
   end_with KILL
   gone

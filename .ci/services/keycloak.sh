@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A real Keycloak, from Maven's registry, on loopback, with the project's realm in it; its tokens last an hour.
 # usage: keycloak.sh install|start|stop|kill|status   (needs mvn, java 17, curl)
-# environment: STATE_DIR (its data), CACHE_DIR (the distribution), KC_PORT, and what the realm file names:
+# environment: STATE_DIR (its data), CACHE_DIR (the distribution), KC_PORT, and the variables of the realm file:
 # TRADEPOST_SERVICE_SECRET, MICROSERVICES_CLIENT_SECRET, DEMO_ADMIN_PASSWORD, DEMO_ALICE_PASSWORD, KC_ADMIN_PASSWORD;
-# KC_TLS: a folder with server.pem, server.key and ca.pem, where it is to speak TLS instead
+# KC_TLS: a folder with server.pem, server.key and ca.pem, to use TLS instead
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 name=keycloak version=26.7.3
@@ -32,7 +32,7 @@ start() {
   mkdir -p "$state"
   cp -r "$dist" "$state/keycloak"
   mkdir -p "$state/keycloak/data/import"
-  # tests keep their tokens, and some take their time
+  # tests reuse their tokens, and some tests are long
   sed 's/"accessTokenLifespan": [0-9]*/"accessTokenLifespan": 3600/' "$here/../../deploy/keycloak/realm.json" >"$state/keycloak/data/import/realm.json"
   grep -q '"accessTokenLifespan": 3600' "$state/keycloak/data/import/realm.json"
   export KC_BOOTSTRAP_ADMIN_USERNAME=admin KC_BOOTSTRAP_ADMIN_PASSWORD=${KC_ADMIN_PASSWORD:?}

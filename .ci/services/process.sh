@@ -1,11 +1,11 @@
-# What the scripts beside this one share: one server process, known by its id and the time it was started,
-# so that nothing else is ever stopped. They set `name`, `state`, `port` and `log`, and define install and start.
-# They may set `patience`, seconds until the server must answer, and `group=yes`, where all that the server has started
-# ends with it.
+# Shared by the scripts of this folder: one server process, identified by its id and its start time, so that no other
+# process is ever stopped. They set `name`, `state`, `port` and `log`, and define install and start.
+# They may set `patience`, seconds until the server must answer, and `group=yes`, to end all child processes
+# with the server.
 
 pid_file=$state/$name.pid
 
-# Where CERTIFICATES names a folder of certificates.sh, a server of MySQL's protocol takes none but TLS.
+# If CERTIFICATES is a folder of certificates.sh, a server of MySQL's protocol accepts only TLS.
 encrypted=()
 if [[ -n ${CERTIFICATES:-} ]]; then
   encrypted=(--ssl-ca="$CERTIFICATES/ca.pem" --ssl-cert="$CERTIFICATES/server.pem" --ssl-key="$CERTIFICATES/server.key" --require-secure-transport=ON)
@@ -13,7 +13,7 @@ fi
 
 source "$(dirname "${BASH_SOURCE[0]}")/../install.sh"
 
-# When a process was started: an id that has been given to another one since is not ours.
+# The start time of a process: detects an id that was reused by another process.
 started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
 alive() {
@@ -23,7 +23,7 @@ alive() {
 
 port_is_free() {
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    echo "$name: port $port is taken by something else; choose another" >&2
+    echo "$name: port $port is in use; choose another" >&2
     return 1
   fi
 }
@@ -34,7 +34,7 @@ launch() {
   started $! >"$pid_file.started"
 }
 
-# until_it ADDRESS COMMAND ...: waits until the command succeeds, and says where the server is
+# until_it ADDRESS COMMAND ...: waits until the command succeeds, and prints the server's address
 until_it() {
   local address=$1
   shift
@@ -52,7 +52,7 @@ until_it() {
 }
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$port"); }
-# a server of MySQL's protocol speaks first
+# a server of MySQL's protocol sends the first packet
 greets() { (exec 3<>"/dev/tcp/127.0.0.1/$port" && timeout 2 head -c 8 <&3 | grep -aq '[0-9]'); }
 # answers URL [OPTION...]
 answers() { curl -fs -o /dev/null --max-time 2 "$@"; }
@@ -61,7 +61,7 @@ end_with() {
   alive || { rm -f "$pid_file"; return 0; }
   local pid
   pid=$(cat "$pid_file")
-  # launch has made it the leader of a group of its own
+  # launch has made it the leader of its own group
   local target=${group:+-}$pid
   kill "-$1" -- "$target"
   for _ in $(seq 240); do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prometheus (Debian's) on loopback with deploy/prometheus: the very files, but for addresses, and for intervals of a
-# second. Needs apt-get as root to install it.
+# Prometheus (Debian's) on loopback with the files of deploy/prometheus; only addresses are changed, and intervals are
+# one second. Needs apt-get as root to install it.
 # usage: prometheus.sh install|start|stop|kill|status    env: STATE_DIR PROMETHEUS_PORT ALERTMANAGER_PORT, and one of
 # REGISTRY, host:port of the shop's registry, with its PASSWORD_FILE; and SHOP, host:port of a shop in one process
 set -euo pipefail

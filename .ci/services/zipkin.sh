@@ -26,7 +26,7 @@ start() {
   alive && return
   port_is_free
   mkdir -p "$state"
-  # its server has no setting for the address: Armeria's port has
+  # Zipkin has no setting for the address; Armeria's port setting has one
   launch java -Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -jar "$jar" \
     --armeria.ports[0].ip=127.0.0.1 --armeria.ports[0].port="$port" --armeria.ports[0].protocols[0]=http --logging.level.root=WARN
   until_it "http://127.0.0.1:$port" answers "http://127.0.0.1:$port/health"

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Keycloak reads the passwords of its first administrator and of the realm from its environment alone. So they come
-# there from files, within the container, and stand in no list of its variables outside.
+# Keycloak reads the passwords of its first administrator and of the realm only from its environment. This script sets
+# them from files within the container, so that `docker inspect` does not show them.
 set -euo pipefail
 
-# whether the realm is there; the image has bash and little else
+# checks that the realm exists; the image has little more than bash
 if [[ ${1:-} == healthy ]]; then
   exec 3<>/dev/tcp/127.0.0.1/8080
   printf 'GET /realms/spring-cloud-microservices-realm HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3

@@ -1,17 +1,17 @@
 #!/bin/sh
-# The passwords of docker-compose.yml: made at the first start, and given to each service as files that its user alone
-# can read. What is there is never changed, what is missing is added.
-# usage: secrets.sh make | show    show: those that a person needs
+# Generates the passwords of docker-compose.yml at the first start. Each service gets them as files that only its user
+# can read. Existing passwords are never changed; missing ones are added.
+# usage: secrets.sh make | show    show: prints the passwords that a person needs
 # environment: SECRETS, the folder
 set -eu
 umask 077
 secrets=${SECRETS:?}
 ours=65532:65532
 
-# password NAME: that of this name, which is made where there is none
+# password NAME: prints the password of this name; generates it if it does not exist
 password() {
   if [ ! -s "$secrets/passwords/$1" ]; then
-    # letters, digits, - and _: they stand in URLs and statements
+    # letters, digits, - and _: safe in URLs and SQL statements
     head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$secrets/passwords/$1.new"
     mv "$secrets/passwords/$1.new" "$secrets/passwords/$1"
     echo "made the password $1" >&2
@@ -19,14 +19,14 @@ password() {
   cat "$secrets/passwords/$1"
 }
 
-# folder OWNER NAME: one that its owner alone can read
+# folder OWNER NAME: creates a folder that only its owner can read
 folder() {
   mkdir -p "$secrets/$2"
   chown "$1" "$secrets/$2"
   chmod 700 "$secrets/$2"
 }
 
-# put OWNER FILE: takes it from the input, where there is none yet
+# put OWNER FILE: writes the input to the file if it does not exist
 put() {
   folder "$1" "$(dirname "$2")"
   if [ -s "$secrets/$2" ]; then
@@ -53,7 +53,7 @@ mysql_users() {
   done
 }
 
-# ORDER is a word of SQL
+# ORDER is a keyword of SQL
 database() { if [ "$1" = order ]; then echo orders; else echo "$1"; fi; }
 
 mongodb_users() {
@@ -62,7 +62,7 @@ mongodb_users() {
   echo "db.createUser({ user: 'product-migrate', pwd: '$(password mongodb-product-migrate)', roles: ['readWrite', 'dbAdmin'] });"
 }
 
-# store USER: the URL of a module's store, for the user that serves or migrates
+# store USER: the URL of a module's store, for its serving or migrating user
 store() {
   case $1 in
     product*) echo "mongodb://$1:$(password "mongodb-$1")@mongodb:27017/products" ;;
@@ -97,7 +97,7 @@ make() {
   for module in inventory order; do
     password service-client | put $ours $module/client-secret
   done
-  # vault-setup takes these to Vault
+  # vault-setup writes these to Vault
   for module in product inventory order notification; do
     config_server | put $ours $module-migrate/config-server
     registry | put $ours $module-migrate/registry

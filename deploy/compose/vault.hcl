@@ -1,4 +1,4 @@
-# One server for one machine: what it keeps is encrypted in a volume, and its network is of this machine alone.
+# One server for one machine: its data is encrypted in a volume, and its network is local to this machine.
 storage "raft" {
   path    = "/vault/file"
   node_id = "vault"

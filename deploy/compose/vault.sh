@@ -1,13 +1,13 @@
 #!/bin/sh
-# Fills a new Vault, and opens a closed one. Each module has a role of its own, which reads the URL of its own store
-# and nothing else; and so has each migration. What is there is never changed, but for what the roles may do.
-# environment: VAULT_ADDR; SECRETS, the folder that secrets.sh made
+# Initialises a new Vault, and unseals a sealed one. Each module and each migration has its own role, which reads only
+# the URL of its own store. Existing secrets are never changed; the policies of the roles are updated.
+# environment: VAULT_ADDR; SECRETS, the folder that secrets.sh created
 set -eu
 umask 077
 secrets=${SECRETS:?}
 init=$secrets/vault/init
 
-# exit codes of `vault operator init -status`: 0 it is, 2 it is not; of `vault status`: 0 open, 2 closed
+# exit codes of `vault operator init -status`: 0 initialised, 2 not; of `vault status`: 0 unsealed, 2 sealed
 code=0
 vault operator init -status >/dev/null || code=$?
 case $code in
@@ -18,14 +18,14 @@ case $code in
     ;;
   *) exit "$code" ;;
 esac
-[ -s "$init" ] || { echo "this Vault was initialised by somebody else: $init is not there" >&2; exit 1; }
+[ -s "$init" ] || { echo "this Vault was not initialised by this script: $init does not exist" >&2; exit 1; }
 if ! vault status >/dev/null; then
   vault operator unseal "$(sed -n 's/^Unseal Key 1: //p' "$init")" >/dev/null
   echo "opened"
 fi
 VAULT_TOKEN=$(sed -n 's/^Initial Root Token: //p' "$init")
 export VAULT_TOKEN
-# the one server there is becomes active a moment after it was opened
+# the single server becomes active shortly after it was unsealed
 tries=0
 until vault token lookup >/dev/null 2>&1; do
   tries=$((tries + 1))
@@ -36,11 +36,11 @@ done
 vault secrets list | grep -q '^secret/' || vault secrets enable -path=secret -version=2 kv >/dev/null
 vault auth list | grep -q '^approle/' || vault auth enable approle >/dev/null
 
-# application NAME SETTING FOLDER: its secret, its role, and what it logs in with
+# application NAME SETTING FOLDER: writes its secret, its role, and its login
 application() {
   name=$1 setting=$2 folder=$secrets/$3
   tries=0
-  # a new engine takes a moment
+  # a new engine is not ready at once
   until vault kv get "secret/$name" >/dev/null 2>&1 || put "$name" "$setting" 2>/dev/null; do
     tries=$((tries + 1))
     [ $tries -lt 30 ] || { put "$name" "$setting"; exit 1; }
@@ -57,7 +57,7 @@ POLICY
   echo "made a login for $name"
 }
 
-# what the file says, without its line end: Vault keeps values as they are
+# the content of the file without its line end: Vault stores values unchanged
 put() { tr -d '\n' <"$secrets/vault/$1" | vault kv put "secret/$1" "$2=-" >/dev/null; }
 
 logs_in() {

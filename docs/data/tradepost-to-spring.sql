@@ -1,15 +1,15 @@
--- The way back from spring-to-tradepost.sql: what was placed and cancelled since, and what there is of each SKU, into
--- the Spring system's tables, in one transaction. Run it with our inventory and order stopped, and no order pending.
+-- Reverts spring-to-tradepost.sql: copies orders placed and cancelled since, and the stock of each SKU, into the Spring
+-- system's tables, in one transaction. Run it with our inventory and order stopped, and no order pending.
 --
 --   mysql --host=... --user=... --password=... < docs/data/tradepost-to-spring.sql
 --
--- Orders are known by their numbers. What was left behind then is as it was. Run twice it changes nothing more.
+-- Orders are matched by number. Rows that were not copied are unchanged. A second run changes nothing.
 
 SET NAMES utf8mb4 COLLATE utf8mb4_bin;
 -- where the temporary tables are
 USE orders;
 
--- by number, in one spelling, whatever the collation of Spring's tables
+-- compares numbers in one case, for any collation of Spring's tables
 CREATE TEMPORARY TABLE known (number VARCHAR(255) PRIMARY KEY) COLLATE utf8mb4_bin AS
   SELECT DISTINCT LOWER(order_number) AS number FROM order_service.t_orders WHERE order_number IS NOT NULL;
 CREATE TEMPORARY TABLE cancelled (id BIGINT PRIMARY KEY) AS
@@ -26,7 +26,7 @@ INSERT INTO order_service.t_orders (id, order_number) SELECT id, order_number FR
 INSERT INTO order_service.t_order_line_items (id, price, quantity, sku_code, order_id)
   SELECT l.id, l.price, l.quantity, l.sku_code, l.order_id FROM orders.order_lines l JOIN placed p ON p.id = l.order_id;
 
--- one row of each SKU
+-- one row per SKU
 DELETE FROM inventory_service.t_inventory;
 INSERT INTO inventory_service.t_inventory (quantity, sku_code) SELECT quantity, sku_code FROM inventory.stock WHERE removed = FALSE;
 

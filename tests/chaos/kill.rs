@@ -137,7 +137,7 @@ fn shop_killed_under_load_keeps_acknowledged_orders() {
                 count(|t| matches!(t, OrderOutcome::Placed { .. })),
                 count(|t| *t == OrderOutcome::Refused),
                 cancelled(&ledger) - cancelled_before,
-                count(|t| *t == OrderOutcome::Unknown),
+                count(|t| *t == OrderOutcome::Nothing),
             );
         }
         let c = process.client().await;

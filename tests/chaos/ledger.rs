@@ -82,7 +82,7 @@ impl Ledger {
         let mut entries = self.0.borrow_mut();
         let serial = entries.len() as i64 + 1;
         lines.push(("tag".into(), serial));
-        let entry = Entry { key: key.then(|| format!("key-{serial}")), lines, outcome: OrderOutcome::Unknown };
+        let entry = Entry { key: key.then(|| format!("key-{serial}")), lines, outcome: OrderOutcome::Nothing };
         entries.insert(serial, entry.clone());
         (serial, entry)
     }
@@ -137,7 +137,7 @@ impl Ledger {
 
     /// Retries each order with a key and a lost answer until it is answered.
     pub async fn retry_unanswered(&self, c: &Client) {
-        let lost: Vec<_> = self.entries().into_iter().filter(|(_, e)| e.key.is_some() && e.outcome == OrderOutcome::Unknown).collect();
+        let lost: Vec<_> = self.entries().into_iter().filter(|(_, e)| e.key.is_some() && e.outcome == OrderOutcome::Nothing).collect();
         for (serial, entry) in lost {
             crate::support::wait_for("a repeated request is answered", || async {
                 let reply = send(c, &entry).await?;
@@ -184,7 +184,7 @@ impl Ledger {
             }
             let status = found.map(|order| order["status"].as_str().unwrap());
             match &entry.outcome {
-                OrderOutcome::Unknown => assert!(matches!(status, None | Some("PLACED")), "order {serial}: {status:?}"),
+                OrderOutcome::Nothing => assert!(matches!(status, None | Some("PLACED")), "order {serial}: {status:?}"),
                 OrderOutcome::Refused => assert_eq!(status, None, "order {serial} was refused"),
                 OrderOutcome::Placed { id, number, cancel } => {
                     let order = found.unwrap_or_else(|| panic!("order {serial} was placed and is lost: {entry:?}"));

@@ -203,7 +203,7 @@ fn two_processes_per_module_killed_in_turn_lose_no_order() {
         no_order_is_left_open(&order).await;
         let orders = pages(&order, "/api/v1/orders").await;
         callers.ledger.check(&orders);
-        assert!(callers.ledger.entries().values().all(|entry| entry.outcome != OrderOutcome::Unknown), "an order was never answered");
+        assert!(callers.ledger.entries().values().all(|entry| entry.outcome != OrderOutcome::Nothing), "an order was never answered");
         wait_until("the audit is clean and nothing is pending", || at_rest(audit(data.path()))).await;
         assert_notified_once_each(&orders, &pages(&c.at(&at("notification-2")), "/api/v1/notifications").await);
         wait_for("every event has reached the webhook", || async {

@@ -73,7 +73,7 @@ fn index_without_uniqueness_is_rejected() {
     static WANTED: [Index; 1] = [Index { field: "skuCode", unique: true }];
     let open = |settings: &Settings| Db::open(&Secret::new(&database.0), "product", settings, "products", &WANTED).map(drop);
     let refused = open(&Settings::default());
-    assert!(matches!(refused, Err(StoreError::Outdated { pending: 1, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::SchemaOutdated { pending: 1, .. })), "{refused:?}");
     // Some servers permit two indexes on one field: then the required one exists.
     match open(&database.settings()) {
         Err(refused) => assert!(refused.to_string().contains("products.skuCode: no unique"), "{refused}"),

@@ -85,7 +85,7 @@ fn server_killed_three_times_under_load_loses_no_order() {
         let orders: Vec<Value> = pages(&c, "/api/v1/orders").await;
         let known = orders.into_iter().filter(|o| o["orderLineItems"].as_array().unwrap().iter().any(|l| l["skuCode"] == "tag"));
         ledger.check(&known.collect::<Vec<_>>());
-        let unanswered = ledger.entries().values().filter(|e| e.outcome == OrderOutcome::Unknown).count();
+        let unanswered = ledger.entries().values().filter(|e| e.outcome == OrderOutcome::Nothing).count();
         println!("{} orders sent, {} placed, {unanswered} without a final answer", ledger.entries().len(), placed(&ledger));
         shop.assert_sound().await;
         shop.stop().await;

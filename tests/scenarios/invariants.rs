@@ -24,7 +24,7 @@ impl Facts {
     fn audit(&self) -> Vec<Violation> {
         let mut all = invariants::stock(&self.stock, &self.reservations);
         all.extend(invariants::keys(&self.orders));
-        all.extend(invariants::ends(&self.orders, &self.reservations, NOW));
+        all.extend(invariants::end_states(&self.orders, &self.reservations, NOW));
         all.extend(invariants::events(&self.orders, &self.events));
         all
     }
@@ -104,7 +104,7 @@ prop_compose! {
             for kind in kinds {
                 let event = (kind.to_string(), number.clone());
                 if !matches!(at, EventState::Applied) {
-                    facts.events.under_way.insert(event.clone());
+                    facts.events.not_applied.insert(event.clone());
                 }
                 if !matches!(at, EventState::Pending) {
                     facts.events.applied.insert(event, 1);
@@ -220,10 +220,10 @@ fn corrupt(facts: &mut Facts, how: Corruption, pick: Index, by: i64) -> Option<(
             ("INV-4", order.number.clone())
         }
         EventLost => {
-            let all = before.events.applied.keys().chain(&before.events.under_way);
+            let all = before.events.applied.keys().chain(&before.events.not_applied);
             let event = some(all, pick)?;
             facts.events.applied.remove(event);
-            facts.events.under_way.remove(event);
+            facts.events.not_applied.remove(event);
             ("INV-5", format!("{} of order {}", event.0, event.1))
         }
         EventAppliedTwice => {
@@ -249,7 +249,7 @@ proptest! {
         prop_assume!(corrupted.is_some());
         let (invariant, name) = corrupted.unwrap();
         let found = facts.audit();
-        let reported = found.iter().any(|v| v.invariant == invariant && v.what.contains(&name));
+        let reported = found.iter().any(|v| v.invariant == invariant && v.message.contains(&name));
         prop_assert!(reported, "{how:?} of {name} should violate {invariant}: {found:?}");
     }
 }

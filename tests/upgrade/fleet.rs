@@ -162,14 +162,19 @@ impl Fleet {
         let secret = |path: &str| std::fs::read_to_string(self.data.join(path)).unwrap_or_default().trim().to_string();
         let user = format!("http://tradepost:{}@", secret("registry/password"));
         let registries = both(Module::Registry).map(|url| format!("{url}/eureka"));
+        // these settings have other names in the release before
+        let (exit_on_stdin_eof, peer_timeout) = match release {
+            Release::Before => ("TRADEPOST__SERVER__UNTIL_INPUT_CLOSES", "TRADEPOST__ORDER__PEERS_MS"),
+            Release::This => ("TRADEPOST__SERVER__EXIT_ON_STDIN_EOF", "TRADEPOST__ORDER__PEER_TIMEOUT_MS"),
+        };
         let mut all = vec![
-            ("TRADEPOST__SERVER__UNTIL_INPUT_CLOSES", "true".to_string()),
+            (exit_on_stdin_eof, "true".to_string()),
             ("TRADEPOST__SERVER__WORKERS", "1".into()),
             ("TRADEPOST__REGISTRY__SELF_PRESERVATION", "false".into()),
             ("TRADEPOST__ORDER__LEASE_SECONDS", "1".into()),
             // On a busy machine, a slow peer must not be treated as unavailable.
             ("TRADEPOST__RESILIENCE__CALL_MS", "30000".into()),
-            ("TRADEPOST__ORDER__PEERS_MS", "30000".into()),
+            (peer_timeout, "30000".into()),
             ("TRADEPOST__SERVER__REQUEST_SECONDS", "40".into()),
             ("TRADEPOST__IDENTITY__CLIENT_SECRET", secret("identity/service-secret")),
         ];

@@ -95,7 +95,7 @@ fn upgrade_and_downgrade_under_load_lose_no_order() {
         no_order_is_left_open(&order).await;
         let orders = pages(&order, "/api/v1/orders").await;
         callers.ledger.check(&orders);
-        assert!(callers.ledger.entries().values().all(|entry| entry.outcome != OrderOutcome::Unknown), "an order was never answered");
+        assert!(callers.ledger.entries().values().all(|entry| entry.outcome != OrderOutcome::Nothing), "an order was never answered");
         audit_is_clean(&fleet, Release::Before).await;
         audit_is_clean(&fleet, Release::This).await;
         let notification = c.at(fleet.url(Module::Notification));

@@ -1,4 +1,4 @@
-"""The same requests to Spring's config server and to ours, answers compared field by field.
+"""Sends the same requests to Spring's config server and to ours, and compares the responses field by field.
 
 usage: compare.py SPRING OURS folder|git|vault
 """
@@ -41,7 +41,7 @@ VAULT = """
 /basket-prod.json?resolvePlaceholders=false /v2/basket-prod.json /basket/default/main/motd.txt /basket/default/a..b
 """.split()
 
-# request: why the answers differ
+# request: reason of the difference
 EXPECTED = {
     "/spellings/default": "YAML 1.2's reading of plain words: yes, 010, 1_000 and 1:30 stay texts; true and false, 8 and 1000 say the same to both",
     "/broken/default": "a file that cannot be read is 503 with its name and line, where Spring says 500 for a folder and 404 for git",
@@ -50,7 +50,7 @@ EXPECTED = {
 }
 
 
-# with another token than Vault's root token: why
+# with another token than Vault's root token: reason
 TOKENS = {
     None: "no token: Spring's server has none of its own and says 400, ours reads with its own",
     "unknown": "a token that Vault refuses: 403, where Spring says 500",
@@ -71,7 +71,7 @@ def get(base, path, accept=None, token="root"):
 
 
 def plain(source):
-    """A source's name: Spring's git back end garbles that of a document, which ours names by its file."""
+    """The name of a source: Spring's git backend garbles that of a document; ours uses the file name."""
     return re.sub(r"Config resource 'file \[.*/([^/']+)' via location ''", r"\1", source)
 
 
@@ -84,12 +84,12 @@ def comparable(answer):
         for source in body.get("propertySources") or []:
             if kind == "git":
                 source["name"] = plain(source["name"])
-            # origins, line and column, are in Spring's v2 answers only
+            # only Spring's v2 responses have origins (line and column)
             for key, value in source["source"].items():
                 if isinstance(value, dict) and set(value) == {"value", "origin"}:
                     source["source"][key] = value["value"]
         return status, media, body
-    # a day is a text to YAML 1.2 without quotes, too
+    # in YAML 1.2 a date without quotes is also text
     return status, media, re.sub(r"'(\d{4}-\d\d-\d\d)'", r"\1", body.strip())
 
 

@@ -16,7 +16,7 @@ import java.util.stream.StreamSupport;
 import org.springframework.boot.autoconfigure.SpringBootApplication;
 import org.springframework.boot.builder.SpringApplicationBuilder;
 
-/** The real Spring Boot Admin server: it finds our modules by our registry, looks into them and changes one. */
+/** The real Spring Boot Admin server: it discovers our modules through our registry, reads their actuators and changes one. */
 @SpringBootApplication
 @EnableAdminServer
 public class AdminInterop {
@@ -41,14 +41,14 @@ public class AdminInterop {
         }
     }
 
-    /** Only its own settings know the password: the registry does not. Answers where it is. */
+    /** Starts the server. Only its own settings contain the password, not the registry. Returns its URL. */
     private static String start(String registry) {
         var context = new SpringApplicationBuilder(AdminInterop.class).run(
             "--server.port=0", "--server.address=127.0.0.1", "--spring.main.banner-mode=off", "--logging.level.root=WARN",
             "--eureka.client.service-url.defaultZone=" + registry, "--eureka.client.register-with-eureka=false",
             "--eureka.client.registry-fetch-interval-seconds=2",
             "--spring.boot.admin.instance-auth.default-user-name=" + USER, "--spring.boot.admin.instance-auth.default-password=" + PASSWORD,
-            // the interval is the time-out as well
+            // the interval is also the timeout
             "--spring.boot.admin.monitor.status-interval=5s", "--spring.boot.admin.monitor.status-lifetime=1s",
             "--spring.thymeleaf.check-template-location=false");
         return "http://127.0.0.1:" + context.getEnvironment().getProperty("local.server.port");
@@ -71,7 +71,7 @@ public class AdminInterop {
             return Http.get(admin + path, "Accept", "application/json").json();
         }
 
-        /** Each instance's name and status, in order. */
+        /** Names and statuses of all instances, sorted. */
         private List<String> statuses() throws Exception {
             return StreamSupport.stream(ask("/instances").spliterator(), false)
                 .map(one -> one.at("/registration/name").asText().toUpperCase() + " " + one.at("/statusInfo/status").asText()).sorted().toList();
@@ -94,7 +94,7 @@ public class AdminInterop {
             checks.that("and so are the applications", applications.keySet().equals(APPLICATIONS) && Set.copyOf(applications.values()).equals(Set.of("UP")), applications.toString());
         }
 
-        /** Something to look at. */
+        /** Creates data to display. */
         private void place() throws Exception {
             String order = "{\"orderLineItems\":[{\"skuCode\":\"85123A\",\"quantity\":1}]}";
             var placed = Http.send("POST", shop.url() + "/api/v1/orders", order, "Authorization", Http.bearer(shop.url(), "alice"), "Content-Type", "application/json");
@@ -115,7 +115,7 @@ public class AdminInterop {
             instance.path("endpoints").forEach(one -> endpoints.add(one.path("id").asText()));
             var expected = Set.of("health", "info", "metrics", "env", "loggers", "httpexchanges", "threaddump", "mappings", "configprops", "refresh");
             checks.that(name + ": the index leads to every endpoint", endpoints.containsAll(expected), endpoints.toString());
-            checks.that(name + ": nothing that the registry tells is a password", !instance.path("registration").toString().contains(PASSWORD), instance.toString());
+            checks.that(name + ": no value in the registry is a password", !instance.path("registration").toString().contains(PASSWORD), instance.toString());
             JsonNode build = checks.becomes(name + ": its build's version is known", () -> instance(name).path("buildVersion"), version -> version.asText().matches("\\d+\\.\\d+\\.\\d+.*"));
             checks.same(name + ": and the one of its info", build == null ? "" : build.asText(), through(id, "info").at("/build/version").asText());
             JsonNode health = through(id, "health");
@@ -151,7 +151,7 @@ public class AdminInterop {
             checks.that("the gateway's routes", routes.toString().contains("\"order-service\""), routes.toString());
         }
 
-        /** What the module itself says. */
+        /** The module's own response. */
         private String level() throws Exception {
             String url = shop.url("order") + "/actuator/loggers/" + encoded(LOGGER);
             return Http.get(url, "Authorization", Http.basic(USER, PASSWORD)).json().toString();
@@ -167,13 +167,13 @@ public class AdminInterop {
             checks.same("as it was", before, level());
         }
 
-        /** A second instance of product joins, dies, comes back and leaves. */
+        /** A second instance of product registers, is killed, restarts and unregisters. */
         private void comesAndGoes() throws Exception {
             var environment = new HashMap<String, String>();
             environment.put("TRADEPOST__REGISTRY__URL", registry);
             environment.put("TRADEPOST__IDENTITY__ISSUER", shop.url() + REALM);
             environment.put("TRADEPOST__IDENTITY__CLIENT_SECRET", Files.readString(data.resolve("identity/service-secret")).trim());
-            // long enough for its death to be seen before it is forgotten
+            // long enough to show it as down before its lease expires
             environment.put("TRADEPOST__REGISTRY__LEASE_SECONDS", "30");
             environment.put("TRADEPOST__ACTUATOR__USER", USER);
             environment.put("TRADEPOST__ACTUATOR__PASSWORD", PASSWORD);

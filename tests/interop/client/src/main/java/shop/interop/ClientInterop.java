@@ -50,7 +50,7 @@ public class ClientInterop {
         JsonNode place(@RequestHeader("Authorization") String token, @RequestBody Map<String, Object> order);
     }
 
-    /** What others find when they have found us. */
+    /** Endpoint for callers that discover this instance. */
     @GetMapping("/greeting")
     String greeting() {
         return "from a Spring client";
@@ -69,7 +69,7 @@ public class ClientInterop {
         }
     }
 
-    /** What the client says that it does. */
+    /** Log lines of the client. */
     private static final class Words extends AppenderBase<ILoggingEvent> {
         private final List<String> said = new CopyOnWriteArrayList<>();
 
@@ -115,7 +115,7 @@ public class ClientInterop {
             return client;
         }
 
-        /** Each start sets logging up anew. */
+        /** Each start configures logging again. */
         private static void listen() {
             WORDS.start();
             Logger logger = (Logger) LoggerFactory.getLogger("com.netflix.discovery");
@@ -158,13 +158,13 @@ public class ClientInterop {
             checks.becomes("asks for deltas", () -> WORDS.count("Got delta update with apps hashcode"), n -> n > 2);
             long whole = WORDS.count("Getting all instance registry info");
             foreign("POST", "/apps/FOREIGN", 204);
-            var found = checks.becomes("a delta tells of a new instance", () -> discovery.getInstances("foreign-service"), list -> list.size() == 1);
+            var found = checks.becomes("a delta contains a new instance", () -> discovery.getInstances("foreign-service"), list -> list.size() == 1);
             checks.same("with its address", "http://127.0.0.2:8099", found.get(0).getUri().toString());
             checks.same("and its metadata", "b", found.get(0).getMetadata().get("a"));
             foreign("PUT", "/apps/FOREIGN/h:foreign:1/metadata?a=c%20d", 200);
-            checks.becomes("a delta tells of a change", () -> discovery.getInstances("foreign-service").get(0).getMetadata().get("a"), "c d"::equals);
+            checks.becomes("a delta contains a change", () -> discovery.getInstances("foreign-service").get(0).getMetadata().get("a"), "c d"::equals);
             foreign("DELETE", "/apps/FOREIGN/h:foreign:1", 200);
-            checks.becomes("a delta tells of a departure", () -> discovery.getInstances("foreign-service"), List::isEmpty);
+            checks.becomes("a delta contains a removal", () -> discovery.getInstances("foreign-service"), List::isEmpty);
             checks.same("no delta was in vain: nothing was fetched whole again", whole, WORDS.count("Getting all instance registry info"));
             checks.same("nor did any hash differ", 0L, WORDS.count("reconcile hashcodes do not match"));
         }
@@ -215,8 +215,8 @@ public class ClientInterop {
             foreign("PUT", path + "?value=OUT_OF_SERVICE", 200);
             checks.becomes("it sees an instance put out of service",
                 () -> eureka.getApplication("PRODUCT-SERVICE").getInstancesAsIsFromEureka().get(0).getStatus(), InstanceStatus.OUT_OF_SERVICE::equals);
-            checks.becomes("and resolves the service to nobody", () -> discovery.getInstances("product-service"), List::isEmpty);
-            checks.same("OpenFeign then calls nobody", 503, status(() -> products.page(token, 1)));
+            checks.becomes("and resolves the service to no instance", () -> discovery.getInstances("product-service"), List::isEmpty);
+            checks.same("OpenFeign then calls no instance", 503, status(() -> products.page(token, 1)));
             JsonNode over = instance("PRODUCT-SERVICE");
             checks.same("the registry shows the override", "OUT_OF_SERVICE/OUT_OF_SERVICE",
                 over.path("status").asText() + "/" + over.path("overriddenStatus").asText(over.path("overriddenstatus").asText()));
@@ -225,7 +225,7 @@ public class ClientInterop {
             checks.same("and OpenFeign calls it again", 1, products.page(token, 1).path("content").size());
         }
 
-        /** An operator takes the Spring client itself out, and back in: it must neither fight nor forget it. */
+        /** An operator overrides the Spring client's own status and removes the override: the client must keep it meanwhile. */
         private void overrideOfItself(ConfigurableApplicationContext client, String id) throws Exception {
             var eureka = client.getBean(EurekaClient.class);
             String path = "/apps/" + APP + "/" + encoded(id) + "/status";
@@ -238,10 +238,10 @@ public class ClientInterop {
             checks.becomes("back in, it sees itself up", eureka::getInstanceRemoteStatus, InstanceStatus.UP::equals);
         }
 
-        /** Whoever registers an instance gets other people's calls: the password keeps strangers out. */
+        /** A registered instance receives calls of other services, so registering needs the password. */
         private void strangers() throws Exception {
             try (var stranger = start("wrong")) {
-                checks.becomes("a client with a wrong password is told so", () -> WORDS.count("failure with status code 401"), n -> n > 0);
+                checks.becomes("a client with a wrong password gets an error", () -> WORDS.count("failure with status code 401"), n -> n > 0);
                 var apps = new TreeSet<String>();
                 Http.get(registry + "/apps", "Accept", "application/json").json().at("/applications/application").forEach(app -> apps.add(app.path("name").asText()));
                 checks.that("and is not in the registry", !apps.contains(APP) && apps.size() == 6, apps.toString());

@@ -5,7 +5,7 @@ import org.springframework.boot.autoconfigure.SpringBootApplication;
 import org.springframework.core.env.ConfigurableEnvironment;
 import org.springframework.core.env.PropertySource;
 
-/** Starts as any Spring application does, prints what its arguments ask for, and ends. */
+/** Starts like any Spring application, prints the settings named in its arguments, and exits. */
 @SpringBootApplication
 public class Client {
 

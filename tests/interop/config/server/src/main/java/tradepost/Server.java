@@ -8,7 +8,7 @@ import org.springframework.security.config.Customizer;
 import org.springframework.security.config.annotation.web.builders.HttpSecurity;
 import org.springframework.security.web.SecurityFilterChain;
 
-/** Spring Cloud Config's own server behind Basic credentials, and nothing else. */
+/** Spring Cloud Config's server with Basic authentication. */
 @SpringBootApplication
 @EnableConfigServer
 public class Server {
@@ -17,7 +17,7 @@ public class Server {
         SpringApplication.run(Server.class, arguments);
     }
 
-    /** Spring Security's default, without the CSRF token that a POST by curl does not have. */
+    /** Spring Security's defaults without CSRF tokens, so that curl can POST. */
     @Bean
     SecurityFilterChain security(HttpSecurity http) throws Exception {
         return http.csrf(csrf -> csrf.disable())

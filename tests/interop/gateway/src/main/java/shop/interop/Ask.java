@@ -5,12 +5,12 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/** A request for both gateways, and what may differ between their answers. */
+/** A request for both gateways, and the expected differences of their responses. */
 final class Ask {
-    /** One thing that differs on purpose: what Spring does, what we do, and why. */
+    /** One intended difference: Spring's value, ours, and the reason. */
     record Difference(String spring, String ours, String why) {}
 
-    /** One that any request may show, and what its values look like; null for "not there". */
+    /** A difference that any request may have, with patterns of its values; null for "absent". */
     record Always(String key, String spring, String ours, String why) {
         boolean covers(String key, String spring, String ours) {
             return this.key.equals(key) && fits(this.spring, spring) && fits(this.ours, ours);
@@ -26,9 +26,9 @@ final class Ask {
     final List<String> headers = new ArrayList<>();
     final Map<String, Difference> differences = new HashMap<>();
     String body;
-    /** Why we refuse (400) what Spring sends on; null where we do not. */
+    /** Why we reject (400) a request that Spring forwards; null if we do not. */
     String refused;
-    /** What both must answer; null where being the same is all there is to say. */
+    /** The status that both must return; null if equality is enough. */
     Integer status;
 
     private Ask(String method, String target) {
@@ -65,7 +65,7 @@ final class Ask {
         return this;
     }
 
-    /** {@code key} as in the two gateways' outcomes; null as value for "not there". */
+    /** {@code key} as in the two gateways' outcomes; a null value means "absent". */
     Ask differs(String key, String spring, String ours, String why) {
         differences.put(key, new Difference(spring, ours, why));
         return this;

@@ -6,9 +6,9 @@ import static shop.interop.Ask.get;
 import java.util.List;
 import shop.interop.Ask.Always;
 
-/** The requests, and what differs on purpose. */
+/** The requests, and their intended differences. */
 final class Asks {
-    /** Differences that any request may show, with the reason. */
+    /** Differences that any request may have, with the reason. */
     static final List<Always> ALWAYS = List.of(
         new Always("header date", ".*", ".*", "each answers at its own moment"),
         new Always("header date", null, ".*", "Spring's own errors do not say when; RFC 9110 6.6.1 asks for it"),
@@ -17,21 +17,21 @@ final class Asks {
         new Always("header retry-after", null, "\\[\\d+\\]", "whom we tell 503 we tell when to come back"),
         new Always("upstream header accept", "..\\*/\\*..", null, "no Accept means the same as */* (RFC 9110 12.5.1), which Spring's client adds"),
         new Always("upstream header forwarded", ".*", null, "it says the same as X-Forwarded-*, which is what services read"),
-        new Always("upstream header traceparent", null, ".*", "the trace goes on, or begins here"),
-        new Always("upstream header b3", null, ".*", "the same, for those who read B3 alone"),
-        new Always("upstream header date", null, ".*", "our client dates its requests, as RFC 9110 6.6.1 lets it"),
-        new Always("upstream header via", null, ".*", "RFC 9110 7.6.3, and how we know a request that we sent to ourselves"),
+        new Always("upstream header traceparent", null, ".*", "the trace continues, or begins here"),
+        new Always("upstream header b3", null, ".*", "the same, for services that read only B3"),
+        new Always("upstream header date", null, ".*", "our client sends Date, as RFC 9110 6.6.1 permits"),
+        new Always("upstream header via", null, ".*", "RFC 9110 7.6.3, and it detects a loop to the gateway itself"),
         new Always("upstream header x-request-timeout-ms", null, ".*", "the deadline travels with the request"));
 
     private static final String UTF8 = "Spring writes Latin-1 and loses what that lacks; we write UTF-8 and lose nothing";
     private static final String SEMICOLON = "a semicolon separates nothing: what is authorised, matched and forwarded is one and the same path";
-    private static final String CHAIN = "the chain goes on; Spring says no more where a trusted proxy has named a client";
-    private static final String FIRST = "once is enough; services build links of it";
-    private static final String FALLBACK = "the client asked this address for it, which Spring forgets on the way to a fallback";
-    private static final String SIZE = "an error is told in the body, in its common form";
-    private static final String AWAY = "a service that is away is no fault of the gateway's; nothing was sent, so the client may try again";
-    private static final String AMBIGUOUS = "two servers could read this path in two ways; Spring sends it on as it is";
-    private static final String IDENTITY = "who asks is for us to say, not for the client";
+    private static final String CHAIN = "the chain is extended; Spring adds nothing once a trusted proxy has named a client";
+    private static final String FIRST = "one value is enough; services build links from it";
+    private static final String FALLBACK = "the client's original address, which Spring loses when it forwards to a fallback";
+    private static final String SIZE = "an error is reported in the body, in the common format";
+    private static final String AWAY = "a service that is down is not a gateway error; nothing was sent, so the client may retry";
+    private static final String AMBIGUOUS = "two servers could interpret this path differently; Spring forwards it unchanged";
+    private static final String IDENTITY = "the gateway sets the caller's identity, not the client";
 
     private Asks() {}
 
@@ -43,7 +43,7 @@ final class Asks {
             get("/red/a%20b").is(200),
             get("/red/a+b").is(200),
             get("/red/%C3%A9t%C3%A9").is(200)
-                // read here as Latin-1, so UTF-8 shows as two characters
+                // read as Latin-1, so UTF-8 appears as two characters
                 .differs("header x-answer-colour", "[\u00e9t\u00e9]", "[\u00c3\u00a9t\u00c3\u00a9]", UTF8)
                 .differs("upstream header x-colour", "[\"it is \u00e9t\u00e9\"]", "[\"it is \u00c3\u00a9t\u00c3\u00a9\"]", UTF8),
             get("/red/a,b@e:f!g$h&i'j(k)*").is(200),
@@ -119,7 +119,7 @@ final class Asks {
             get("/long/x?q=a,b").is(200),
             get("/lang/x?q=a,b").is(200),
             get("/long/x?q=a").is(404),
-            // requests on their way out
+            // request filters
             get("/request/x?a=1&gone=2").with("X-Added", "zero").with("X-Set", "old").with("X-Gone", "1").is(200),
             get("/request/x").is(200),
             get("/kept-host/x").with("Host", "www.shop.example").is(200),
@@ -137,7 +137,7 @@ final class Asks {
                 .differs("header content-length", "[0]", null, SIZE)
                 .differs("header errormessage", "[Request size is larger than permissible limit. Request size is 11 B where permissible limit is 10 B]", null, SIZE)
                 .differs("header connection", null, "[close]", "what is left of the body is not read"),
-            // answers on their way back
+            // response filters
             get("/response/x").with("X-Echo-Header", "X-Added=zero").with("X-Echo-Header", "X-Set=old").with("X-Echo-Header", "X-Gone=1").is(200),
             get("/response/x").with("X-Echo-Status", "418").is(418),
             get("/response/x").with("X-Echo-Status", "204").is(204),
@@ -183,7 +183,7 @@ final class Asks {
             get("/balanced/x").is(200),
             get("/nobody/x").is(503),
             get("/nowhere/x").is(410),
-            // what we do not let through
+            // requests that we reject
             refused("/prefix/a%2Fb"),
             refused("/prefix/a%5Cb"),
             refused("/prefix/a%00b"),

@@ -15,9 +15,9 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executors;
 
 /**
- * The upstream of both gateways: answers with the request that it got. What else it does a request's own
- * headers say: X-Echo-Status, X-Echo-Header (name=value, several), X-Echo-Pause (ms), and X-Echo-Fail (how
- * many of the calls with the same X-Echo-Run get the status before one gets 200).
+* The upstream of both gateways: responds with the request that it received. Headers of a request change the
+* response: X-Echo-Status, X-Echo-Header (name=value, several), X-Echo-Pause (ms), and X-Echo-Fail (how
+* many calls with the same X-Echo-Run get the status before one gets 200).
  */
 final class Echo {
     private final HttpServer server;
@@ -38,7 +38,7 @@ final class Echo {
         return "http://127.0.0.1:" + server.getAddress().getPort();
     }
 
-    /** A port where nobody listens. */
+    /** A port without a listener. */
     static int freePort() throws IOException {
         try (ServerSocket socket = new ServerSocket(0, 0, InetAddress.getLoopbackAddress())) {
             return socket.getLocalPort();

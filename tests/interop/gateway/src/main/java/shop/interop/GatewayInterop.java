@@ -17,7 +17,7 @@ import shop.interop.Ask.Always;
 import org.springframework.boot.autoconfigure.SpringBootApplication;
 import org.springframework.boot.builder.SpringApplicationBuilder;
 
-/** A real Spring Cloud Gateway and ours with the same route file before the same upstream: the same answers. */
+/** A real Spring Cloud Gateway and ours with the same route file and upstream: the responses are the same. */
 @SpringBootApplication
 public class GatewayInterop {
 
@@ -29,21 +29,21 @@ public class GatewayInterop {
         Path data = Files.createTempDirectory(Path.of(System.getProperty("work")), "gateway");
         Path routes = Path.of(System.getProperty("routes")).toAbsolutePath();
         String upstream = new Echo().url();
-        // nobody listens there
+        // no process listens there
         String dead = "http://127.0.0.1:" + Echo.freePort();
         System.setProperty("UPSTREAM", upstream);
         System.setProperty("DEAD", dead);
         var context = new SpringApplicationBuilder(GatewayInterop.class).run(
             "--server.port=0", "--server.address=127.0.0.1", "--server.forward-headers-strategy=none", "--spring.main.banner-mode=off", "--logging.level.root=OFF",
             "--spring.config.import=file:" + routes, "--spring.cloud.gateway.server.webflux.trusted-proxies=127\\.0\\.0\\.1", "--spring.cloud.discovery.client.simple.instances.product-service[0].uri=" + upstream,
-            // Resilience4j's own limit of a second would decide what is slow, not the routes
+            // otherwise Resilience4j's default limit of one second applies instead of the routes' limits
             "--spring.cloud.circuitbreaker.resilience4j.disable-time-limiter=true");
         String spring = "http://127.0.0.1:" + context.getEnvironment().getProperty("local.server.port");
         var settings = Map.of("TRADEPOST__GATEWAY__ROUTES", routes.toString(), "UPSTREAM", upstream, "DEAD", dead,
             "TRADEPOST__PEERS__PRODUCT", upstream, "TRADEPOST__IDENTITY__ISSUER", dead,
-            // both believe what we, as a proxy before them, say of the client
+            // both trust the forwarding headers of this test, as of a proxy
             "TRADEPOST__GATEWAY__TRUSTED_PROXIES", "127.0.0.1",
-            // Spring has no security on its class path here, so all of ours is public, too
+            // Spring runs without security here, so all our paths are public too
             "TRADEPOST__GATEWAY__PUBLIC", "/**");
         String ours = Tradepost.start(data, settings, "serve", "--modules", "gateway", "--port", "0").url();
         var seen = new HashSet<Always>();
@@ -58,7 +58,7 @@ public class GatewayInterop {
                 refused(checks, ask, springs, own);
             }
         }
-        // an exception that nothing needs would hide the next difference of its kind
+        // an unused exception would hide the next difference of its kind
         for (Always difference : Asks.ALWAYS) {
             String what = difference.key() + ": Spring " + difference.spring() + ", we " + difference.ours() + ", since " + difference.why();
             checks.that("on purpose, " + what, seen.contains(difference), "this was never seen");
@@ -95,7 +95,7 @@ public class GatewayInterop {
         checks.that(ask + " -> " + ours.get("status") + notes, wrong.isEmpty(), wrong.toString());
     }
 
-    /** All there is to see of an answer, and of the request that the upstream got. */
+    /** All values of a response, and of the request that the upstream received. */
     private static Map<String, String> outcome(String gateway, Ask ask, String run) throws Exception {
         var headers = Stream.concat(ask.headers.stream(), Stream.of("X-Echo-Run", run)).toArray(String[]::new);
         Http.Answer answer = Http.send(ask.method, gateway + ask.target, ask.body, headers);
@@ -104,7 +104,7 @@ public class GatewayInterop {
         answer.headers().map().forEach((name, values) -> seen.put("header " + name.toLowerCase(), values.toString()));
         JsonNode upstream = json(answer);
         if (upstream.has("timestamp")) {
-            // an error of the gateway's own: each has its form, with these in common
+            // an error of the gateway itself: the formats differ, but have these fields in common
             seen.keySet().removeAll(List.of("header content-type", "header content-length"));
             seen.put("form of errors", answer.headers().firstValue("content-type").orElse("none"));
             seen.put("error status", upstream.path("status").asText());
@@ -115,7 +115,7 @@ public class GatewayInterop {
             seen.put("body", answer.body());
             return seen;
         }
-        // its length depends on the headers that differ on purpose
+        // its length depends on headers with intended differences
         seen.remove("header content-length");
         for (String key : List.of("method", "path", "query", "body", "call")) {
             seen.put("upstream " + key, upstream.get(key).asText());

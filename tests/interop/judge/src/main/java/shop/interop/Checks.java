@@ -6,9 +6,9 @@ import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.function.Predicate;
 
-/** What is checked, a line each; the exit code says whether all of it held. */
+/** Prints one line per check; the exit code reports whether all passed. */
 public final class Checks {
-    /** For what takes seconds at most: only a defect takes so long. */
+    /** Time limit of operations that normally take seconds. */
     private static final Duration PATIENCE = Duration.ofSeconds(90);
 
     private final String part;
@@ -19,12 +19,12 @@ public final class Checks {
         this.part = part;
     }
 
-    /** Both are the same. */
+    /** Checks that both are equal. */
     public boolean same(String what, Object expected, Object actual) {
         return that(what, Objects.equals(expected, actual), "expected " + expected + " got " + actual);
     }
 
-    /** This is so; {@code otherwise} says what is instead. */
+    /** Checks a condition; {@code otherwise} is the actual value in the message. */
     public boolean that(String what, boolean so, String otherwise) {
         if (so) {
             passed++;
@@ -36,7 +36,7 @@ public final class Checks {
         return so;
     }
 
-    /** It becomes so within a generous time; answers what was seen last. */
+    /** Polls until the condition holds or the time limit ends; returns the last value. */
     public <T> T becomes(String what, Callable<T> look, Predicate<T> good) {
         Instant until = Instant.now().plus(PATIENCE);
         Object last;
@@ -65,7 +65,7 @@ public final class Checks {
         }
     }
 
-    /** Runs the part, says how it went, and ends this process. What is thrown is a failure, too. */
+    /** Runs the part, prints the result, and exits. An exception is a failure. */
     public void run(Part work) {
         try {
             work.run(this);
@@ -77,7 +77,7 @@ public final class Checks {
         System.exit(failed == 0 && passed > 0 ? 0 : 1);
     }
 
-    /** What a part does. */
+    /** The body of a part. */
     public interface Part {
         void run(Checks checks) throws Exception;
     }

@@ -19,14 +19,14 @@ public final class Http {
     private static final HttpClient CLIENT;
 
     static {
-        // a request's own Host is part of what is tested
+        // tests set the Host header
         System.setProperty("jdk.httpclient.allowRestrictedHeaders", "host,connection");
         CLIENT = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).connectTimeout(Duration.ofSeconds(10)).build();
     }
 
     private Http() {}
 
-    /** An answer. */
+    /** A response. */
     public record Answer(int status, HttpHeaders headers, String body) {
         public JsonNode json() throws IOException {
             return JSON.readTree(body);
@@ -57,7 +57,7 @@ public final class Http {
         return "Basic " + Base64.getEncoder().encodeToString((user + ":" + password).getBytes(StandardCharsets.UTF_8));
     }
 
-    /** What an Authorization header carries for a demo user, whose password is the name. */
+    /** The value of an Authorization header for a demo user, whose password equals the name. */
     public static String bearer(String issuer, String user) throws IOException, InterruptedException {
         String url = issuer + "/realms/spring-cloud-microservices-realm/protocol/openid-connect/token";
         String form = "grant_type=password&client_id=tradepost-demo&username=" + user + "&password=" + user;

@@ -11,14 +11,14 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 
-/** A process of the binary under test; its words go to a file beside its data, and to the screen where it fails. */
+/** A process of the binary under test; its output goes to a file beside its data, and to the screen if it fails. */
 public final class Tradepost implements AutoCloseable {
     private static final String READY = "ready on ";
 
     private final Process process;
     private final Path log;
     private final CountDownLatch ready = new CountDownLatch(1);
-    /** Addresses by who says them: modules of a split shop, and "" for the process itself. */
+    /** Addresses by module of a split shop; "" is the process itself. */
     private final Map<String, String> addresses = new HashMap<>();
 
     private Tradepost(Process process, Path log) {
@@ -34,9 +34,9 @@ public final class Tradepost implements AutoCloseable {
         builder.environment().keySet().removeIf(name -> name.startsWith("TRADEPOST__"));
         builder.environment().put("TRADEPOST__DATA__DIR", data.toString());
         builder.environment().put("TRADEPOST__LOG__FORMAT", "human");
-        // whatever becomes of us, it ends with us
+        // it exits with this process
         builder.environment().put("TRADEPOST__SERVER__EXIT_ON_STDIN_EOF", "true");
-        // a busy machine is no reason to give an order up
+        // do not fail orders because the machine is busy
         builder.environment().put("TRADEPOST__ORDER__PEER_TIMEOUT_MS", "8000");
         builder.environment().put("TRADEPOST__RESILIENCE__CALL_MS", "7000");
         builder.environment().putAll(environment);
@@ -72,12 +72,12 @@ public final class Tradepost implements AutoCloseable {
         }
     }
 
-    /** Where it answers. */
+    /** Its base URL. */
     public String url() {
         return addresses.get("");
     }
 
-    /** Where a module of a split shop answers. */
+    /** The base URL of a module of a split shop. */
     public String url(String module) {
         return addresses.get(module);
     }
@@ -86,14 +86,14 @@ public final class Tradepost implements AutoCloseable {
         return java.net.URI.create(url()).getPort();
     }
 
-    /** Ends it without a word of warning. */
+    /** Kills it with SIGKILL. */
     public void kill() throws InterruptedException {
         process.destroyForcibly().waitFor();
     }
 
-    /** Asks it to stop and waits; answers its exit code. */
+    /** Sends SIGTERM and waits; returns the exit code. */
     public int stop() throws InterruptedException {
-        // the signal alone: destroying the Process would close its standard input, too
+        // only the signal: Process.destroy would also close its standard input
         process.toHandle().destroy();
         if (!process.waitFor(60, TimeUnit.SECONDS)) {
             process.destroyForcibly();

@@ -39,7 +39,7 @@ public class ServerInterop {
         run.departures();
     }
 
-    /** Chosen beforehand: the server must know that it is its own only peer, and comes back at the same address. */
+    /** Chosen in advance: the server is configured as its own only peer, and restarts at the same address. */
     private static int freePort() throws IOException {
         try (ServerSocket socket = new ServerSocket(0, 0, InetAddress.getLoopbackAddress())) {
             return socket.getLocalPort();
@@ -50,7 +50,7 @@ public class ServerInterop {
         return "http://127.0.0.1:" + port + "/eureka";
     }
 
-    /** With short caches and quick evictions, so that what is seen is what is. */
+    /** With short caches and fast eviction, so that responses are current. */
     private static ConfigurableApplicationContext start(int port) {
         return new SpringApplicationBuilder(ServerInterop.class).run(
             "--server.port=" + port, "--server.address=127.0.0.1", "--spring.main.banner-mode=off", "--logging.level.root=WARN",
@@ -68,7 +68,7 @@ public class ServerInterop {
             environment.put("TRADEPOST__REGISTRY__FETCH_SECONDS", "1");
             environment.put("TRADEPOST__SERVER__WORKERS", "1");
             environment.put("TRADEPOST__ACTUATOR__PASSWORD", "interop");
-            // trips on purpose are part of the test; the pause after them is not
+            // the test opens breakers intentionally, but does not need the pause after it
             environment.put("TRADEPOST__RESILIENCE__OPEN_SECONDS", "1");
             String issuer = serve("identity").url() + "/realms/spring-cloud-microservices-realm";
             environment.put("TRADEPOST__IDENTITY__ISSUER", issuer);
@@ -178,7 +178,7 @@ public class ServerInterop {
                 checks.same(module + " has left the server by then", 404, status(module));
             }
             var all = Http.get(registry + "/apps", "Accept", "application/json").json();
-            checks.same("nobody is left", 0, all.at("/applications/application").size());
+            checks.same("no instance is left", 0, all.at("/applications/application").size());
         }
     }
 }
