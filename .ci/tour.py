@@ -8,7 +8,7 @@ The text after ```sh defines how a block is run, and a part of its expected outp
   stays, says TEXT     it goes on running, as in a terminal of its own
   ends; ...            before it, Ctrl-C in the terminal that was opened last; `ends the first` and `ends all` are others
   ...; ends            after it, Ctrl-C in its own
-  nobody is left       then no process of the shop may run
+  no process is left       then no process of the shop may run
   not run, WHY         skipped, and said so
 """
 
@@ -135,7 +135,7 @@ def step(info, block, shell, terminals):
             sys.exit(f"it did not say `{wanted}`")
     if "ends" in words[1:]:
         terminals.pop().end()
-    if "nobody is left" in words[1:] and left():
+    if "no process is left" in words[1:] and left():
         sys.exit("still running: " + "\n".join(left()))
     return True
 

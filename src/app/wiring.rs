@@ -364,7 +364,7 @@ pub fn revert(settings: &Settings, chosen: &[Module]) -> Result<Vec<String>, Sta
 /// What a module's contract says of itself: its OpenAPI, and its calls.
 type Contract = (fn(&mut openapi::Document), fn() -> &'static [Arc<Operation>]);
 
-/// A module's contract; none where nobody calls it by one.
+/// A module's contract; none if no module calls it by contract.
 fn contract(module: Module) -> Option<Contract> {
     match module {
         Module::Registry | Module::ConfigServer | Module::Gateway | Module::Identity => None,

@@ -98,5 +98,5 @@ fn incompatible_statements_are_reported() {
     ] {
         assert_eq!(refused(sql), [], "{sql}");
     }
-    assert_eq!(unused_since("-- contract: unused since 0.2.0: nobody asks for it\nALTER TABLE orders DROP COLUMN total;"), Some("0.2.0"));
+    assert_eq!(unused_since("-- contract: unused since 0.2.0: no query reads it\nALTER TABLE orders DROP COLUMN total;"), Some("0.2.0"));
 }

@@ -324,7 +324,7 @@ fn breaker_posted_by_admin_changes_state() {
         c.post(&c.admin, path, json!({ "updateState": "CLOSE" })).await.expect(200);
         c.order(&[("r", 1)]).await.expect(201);
         c.post(&c.admin, path, json!({ "updateState": "AJAR" })).await.expect(400);
-        c.post(&c.admin, "/actuator/circuitbreakers/nobody", json!({ "updateState": "CLOSE" })).await.expect(404);
+        c.post(&c.admin, "/actuator/circuitbreakers/unknown", json!({ "updateState": "CLOSE" })).await.expect(404);
         let breaker = system.breaker("inventory").await;
         assert_eq!((&breaker["state"], &breaker["failureRate"]), (&json!("CLOSED"), &json!("-1.0%")));
         // the reservation and possibly its commit

@@ -140,7 +140,7 @@ fn of_rules(apart_from: &str) -> Vec<(String, String)> {
 async fn trade(client: &Client) {
     let placed = client.order(&[("WATCHED", 1)]).await.expect(201).json();
     client.order(&[("WATCHED", 1_000_000)]).await.expect(400);
-    client.order(&[("NOBODY-KNOWS", 1)]).await.expect(400);
+    client.order(&[("NO-SUCH-SKU", 1)]).await.expect(400);
     let cancel = format!("/api/v1/orders/{}/cancel", placed["id"]);
     client.send(Method::POST, &cancel, &[("authorization", &format!("Bearer {}", client.alice))], "").await.expect(200);
     client.get(&client.alice, "/api/v1/orders").await.expect(200);

@@ -185,7 +185,7 @@ fn corrupt(facts: &mut Facts, how: Corruption, pick: Index, by: i64) -> Option<(
         }
         ReservationOfUnknownSku => {
             let lines = BTreeMap::from([("ghost".to_string(), by)]);
-            facts.reservations.push(ReservationFact { order: "nobody".into(), state: "HELD".into(), lines });
+            facts.reservations.push(ReservationFact { order: "unknown".into(), state: "HELD".into(), lines });
             ("INV-1", "ghost".into())
         }
         SecondKey => {

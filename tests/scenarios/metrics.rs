@@ -23,7 +23,7 @@ scenario! {
         let first = c.order(&[("m", 2)]).await.expect(201).json()["id"].as_i64().unwrap();
         let second = c.order(&[("m", 4)]).await.expect(201).json()["id"].as_i64().unwrap();
         c.order(&[("m", 1000)]).await.expect(400);
-        c.order(&[("nobody-has-it", 1), ("m", 1000)]).await.expect(400);
+        c.order(&[("no-such-sku", 1), ("m", 1000)]).await.expect(400);
         c.order(&[("m", 0)]).await.expect(400); // invalid input is not counted
         c.post(&c.alice, &format!("/api/v1/orders/{first}/cancel"), json!(null)).await.expect(200);
         c.delete(&c.admin, &format!("/api/v1/orders/{second}")).await.expect(200);

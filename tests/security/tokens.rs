@@ -209,7 +209,7 @@ scenario! {
         let c = &shop.client;
         let service = shop.service_token().await;
         let key = Key::of_shop(shop.data.path(), &c.admin);
-        let stranger = key.token(&claims(&format!("{}{REALM}", c.url), "nobody", "offline_access"));
+        let stranger = key.token(&claims(&format!("{}{REALM}", c.url), "unknown", "offline_access"));
         let mut refused = 0;
         for operation in operations() {
             let (method, path) = (operation.method.clone(), filled(&operation));

@@ -124,7 +124,7 @@ fn service_account_token_logs_in() {
         let file = data.path().join("token");
         let env = vault.settings(&[("AUTH", "kubernetes"), ("ROLE", "shop"), ("AUTH_MOUNT", &mount), ("JWT_FILE", file.to_str().unwrap())]);
         vault.keep("tradepost", json!({ "order.max_lines": 7 })).await;
-        std::fs::write(&file, token("system:serviceaccount:shop:somebody")).unwrap();
+        std::fs::write(&file, token("system:serviceaccount:shop:other")).unwrap();
         let (well, said) = started(data.path(), &env);
         assert!(!well && said.contains("vault.auth: the kubernetes login") && said.contains("vault.jwt_file"), "{said}");
         std::fs::write(&file, token("system:serviceaccount:shop:order")).unwrap();

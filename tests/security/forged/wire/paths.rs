@@ -105,7 +105,7 @@ const LINES: &[(&str, &str, Expect)] = &[
     ("CONNECT to a host", "CONNECT realms:80 HTTP/1.1", Refused(400)),
     ("CONNECT to a path", "CONNECT /api/v1/orders HTTP/1.1", Refused(401)),
     ("a method in small letters", "get /api/v1/orders HTTP/1.1", Asked),
-    ("a method nobody knows", "PWN /api/v1/orders HTTP/1.1", Asked),
+    ("an unknown method", "PWN /api/v1/orders HTTP/1.1", Asked),
     ("a method of WebDAV", "PROPFIND /api/v1/orders HTTP/1.1", Asked),
     ("a method with a name behind", "GETX /api/v1/orders HTTP/1.1", Asked),
     ("DELETE", "DELETE /api/v1/orders/1 HTTP/1.1", Asked),
