@@ -101,12 +101,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn once_gives_the_same_step_the_same_id_and_other_steps_others() {
+    fn with_deterministic_id_gives_the_same_step_the_same_id_and_other_steps_others() {
         let event = |kind: &str, subject: &str| Event::new("order", kind, subject, Trace::start(), &()).unwrap();
         let id = |kind: &str, subject: &str| event(kind, subject).with_deterministic_id().id;
         assert_eq!(id("order.placed", "1"), id("order.placed", "1"));
         assert_ne!(id("order.placed", "1"), id("order.cancelled", "1"));
         assert_ne!(id("order.placed", "1"), id("order.placed", "2"));
-        assert_ne!(event("stock.changed", "1").id, event("stock.changed", "1").id, "without `once` each event has its own id");
+        assert_ne!(event("stock.changed", "1").id, event("stock.changed", "1").id, "without `with_deterministic_id` each event has its own id");
     }
 }

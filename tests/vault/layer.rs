@@ -17,7 +17,7 @@ fn secrets_override_the_file_and_changes_are_reloaded() {
         vault.keep("tradepost", json!({ "order.max_lines": 7, "gateway": { "rate": 700, "burst": 900 } })).await;
         vault.keep("tradepost/eu", json!({ "tradepost.gateway.rate": "800", "identity.client_secret": "topsecret-service" })).await;
         let file = data.path().join("shop.toml");
-        std::fs::write(&file, "[order]\nmax_lines = 5\npeers_ms = 901\n[vault]\nmount = \"elsewhere\"\n").unwrap();
+        std::fs::write(&file, "[order]\nmax_lines = 5\npeer_timeout_ms = 901\n[vault]\nmount = \"elsewhere\"\n").unwrap();
         let mut env = vault.by_role().await;
         let secret = env.iter().find(|(key, _)| key.ends_with("SECRET_ID")).unwrap().1.clone();
         env.push(("TRADEPOST__CONFIG__PROFILE".into(), "eu".into()));
