@@ -140,14 +140,14 @@ def a_stop_has_time(docs):
         env = {entry["name"]: entry.get("value") for entry in container["env"]}
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         drain = int(env.get("TRADEPOST__SERVER__SHUTDOWN_SECONDS", 20))
-        linger = int(env.get("TRADEPOST__SERVER__SHUTDOWN_DELAY_SECONDS", 0))
+        delay = int(env.get("TRADEPOST__SERVER__SHUTDOWN_DELAY_SECONDS", 0))
         if pause < 5:
             yield f"{name(doc)} stops before its callers know"
         # src/net/http.rs: IDLE
-        if linger <= 10:
+        if delay <= 10:
             yield f"{name(doc)} closes connections that callers still use"
         # src/app/serve/mod.rs: the limit for requests, then again for workers; and 2 s for the registry
-        if spec.get("terminationGracePeriodSeconds", 30) < pause + linger + 2 * drain + 5:
+        if spec.get("terminationGracePeriodSeconds", 30) < pause + delay + 2 * drain + 5:
             yield f"{name(doc)} is killed before it has stopped"
 
 

@@ -136,7 +136,7 @@ def stock(port, admin):
 
 def here(variables, data, services, issuer, secret, patient):
     """Replaces what needs a cluster: addresses, servers, the issuer. Everything else is the manifest's, except for the
-    peer timeout, and the linger time if `patient` is false."""
+    peer timeout, and the shutdown delay if `patient` is false."""
     changed = {
         "TRADEPOST__SERVER__HOST": "127.0.0.1",
         "TRADEPOST__DATA__DIR": data,
@@ -242,7 +242,7 @@ async def rehearse(binary, docs, work):
     lost, cut = await update(binary, docs, os.path.join(work, "patient"), True)
     for line in [*lost, *cut][:20]:
         print(line)
-    # the counter-check: without pause and linger time, the same update loses requests
+    # the counter-check: without pause and shutdown delay, the same update loses requests
     control, _ = await update(binary, docs, os.path.join(work, "hasty"), False)
     if not control:
         print("without a pause no request was lost either: the test proves nothing")
