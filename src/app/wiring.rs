@@ -10,7 +10,6 @@ use crate::kernel::error::StartError;
 use crate::kernel::error::{ComponentError, OutOfRange};
 use crate::kernel::module;
 use crate::kernel::module::Module;
-use crate::modules;
 use crate::modules::contracts::inventory::{InventoryApi, InventoryClient};
 use crate::modules::contracts::notification::NotificationClient;
 use crate::modules::contracts::order::{OrderApi, OrderClient};
@@ -79,11 +78,11 @@ const MODULES: &[Registration] = &[
     Registration {
         module: Module::Product,
         build: |wiring| {
-            let (service, parts) = modules::product::build(wiring.host)?;
+            let (service, parts) = crate::modules::product::build(wiring.host)?;
             wiring.add(parts, |local| local.product = Some(service));
             Ok(())
         },
-        describe_events: Some(modules::product::describe),
+        describe_events: Some(crate::modules::product::describe),
         revert: |_| Ok(None),
     },
     #[cfg(feature = "inventory")]
@@ -91,40 +90,40 @@ const MODULES: &[Registration] = &[
         module: Module::Inventory,
         build: |wiring| {
             let order = LazyRef::default();
-            let (service, parts) = modules::inventory::build(wiring.host, wiring.product()?, order.clone())?;
+            let (service, parts) = crate::modules::inventory::build(wiring.host, wiring.product()?, order.clone())?;
             wiring.order_for_inventory = Some(order);
             wiring.add(parts, |local| local.inventory = Some(service));
             Ok(())
         },
-        describe_events: Some(modules::inventory::describe),
-        revert: |settings| modules::inventory::STORE.revert(settings),
+        describe_events: Some(crate::modules::inventory::describe),
+        revert: |settings| crate::modules::inventory::STORE.revert(settings),
     },
     #[cfg(feature = "order")]
     Registration {
         module: Module::Order,
         build: |wiring| {
-            let (service, parts) = modules::order::build(wiring.host, wiring.product()?, wiring.inventory()?)?;
+            let (service, parts) = crate::modules::order::build(wiring.host, wiring.product()?, wiring.inventory()?)?;
             wiring.add(parts, |local| local.order = Some(service));
             Ok(())
         },
-        describe_events: Some(modules::order::describe),
-        revert: |settings| modules::order::STORE.revert(settings),
+        describe_events: Some(crate::modules::order::describe),
+        revert: |settings| crate::modules::order::STORE.revert(settings),
     },
     #[cfg(feature = "notification")]
     Registration {
         module: Module::Notification,
         build: |wiring| {
-            wiring.parts.append(modules::notification::build(wiring.host)?.1);
+            wiring.parts.append(crate::modules::notification::build(wiring.host)?.1);
             Ok(())
         },
-        describe_events: Some(modules::notification::describe),
-        revert: |settings| modules::notification::STORE.revert(settings),
+        describe_events: Some(crate::modules::notification::describe),
+        revert: |settings| crate::modules::notification::STORE.revert(settings),
     },
     #[cfg(feature = "registry")]
     Registration {
         module: Module::Registry,
         build: |wiring| {
-            wiring.parts.append(modules::registry::build(wiring.host)?);
+            wiring.parts.append(crate::modules::registry::build(wiring.host)?);
             Ok(())
         },
         describe_events: None,
@@ -135,7 +134,7 @@ const MODULES: &[Registration] = &[
         module: Module::ConfigServer,
         build: |wiring| {
             let alone = wiring.chosen.len() == 1;
-            wiring.parts.append(modules::config_server::build(wiring.host, &wiring.authenticator, alone)?);
+            wiring.parts.append(crate::modules::config_server::build(wiring.host, &wiring.authenticator, alone)?);
             Ok(())
         },
         describe_events: None,
@@ -147,7 +146,7 @@ const MODULES: &[Registration] = &[
         build: |wiring| {
             let names = wiring.names_behind_gateway();
             let discovery = wiring.discovery_for_gateway();
-            let built = modules::gateway::build(wiring.host, discovery, &names, wiring.peers.breakers.clone())?;
+            let built = crate::modules::gateway::build(wiring.host, discovery, &names, wiring.peers.breakers.clone())?;
             wiring.parts.append(built.parts);
             wiring.gateway = Some(built.middleware);
             Ok(())
@@ -227,8 +226,10 @@ pub fn build(host: &Host, chosen: Vec<Module>, own_url: String) -> Result<Shop, 
     for registration in MODULES.iter().filter(|registration| chosen.contains(&registration.module)) {
         (registration.build)(&mut wiring)?;
     }
-    if let Some(order) = wiring.order_for_inventory.take() {
-        order.set(wiring.order()?);
+    // every process shows the circuit breakers of these peers, also if it does not call them
+    let (_, _, order) = (wiring.product()?, wiring.inventory()?, wiring.order()?);
+    if let Some(order_for_inventory) = wiring.order_for_inventory.take() {
+        order_for_inventory.set(order);
     }
     wiring.parts.append(ops::resilience::parts(&wiring.peers.breakers));
     let Wiring { parts, authenticator, gateway, .. } = wiring;
@@ -243,13 +244,11 @@ impl Wiring<'_> {
         service(&mut self.local);
     }
 
-    #[allow(dead_code, reason = "a build may have no module that calls it")]
     fn product(&self) -> Result<Arc<dyn ProductApi>, StartError> {
         let remote = |remote| Arc::new(ProductClient(remote)) as Arc<dyn ProductApi>;
         self.peer(Module::Product, self.local.product.as_ref(), ProductClient::local, remote)
     }
 
-    #[allow(dead_code, reason = "a build may have no module that calls it")]
     fn inventory(&self) -> Result<Arc<dyn InventoryApi>, StartError> {
         let remote = |remote| Arc::new(InventoryClient(remote)) as Arc<dyn InventoryApi>;
         self.peer(Module::Inventory, self.local.inventory.as_ref(), InventoryClient::local, remote)
@@ -341,7 +340,7 @@ fn issuer(host: &Host, parts: &mut Parts) -> Result<Issuer, StartError> {
     }
     #[cfg(feature = "identity")]
     {
-        let built = modules::identity::build(host)?;
+        let built = crate::modules::identity::build(host)?;
         parts.append(built.parts);
         Ok(Issuer { url: built.issuer, client_secret: built.client_secret, demo_users: built.demo_users })
     }

@@ -107,6 +107,10 @@ mod tests {
         assert_eq!(id("order.placed", "1"), id("order.placed", "1"));
         assert_ne!(id("order.placed", "1"), id("order.cancelled", "1"));
         assert_ne!(id("order.placed", "1"), id("order.placed", "2"));
-        assert_ne!(event("stock.changed", "1").id, event("stock.changed", "1").id, "without `with_deterministic_id` each event has its own id");
+        assert_ne!(
+            event("stock.changed", "1").id,
+            event("stock.changed", "1").id,
+            "without `with_deterministic_id` each event has its own id"
+        );
     }
 }

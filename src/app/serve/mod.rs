@@ -101,6 +101,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     }
     add_event_services(&host, &mut shop.parts)?;
     add_operator_endpoints(&host, &mut shop, config, &exports, &shutting_down);
+    let operator = Operator::new(&settings.actuator)?;
     metrics::process(&host.metrics)?;
     if let Some(bus) = &host.bus {
         bus.register_metrics(&host.metrics)?;
@@ -115,7 +116,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     };
     let edge = Edge {
         authenticator: shop.authenticator,
-        operator: Operator::new(&settings.actuator)?,
+        operator,
         exchanges: shop.exchanges,
         body_limit: server.body_limit,
         timeout: Duration::from_secs(server.request_seconds),

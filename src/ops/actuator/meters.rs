@@ -86,9 +86,9 @@ impl Meters {
         let disk = self.folder.as_deref().and_then(|folder| Some((process::disk(folder)?, folder.display().to_string())));
         let path: Vec<Tag> = disk.iter().map(|(_, path)| ("path".to_string(), path.clone())).collect();
         let gauges = [
-            ("process.cpu.usage", "Part of all cpu_sampler that this process used lately, 0 to 1.", None, Some(usage.process)),
-            ("system.cpu.usage", "Part of all cpu_sampler that was used lately, 0 to 1.", None, Some(usage.system)),
-            ("system.cpu.count", "CpuSampler that this process may use.", None, count),
+            ("process.cpu.usage", "Share of all processors that this process used lately, 0 to 1.", None, Some(usage.process)),
+            ("system.cpu.usage", "Share of all processors that was used lately, 0 to 1.", None, Some(usage.system)),
+            ("system.cpu.count", "Processors that this process may use.", None, count),
             ("system.load.average.1m", "Average number of running and runnable processes over one minute.", None, process::load_average()),
             ("process.uptime", "Uptime of this process.", Some("seconds"), start_and_uptime.map(|(_, uptime)| uptime)),
             (
