@@ -130,8 +130,9 @@ fn apply_request_filters(request: &mut ServiceRequest, route: &Route, variables:
         filter.apply_to_request(&mut outgoing, variables);
     }
     *request.headers_mut() = std::mem::take(&mut outgoing.headers);
-    outgoing.path = clean_path(&outgoing.path)?.encoded;
-    sanitize::reject_registry_write(request.method(), &clean_path(&outgoing.path)?)?;
+    let cleaned = clean_path(&outgoing.path)?;
+    sanitize::reject_registry_write(request.method(), &cleaned)?;
+    outgoing.path = cleaned.encoded;
     if outgoing.path == request.uri().path() && outgoing.query == request.query_string() {
         return Ok(());
     }

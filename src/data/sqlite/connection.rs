@@ -49,3 +49,8 @@ pub(super) fn execute(conn: &mut Conn, sql: &'static str) -> QueryResult<()> {
     futures_util::FutureExt::now_or_never(conn.spawn_blocking(move |c: &mut SqliteConnection| c.batch_execute(sql)))
         .unwrap_or(Err(diesel::result::Error::BrokenTransactionManager))
 }
+
+/// Begins a write transaction once no other process has one.
+pub(super) fn begin(conn: &mut Conn) -> QueryResult<()> {
+    retry_while_locked(|| execute(conn, "BEGIN IMMEDIATE"))
+}

@@ -1,15 +1,8 @@
 //! Running a request's work on a connection: alone, in a savepoint, or on a snapshot.
 
 use super::connection::{Conn, execute};
-use super::lock_wait::retry_while_locked;
 use crate::kernel::error::StoreError;
-use diesel::QueryResult;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// Begins a write transaction once no other process has one.
-pub(super) fn begin(conn: &mut Conn) -> QueryResult<()> {
-    retry_while_locked(|| execute(conn, "BEGIN IMMEDIATE"))
-}
 
 pub(super) fn in_savepoint<T, E: From<StoreError>>(conn: &mut Conn, work: &impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
     execute(conn, "SAVEPOINT request").map_err(|e| E::from(e.into()))?;

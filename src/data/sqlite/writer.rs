@@ -1,8 +1,8 @@
 //! The writer thread: runs requests in groups, one transaction per group.
 
-use super::connection::{Conn, execute};
+use super::connection::{Conn, begin, execute};
 use super::fair_queue::FairWriterQueue;
-use super::transaction::{begin, in_savepoint, run};
+use super::transaction::{in_savepoint, run};
 use crate::kernel::error::StoreError;
 use crate::observe::trace::Span;
 use crate::observe::trace::statements;
