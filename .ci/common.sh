@@ -42,7 +42,7 @@ random_secret() { head -c 18 /dev/urandom | base64 | tr '+/' '-_'; }
 # Timeouts for shops on a busy machine.
 patient() {
   local limit
-  for limit in MYSQL__CONNECT MYSQL__ACQUIRE MYSQL__STATEMENT MYSQL__TRANSACTION RESILIENCE__CALL ORDER__PEERS; do
+  for limit in MYSQL__CONNECT MYSQL__ACQUIRE MYSQL__STATEMENT MYSQL__TRANSACTION RESILIENCE__CALL ORDER__PEER_TIMEOUT; do
     export "TRADEPOST__${limit}_MS=60000"
   done
   export TRADEPOST__SERVER__REQUEST_SECONDS=60

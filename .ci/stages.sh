@@ -35,11 +35,11 @@ stage tour          80 always  default    ""
 stage prometheus   100 touched default    "prometheus alertmanager" \
   'deploy/(prometheus|alertmanager|grafana)/|tests/observe/|src/observe/metrics|.*metrics\.rs|\.ci/services/(prometheus|alertmanager)|Cargo\.lock:prometheus'
 stage interop      180 touched default    "" \
-  'tests/interop/(pom|client|server|gateway|admin)|modules/(registry|gateway)/|src/rpc/discovery|src/ops/actuator'
+  'tests/interop/(pom|client|server|gateway|admin)|modules/(registry|gateway)/|src/rpc/discovery|src/net/server_list|src/ops/actuator|src/edge/exchanges'
 stage k8s          300 touched default    "k8s" 'k8s/|tradepost\.example\.toml'
 stage guide        150 touched default    "" "docs/add-a-module\.md|\.ci/(add-a-module|guide)|$guided"
 stage units        450 touched production "" '(src|modules)/.*(mysql|mongodb|kafka|tls|vault|otlp|cipher)'
-stage keycloak      90 touched production "keycloak" 'deploy/keycloak/|src/edge/auth|src/rpc/oidc|tests/security/keycloak|\.ci/services/keycloak'
+stage keycloak      90 touched production "keycloak" 'deploy/keycloak/|src/edge/auth|src/rpc/(oidc|credentials)|tests/security/keycloak|\.ci/services/keycloak'
 stage config       120 touched production "" 'modules/config_server/|src/config/|src/settings/|tests/interop/config/|Cargo\.lock:(config|serde_yaml)'
 stage kafka        300 touched production "kafka" 'src/events/bus|tests/chaos/kafka|\.ci/services/kafka|Cargo\.lock:rdkafka'
 stage tls          120 touched production "keycloak" 'src/net/tls|tests/security/tls|Cargo\.lock:(rustls|tokio-rustls|webpki)'

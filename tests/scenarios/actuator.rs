@@ -278,9 +278,9 @@ fn loggers_list_has_configured_and_effective_levels() {
         ] {
             assert_eq!(all["loggers"][name], json!({ "configuredLevel": configured, "effectiveLevel": effective }), "{name}");
         }
-        c.post(&c.admin, "/actuator/loggers/tradepost%3A%3Ashop", json!({ "configuredLevel": "TRACE" })).await.expect(204);
+        c.post(&c.admin, "/actuator/loggers/tradepost%3A%3Amodules", json!({ "configuredLevel": "TRACE" })).await.expect(204);
         let all = get(&c, "/actuator/loggers").await;
-        assert_eq!(all["loggers"]["tradepost::shop"]["configuredLevel"], "TRACE");
+        assert_eq!(all["loggers"]["tradepost::modules"]["configuredLevel"], "TRACE");
         assert_eq!(all["loggers"]["tradepost::modules::config_server"], json!({ "configuredLevel": null, "effectiveLevel": "TRACE" }));
         assert_eq!(all["loggers"]["tradepost::modules::order"]["effectiveLevel"], "DEBUG");
     });
