@@ -17,15 +17,15 @@ pub struct Stock {
     pub id: i64,
     /// The SKU.
     pub sku_code: String,
-    /// Pieces that can be ordered now.
+    /// Units that can be ordered now.
     pub quantity: i64,
-    /// Pieces reserved for orders under way.
+    /// Units reserved for orders under way.
     #[serde(default)]
     pub held: i64,
-    /// Pieces sold.
+    /// Units sold.
     #[serde(default)]
     pub sold: i64,
-    /// Pieces received, less those taken out: quantity + held + sold.
+    /// Units received, less those taken out: quantity + held + sold.
     #[serde(default)]
     pub received: i64,
 }
@@ -36,14 +36,14 @@ pub struct Stock {
 pub struct StockInput {
     /// Required; the SKU of a product.
     pub sku_code: Option<String>,
-    /// Required: 0 to 2,147,483,647 pieces.
+    /// Required: 0 to 2,147,483,647 units.
     pub quantity: Option<i64>,
 }
 
 /// A change of a quantity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Adjustment {
-    /// Required: pieces to add; negative takes away.
+    /// Required: units to add; negative takes away.
     pub quantity: Option<i64>,
 }
 
@@ -68,7 +68,7 @@ impl StockCheck {
     }
 }
 
-/// Pieces wanted, by SKU code.
+/// Units wanted, by SKU code.
 pub type Quantities = BTreeMap<String, i64>;
 
 /// What to hold for one order.
@@ -77,7 +77,7 @@ pub type Quantities = BTreeMap<String, i64>;
 pub struct ReserveInput {
     /// The order; reserving for it again changes nothing.
     pub order_number: Uuid,
-    /// Pieces by SKU, each at least 1.
+    /// Units by SKU, each at least 1.
     pub lines: Quantities,
 }
 
@@ -155,7 +155,7 @@ crate::contract! {
         /// Adds to a quantity, or subtracts from it.
         fn adjust(path id: i64, body change: Adjustment) -> Stock = PUT "/api/v1/inventory/{id}" => 200, Admin, once;
 
-        /// Takes pieces of many SKUs as sold, all or none.
+        /// Takes units of many SKUs as sold, all or none.
         fn take(body sold: Quantities) -> Vec<Stock> = PUT "/api/v1/inventory/updateQuantitiesBySku" => 200, ServiceOrAdmin, once;
 
         /// Removes the stock of a SKU.
@@ -164,10 +164,10 @@ crate::contract! {
         /// Holds stock for an order, all lines or none.
         fn reserve(body reservation: ReserveInput) -> Reservation = POST "/api/v1/inventory/reservations" => 200, Service, repeatable;
 
-        /// Commits an order's reservation: the held pieces become sold.
+        /// Commits an order's reservation: the held units become sold.
         fn commit(path order_number: Uuid) -> ReservationState = POST "/api/v1/inventory/reservations/{order_number}/commit" => 200, Service, repeatable;
 
-        /// Releases the pieces that are held for an order, or returns those sold to it.
+        /// Releases the units that are held for an order, or returns those sold to it.
         fn release(path order_number: Uuid) -> ReservationState = POST "/api/v1/inventory/reservations/{order_number}/release" => 200, Service, repeatable;
 
         /// Commits and releases many reservations in one transaction; returns the orders that are settled.

@@ -21,7 +21,7 @@ pub struct Product {
     pub name: String,
     /// The product's description.
     pub description: Option<String>,
-    /// Price of one piece.
+    /// Price of one unit.
     pub price: Money,
 }
 
