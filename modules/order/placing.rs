@@ -197,7 +197,9 @@ fn apply_prices(new: &mut NewOrder, prices: &BTreeMap<String, Money>) -> Result<
         line.price = prices.get(&line.sku_code).copied();
         let amount = line.price.map_or(Some(Money::ZERO), |price| price.checked_mul(line.quantity));
         let sum = amount.and_then(|amount| total.checked_add(amount));
-        total = sum.ok_or_else(|| Problem::invalid_field("orderLineItems", "the order's total is too large"))?;
+        total = sum
+            .filter(|sum| *sum <= Money::LIMIT)
+            .ok_or_else(|| Problem::invalid_field("orderLineItems", format!("the order's total is above {}; order less", Money::LIMIT)))?;
     }
     Ok(total)
 }

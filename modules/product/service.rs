@@ -45,6 +45,7 @@ fn validate(id: String, input: ProductInput) -> Result<Product, Problem> {
     match input.price {
         None => errors.push(FieldError::new("price", "is required")),
         Some(price) if price.is_negative() => errors.push(FieldError::new("price", "must not be negative")),
+        Some(price) if price > Money::LIMIT => errors.push(FieldError::new("price", format!("at most {}", Money::LIMIT))),
         Some(_) => {}
     }
     match input.price {

@@ -13,14 +13,18 @@ use std::{borrow::Cow, fmt, str::FromStr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Money(Decimal);
 
-/// A larger amount times a quantity could overflow the 96 bits of a `Decimal`.
-const MAX: i64 = 1_000_000_000_000;
+/// Highest price of a product, and highest total of an order. Parsing has no such limit: what was stored or published
+/// must stay readable.
+const LIMIT: i64 = 1_000_000_000_000;
 /// A price with a finer fraction than a hundredth of a cent is a mistake.
 const MAX_SCALE: u32 = 4;
 
 impl Money {
     /// `0.00`.
     pub const ZERO: Money = Money(Decimal::from_parts(0, 0, 0, false, 2));
+
+    /// Highest price of a product, and highest total of an order.
+    pub const LIMIT: Money = Money(Decimal::from_parts(LIMIT as u32, (LIMIT >> 32) as u32, 0, false, 0));
 
     pub fn is_negative(self) -> bool {
         self.0.is_sign_negative() && !self.0.is_zero()
@@ -52,9 +56,8 @@ impl fmt::Display for Money {
 pub enum MoneyError {
     #[error("expected an amount such as 10.00, with at most {MAX_SCALE} decimals")]
     Malformed,
-    /// Too large, or too many decimals.
-    #[error("expected at most {MAX_SCALE} decimals and at most {MAX}")]
-    OutOfRange,
+    #[error("expected at most {MAX_SCALE} decimals")]
+    TooManyDecimals,
 }
 
 impl FromStr for Money {
@@ -70,8 +73,8 @@ impl FromStr for Money {
         if value.scale() > MAX_SCALE {
             value = value.normalize();
         }
-        if value.scale() > MAX_SCALE || value.abs() > Decimal::from(MAX) {
-            return Err(MoneyError::OutOfRange);
+        if value.scale() > MAX_SCALE {
+            return Err(MoneyError::TooManyDecimals);
         }
         Ok(Money(value))
     }
@@ -119,11 +122,17 @@ mod tests {
 
     #[test]
     fn malformed_or_out_of_range_amount_is_rejected() {
-        for text in
-            ["\"\"", "\"abc\"", "null", "true", "[1]", "{}", "1e30", "0.00001", "1e-9", "99999999999999999999", "\"1_000\"", "\"NaN\""]
-        {
+        for text in ["\"\"", "\"abc\"", "null", "true", "[1]", "{}", "1e30", "0.00001", "1e-9", "\"1_000\"", "\"NaN\""] {
             assert!(serde_json::from_str::<Money>(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn amount_above_the_limit_of_prices_is_readable() {
+        assert_eq!(Money::LIMIT.to_string(), LIMIT.to_string());
+        let highest_total = Money::LIMIT.checked_mul(i64::from(i32::MAX)).unwrap().checked_mul(1000).unwrap();
+        let text = serde_json::to_string(&highest_total).unwrap();
+        assert_eq!(serde_json::from_str::<Money>(&text).unwrap(), highest_total);
     }
 
     #[test]

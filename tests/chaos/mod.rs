@@ -22,3 +22,4 @@ pub mod ledger;
 pub mod pairs;
 mod paused;
 pub mod sql;
+mod unreadable;

@@ -10,6 +10,7 @@ mod inventory;
 mod limits;
 mod metrics;
 mod model;
+mod money;
 mod operations;
 mod orders;
 mod oversell;

@@ -12,6 +12,7 @@ use crate::modules::order::api::{OrderLine, OrderStatus};
 use crate::modules::order::store::types::{
     BeginOutcome, IdempotencyKey, NewLine, NewOrder, PendingReservationAction, StoredOrder, UnfinishedOrderStats,
 };
+use crate::observe::metrics::unreadable;
 use crate::observe::trace::Trace;
 use diesel::dsl::{count_star, min};
 use diesel::prelude::*;
@@ -71,44 +72,60 @@ fn parse_number(text: &str) -> Result<Uuid, StoreError> {
     text.parse().map_err(|_| StoreError::Internal(format!("malformed order number `{text}`")))
 }
 
-/// Adds the lines to order rows; keeps the order of the rows.
-async fn load_lines(c: &mut Conn, rows: Vec<OrderRow>) -> Result<Vec<StoredOrder>, StoreError> {
+/// An order row with its lines, or why it cannot be read.
+type LoadedOrder = (i64, Result<StoredOrder, StoreError>);
+
+/// Adds the lines to order rows; keeps the order of the rows. One unreadable row does not affect the others.
+async fn load_lines(c: &mut Conn, rows: Vec<OrderRow>) -> Result<Vec<LoadedOrder>, StoreError> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let lines = order_lines::table.filter(order_lines::order_id.eq_any(&ids)).select(LineRow::as_select()).order(order_lines::id);
-    let mut by_order: HashMap<i64, Vec<OrderLine>> = HashMap::new();
+    let mut by_order: HashMap<i64, Vec<LineRow>> = HashMap::new();
     for line in lines.load::<LineRow>(c).await? {
-        let price = line.price.map(parse_money).transpose()?;
-        by_order.entry(line.order_id).or_default().push(OrderLine { id: line.id, sku_code: line.sku_code, quantity: line.quantity, price });
+        by_order.entry(line.order_id).or_default().push(line);
     }
-    rows.into_iter()
-        .map(|row| {
-            Ok(StoredOrder {
-                id: row.id,
-                number: parse_number(&row.order_number)?,
-                customer: row.customer,
-                customer_name: row.customer_name,
-                email: row.email,
-                status: parse_status(&row.status)?,
-                total: parse_money(row.total)?,
-                reason: row.reason.as_deref().map(types::from_json).transpose()?,
-                created_at: row.created_at,
-                hidden: row.hidden,
-                trace: row.traceparent.as_deref().and_then(Trace::parse),
-                lines: by_order.remove(&row.id).unwrap_or_default(),
-            })
-        })
-        .collect()
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, by_order.remove(&row.id).unwrap_or_default(), row))
+        .map(|(id, lines, row)| (id, read_order(row, lines)))
+        .collect())
+}
+
+fn read_order(row: OrderRow, lines: Vec<LineRow>) -> Result<StoredOrder, StoreError> {
+    let line = |line: LineRow| {
+        let price = line.price.map(parse_money).transpose()?;
+        Ok::<_, StoreError>(OrderLine { id: line.id, sku_code: line.sku_code, quantity: line.quantity, price })
+    };
+    Ok(StoredOrder {
+        id: row.id,
+        number: parse_number(&row.order_number)?,
+        customer: row.customer,
+        customer_name: row.customer_name,
+        email: row.email,
+        status: parse_status(&row.status)?,
+        total: parse_money(row.total)?,
+        reason: row.reason.as_deref().map(types::from_json).transpose()?,
+        created_at: row.created_at,
+        hidden: row.hidden,
+        trace: row.traceparent.as_deref().and_then(Trace::parse),
+        lines: lines.into_iter().map(line).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The readable orders. Each unreadable one is logged and counted.
+fn readable(loaded: Vec<LoadedOrder>) -> Vec<StoredOrder> {
+    let keep = |(id, order): LoadedOrder| order.inspect_err(|cause| unreadable("orders", id, cause)).ok();
+    loaded.into_iter().filter_map(keep).collect()
 }
 
 pub(super) async fn by_id(c: &mut Conn, id: i64) -> Result<Option<StoredOrder>, StoreError> {
     let row: Option<OrderRow> = orders::table.find(id).select(OrderRow::as_select()).first(c).await.optional()?;
-    Ok(load_lines(c, row.into_iter().collect()).await?.pop())
+    load_lines(c, row.into_iter().collect()).await?.pop().map(|(_, order)| order).transpose()
 }
 
 pub(super) async fn by_number(c: &mut Conn, number: Uuid) -> Result<Option<StoredOrder>, StoreError> {
     let row = orders::table.filter(orders::order_number.eq(number.to_string())).select(OrderRow::as_select());
     let row: Option<OrderRow> = row.first(c).await.optional()?;
-    Ok(load_lines(c, row.into_iter().collect()).await?.pop())
+    load_lines(c, row.into_iter().collect()).await?.pop().map(|(_, order)| order).transpose()
 }
 
 pub(super) async fn page(c: &mut Conn, request: PageRequest, customer: Option<&str>) -> Result<(Vec<StoredOrder>, i64), StoreError> {
@@ -122,7 +139,7 @@ pub(super) async fn page(c: &mut Conn, request: PageRequest, customer: Option<&s
     let total = listed().count().get_result(c).await?;
     let rows = listed().select(OrderRow::as_select()).order(orders::id).limit(i64::from(request.size)).offset(request.offset());
     let rows = rows.load(c).await?;
-    Ok((load_lines(c, rows).await?, total))
+    Ok((readable(load_lines(c, rows).await?), total))
 }
 
 pub(super) async fn find_key(c: &mut Conn, key: &IdempotencyKey) -> Result<Option<BeginOutcome>, StoreError> {
@@ -239,26 +256,27 @@ pub(super) async fn has_expired(c: &mut Conn, now: i64) -> Result<bool, StoreErr
     Ok(rows.select(orders::id).first::<i64>(c).await.optional()?.is_some())
 }
 
-/// Skips rows locked by other processes.
-pub(super) async fn acquire_expired(c: &mut Conn, now: i64, limit: i64) -> Result<Vec<StoredOrder>, StoreError> {
+/// Skips rows locked by other processes. Leases unreadable rows too, so that they do not return at once.
+pub(super) async fn acquire_expired(c: &mut Conn, now: i64, until: i64, limit: i64) -> Result<Vec<StoredOrder>, StoreError> {
     let rows = orders::table.filter(orders::status.eq(PENDING).and(orders::lease_until.lt(now)));
     let rows = for_update_skip_locked!(rows.select(OrderRow::as_select()).order(orders::lease_until).limit(limit)).load(c).await?;
-    load_lines(c, rows).await
-}
-
-pub(super) async fn set_lease(c: &mut Conn, orders_: &[StoredOrder], until: i64) -> Result<(), StoreError> {
-    let ids: Vec<i64> = orders_.iter().map(|order| order.id).collect();
+    let loaded = load_lines(c, rows).await?;
+    let ids: Vec<i64> = loaded.iter().map(|(id, _)| *id).collect();
     diesel::update(orders::table.filter(orders::id.eq_any(ids))).set(orders::lease_until.eq(until)).execute(c).await?;
-    Ok(())
+    Ok(readable(loaded))
 }
 
 pub(super) async fn pending_actions(c: &mut Conn, limit: i64) -> Result<Vec<(Uuid, PendingReservationAction)>, StoreError> {
     let mut actions = Vec::new();
     // one query per action: each is a range scan of the index, oldest first, independent of the number of orders
     for action in [PendingReservationAction::Commit, PendingReservationAction::Release] {
-        let rows = orders::table.filter(orders::settle.eq(action_text(action))).select(orders::order_number).order(orders::id);
-        for number in rows.limit(limit).load::<String>(c).await? {
-            actions.push((parse_number(&number)?, action));
+        let rows =
+            orders::table.filter(orders::settle.eq(action_text(action))).select((orders::id, orders::order_number)).order(orders::id);
+        for (id, number) in rows.limit(limit).load::<(i64, String)>(c).await? {
+            match parse_number(&number) {
+                Ok(number) => actions.push((number, action)),
+                Err(cause) => unreadable("orders", id, &cause),
+            }
         }
     }
     Ok(actions)

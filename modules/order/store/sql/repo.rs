@@ -136,13 +136,7 @@ impl OrderStore for Repo {
         if !self.db.read(async move |c| queries::has_expired(c, now).await).await? {
             return Ok(Vec::new());
         }
-        self.db
-            .write(async move |c| {
-                let orders = queries::acquire_expired(c, now, BATCH_SIZE).await?;
-                queries::set_lease(c, &orders, now + lease_ms).await?;
-                Ok(orders)
-            })
-            .await
+        self.db.write(async move |c| queries::acquire_expired(c, now, now + lease_ms, BATCH_SIZE).await).await
     }
 
     async fn pending_actions(&self) -> Result<Vec<(Uuid, PendingReservationAction)>, StoreError> {
