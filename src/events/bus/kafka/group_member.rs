@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -38,7 +38,9 @@ impl GroupMember {
         let (applied, done) = channel();
         let (end, ended) = oneshot::channel();
         std::thread::spawn(move || {
-            let outcome = MemberThread { consumer, batches: sender, done, early: Vec::new(), uncommitted: HashMap::new() }.run();
+            let outcome =
+                MemberThread { consumer, batches: sender, done, early: Vec::new(), uncommitted: HashMap::new(), paused: HashSet::new() }
+                    .run();
             let _ = end.send(outcome);
         });
         Ok(Self { batches, applied, ended })
@@ -84,11 +86,15 @@ struct MemberThread {
     early: Vec<OwnedMessage>,
     /// Next positions by topic and partition, not committed yet.
     uncommitted: HashMap<(String, i32), i64>,
+    /// Partitions that are paused, also those that another member has now: the client keeps the pause until it has them
+    /// again.
+    paused: HashSet<(String, i32)>,
 }
 
 impl MemberThread {
     fn run(mut self) -> KafkaResult<()> {
         while !self.batches.is_closed() {
+            self.resume()?;
             let batch = self.collect_batch()?;
             if !batch.is_empty() {
                 let next: Vec<_> =
@@ -130,22 +136,38 @@ impl MemberThread {
 
     /// Blocks until the batch is applied; false if the handle was dropped instead.
     fn wait_until_applied(&mut self) -> KafkaResult<bool> {
-        let mut paused = false;
-        let applied = loop {
+        loop {
             match self.done.recv_timeout(POLL_TIMEOUT) {
-                Ok(()) => break true,
-                Err(RecvTimeoutError::Disconnected) => break false,
+                Ok(()) => return Ok(true),
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.consumer.pause(&self.consumer.assignment()?)?;
-                    paused = true;
+                    self.pause()?;
                     self.early.extend(self.poll(Duration::ZERO)?);
                 }
             }
-        };
-        if paused {
-            self.consumer.resume(&self.consumer.assignment()?)?;
         }
-        Ok(applied)
+    }
+
+    fn pause(&mut self) -> KafkaResult<()> {
+        let assigned = self.consumer.assignment()?;
+        self.consumer.pause(&assigned)?;
+        self.paused.extend(assigned.elements().iter().map(|element| (element.topic().to_string(), element.partition())));
+        Ok(())
+    }
+
+    /// Resumes each paused partition that this member has. A partition that was reassigned meanwhile is resumed when it
+    /// returns.
+    fn resume(&mut self) -> KafkaResult<()> {
+        if self.paused.is_empty() {
+            return Ok(());
+        }
+        let mut assigned = TopicPartitionList::new();
+        for element in self.consumer.assignment()?.elements() {
+            if self.paused.remove(&(element.topic().to_string(), element.partition())) {
+                assigned.add_partition(element.topic(), element.partition());
+            }
+        }
+        self.consumer.resume(&assigned)
     }
 
     /// On failure the positions stay in `uncommitted` for the next commit.
