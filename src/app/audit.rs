@@ -30,7 +30,7 @@ pub enum AuditError {
 /// can look like a violation, once. Therefore a second pass runs, and only violations of both passes are reported.
 pub fn run(settings: &Settings) -> Result<Report, AuditError> {
     // on a thread of its own: reading blocks, and the caller may be an async task
-    std::thread::scope(|threads| threads.spawn(|| confirmed_violations(settings)).join()).unwrap_or_else(|_| Err(AuditError::Panicked))
+    std::thread::scope(|threads| threads.spawn(|| confirmed_violations(settings)).join()).unwrap_or(Err(AuditError::Panicked))
 }
 
 fn confirmed_violations(settings: &Settings) -> Result<Report, AuditError> {

@@ -6,7 +6,7 @@ use crate::data::credential_renewal::CredentialRenewal;
 use crate::events::bus::{Bus, Consumer, Outbox};
 use crate::kernel::error::{HealthError, ReloadError};
 use crate::rpc::contract::Endpoint;
-use crate::settings::Settings;
+use crate::settings::{ApplySettings, Settings};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub struct Reloadable {
     pub keys: &'static [&'static str],
-    /// Applies the new settings. On an error, the old ones stay in force.
-    pub apply: Arc<dyn Fn(&Settings) -> Result<(), ReloadError> + Send + Sync>,
+    pub apply: ApplySettings,
 }
 
 /// What a built module adds to its process.

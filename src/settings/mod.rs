@@ -17,3 +17,9 @@ pub use stores::*;
 pub use telemetry::*;
 
 pub use crate::kernel::secret::Secret;
+
+use crate::kernel::error::ReloadError;
+use std::sync::Arc;
+
+/// Applies changed settings. On an error, the old ones stay in force.
+pub type ApplySettings = Arc<dyn Fn(&Settings) -> Result<(), ReloadError> + Send + Sync>;
