@@ -46,6 +46,15 @@ struct Module {
     children: HashMap<String, Vec<Id>>,
 }
 
+/// Where a module is.
+struct Place<'a> {
+    file: &'a str,
+    /// Attributes `path` count from here.
+    folder: &'a str,
+    /// Folder of child modules.
+    below: &'a str,
+}
+
 #[derive(Default)]
 struct Tree {
     modules: Vec<Module>,
@@ -84,20 +93,11 @@ impl Tree {
             "mod.rs" | "lib.rs" | "main.rs" => folder.to_string(),
             name => format!("{folder}/{}", name.trim_end_matches(".rs")),
         };
-        self.module(sources, parsed.items, file, folder, &below, parent, path)
+        self.module(sources, parsed.items, &Place { file, folder, below: &below }, parent, path)
     }
 
-    /// `folder` is that of the file: an attribute `path` counts from there. `below` is where child modules are.
-    fn module(
-        &mut self,
-        sources: &Sources,
-        items: Vec<syn::Item>,
-        file: &str,
-        folder: &str,
-        below: &str,
-        parent: Option<Id>,
-        path: Vec<String>,
-    ) -> Id {
+    fn module(&mut self, sources: &Sources, items: Vec<syn::Item>, place: &Place, parent: Option<Id>, path: Vec<String>) -> Id {
+        let Place { file, folder, below } = *place;
         let id = self.modules.len();
         self.modules.push(Module { path, parent, file: file.into(), names: HashMap::new(), globs: Vec::new(), children: HashMap::new() });
         let mut kept = Vec::new();
@@ -112,7 +112,7 @@ impl Tree {
                 let made = match &child.content {
                     Some((_, items)) => {
                         let below = path.map_or_else(|| format!("{below}/{name}"), |path| join(below, &path));
-                        self.module(sources, items.clone(), file, &below, &below, Some(id), full)
+                        self.module(sources, items.clone(), &Place { file, folder: &below, below: &below }, Some(id), full)
                     }
                     None => {
                         let file = match path {
