@@ -113,13 +113,14 @@ impl LiveStreams {
         let wakes = self.wakes.subscribe();
         let latest = self.store.latest().await?;
         let after = match request.headers().get("last-event-id") {
-            None => latest,
-            Some(id) => {
+            // some clients send an empty one before they have received an id
+            Some(id) if !id.as_bytes().trim_ascii().is_empty() => {
                 let id = id.to_str().ok().and_then(|id| id.trim().parse().ok());
                 // an id from before the store was recreated must not silence the stream
                 id.map(|id: i64| id.min(latest))
                     .ok_or_else(|| Problem::invalid_field("Last-Event-ID", "expected the id of a notification"))?
             }
+            _ => latest,
         };
         let mut response = HttpResponse::Ok();
         response
@@ -174,8 +175,8 @@ impl Stream {
     /// The next chunk; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
         if std::mem::take(&mut self.first) {
-            // sent at once, so that the client detects the connection
-            return Some(Bytes::from_static(b"retry: 1000\n\n"));
+            // sent at once, so that the client detects the connection, and can resume before the first notification
+            return Some(format!("id: {}\nretry: 1000\n\n", self.after).into());
         }
         if self.draining.is_cancelled() || Instant::now() >= self.ends_at {
             return None;

@@ -35,6 +35,8 @@ fn serve(running: &Running) -> (String, ServerHandle) {
 struct Client {
     chunks: Pin<Box<dyn futures_util::Stream<Item = Vec<u8>>>>,
     text: String,
+    /// The id in the first chunk.
+    first_id: String,
 }
 
 impl Client {
@@ -49,9 +51,10 @@ impl Client {
         }
         assert_eq!(response.headers().get("content-type").unwrap(), "text/event-stream");
         let chunks = response.timeout(TEST_TIMEOUT).map(|chunk| chunk.unwrap().to_vec());
-        let mut client = Self { chunks: Box::pin(chunks), text: String::new() };
+        let mut client = Self { chunks: Box::pin(chunks), text: String::new(), first_id: String::new() };
         // sent at once, so that a client detects the connection
-        assert_eq!(client.block().await.as_deref(), Some("retry: 1000"));
+        let first = client.block().await.unwrap();
+        client.first_id = first.strip_prefix("id: ").and_then(|rest| rest.strip_suffix("\nretry: 1000")).unwrap().to_string();
         Ok(client)
     }
 
@@ -116,6 +119,27 @@ async fn stream_sends_new_notifications_and_missed_ones_after_reconnect() {
     assert_eq!(Client::connect(&url, "jane", Some("yesterday")).await.err(), Some(400));
     running.stop().await;
     assert_eq!(client.next().await, None, "the stream ends with the process");
+    server.stop(true).await;
+}
+
+/// The first chunk has an id: a client that loses its connection before the first notification resumes there.
+#[actix_web::test]
+async fn stream_lost_before_the_first_notification_resumes_without_loss() {
+    let running = Running::start(&test_settings(1, vec![]));
+    let (url, server) = serve(&running);
+    running.publish(&[&placed("jane")]).await;
+    running.until(async |r| r.store_len("jane").await.filter(|n| *n == 1)).await;
+    // an empty header is as good as none
+    let client = Client::connect(&url, "jane", Some(" ")).await.ok().unwrap();
+    let id = client.first_id.clone();
+    drop(client);
+
+    let missed = placed("jane");
+    running.publish(&[&missed]).await;
+    running.until(async |r| r.store_len("jane").await.filter(|n| *n == 2)).await;
+    let mut client = Client::connect(&url, "jane", Some(&id)).await.ok().unwrap();
+    assert_eq!(client.next().await.unwrap().order_number.as_deref(), Some(missed.subject.as_str()));
+    running.stop().await;
     server.stop(true).await;
 }
 
