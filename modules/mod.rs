@@ -21,5 +21,4 @@ pub mod product;
 #[cfg(feature = "registry")]
 pub mod registry;
 
-#[cfg(feature = "all-in-one")]
 pub mod invariants;
