@@ -127,7 +127,7 @@ public class AdminInterop {
             checks.that(name + ": settings by section", through(id, "configprops").at("/contexts/application/beans/tradepost.server/properties/workers").isInt(), "none");
             checks.that(name + ": mappings", through(id, "mappings").at("/contexts/application/mappings/dispatcherHandlers/webHandler").size() > 10, "few");
             checks.that(name + ": threads", through(id, "threaddump").path("threads").size() > 1, "few");
-            checks.that(name + ": loggers", through(id, "loggers").at("/loggers/tradepost::serve/effectiveLevel").asText().equals("INFO"), "none");
+            checks.that(name + ": loggers", through(id, "loggers").at("/loggers/tradepost::app::serve/effectiveLevel").asText().equals("INFO"), "none");
         }
 
         private void orders(JsonNode order) throws Exception {
