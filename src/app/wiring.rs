@@ -63,7 +63,7 @@ enum WiringError {
 
 impl ComponentError for WiringError {}
 
-/// A module as this build has it. `modules/mod.rs` and this table are the two places that name its feature.
+/// A module that is compiled in. `modules/mod.rs` and this table are the two places that name its feature.
 struct Registration {
     module: Module,
     build: fn(&mut Wiring) -> Result<(), StartError>,
@@ -227,9 +227,11 @@ pub fn build(host: &Host, chosen: Vec<Module>, own_url: String) -> Result<Shop, 
         (registration.build)(&mut wiring)?;
     }
     // every process shows the circuit breakers of these peers, also if it does not call them
-    let (_, _, order) = (wiring.product()?, wiring.inventory()?, wiring.order()?);
-    if let Some(order_for_inventory) = wiring.order_for_inventory.take() {
-        order_for_inventory.set(order);
+    for peer in [Module::Product, Module::Inventory, Module::Order] {
+        wiring.peers.of(peer.name())?;
+    }
+    if let Some(order) = wiring.order_for_inventory.take() {
+        order.set(wiring.order()?);
     }
     wiring.parts.append(ops::resilience::parts(&wiring.peers.breakers));
     let Wiring { parts, authenticator, gateway, .. } = wiring;
@@ -360,7 +362,7 @@ pub fn revert(settings: &Settings, chosen: &[Module]) -> Result<Vec<String>, Sta
     Ok(reverted)
 }
 
-/// What a module's contract says of itself: its OpenAPI, and its calls.
+/// The OpenAPI description and the operations of a module's contract.
 type Contract = (fn(&mut openapi::Document), fn() -> &'static [Arc<Operation>]);
 
 /// A module's contract; none if no module calls it by contract.
@@ -383,7 +385,7 @@ pub fn openapi(modules: &[Module], server: &str) -> Value {
     document.finish(build::VERSION, server)
 }
 
-/// The calls of every contract there is, whatever the features.
+/// All operations of all contracts, whatever the features.
 pub fn operations() -> Vec<Arc<Operation>> {
     Module::ALL.into_iter().filter_map(contract).flat_map(|(_, operations)| operations()).cloned().collect()
 }

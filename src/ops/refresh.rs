@@ -8,7 +8,7 @@ use crate::config::{Loaded, SettingsError};
 use crate::kernel::error::ReloadError;
 use crate::kernel::problem::Problem;
 use crate::kernel::secret::Secret;
-use crate::observe::log as telemetry;
+use crate::observe::log;
 use crate::observe::trace;
 use crate::runtime::Reloadable;
 use actix_web::HttpResponse;
@@ -63,7 +63,7 @@ impl ActiveConfig {
     pub fn new(loaded: Loaded, mut reloadable: Vec<Reloadable>) -> Result<Self, SettingsError> {
         let masked = serde_json::to_value(&loaded.settings)?;
         reloadable.push(Reloadable { keys: trace::RELOADABLE_KEYS, apply: Arc::new(|settings| Ok(trace::set(&settings.telemetry)?)) });
-        reloadable.push(Reloadable { keys: &["log.level"], apply: Arc::new(|settings| Ok(telemetry::set_levels(&settings.log.level)?)) });
+        reloadable.push(Reloadable { keys: &["log.level"], apply: Arc::new(|settings| Ok(log::set_levels(&settings.log.level)?)) });
         Ok(Self { state: Mutex::new(State { last_read: loaded.clone(), active: loaded, masked, has_rejected: false }), reloadable })
     }
 

@@ -1,4 +1,4 @@
-//! Services: named parts of a process that run beside the requests, report health, or both.
+//! Services: named parts of a process that run beside the requests, or report health.
 
 use crate::kernel::error::HealthError;
 use futures_util::future::LocalBoxFuture;
@@ -17,8 +17,12 @@ pub type HealthCheck = Arc<dyn Fn() -> LocalBoxFuture<'static, Result<Value, Hea
 /// A named part of a process.
 pub struct Service {
     name: &'static str,
-    task: Option<Task>,
-    health: Option<HealthCheck>,
+    work: Work,
+}
+
+enum Work {
+    Task(Task),
+    HealthCheck(HealthCheck),
 }
 
 impl Service {
@@ -28,16 +32,16 @@ impl Service {
         F: FnOnce(CancellationToken) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        Self { name, task: Some(Box::new(move |stop| Box::pin(task(stop)))), health: None }
+        Self { name, work: Work::Task(Box::new(move |stop| Box::pin(task(stop)))) }
     }
 
-    /// Has no task, and reports health.
+    /// Reports health.
     pub fn checked<F, Fut>(name: &'static str, check: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Value, HealthError>> + 'static,
     {
-        Self { name, task: None, health: Some(Arc::new(move || Box::pin(check()))) }
+        Self { name, work: Work::HealthCheck(Arc::new(move || Box::pin(check()))) }
     }
 }
 
@@ -56,14 +60,21 @@ impl Services {
 
     /// The health checks, by the services' names.
     pub fn health_checks(&self) -> Vec<(&'static str, HealthCheck)> {
-        self.0.iter().filter_map(|service| Some((service.name, service.health.clone()?))).collect()
+        let check = |service: &Service| match &service.work {
+            Work::HealthCheck(check) => Some((service.name, check.clone())),
+            Work::Task(_) => None,
+        };
+        self.0.iter().filter_map(check).collect()
     }
 
     /// Starts each task on this thread.
     pub fn start(self) -> RunningServices {
         let stop = CancellationToken::new();
-        let tasks = self.0.into_iter().filter_map(|Service { name, task, .. }| Some((name, actix_web::rt::spawn(task?(stop.clone())))));
-        RunningServices { tasks: tasks.collect(), stop }
+        let start = |Service { name, work }| match work {
+            Work::Task(task) => Some((name, actix_web::rt::spawn(task(stop.clone())))),
+            Work::HealthCheck(_) => None,
+        };
+        RunningServices { tasks: self.0.into_iter().filter_map(start).collect(), stop }
     }
 }
 
@@ -74,17 +85,20 @@ pub struct RunningServices {
 }
 
 impl RunningServices {
-    /// Stops all tasks at once, and waits for them until the limit. Returns the services that did not stop in time.
+    /// Stops all tasks at once, and waits for them until the limit. Returns the services that did not stop in time, or
+    /// failed.
     pub async fn stop(self, limit: Duration) -> Vec<&'static str> {
         self.stop.cancel();
         let deadline = Instant::now() + limit;
-        let mut late = Vec::new();
+        let mut unfinished = Vec::new();
         for (service, task) in self.tasks {
-            if timeout_at(deadline, task).await.is_err() {
-                tracing::warn!(service, "shutdown deadline exceeded; work resumes at next start");
-                late.push(service);
+            match timeout_at(deadline, task).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(cause)) => tracing::error!(service, %cause, "service failed"),
+                Err(_) => tracing::warn!(service, "shutdown deadline exceeded; work resumes at next start"),
             }
+            unfinished.push(service);
         }
-        late
+        unfinished
     }
 }

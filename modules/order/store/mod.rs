@@ -25,6 +25,7 @@ mod types;
 
 use crate::data::{SqlDb, SqlStore};
 use crate::kernel::error::StartError;
+use crate::observe::metrics;
 use crate::runtime::Parts;
 use crate::settings::Settings;
 use diesel_migrations::embed_migrations;
@@ -42,13 +43,17 @@ pub const STORE: SqlStore = SqlStore {
     mysql: embed_migrations!("migrations/order/mysql"),
 };
 
-pub(super) fn open(settings: &Settings, metrics: &Registry, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
-    let (db, renewal) = STORE.open(settings, metrics)?;
+pub(super) fn open(settings: &Settings, registry: &Registry, parts: &mut Parts) -> Result<Arc<dyn OrderStore>, StartError> {
+    let (db, renewal) = STORE.open(settings, registry)?;
     parts.renewal(renewal);
+    let unreadable =
+        metrics::counters(registry, "tradepost_unreadable_rows_total", "Reads of stored rows that this build cannot read.", &["table"])?;
+    // the label makes the series exist with 0, so that `increase()` sees the first one
+    let unreadable = unreadable.with_label_values(&["orders"]);
     Ok(match db {
         #[cfg(feature = "sqlite")]
-        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::new(db, settings.order.lease_seconds)),
+        SqlDb::Sqlite(db) => Arc::new(sqlite::repo::Repo::new(db, settings.order.lease_seconds, unreadable)),
         #[cfg(feature = "mysql")]
-        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::new(db, settings.order.lease_seconds)),
+        SqlDb::MySql(db) => Arc::new(mysql::repo::Repo::new(db, settings.order.lease_seconds, unreadable)),
     })
 }

@@ -15,7 +15,6 @@ use crate::kernel::error::StoreError;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
-use std::sync::LazyLock;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -41,19 +40,6 @@ pub fn times(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Re
     let times = HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), labels)?;
     registry.register(Box::new(times.clone()))?;
     Ok(times)
-}
-
-static UNREADABLE: LazyLock<Option<IntCounterVec>> = LazyLock::new(|| {
-    let opts = Opts::new("tradepost_unreadable_rows_total", "Reads of stored rows that this build cannot read.");
-    IntCounterVec::new(opts, &["table"]).ok()
-});
-
-/// Logs and counts a stored row that cannot be read. The caller goes on with the other rows.
-pub fn unreadable(table: &'static str, id: i64, cause: &StoreError) {
-    tracing::error!(table, id, %cause, "unreadable row skipped");
-    if let Some(counter) = &*UNREADABLE {
-        counter.with_label_values(&[table]).inc();
-    }
 }
 
 /// Converts to a gauge's value, saturating.
@@ -138,11 +124,6 @@ pub fn pool(registry: &Registry, store: &str, now: impl Fn() -> Pool + Send + Sy
 pub fn process(registry: &Registry) -> Result<(), StartError> {
     let info = gauges(registry, "tradepost_build_info", "1, with the version and commit of this process.", &["version", "commit"])?;
     info.with_label_values(&[build::VERSION, build::COMMIT]).set(1);
-    if let Some(counter) = &*UNREADABLE {
-        // with 0, so that `increase()` sees the first one
-        counter.with_label_values(&["orders"]);
-        registry.register(Box::new(counter.clone()))?;
-    }
     process::register(registry)
 }
 

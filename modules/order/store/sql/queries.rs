@@ -12,11 +12,11 @@ use crate::modules::order::api::{OrderLine, OrderStatus};
 use crate::modules::order::store::types::{
     BeginOutcome, IdempotencyKey, NewLine, NewOrder, PendingReservationAction, StoredOrder, UnfinishedOrderStats,
 };
-use crate::observe::metrics::unreadable;
 use crate::observe::trace::Trace;
 use diesel::dsl::{count_star, min};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use prometheus::IntCounter;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -83,11 +83,15 @@ async fn load_lines(c: &mut Conn, rows: Vec<OrderRow>) -> Result<Vec<LoadedOrder
     for line in lines.load::<LineRow>(c).await? {
         by_order.entry(line.order_id).or_default().push(line);
     }
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.id, by_order.remove(&row.id).unwrap_or_default(), row))
-        .map(|(id, lines, row)| (id, read_order(row, lines)))
-        .collect())
+    let read = |row: OrderRow| {
+        let lines = by_order.remove(&row.id).unwrap_or_default();
+        (row.id, read_order(row, lines))
+    };
+    Ok(rows.into_iter().map(read).collect())
+}
+
+async fn load_one(c: &mut Conn, row: Option<OrderRow>) -> Result<Option<StoredOrder>, StoreError> {
+    load_lines(c, row.into_iter().collect()).await?.pop().map(|(_, order)| order).transpose()
 }
 
 fn read_order(row: OrderRow, lines: Vec<LineRow>) -> Result<StoredOrder, StoreError> {
@@ -111,24 +115,38 @@ fn read_order(row: OrderRow, lines: Vec<LineRow>) -> Result<StoredOrder, StoreEr
     })
 }
 
-/// The readable orders. Each unreadable one is logged and counted.
-fn readable(loaded: Vec<LoadedOrder>) -> Vec<StoredOrder> {
-    let keep = |(id, order): LoadedOrder| order.inspect_err(|cause| unreadable("orders", id, cause)).ok();
-    loaded.into_iter().filter_map(keep).collect()
+/// Counts the order rows that cannot be read.
+#[derive(Clone)]
+pub(super) struct UnreadableRows(pub(super) IntCounter);
+
+impl UnreadableRows {
+    fn skip(&self, id: i64, cause: &StoreError) {
+        tracing::error!(table = "orders", id, %cause, "unreadable row skipped");
+        self.0.inc();
+    }
+
+    fn without(&self, loaded: Vec<LoadedOrder>) -> Vec<StoredOrder> {
+        loaded.into_iter().filter_map(|(id, order)| order.inspect_err(|cause| self.skip(id, cause)).ok()).collect()
+    }
 }
 
 pub(super) async fn by_id(c: &mut Conn, id: i64) -> Result<Option<StoredOrder>, StoreError> {
     let row: Option<OrderRow> = orders::table.find(id).select(OrderRow::as_select()).first(c).await.optional()?;
-    load_lines(c, row.into_iter().collect()).await?.pop().map(|(_, order)| order).transpose()
+    load_one(c, row).await
 }
 
 pub(super) async fn by_number(c: &mut Conn, number: Uuid) -> Result<Option<StoredOrder>, StoreError> {
     let row = orders::table.filter(orders::order_number.eq(number.to_string())).select(OrderRow::as_select());
     let row: Option<OrderRow> = row.first(c).await.optional()?;
-    load_lines(c, row.into_iter().collect()).await?.pop().map(|(_, order)| order).transpose()
+    load_one(c, row).await
 }
 
-pub(super) async fn page(c: &mut Conn, request: PageRequest, customer: Option<&str>) -> Result<(Vec<StoredOrder>, i64), StoreError> {
+pub(super) async fn page(
+    c: &mut Conn,
+    unreadable: &UnreadableRows,
+    request: PageRequest,
+    customer: Option<&str>,
+) -> Result<(Vec<StoredOrder>, i64), StoreError> {
     let listed = || {
         let mut query = orders::table.filter(orders::status.eq_any(LISTED_STATUSES).and(orders::hidden.eq(false))).into_boxed();
         if let Some(customer) = customer {
@@ -139,7 +157,7 @@ pub(super) async fn page(c: &mut Conn, request: PageRequest, customer: Option<&s
     let total = listed().count().get_result(c).await?;
     let rows = listed().select(OrderRow::as_select()).order(orders::id).limit(i64::from(request.size)).offset(request.offset());
     let rows = rows.load(c).await?;
-    Ok((readable(load_lines(c, rows).await?), total))
+    Ok((unreadable.without(load_lines(c, rows).await?), total))
 }
 
 pub(super) async fn find_key(c: &mut Conn, key: &IdempotencyKey) -> Result<Option<BeginOutcome>, StoreError> {
@@ -257,16 +275,26 @@ pub(super) async fn has_expired(c: &mut Conn, now: i64) -> Result<bool, StoreErr
 }
 
 /// Skips rows locked by other processes. Leases unreadable rows too, so that they do not return at once.
-pub(super) async fn acquire_expired(c: &mut Conn, now: i64, until: i64, limit: i64) -> Result<Vec<StoredOrder>, StoreError> {
+pub(super) async fn acquire_expired(
+    c: &mut Conn,
+    unreadable: &UnreadableRows,
+    now: i64,
+    until: i64,
+    limit: i64,
+) -> Result<Vec<StoredOrder>, StoreError> {
     let rows = orders::table.filter(orders::status.eq(PENDING).and(orders::lease_until.lt(now)));
     let rows = for_update_skip_locked!(rows.select(OrderRow::as_select()).order(orders::lease_until).limit(limit)).load(c).await?;
     let loaded = load_lines(c, rows).await?;
     let ids: Vec<i64> = loaded.iter().map(|(id, _)| *id).collect();
     diesel::update(orders::table.filter(orders::id.eq_any(ids))).set(orders::lease_until.eq(until)).execute(c).await?;
-    Ok(readable(loaded))
+    Ok(unreadable.without(loaded))
 }
 
-pub(super) async fn pending_actions(c: &mut Conn, limit: i64) -> Result<Vec<(Uuid, PendingReservationAction)>, StoreError> {
+pub(super) async fn pending_actions(
+    c: &mut Conn,
+    unreadable: &UnreadableRows,
+    limit: i64,
+) -> Result<Vec<(Uuid, PendingReservationAction)>, StoreError> {
     let mut actions = Vec::new();
     // one query per action: each is a range scan of the index, oldest first, independent of the number of orders
     for action in [PendingReservationAction::Commit, PendingReservationAction::Release] {
@@ -275,7 +303,7 @@ pub(super) async fn pending_actions(c: &mut Conn, limit: i64) -> Result<Vec<(Uui
         for (id, number) in rows.limit(limit).load::<(i64, String)>(c).await? {
             match parse_number(&number) {
                 Ok(number) => actions.push((number, action)),
-                Err(cause) => unreadable("orders", id, &cause),
+                Err(cause) => unreadable.skip(id, &cause),
             }
         }
     }

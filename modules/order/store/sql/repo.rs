@@ -2,7 +2,7 @@
 
 use super::backend::Db;
 use super::events::outbox::{self, SqlOutbox};
-use super::queries;
+use super::queries::{self, UnreadableRows};
 use crate::data::Lease;
 use crate::events::bus::Outbox;
 use crate::kernel::clock;
@@ -18,6 +18,7 @@ use crate::modules::order::store::types::{
 use crate::observe::trace::Trace;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
+use prometheus::IntCounter;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -27,13 +28,14 @@ const BATCH_SIZE: i64 = 200;
 pub(in crate::modules::order::store) struct Repo {
     db: Db,
     lease_ms: i64,
+    unreadable: UnreadableRows,
 }
 
 impl Repo {
     /// Recovery skips a PENDING order until its lease expires.
-    pub(in crate::modules::order::store) fn new(db: Db, lease_seconds: u64) -> Self {
+    pub(in crate::modules::order::store) fn new(db: Db, lease_seconds: u64, unreadable: IntCounter) -> Self {
         let lease_ms = i64::try_from(lease_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
-        Self { db, lease_ms }
+        Self { db, lease_ms, unreadable: UnreadableRows(unreadable) }
     }
 }
 
@@ -128,19 +130,21 @@ impl OrderStore for Repo {
     }
 
     async fn page(&self, request: PageRequest, customer: Option<String>) -> Result<(Vec<StoredOrder>, i64), StoreError> {
-        self.db.read(async move |c| queries::page(c, request, customer.as_deref()).await).await
+        let unreadable = self.unreadable.clone();
+        self.db.read(async move |c| queries::page(c, &unreadable, request, customer.as_deref()).await).await
     }
 
     async fn acquire_expired(&self) -> Result<Vec<StoredOrder>, StoreError> {
-        let (now, lease_ms) = (clock::now_ms(), self.lease_ms);
+        let (now, lease_ms, unreadable) = (clock::now_ms(), self.lease_ms, self.unreadable.clone());
         if !self.db.read(async move |c| queries::has_expired(c, now).await).await? {
             return Ok(Vec::new());
         }
-        self.db.write(async move |c| queries::acquire_expired(c, now, now + lease_ms, BATCH_SIZE).await).await
+        self.db.write(async move |c| queries::acquire_expired(c, &unreadable, now, now + lease_ms, BATCH_SIZE).await).await
     }
 
     async fn pending_actions(&self) -> Result<Vec<(Uuid, PendingReservationAction)>, StoreError> {
-        self.db.read(async |c| queries::pending_actions(c, BATCH_SIZE).await).await
+        let unreadable = self.unreadable.clone();
+        self.db.read(async move |c| queries::pending_actions(c, &unreadable, BATCH_SIZE).await).await
     }
 
     async fn mark_done(&self, done: Vec<(Uuid, PendingReservationAction)>) -> Result<(), StoreError> {

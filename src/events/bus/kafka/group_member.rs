@@ -61,7 +61,7 @@ impl GroupMember {
         drop((self.batches, self.applied));
         match tokio::time::timeout(LEAVE_TIMEOUT, self.ended).await {
             Ok(Ok(outcome)) => Ok(outcome?),
-            Ok(Err(_)) => Err(CloseError::Gone),
+            Ok(Err(_)) => Err(CloseError::Panicked),
             Err(_) => Err(CloseError::Timeout),
         }
     }
@@ -73,7 +73,7 @@ pub(super) enum CloseError {
     #[error("{0}")]
     Client(#[from] KafkaError),
     #[error("its thread panicked")]
-    Gone,
+    Panicked,
     #[error("the brokers do not answer")]
     Timeout,
 }
@@ -172,7 +172,10 @@ impl MemberThread {
 
     /// On failure the positions stay in `uncommitted` for the next commit.
     fn commit(&mut self) {
-        let Ok(assigned) = self.consumer.assignment() else { return };
+        let assigned = match self.consumer.assignment() {
+            Ok(assigned) => assigned,
+            Err(cause) => return tracing::warn!(%cause, "kafka: positions not committed; will retry"),
+        };
         // positions of partitions that were reassigned belong to their new member
         self.uncommitted.retain(|(topic, partition), _| assigned.find_partition(topic, *partition).is_some());
         if self.uncommitted.is_empty() {
