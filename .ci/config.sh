@@ -130,14 +130,14 @@ boots() {
     [[ $env == *"$expected"* ]] || fail "$name: /actuator/env lacks $expected: $env"
   done
   grep -o '"[a-z_.]*":{"origin":"config server[^}]*}' <<<"$env"
-  sed -i 's/level: .*/level: info,tradepost::gateway=debug/; s/rate: .*/rate: 50/; s/callMs: .*/callMs: 800/' "$work/git/product-service.yml"
+  sed -i 's/level: .*/level: info,tradepost::modules::gateway=debug/; s/rate: .*/rate: 50/; s/callMs: .*/callMs: 800/' "$work/git/product-service.yml"
   in_git commit --quiet -am three
   changed=$(curl -fsS -X POST -H "Authorization: Bearer $token" "$url/actuator/refresh")
   echo "refreshed: $changed"
   [[ $changed == '["gateway.rate","log.level"]' || $changed == '["log.level","gateway.rate"]' ]] || fail "$name: refreshed $changed"
   # into a variable first: grep -q exits before curl has written everything, and curl would fail
   env=$(curl -fsS -H "Authorization: Bearer $token" "$url/actuator/loggers")
-  grep -q '"tradepost::gateway":{"configuredLevel":"DEBUG"' <<<"$env" || fail "$name: the level is not active"
+  grep -q '"tradepost::modules::gateway":{"configuredLevel":"DEBUG"' <<<"$env" || fail "$name: the level is not active"
   env=$(curl -fsSi -H "Authorization: Bearer $token" "$url/actuator/env")
   grep -qi '^x-ratelimit-replenish-rate: 50' <<<"$env" || fail "$name: the rate is not active"
   grep -q 'resilience.peers.product.call_ms' "$work/$name.log" || fail "$name: the log does not list the settings that need a restart"

@@ -23,9 +23,9 @@ source .ci/common.sh
 source .ci/install.sh
 need openssl=openssl
 mkdir -p "$secure"
-for who in server other; do
+for name in server other; do
   openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 \
-    -addext basicConstraints=critical,CA:FALSE -keyout "$secure/$who.key" -out "$secure/$who.pem" 2>/dev/null
+    -addext basicConstraints=critical,CA:FALSE -keyout "$secure/$name.key" -out "$secure/$name.pem" 2>/dev/null
 done
 
 bash "$service" start

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The words of .ci/words.txt are in no page, comment, message or help text.
+# The words of .ci/words.txt are in no page, comment, message or help text. Of Rust, comments and strings of one line are
+# searched; of all other files, every line.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source .ci/common.sh
 
-texts=('*.rs' '*.md' '*.toml' '*.sh' '*.yml' '*.yaml' '*.py' '*.html' ':!CHANGELOG.md' ':!.ci/words.txt')
+texts=('*.rs' '*.md' '*.toml' '*.sh' '*.yml' '*.yaml' '*.py' '*.html' '*.json' '*.java' '*.c' Dockerfile '.ci/*' ':!CHANGELOG.md' ':!.ci/words.txt')
 mapfile -t files < <(git ls-files --cached --others --exclude-standard -- "${texts[@]}")
 found=$(perl -ne '
   BEGIN {
@@ -23,8 +24,6 @@ found=$(perl -ne '
     (my $code = $text) =~ s/"(?:[^"\\]|\\.)*"/""/g;
     push @parts, $1 if $code =~ m{//[/!]?(.*)};
     $text = join " ", @parts;
-  } elsif ($ARGV =~ /\.(toml|sh|ya?ml|py)$/) {
-    $text = $text =~ /(?:^|\s)#(.*)/ ? $1 : "";
   }
   for my $word (@words) {
     print "$ARGV:$.: `$&`: $word->[1]\n" if $text =~ $word->[0];

@@ -1,4 +1,4 @@
-//! All integration tests of the shop, in one binary. Each scenario is written once and runs in every shape:
+//! All integration tests of the shop, in one binary. Each scenario is written once and runs in every deployment mode:
 //! `local` (peers called in-process), `loopback` (every peer call through the generated client
 //! over HTTP, each repeatable call sent twice) and `split` (one process per module, behind the gateway).
 #![cfg(feature = "all-in-one")]

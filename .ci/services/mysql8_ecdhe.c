@@ -1,4 +1,4 @@
-/* MySQL 8.0.12 brings OpenSSL 1.0.2, where a server offers no ECDHE unless it is told to, and tells it nothing;
+/* MySQL 8.0.12 brings OpenSSL 1.0.2, where a server offers no ECDHE unless it configures it, which this one does not;
    rustls asks for it. This does what later versions of MySQL do: preloaded, it wraps SSL_CTX_new. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -107,7 +107,7 @@ impl Order {
     }
 }
 
-/// Defines a crash point once, as a test in each shape.
+/// Defines a crash point once, as a test in each deployment mode.
 macro_rules! crash_point {
     ($(#[doc = $doc:literal])* async fn $name:ident($stopped:ident) $body:block) => {
         $(#[doc = $doc])*

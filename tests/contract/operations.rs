@@ -60,7 +60,7 @@ fn features_are_described() {
 }
 
 scenario! {
-    /// Each operation, called without a body, reaches its handler, and the response is the same in every shape. The
+    /// Each operation, called without a body, reaches its handler, and the response is the same in every deployment mode. The
     /// snapshot has the status, the problem type and the fields of the errors.
     async fn every_operation_is_served(shop) {
         let c = &shop.client;

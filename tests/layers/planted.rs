@@ -19,10 +19,16 @@ fn small_tree() -> Sources {
         add(&format!("src/{layer}/other.rs"), "use super::part::call;\npub fn call_part() { call(); }\n");
         add(&format!("src/{layer}/part.rs"), "pub struct Thing;\npub const LIMIT: u32 = 1;\npub fn call() {}\n");
     }
+    add("src/rpc/mod.rs", "pub mod client;\npub mod other;\npub mod part;\npub use part::Thing;\npub struct Parent(Thing);\n");
+    add("src/rpc/client.rs", "pub struct Remote;\n");
+    lib += "pub fn helper() {}\n";
     add("src/lib.rs", &lib);
     add("modules/mod.rs", "pub mod inventory;\npub mod order;\n");
     for module in ["inventory", "order"] {
-        add(&format!("modules/{module}/mod.rs"), "pub mod api;\npub mod audit;\nmod service;\nmod store;\npub fn build() {}\n");
+        add(
+            &format!("modules/{module}/mod.rs"),
+            "pub mod api;\npub mod audit;\npub use audit::Facts;\nmod service;\nmod store;\npub fn build() {}\n",
+        );
         add(&format!("modules/{module}/api.rs"), "pub trait Api {}\n");
         add(&format!("modules/{module}/audit.rs"), "pub struct Facts;\n");
         add(
@@ -74,8 +80,10 @@ red! {
     re_export_from_a_lower_layer_is_red: "src/rpc/part.rs", "pub use crate::config::part::call as quietly;" => "layer rpc uses layer config";
     use_within_a_function_is_red: "src/kernel/part.rs", "fn f() { use crate::net::part as quiet; quiet::call(); }" => "layer kernel uses layer net";
     inside_of_another_module_is_red: "modules/order/service.rs", "use super::super::inventory::audit::Facts;" => "module order uses more of module inventory than its contract";
-    re_exported_inside_of_another_module_is_red: "modules/order/service.rs", "fn f(_: crate::modules::inventory::audit::Facts) {}" => "module order uses more of module inventory than its contract";
+    re_exported_inside_of_another_module_is_red: "modules/order/service.rs", "fn f(_: crate::modules::inventory::Facts) {}" => "module order uses more of module inventory than its contract";
     module_built_outside_the_wiring_is_red: "src/app/part.rs", "fn f() { crate::modules::order::build(); }" => "only src/app/wiring.rs builds modules";
+    remote_peer_outside_the_wiring_is_red: "src/app/part.rs", "fn f(_: crate::rpc::client::Remote) {}" => "only src/app/wiring.rs builds modules";
+    item_in_lib_rs_is_red: "src/app/part.rs", "fn f() { crate::helper(); }" => "src/lib.rs only declares the layers";
     circle_of_two_files_is_red: "src/kernel/part.rs", "use super::other::call_part; fn f() { call_part(); }" => "circle: src/kernel/other.rs, src/kernel/part.rs";
     child_that_uses_its_parent_is_red: "src/ops/part.rs", "fn f(_: super::Parent) {}" => "circle: src/ops/mod.rs, src/ops/part.rs";
 }

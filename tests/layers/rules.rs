@@ -1,4 +1,4 @@
-//! The rules: layers, circles, modules, `mod.rs`.
+//! The rules: layers, circles, modules, wiring.
 
 use crate::graph::{self, Edge, Sources};
 

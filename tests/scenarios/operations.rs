@@ -54,7 +54,7 @@ fn log_level_post_changes_level_at_runtime() {
 }
 
 scenario! {
-    /// The document is generated from the contracts and is the same in every shape; Swagger UI displays it.
+    /// The document is generated from the contracts and is the same in every deployment mode; Swagger UI displays it.
     async fn openapi_describes_the_contract(shop) {
         let c = &shop.client;
         let doc = c.send(Method::GET, "/v3/api-docs", &[], "").await.expect(200).json();

@@ -108,7 +108,7 @@ fn wrong_telemetry_setting_stops_the_start_and_names_the_key() {
         ("ZIPKIN", "zipkin:9411"),
         ("ZIPKIN", "ftp://me:secret@zipkin"),
         ("QUEUE", "0"),
-        ("MEMORY", "1001"),
+        ("TRACE_BUFFER_SIZE", "1001"),
         ("SAMPLE", "2"),
         ("PROPAGATION", "w3c,b4"),
     ];

@@ -14,7 +14,7 @@ final class Asks {
         new Always("header date", null, ".*", "Spring's own errors do not say when; RFC 9110 6.6.1 asks for it"),
         new Always("header x-trace-id", null, ".*", "our answers name the trace"),
         new Always("form of errors", "application/json", "application/problem.json", "ours are RFC 9457 problems, which have what Spring's have"),
-        new Always("header retry-after", null, "\\[\\d+\\]", "whom we tell 503 we tell when to come back"),
+        new Always("header retry-after", null, "\\[\\d+\\]", "our 503 says when to retry"),
         new Always("upstream header accept", "..\\*/\\*..", null, "no Accept means the same as */* (RFC 9110 12.5.1), which Spring's client adds"),
         new Always("upstream header forwarded", ".*", null, "it says the same as X-Forwarded-*, which is what services read"),
         new Always("upstream header traceparent", null, ".*", "the trace continues, or begins here"),
@@ -100,7 +100,7 @@ final class Asks {
             get("/host/x").with("Host", "www.shop.example:8080").is(404),
             get("/host/x").with("Host", "shop.example").is(200),
             get("/host/x").with("Host", "shop.example:8443").is(200),
-            get("/case/x").with("Host", "WWW.Shop.Example").is(200).differs("upstream header x-route", "[\"as-written\"]", "[\"any-case\"]", "names of hosts know no case (RFC 9110 4.2.3): nobody leaves a route by writing one in capitals"),
+            get("/case/x").with("Host", "WWW.Shop.Example").is(200).differs("upstream header x-route", "[\"as-written\"]", "[\"any-case\"]", "names of hosts know no case (RFC 9110 4.2.3): capitals do not avoid a route"),
             get("/host/x").with("Host", "api.other.example").is(200),
             get("/host/x").with("Host", "www.other.example").is(404),
             get("/host/x").with("Host", "blue.tenants.example").is(200),
@@ -181,7 +181,7 @@ final class Asks {
             get("/slow/x").is(200),
             // services
             get("/balanced/x").is(200),
-            get("/nobody/x").is(503),
+            get("/absent/x").is(503),
             get("/nowhere/x").is(410),
             // requests that we reject
             refused("/prefix/a%2Fb"),

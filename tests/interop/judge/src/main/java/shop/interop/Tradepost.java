@@ -59,9 +59,9 @@ public final class Tradepost implements AutoCloseable {
                 if (at < 0) {
                     continue;
                 }
-                String who = line.substring(0, at).replace("|", "").trim();
-                addresses.put(who, line.substring(at + READY.length()).trim());
-                if (who.isEmpty()) {
+                String service = line.substring(0, at).replace("|", "").trim();
+                addresses.put(service, line.substring(at + READY.length()).trim());
+                if (service.isEmpty()) {
                     ready.countDown();
                 }
             }
