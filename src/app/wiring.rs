@@ -238,9 +238,9 @@ pub fn build(host: &Host, chosen: Vec<Module>, own_url: String) -> Result<Shop, 
     Ok(Shop { modules: chosen, parts, authenticator, exchanges: Arc::default(), gateway, demo_users, registries: registries.zip(view) })
 }
 
+#[allow(dead_code, reason = "which of these a build needs depends on its modules")]
 impl Wiring<'_> {
     /// Adds a built module, and its service for the modules that call it.
-    #[allow(dead_code, reason = "a build may have no module that others call")]
     fn add(&mut self, parts: Parts, service: impl FnOnce(&mut Local)) {
         self.parts.append(parts);
         service(&mut self.local);
@@ -288,7 +288,6 @@ impl Wiring<'_> {
     }
 
     /// The instances of all modules, for the gateway. Modules of this process are at its own address.
-    #[allow(dead_code, reason = "a build may have no gateway")]
     fn discovery_for_gateway(&self) -> Arc<dyn Discovery> {
         let own = LoopbackDiscovery { url: self.own_url.clone(), modules: self.names_behind_gateway() };
         let mut all: Vec<Arc<dyn Discovery>> = vec![Arc::new(own), Arc::new(StaticDiscovery(self.host.settings.peers.clone()))];
@@ -297,7 +296,6 @@ impl Wiring<'_> {
     }
 
     /// The modules that the gateway calls within this process.
-    #[allow(dead_code, reason = "a build may have no gateway")]
     fn names_behind_gateway(&self) -> Vec<&'static str> {
         self.chosen.iter().filter(|module| **module != Module::Gateway).map(|module| module.name()).collect()
     }
