@@ -79,6 +79,12 @@ enum Command {
         file: PathBuf,
         #[command(flatten)]
         target: Target,
+        /// Write each skipped line with its reason into this CSV file
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+        /// Do not fail if lines were skipped
+        #[arg(long)]
+        allow_skips: bool,
     },
     /// Replay the invoices of an Online Retail file as orders against a running shop
     #[cfg(feature = "demo")]
@@ -211,7 +217,7 @@ fn run_serve(args: &ServeArgs) -> Result<(), BoxError> {
     serve::start_log(&loaded)?;
     actix_web::rt::System::new().block_on(async {
         let mut stop = pin!(serve::stop_signal());
-        let demo = loaded.settings.data.demo.then(|| loaded.settings.tls.clone());
+        let demo = loaded.settings.data.demo.then(|| (loaded.settings.data.dir.clone(), loaded.settings.tls.clone()));
         let running = serve::start(loaded).await?;
         println!("ready on {}", running.public_url);
         tokio::select! {
@@ -223,22 +229,24 @@ fn run_serve(args: &ServeArgs) -> Result<(), BoxError> {
 }
 
 #[cfg(feature = "demo")]
-async fn greet(running: &serve::Running, demo: Option<&settings::Tls>) {
+async fn greet(running: &serve::Running, demo: Option<&(PathBuf, settings::Tls)>) {
     let runs_all_modules = running.modules.len() == tradepost::kernel::module::Module::ALL.len();
-    if let Some(tls) = demo.filter(|_| runs_all_modules && !running.demo_users.is_empty()) {
-        tradepost::app::demo::cli::welcome(&running.public_url, tls, &running.demo_users).await;
+    if let Some((data, tls)) = demo.filter(|_| runs_all_modules && !running.demo_users.is_empty()) {
+        tradepost::app::demo::cli::welcome(&running.public_url, data, tls, &running.demo_users).await;
     }
 }
 
 #[cfg(not(feature = "demo"))]
-async fn greet(_: &serve::Running, _: Option<&settings::Tls>) {}
+async fn greet(_: &serve::Running, _: Option<&(PathBuf, settings::Tls)>) {}
 
 fn run_command(command: Command) -> Result<(), BoxError> {
     match command {
         Command::Serve(args) => run_serve(&args),
         #[cfg(feature = "demo")]
-        Command::Import { file, target } => {
-            Ok(tradepost::app::demo::cli::run_import(&resolve_url(&target.shop)?, &target.user, &password(&target), &file)?)
+        Command::Import { file, target, report, allow_skips } => {
+            use tradepost::app::demo::cli::{ImportOptions, run_import};
+            let shop = tradepost::app::demo::shop::Shop::new(&resolve_url(&target.shop)?, &target.user, &password(&target));
+            Ok(run_import(&shop, &file, &ImportOptions { report, allow_skips })?)
         }
         #[cfg(feature = "demo")]
         Command::Replay { file, target, clients } => {
@@ -360,7 +368,7 @@ fn up(plan: &tradepost::app::up::Plan, demo: Option<&settings::Tls>) -> Result<(
         let run = async {
             if let Some(tls) = demo {
                 let users = [("admin".to_string(), "admin, customer".to_string()), ("alice".to_string(), "customer".to_string())];
-                tradepost::app::demo::cli::welcome(&url, tls, &users).await;
+                tradepost::app::demo::cli::welcome(&url, &plan.data, tls, &users).await;
             }
             split.supervise().await
         };

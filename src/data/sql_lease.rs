@@ -27,7 +27,9 @@ impl LeaseStore for Db {
         let (holder, term) = (holder.to_string(), term.as_millis() as i64);
         let own_holder = holder.clone();
         let held_elsewhere = async move |c: &mut Conn| {
-            let row = leases::table.find(name).filter(leases::holder.ne(&own_holder).and(leases::expires_at.ge(clock::now_ms())));
+            let now = clock::now_ms();
+            let in_force = leases::expires_at.between(now, clock::latest_end(now, term));
+            let row = leases::table.find(name).filter(leases::holder.ne(&own_holder).and(in_force));
             Ok::<_, StoreError>(row.select(leases::name).first::<String>(c).await.optional()?.is_some())
         };
         // a read first: a process that cannot acquire the lease does not write
@@ -41,7 +43,8 @@ impl LeaseStore for Db {
             if diesel::update(row().filter(leases::holder.eq(&holder))).set(values).execute(c).await? == 1 {
                 return Ok(LeaseState::Held);
             }
-            let acquired = diesel::update(row().filter(leases::expires_at.lt(now))).set(values).execute(c).await? == 1
+            let expired = leases::expires_at.lt(now).or(leases::expires_at.gt(clock::latest_end(now, term)));
+            let acquired = diesel::update(row().filter(expired)).set(values).execute(c).await? == 1
                 || diesel::insert_or_ignore_into(leases::table).values((leases::name.eq(name), values)).execute(c).await? == 1;
             Ok(if acquired { LeaseState::Acquired } else { LeaseState::HeldElsewhere })
         })

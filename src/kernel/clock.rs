@@ -9,6 +9,15 @@ pub fn now_ms() -> i64 {
     now.unix_timestamp() * 1000 + i64::from(now.millisecond())
 }
 
+/// Difference between the clocks of two machines that share a store, in milliseconds.
+const MAX_SKEW_MS: i64 = 10_000;
+
+/// The latest credible end, at `now`, of a stored term of this length. A later end was stored before the wall clock was
+/// set back, or on a machine with a wrong clock: it counts as past, or work would wait for the length of the step.
+pub fn latest_end(now: i64, term_ms: i64) -> i64 {
+    now.saturating_add(term_ms).saturating_add(MAX_SKEW_MS)
+}
+
 /// Spring Boot's format of an error's timestamp: `2026-11-22T20:18:54.933+00:00`.
 pub fn spring_timestamp() -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+00:00");

@@ -4,7 +4,7 @@ use super::attempt::{MAX_IN_FLIGHT_PER_RECEIVER, Outcome};
 use super::receivers::Receivers;
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
-use crate::modules::notification::store::{AttemptResult, Channel, ClaimFilter, DueDelivery, NotificationStore};
+use crate::modules::notification::store::{AttemptResult, Channel, ClaimFilter, DueDelivery, MAX_BACKOFF, NotificationStore};
 use crate::observe::trace::{Kind, Span, Trace};
 use backon::{ConstantBuilder, Retryable};
 use futures_util::StreamExt;
@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 const MAX_IN_FLIGHT: usize = 8;
-/// Upper bound for the backoff and for a receiver's `Retry-After`.
-const MAX_BACKOFF: Duration = Duration::from_secs(3600);
 /// Deliveries per claim. A claim is a commit; one commit per delivery would halve the throughput.
 const CLAIM_BATCH: i64 = 32;
 /// Duration of a claim. After it, any process may claim the delivery.

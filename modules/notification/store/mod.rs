@@ -28,7 +28,9 @@ use crate::settings::Settings;
 use diesel_migrations::embed_migrations;
 use prometheus::Registry;
 use std::sync::Arc;
-pub(super) use types::{AttemptResult, Channel, ClaimFilter, DueDelivery, NewDelivery, NewNotification, NotificationStore, ProcessedEvent};
+pub(super) use types::{
+    AttemptResult, Channel, ClaimFilter, DueDelivery, MAX_BACKOFF, NewDelivery, NewNotification, NotificationStore, ProcessedEvent,
+};
 
 /// The store's setting and migrations.
 pub const STORE: SqlStore = SqlStore {

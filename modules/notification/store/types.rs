@@ -6,6 +6,10 @@ use crate::kernel::page::PageRequest;
 use crate::modules::notification::api::{Delivery, DeliveryState, Notification};
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
+use std::time::Duration;
+
+/// Longest time until the next attempt of a delivery, also if a receiver's `Retry-After` is longer.
+pub(in crate::modules::notification) const MAX_BACKOFF: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::modules::notification) enum Channel {

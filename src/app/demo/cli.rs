@@ -4,18 +4,43 @@ use crate::app::demo::DemoError;
 use crate::app::demo::dead_letters::Replay;
 use crate::app::demo::{dead_letters, embedded, import, replay, shop, trace};
 use crate::settings::{Secret, Tls};
-use std::path::Path;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
-/// Fails if the shop rejected a part of the file.
-pub fn run_import(url: &str, user: &str, password: &str, file: &Path) -> Result<(), DemoError> {
+/// In the data folder while the demo catalogue is imported.
+const UNFINISHED_IMPORT: &str = "demo-import.unfinished";
+
+/// Options of an import.
+#[derive(Debug, Default)]
+pub struct ImportOptions {
+    /// A file for the lines that were skipped, and the products that the shop rejected.
+    pub report: Option<PathBuf>,
+    /// Skipped lines are not an error.
+    pub allow_skips: bool,
+}
+
+/// Fails if lines of the file were skipped, or the shop rejected a part of it.
+pub fn run_import(target: &shop::Shop, file: &Path, options: &ImportOptions) -> Result<(), DemoError> {
     let bytes = read(file)?;
-    let target = shop::Shop::new(url, user, password);
-    let report = actix_web::rt::System::new().block_on(import::import(&target, &bytes))?;
+    // opened first: an import whose report cannot be written must not begin
+    let create = |path| File::create(path).map(|file| (path, file)).map_err(cannot_write(path));
+    let details = options.report.as_deref().map(create).transpose()?;
+    let report = actix_web::rt::System::new().block_on(import::import(target, &bytes))?;
     print!("{report}");
-    match report.rejected.len() {
-        0 => Ok(()),
-        count => Err(DemoError::ProductsRejected { count }),
+    if let Some((path, file)) = details {
+        report.write_details(file).map_err(|cause| cannot_write(path)(cause.into()))?;
     }
+    match (report.rejected.len(), report.skipped.total()) {
+        (0, 0) => Ok(()),
+        (0, count) if !options.allow_skips => Err(DemoError::LinesSkipped { count }),
+        (0, _) => Ok(()),
+        (count, _) => Err(DemoError::ProductsRejected { count }),
+    }
+}
+
+fn cannot_write(path: &Path) -> impl Fn(io::Error) -> DemoError {
+    move |cause| DemoError::Write { path: path.into(), cause }
 }
 
 /// Fails if the stock audit finds differences or cannot run.
@@ -51,26 +76,31 @@ pub fn run_token(url: &str, user: &str, password: &str) -> Result<(), DemoError>
 }
 
 /// Prints the start screen of a shop with demo users. Imports the demo catalogue into an empty shop first, over its HTTP
-/// API.
-pub async fn welcome(base_url: &str, tls: &Tls, demo_users: &[(String, String)]) {
+/// API; goes on with an import that was cut short.
+pub async fn welcome(base_url: &str, data_dir: &Path, tls: &Tls, demo_users: &[(String, String)]) {
     let admin = demo_users.iter().find(|(_, roles)| roles.contains("admin"));
     let product = match admin {
-        Some((admin, _)) => import_if_empty(&shop::Shop::new(base_url, admin, admin)).await.unwrap_or_else(|cause| {
-            tracing::warn!(%cause, "the demo catalogue was not loaded");
-            None
-        }),
+        Some((admin, _)) => {
+            import_if_empty(&shop::Shop::new(base_url, admin, admin), &data_dir.join(UNFINISHED_IMPORT)).await.unwrap_or_else(|cause| {
+                tracing::warn!(%cause, "the demo catalogue was not loaded");
+                None
+            })
+        }
         None => None,
     };
     println!("{}", start_screen(base_url, tls, demo_users, product.as_ref().map(|(sku, stock)| (sku.as_str(), *stock))));
 }
 
-/// Returns a SKU in stock and its quantity.
-async fn import_if_empty(shop: &shop::Shop) -> Result<Option<(String, i64)>, DemoError> {
+/// Returns a SKU in stock and its quantity. The file `unfinished` exists while the import runs.
+async fn import_if_empty(shop: &shop::Shop, unfinished: &Path) -> Result<Option<(String, i64)>, DemoError> {
     let mut stock = shop.stock().await?;
-    if stock.is_empty() {
-        println!("the shop is empty: loading the demo catalogue ...");
+    let cut_short = unfinished.exists();
+    if stock.is_empty() || cut_short {
+        println!("{}: loading the demo catalogue ...", if cut_short { "the first start was cut short" } else { "the shop is empty" });
+        std::fs::write(unfinished, "").map_err(cannot_write(unfinished))?;
         let report = import::import(shop, embedded()).await?;
         println!("loaded {} products", report.products_created);
+        std::fs::remove_file(unfinished).map_err(cannot_write(unfinished))?;
         stock = shop.stock().await?;
     }
     Ok(stock.into_values().filter(|s| s.quantity > 0).min_by_key(|s| s.id).map(|s| (s.sku_code, s.quantity)))

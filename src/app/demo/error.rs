@@ -62,6 +62,14 @@ pub enum DemoError {
         #[source]
         cause: io::Error,
     },
+    #[error("cannot write {}: {cause}", .path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("{count} lines were skipped: --report FILE lists them, --allow-skips accepts them")]
+    LinesSkipped { count: usize },
     #[error("the import stopped; run it again to resume: {0}")]
     Stopped(#[source] PostError),
     #[error("the shop rejected {count} products or stock rows")]

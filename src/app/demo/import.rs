@@ -4,17 +4,19 @@ use crate::app::demo::report::{Reasons, first_few, progress};
 use crate::app::demo::retail;
 use crate::app::demo::retail::Product;
 use crate::app::demo::shop::{Request, Response, Shop};
+use crate::app::demo::text::Format;
 use crate::app::demo::{DemoError, PostError};
 use actix_web::http::Method;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
-use std::fmt;
+use std::{fmt, io};
 
 const SKU_TAKEN: &str = "urn:tradepost:problem:product:sku-taken";
 const MAX_PRODUCTS_IN_FLIGHT: usize = 16;
 
 #[derive(Debug, Clone, Default)]
 pub struct ImportReport {
+    pub format: Format,
     /// Lines of the file, without the header.
     pub lines: usize,
     pub skipped: Reasons,
@@ -46,8 +48,13 @@ pub async fn import(target: &Shop, file: &[u8]) -> Result<ImportReport, DemoErro
     target.token().await?;
     let products = &retail.catalogue.products;
     let bar = progress(products.len(), "products");
-    let mut report =
-        ImportReport { lines: retail.lines, skipped: retail.skipped, substituted: retail.catalogue.substituted, ..Default::default() };
+    let mut report = ImportReport {
+        format: retail.format,
+        lines: retail.lines,
+        skipped: retail.skipped,
+        substituted: retail.catalogue.substituted,
+        ..Default::default()
+    };
     let mut outcomes = stream::iter(products)
         .map(|product| async move { (product, create(target, product).await) })
         .buffer_unordered(MAX_PRODUCTS_IN_FLIGHT);
@@ -105,8 +112,28 @@ impl ImportReport {
     }
 }
 
+impl ImportReport {
+    /// Writes each skipped line, each substituted value and each rejected product as CSV.
+    pub fn write_details(&self, to: impl io::Write) -> csv::Result<()> {
+        let mut writer = csv::Writer::from_writer(to);
+        writer.write_record(["line", "sku", "outcome", "reason"])?;
+        for (outcome, reasons) in [("skipped", &self.skipped), ("substituted", &self.substituted)] {
+            for (line, reason) in reasons.by_line() {
+                writer.write_record([line.to_string().as_str(), "", outcome, reason])?;
+            }
+        }
+        for (sku, message) in &self.rejected {
+            writer.write_record(["", sku, "rejected", message])?;
+        }
+        Ok(writer.flush()?)
+    }
+}
+
 impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.format != Format::default() {
+            writeln!(f, "read as {}", self.format)?;
+        }
         writeln!(f, "{} lines read, {} skipped", self.lines, self.skipped.total())?;
         write!(f, "{}", self.skipped)?;
         writeln!(f, "products: {} created, {} already existed", self.products_created, self.products_existing)?;

@@ -13,6 +13,7 @@ pub mod report;
 pub mod retail;
 pub mod shop;
 pub mod summary;
+pub mod text;
 pub mod trace;
 
 #[cfg(test)]

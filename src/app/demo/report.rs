@@ -30,6 +30,13 @@ impl Reasons {
         self.0.values().flatten().copied()
     }
 
+    /// Each line with its reason, by line number.
+    pub fn by_line(&self) -> Vec<(usize, &str)> {
+        let mut lines: Vec<_> = self.0.iter().flat_map(|(reason, lines)| lines.iter().map(move |line| (*line, reason.as_str()))).collect();
+        lines.sort_unstable();
+        lines
+    }
+
     pub fn of(&self, reason: &str) -> &[usize] {
         self.0.get(reason).map_or(&[], Vec::as_slice)
     }

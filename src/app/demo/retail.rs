@@ -1,8 +1,9 @@
 //! Reads the *Online Retail* format: a line is one article on one invoice.
 //!
 //! Irregularities of such files, and their handling:
-//! - Each line is parsed alone, so a stray quote invalidates only its own line. An unusable line is reported with its
-//!   number and reason. Blank lines are ignored.
+//! - UTF-8, UTF-16 and Windows-1252; separated by comma, semicolon, tab or `|`; lines end with LF, CRLF or CR ([`text`]).
+//! - A stray quote invalidates only its own line. An unusable line is reported with its number and reason. Blank lines
+//!   are ignored.
 //! - Columns are found by header name, in any order; further columns are ignored.
 //! - A stock code is trimmed and otherwise exact, as everywhere in the shop: `85014b` and `85014B` are two products.
 //!   Postage, carriage and discounts (`POST`, `DOT`, `C2`, `M`, `D`, `BANK CHARGES`) are sold as articles, so they are
@@ -13,6 +14,8 @@
 //!   stock correction of the retailer: an adjustment.
 
 use crate::app::demo::report::Reasons;
+use crate::app::demo::text;
+use crate::app::demo::text::Format;
 use crate::kernel::money::{Money, MoneyError};
 use crate::kernel::sku;
 use crate::kernel::sku::SkuError;
@@ -22,6 +25,8 @@ use std::collections::HashMap;
 const MAX_QUANTITY: i64 = 2_147_483_647;
 /// In characters; the shop's limit.
 const MAX_NAME_LEN: usize = 255;
+/// Characters of an unknown header in the error.
+const MAX_HEADER_LEN: usize = 200;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -75,7 +80,8 @@ pub struct Catalogue {
 
 #[derive(Debug, Clone, Default)]
 pub struct Retail {
-    /// Usable and skipped lines, without header and blank lines.
+    pub format: Format,
+    /// Usable and skipped records, without header and blank lines.
     pub lines: usize,
     pub catalogue: Catalogue,
     /// In order of first appearance.
@@ -114,10 +120,12 @@ struct Candidates {
 pub enum FileError {
     #[error("the file is empty: expected a header with InvoiceNo, StockCode and so on")]
     Empty,
+    #[error("the file contains zero bytes: it is not text, or UTF-16 without a byte order mark; save it as UTF-8")]
+    ZeroBytes,
     #[error(transparent)]
     Header(#[from] LineError),
-    #[error("no column {0}: expected the header of Online Retail, InvoiceNo,StockCode,Description,Quantity,...")]
-    NoColumn(&'static str),
+    #[error("no column {name}: expected the header of Online Retail, InvoiceNo,StockCode,Description,Quantity,...; found {found}")]
+    NoColumn { name: &'static str, found: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,17 +154,18 @@ pub enum LineError {
 
 /// Fails only if the file has another format; unusable lines are skipped.
 pub fn read(file: &[u8]) -> Result<Retail, FileError> {
-    let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
-    let mut lines = (1..).zip(file.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.trim_ascii().is_empty());
-    let (_, header) = lines.next().ok_or(FileError::Empty)?;
-    let columns = find_columns(&split(header)?)?;
-    let mut retail = Retail::default();
+    let (text, encoding) = text::decode(file)?;
+    let lines = text::lines(&text);
+    let ((_, header), lines) = lines.split_first().ok_or(FileError::Empty)?;
+    let (header, delimiter) = text::header(header)?;
+    let columns = find_columns(&header)?;
+    let mut retail = Retail { format: Format { encoding, delimiter: delimiter.into() }, ..Retail::default() };
     let mut index_by_invoice = HashMap::new();
     let mut index_by_code = HashMap::new();
     let mut candidates = Vec::new();
-    for (number, line) in lines {
+    for (number, record) in text::records(lines, delimiter, columns.count) {
         retail.lines += 1;
-        match split(line).and_then(|fields| parse_line(&columns, &fields, number)) {
+        match record.and_then(|fields| parse_line(&columns, &fields, number, retail.format.delimiter)) {
             Err(reason) => retail.skipped.add(reason.to_string(), number),
             Ok(parsed) => {
                 count_candidates(&mut index_by_code, &mut candidates, &parsed);
@@ -168,35 +177,28 @@ pub fn read(file: &[u8]) -> Result<Retail, FileError> {
     Ok(retail)
 }
 
-fn split(line: &[u8]) -> Result<csv::StringRecord, LineError> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let text = std::str::from_utf8(line).map_err(|_| LineError::NotUtf8)?;
-    // only a line feed ends a record: a lone carriage return must not truncate a line
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .terminator(csv::Terminator::Any(b'\n'))
-        .buffer_capacity(512)
-        .from_reader(text.as_bytes());
-    let mut fields = csv::StringRecord::new();
-    reader.read_record(&mut fields).map_err(|cause| LineError::Csv(cause.to_string()))?;
-    fields.trim();
-    Ok(fields)
-}
-
+/// By the names of the file's first or second edition.
 fn find_columns(header: &csv::StringRecord) -> Result<Columns, FileError> {
-    let find = |name| header.iter().position(|field| field.eq_ignore_ascii_case(name)).ok_or(FileError::NoColumn(name));
+    let find = |names: &[&'static str]| {
+        let named = |field: &str| names.iter().any(|name| field.eq_ignore_ascii_case(name));
+        let found = || header.iter().collect::<Vec<_>>().join(", ").chars().take(MAX_HEADER_LEN).collect();
+        header
+            .iter()
+            .position(named)
+            .ok_or_else(|| FileError::NoColumn { name: names.first().copied().unwrap_or_default(), found: found() })
+    };
     Ok(Columns {
         count: header.len(),
-        invoice: find("InvoiceNo")?,
-        code: find("StockCode")?,
-        description: find("Description")?,
-        quantity: find("Quantity")?,
-        price: find("UnitPrice")?,
-        customer: find("CustomerID")?,
+        invoice: find(&["InvoiceNo", "Invoice"])?,
+        code: find(&["StockCode"])?,
+        description: find(&["Description"])?,
+        quantity: find(&["Quantity"])?,
+        price: find(&["UnitPrice", "Price"])?,
+        customer: find(&["CustomerID", "Customer ID"])?,
     })
 }
 
-fn parse_line(columns: &Columns, fields: &csv::StringRecord, number: usize) -> Result<ParsedLine, LineError> {
+fn parse_line(columns: &Columns, fields: &csv::StringRecord, number: usize, delimiter: char) -> Result<ParsedLine, LineError> {
     if fields.len() != columns.count {
         return Err(LineError::Fields { expected: columns.count, found: fields.len() });
     }
@@ -208,10 +210,7 @@ fn parse_line(columns: &Columns, fields: &csv::StringRecord, number: usize) -> R
     let sku = sku::parse(field(columns.code)).map_err(LineError::Sku)?;
     let quantity: Option<i64> = field(columns.quantity).parse().ok().filter(|n| (-MAX_QUANTITY..=MAX_QUANTITY).contains(n));
     let quantity = quantity.ok_or(LineError::Quantity)?;
-    let price: Money = field(columns.price).parse().map_err(LineError::Price)?;
-    if price.is_negative() {
-        return Err(LineError::PriceNegative);
-    }
+    let price = parse_price(field(columns.price), delimiter)?;
     let customer = Some(field(columns.customer)).filter(|id| !id.is_empty()).map(str::to_string);
     let unpaid = price == Money::ZERO && customer.is_none();
     let (kind, quantity) = match (is_cancellation(&invoice), quantity) {
@@ -221,8 +220,19 @@ fn parse_line(columns: &Columns, fields: &csv::StringRecord, number: usize) -> R
         (false, 1..) if !unpaid => (Kind::Sold, quantity),
         (false, _) => (Kind::Adjusted, quantity),
     };
-    let description = field(columns.description).to_string();
+    // a description in quotes may have several lines, a product's name has one
+    let description = field(columns.description).replace("\r\n", " ").replace(['\r', '\n'], " ");
     Ok(ParsedLine { invoice, customer, description, price, line: Line { number, sku, quantity, kind } })
+}
+
+/// A file that is not separated by commas may have decimal commas.
+fn parse_price(text: &str, delimiter: char) -> Result<Money, LineError> {
+    let price: Money = match delimiter {
+        ',' => text.parse(),
+        _ => text.replace(',', ".").parse(),
+    }
+    .map_err(LineError::Price)?;
+    if price.is_negative() { Err(LineError::PriceNegative) } else { Ok(price) }
 }
 
 fn is_cancellation(invoice: &str) -> bool {
@@ -284,6 +294,9 @@ fn build_catalogue(candidates: Vec<(String, Candidates)>) -> Catalogue {
             Money::ZERO
         });
         let price = with_cents(price);
+        if name.chars().count() > MAX_NAME_LEN {
+            catalogue.substituted.add(format!("the description has more than {MAX_NAME_LEN} characters: the name is cut"), code.line);
+        }
         catalogue.products.push(Product { name: name.chars().take(MAX_NAME_LEN).collect(), sku, price, stock: code.stock });
     }
     catalogue

@@ -21,7 +21,8 @@ impl LeaseStore for Db {
                 return Ok(LeaseState::Held);
             }
             // if another process holds it nothing matches, and the upsert fails because the id exists
-            leases.update_one(doc! { "_id": name, "expiresAt": { "$lt": now } }, values).upsert(true).await?;
+            let expired = [doc! { "expiresAt": { "$lt": now } }, doc! { "expiresAt": { "$gt": clock::latest_end(now, term) } }];
+            leases.update_one(doc! { "_id": name, "$or": expired.to_vec() }, values).upsert(true).await?;
             Ok(LeaseState::Acquired)
         });
         match acquired.await {

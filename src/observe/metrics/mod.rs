@@ -49,7 +49,8 @@ pub fn gauge_value(n: impl TryInto<i64>) -> i64 {
 
 /// Age in seconds of a time in milliseconds since 1970; 0 for `None`.
 pub fn age_seconds(since_ms: Option<i64>) -> i64 {
-    since_ms.map_or(0, |since| (clock::now_ms() - since).max(0) / 1000)
+    // a time in the future was stored before the clock was set back: an age of 0 would hide what is stuck
+    since_ms.map_or(0, |since| (clock::now_ms() - since).abs() / 1000)
 }
 
 /// Registers gauges that `set` updates at each scrape. `set` must not block.

@@ -140,7 +140,8 @@ impl StockStore for Repo {
 
     async fn expired(&self) -> Result<Vec<Uuid>, StoreError> {
         let now = clock::now_ms();
-        self.db.read(async move |c| reservations::expired(c, now, EXPIRED_BATCH).await).await
+        let latest = clock::latest_end(now, self.reservation_ms);
+        self.db.read(async move |c| reservations::expired(c, now, latest, EXPIRED_BATCH).await).await
     }
 
     async fn extend(&self, order: Uuid) -> Result<(), StoreError> {

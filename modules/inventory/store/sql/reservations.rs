@@ -192,8 +192,10 @@ pub(super) async fn release(c: &mut Conn, order: Uuid, trace: Trace) -> Result<R
     Ok(ReservationState::Released)
 }
 
-pub(super) async fn expired(c: &mut Conn, now: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
-    let rows = reservations::table.filter(reservations::state.eq(HELD).and(reservations::expires_at.lt(now)));
+/// HELD reservations that ended before `now`, or end after the latest credible end.
+pub(super) async fn expired(c: &mut Conn, now: i64, latest: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+    let ended = reservations::expires_at.lt(now).or(reservations::expires_at.gt(latest));
+    let rows = reservations::table.filter(reservations::state.eq(HELD).and(ended));
     let numbers: Vec<String> = rows.select(reservations::order_number).order(reservations::expires_at).limit(limit).load(c).await?;
     numbers.iter().map(|n| parse_number(n)).collect()
 }

@@ -7,7 +7,9 @@ use crate::kernel::clock;
 use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
 use crate::modules::notification::api::{Delivery, DeliveryState, Notification};
-use crate::modules::notification::store::types::{AttemptResult, Channel, ClaimFilter, DueDelivery, NotificationStore, ProcessedEvent};
+use crate::modules::notification::store::types::{
+    AttemptResult, Channel, ClaimFilter, DueDelivery, MAX_BACKOFF, NotificationStore, ProcessedEvent,
+};
 use async_trait::async_trait;
 use diesel::dsl::{And, Eq, Filter};
 use diesel::prelude::*;
@@ -68,6 +70,11 @@ impl Repo {
     pub(in crate::modules::notification::store) fn new(db: Db) -> Self {
         Self { db }
     }
+}
+
+/// Latest credible time of a next attempt; see [`clock::latest_end`].
+fn latest_attempt(now: i64) -> i64 {
+    clock::latest_end(now, MAX_BACKOFF.as_millis() as i64)
 }
 
 type IsPending = And<Eq<deliveries::id, i64>, Eq<deliveries::state, &'static str>>;
@@ -222,7 +229,7 @@ impl NotificationStore for Repo {
             .read(async move |c| {
                 let mut query = deliveries::table
                     .filter(deliveries::state.eq(DeliveryState::Pending.name()))
-                    .filter(deliveries::next_attempt_at.le(now))
+                    .filter(deliveries::next_attempt_at.le(now).or(deliveries::next_attempt_at.gt(latest_attempt(now))))
                     .filter(deliveries::id.ne_all(&filter.excluded_ids))
                     .filter(deliveries::target.ne_all(&filter.excluded_webhooks))
                     .into_boxed();
@@ -247,8 +254,8 @@ impl NotificationStore for Repo {
             .write(async move |c| {
                 let mut claimed = Vec::with_capacity(due.len());
                 for delivery in &due {
-                    let claimable =
-                        pending(delivery.id).filter(deliveries::attempts.eq(delivery.attempts).and(deliveries::next_attempt_at.le(now)));
+                    let due = deliveries::next_attempt_at.le(now).or(deliveries::next_attempt_at.gt(latest_attempt(now)));
+                    let claimable = pending(delivery.id).filter(deliveries::attempts.eq(delivery.attempts)).filter(due);
                     if diesel::update(claimable).set(deliveries::next_attempt_at.eq(until)).execute(c).await? == 1 {
                         claimed.push(delivery.clone());
                     }

@@ -136,10 +136,11 @@ impl OrderStore for Repo {
 
     async fn acquire_expired(&self) -> Result<Vec<StoredOrder>, StoreError> {
         let (now, lease_ms, unreadable) = (clock::now_ms(), self.lease_ms, self.unreadable.clone());
-        if !self.db.read(async move |c| queries::has_expired(c, now).await).await? {
+        let latest = clock::latest_end(now, lease_ms);
+        if !self.db.read(async move |c| queries::has_expired(c, now, latest).await).await? {
             return Ok(Vec::new());
         }
-        self.db.write(async move |c| queries::acquire_expired(c, &unreadable, now, now + lease_ms, BATCH_SIZE).await).await
+        self.db.write(async move |c| queries::acquire_expired(c, &unreadable, now, latest, now + lease_ms, BATCH_SIZE).await).await
     }
 
     async fn pending_actions(&self) -> Result<Vec<(Uuid, PendingReservationAction)>, StoreError> {

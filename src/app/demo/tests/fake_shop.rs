@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-type State = web::Data<Mutex<FakeShop>>;
+pub(super) type State = web::Data<Mutex<FakeShop>>;
 
 #[derive(Default)]
 pub(super) struct FakeShop {

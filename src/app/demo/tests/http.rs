@@ -1,12 +1,12 @@
 //! Import and replay against a shop over HTTP.
 
 use super::csv;
-use super::fake_shop::{FakeShop, start, start_as_admin};
-use crate::app::demo::cli::{run_import, run_replay, run_token, start_screen};
+use super::fake_shop::{FakeShop, State, start, start_as_admin};
+use crate::app::demo::cli::{ImportOptions, run_import, run_replay, run_token, start_screen, welcome};
 use crate::app::demo::embedded;
 use crate::app::demo::import::import;
 use crate::app::demo::replay::replay;
-use crate::app::demo::shop::token;
+use crate::app::demo::shop::{Shop, token};
 use crate::app::demo::summary::Difference;
 use crate::kernel::ports::free_port;
 use crate::settings::Tls;
@@ -116,23 +116,77 @@ async fn token_close_to_expiry_is_renewed() {
 
 #[test]
 fn commands_against_overselling_shop_report_mismatch() {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async {
-            sender.send(start(FakeShop { oversells: true, ..Default::default() }).await.1).unwrap();
-            std::future::pending::<()>().await
-        })
-    });
-    let url = receiver.recv().unwrap();
+    let (_, url) = shop_in_background(FakeShop { oversells: true, ..Default::default() });
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("shop.csv");
     std::fs::write(&path, csv(&["1,A,a,3,,1,7,UK"])).unwrap();
     run_token(&url, "alice", "alice").unwrap();
-    run_import(&url, "admin", "admin", &path).unwrap();
+    let options = ImportOptions::default();
+    run_import(&Shop::new(&url, "admin", "admin"), &path, &options).unwrap();
     run_replay(&url, "admin", "admin", &path, 2).unwrap();
     let oversold = run_replay(&url, "admin", "admin", &path, 2).unwrap_err().to_string();
     assert_eq!(oversold, "the stock of 1 SKUs does not match the orders");
-    assert!(run_import(&url, "admin", "admin", &dir.path().join("none.csv")).unwrap_err().to_string().contains("none.csv"));
+    let none = run_import(&Shop::new(&url, "admin", "admin"), &dir.path().join("none.csv"), &options);
+    assert!(none.unwrap_err().to_string().contains("none.csv"));
+}
+
+/// Runs a fake shop on a thread of its own; returns its state and its URL.
+fn shop_in_background(fake: FakeShop) -> (State, String) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async {
+            sender.send(start(fake).await).unwrap();
+            std::future::pending::<()>().await
+        })
+    });
+    let (state, url) = receiver.recv().unwrap();
+    (state.into(), url)
+}
+
+#[test]
+fn import_with_skipped_lines_fails_unless_allowed_and_reports_each() {
+    let (_, url) = shop_in_background(FakeShop::default());
+    let dir = tempfile::tempdir().unwrap();
+    let (path, details) = (dir.path().join("shop.csv"), dir.path().join("details.csv"));
+    std::fs::write(&path, csv(&["1,A,a,3,,1,7,UK", "1,B,b,none,,1,7,UK", "1,C,,1,,1,7,UK"])).unwrap();
+    let shop = Shop::new(&url, "admin", "admin");
+    let options = ImportOptions { report: Some(details.clone()), allow_skips: false };
+    let skipped = run_import(&shop, &path, &options).unwrap_err().to_string();
+    assert_eq!(skipped, "1 lines were skipped: --report FILE lists them, --allow-skips accepts them");
+    assert_eq!(
+        std::fs::read_to_string(&details).unwrap(),
+        "line,sku,outcome,reason\n3,,skipped,quantity is not a whole number up to 2147483647\n4,,substituted,no description: the code is the name\n"
+    );
+    run_import(&shop, &path, &ImportOptions { allow_skips: true, ..options }).unwrap();
+    let nowhere = ImportOptions { report: Some(dir.path().join("none/details.csv")), allow_skips: true };
+    assert!(run_import(&shop, &path, &nowhere).unwrap_err().to_string().contains("none/details.csv"));
+}
+
+#[actix_web::test]
+async fn first_start_that_was_cut_short_is_resumed_by_the_next() {
+    let (state, url) = start(FakeShop::default()).await;
+    let data = tempfile::tempdir().unwrap();
+    let users = [("admin".to_string(), "admin".to_string())];
+    let tls = Tls::default();
+    let first = welcome(&url, data.path(), &tls, &users);
+    let loaded = || state.lock().stock.len();
+    {
+        let mut first = std::pin::pin!(first);
+        // the future is dropped in the middle of the import, as a signal does
+        while loaded() == 0 {
+            tokio::select! {
+                () = &mut first => panic!("the import is over"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    let cut_short_at = loaded();
+    assert!(cut_short_at < 1749, "{cut_short_at}");
+    welcome(&url, data.path(), &Tls::default(), &users).await;
+    assert_eq!(loaded(), 1749);
+    state.lock().stock.pop();
+    welcome(&url, data.path(), &Tls::default(), &users).await;
+    assert_eq!(loaded(), 1748, "a complete import is not repeated");
 }
 
 #[test]

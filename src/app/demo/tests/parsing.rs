@@ -77,7 +77,7 @@ fn read_file_with_malformed_lines_skips_them_with_reasons() {
     let mut bytes = b"\xEF\xBB\xBFCountry,UNITPRICE,Quantity, StockCode ,Description,InvoiceNo,CustomerID,Note\r\n".to_vec();
     bytes.extend(b"UK,2.5,6, A1 ,\" RED, \"\"BIG\"\"  \",1,7,\r\n"); // 2: quotes, spaces
     bytes.extend(b"\r\n"); // 3: blank
-    bytes.extend(b"UK,3,1,A1,blue,1,7,x\r\n"); // 4: repeated in its invoice
+    bytes.extend("UK,3,1,A1,blue,1,7,é\r\n".as_bytes()); // 4: repeated in its invoice; its note is UTF-8
     bytes.extend(b"UK,3,2,A1,blue,2,8,x\n"); // 5: now the most frequent
     bytes.extend(b"UK,3,1,B\xA3,pound,2,8,x\n"); // 6: not UTF-8
     bytes.extend(b"UK,3,1,B2,short\n"); // 7: fields missing
@@ -128,15 +128,56 @@ fn read_descriptions_with_tie_uses_earlier_and_truncates_long() {
     let retail = read(&csv(&["1,A,first,1,,1,7,UK", "1,A,second,1,,2,7,UK", &format!("1,B,{long},1,,1,7,UK")])).unwrap();
     assert_eq!((product(&retail, "A").name.as_str(), product(&retail, "A").price.to_string()), ("first", "1.00".into()));
     assert_eq!(product(&retail, "B").name.len(), 255);
+    assert_eq!(retail.catalogue.substituted.of("the description has more than 255 characters: the name is cut"), [4]);
 }
 
 #[test]
 fn read_other_format_returns_error_with_expectation() {
     assert!(read(b"").unwrap_err().to_string().contains("empty"));
     assert!(read(b"\n\r\n").unwrap_err().to_string().contains("empty"));
-    assert!(read(b"a,b,c\n1,2,3\n").unwrap_err().to_string().contains("no column InvoiceNo"));
-    assert!(read(b"\xFF\xFEI\0n\0").unwrap_err().to_string().contains("UTF-8"));
+    let unknown = read(b"a,b,c\n1,2,3\n").unwrap_err().to_string();
+    assert!(unknown.contains("no column InvoiceNo") && unknown.contains("found a, b, c"), "{unknown}");
+    assert!(read(b"I\0n\0").unwrap_err().to_string().contains("UTF-16 without a byte order mark"));
     assert_eq!(read(&csv(&[])).unwrap().lines, 0);
+}
+
+/// The same two lines in the forms in which other programs write them.
+#[test]
+fn read_other_encodings_delimiters_and_line_ends_yields_the_same() {
+    let text = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n1,A-1,CAFÉ CUP,6,,2.55,17850,UK\n2,A-2,RED CUP,2,,3.39,17850,UK\n";
+    let utf16 = |bytes: fn(u16) -> [u8; 2]| "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(bytes).collect::<Vec<u8>>();
+    let windows_1252: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let decimal_commas = text.replace(',', ";").replace("2.55", "2,55").replace("3.39", "3,39");
+    let second_edition = text.replace("InvoiceNo", "Invoice").replace("UnitPrice", "Price").replace("CustomerID", "Customer ID");
+    let files: [(&str, Vec<u8>, &str); 11] = [
+        ("UTF-8", text.into(), "UTF-8, separated by `,`"),
+        ("byte order mark", format!("\u{feff}{text}").into(), "UTF-8, separated by `,`"),
+        ("CRLF", text.replace('\n', "\r\n").into(), "UTF-8, separated by `,`"),
+        ("CR", text.replace('\n', "\r").into(), "UTF-8, separated by `,`"),
+        ("semicolon", text.replace(',', ";").into(), "UTF-8, separated by `;`"),
+        ("decimal comma", decimal_commas.into(), "UTF-8, separated by `;`"),
+        ("tab", text.replace(',', "\t").into(), "UTF-8, separated by tabs"),
+        ("second edition", second_edition.into(), "UTF-8, separated by `,`"),
+        ("UTF-16LE", utf16(u16::to_le_bytes), "UTF-16LE, separated by `,`"),
+        ("UTF-16BE", utf16(u16::to_be_bytes), "UTF-16BE, separated by `,`"),
+        ("Windows-1252", windows_1252, "Windows-1252, separated by `,`"),
+    ];
+    for (name, file, format) in files {
+        let retail = read(&file).unwrap_or_else(|cause| panic!("{name}: {cause}"));
+        let products: Vec<_> = retail.catalogue.products.iter().map(|p| (p.name.as_str(), p.price.to_string(), p.stock)).collect();
+        assert_eq!(products, [("CAFÉ CUP", "2.55".into(), 6), ("RED CUP", "3.39".into(), 2)], "{name}");
+        assert_eq!((retail.lines, retail.skipped.total(), retail.format.to_string()), (2, 0, format.into()), "{name}");
+    }
+}
+
+#[test]
+fn read_quoted_field_with_line_end_is_one_record() {
+    let retail = read(&csv(&["1,A,\"BLUE", "CUP\",6,,2,7,UK", "1,B,\"open,1,,1,7,UK", "2,C,red,1,,1,7,UK"])).unwrap();
+    let names: Vec<_> = retail.catalogue.products.iter().map(|product| product.name.as_str()).collect();
+    assert_eq!((retail.lines, names), (3, vec!["BLUE CUP", "red"]));
+    assert_eq!(retail.skipped.lines().collect::<Vec<_>>(), [4], "a quote that is never closed invalidates its line alone");
+    let lines: Vec<_> = retail.invoices.iter().flat_map(|invoice| &invoice.lines).map(|line| line.number).collect();
+    assert_eq!(lines, [2, 5]);
 }
 
 #[test]
