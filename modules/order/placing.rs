@@ -12,6 +12,7 @@
 use super::api::{OrderError, OrderStatus};
 use super::metrics::{OrderMetrics, Outcome};
 use super::store::{BeginOutcome, NewOrder, OrderStore, PendingReservationAction, StoredOrder};
+use crate::kernel::error::StoreError;
 use crate::kernel::money::Money;
 use crate::kernel::problem::{Problem, TypedError};
 use crate::modules::contracts::inventory::{InventoryApi, Quantities, Reservation, ReservationState, ReserveInput, StockCheck};
@@ -55,8 +56,7 @@ impl OrderPath {
         let unknown: Vec<String> = skus.into_iter().filter(|sku| !prices.contains_key(sku)).collect();
         let total = apply_prices(&mut new, &prices)?;
         let rejected = if unknown.is_empty() { None } else { Some(self.check_remaining_lines(cx, &new, unknown).await?) };
-        let outcome = self.store.begin(new, total, rejected.clone(), cx.trace).await;
-        match outcome.inspect_err(|_| self.metrics.record(Outcome::StoreUnavailable))? {
+        match self.begin(cx, new, total, rejected.clone()).await.inspect_err(|_| self.metrics.record(Outcome::StoreUnavailable))? {
             BeginOutcome::Created(order) => match rejected {
                 None => self.complete_order(cx, order).await,
                 Some(stock) => {
@@ -67,6 +67,18 @@ impl OrderPath {
             BeginOutcome::Ended(order) => first_response(order),
             BeginOutcome::InFlight => Err(OrderError::KeyInFlight),
             BeginOutcome::KeyReused => Err(OrderError::KeyReused),
+        }
+    }
+
+    /// Stores the order. If the store did not confirm it, asks whether it has the order: what is stored is completed.
+    async fn begin(&self, cx: &Cx, new: NewOrder, total: Money, rejected: Option<StockCheck>) -> Result<BeginOutcome, StoreError> {
+        let number = new.number;
+        match self.store.begin(new, total, rejected, cx.trace).await {
+            Err(cause @ StoreError::Unavailable { .. }) => match self.store.by_number(number).await {
+                Ok(Some(order)) => Ok(BeginOutcome::Created(order)),
+                Ok(None) | Err(_) => Err(cause),
+            },
+            outcome => outcome,
         }
     }
 
@@ -98,7 +110,7 @@ impl OrderPath {
             Err(cause) => (Outcome::PeerUnavailable, Err(cause)),
         };
         match ended {
-            Err(cause @ OrderError::Platform(_)) => Err(self.abort(cx, &order, unavailable_outcome, cause).await),
+            Err(cause @ OrderError::Platform(_)) => self.abort(cx, &order, unavailable_outcome, cause).await,
             ended => ended,
         }
     }
@@ -133,18 +145,29 @@ impl OrderPath {
 
     /// The caller gets an error, so the order becomes REJECTED and its key can be used again. It is unknown
     /// whether inventory reserved stock; the pending release covers both cases.
-    async fn abort(&self, cx: &Cx, order: &StoredOrder, unavailable_outcome: Outcome, cause: OrderError) -> OrderError {
-        tracing::warn!(order_number = %order.number, cause = cause.for_log(), "order not placed");
+    ///
+    /// If the order has an end state already, the caller gets that: another worker has ended it, or the store had ended
+    /// it and could not confirm it.
+    async fn abort(
+        &self,
+        cx: &Cx,
+        order: &StoredOrder,
+        unavailable_outcome: Outcome,
+        cause: OrderError,
+    ) -> Result<StoredOrder, OrderError> {
         match self.store.abort(order, cx.trace).await {
             Ok(true) => self.metrics.record(unavailable_outcome),
-            // another worker has ended the order and counted it
-            Ok(false) => {}
+            Ok(false) => match self.store.by_number(order.number).await {
+                Ok(Some(ended)) if ended.status != OrderStatus::Pending => return to_result(ended),
+                Ok(_) | Err(_) => {}
+            },
             Err(cause) => {
                 self.metrics.record(unavailable_outcome);
                 tracing::error!(order_number = %order.number, %cause, "order not rejected; it stays PENDING until recovery");
             }
         }
-        cause
+        tracing::warn!(order_number = %order.number, cause = cause.for_log(), "order not placed");
+        Err(cause)
     }
 
     async fn end(

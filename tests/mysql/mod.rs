@@ -4,6 +4,7 @@
 //! Ignored by default: `.ci/stores.sh` starts the servers, names them in `TRADEPOST_TEST_MYSQL`, and runs these with
 //! `--ignored`.
 
+mod lost_commit;
 mod outage;
 mod schema;
 #[cfg(feature = "tls")]

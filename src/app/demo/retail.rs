@@ -122,6 +122,8 @@ pub enum FileError {
     Empty,
     #[error("the file contains zero bytes: it is not text, or UTF-16 without a byte order mark; save it as UTF-8")]
     ZeroBytes,
+    #[error("the file is not valid {encoding}, which its byte order mark announces")]
+    Malformed { encoding: &'static str },
     #[error(transparent)]
     Header(#[from] LineError),
     #[error("no column {name}: expected the header of Online Retail, InvoiceNo,StockCode,Description,Quantity,...; found {found}")]

@@ -1,7 +1,7 @@
 //! Text of a CSV file as other programs write it: its encoding, its line ends, its delimiter, its records.
 
 use super::retail::{FileError, LineError};
-use encoding_rs::{Encoding, WINDOWS_1252};
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -36,9 +36,14 @@ impl fmt::Display for Format {
 ///
 /// Without a byte order mark, a file whose only characters beyond ASCII are invalid in UTF-8 is Windows-1252.
 pub fn decode(file: &[u8]) -> Result<(Cow<'_, [u8]>, &'static str), FileError> {
-    if let Some((encoding, _)) = Encoding::for_bom(file) {
-        let (text, _) = encoding.decode_with_bom_removal(file);
-        return Ok((into_bytes(text), encoding.name()));
+    match Encoding::for_bom(file) {
+        Some((encoding, bom_len)) if encoding == UTF_8 => return Ok((Cow::Borrowed(file.get(bom_len..).unwrap_or_default()), "UTF-8")),
+        Some((encoding, _)) => {
+            let (text, has_errors) = encoding.decode_with_bom_removal(file);
+            let valid = (!has_errors).then(|| into_bytes(text));
+            return valid.map(|text| (text, encoding.name())).ok_or(FileError::Malformed { encoding: encoding.name() });
+        }
+        None => {}
     }
     if file.contains(&0) {
         return Err(FileError::ZeroBytes);

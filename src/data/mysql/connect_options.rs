@@ -60,10 +60,17 @@ pub(super) fn connect_options(server: &MySqlUrl, name: &str) -> Result<Opts, MyS
     if opts.ssl_opts().is_some() {
         return Err(MySqlUrlError::TlsInUrl { module: name.into() });
     }
-    // no local socket with TLS: it would be faster, but not encrypted
-    let (tls, socket) = (server.tls.as_ref().map(trust).transpose()?, server.tls.is_none() && opts.prefer_socket());
+    let tls = server.tls.as_ref().map(trust).transpose()?;
+    let socket = tls.is_none() && asks_for_socket(server.url.expose());
     // diesel caches statements itself; updates count matched rows, as on the other backends
     Ok(OptsBuilder::from_opts(opts).ssl_opts(tls).prefer_socket(socket).stmt_cache_size(0).client_found_rows(true).into())
+}
+
+/// Whether the URL has `prefer_socket=true`. By default the driver asks a server on loopback for its socket and connects
+/// to that file: behind a published or forwarded port this is another server.
+fn asks_for_socket(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    form_urlencoded::parse(query.as_bytes()).any(|(key, value)| key == "prefer_socket" && value == "true")
 }
 
 #[cfg(not(feature = "tls"))]

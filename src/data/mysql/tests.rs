@@ -23,6 +23,16 @@ fn error_message_of_the_server_is_classified() {
     assert_eq!(ErrorClass::of(&Error::NotFound), None);
 }
 
+#[test]
+fn local_socket_of_the_server_is_used_only_if_the_url_asks_for_it() {
+    use crate::settings::{MySqlUrl, Secret};
+    let prefers_socket = |query: &str| {
+        let server = MySqlUrl { url: Secret::new(format!("mysql://127.0.0.1:13306/orders{query}")), tls: None };
+        super::connect_options::connect_options(&server, "order").unwrap().prefer_socket()
+    };
+    assert_eq!(["", "?pool_min=1", "?prefer_socket=false", "?prefer_socket=true"].map(prefers_socket), [false, false, false, true]);
+}
+
 /// Before any connection, with the setting's name.
 #[test]
 fn invalid_connect_options_are_rejected_with_their_setting() {

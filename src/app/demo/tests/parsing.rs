@@ -137,6 +137,7 @@ fn read_other_format_returns_error_with_expectation() {
     assert!(read(b"\n\r\n").unwrap_err().to_string().contains("empty"));
     let unknown = read(b"a,b,c\n1,2,3\n").unwrap_err().to_string();
     assert!(unknown.contains("no column InvoiceNo") && unknown.contains("found a, b, c"), "{unknown}");
+    assert_eq!(read(b"\xFF\xFE\0\xDC").unwrap_err().to_string(), "the file is not valid UTF-16LE, which its byte order mark announces");
     assert!(read(b"I\0n\0").unwrap_err().to_string().contains("UTF-16 without a byte order mark"));
     assert_eq!(read(&csv(&[])).unwrap().lines, 0);
 }
