@@ -81,7 +81,7 @@ crate::contract! {
         /// Replaces a product, if it was not changed since it was read.
         fn replace(path id: String, header if_match: Option<String>, body product: ProductInput) -> Tagged<Product> = PUT "/api/v1/products/{id}" => 200, Admin, once;
 
-        /// Removes a product.
-        fn delete(path id: String) -> Text = DELETE "/api/v1/products/{id}" => 200, Admin, once;
+        /// Removes a product; with If-Match, only if it was not changed since it was read.
+        fn delete(path id: String, header if_match: Option<String>) -> Text = DELETE "/api/v1/products/{id}" => 200, Admin, once;
     }
 }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// SKU codes per price call.
 const MAX_PRICES: usize = 1000;
+/// Retries of a deletion without If-Match while the product changes concurrently.
+const MAX_DELETE_ATTEMPTS: u32 = 5;
 const MAX_NAME: usize = 255;
 const MAX_DESCRIPTION: usize = 10_000;
 
@@ -29,6 +31,11 @@ impl ProductService {
     pub(super) fn new(store: Arc<dyn ProductStore>) -> Self {
         Self { store, ids: IdGenerator::default() }
     }
+}
+
+/// Whether an If-Match header permits a change of this version.
+fn matches_version(tag: &str, version: i64) -> bool {
+    tag.trim() == "*" || tag.trim().trim_matches('"').parse() == Ok(version)
 }
 
 /// Validates the input; the problem lists all invalid fields.
@@ -123,9 +130,10 @@ impl ProductApi for ProductService {
     async fn replace(&self, cx: &Cx, id: String, if_match: Option<String>, product: ProductInput) -> Result<Tagged<Product>, ProductError> {
         let product = validate(id.clone(), product)?;
         let Some(tag) = if_match else { return Err(ProductError::VersionMissing { id }) };
-        let Some((_, current)) = self.store.get(&id).await? else { return Err(ProductError::NotFound { id }) };
-        let base_version = if tag.trim() == "*" { Some(current) } else { tag.trim().trim_matches('"').parse().ok() };
-        let Some(version) = base_version.filter(|v| *v == current) else { return Err(ProductError::Stale { id }) };
+        let Some((_, version)) = self.store.get(&id).await? else { return Err(ProductError::NotFound { id }) };
+        if !matches_version(&tag, version) {
+            return Err(ProductError::Stale { id });
+        }
         let event = Event::new("product", events::CHANGED, &id, cx.trace, &product)?;
         match self.store.replace(product.clone(), version, event).await? {
             Some(true) => Ok(Tagged { value: product, version: version + 1 }),
@@ -134,13 +142,18 @@ impl ProductApi for ProductService {
         }
     }
 
-    async fn delete(&self, cx: &Cx, id: String) -> Result<Text, ProductError> {
-        let Some((product, _)) = self.store.get(&id).await? else { return Err(ProductError::NotFound { id }) };
-        let event = Event::new("product", events::DELETED, &id, cx.trace, &product)?;
-        if self.store.delete(&id, event).await? {
-            Ok(Text(format!("Product with id {id} deleted successfully")))
-        } else {
-            Err(ProductError::NotFound { id })
+    async fn delete(&self, cx: &Cx, id: String, if_match: Option<String>) -> Result<Text, ProductError> {
+        for _ in 0..MAX_DELETE_ATTEMPTS {
+            let Some((product, version)) = self.store.get(&id).await? else { return Err(ProductError::NotFound { id }) };
+            if if_match.as_ref().is_some_and(|tag| !matches_version(tag, version)) {
+                return Err(ProductError::Stale { id });
+            }
+            // the event shows the product as it was removed
+            let event = Event::new("product", events::DELETED, &id, cx.trace, &product)?;
+            if self.store.delete(&id, version, event).await? {
+                return Ok(Text(format!("Product with id {id} deleted successfully")));
+            }
         }
+        Err(ProductError::Stale { id })
     }
 }

@@ -27,7 +27,11 @@ enum ResponseError {
     Json { url: String, cause: serde_json::Error },
 }
 
+/// For a token. A caller waits for it.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// For the discovery document and for the key set. Longer: without keys no token is accepted, and a slow issuer must not
+/// keep it so.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 /// In bytes.
 const MAX_RESPONSE_LEN: usize = 1 << 20;
 
@@ -64,13 +68,13 @@ impl OidcClient {
 
     /// Fetches the key set from the issuer's `jwks_uri`.
     pub async fn keys<T: DeserializeOwned>(&self) -> Result<T, IssuerError> {
-        self.with_failover(async |at| get(&at(&self.discover(at).await?.jwks_uri)).await).await
+        self.with_failover(async |at| get(&at(&self.discover(at, KEYS_TIMEOUT).await?.jwks_uri), KEYS_TIMEOUT).await).await
     }
 
     /// Sends the form to the token endpoint.
     pub async fn request_token<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<T, IssuerError> {
         self.with_failover(async |at| {
-            let endpoint = at(&self.discover(at).await?.token_endpoint);
+            let endpoint = at(&self.discover(at, TIMEOUT).await?.token_endpoint);
             let sent = http().post(&endpoint).timeout(TIMEOUT).send_form(&form);
             read(&endpoint, sent.await.map_err(|cause| ResponseError::Send { url: endpoint.clone(), cause })?).await
         })
@@ -80,7 +84,7 @@ impl OidcClient {
     /// Sends the form to the token endpoint; `None` if the issuer rejects it with 4xx.
     pub async fn request_token_unless_rejected<T: DeserializeOwned>(&self, form: &[(&str, &str)]) -> Result<Option<T>, IssuerError> {
         self.with_failover(async |at| {
-            let endpoint = at(&self.discover(at).await?.token_endpoint);
+            let endpoint = at(&self.discover(at, TIMEOUT).await?.token_endpoint);
             let sent = http().post(&endpoint).timeout(TIMEOUT).send_form(&form);
             let response = sent.await.map_err(|cause| ResponseError::Send { url: endpoint.clone(), cause })?;
             if response.status().is_client_error() {
@@ -91,8 +95,8 @@ impl OidcClient {
         .await
     }
 
-    async fn discover(&self, at: &dyn Fn(&str) -> String) -> Result<DiscoveryDocument, ResponseError> {
-        get(&at(&format!("{}/.well-known/openid-configuration", self.issuer))).await
+    async fn discover(&self, at: &dyn Fn(&str) -> String, limit: Duration) -> Result<DiscoveryDocument, ResponseError> {
+        get(&at(&format!("{}/.well-known/openid-configuration", self.issuer)), limit).await
     }
 
     /// Returns the first valid response; starts with the address that responded last.
@@ -115,8 +119,8 @@ impl OidcClient {
     }
 }
 
-async fn get<T: DeserializeOwned>(url: &str) -> Result<T, ResponseError> {
-    let response = http().get(url).timeout(TIMEOUT).send().await.map_err(|cause| ResponseError::Send { url: url.into(), cause })?;
+async fn get<T: DeserializeOwned>(url: &str, limit: Duration) -> Result<T, ResponseError> {
+    let response = http().get(url).timeout(limit).send().await.map_err(|cause| ResponseError::Send { url: url.into(), cause })?;
     read(url, response).await
 }
 

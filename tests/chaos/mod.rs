@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod clock;
 mod crash_points;
 mod dead_letters;
 mod extraction;

@@ -133,7 +133,7 @@ async fn call_products(side: &Side, transcript: &mut Transcript) {
         transcript.note(api.get(cx, odd.into()).await);
         transcript.note(api.price(cx, odd.into()).await);
         transcript.note(api.exists(cx, odd.into()).await);
-        transcript.note(api.delete(cx, odd.into()).await);
+        transcript.note(api.delete(cx, odd.into(), None).await);
     }
     transcript.note((api.price(cx, "s".into()).await, api.exists(cx, "s".into()).await));
     transcript.note(api.prices(cx, vec!["s".into(), "what".into()]).await);
@@ -146,8 +146,8 @@ async fn call_products(side: &Side, transcript: &mut Transcript) {
     transcript.name(other.id.clone());
     transcript.note((api.price(cx, "a/ö 100%".into()).await, api.exists(cx, "a/ö 100%".into()).await));
     transcript.note(api.replace(cx, other.id.clone(), some("*"), product("s", "2")).await);
-    transcript.note(api.delete(cx, other.id.clone()).await);
-    transcript.note(api.delete(cx, other.id).await);
+    transcript.note(api.delete(cx, other.id.clone(), None).await);
+    transcript.note(api.delete(cx, other.id, None).await);
 }
 
 async fn call_inventory(side: &Side, transcript: &mut Transcript) {

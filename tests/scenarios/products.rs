@@ -74,6 +74,26 @@ scenario! {
 }
 
 scenario! {
+    /// With If-Match, a product is removed only as it was read.
+    async fn product_removal_with_stale_version_is_refused(shop) {
+        let c = &shop.client;
+        let id = c.post(&c.admin, "/api/v1/products", json!({ "skuCode": "r", "name": "one", "price": 1 })).await.expect(201).json()["id"].as_str().unwrap().to_string();
+        let path = format!("/api/v1/products/{id}");
+        let old = c.get(&c.admin, &path).await.headers["etag"].clone();
+        let change = json!({ "skuCode": "r", "name": "two", "price": 1 });
+        let new = c.with_body(Method::PUT, &c.admin, &path, &[("if-match", &old)], &change).await.expect(200).headers["etag"].clone();
+        let bearer = format!("Bearer {}", c.admin);
+        let remove = async |tag: &str| c.send(Method::DELETE, &path, &[("authorization", bearer.as_str()), ("if-match", tag)], "").await;
+        let refused = remove(&old).await.expect(412);
+        assert!(refused.message().contains(&id), "{refused:?}");
+        remove("\"no version\"").await.expect(412);
+        assert_eq!(c.get(&c.alice, &path).await.expect(200).json()["name"], "two");
+        remove(&new).await.expect(200);
+        c.get(&c.alice, &path).await.expect(404);
+    }
+}
+
+scenario! {
     /// Pages have Spring Data's format; search matches SKU code and name, and `%` is no wildcard.
     async fn products_are_listed_in_pages_and_searched(shop) {
         let c = &shop.client;

@@ -168,6 +168,11 @@ async fn delivery_claimed_is_not_claimable_until_claim_ends() {
     assert!(store.due(150, ClaimFilter::default(), 8).await.unwrap().is_empty(), "claim extended");
     let expired = store.due(200, ClaimFilter::default(), 8).await.unwrap();
     assert_eq!(store.claim(expired, 200, 300).await.unwrap().len(), 1, "its claim has ended");
+    let hour = 3_600_000;
+    store.set_claim_end(vec![dead.id], 2 * hour).await.unwrap();
+    assert!(store.due(hour, ClaimFilter::default(), 8).await.unwrap().is_empty(), "at most one hour ahead");
+    let due = store.due(300, ClaimFilter::default(), 8).await.unwrap();
+    assert_eq!(store.claim(due, 300, 300).await.unwrap().len(), 1, "the clock was set back: an end so far ahead is not credible");
     let failed = |at| AttemptResult::Retry { error: "late".into(), at };
     store.record(dead.id, 1, failed(400)).await.unwrap();
     store.record(dead.id, 1, failed(999)).await.unwrap();

@@ -18,6 +18,7 @@ use diesel::sqlite::Sqlite;
 use diesel_async::RunQueryDsl;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use prometheus::Registry;
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +62,16 @@ fn matching(q: Option<&str>) -> ProductQuery {
 fn like_pattern(text: &str) -> String {
     let escaped: String = text.chars().flat_map(|c| if matches!(c, '%' | '_' | '\\') { vec!['\\', c] } else { vec![c] }).collect();
     format!("%{escaped}%")
+}
+
+/// The stored document with the fields of this product. It keeps fields that this release does not know: a newer one
+/// that runs beside it may have written them.
+fn replace_known_fields(stored: &str, product: &Product) -> Result<String, StoreError> {
+    // raw values, so that amounts keep their digits
+    let mut fields: BTreeMap<String, Box<RawValue>> = types::from_json(stored)?;
+    fields.remove("description");
+    fields.extend(types::from_json::<BTreeMap<String, Box<RawValue>>>(&types::to_json(product)?)?);
+    types::to_json(&fields)
 }
 
 #[async_trait(?Send)]
@@ -136,11 +147,12 @@ impl ProductStore for SqliteProducts {
             .db
             .write(async move |c| {
                 let row = products::table.filter(products::id.eq(&product.id).and(products::version.eq(version)));
+                let Some(stored) = row.select(products::doc).first::<String>(c).await.optional()? else { return Ok(false) };
                 let changes = (
                     products::sku_code.eq(&product.sku_code),
                     products::name.eq(&product.name),
                     products::version.eq(version + 1),
-                    products::doc.eq(types::to_json(&product)?),
+                    products::doc.eq(replace_known_fields(&stored, &product)?),
                 );
                 if diesel::update(row).set(changes).execute(c).await? == 0 {
                     return Ok(false);
@@ -156,11 +168,12 @@ impl ProductStore for SqliteProducts {
         }
     }
 
-    async fn delete(&self, id: &str, event: Event) -> Result<bool, StoreError> {
+    async fn delete(&self, id: &str, version: i64, event: Event) -> Result<bool, StoreError> {
         let id = id.to_string();
         self.db
             .write(async move |c| {
-                if diesel::delete(products::table.find(&id)).execute(c).await? == 0 {
+                let row = products::table.filter(products::id.eq(&id).and(products::version.eq(version)));
+                if diesel::delete(row).execute(c).await? == 0 {
                     return Ok(false);
                 }
                 outbox::append(c, &event).await?;
@@ -171,5 +184,20 @@ impl ProductStore for SqliteProducts {
 
     fn outbox(&self) -> Arc<dyn Outbox> {
         Arc::new(SqlOutbox(self.db.clone(), "product"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaced_document_keeps_unknown_fields_and_digits() {
+        let stored = r#"{"id":"1","skuCode":"a","name":"n","description":"old","price":1.50,"weight":{"grams":2.50}}"#;
+        let product = Product { id: "1".into(), sku_code: "a".into(), name: "m".into(), description: None, price: "2.00".parse().unwrap() };
+        let replaced = replace_known_fields(stored, &product).unwrap();
+        assert!(replaced.contains(r#""weight":{"grams":2.50}"#) && replaced.contains(r#""price":2.00"#), "{replaced}");
+        let read: Product = types::from_json(&replaced).unwrap();
+        assert_eq!((read.name.as_str(), read.description), ("m", None));
     }
 }

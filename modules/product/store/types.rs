@@ -26,7 +26,7 @@ pub(in crate::modules::product) trait ProductStore: Send + Sync {
     /// Replaces a document of this version; `Some(false)` if it has another version, `None` if the new SKU
     /// code is taken.
     async fn replace(&self, product: Product, version: i64, event: Event) -> Result<Option<bool>, StoreError>;
-    /// Removes a document; `false` if it does not exist.
-    async fn delete(&self, id: &str, event: Event) -> Result<bool, StoreError>;
+    /// Removes a document of this version; `false` if it does not exist or has another version.
+    async fn delete(&self, id: &str, version: i64, event: Event) -> Result<bool, StoreError>;
     fn outbox(&self) -> Arc<dyn Outbox>;
 }

@@ -28,9 +28,15 @@ fn invalidate(lease: &mut Lease) {
     lease.cached = None;
 }
 
+async fn set_ends(db: &Db, expires_at: i64) {
+    let set = async move |c: &mut Conn| {
+        Ok::<_, StoreError>(diesel::sql_query(format!("UPDATE leases SET expires_at = {expires_at}")).execute(c).await?)
+    };
+    db.write(set).await.unwrap();
+}
+
 async fn expire_all(db: &Db) {
-    let expired = async |c: &mut Conn| Ok::<_, StoreError>(diesel::sql_query("UPDATE leases SET expires_at = 0").execute(c).await?);
-    db.write(expired).await.unwrap();
+    set_ends(db, 0).await;
 }
 
 #[tokio::test]
@@ -56,6 +62,17 @@ async fn expired_lease_is_acquired_by_the_other_holder_and_lost_by_the_first() {
     a.release().await;
     invalidate(&mut b);
     assert_eq!(b.acquire_or_renew().await.unwrap(), LeaseState::Held, "a release by another holder changes nothing");
+}
+
+/// The clock was set back by a day: the lease does not last a day longer.
+#[tokio::test]
+async fn lease_that_ends_later_than_its_term_is_acquired_by_the_other_holder() {
+    let (_dir, db, mut a, mut b) = two_holders();
+    assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
+    set_ends(&db, crate::kernel::clock::now_ms() + 24 * 3_600_000).await;
+    assert_eq!(b.acquire_or_renew().await.unwrap(), LeaseState::Acquired);
+    invalidate(&mut a);
+    assert_eq!(a.acquire_or_renew().await.unwrap(), LeaseState::HeldElsewhere);
 }
 
 #[tokio::test]

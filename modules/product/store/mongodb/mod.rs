@@ -72,6 +72,15 @@ fn object_id(id: &str) -> Option<ObjectId> {
     ObjectId::parse_str(id).ok().filter(|parsed| parsed.to_hex() == id)
 }
 
+/// Matches documents of this version. Those of the Spring service have none, or null: version 0.
+fn equal_version(version: i64) -> Document {
+    if version == 0 {
+        doc! { "$in": [0_i64, null] }
+    } else {
+        doc! { "$eq": version }
+    }
+}
+
 /// All products, by the index of SKU codes, so that a count reads no documents.
 fn all() -> Document {
     doc! { "skuCode": { "$gte": "" } }
@@ -155,25 +164,19 @@ impl ProductStore for MongoProducts {
         if product.description.is_none() {
             update.insert("$unset", doc! { "description": "" });
         }
-        // null: documents without a version, written by the Spring service
-        let base_version = if version == 0 {
-            doc! { "$in": [0_i64, null] }
-        } else {
-            doc! { "$eq": version }
-        };
-        match self.update(doc! { "_id": id, "version": base_version }, update).await {
+        match self.update(doc! { "_id": id, "version": equal_version(version) }, update).await {
             Ok(replaced) => Ok(Some(replaced)),
             Err(StoreError::DuplicateKey(_)) => Ok(None),
             Err(other) => Err(other),
         }
     }
 
-    async fn delete(&self, id: &str, event: Event) -> Result<bool, StoreError> {
+    async fn delete(&self, id: &str, version: i64, event: Event) -> Result<bool, StoreError> {
         let Some(id) = object_id(id) else { return Ok(false) };
         let mut update = outbox::update_operators(&event)?;
         update.insert("$set", doc! { "deleted": true });
         update.insert("$unset", doc! { "skuCode": "" });
-        self.update(doc! { "_id": id }, update).await
+        self.update(doc! { "_id": id, "version": equal_version(version) }, update).await
     }
 
     fn outbox(&self) -> Arc<dyn Outbox> {
