@@ -2,7 +2,7 @@
 
 #![warn(missing_docs)]
 
-use crate::kernel::page::{Page, PageNumber, PageSize};
+use crate::kernel::page::{AfterId, Page, PageNumber, PageSize};
 use crate::rpc::contract::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -140,8 +140,9 @@ crate::errors! {
 crate::contract! {
     /// Stock, as its peers and clients call it.
     pub trait InventoryApi in "inventory", error = InventoryError, client = InventoryClient {
-        /// Lists stock by id.
-        fn list(query page: PageNumber, query size: PageSize) -> Page<Stock> = GET "/api/v1/inventory" => 200, Any, repeatable;
+        /// Lists stock by id. With `after`, the id of the last stock read, lists the stock that follows it; totals are then
+        /// not counted and only show, like `last`, whether more follows.
+        fn list(query page: PageNumber, query size: PageSize, query after: Option<AfterId>) -> Page<Stock> = GET "/api/v1/inventory" => 200, Any, repeatable;
 
         /// Reads the stock of one SKU.
         fn get(path id: i64) -> Stock = GET "/api/v1/inventory/{id}" => 200, Any, repeatable;

@@ -5,7 +5,7 @@ use super::api::{
     StockInput,
 };
 use super::store::{MAX_QUANTITY, StockStore};
-use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
+use crate::kernel::page::{AfterId, Page, PageNumber, PageRequest, PageSize};
 use crate::kernel::problem::{FieldError, Problem};
 use crate::kernel::sku;
 use crate::modules::contracts::product::{ProductApi, ProductError};
@@ -52,7 +52,11 @@ fn validate(quantities: Quantities, root: &str) -> Result<Quantities, Problem> {
 
 #[async_trait(?Send)]
 impl InventoryApi for InventoryService {
-    async fn list(&self, _: &Cx, page: PageNumber, size: PageSize) -> Result<Page<Stock>, InventoryError> {
+    async fn list(&self, _: &Cx, page: PageNumber, size: PageSize, after: Option<AfterId>) -> Result<Page<Stock>, InventoryError> {
+        if let Some(AfterId(after)) = after {
+            let request = PageRequest::following(page, size)?;
+            return Ok(Page::from_one_more(request, self.store.following(after, request.size + 1).await?));
+        }
         let request = PageRequest::of(page, size);
         let (rows, total) = self.store.page(request).await?;
         Ok(Page::new(request, rows, total))

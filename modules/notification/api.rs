@@ -2,7 +2,7 @@
 
 #![warn(missing_docs)]
 
-use crate::kernel::page::{Page, PageNumber, PageSize};
+use crate::kernel::page::{AfterId, Page, PageNumber, PageSize};
 use crate::rpc::contract::{Param, ParamError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct Notification {
 }
 
 /// State of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
     /// To be sent or retried.
@@ -111,14 +111,16 @@ crate::errors! {
 crate::contract! {
     /// The customers' inboxes, and deliveries to external receivers.
     pub trait NotificationApi in "notification", error = NotificationError, client = NotificationClient {
-        /// Lists the caller's own notifications, newest first.
-        fn list(query page: PageNumber, query size: PageSize) -> Page<Notification> = GET "/api/v1/notifications" => 200, Any, repeatable;
+        /// Lists the caller's own notifications, newest first. With `after`, the id of the last notification read, lists the
+        /// older ones that follow it; totals are then not counted and only show, like `last`, whether more follow.
+        fn list(query page: PageNumber, query size: PageSize, query after: Option<AfterId>) -> Page<Notification> = GET "/api/v1/notifications" => 200, Any, repeatable;
 
         /// Marks one of the caller's own notifications as read.
         fn mark_read(path id: i64) -> Notification = POST "/api/v1/notifications/{id}/read" => 200, Any, repeatable;
 
-        /// Lists deliveries to mail and webhooks, newest first; with `state`, those of that state.
-        fn deliveries(query page: PageNumber, query size: PageSize, query state: Option<DeliveryState>) -> Page<Delivery> = GET "/api/v1/notifications/deliveries" => 200, Admin, repeatable;
+        /// Lists deliveries to mail and webhooks, newest first; with `state`, those of that state; with `after`, the older
+        /// ones that follow this id, as in the list of notifications.
+        fn deliveries(query page: PageNumber, query size: PageSize, query state: Option<DeliveryState>, query after: Option<AfterId>) -> Page<Delivery> = GET "/api/v1/notifications/deliveries" => 200, Admin, repeatable;
 
         /// Makes a dead delivery pending again and resets its attempts.
         fn replay(path id: i64) -> Delivery = POST "/api/v1/notifications/deliveries/{id}/replay" => 200, Admin, once;

@@ -4,7 +4,7 @@ use super::api::{Delivery, DeliveryState, Notification, NotificationApi, Notific
 use super::delivery::masked;
 use super::store::{Channel, NotificationStore};
 use crate::kernel::clock;
-use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
+use crate::kernel::page::{AfterId, Page, PageNumber, PageRequest, PageSize};
 use crate::rpc::context::Cx;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -33,9 +33,21 @@ fn mask_target(mut delivery: Delivery) -> Delivery {
 
 #[async_trait(?Send)]
 impl NotificationApi for NotificationService {
-    async fn list(&self, cx: &Cx, page: PageNumber, size: PageSize) -> Result<Page<Notification>, NotificationError> {
+    async fn list(
+        &self,
+        cx: &Cx,
+        page: PageNumber,
+        size: PageSize,
+        after: Option<AfterId>,
+    ) -> Result<Page<Notification>, NotificationError> {
+        let customer = &cx.principal()?.subject;
+        if let Some(AfterId(after)) = after {
+            let request = PageRequest::following(page, size)?;
+            let older = self.store.before(customer, after, i64::from(request.size) + 1).await?;
+            return Ok(Page::from_one_more(request, older));
+        }
         let request = PageRequest::of(page, size);
-        let (notifications, total) = self.store.page(&cx.principal()?.subject, request).await?;
+        let (notifications, total) = self.store.page(customer, request).await?;
         Ok(Page::new(request, notifications, total))
     }
 
@@ -50,7 +62,13 @@ impl NotificationApi for NotificationService {
         page: PageNumber,
         size: PageSize,
         state: Option<DeliveryState>,
+        after: Option<AfterId>,
     ) -> Result<Page<Delivery>, NotificationError> {
+        if let Some(AfterId(after)) = after {
+            let request = PageRequest::following(page, size)?;
+            let older = self.store.deliveries_before(after, i64::from(request.size) + 1, state).await?;
+            return Ok(Page::from_one_more(request, older.into_iter().map(mask_target).collect()));
+        }
         let request = PageRequest::of(page, size);
         let (deliveries, total) = self.store.deliveries(request, state).await?;
         Ok(Page::new(request, deliveries.into_iter().map(mask_target).collect(), total))

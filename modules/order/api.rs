@@ -3,7 +3,7 @@
 #![warn(missing_docs)]
 
 use crate::kernel::money::Money;
-use crate::kernel::page::{Page, PageNumber, PageSize};
+use crate::kernel::page::{AfterId, Page, PageNumber, PageSize};
 use crate::modules::contracts::inventory::StockCheck;
 use crate::rpc::contract::Text;
 use schemars::JsonSchema;
@@ -120,8 +120,11 @@ impl OrderError {
 crate::contract! {
     /// Orders, for peers and clients.
     pub trait OrderApi in "order", error = OrderError, client = OrderClient {
-        /// Lists placed and cancelled orders by id: a customer's own, an administrator's all.
-        fn list(query page: PageNumber, query size: PageSize) -> Page<Order> = GET "/api/v1/orders" => 200, Customer, repeatable;
+        /// Lists placed and cancelled orders by id: a customer's own, an administrator's all. With `after`, the id of the
+        /// last order read, lists the orders that follow it; totals are then not counted and only show, like `last`,
+        /// whether more follow. The orders of a page have at most 10,000 lines in all: with `after`, a page ends before
+        /// the order that would exceed it; without it, the request is refused, unless `size` is at most 10.
+        fn list(query page: PageNumber, query size: PageSize, query after: Option<AfterId>) -> Page<Order> = GET "/api/v1/orders" => 200, Customer, repeatable;
 
         /// Reads one order.
         fn get(path id: i64) -> Order = GET "/api/v1/orders/{id}" => 200, Customer, repeatable;

@@ -3,8 +3,8 @@
 use super::api::{LineInput, Order, OrderApi, OrderError, OrderInput, OrderStatus};
 use super::metrics::Outcome;
 use super::placing::{OrderPath, first_response};
-use super::store::{BeginOutcome, CancelOutcome, IdempotencyKey, NewLine, NewOrder, StoredOrder};
-use crate::kernel::page::{Page, PageNumber, PageRequest, PageSize};
+use super::store::{BeginOutcome, CancelOutcome, IdempotencyKey, NewLine, NewOrder, OrderPage, StoredOrder};
+use crate::kernel::page::{AfterId, Page, PageNumber, PageRequest, PageSize};
 use crate::kernel::problem::{FieldError, Problem};
 use crate::kernel::sku;
 use crate::modules::contracts::inventory::Quantities;
@@ -21,6 +21,8 @@ use uuid::Uuid;
 const MAX_QUANTITY: i64 = i32::MAX as i64;
 /// Stripe's limit, recommended by the IETF draft `Idempotency-Key`.
 const MAX_KEY_LEN: usize = 255;
+/// A page of up to this many orders, the default of `size`, is never refused, however many lines they have.
+const NEVER_REFUSED: usize = 10;
 
 pub(super) struct OrderService {
     path: Arc<OrderPath>,
@@ -60,6 +62,11 @@ impl OrderService {
             }
         }
         if errors.is_empty() { Ok(lines) } else { Err(Problem::invalid(errors)) }
+    }
+
+    /// Bounds the memory of a list.
+    fn max_lines_per_page(&self) -> i64 {
+        i64::try_from(self.max_lines.saturating_mul(NEVER_REFUSED)).unwrap_or(i64::MAX)
     }
 
     /// Customer whose orders the caller may access; `None` for all customers.
@@ -111,10 +118,24 @@ fn parse_key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -
 
 #[async_trait(?Send)]
 impl OrderApi for OrderService {
-    async fn list(&self, cx: &Cx, page: PageNumber, size: PageSize) -> Result<Page<Order>, OrderError> {
+    async fn list(&self, cx: &Cx, page: PageNumber, size: PageSize, after: Option<AfterId>) -> Result<Page<Order>, OrderError> {
+        let (store, customer, max_lines) = (&self.path.store, Self::visible_customer(cx)?, self.max_lines_per_page());
+        let shown = |orders: Vec<StoredOrder>| orders.into_iter().map(|order| to_api(cx, order)).collect();
+        if let Some(AfterId(after)) = after {
+            let request = PageRequest::following(page, size)?;
+            let (orders, more) = store.following(after, request.size.into(), customer, max_lines).await?;
+            return Ok(Page::following(request, shown(orders), more));
+        }
         let request = PageRequest::of(page, size);
-        let (orders, total) = self.path.store.page(request, Self::visible_customer(cx)?).await?;
-        Ok(Page::new(request, orders.into_iter().map(|order| to_api(cx, order)).collect(), total))
+        // the limit of an order may have been higher when these were placed
+        let max_lines = if request.size as usize > NEVER_REFUSED { max_lines } else { i64::MAX };
+        let OrderPage { orders, total, cut } = store.page(request, customer, max_lines).await?;
+        if cut {
+            // a shorter page would hide orders: clients request the next one by its number
+            let error = format!("its orders have more than {max_lines} lines; request up to {NEVER_REFUSED} orders, or pages by after");
+            return Err(Problem::invalid_field("size", error).into());
+        }
+        Ok(Page::new(request, shown(orders), total))
     }
 
     async fn get(&self, cx: &Cx, id: i64) -> Result<Order, OrderError> {

@@ -84,14 +84,8 @@ impl ProductApi for ProductService {
         if id.len() != 24 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(Problem::invalid_field("after", "expected the id of a product, 24 hex digits").into());
         }
-        if request.number > 0 {
-            return Err(Problem::invalid_field("page", "expected no page together with after").into());
-        }
-        // reads one more than requested, to know whether more follow
-        let mut products = self.store.following(&id, request.size + 1, q).await?;
-        let found = products.len() as i64;
-        products.truncate(request.size as usize);
-        Ok(Page::new(request, products, found))
+        let request = PageRequest::following(page, size)?;
+        Ok(Page::from_one_more(request, self.store.following(&id, request.size + 1, q).await?))
     }
 
     async fn get(&self, _: &Cx, id: String) -> Result<Tagged<Product>, ProductError> {

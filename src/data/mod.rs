@@ -8,10 +8,14 @@ pub mod credential_renewal;
 mod error;
 mod intervals;
 mod lease;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+mod list_positions;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+mod permits;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod snapshot;
 #[cfg(feature = "store")]
@@ -25,6 +29,8 @@ pub mod types;
 pub use cached_query::{CachedQuery, MAX_PREPARED_LIST_LEN};
 pub use intervals::{COALESCE_WINDOW, POLL_INTERVAL};
 pub use lease::{Lease, LeaseState, LeaseStore};
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub use list_positions::{IdList, ListPositions, Slice};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use snapshot::{Snapshot, SnapshotRow};
 #[cfg(feature = "store")]

@@ -334,6 +334,12 @@ scenario! { of one process:
                     rows.push(get(path, 406, message("answers are application/json")).with("accept", accept));
                 }
             }
+            for path in ["/api/v1/inventory", "/api/v1/orders", "/api/v1/notifications", "/api/v1/notifications/deliveries"] {
+                for after in ["-1", "abc", "1.5", "9223372036854775808", "", "0x1", "%00", "%FF", "1%202", "000000000000000000000000z"] {
+                    rows.push(get(format!("{path}?after={after}"), 400, field("after")));
+                }
+                rows.push(get(format!("{path}?after=1&page=1"), 400, field("page")));
+            }
             rows.push(get("/api/v1/notifications/deliveries?state=lost", 400, field("state")));
             let replaced = format!("/api/v1/products/{product}");
             let put = |status, name| row(Method::PUT, &replaced, object(&PRODUCT, "", None), status, kind(name)).about("id", product);

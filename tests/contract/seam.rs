@@ -9,7 +9,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
-use tradepost::kernel::page::{PageNumber, PageSize};
+use tradepost::kernel::page::{AfterId, PageNumber, PageSize};
 use tradepost::kernel::problem::{Problem, TypedError};
 use tradepost::modules::inventory::api::{
     Adjustment, InventoryApi, InventoryClient, InventoryError, ReserveInput, SettleInput, StockInput,
@@ -154,10 +154,12 @@ async fn call_inventory(side: &Side, transcript: &mut Transcript) {
     let (api, cx) = (&side.inventory, &side.cx);
     let stock = |sku: &str, quantity| StockInput { sku_code: some(sku), quantity: Some(quantity) };
     let change = |quantity| Adjustment { quantity: Some(quantity) };
-    transcript.note(api.list(cx, PageNumber(0), PageSize(10)).await);
+    transcript.note(api.list(cx, PageNumber(0), PageSize(10), None).await);
     for input in [stock("s", 10), stock("s", 1), stock("what", 1), stock("s", -1), StockInput::default()] {
         transcript.note(api.create(cx, input).await);
     }
+    transcript.note(api.list(cx, PageNumber(0), PageSize(10), Some(AfterId(0))).await);
+    transcript.note(api.list(cx, PageNumber(1), PageSize(10), Some(AfterId(0))).await);
     transcript.note((api.get(cx, 1).await, api.get(cx, 9).await, api.get(cx, -1).await, api.get(cx, i64::MIN).await));
     transcript.note((api.adjust(cx, 1, change(-1)).await, api.adjust(cx, 1, change(-10)).await, api.adjust(cx, 9, change(1)).await));
     transcript.note((api.adjust(cx, 1, change(i64::from(i32::MAX))).await, api.adjust(cx, 1, change(i64::MAX)).await));
@@ -181,7 +183,7 @@ async fn call_orders(side: &Side, transcript: &mut Transcript) {
         let line = |(sku, n): &(&str, i64)| LineInput { sku_code: some(sku), quantity: Some(*n) };
         OrderInput { order_line_items: Some(entries.iter().map(line).collect()) }
     };
-    transcript.note(api.list(cx, PageNumber(0), PageSize(10)).await);
+    transcript.note(api.list(cx, PageNumber(0), PageSize(10), None).await);
     let placed = api.place(cx, some("a key ~!"), lines(&[("s", 2), ("s", 1)])).await.unwrap();
     transcript.name(placed.order_number.to_string());
     transcript.name(placed.placed_at.clone());
@@ -196,15 +198,17 @@ async fn call_orders(side: &Side, transcript: &mut Transcript) {
     transcript.note((api.by_number(cx, placed.order_number).await, api.by_number(cx, Uuid::nil()).await));
     transcript.note((api.status_of(cx, placed.order_number).await, api.status_of(cx, Uuid::nil()).await));
     transcript.note((api.cancel(cx, 1).await, api.cancel(cx, 1).await, api.cancel(cx, 99).await));
-    transcript.note((api.delete(cx, 1).await, api.delete(cx, 1).await, api.list(cx, PageNumber(0), PageSize(10)).await));
+    transcript.note((api.delete(cx, 1).await, api.delete(cx, 1).await, api.list(cx, PageNumber(0), PageSize(10), None).await));
 }
 
 async fn call_notifications(side: &Side, transcript: &mut Transcript) {
     let (api, cx) = (&side.notification, &side.cx);
-    transcript.note(api.list(cx, PageNumber(0), PageSize(10)).await);
+    transcript.note(api.list(cx, PageNumber(0), PageSize(10), None).await);
     transcript.note((api.mark_read(cx, 7).await, api.replay(cx, 7).await));
     for state in [None, Some(DeliveryState::Dead), Some(DeliveryState::Pending)] {
-        transcript.note(api.deliveries(cx, PageNumber(0), PageSize(10), state).await);
+        transcript.note(api.deliveries(cx, PageNumber(0), PageSize(10), state, None).await);
+        transcript.note(api.deliveries(cx, PageNumber(0), PageSize(10), state, Some(AfterId(7))).await);
+        transcript.note(api.deliveries(cx, PageNumber(1), PageSize(10), state, Some(AfterId(7))).await);
     }
 }
 

@@ -8,6 +8,7 @@ mod idempotency;
 mod invariants;
 mod inventory;
 mod limits;
+mod lists;
 mod metrics;
 mod model;
 mod money;

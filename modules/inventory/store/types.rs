@@ -53,6 +53,8 @@ pub(in crate::modules::inventory) struct Levels {
 pub(in crate::modules::inventory) trait StockStore: Send + Sync {
     /// A page ordered by id, and the total number of rows.
     async fn page(&self, request: PageRequest) -> Result<(Vec<Stock>, i64), StoreError>;
+    /// Up to `count` rows after this id.
+    async fn following(&self, after: i64, count: u32) -> Result<Vec<Stock>, StoreError>;
     async fn get(&self, id: i64) -> Result<Option<Stock>, StoreError>;
     async fn create(&self, sku_code: String, quantity: i64, trace: Trace) -> Result<Stock, InventoryError>;
     /// Adds to a quantity; a negative amount subtracts.

@@ -8,6 +8,7 @@ mod types;
 mod sqlite {
     use crate::data::sqlite as backend;
     use crate::events::sqlite as events;
+    mod list;
     pub(super) mod repo;
     mod tables;
 }
@@ -17,6 +18,7 @@ mod sqlite {
 mod mysql {
     use crate::data::mysql as backend;
     use crate::events::mysql as events;
+    mod list;
     pub(super) mod repo;
     mod tables;
 }

@@ -96,6 +96,8 @@ pub(in crate::modules::notification) trait NotificationStore: Send + Sync {
     async fn apply(&self, events: Vec<ProcessedEvent>) -> Result<(), StoreError>;
     /// A page of a customer's notifications, newest first, and their total number.
     async fn page(&self, customer: &str, request: PageRequest) -> Result<(Vec<Notification>, i64), StoreError>;
+    /// A customer's notifications before this id, newest first.
+    async fn before(&self, customer: &str, id: i64, limit: i64) -> Result<Vec<Notification>, StoreError>;
     /// A customer's notifications after this id, oldest first.
     async fn after(&self, customer: &str, id: i64, limit: i64) -> Result<Vec<Notification>, StoreError>;
     /// Marks a customer's notification as read; `None` if the customer has none with this id.
@@ -106,6 +108,8 @@ pub(in crate::modules::notification) trait NotificationStore: Send + Sync {
     async fn customers_after(&self, id: i64, limit: i64) -> Result<Vec<(i64, String)>, StoreError>;
     /// A page of deliveries, newest first, and their total number; targets are not masked.
     async fn deliveries(&self, request: PageRequest, state: Option<DeliveryState>) -> Result<(Vec<Delivery>, i64), StoreError>;
+    /// Deliveries before this id, newest first; targets are not masked.
+    async fn deliveries_before(&self, id: i64, limit: i64, state: Option<DeliveryState>) -> Result<Vec<Delivery>, StoreError>;
     /// One delivery; its target is not masked.
     async fn delivery(&self, id: i64) -> Result<Option<Delivery>, StoreError>;
     /// Makes a dead delivery pending and resets its attempts; `false` if it is not dead.

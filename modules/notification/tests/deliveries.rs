@@ -12,7 +12,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 async fn listed(running: &Running, state: Option<DeliveryState>) -> Vec<Delivery> {
-    running.api.deliveries(&cx("admin"), PageNumber(0), PageSize(100), state).await.unwrap().content
+    running.api.deliveries(&cx("admin"), PageNumber(0), PageSize(100), state, None).await.unwrap().content
 }
 
 /// Waits until a delivery is in this state.

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::time::Duration;
 
 async fn inbox(running: &Running, customer: &str) -> Vec<Notification> {
-    running.api.list(&cx(customer), PageNumber(0), PageSize(100)).await.unwrap().content
+    running.api.list(&cx(customer), PageNumber(0), PageSize(100), None).await.unwrap().content
 }
 
 #[actix_web::test]
@@ -33,7 +33,7 @@ async fn inbox_lists_own_notifications_newest_first() {
     let johns = running.api.mark_read(&cx("john"), notifications[1].id).await.unwrap_err();
     assert_eq!(johns, NotificationError::NotFound { id: notifications[1].id });
     assert_eq!(inbox(&running, "jane").await.iter().map(|n| n.read).collect::<Vec<_>>(), [true, false]);
-    let worker = running.api.list(&Cx::module("x", Duration::from_secs(1)), PageNumber(0), PageSize(1)).await;
+    let worker = running.api.list(&Cx::module("x", Duration::from_secs(1)), PageNumber(0), PageSize(1), None).await;
     assert!(matches!(worker, Err(NotificationError::Platform(problem)) if problem.status == 401));
     running.stop().await;
 }

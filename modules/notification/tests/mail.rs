@@ -105,7 +105,7 @@ async fn mail_failing_is_retried_until_accepted() {
     assert!(second.message.contains("2 x SKU-1 at 10.5") && second.message.contains("<li>2 x SKU-1 at 10.5</li>"));
     let delivered = running
         .until(async |r| {
-            let all = r.api.deliveries(&cx("admin"), PageNumber(0), PageSize(10), None).await.unwrap().content;
+            let all = r.api.deliveries(&cx("admin"), PageNumber(0), PageSize(10), None, None).await.unwrap().content;
             assert_eq!(all.len(), 1);
             all.into_iter().find(|d| d.state == DeliveryState::Delivered)
         })
@@ -175,7 +175,7 @@ async fn mailbox_unknown_is_dead_and_error_hides_address() {
     next(&mut mails).await;
     let dead = running
         .until(async |r| {
-            let dead = r.api.deliveries(&cx("admin"), PageNumber(0), PageSize(10), Some(DeliveryState::Dead)).await.unwrap().content;
+            let dead = r.api.deliveries(&cx("admin"), PageNumber(0), PageSize(10), Some(DeliveryState::Dead), None).await.unwrap().content;
             (dead.len() == 2).then_some(dead)
         })
         .await;

@@ -146,6 +146,6 @@ async fn stream_lost_before_the_first_notification_resumes_without_loss() {
 impl Running {
     async fn store_len(&self, customer: &str) -> Option<i64> {
         use crate::kernel::page::{PageNumber, PageSize};
-        Some(self.api.list(&cx(customer), PageNumber(0), PageSize(1)).await.unwrap().total_elements)
+        Some(self.api.list(&cx(customer), PageNumber(0), PageSize(1), None).await.unwrap().total_elements)
     }
 }

@@ -6,6 +6,9 @@
 mod sqlite {
     use crate::data::sqlite as backend;
     use crate::events::sqlite as events;
+    mod list;
+    #[cfg(test)]
+    mod plans;
     mod queries;
     pub(super) mod repo;
     mod tables;
@@ -16,6 +19,7 @@ mod sqlite {
 mod mysql {
     use crate::data::mysql as backend;
     use crate::events::mysql as events;
+    mod list;
     mod queries;
     pub(super) mod repo;
     mod tables;
@@ -32,7 +36,9 @@ use diesel_migrations::embed_migrations;
 use prometheus::Registry;
 use std::sync::Arc;
 
-pub(super) use types::{BeginOutcome, CancelOutcome, IdempotencyKey, NewLine, NewOrder, OrderStore, PendingReservationAction, StoredOrder};
+pub(super) use types::{
+    BeginOutcome, CancelOutcome, IdempotencyKey, NewLine, NewOrder, OrderPage, OrderStore, PendingReservationAction, StoredOrder,
+};
 
 pub const STORE: SqlStore = SqlStore {
     module: "order",

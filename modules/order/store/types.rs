@@ -117,6 +117,16 @@ impl OrderStatus {
     }
 }
 
+/// A page of placed and cancelled orders.
+#[derive(Debug, Default)]
+pub(in crate::modules::order) struct OrderPage {
+    pub(in crate::modules::order) orders: Vec<StoredOrder>,
+    /// Number of orders in the whole list.
+    pub(in crate::modules::order) total: i64,
+    /// The orders have more lines than a page may have; only the first ones are here.
+    pub(in crate::modules::order) cut: bool,
+}
+
 /// Storage of orders. Each method is one transaction.
 #[async_trait(?Send)]
 pub(in crate::modules::order) trait OrderStore: Send + Sync {
@@ -132,8 +142,17 @@ pub(in crate::modules::order) trait OrderStore: Send + Sync {
     async fn cancel(&self, id: i64, hide: bool, trace: Trace) -> Result<CancelOutcome, StoreError>;
     async fn get(&self, id: i64) -> Result<Option<StoredOrder>, StoreError>;
     async fn by_number(&self, number: Uuid) -> Result<Option<StoredOrder>, StoreError>;
-    /// A page of placed and cancelled orders by id, of one customer or of all, and their total count.
-    async fn page(&self, request: PageRequest, customer: Option<String>) -> Result<(Vec<StoredOrder>, i64), StoreError>;
+    /// A page of placed and cancelled orders by id, of one customer or of all.
+    async fn page(&self, request: PageRequest, customer: Option<String>, max_lines: i64) -> Result<OrderPage, StoreError>;
+    /// Up to `count` placed and cancelled orders after this id, fewer if they have more lines, but at least one; and
+    /// whether more follow.
+    async fn following(
+        &self,
+        after: i64,
+        count: i64,
+        customer: Option<String>,
+        max_lines: i64,
+    ) -> Result<(Vec<StoredOrder>, bool), StoreError>;
     /// Acquires the PENDING orders whose lease has expired, and renews their lease.
     async fn acquire_expired(&self) -> Result<Vec<StoredOrder>, StoreError>;
     /// Reservations to commit or release, oldest order first.

@@ -78,7 +78,7 @@ fn replace_known_fields(stored: &str, product: &Product) -> Result<String, Store
 impl ProductStore for SqliteProducts {
     async fn page(&self, request: PageRequest, q: Option<String>) -> Result<(Vec<Product>, i64), StoreError> {
         self.db
-            .read(async move |c| {
+            .list(async move |c| {
                 let total: i64 = matching(q.as_deref()).count().get_result(c).await?;
                 let rows = matching(q.as_deref()).select(products::doc).order(products::id);
                 let docs: Vec<String> = rows.limit(i64::from(request.size)).offset(request.offset()).load(c).await?;
@@ -90,7 +90,7 @@ impl ProductStore for SqliteProducts {
     async fn following(&self, after: &str, count: u32, q: Option<String>) -> Result<Vec<Product>, StoreError> {
         let after = after.to_string();
         self.db
-            .read(async move |c| {
+            .list(async move |c| {
                 let rows = matching(q.as_deref()).filter(products::id.gt(after.clone())).select(products::doc).order(products::id);
                 let docs: Vec<String> = rows.limit(i64::from(count)).load(c).await?;
                 docs.iter().map(|doc| types::from_json(doc)).collect()

@@ -6,17 +6,22 @@ use super::credentials::Credentials;
 use super::worker::{ConnectionWorker, Job};
 use super::{gauges, schema, worker};
 use crate::data::credential_renewal::CredentialRenewal;
+use crate::data::permits::Permits;
 use crate::kernel::error::{StartError, StoreError};
+use crate::observe::metrics::Pool;
 use crate::observe::trace;
 use crate::observe::trace::statements;
 use crate::settings::{MySql, MySqlUrl, Settings, StoreUrl};
 use diesel_migrations::EmbeddedMigrations;
 use prometheus::Registry;
 use std::sync::Arc;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Maximum number of queued transactions; further callers wait for a free place.
 const MAX_QUEUE: usize = 4096;
+
+/// Lists use at most this share of the connections.
+const LISTS_SHARE: usize = 4;
 
 /// Sessions have autocommit off, so the first statement begins the transaction.
 const BEGIN_WRITE: &str = "";
@@ -35,6 +40,7 @@ struct Inner {
     credentials: Arc<Credentials>,
     jobs: mpsc::Sender<Job>,
     pool_stats: gauges::PoolStats,
+    lists: Permits,
     committed: Notify,
 }
 
@@ -51,7 +57,8 @@ impl Db {
             .name(format!("{name}-mysql"))
             .spawn(move || worker::run(worker, queue))
             .map_err(|e| StoreError::Internal(format!("no thread for the connections of {name}: {e}")))?;
-        Ok(Db(Arc::new(Inner { name: name.to_string(), credentials, jobs, pool_stats, committed: Notify::new() })))
+        let lists = Permits::new((settings.connections / LISTS_SHARE).max(1));
+        Ok(Db(Arc::new(Inner { name: name.to_string(), credentials, jobs, pool_stats, lists, committed: Notify::new() })))
     }
 
     /// How to change the credentials of the open database: from new settings, or earlier if the server refuses the
@@ -100,22 +107,35 @@ impl Db {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let written = self.run(BEGIN_WRITE, work).await?;
+        let written = self.run(BEGIN_WRITE, None, work).await?;
         self.0.committed.notify_waiters();
         Ok(written)
     }
 
-    /// Runs `work` on one snapshot, reading only.
+    /// Runs `work` on one snapshot, reading only. Not for lists.
     pub async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.run(BEGIN_READ, work).await
+        self.run(BEGIN_READ, None, work).await
     }
 
-    async fn run<T, E, F>(&self, begin: &'static str, work: F) -> Result<T, E>
+    /// Like `read`, for lists and searches: they have few permits of their own, and leave connections to all other work.
+    pub async fn list<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let unavailable = |cause: String| E::from(StoreError::Unavailable { store: self.0.name.clone(), cause });
+        let permit = self.0.lists.acquire().await.map_err(|e| unavailable(e.to_string()))?;
+        self.run(BEGIN_READ, Some(permit), work).await
+    }
+
+    /// Holds the permit until the transaction has ended, also if the caller is cancelled.
+    async fn run<T, E, F>(&self, begin: &'static str, permit: Option<OwnedSemaphorePermit>, work: F) -> Result<T, E>
     where
         F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
@@ -125,6 +145,7 @@ impl Db {
         let span = trace::store_span(SYSTEM, &self.0.name);
         let job: Job = Box::new(move |worker| {
             Box::pin(async move {
+                let _permit = permit;
                 let work = worker.transact(begin, &work);
                 let Some(span) = span else {
                     let _ = reply.send(work.await);
@@ -143,11 +164,13 @@ impl Db {
         replied.await.map_err(|_| ended("a transaction panicked"))?
     }
 
-    /// Registers the metrics of the queue and of the connections. `store` is the module's name. The metrics do not keep
-    /// connections open.
+    /// Registers the metrics of the queue, of the connections, and of the permits for lists. `store` is the module's name.
+    /// The metrics do not keep connections open.
     pub fn register_metrics(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
         let weak = Arc::downgrade(&self.0);
+        let listing = weak.clone();
         let depth = move || weak.upgrade().map_or(0, |db| db.jobs.max_capacity() - db.jobs.capacity());
-        gauges::register(registry, store, MAX_QUEUE, depth, self.0.pool_stats.clone())
+        let lists = move || listing.upgrade().map_or_else(Pool::default, |db| db.lists.pool(None));
+        gauges::register(registry, store, MAX_QUEUE, depth, self.0.pool_stats.clone(), lists)
     }
 }

@@ -21,14 +21,17 @@ pub(super) fn pool_stats(pool: &deadpool::Pool<Conn>) -> PoolStats {
     })
 }
 
-/// Registers the number of queued transactions as `<store>-transactions`, and the state of the connections.
+/// Registers the number of queued transactions as `<store>-transactions`, the state of the connections, and the permits for
+/// lists as `<store>-lists`.
 pub(super) fn register(
     registry: &Registry,
     store: &str,
     queue_capacity: usize,
     queue_depth: impl Fn() -> usize + Send + Sync + 'static,
     connections: PoolStats,
+    lists: impl Fn() -> Pool + Send + Sync + 'static,
 ) -> Result<(), StartError> {
     metrics::queue(registry, &format!("{store}-transactions"), queue_capacity, queue_depth)?;
-    metrics::pool(registry, store, move || connections())
+    metrics::pool(registry, store, move || connections())?;
+    metrics::pool(registry, &format!("{store}-lists"), lists)
 }

@@ -2,9 +2,9 @@
 
 use super::connection::{Conn, connect};
 use super::gauges;
-use super::gauges::WaitGuard;
 use super::transaction::{in_snapshot, run};
 use super::writer::{Job, WriteRequest, write_loop};
+use crate::data::permits::Permits;
 use crate::kernel::error::{StartError, StoreError};
 use crate::observe::metrics::Pool;
 use crate::observe::trace;
@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use prometheus::Registry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use std::thread::available_parallelism;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// OpenTelemetry's `db.system.name`.
 const SYSTEM: &str = "sqlite";
@@ -26,6 +26,11 @@ const SYSTEM: &str = "sqlite";
 /// Maximum number of requests queued for the writer; further callers wait for a free place.
 const MAX_QUEUE: usize = 4096;
 pub(super) const READERS: usize = 4;
+
+/// Lists read on at most half of the cores, so that each look-up finds a free one.
+pub(super) fn max_lists() -> usize {
+    (available_parallelism().map_or(1, usize::from) / 2).clamp(1, READERS)
+}
 
 /// One SQLite database. Cheap to clone; the writer ends when the last clone is dropped.
 #[derive(Clone)]
@@ -36,9 +41,8 @@ struct Inner {
     path: PathBuf,
     queue: mpsc::Sender<Job>,
     idle_readers: Mutex<Vec<Conn>>,
-    reader_permits: Semaphore,
-    /// Number of callers that wait for a permit.
-    waiting: AtomicUsize,
+    look_ups: Permits,
+    lists: Permits,
     committed: Notify,
 }
 
@@ -60,8 +64,8 @@ impl Db {
             path: path.to_path_buf(),
             queue,
             idle_readers: Mutex::new(Vec::new()),
-            reader_permits: Semaphore::new(READERS),
-            waiting: AtomicUsize::new(0),
+            look_ups: Permits::new(READERS),
+            lists: Permits::new(max_lists()),
             committed: Notify::new(),
         }));
         let weak = Arc::downgrade(&db.0);
@@ -109,19 +113,37 @@ impl Db {
         replied.await.map_err(|_| gone())?
     }
 
-    /// Runs `work` on a reading connection, on a thread that may block. It sees one snapshot.
+    /// Runs `work` on a reading connection, on a thread that may block. It sees one snapshot. Not for lists.
     pub async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.read_with(&self.0.look_ups, work).await
+    }
+
+    /// Like `read`, for lists and searches: they have few permits of their own, and no look-up waits for them.
+    pub async fn list<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.read_with(&self.0.lists, work).await
+    }
+
+    async fn read_with<T, E, F>(&self, permits: &Permits, work: F) -> Result<T, E>
+    where
+        F: AsyncFn(&mut Conn) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let unavailable = |cause: String| E::from(StoreError::Unavailable { store: self.0.name.clone(), cause });
-        let waiting = WaitGuard::new(&self.0.waiting);
-        let _permit = self.0.reader_permits.acquire().await.map_err(|e| unavailable(e.to_string()))?;
-        drop(waiting);
+        let permit = permits.acquire().await.map_err(|e| unavailable(e.to_string()))?;
         let (inner, span) = (self.0.clone(), trace::store_span(SYSTEM, &self.0.name));
         let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
             let mut conn = inner.reader()?;
             let result = traced(span, || in_snapshot(&mut conn, &work));
             inner.put_back(conn);
@@ -139,12 +161,15 @@ impl Db {
         result
     }
 
-    /// Registers the metrics of the writer's queue and of the readers. `store` is the module's name. The metrics do not
-    /// keep the database open.
+    /// Registers the metrics of the writer's queue, of the readers, and of the permits for lists. `store` is the module's
+    /// name. The metrics do not keep the database open.
     pub fn register_metrics(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
         let (writing, reading) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
+        let listing = reading.clone();
         let depth = move || writing.upgrade().map_or(0, |db| db.queue.max_capacity() - db.queue.capacity());
-        gauges::register(registry, store, MAX_QUEUE, depth, move || reading.upgrade().map_or_else(Pool::default, |db| db.readers()))
+        let readers = move || reading.upgrade().map_or_else(Pool::default, |db| db.look_ups.pool(Some(db.idle_readers.lock().len())));
+        let lists = move || listing.upgrade().map_or_else(Pool::default, |db| db.lists.pool(None));
+        gauges::register(registry, store, MAX_QUEUE, depth, readers, lists)
     }
 }
 
@@ -156,12 +181,6 @@ impl Inner {
 
     fn put_back(&self, conn: Conn) {
         self.idle_readers.lock().push(conn);
-    }
-
-    fn readers(&self) -> Pool {
-        let idle = self.idle_readers.lock().len();
-        let in_use = READERS.saturating_sub(self.reader_permits.available_permits());
-        Pool { idle, in_use, max: READERS, waiting: self.waiting.load(Ordering::Relaxed) }
     }
 }
 

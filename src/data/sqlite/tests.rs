@@ -1,7 +1,7 @@
 //! The writer and its groups; and two writers on one file, as in two processes.
 
 use super::connection::connect;
-use super::db::READERS;
+use super::db::{READERS, max_lists};
 use super::{Conn, Db};
 use crate::kernel::error::StoreError;
 use diesel::connection::SimpleConnection;
@@ -164,6 +164,46 @@ async fn busy_database_reports_its_readers_and_queue() {
         write.await.unwrap().unwrap();
     }
     futures_util::future::join_all(reads).await;
+    assert!(has_metric("tradepost_pool_waiting{store=\"t-lists\"} 0"), "look-ups used permits of lists");
     assert!(has_metric("tradepost_pool_connections{state=\"idle\",store=\"t\"} 4") && has_metric("tradepost_pool_waiting{store=\"t\"} 0"));
     assert!(has_metric("tradepost_queue_depth{queue=\"t-writer\"} 0") && has_metric("tradepost_queue_capacity{queue=\"t-writer\"} 4096"));
+}
+
+/// Work that runs until it is released. A list whose caller gives up keeps its permit, so that slow lists do not add up.
+#[tokio::test(flavor = "multi_thread")]
+async fn look_ups_and_writes_while_all_lists_run_are_served() {
+    let (_dir, db) = open();
+    db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("CREATE TABLE t(k TEXT)").execute(c).await?)).await.unwrap();
+    let (release, (started, mut starts)) = (Arc::new(AtomicBool::new(false)), tokio::sync::mpsc::unbounded_channel());
+    let list = || {
+        let (db, release, started) = (db.clone(), release.clone(), started.clone());
+        tokio::spawn(async move {
+            let work = async move |_: &mut Conn| {
+                started.send(()).unwrap();
+                while !AtomicBool::load(&release, Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok::<_, StoreError>(())
+            };
+            db.list(work).await
+        })
+    };
+    let running: Vec<_> = (0..max_lists()).map(|_| list()).collect();
+    for _ in &running {
+        starts.recv().await.unwrap();
+    }
+    for caller in &running {
+        caller.abort();
+    }
+    for caller in running {
+        assert!(caller.await.unwrap_err().is_cancelled());
+    }
+    let waiting = list();
+    for n in 1..=2 * READERS as i64 {
+        db.write(async |c| Ok::<_, StoreError>(diesel::sql_query("INSERT INTO t VALUES ('k')").execute(c).await?)).await.unwrap();
+        assert_eq!(count(&db).await, n);
+    }
+    assert!(starts.try_recv().is_err(), "a list runs beyond the number of permits");
+    release.store(true, Ordering::Relaxed);
+    waiting.await.unwrap().unwrap();
 }

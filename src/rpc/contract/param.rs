@@ -1,6 +1,6 @@
 //! Parameters in paths, queries and headers.
 
-use crate::kernel::page::{PageNumber, PageSize};
+use crate::kernel::page::{AfterId, PageNumber, PageSize};
 use serde_json::{Value, json};
 
 /// Error text for the client, such as "expected a UUID".
@@ -83,6 +83,18 @@ impl<T: Param> Param for Option<T> {
         T::schema()
     }
     const REQUIRED: bool = false;
+}
+
+impl Param for AfterId {
+    fn from_text(text: Option<&str>) -> Result<Self, ParamError> {
+        text.and_then(|t| t.parse().ok()).filter(|id| *id >= 0).map(AfterId).ok_or_else(|| "expected the id of the last item read".into())
+    }
+    fn to_text(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+    fn schema() -> Value {
+        json!({ "type": "integer", "format": "int64", "minimum": 0 })
+    }
 }
 
 impl Param for PageNumber {

@@ -3,6 +3,7 @@
 use super::backend::Db;
 use super::events::outbox::SqlOutbox;
 use super::{reservations, stock};
+use crate::data::ListPositions;
 use crate::events::bus::Outbox;
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
@@ -24,19 +25,25 @@ pub(in crate::modules::inventory::store) struct Repo {
     db: Db,
     low_threshold: i64,
     reservation_ms: i64,
+    positions: Arc<ListPositions<()>>,
 }
 
 impl Repo {
     pub(in crate::modules::inventory::store) fn new(db: Db, settings: &settings::Inventory) -> Self {
         let reservation_ms = i64::try_from(settings.reservation_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
-        Self { db, low_threshold: settings.low_stock_threshold, reservation_ms }
+        Self { db, low_threshold: settings.low_stock_threshold, reservation_ms, positions: Arc::default() }
     }
 }
 
 #[async_trait(?Send)]
 impl StockStore for Repo {
     async fn page(&self, request: PageRequest) -> Result<(Vec<Stock>, i64), StoreError> {
-        self.db.read(async move |c| stock::page(c, request).await).await
+        let positions = self.positions.clone();
+        self.db.list(async move |c| stock::page(c, &positions, request).await).await
+    }
+
+    async fn following(&self, after: i64, count: u32) -> Result<Vec<Stock>, StoreError> {
+        self.db.list(async move |c| stock::following(c, after, count.into()).await).await
     }
 
     async fn get(&self, id: i64) -> Result<Option<Stock>, StoreError> {

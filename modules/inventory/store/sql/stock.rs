@@ -4,7 +4,7 @@
 use super::backend::{Conn, for_update};
 use super::events::outbox;
 use super::tables::stock;
-use crate::data::{CachedQuery, MAX_PREPARED_LIST_LEN};
+use crate::data::{CachedQuery, IdList, ListPositions, MAX_PREPARED_LIST_LEN};
 use crate::events::event::Event;
 use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
@@ -13,6 +13,7 @@ use crate::modules::inventory::events;
 use crate::modules::inventory::events::Cause;
 use crate::modules::inventory::store::types::{Levels, MAX_QUANTITY};
 use crate::observe::trace::Trace;
+use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::RunQueryDsl;
@@ -38,12 +39,30 @@ impl From<StockRow> for Stock {
     }
 }
 
-pub(super) async fn page(c: &mut Conn, request: PageRequest) -> Result<(Vec<Stock>, i64), StoreError> {
-    let listed = || stock::table.filter(stock::removed.eq(false));
-    let total = listed().count().get_result(c).await?;
-    let rows = listed().select(StockRow::as_select()).order(stock::id).limit(i64::from(request.size)).offset(request.offset());
-    let rows: Vec<StockRow> = rows.load(c).await?;
-    Ok((rows.into_iter().map(Stock::from).collect(), total))
+/// Stock that is not removed; the index `stock_listed` covers it.
+struct Listed;
+
+#[async_trait(?Send)]
+impl IdList<Conn> for Listed {
+    async fn id_after(&self, c: &mut Conn, id: i64, skip: i64) -> Result<Option<i64>, StoreError> {
+        let rows = stock::table.filter(stock::removed.eq(false).and(stock::id.gt(id)));
+        Ok(rows.select(stock::id).order(stock::id).limit(1).offset(skip).get_result(c).await.optional()?)
+    }
+
+    async fn count_after(&self, c: &mut Conn, id: i64) -> Result<i64, StoreError> {
+        Ok(stock::table.filter(stock::removed.eq(false).and(stock::id.gt(id))).count().get_result(c).await?)
+    }
+}
+
+pub(super) async fn page(c: &mut Conn, positions: &ListPositions<()>, request: PageRequest) -> Result<(Vec<Stock>, i64), StoreError> {
+    let slice = positions.page(c, (), &Listed, request).await?;
+    Ok((following(c, slice.after, slice.limit).await?, slice.total))
+}
+
+pub(super) async fn following(c: &mut Conn, after: i64, count: i64) -> Result<Vec<Stock>, StoreError> {
+    let rows = stock::table.filter(stock::removed.eq(false).and(stock::id.gt(after))).select(StockRow::as_select());
+    let rows: Vec<StockRow> = rows.order(stock::id).limit(count).load(c).await?;
+    Ok(rows.into_iter().map(Stock::from).collect())
 }
 
 pub(super) async fn find(c: &mut Conn, id: i64) -> Result<Option<StockRow>, StoreError> {

@@ -2,7 +2,9 @@
 
 use super::backend::{Backend, Conn, Db};
 use super::events::inbox;
+use super::list::{DeliveryPositions, InboxPositions, ListedDeliveries, ListedInbox};
 use super::tables::{deliveries, notifications};
+use crate::data::CachedQuery;
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
@@ -15,6 +17,7 @@ use diesel::dsl::{And, Eq, Filter};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use futures_util::future::LocalBoxFuture;
+use std::sync::Arc;
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = notifications, check_for_backend(Backend))]
@@ -64,11 +67,13 @@ impl TryFrom<DeliveryRow> for Delivery {
 /// See [`NotificationStore`].
 pub(in crate::modules::notification::store) struct Repo {
     db: Db,
+    inboxes: Arc<InboxPositions>,
+    deliveries: Arc<DeliveryPositions>,
 }
 
 impl Repo {
     pub(in crate::modules::notification::store) fn new(db: Db) -> Self {
-        Self { db }
+        Self { db, inboxes: Arc::default(), deliveries: Arc::default() }
     }
 }
 
@@ -131,14 +136,25 @@ impl NotificationStore for Repo {
     }
 
     async fn page(&self, customer: &str, request: PageRequest) -> Result<(Vec<Notification>, i64), StoreError> {
+        let (inbox, positions) = (ListedInbox(customer.to_string()), self.inboxes.clone());
+        self.db
+            .list(async move |c| {
+                let slice = positions.page_newest_first(c, inbox.0.clone(), &inbox, request).await?;
+                let page = inbox.after(slice.after).select(NotificationRow::as_select()).order(notifications::id).limit(slice.limit);
+                let rows: Vec<NotificationRow> = CachedQuery(page).load(c).await?;
+                Ok((rows.into_iter().rev().map(Notification::from).collect(), slice.total))
+            })
+            .await
+    }
+
+    async fn before(&self, customer: &str, id: i64, limit: i64) -> Result<Vec<Notification>, StoreError> {
         let customer = customer.to_string();
         self.db
-            .read(async move |c| {
-                let matching = || notifications::table.filter(notifications::customer.eq(&customer));
-                let total: i64 = matching().count().get_result(c).await?;
-                let page = matching().order(notifications::id.desc()).limit(i64::from(request.size)).offset(request.offset());
-                let rows: Vec<NotificationRow> = page.select(NotificationRow::as_select()).load(c).await?;
-                Ok((rows.into_iter().map(Notification::from).collect(), total))
+            .list(async move |c| {
+                let older = notifications::table.filter(notifications::customer.eq(&customer).and(notifications::id.lt(id)));
+                let query = older.order(notifications::id.desc()).limit(limit).select(NotificationRow::as_select());
+                let rows: Vec<NotificationRow> = query.load(c).await?;
+                Ok(rows.into_iter().map(Notification::from).collect())
             })
             .await
     }
@@ -186,19 +202,24 @@ impl NotificationStore for Repo {
     }
 
     async fn deliveries(&self, request: PageRequest, state: Option<DeliveryState>) -> Result<(Vec<Delivery>, i64), StoreError> {
+        let positions = self.deliveries.clone();
         self.db
-            .read(async move |c| {
-                let matching = || {
-                    let query = deliveries::table.into_boxed();
-                    match state {
-                        Some(state) => query.filter(deliveries::state.eq(state.name())),
-                        None => query,
-                    }
-                };
-                let total: i64 = matching().count().get_result(c).await?;
-                let page = matching().order(deliveries::id.desc()).limit(i64::from(request.size)).offset(request.offset());
-                let rows: Vec<DeliveryRow> = page.select(DeliveryRow::as_select()).load(c).await?;
-                Ok((rows.into_iter().map(Delivery::try_from).collect::<Result<_, _>>()?, total))
+            .list(async move |c| {
+                let list = ListedDeliveries(state);
+                let slice = positions.page_newest_first(c, state, &list, request).await?;
+                let page = list.all().filter(deliveries::id.gt(slice.after)).order(deliveries::id).limit(slice.limit);
+                let rows: Vec<DeliveryRow> = CachedQuery(page.select(DeliveryRow::as_select())).load(c).await?;
+                Ok((rows.into_iter().rev().map(Delivery::try_from).collect::<Result<_, _>>()?, slice.total))
+            })
+            .await
+    }
+
+    async fn deliveries_before(&self, id: i64, limit: i64, state: Option<DeliveryState>) -> Result<Vec<Delivery>, StoreError> {
+        self.db
+            .list(async move |c| {
+                let older = ListedDeliveries(state).all().filter(deliveries::id.lt(id)).order(deliveries::id.desc()).limit(limit);
+                let rows: Vec<DeliveryRow> = CachedQuery(older.select(DeliveryRow::as_select())).load(c).await?;
+                rows.into_iter().map(Delivery::try_from).collect()
             })
             .await
     }

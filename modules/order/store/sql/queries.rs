@@ -6,7 +6,6 @@ use crate::data::types::MoneyText;
 use crate::data::{CachedQuery, types};
 use crate::kernel::error::StoreError;
 use crate::kernel::money::Money;
-use crate::kernel::page::PageRequest;
 use crate::modules::contracts::inventory::StockCheck;
 use crate::modules::order::api::{OrderLine, OrderStatus};
 use crate::modules::order::store::types::{
@@ -21,12 +20,11 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 const PENDING: &str = "PENDING";
-const LISTED_STATUSES: [&str; 2] = ["PLACED", "CANCELLED"];
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = orders)]
-struct OrderRow {
-    id: i64,
+pub(super) struct OrderRow {
+    pub(super) id: i64,
     order_number: String,
     customer: String,
     customer_name: String,
@@ -73,12 +71,14 @@ fn parse_number(text: &str) -> Result<Uuid, StoreError> {
 }
 
 /// An order row with its lines, or why it cannot be read.
-type LoadedOrder = (i64, Result<StoredOrder, StoreError>);
+pub(super) type LoadedOrder = (i64, Result<StoredOrder, StoreError>);
 
 /// Adds the lines to order rows; keeps the order of the rows. One unreadable row does not affect the others.
-async fn load_lines(c: &mut Conn, rows: Vec<OrderRow>) -> Result<Vec<LoadedOrder>, StoreError> {
+pub(super) async fn load_lines(c: &mut Conn, rows: Vec<OrderRow>) -> Result<Vec<LoadedOrder>, StoreError> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let lines = order_lines::table.filter(order_lines::order_id.eq_any(&ids)).select(LineRow::as_select()).order(order_lines::id);
+    let lines = order_lines::table.filter(order_lines::order_id.eq_any(&ids)).select(LineRow::as_select());
+    // in the order of the index: nothing is sorted
+    let lines = lines.order((order_lines::order_id, order_lines::id));
     let mut by_order: HashMap<i64, Vec<LineRow>> = HashMap::new();
     for line in lines.load::<LineRow>(c).await? {
         by_order.entry(line.order_id).or_default().push(line);
@@ -125,7 +125,7 @@ impl UnreadableRows {
         self.0.inc();
     }
 
-    fn without(&self, loaded: Vec<LoadedOrder>) -> Vec<StoredOrder> {
+    pub(super) fn without(&self, loaded: Vec<LoadedOrder>) -> Vec<StoredOrder> {
         loaded.into_iter().filter_map(|(id, order)| order.inspect_err(|cause| self.skip(id, cause)).ok()).collect()
     }
 }
@@ -139,25 +139,6 @@ pub(super) async fn by_number(c: &mut Conn, number: Uuid) -> Result<Option<Store
     let row = orders::table.filter(orders::order_number.eq(number.to_string())).select(OrderRow::as_select());
     let row: Option<OrderRow> = row.first(c).await.optional()?;
     load_one(c, row).await
-}
-
-pub(super) async fn page(
-    c: &mut Conn,
-    unreadable: &UnreadableRows,
-    request: PageRequest,
-    customer: Option<&str>,
-) -> Result<(Vec<StoredOrder>, i64), StoreError> {
-    let listed = || {
-        let mut query = orders::table.filter(orders::status.eq_any(LISTED_STATUSES).and(orders::hidden.eq(false))).into_boxed();
-        if let Some(customer) = customer {
-            query = query.filter(orders::customer.eq(customer.to_string()));
-        }
-        query
-    };
-    let total = listed().count().get_result(c).await?;
-    let rows = listed().select(OrderRow::as_select()).order(orders::id).limit(i64::from(request.size)).offset(request.offset());
-    let rows = rows.load(c).await?;
-    Ok((unreadable.without(load_lines(c, rows).await?), total))
 }
 
 pub(super) async fn find_key(c: &mut Conn, key: &IdempotencyKey) -> Result<Option<BeginOutcome>, StoreError> {

@@ -2,6 +2,7 @@
 
 use super::backend::Db;
 use super::events::outbox::{self, SqlOutbox};
+use super::list::{self, Listed, OrderPositions};
 use super::queries::{self, UnreadableRows};
 use crate::data::Lease;
 use crate::events::bus::Outbox;
@@ -13,7 +14,8 @@ use crate::modules::contracts::inventory::StockCheck;
 use crate::modules::order::api::OrderStatus;
 use crate::modules::order::events;
 use crate::modules::order::store::types::{
-    BeginOutcome, CancelOutcome, IdempotencyKey, NewOrder, OrderStore, PendingReservationAction, StoredOrder, UnfinishedOrderStats,
+    BeginOutcome, CancelOutcome, IdempotencyKey, NewOrder, OrderPage, OrderStore, PendingReservationAction, StoredOrder,
+    UnfinishedOrderStats,
 };
 use crate::observe::trace::Trace;
 use async_trait::async_trait;
@@ -29,13 +31,14 @@ pub(in crate::modules::order::store) struct Repo {
     db: Db,
     lease_ms: i64,
     unreadable: UnreadableRows,
+    positions: Arc<OrderPositions>,
 }
 
 impl Repo {
     /// Recovery skips a PENDING order until its lease expires.
     pub(in crate::modules::order::store) fn new(db: Db, lease_seconds: u64, unreadable: IntCounter) -> Self {
         let lease_ms = i64::try_from(lease_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
-        Self { db, lease_ms, unreadable: UnreadableRows(unreadable) }
+        Self { db, lease_ms, unreadable: UnreadableRows(unreadable), positions: Arc::default() }
     }
 }
 
@@ -129,9 +132,20 @@ impl OrderStore for Repo {
         self.db.read(async move |c| queries::by_number(c, number).await).await
     }
 
-    async fn page(&self, request: PageRequest, customer: Option<String>) -> Result<(Vec<StoredOrder>, i64), StoreError> {
-        let unreadable = self.unreadable.clone();
-        self.db.read(async move |c| queries::page(c, &unreadable, request, customer.as_deref()).await).await
+    async fn page(&self, request: PageRequest, customer: Option<String>, max_lines: i64) -> Result<OrderPage, StoreError> {
+        let (unreadable, positions, listed) = (self.unreadable.clone(), self.positions.clone(), Listed(customer));
+        self.db.list(async move |c| list::page(c, &positions, &unreadable, &listed, request, max_lines).await).await
+    }
+
+    async fn following(
+        &self,
+        after: i64,
+        count: i64,
+        customer: Option<String>,
+        max_lines: i64,
+    ) -> Result<(Vec<StoredOrder>, bool), StoreError> {
+        let (unreadable, listed) = (self.unreadable.clone(), Listed(customer));
+        self.db.list(async move |c| list::following(c, &unreadable, &listed, after, count, max_lines).await).await
     }
 
     async fn acquire_expired(&self) -> Result<Vec<StoredOrder>, StoreError> {

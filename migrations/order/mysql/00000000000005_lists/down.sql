@@ -1,0 +1,13 @@
+-- Only where it is there: a change of schema commits by itself, so one that was cut short is run again.
+SET @there = (SELECT COUNT(*) FROM information_schema.statistics
+    WHERE table_schema = DATABASE() AND table_name = 'orders' AND index_name = 'orders_customer_listed');
+SET @change = IF(@there > 0, 'DROP INDEX orders_customer_listed ON orders', 'DO 0');
+PREPARE drop_index FROM @change;
+EXECUTE drop_index;
+DEALLOCATE PREPARE drop_index;
+SET @there = (SELECT COUNT(*) FROM information_schema.statistics
+    WHERE table_schema = DATABASE() AND table_name = 'orders' AND index_name = 'orders_listed');
+SET @change = IF(@there > 0, 'DROP INDEX orders_listed ON orders', 'DO 0');
+PREPARE drop_index FROM @change;
+EXECUTE drop_index;
+DEALLOCATE PREPARE drop_index;

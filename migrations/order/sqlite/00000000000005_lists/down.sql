@@ -1,0 +1,2 @@
+DROP INDEX orders_customer_listed;
+DROP INDEX orders_listed;
