@@ -5,6 +5,7 @@ mod backup;
 mod crash_points;
 mod dead_letters;
 mod extraction;
+mod files;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
