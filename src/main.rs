@@ -20,7 +20,16 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
+    serve: RunArgs,
+}
+
+#[derive(clap::Args, Clone)]
+struct RunArgs {
+    #[command(flatten)]
     serve: ServeArgs,
+    /// Start although an embedded store is missing, older than the others, or of another shop: its data is lost
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 #[derive(clap::Args, Clone)]
@@ -71,7 +80,7 @@ struct Target {
 #[derive(Subcommand)]
 enum Command {
     /// Run the shop, or a part of it (the default)
-    Serve(ServeArgs),
+    Serve(RunArgs),
     /// Import products and stock from an Online Retail file into a running shop
     #[cfg(feature = "demo")]
     Import {
@@ -157,6 +166,9 @@ enum Command {
         /// Processes per module; with more than one, a process that ends is restarted
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
         instances: u8,
+        /// Start although an embedded store is missing, older than the others, or of another shop: its data is lost
+        #[arg(long)]
+        accept_loss: bool,
         /// Settings file, instead of ./tradepost.toml
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -202,7 +214,10 @@ fn main() -> ExitCode {
 }
 
 fn load(args: &ServeArgs) -> Result<Loaded, BoxError> {
-    let mut flags: Flags = Vec::new();
+    load_with(args, Vec::new())
+}
+
+fn load_with(args: &ServeArgs, mut flags: Flags) -> Result<Loaded, BoxError> {
     let path = |p: &PathBuf| p.to_string_lossy().into_owned();
     flags.extend(args.modules.as_ref().map(|v| ("server.modules", v.clone())));
     flags.extend(args.peers.map(|v| ("server.peers", if v == PeerMode::Http { "http".to_string() } else { "in-process".to_string() })));
@@ -212,8 +227,9 @@ fn load(args: &ServeArgs) -> Result<Loaded, BoxError> {
     Ok(config::load(args.config.as_deref(), &flags)?)
 }
 
-fn run_serve(args: &ServeArgs) -> Result<(), BoxError> {
-    let loaded = load(args)?;
+fn run_serve(args: &RunArgs) -> Result<(), BoxError> {
+    let accept_loss = args.accept_loss.then(|| ("data.accept_loss", "true".to_string()));
+    let loaded = load_with(&args.serve, accept_loss.into_iter().collect())?;
     serve::start_log(&loaded)?;
     actix_web::rt::System::new().block_on(async {
         let mut stop = pin!(serve::stop_signal());
@@ -274,14 +290,15 @@ fn run_command(command: Command) -> Result<(), BoxError> {
         #[cfg(feature = "demo")]
         Command::Token(target) => Ok(tradepost::app::demo::cli::run_token(&resolve_url(&target.shop)?, &target.user, &password(&target))?),
         #[cfg(feature = "all-in-one")]
-        Command::Up { split: _, data, port, registry_port, instances, config } => {
+        Command::Up { split: _, data, port, registry_port, instances, accept_loss, config } => {
             let binary = std::env::current_exe()?;
             let settings = config::load(config.as_deref(), &Vec::new())?.settings;
             tradepost::net::tls::start(&settings)?;
             let (instances, scheme) = (usize::from(instances), settings.server.scheme());
             let actuator = settings.actuator;
+            let environment = accept_loss.then(|| ("TRADEPOST__DATA__ACCEPT_LOSS".to_string(), "true".to_string())).into_iter().collect();
             let plan =
-                tradepost::app::up::Plan { binary, data, port, registry_port, instances, config, scheme, actuator, settings: Vec::new() };
+                tradepost::app::up::Plan { binary, data, port, registry_port, instances, config, scheme, actuator, settings: environment };
             up(&plan, settings.data.demo.then_some(&settings.tls))
         }
         #[cfg(feature = "mysql")]

@@ -12,7 +12,7 @@ import sqlite3
 import sys
 
 # what belongs to one backend, or to the processes of the moment
-NOT_COPIED = {"__diesel_schema_migrations", "leases", "sqlite_sequence"}
+NOT_COPIED = {"__diesel_schema_migrations", "database_identity", "database_peers", "leases", "sqlite_sequence"}
 # tables that others refer to come first
 FIRST = ["orders"]
 ROWS = 200

@@ -32,8 +32,8 @@ mod tokens;
 mod tests;
 
 use crate::data::sqlite::Db;
-use crate::kernel::error::StartError;
 use crate::kernel::error::{ComponentError, OutOfRange};
+use crate::kernel::error::{HealthError, StartError};
 use crate::kernel::files;
 use crate::runtime::{Host, Parts};
 use crate::settings::{Profile, Secret, Server, Settings};
@@ -119,12 +119,13 @@ pub fn build(host: &Host) -> Result<IdentityModule, StartError> {
         users,
         sessions: sessions::Sessions::new(db.clone(), access_seconds.max(refresh_seconds)),
         codes: codes::Codes::new(db.clone()),
-        limiter: limiter::Limiter::new(db, client_secret.expose()),
+        limiter: limiter::Limiter::new(db.clone(), client_secret.expose()),
     });
     tracing::info!(issuer = issuer.url, kid = issuer.keys.kid(), "the built-in issuer is for development");
     let mut parts = Parts { endpoints: endpoints::endpoints(&issuer), ..Parts::default() };
     let details = json!({ "issuer": issuer.url, "kid": issuer.keys.kid() });
     parts.check("identityKey", move || std::future::ready(Ok(details.clone())));
+    parts.check("identityStore", move || std::future::ready(db.check_file().map(|()| json!({})).map_err(HealthError::from)));
     Ok(IdentityModule { parts, issuer: issuer.url.clone(), client_secret, demo_users: issuer.users.demo_users() })
 }
 

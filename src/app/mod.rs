@@ -4,6 +4,8 @@
 pub mod audit;
 #[cfg(feature = "all-in-one")]
 pub mod backup;
+#[cfg(feature = "sqlite")]
+mod databases;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod serve;

@@ -1,5 +1,7 @@
 //! Errors of the SQL backends as [`StoreError`].
 
+#[cfg(feature = "sqlite")]
+use super::sqlite::corruption;
 use crate::kernel::error::StoreError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
@@ -9,6 +11,11 @@ impl From<DieselError> for StoreError {
             DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info) => StoreError::DuplicateKey(info.message().to_string()),
             DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand, info) => {
                 StoreError::Unavailable { store: "sql".into(), cause: info.message().to_string() }
+            }
+            #[cfg(feature = "sqlite")]
+            DieselError::DatabaseError(_, info) if corruption::is_corruption(info.message()) => {
+                corruption::report(info.message());
+                StoreError::Corrupt { store: "sqlite".into(), cause: info.message().to_string() }
             }
             DieselError::DatabaseError(_, info) if is_transient(info.message()) => {
                 StoreError::Unavailable { store: "sql".into(), cause: info.message().to_string() }

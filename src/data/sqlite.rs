@@ -12,9 +12,12 @@
 mod connection;
 #[cfg(feature = "all-in-one")]
 pub mod copy;
+pub mod corruption;
+pub mod database_set;
 mod db;
 mod dialect;
 mod fair_queue;
+mod file_guard;
 mod gauges;
 #[path = "sql_lease.rs"]
 mod lease;
@@ -23,6 +26,8 @@ mod snapshot;
 mod transaction;
 mod writer;
 
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod lease_tests;
 #[cfg(test)]

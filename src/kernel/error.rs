@@ -84,7 +84,7 @@ pub struct ThreadError {
 
 impl ComponentError for ThreadError {}
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The store is unreachable or overloaded; a retry may succeed.
     #[error("the {store} store is not available: {cause}")]
@@ -98,11 +98,30 @@ pub enum StoreError {
         /// The setting that enables migration at the start.
         setting: &'static str,
     },
+    /// The store's file was moved, replaced or deleted under the running process. `cause` names it.
+    #[error(
+        "the {store} store has lost its file: {cause}; stop the shop, put the file back or restore a backup, then start: \
+         docs/operate.md#lost-and-damaged-files"
+    )]
+    FileLost { store: String, cause: String },
+    /// The content of the store's file is damaged. `cause` names the file, or `store` does.
+    #[error(
+        "the {store} store's file is damaged: {cause}; stop the shop, keep a copy, and restore a backup: \
+         docs/operate.md#lost-and-damaged-files"
+    )]
+    Corrupt { store: String, cause: String },
     #[error("a unique key is taken: {0}")]
     DuplicateKey(String),
-    /// A bug, or a corrupt store.
+    /// A bug.
     #[error("store: {0}")]
     Internal(String),
+}
+
+impl StoreError {
+    /// Whether the store's file is lost or damaged: a retry fails until an operator has repaired it.
+    pub fn is_file_fault(&self) -> bool {
+        matches!(self, Self::FileLost { .. } | Self::Corrupt { .. })
+    }
 }
 
 impl ComponentError for StoreError {}

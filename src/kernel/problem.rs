@@ -270,6 +270,8 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             error @ StoreError::Unavailable { .. } => Problem::unavailable("the store is not available right now").with_cause(error),
+            // no `Retry-After`: an operator has to act first
+            error if error.is_file_fault() => Problem::new(503, "the store is out of service until it is repaired").with_cause(error),
             other => Problem::internal(other),
         }
     }

@@ -54,6 +54,10 @@ impl Services {
         self.0.push(service);
     }
 
+    pub fn extend(&mut self, services: impl IntoIterator<Item = Service>) {
+        self.0.extend(services);
+    }
+
     pub fn append(&mut self, mut other: Services) {
         self.0.append(&mut other.0);
     }

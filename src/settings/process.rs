@@ -122,11 +122,13 @@ pub struct Data {
     pub dir: PathBuf,
     /// Load the demo catalogue into empty stores at the first start.
     pub demo: bool,
+    /// Start although an embedded store is missing, older than the others, or of another shop. For one start.
+    pub accept_loss: bool,
 }
 
 impl Default for Data {
     fn default() -> Self {
-        Self { dir: "data".into(), demo: true }
+        Self { dir: "data".into(), demo: true, accept_loss: false }
     }
 }
 

@@ -5,6 +5,8 @@ use super::{MySqlUrl, SslMode, Tls};
 use super::{Secret, Settings};
 use crate::kernel::error::ComponentError;
 #[cfg(feature = "sqlite")]
+use crate::kernel::module::Module;
+#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
 /// A relational store.
@@ -87,6 +89,26 @@ impl Settings {
             return Ok(DocumentStoreUrl::Sqlite(self.file(path)));
         }
         Err(unsupported_url(module, &url, DOCUMENT_SCHEMES))
+    }
+
+    /// The SQLite file of a module; none if the module keeps no rows, or keeps them on a server.
+    #[cfg(feature = "sqlite")]
+    pub fn database_file(&self, module: Module) -> Result<Option<PathBuf>, StoreUrlError> {
+        Ok(match module {
+            Module::Registry | Module::ConfigServer | Module::Gateway => None,
+            Module::Identity => Some(self.data.dir.join("identity.db")),
+            Module::Product => match self.document_store_url(module.name())? {
+                DocumentStoreUrl::Sqlite(path) => Some(path),
+                #[cfg(feature = "mongodb")]
+                DocumentStoreUrl::MongoDb(_) => None,
+            },
+            // a module added later has rows, too
+            _ => match self.store_url(module.name())? {
+                StoreUrl::Sqlite(path) => Some(path),
+                #[cfg(feature = "mysql")]
+                StoreUrl::MySql(_) => None,
+            },
+        })
     }
 
     #[cfg(feature = "mysql")]

@@ -6,6 +6,7 @@ mod clock;
 mod crash_points;
 mod dead_letters;
 mod extraction;
+mod files;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]

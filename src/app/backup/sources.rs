@@ -3,7 +3,7 @@
 use super::error::BackupError;
 use crate::kernel::module as modules;
 use crate::kernel::module::Module;
-use crate::settings::{DocumentStoreUrl, Settings, StoreUrl};
+use crate::settings::Settings;
 use std::path::PathBuf;
 
 pub(super) struct Sources {
@@ -38,27 +38,8 @@ pub(super) fn find(settings: &Settings) -> Result<Sources, BackupError> {
 
 /// None for a module without a database; an error if the database is on a server.
 pub(super) fn database_path(settings: &Settings, module: Module) -> Result<Option<PathBuf>, BackupError> {
-    Ok(match module {
-        Module::Registry | Module::ConfigServer | Module::Gateway => None,
-        Module::Identity => Some(settings.data.dir.join("identity.db")),
-        Module::Product => Some(documents_path(settings)?),
-        // a module added later has rows, too
-        _ => Some(rows_path(settings, module.name())?),
-    })
-}
-
-fn rows_path(settings: &Settings, module: &str) -> Result<PathBuf, BackupError> {
-    match settings.store_url(module)? {
-        StoreUrl::Sqlite(path) => Ok(path),
-        #[cfg(feature = "mysql")]
-        StoreUrl::MySql(_) => Err(BackupError::StoreOnServer { module: module.into() }),
-    }
-}
-
-fn documents_path(settings: &Settings) -> Result<PathBuf, BackupError> {
-    match settings.document_store_url("product")? {
-        DocumentStoreUrl::Sqlite(path) => Ok(path),
-        #[cfg(feature = "mongodb")]
-        DocumentStoreUrl::MongoDb(_) => Err(BackupError::StoreOnServer { module: "product".into() }),
+    match settings.database_file(module)? {
+        None if module.has_events() => Err(BackupError::StoreOnServer { module: module.name().into() }),
+        path => Ok(path),
     }
 }

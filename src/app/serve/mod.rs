@@ -2,6 +2,8 @@
 
 mod error;
 
+#[cfg(feature = "sqlite")]
+use crate::app::databases;
 use crate::app::wiring;
 use crate::app::wiring::Shop;
 use crate::config::Loaded;
@@ -30,7 +32,7 @@ use crate::ops::refresh::ActiveConfig;
 use crate::rpc::discovery::eureka;
 use crate::rpc::discovery::eureka::view::RegistryView;
 use crate::rpc::discovery::eureka::{InstanceInfo, Registrations};
-use crate::runtime::{Host, Parts, RunningServices};
+use crate::runtime::{Host, Parts, RunningServices, Service};
 use crate::settings::{LogFormat, Settings};
 use actix_web::dev::ServerHandle;
 use error::ServeError;
@@ -85,10 +87,11 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(ServeError::Address)?;
     let public_url =
         server.public_url.clone().unwrap_or_else(|| format!("{}://{}", server.scheme(), public_address(&server.host, address)));
-    let host = host(settings.clone(), public_url.clone(), &chosen)?;
+    let (host, databases) = host(settings.clone(), public_url.clone(), &chosen)?;
     let exports = trace::export::start(&settings.telemetry, &module::service_name(&chosen), &host.metrics)?;
     let mut shop = wiring::build(&host, chosen.clone(), format!("{}://{}", server.scheme(), local_address(address)))?;
     let shutting_down = CancellationToken::new();
+    shop.parts.services.extend(databases);
 
     let config = Arc::new(ActiveConfig::new(loaded, std::mem::take(&mut shop.parts.reloadable))?);
     if !tls.reloader.is_empty() {
@@ -237,13 +240,19 @@ fn source_address(servers: &Servers) -> Option<std::net::IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Result<Host, StartError> {
+/// What the modules get, and the service of the embedded stores, if the process has any.
+fn host(settings: Arc<Settings>, public_url: String, chosen: &[Module]) -> Result<(Host, Option<Service>), StartError> {
     if chosen.iter().any(|module| keeps_files(*module, &settings)) {
         make_private(&settings.data.dir)?;
         files::reject_unfinished_restore(&settings.data.dir)?;
     }
+    #[cfg(feature = "sqlite")]
+    let databases = databases::open(&settings, chosen)?;
+    #[cfg(not(feature = "sqlite"))]
+    let databases = None;
     let bus = if chosen.iter().any(|module| module.has_events()) { Some(wiring::bus(&settings)?) } else { None };
-    Ok(Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() })
+    let host = Host { settings, public_url, bus, metrics: prometheus::Registry::new(), draining: CancellationToken::new() };
+    Ok((host, databases))
 }
 
 /// Migrates every store of the chosen modules without serving. Returns the modules' names.
@@ -254,7 +263,8 @@ pub fn prepare(loaded: Loaded) -> Result<Vec<&'static str>, StartError> {
     let settings = Arc::new(settings);
     let chosen = wiring::select(&settings)?;
     let names = chosen.iter().map(|m| m.name()).collect();
-    wiring::build(&host(settings, "http://127.0.0.1".into(), &chosen)?, chosen, String::new())?;
+    let (host, _databases) = host(settings, "http://127.0.0.1".into(), &chosen)?;
+    wiring::build(&host, chosen, String::new())?;
     Ok(names)
 }
 

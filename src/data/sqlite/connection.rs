@@ -1,5 +1,6 @@
 //! Connections to a SQLite file.
 
+use super::corruption::open_error;
 use super::lock_wait::retry_while_locked;
 use crate::kernel::error::StoreError;
 use crate::observe::trace::statements;
@@ -33,15 +34,13 @@ impl SpawnBlocking for Inline {
 }
 
 pub(super) fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
-    let store = path.display().to_string();
-    let unavailable = |cause: String| StoreError::Unavailable { store: store.clone(), cause };
-    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).map_err(|e| unavailable(e.to_string()))?;
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).map_err(|e| open_error(path, &e))?;
     conn.set_instrumentation(|event: InstrumentationEvent<'_>| statements::on_event(&event));
     // SQLite's busy handler does not apply when two processes switch a file to WAL at the same time
     retry_while_locked(|| conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL;"))
-        .map_err(|e| unavailable(e.to_string()))?;
+        .map_err(|e| open_error(path, &e))?;
     conn.batch_execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -4000;")
-        .map_err(|e| unavailable(e.to_string()))?;
+        .map_err(|e| open_error(path, &e))?;
     Ok(conn)
 }
 

@@ -5,6 +5,7 @@
 //! first read fixes the snapshot, however long the copy takes.
 
 use super::connection::connect;
+use super::database_set;
 use super::lock_wait::{is_locked, retry_until_deadline};
 use crate::kernel::error::StoreError;
 use crate::kernel::files;
@@ -93,13 +94,25 @@ pub fn begin_together(copies: &mut [Copy]) -> Result<Duration, StoreError> {
         longest = longest.max(since.elapsed());
         begun?;
         match locked {
-            Ok(()) => return Ok(longest),
+            Ok(()) => {
+                mark_as_older(copies);
+                return Ok(longest);
+            }
             Err(cause) if is_locked(&cause) => std::thread::sleep(LOCK_WINDOW),
             Err(cause) => return Err(cause.into()),
         }
     }
     let cause = "writes never paused; try again when the shop is less busy".into();
     Err(StoreError::Unavailable { store: "embedded".into(), cause })
+}
+
+/// Raises the generations of the originals, so that a start recognises a copy that is restored beside them alone.
+fn mark_as_older(copies: &mut [Copy]) {
+    let mut originals: Vec<_> = copies.iter_mut().map(|copy| &mut copy.write_lock).collect();
+    if let Err(cause) = database_set::advance(&mut originals) {
+        // on a full disk, for example: the backup is complete nevertheless
+        tracing::warn!(%cause, "the databases' generations were not raised after the backup");
+    }
 }
 
 /// Acquires SQLite's write lock, of which each database has one.

@@ -1,6 +1,8 @@
 //! A SQLite database: its writer, and its pool of readers.
 
 use super::connection::{Conn, connect};
+use super::corruption;
+use super::file_guard::FileGuard;
 use super::gauges;
 use super::transaction::{in_snapshot, run};
 use super::writer::{Job, WriteRequest, write_loop};
@@ -39,6 +41,7 @@ pub struct Db(Arc<Inner>);
 struct Inner {
     name: String,
     path: PathBuf,
+    file: Arc<FileGuard>,
     queue: mpsc::Sender<Job>,
     idle_readers: Mutex<Vec<Conn>>,
     look_ups: Permits,
@@ -53,15 +56,21 @@ impl Db {
         let mut writer = connect(path)?;
         // of several processes that start at once, one migrates; the others wait and find nothing pending
         let migrated = writer.immediate_transaction(|writer| {
-            writer.run_pending_migrations(migrations).map(drop).map_err(|e| StoreError::Internal(format!("migrations of {name}: {e}")))
+            let failed = |cause: String| match corruption::is_corruption(&cause) {
+                true => StoreError::Corrupt { store: path.display().to_string(), cause },
+                false => StoreError::Internal(format!("migrations of {name}: {cause}")),
+            };
+            writer.run_pending_migrations(migrations).map(drop).map_err(|e| failed(e.to_string()))
         });
         migrated?;
+        let file = Arc::new(FileGuard::new(&name, path)?);
         // SQLite's busy handler is unfair; see `lock_wait`
         writer.batch_execute("PRAGMA busy_timeout = 0")?;
         let (queue, jobs) = mpsc::channel(MAX_QUEUE);
         let db = Db(Arc::new(Inner {
             name: name.clone(),
             path: path.to_path_buf(),
+            file: file.clone(),
             queue,
             idle_readers: Mutex::new(Vec::new()),
             look_ups: Permits::new(READERS),
@@ -77,7 +86,7 @@ impl Db {
                         inner.committed.notify_waiters();
                     }
                 };
-                write_loop(SyncConnectionWrapper::new(writer), jobs, notify);
+                write_loop(SyncConnectionWrapper::new(writer), jobs, &file, notify);
             })
             .map_err(|e| StoreError::Internal(format!("no thread for the writer of {name}: {e}")))?;
         Ok(db)
@@ -107,7 +116,7 @@ impl Db {
     {
         let (reply, replied) = oneshot::channel();
         let span = trace::store_span(SYSTEM, &self.0.name);
-        let job: Job = Box::new(WriteRequest::new(self.0.name.clone(), work, span, reply));
+        let job: Job = Box::new(WriteRequest::new(self.0.file.clone(), work, span, reply));
         let gone = || E::from(StoreError::Unavailable { store: self.0.name.clone(), cause: "its writer has stopped".into() });
         self.0.queue.send(job).await.map_err(|_| gone())?;
         replied.await.map_err(|_| gone())?
@@ -144,24 +153,35 @@ impl Db {
         let (inner, span) = (self.0.clone(), trace::store_span(SYSTEM, &self.0.name));
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let mut conn = inner.reader()?;
-            let result = traced(span, || in_snapshot(&mut conn, &work));
-            inner.put_back(conn);
-            Ok(result)
+            inner.file.check()?;
+            inner.file.observe(|| {
+                let mut conn = inner.reader()?;
+                let result = traced(span, || in_snapshot(&mut conn, &work));
+                inner.put_back(conn);
+                result
+            })
         });
-        done.await.map_err(|e| unavailable(e.to_string()))?.map_err(E::from)?
+        done.await.map_err(|e| unavailable(e.to_string()))?
     }
 
     /// Reads by key on the calling thread: a few pages, nearly always in memory, cost less than a switch to another
     /// thread and back. Not for scans. Each statement sees its own snapshot.
     pub fn read_inline<T, E: From<StoreError>>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, E>) -> Result<T, E> {
-        let mut conn = self.0.reader()?;
-        let result = traced(trace::store_span(SYSTEM, &self.0.name), || run(&mut conn, &work));
-        self.0.put_back(conn);
-        result
+        self.0.file.fault()?;
+        self.0.file.observe(|| {
+            let mut conn = self.0.reader()?;
+            let result = traced(trace::store_span(SYSTEM, &self.0.name), || run(&mut conn, &work));
+            self.0.put_back(conn);
+            result
+        })
     }
 
-    /// Registers the metrics of the writer's queue, of the readers, and of the permits for lists. `store` is the module's
+    /// Whether the database is in service: an error if its file was lost or is damaged.
+    pub fn check_file(&self) -> Result<(), StoreError> {
+        self.0.file.check()
+    }
+
+    /// Registers the metrics of the writer's queue, the readers, the permits for lists, and the file. `store` is the module's
     /// name. The metrics do not keep the database open.
     pub fn register_metrics(&self, store: &str, registry: &Registry) -> Result<(), StartError> {
         let (writing, reading) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
@@ -169,14 +189,20 @@ impl Db {
         let depth = move || writing.upgrade().map_or(0, |db| db.queue.max_capacity() - db.queue.capacity());
         let readers = move || reading.upgrade().map_or_else(Pool::default, |db| db.look_ups.pool(Some(db.idle_readers.lock().len())));
         let lists = move || listing.upgrade().map_or_else(Pool::default, |db| db.lists.pool(None));
-        gauges::register(registry, store, MAX_QUEUE, depth, readers, lists)
+        gauges::register(registry, store, MAX_QUEUE, depth, readers, lists)?;
+        let checked = Arc::downgrade(&self.0);
+        gauges::register_fault(registry, store, move || checked.upgrade().and_then(|db| db.file.check().err()))
     }
 }
 
 impl Inner {
     fn reader(&self) -> Result<Conn, StoreError> {
-        let idle = self.idle_readers.lock().pop();
-        idle.map_or_else(|| connect(&self.path).map(SyncConnectionWrapper::new), Ok)
+        if let Some(idle) = self.idle_readers.lock().pop() {
+            return Ok(idle);
+        }
+        // connecting to a lost file would create another one
+        self.file.check()?;
+        connect(&self.path).map(SyncConnectionWrapper::new)
     }
 
     fn put_back(&self, conn: Conn) {

@@ -2,12 +2,14 @@
 
 use super::connection::{Conn, begin, execute};
 use super::fair_queue::FairWriterQueue;
+use super::file_guard::FileGuard;
 use super::transaction::{in_savepoint, run};
 use crate::kernel::error::StoreError;
 use crate::observe::trace::Span;
 use crate::observe::trace::statements;
 use crate::observe::trace::statements::Statements;
 use diesel::QueryResult;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Maximum number of requests in one transaction: bounds how long the first of them waits.
@@ -17,14 +19,14 @@ const MAX_GROUP: usize = 256;
 pub(super) trait WriteJob: Send {
     /// Runs in the group's transaction, with or without a savepoint; may run again. True on success.
     fn run(&mut self, conn: &mut Conn, savepoint: bool) -> bool;
-    /// Sends the reply. `failure`: why the group's transaction did not begin or commit.
-    fn finish(self: Box<Self>, failure: Option<&str>);
+    /// Sends the reply. `failure`: why the group's transaction did not begin or commit, or is not safe in its file.
+    fn finish(self: Box<Self>, failure: Option<&StoreError>);
 }
 
 pub(super) type Job = Box<dyn WriteJob>;
 
 pub(super) struct WriteRequest<T, E, F> {
-    store: String,
+    file: Arc<FileGuard>,
     work: F,
     /// Of the caller, if its trace is recorded.
     span: Option<Span>,
@@ -34,8 +36,8 @@ pub(super) struct WriteRequest<T, E, F> {
 }
 
 impl<T, E, F> WriteRequest<T, E, F> {
-    pub(super) fn new(store: String, work: F, span: Option<Span>, reply: oneshot::Sender<Result<T, E>>) -> Self {
-        Self { store, work, span, statements: Statements::default(), result: None, reply }
+    pub(super) fn new(file: Arc<FileGuard>, work: F, span: Option<Span>, reply: oneshot::Sender<Result<T, E>>) -> Self {
+        Self { file, work, span, statements: Statements::default(), result: None, reply }
     }
 }
 
@@ -46,7 +48,7 @@ where
     E: From<StoreError> + Send,
 {
     fn run(&mut self, conn: &mut Conn, savepoint: bool) -> bool {
-        let mut work = || if savepoint { in_savepoint(conn, &self.work) } else { run(conn, &self.work) };
+        let mut work = || self.file.observe(|| if savepoint { in_savepoint(conn, &self.work) } else { run(conn, &self.work) });
         let result = if self.span.is_some() {
             let (result, statements) = statements::collect(work);
             self.statements = statements;
@@ -57,42 +59,47 @@ where
         self.result.insert(result).is_ok()
     }
 
-    fn finish(mut self: Box<Self>, failure: Option<&str>) {
+    fn finish(mut self: Box<Self>, failure: Option<&StoreError>) {
         if let Some(span) = self.span.take() {
             self.statements.failed = self.statements.failed.or(failure.map(|_| "not committed"));
             self.statements.record_on(&span);
         }
-        let unavailable = |store, cause: &str| Err(StoreError::Unavailable { store, cause: cause.into() }.into());
         let _ = self.reply.send(match (self.result, failure) {
+            (_, Some(fault)) if fault.is_file_fault() => Err(fault.clone().into()),
             (Some(result @ Err(_)), _) | (Some(result), None) => result,
-            (_, cause) => unavailable(self.store, cause.unwrap_or("the request was not run")),
+            (None, None) => Err(StoreError::Internal("a request of a group was not run".into()).into()),
+            (_, Some(cause)) => Err(cause.clone().into()),
         });
     }
 }
 
 /// Runs jobs until their queue closes. Calls `committed` after each commit.
-pub(super) fn write_loop(mut conn: Conn, mut jobs: mpsc::Receiver<Job>, committed: impl Fn()) {
+pub(super) fn write_loop(mut conn: Conn, mut jobs: mpsc::Receiver<Job>, file: &FileGuard, committed: impl Fn()) {
     let mut group: Vec<Job> = Vec::with_capacity(MAX_GROUP);
     let mut fairness = FairWriterQueue::new();
     while jobs.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-        if let Err(cause) = begin(&mut conn) {
-            tracing::error!(%cause, "no transaction for a group of writes");
-            group.drain(..).for_each(|job| job.finish(Some(&cause.to_string())));
-            continue;
-        }
-        let failure = run_group(&mut conn, &mut group).and_then(|()| execute(&mut conn, "COMMIT")).err().map(|cause| {
-            tracing::error!(%cause, "a group of writes was not committed");
-            let _ = execute(&mut conn, "ROLLBACK");
-            cause.to_string()
-        });
+        let outcome = write_group(&mut conn, &mut group, file);
         for job in group.drain(..) {
-            job.finish(failure.as_deref());
+            job.finish(outcome.as_ref().err());
         }
-        if failure.is_none() {
+        if outcome.is_ok() {
             committed();
         }
         fairness.after_transaction(&mut conn, !jobs.is_empty());
     }
+}
+
+/// Runs a group in one transaction. `Ok` means that a restart will find it.
+fn write_group(conn: &mut Conn, group: &mut [Job], file: &FileGuard) -> Result<(), StoreError> {
+    file.check()?;
+    let written = begin(conn).and_then(|()| run_group(conn, group)).and_then(|()| execute(conn, "COMMIT"));
+    if let Err(cause) = written {
+        tracing::error!(%cause, "a group of writes was not committed");
+        // fails if the transaction did not begin
+        let _ = execute(conn, "ROLLBACK");
+        return Err(file.failure(&cause));
+    }
+    file.check()
 }
 
 /// Runs a group in the transaction that has begun. Requests that fail leave no changes in it.

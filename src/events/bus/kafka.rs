@@ -293,8 +293,8 @@ impl Bus for KafkaBus {
         });
         match state.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(advice)) => Err(BusDown { advice }),
-            Err(_) => Err(BusDown { advice: None }),
+            Ok(Err(advice)) => Err(BusDown::Unreachable { advice }),
+            Err(_) => Err(BusDown::Unreachable { advice: None }),
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::consumer::Consumer;
 use super::dead_letter::{DeadLetter, raw_json_or_string};
 use super::dispatch::dispatch;
-use super::transport::Bus;
+use super::transport::{Bus, BusDown};
 use crate::data::sqlite::{Conn, Db};
 use crate::data::{COALESCE_WINDOW, Lease, LeaseState, POLL_INTERVAL, Snapshot, types};
 use crate::events::event;
@@ -267,6 +267,10 @@ impl Bus for LocalBus {
 
     fn register_metrics(&self, registry: &Registry) -> Result<(), StartError> {
         self.db.register_metrics("bus", registry)
+    }
+
+    async fn check_health(&self) -> Result<(), BusDown> {
+        self.db.check_file().map_err(BusDown::OutOfService)
     }
 
     /// Only for a group with a consumer in this process.

@@ -9,12 +9,15 @@ use prometheus::Registry;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// A bus that cannot be reached. The text is shown in the public health response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("unreachable{}; events wait in their outboxes", .advice.map(|advice| format!(": {advice}")).unwrap_or_default())]
-pub struct BusDown {
-    /// Advice for the operator, if known.
-    pub advice: Option<&'static str>,
+/// A bus that does not accept events.
+#[derive(Debug, thiserror::Error)]
+pub enum BusDown {
+    /// The text is shown in the public health response. `advice`: for the operator, if known.
+    #[error("unreachable{}; events wait in their outboxes", .advice.map(|advice| format!(": {advice}")).unwrap_or_default())]
+    Unreachable { advice: Option<&'static str> },
+    /// The file of the embedded bus is lost or damaged: events that were delivered to it may be gone.
+    #[error(transparent)]
+    OutOfService(StoreError),
 }
 
 #[async_trait(?Send)]
@@ -38,7 +41,7 @@ pub trait Bus: Send + Sync {
     fn register_metrics(&self, _registry: &Registry) -> Result<(), StartError> {
         Ok(())
     }
-    /// Whether the bus is reachable. The error's text is public: the health endpoint returns it.
+    /// Whether the bus accepts events.
     async fn check_health(&self) -> Result<(), BusDown> {
         Ok(())
     }

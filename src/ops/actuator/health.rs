@@ -6,7 +6,7 @@
 use super::exchange::ActuatorRequest;
 use super::process;
 use super::state::Actuator;
-use crate::events::bus::Bus;
+use crate::events::bus::{Bus, BusDown};
 use crate::kernel::problem::Problem;
 use crate::rpc::context::Cx;
 use crate::runtime::HealthCheck;
@@ -33,6 +33,8 @@ const DEGRADED: &str = "DEGRADED";
 struct Component {
     name: &'static str,
     status: &'static str,
+    /// A DOWN of this component does not make the process unready: events wait in the outboxes.
+    is_optional: bool,
     details: Option<Value>,
 }
 
@@ -45,7 +47,6 @@ pub(super) async fn all(actuator: &Actuator, cx: &Cx) -> HttpResponse {
     respond(body)
 }
 
-/// A bus that is down does not make the process unready: events wait in the outboxes.
 pub(super) async fn readiness(actuator: &Actuator, cx: &Cx) -> HttpResponse {
     if actuator.shutting_down.is_cancelled() {
         return respond(Map::from_iter([("status".to_string(), json!(OUT_OF_SERVICE))]));
@@ -87,12 +88,15 @@ async fn run_checks(actuator: &Actuator) -> Vec<Component> {
 }
 
 async fn check_bus(bus: &dyn Bus) -> Component {
-    let (status, state) = match tokio::time::timeout(CHECK_TIMEOUT, bus.check_health()).await {
+    let outcome = tokio::time::timeout(CHECK_TIMEOUT, bus.check_health()).await;
+    // consumers of a bus that has lost its file miss events, until an operator acts
+    let is_optional = !matches!(outcome, Ok(Err(BusDown::OutOfService(_))));
+    let (status, state) = match outcome {
         Ok(Ok(())) => (UP, "up".to_string()),
         Ok(Err(cause)) => (DOWN, cause.to_string()),
         Err(_) => (DOWN, TIMED_OUT.to_string()),
     };
-    Component { name: "bus", status, details: Some(json!({ "state": state })) }
+    Component { name: "bus", status, is_optional, details: Some(json!({ "state": state })) }
 }
 
 async fn run_check(name: &'static str, check: &HealthCheck) -> Component {
@@ -105,7 +109,7 @@ async fn run_check(name: &'static str, check: &HealthCheck) -> Component {
             (DOWN, json!({ "error": cause }))
         }
     };
-    Component { name, status, details: Some(details) }
+    Component { name, status, is_optional: false, details: Some(details) }
 }
 
 fn check_disk(folder: &Path) -> Component {
@@ -113,19 +117,19 @@ fn check_disk(folder: &Path) -> Component {
     let (free, total) = disk.map_or((0, 0), |disk| (disk.free, disk.total));
     let status = if free < MIN_FREE_DISK_BYTES { DOWN } else { UP };
     let details = json!({ "total": total, "free": free, "threshold": MIN_FREE_DISK_BYTES, "path": folder, "exists": disk.is_some() });
-    Component { name: "diskSpace", status, details: Some(details) }
+    Component { name: "diskSpace", status, is_optional: false, details: Some(details) }
 }
 
 fn ping() -> Component {
-    Component { name: "ping", status: UP, details: None }
+    Component { name: "ping", status: UP, is_optional: false, details: None }
 }
 
-/// `without_bus` is the status if only the bus is down.
-fn aggregate(components: &[Component], without_bus: &'static str, cx: &Cx) -> Map<String, Value> {
-    let is_down = |bus: bool| components.iter().any(|c| c.status == DOWN && (c.name == "bus") == bus);
+/// `without_optional` is the status if only optional components are down.
+fn aggregate(components: &[Component], without_optional: &'static str, cx: &Cx) -> Map<String, Value> {
+    let is_down = |optional: bool| components.iter().any(|c| c.status == DOWN && c.is_optional == optional);
     let status = match (is_down(false), is_down(true)) {
         (true, _) => DOWN,
-        (false, true) => without_bus,
+        (false, true) => without_optional,
         (false, false) => UP,
     };
     let details = is_authorized(cx);
