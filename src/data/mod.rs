@@ -26,6 +26,6 @@ pub use cached_query::{CachedQuery, MAX_PREPARED_LIST_LEN};
 pub use intervals::{COALESCE_WINDOW, POLL_INTERVAL};
 pub use lease::{Lease, LeaseState, LeaseStore};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub use snapshot::{Snapshot, SnapshotRow};
+pub use snapshot::{RowStream, Snapshot, SnapshotRow, in_key_order};
 #[cfg(feature = "store")]
 pub use sql::{SqlDb, SqlStore};

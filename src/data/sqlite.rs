@@ -16,6 +16,8 @@ mod db;
 mod dialect;
 mod fair_queue;
 mod gauges;
+#[cfg(feature = "all-in-one")]
+pub mod inspect;
 #[path = "sql_lease.rs"]
 mod lease;
 mod lock_wait;
