@@ -44,7 +44,7 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/identity/sqlite");
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/identity/sqlite");
 const SECRET_FILE: &str = "service-secret";
 /// Ten years. Longer is a typing error, and could overflow.
 const MAX_LIFETIME_SECONDS: u64 = 315_360_000;

@@ -33,8 +33,8 @@ impl StockMetrics {
             for (state, n) in [("available", levels.quantity), ("held", levels.held), ("sold", levels.sold)] {
                 self.units.with_label_values(&[state]).set(n);
             }
-            for (invariant, n) in [("INV-1", levels.not_conserved), ("INV-2", levels.negative)] {
-                self.violations.with_label_values(&[invariant]).set(n);
+            for (invariant, skus) in store.count_broken().await? {
+                self.violations.with_label_values(&[invariant]).set(i64::try_from(skus).unwrap_or(i64::MAX));
             }
             Ok(())
         })

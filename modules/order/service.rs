@@ -106,14 +106,24 @@ fn parse_key(header: Option<String>, principal: &Principal, lines: &[NewLine]) -
     if key.is_empty() || key.len() > MAX_KEY_LEN || !key.bytes().all(|b| (0x20..0x7f).contains(&b)) || key.trim() != key {
         return Err(Problem::invalid_field("Idempotency-Key", format!("expected 1 to {MAX_KEY_LEN} printable ASCII characters")));
     }
+    let fingerprint = fingerprint(lines.iter().map(|line| (line.sku_code.as_str(), line.quantity)));
+    Ok(Some(IdempotencyKey { scope: key_scope(&principal.subject), key, fingerprint }))
+}
+
+/// Hash of the lines of a request, in their order.
+pub(super) fn fingerprint<'a>(lines: impl Iterator<Item = (&'a str, i64)>) -> String {
     let mut hash = Sha256::new();
-    for line in lines {
-        hash.update((line.sku_code.len() as u64).to_le_bytes());
-        hash.update(&line.sku_code);
-        hash.update(line.quantity.to_le_bytes());
+    for (sku_code, quantity) in lines {
+        hash.update((sku_code.len() as u64).to_le_bytes());
+        hash.update(sku_code);
+        hash.update(quantity.to_le_bytes());
     }
-    let fingerprint = hex::encode(hash.finalize());
-    Ok(Some(IdempotencyKey { scope: format!("POST /api/v1/orders {}", principal.subject), key, fingerprint }))
+    hex::encode(hash.finalize())
+}
+
+/// The scope of a customer's idempotency keys.
+pub(super) fn key_scope(customer: &str) -> String {
+    format!("POST /api/v1/orders {customer}")
 }
 
 #[async_trait(?Send)]

@@ -32,6 +32,6 @@ pub use lease::{Lease, LeaseState, LeaseStore};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use list_positions::{IdList, ListPositions, Slice};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub use snapshot::{Snapshot, SnapshotRow};
+pub use snapshot::{RowStream, Snapshot, SnapshotRow, in_key_order};
 #[cfg(feature = "store")]
 pub use sql::{SqlDb, SqlStore};

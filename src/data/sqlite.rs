@@ -19,6 +19,8 @@ mod dialect;
 mod fair_queue;
 mod file_guard;
 mod gauges;
+#[cfg(feature = "all-in-one")]
+pub mod inspect;
 #[path = "sql_lease.rs"]
 mod lease;
 mod lock_wait;

@@ -88,12 +88,16 @@ struct Body {
     body: String,
 }
 
-/// Type and subject of the events in the column `body` of this query, for the audit. Skips invalid events: the audit
+/// Calls `each` with every event in the column `body` of this query, for the audit. Skips invalid events: the audit
 /// detects the missing order event.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub fn event_subjects(snapshot: &mut Snapshot, query: &str) -> Result<Vec<(String, String)>, StoreError> {
-    let rows: Vec<Body> = snapshot.rows(query)?;
-    Ok(rows.iter().filter_map(|row| serde_json::from_str::<Event>(&row.body).ok()).map(|event| (event.kind, event.subject)).collect())
+pub fn for_each(snapshot: &mut Snapshot, query: &str, mut each: impl FnMut(Event)) -> Result<(), StoreError> {
+    for row in snapshot.stream::<Body>(query)? {
+        if let Ok(event) = serde_json::from_str(&row?.body) {
+            each(event);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod kafka_restarts;
 mod kafka_tls;
 pub mod kill;
 pub mod ledger;
+mod mutations;
 pub mod pairs;
 mod paused;
 pub mod sql;

@@ -76,6 +76,33 @@ scenario! {
 }
 
 scenario! {
+    /// A SKU that violates an invariant is counted once per invariant, also if only a comparison with the reservations
+    /// finds it.
+    async fn stock_violations_are_counted(shop) {
+        let c = &shop.client;
+        c.stocked("broken", "1", 5).await;
+        c.stocked("whole", "1", 5).await;
+        if stores::server().is_some() {
+            return;
+        }
+        let inventory = at(shop, Module::Inventory);
+        let mut stock = Sql::open(shop.data.path(), "inventory");
+        let mut assert_counted = async |change: &str, expected: [f64; 2]| {
+            stock.run(&format!("PRAGMA ignore_check_constraints = ON; UPDATE stock SET {change} WHERE sku_code = 'broken'"));
+            wait_for(&format!("{change}: {expected:?}"), || async {
+                let shown = Metrics::of(&inventory).await;
+                let counted = ["INV-1", "INV-2"].map(|invariant| shown.get("tradepost_stock_violations", &[("invariant", invariant)]));
+                if counted == expected { Ok(()) } else { Err(format!("{counted:?}")) }
+            })
+            .await;
+        };
+        assert_counted("quantity = 3, held = 2", [1.0, 0.0]).await;
+        assert_counted("quantity = 6, held = -1", [1.0, 1.0]).await;
+        assert_counted("quantity = 5, held = 0", [0.0, 0.0]).await;
+    }
+}
+
+scenario! {
     /// Every process exposes its build, resource usage, served requests and queue lengths in the Prometheus format.
     async fn every_process_exposes_its_metrics(shop) {
         let c = &shop.client;

@@ -11,6 +11,8 @@ use crate::kernel::error::StartError;
 use crate::settings::{DocumentStoreUrl, Settings};
 pub(super) use id::IdGenerator;
 use prometheus::Registry;
+#[cfg(feature = "sqlite")]
+pub use sqlite::MIGRATIONS as SQLITE_MIGRATIONS;
 use std::sync::Arc;
 pub(super) use types::ProductStore;
 

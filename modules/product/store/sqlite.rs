@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/product/sqlite");
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/product/sqlite");
 
 diesel::table! {
     products (id) {

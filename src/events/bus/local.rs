@@ -13,7 +13,6 @@ use crate::events::event;
 use crate::events::event::Event;
 use crate::kernel::clock;
 use crate::kernel::error::{StartError, StoreError};
-use crate::settings::StoreUrl;
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -26,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/bus/sqlite");
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/bus/sqlite");
 
 mod tables {
     diesel::table! {
@@ -287,17 +286,41 @@ impl Bus for LocalBus {
     }
 }
 
-/// Type and subject of every event of these topics that this group has not processed yet, or that is its dead letter, for
+/// Calls `each` with every event of these topics that this group has not processed yet, or that is its dead letter, for
 /// the audit.
-pub fn undelivered_events(path: &Path, group: &str, topics: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+pub fn for_each_undelivered(snapshot: &mut Snapshot, group: &str, topics: &[&str], each: impl FnMut(Event)) -> Result<(), StoreError> {
     let (group, topics) = (quoted(group), topics.iter().map(|topic| quoted(topic)).collect::<Vec<_>>().join(", "));
     let query = format!(
         "SELECT body FROM messages WHERE topic IN ({topics}) \
          AND position > coalesce((SELECT position FROM cursors WHERE consumer = {group}), 0) \
          UNION ALL SELECT body FROM dead_letters WHERE consumer = {group}"
     );
-    event::event_subjects(&mut Snapshot::open(&StoreUrl::Sqlite(path.to_path_buf()))?, &query)
+    event::for_each(snapshot, &query, each)
+}
+
+/// Calls `each` with every event of this topic that is still on the bus, processed or not, for the audit.
+pub fn for_each_retained(snapshot: &mut Snapshot, topic: &str, each: impl FnMut(Event)) -> Result<(), StoreError> {
+    event::for_each(snapshot, &format!("SELECT body FROM messages WHERE topic = {}", quoted(topic)), each)
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[derive(diesel::QueryableByName)]
+pub struct LostPosition {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    pub consumer: String,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    pub position: i64,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    pub newest: i64,
+}
+
+/// Groups whose position is beyond the newest message, for the audit: the next messages would be skipped.
+pub fn lost_positions(snapshot: &mut Snapshot) -> Result<Vec<LostPosition>, StoreError> {
+    let newest = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0)";
+    snapshot.rows(&format!("SELECT consumer, position, {newest} AS newest FROM cursors WHERE position > {newest}"))
 }
 
 #[cfg(test)]
@@ -305,6 +328,7 @@ mod tests {
     use super::*;
     use crate::events::bus::ApplyError;
     use crate::observe::trace::Trace;
+    use crate::settings::StoreUrl;
     use tokio::sync::Notify;
 
     struct Reader(Notify);
@@ -344,8 +368,14 @@ mod tests {
             stop.cancel();
             reading.await.unwrap();
             assert_eq!(bus.lag("reader").await.unwrap(), 0);
-            assert_eq!(undelivered_events(&path, "reader", &["order"]).unwrap(), []);
-            assert_eq!(undelivered_events(&path, "reader", &["review"]).unwrap(), [("review.written".to_string(), "s".to_string())]);
+            let undelivered = |topic: &str| {
+                let mut kinds = Vec::new();
+                let mut snapshot = Snapshot::open(&StoreUrl::Sqlite(path.clone())).unwrap();
+                for_each_undelivered(&mut snapshot, "reader", &[topic], |event| kinds.push(event.kind)).unwrap();
+                kinds
+            };
+            assert_eq!(undelivered("order"), [""; 0]);
+            assert_eq!(undelivered("review"), ["review.written"]);
         });
     }
 }

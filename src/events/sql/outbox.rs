@@ -13,7 +13,6 @@ use crate::events::event::Event;
 use crate::events::relay;
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
-use crate::settings::StoreUrl;
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -174,7 +173,7 @@ impl Outbox for SqlOutbox {
     }
 }
 
-/// Type and subject of every pending or refused event in this database, for the audit.
-pub fn undelivered_events(store: &StoreUrl) -> Result<Vec<(String, String)>, StoreError> {
-    event::event_subjects(&mut Snapshot::open(store)?, "SELECT body FROM outbox UNION ALL SELECT body FROM outbox_refused")
+/// Calls `each` with every pending or refused event in this database, for the audit.
+pub fn for_each_undelivered(snapshot: &mut Snapshot, each: impl FnMut(Event)) -> Result<(), StoreError> {
+    event::for_each(snapshot, "SELECT body FROM outbox UNION ALL SELECT body FROM outbox_refused", each)
 }

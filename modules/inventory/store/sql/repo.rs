@@ -1,6 +1,6 @@
 //! The SQL store of stock and reservations.
 
-use super::backend::Db;
+use super::backend::{Conn, Db};
 use super::events::outbox::SqlOutbox;
 use super::{reservations, stock};
 use crate::data::ListPositions;
@@ -8,6 +8,7 @@ use crate::events::bus::Outbox;
 use crate::kernel::clock;
 use crate::kernel::error::StoreError;
 use crate::kernel::page::PageRequest;
+use crate::modules::invariants::{self, Violation};
 use crate::modules::inventory::api::{InventoryError, Quantities, Reservation, ReservationState, SettleInput, Stock, StockCheck};
 use crate::modules::inventory::events::Cause;
 use crate::modules::inventory::store::types::{Levels, StockStore};
@@ -159,6 +160,13 @@ impl StockStore for Repo {
     async fn levels(&self) -> Result<Levels, StoreError> {
         let low_threshold = self.low_threshold;
         self.db.read(async move |c| stock::levels(c, low_threshold).await).await
+    }
+
+    async fn count_broken(&self) -> Result<[(&'static str, usize); 2], StoreError> {
+        let read = async |c: &mut Conn| Ok::<_, StoreError>(invariants::stock(stock::suspects(c).await?, reservations::held(c).await?));
+        let violations = self.db.read(read).await?;
+        let breaks = |of_sku: &[Violation], invariant| of_sku.iter().any(|violation| violation.invariant == invariant);
+        Ok(["INV-1", "INV-2"].map(|invariant| (invariant, violations.values().filter(|of_sku| breaks(of_sku, invariant)).count())))
     }
 
     fn outbox(&self) -> Arc<dyn Outbox> {

@@ -5,6 +5,7 @@ use super::stock::{append_stock_changed_event, append_stock_low_event, classify,
 use super::tables::{reservations, stock};
 use crate::data::{CachedQuery, types};
 use crate::kernel::error::StoreError;
+use crate::modules::invariants::{self, ReservationFact, Reserved};
 use crate::modules::inventory::api::{Quantities, Reservation, ReservationState, StockCheck};
 use crate::modules::inventory::events::Cause;
 use crate::observe::trace::Trace;
@@ -204,4 +205,15 @@ pub(super) async fn extend(c: &mut Conn, order: Uuid, until: i64) -> Result<(), 
     let held = reservations::table.filter(reservations::order_number.eq(order.to_string()).and(reservations::state.eq(HELD)));
     diesel::update(held).set(reservations::expires_at.eq(until)).execute(c).await?;
     Ok(())
+}
+
+/// Pieces in HELD reservations, per SKU. Unreadable lines are left out: the stock row's `held` shows them.
+pub(super) async fn held(c: &mut Conn) -> Result<BTreeMap<String, Reserved>, StoreError> {
+    let held = reservations::table.filter(reservations::state.eq(HELD)).select((reservations::order_number, reservations::lines));
+    let mut sums = BTreeMap::new();
+    for (order, lines) in held.load::<(String, String)>(c).await? {
+        let lines = types::from_json(&lines).ok();
+        invariants::add_reserved(&mut sums, &ReservationFact { order, state: HELD.into(), lines, expires_at: 0 });
+    }
+    Ok(sums)
 }
