@@ -192,7 +192,7 @@ const UNREADABLE_DATA: u8 = 2;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-#[cfg_attr(not(feature = "all-in-one"), expect(dead_code, reason = "only the audit makes it"))]
+#[cfg_attr(not(feature = "all-in-one"), allow(dead_code, reason = "only the audit makes it"))]
 struct UnreadableData(BoxError);
 
 fn main() -> ExitCode {
