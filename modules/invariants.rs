@@ -269,7 +269,7 @@ fn keys(order: &OrderFact, times: &Times) -> Vec<Violation> {
             wrong.push("has an idempotency key that was sent with other lines".into());
         }
         if key.created_at > times.now + times.patience_ms {
-            wrong.push(format!("has an idempotency key from the future, {}", clock::rfc3339(key.created_at)));
+            wrong.push(format!("has an idempotency key from the future, {}", moment(key.created_at)));
         }
     }
     wrong.into_iter().map(|what| violation("INV-3", format!("order {} {what}", order.number))).collect()
@@ -281,10 +281,10 @@ fn pending_time(order: &OrderFact, times: &Times) -> Option<Violation> {
         _ if order.status != "PENDING" => return None,
         _ if order.lease_until < times.now => "beyond its lease; a running shop recovers it".to_string(),
         _ if order.lease_until > times.now + times.patience_ms => {
-            format!("with a lease until {}; recovery will not take it up before", clock::rfc3339(order.lease_until))
+            format!("with a lease until {}; recovery will not take it up before", moment(order.lease_until))
         }
         _ if order.created_at < times.now - times.patience_ms => {
-            format!("since {}; recovery does not complete it", clock::rfc3339(order.created_at))
+            format!("since {}; recovery does not complete it", moment(order.created_at))
         }
         _ => return None,
     };
@@ -324,7 +324,7 @@ fn reserved_lines(order: &OrderFact, reservation: &ReservationFact, times: &Time
         Some(_) => {}
     }
     if reservation.state == "HELD" && reservation.expires_at > times.now + times.patience_ms {
-        let until = clock::rfc3339(reservation.expires_at);
+        let until = moment(reservation.expires_at);
         violations.push(violation(
             "INV-4",
             format!("the reservation of order {number} is HELD until {until}; inventory will not check it before"),
@@ -350,8 +350,13 @@ fn settlement(order: &OrderFact, notifications: &[NotificationFact], times: &Tim
     let since = notifications.iter().filter(|notification| notification.kind == kind).map(|notification| notification.created_at).min()?;
     let stuck = since < times.last_work - times.patience_ms;
     stuck.then(|| {
-        violation("INV-4", format!("order {number} is {status}, and settlement has not done its {settle} since {}", clock::rfc3339(since)))
+        violation("INV-4", format!("order {number} is {status}, and settlement has not done its {settle} since {}", moment(since)))
     })
+}
+
+/// RFC 3339, or the number if it is no year of four digits.
+fn moment(ms: i64) -> String {
+    Some(clock::rfc3339(ms)).filter(|text| !text.is_empty()).unwrap_or_else(|| format!("{ms} ms after 1970"))
 }
 
 /// The events that an order of this status has published.

@@ -106,8 +106,9 @@ enum Command {
         #[arg(long, default_value_t = 8)]
         clients: usize,
     },
-    /// Check the invariants on the stored data, and print each violation. Exit codes: 0 all hold, 1 there are violations,
-    /// 2 the data could not be read
+    /// Check the invariants on the stored data, and print each violation
+    ///
+    /// Exits with 0 if all hold, 1 if there are violations, 2 if the data could not be read.
     #[cfg(feature = "all-in-one")]
     Audit {
         /// Do not read every page and index entry of the database files
@@ -204,20 +205,26 @@ enum Command {
 
 type BoxError = Box<dyn std::error::Error>;
 
+/// Exit code of an audit that says nothing about the data.
+const UNREADABLE_DATA: u8 = 2;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+#[cfg_attr(not(feature = "all-in-one"), allow(dead_code, reason = "only the audit makes it"))]
+struct UnreadableData(BoxError);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         None => run_serve(&cli.serve),
         Some(Command::Serve(args)) => run_serve(&args),
-        #[cfg(feature = "all-in-one")]
-        Some(Command::Audit { quick, args }) => return audit(&args, quick),
         Some(command) => run_command(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("tradepost: {message}");
-            ExitCode::FAILURE
+            if message.is::<UnreadableData>() { ExitCode::from(UNREADABLE_DATA) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -291,7 +298,7 @@ fn run_command(command: Command) -> Result<(), BoxError> {
             Ok(tradepost::app::demo::cli::run_trace(&url, &target.user, &password(&target), &order, zipkin.as_ref())?)
         }
         #[cfg(feature = "all-in-one")]
-        Command::Audit { .. } => Ok(()),
+        Command::Audit { quick, args } => audit(&args, quick),
         #[cfg(feature = "all-in-one")]
         Command::Backup { folder, args } => back_up(&load(&args)?.settings, &folder),
         #[cfg(feature = "all-in-one")]
@@ -344,18 +351,9 @@ fn password(target: &Target) -> String {
 }
 
 #[cfg(feature = "all-in-one")]
-fn audit(args: &ServeArgs, quick: bool) -> ExitCode {
-    use tradepost::app::audit;
-    /// Different from the code of violations: nothing is known about the data.
-    const UNREADABLE: u8 = 2;
-    let run = if quick { audit::run_quick } else { audit::run };
-    let report = match load(args).and_then(|loaded| Ok(run(&loaded.settings)?)) {
-        Ok(report) => report,
-        Err(message) => {
-            eprintln!("tradepost: {message}");
-            return ExitCode::from(UNREADABLE);
-        }
-    };
+fn audit(args: &ServeArgs, quick: bool) -> Result<(), BoxError> {
+    let run = if quick { tradepost::app::audit::run_quick } else { tradepost::app::audit::run };
+    let report = load(args).and_then(|loaded| Ok(run(&loaded.settings)?)).map_err(UnreadableData)?;
     for line in &report.summary {
         println!("{line}");
     }
@@ -365,12 +363,9 @@ fn audit(args: &ServeArgs, quick: bool) -> ExitCode {
     match report.violations.len() {
         0 => {
             println!("audit: INV-1 to INV-5 hold");
-            ExitCode::SUCCESS
+            Ok(())
         }
-        n => {
-            eprintln!("tradepost: audit: {n} violations");
-            ExitCode::FAILURE
-        }
+        n => Err(format!("audit: {n} violations").into()),
     }
 }
 

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use tempfile::TempDir;
 use tradepost::app::audit::{Report, run};
+use tradepost::kernel::clock;
 use tradepost::settings::Settings;
 
 const DATABASES: [&str; 5] = ["product", "inventory", "order", "notification", "bus"];
@@ -108,8 +109,10 @@ fn copy_of_baseline() -> TempDir {
 
 fn fill(text: &str) -> String {
     let Numbers { placed, recent, cancelled, rejected } = &BASELINE.numbers;
-    let names = [("{placed}", placed), ("{recent}", recent), ("{cancelled}", cancelled), ("{rejected}", rejected)];
-    names.iter().fold(text.to_string(), |text, (name, number)| text.replace(name, number))
+    let (soon, never) = ((clock::now_ms() + 300_000).to_string(), (i64::MAX / 2).to_string());
+    let numbers = [("{placed}", placed), ("{recent}", recent), ("{cancelled}", cancelled), ("{rejected}", rejected)];
+    let values = numbers.into_iter().chain([("{soon}", &soon), ("{never}", &never)]);
+    values.fold(text.to_string(), |text, (name, value)| text.replace(name, value))
 }
 
 /// Runs the command; returns its exit code and its output.

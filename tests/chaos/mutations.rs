@@ -1,12 +1,11 @@
 //! Corruptions of the data of a sound shop, each with the violation that the audit must report.
 //!
-//! `{placed}`, `{recent}`, `{cancelled}` and `{rejected}` are numbers of orders of the shop in `audit.rs`. All but the
-//! recent one are a day old.
+//! `{placed}`, `{recent}`, `{cancelled}` and `{rejected}` are numbers of orders of the shop in `audit.rs`; all but the
+//! recent one are a day old. `{soon}` and `{never}` are times.
 
 use super::sql::Sql;
 use std::fs;
 use std::path::Path;
-use tradepost::kernel::clock;
 
 pub struct Mutation {
     pub area: &'static str,
@@ -118,11 +117,8 @@ fn reservations() -> Vec<Mutation> {
      UPDATE stock SET quantity = quantity + 1, sold = sold - 1 WHERE sku_code = 't';";
     let free = |sql: &str| format!("{FREE_4} {sql}");
     let reservation = |name, sql: &str, invariant, part| mutation("reservations", name, &[("inventory", sql)], invariant, part);
-    let hold_recent = format!(
-        "UPDATE reservations SET state = 'HELD', expires_at = {} WHERE order_number = '{{recent}}'; \
-         UPDATE stock SET held = 2, sold = sold - 2 WHERE sku_code = 't'",
-        i64::MAX / 2
-    );
+    let hold_recent = "UPDATE reservations SET state = 'HELD', expires_at = {never} WHERE order_number = '{recent}'; \
+        UPDATE stock SET held = 2, sold = sold - 2 WHERE sku_code = 't'";
     vec![
         reservation(
             "of a placed order deleted",
@@ -193,7 +189,7 @@ fn reservations() -> Vec<Mutation> {
         mutation(
             "reservations",
             "held for years",
-            &[("inventory", &hold_recent), ("order", "UPDATE orders SET settle = 'COMMIT' WHERE order_number = '{recent}'")],
+            &[("inventory", hold_recent), ("order", "UPDATE orders SET settle = 'COMMIT' WHERE order_number = '{recent}'")],
             "INV-4",
             "the reservation of order {recent} is HELD until",
         ),
@@ -211,7 +207,7 @@ fn orders() -> Vec<Mutation> {
     let order = |name, sql: &str, invariant, part| mutation("orders", name, &[("order", sql)], invariant, part);
     let lines = "order_id = (SELECT id FROM orders WHERE order_number = '{placed}')";
     let of_lines = |change: &str| format!("{change} WHERE {lines} AND sku_code = 's'");
-    let pending = |until: i64| format!("UPDATE orders SET status = 'PENDING', lease_until = {until} WHERE order_number = '{{placed}}'");
+    let pending = |until: &str| format!("UPDATE orders SET status = 'PENDING', lease_until = {until} WHERE order_number = '{{placed}}'");
     let renumber = |table: &str| format!("UPDATE {table} SET order_number = 'x' WHERE order_number = '{{placed}}'");
     vec![
         order(
@@ -266,9 +262,9 @@ fn orders() -> Vec<Mutation> {
             "INV-4",
             "order {rejected} is PLACED, its reservation is none",
         ),
-        order("pending beyond its lease", &pending(1), "INV-4", "order {placed} is PENDING beyond its lease"),
-        order("pending for a day on renewed leases", &pending(clock::now_ms() + 300_000), "INV-4", "order {placed} is PENDING since"),
-        order("pending with a lease of years", &pending(i64::MAX / 2), "INV-4", "order {placed} is PENDING with a lease until"),
+        order("pending beyond its lease", &pending("1"), "INV-4", "order {placed} is PENDING beyond its lease"),
+        order("pending for a day on renewed leases", &pending("{soon}"), "INV-4", "order {placed} is PENDING since"),
+        order("pending with a lease of years", &pending("{never}"), "INV-4", "order {placed} is PENDING with a lease until"),
         order(
             "never settled",
             "UPDATE orders SET settle = 'COMMIT' WHERE order_number = '{placed}'",
@@ -332,7 +328,6 @@ fn orders() -> Vec<Mutation> {
 
 fn keys() -> Vec<Mutation> {
     let key = |name, sql: &str, part| mutation("keys", name, &[("order", sql)], "INV-3", part);
-    let future = format!("UPDATE idempotency_keys SET created_at = {} WHERE idem_key = 'k'", i64::MAX / 2);
     vec![
         key(
             "second key of an order",
@@ -365,7 +360,11 @@ fn keys() -> Vec<Mutation> {
             "UPDATE orders SET reason = NULL WHERE order_number = '{rejected}'",
             "order {rejected} was refused for a cause that passes",
         ),
-        key("key from the future", &future, "order {placed} has an idempotency key from the future"),
+        key(
+            "key from the future",
+            "UPDATE idempotency_keys SET created_at = {never} WHERE idem_key = 'k'",
+            "order {placed} has an idempotency key from the future",
+        ),
         unseen(
             "keys",
             "key deleted",

@@ -79,9 +79,7 @@ fn pending_on_server(settings: &Settings) -> Result<Vec<(String, String)>, Audit
 }
 
 fn add_pending(pending: &mut PendingEvents, event: Event) {
-    if event.topic() == "order" {
-        pending.insert((event.kind, event.subject));
-    }
+    pending.insert((event.kind, event.subject));
 }
 
 /// The violations of one pass, and counts of the data.
