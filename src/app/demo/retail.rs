@@ -15,7 +15,7 @@
 
 use crate::app::demo::report::Reasons;
 use crate::app::demo::text;
-use crate::app::demo::text::Format;
+use crate::app::demo::text::{Format, RecordError, TextError};
 use crate::kernel::money::{Money, MoneyError};
 use crate::kernel::sku;
 use crate::kernel::sku::SkuError;
@@ -120,22 +120,18 @@ struct Candidates {
 pub enum FileError {
     #[error("the file is empty: expected a header with InvoiceNo, StockCode and so on")]
     Empty,
-    #[error("the file contains zero bytes: it is not text, or UTF-16 without a byte order mark; save it as UTF-8")]
-    ZeroBytes,
-    #[error("the file is not valid {encoding}, which its byte order mark announces")]
-    Malformed { encoding: &'static str },
     #[error(transparent)]
-    Header(#[from] LineError),
+    Text(#[from] TextError),
+    #[error(transparent)]
+    Header(#[from] RecordError),
     #[error("no column {name}: expected the header of Online Retail, InvoiceNo,StockCode,Description,Quantity,...; found {found}")]
     NoColumn { name: &'static str, found: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    #[error("not valid UTF-8")]
-    NotUtf8,
-    #[error("not readable: {0}")]
-    Csv(String),
+    #[error(transparent)]
+    Record(#[from] RecordError),
     #[error("expected {expected} fields, found {found}")]
     Fields { expected: usize, found: usize },
     #[error("no invoice number")]
@@ -167,7 +163,7 @@ pub fn read(file: &[u8]) -> Result<Retail, FileError> {
     let mut candidates = Vec::new();
     for (number, record) in text::records(lines, delimiter, columns.count) {
         retail.lines += 1;
-        match record.and_then(|fields| parse_line(&columns, &fields, number, retail.format.delimiter)) {
+        match record.map_err(LineError::from).and_then(|fields| parse_line(&columns, &fields, number, retail.format.delimiter)) {
             Err(reason) => retail.skipped.add(reason.to_string(), number),
             Ok(parsed) => {
                 count_candidates(&mut index_by_code, &mut candidates, &parsed);

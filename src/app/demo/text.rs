@@ -1,6 +1,5 @@
 //! Text of a CSV file as other programs write it: its encoding, its line ends, its delimiter, its records.
 
-use super::retail::{FileError, LineError};
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use std::borrow::Cow;
 use std::fmt;
@@ -8,6 +7,24 @@ use std::fmt;
 const DELIMITERS: [u8; 4] = *b",;\t|";
 /// Longest record, in lines. A stray quote would otherwise join the rest of the file.
 const MAX_RECORD_LINES: usize = 50;
+
+/// Why a file is no text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    #[error("the file contains zero bytes: it is not text, or UTF-16 without a byte order mark; save it as UTF-8")]
+    ZeroBytes,
+    #[error("the file is not valid {encoding}, which its byte order mark announces")]
+    Malformed { encoding: &'static str },
+}
+
+/// Why a line is no record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    #[error("not valid UTF-8")]
+    NotUtf8,
+    #[error("not readable: {0}")]
+    Csv(String),
+}
 
 /// What was found in a file, for its report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,18 +52,18 @@ impl fmt::Display for Format {
 /// Converts a file to UTF-8, and returns the name of its encoding. The lines of a UTF-8 file may still be invalid.
 ///
 /// Without a byte order mark, a file whose only characters beyond ASCII are invalid in UTF-8 is Windows-1252.
-pub fn decode(file: &[u8]) -> Result<(Cow<'_, [u8]>, &'static str), FileError> {
+pub fn decode(file: &[u8]) -> Result<(Cow<'_, [u8]>, &'static str), TextError> {
     match Encoding::for_bom(file) {
         Some((encoding, bom_len)) if encoding == UTF_8 => return Ok((Cow::Borrowed(file.get(bom_len..).unwrap_or_default()), "UTF-8")),
         Some((encoding, _)) => {
             let (text, has_errors) = encoding.decode_with_bom_removal(file);
             let valid = (!has_errors).then(|| into_bytes(text));
-            return valid.map(|text| (text, encoding.name())).ok_or(FileError::Malformed { encoding: encoding.name() });
+            return valid.map(|text| (text, encoding.name())).ok_or(TextError::Malformed { encoding: encoding.name() });
         }
         None => {}
     }
     if file.contains(&0) {
-        return Err(FileError::ZeroBytes);
+        return Err(TextError::ZeroBytes);
     }
     let is_utf8 = std::str::from_utf8(file).is_ok()
         || file.split(|byte| *byte == b'\n').any(|line| !line.is_ascii() && std::str::from_utf8(line).is_ok());
@@ -71,7 +88,7 @@ pub fn lines(text: &[u8]) -> Vec<(usize, &[u8])> {
 }
 
 /// The header's fields, with the delimiter that yields most of them.
-pub fn header(line: &[u8]) -> Result<(csv::StringRecord, u8), LineError> {
+pub fn header(line: &[u8]) -> Result<(csv::StringRecord, u8), RecordError> {
     let mut best = (split(line, b',')?, b',');
     for delimiter in DELIMITERS {
         let fields = split(line, delimiter)?;
@@ -86,7 +103,7 @@ pub fn header(line: &[u8]) -> Result<(csv::StringRecord, u8), LineError> {
 ///
 /// A field in quotes may contain line ends. A line with an open quote is joined with the following ones if that yields
 /// a record of `fields` fields; otherwise only this line is invalid.
-pub fn records(lines: &[(usize, &[u8])], delimiter: u8, fields: usize) -> Vec<(usize, Result<csv::StringRecord, LineError>)> {
+pub fn records(lines: &[(usize, &[u8])], delimiter: u8, fields: usize) -> Vec<(usize, Result<csv::StringRecord, RecordError>)> {
     let mut records = Vec::with_capacity(lines.len());
     let mut rest = lines;
     while let Some(((number, line), following)) = rest.split_first() {
@@ -121,8 +138,8 @@ fn join(line: &[u8], following: &[(usize, &[u8])], delimiter: u8, fields: usize)
     None
 }
 
-fn split(record: &[u8], delimiter: u8) -> Result<csv::StringRecord, LineError> {
-    let text = std::str::from_utf8(record).map_err(|_| LineError::NotUtf8)?;
+fn split(record: &[u8], delimiter: u8) -> Result<csv::StringRecord, RecordError> {
+    let text = std::str::from_utf8(record).map_err(|_| RecordError::NotUtf8)?;
     // the line ends are found already; no byte of UTF-8 is 0xFF, so that nothing ends the record but its end
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -131,7 +148,7 @@ fn split(record: &[u8], delimiter: u8) -> Result<csv::StringRecord, LineError> {
         .buffer_capacity(512)
         .from_reader(text.as_bytes());
     let mut fields = csv::StringRecord::new();
-    reader.read_record(&mut fields).map_err(|cause| LineError::Csv(cause.to_string()))?;
+    reader.read_record(&mut fields).map_err(|cause| RecordError::Csv(cause.to_string()))?;
     fields.trim();
     Ok(fields)
 }
