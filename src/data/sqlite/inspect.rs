@@ -20,6 +20,12 @@ struct Line {
 }
 
 #[derive(diesel::QueryableByName)]
+struct IntegrityLine {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    integrity_check: String,
+}
+
+#[derive(diesel::QueryableByName)]
 struct Object {
     #[diesel(sql_type = diesel::sql_types::Text)]
     kind: String,
@@ -67,8 +73,9 @@ fn lines(conn: &mut SqliteConnection, query: &str) -> QueryResult<Vec<String>> {
 }
 
 fn damaged_pages(conn: &mut SqliteConnection) -> QueryResult<Vec<String>> {
-    let found = lines(conn, &format!("SELECT integrity_check AS line FROM pragma_integrity_check({MAX_PROBLEMS})"))?;
-    Ok(found.into_iter().filter(|line| line != "ok").collect())
+    // the statement, not the function: there SQLite takes a number for the name of a table
+    let found: Vec<IntegrityLine> = diesel::sql_query(format!("PRAGMA integrity_check({MAX_PROBLEMS})")).load(conn)?;
+    Ok(found.into_iter().map(|row| row.integrity_check).filter(|line| line != "ok").collect())
 }
 
 fn broken_references(conn: &mut SqliteConnection) -> QueryResult<Vec<String>> {
