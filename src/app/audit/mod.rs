@@ -38,7 +38,7 @@ fn audit(settings: &Settings, check_pages: bool) -> Result<Report, AuditError> {
                 damage = files::check(settings, true)?;
             }
             if damage.is_empty() {
-                return Err(cause.into());
+                return Err(cause);
             }
             return Ok(Report { violations: damage, summary: vec![format!("the stores were not compared: {cause}")] });
         }
