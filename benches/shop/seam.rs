@@ -67,7 +67,7 @@ impl ProductApi for Constant {
     async fn replace(&self, _: &Cx, _: String, _: Option<String>, _: ProductInput) -> Result<Tagged<Product>, ProductError> {
         not_used()
     }
-    async fn delete(&self, _: &Cx, _: String) -> Result<Text, ProductError> {
+    async fn delete(&self, _: &Cx, _: String, _: Option<String>) -> Result<Text, ProductError> {
         not_used()
     }
 }
