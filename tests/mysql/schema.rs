@@ -69,6 +69,11 @@ fn has_traceparent(database: &Database) -> bool {
     database.value("count(*)", ours) == "1"
 }
 
+fn has_list_index(database: &Database) -> bool {
+    let ours = "information_schema.statistics WHERE table_schema = DATABASE() AND table_name = 'orders' AND index_name = 'orders_listed'";
+    database.value("count(*) > 0", ours) == "1"
+}
+
 /// By default serving does not change the schema, and needs no permission for it.
 #[test]
 #[ignore = "needs a MySQL: .ci/stores.sh"]
@@ -94,9 +99,12 @@ fn serving_an_outdated_schema_fails_and_migrate_updates_it() {
     assert!(well && said.contains("up to date"), "{said}");
     let made = tables(&database);
     assert!(made.contains("idempotency_keys"), "{made}");
-    let (well, said) = run(&["migrate", "--down"]);
-    assert!(well && said.contains("reverted: order"), "{said}");
-    assert_eq!((tables(&database), has_traceparent(&database)), (made.clone(), false), "only the last migration, a column");
+    // the last migrations, one by one: indexes, a column, a table
+    for (has_index, has_column) in [(false, true), (false, false)] {
+        let (well, said) = run(&["migrate", "--down"]);
+        assert!(well && said.contains("reverted: order"), "{said}");
+        assert_eq!((tables(&database), has_list_index(&database), has_traceparent(&database)), (made.clone(), has_index, has_column));
+    }
     let (well, said) = run(&["migrate", "--down"]);
     assert!(well && said.contains("reverted: order"), "{said}");
     let left = tables(&database);
@@ -106,7 +114,7 @@ fn serving_an_outdated_schema_fails_and_migrate_updates_it() {
     );
     let (well, said) = run(&["migrate"]);
     assert!(well, "{said}");
-    assert_eq!((tables(&database), has_traceparent(&database)), (made, true));
+    assert_eq!((tables(&database), has_list_index(&database), has_traceparent(&database)), (made, true, true));
 }
 
 /// An unreachable server: the error comes after the configured time, with the module's name and no password.
