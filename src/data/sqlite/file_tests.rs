@@ -107,14 +107,20 @@ fn overwrite(path: &Path, from: u64, bytes: usize) {
     fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(&vec![0xff; bytes], from).unwrap();
 }
 
-#[tokio::test]
-async fn database_with_a_damaged_page_is_out_of_service_once_it_is_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("t.db");
+/// A database that opens, with damaged pages of its table `t`.
+async fn open_with_damaged_pages(dir: &Path) -> (PathBuf, Db) {
+    let path = dir.join("t.db");
     filled(&path).await;
     let size = fs::metadata(&path).unwrap().len();
     overwrite(&path, size - 65_536, 65_536);
     let db = Db::open(&path, MIGRATIONS).unwrap();
+    (path, db)
+}
+
+#[tokio::test]
+async fn database_with_a_damaged_page_is_out_of_service_once_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, db) = open_with_damaged_pages(dir.path()).await;
     let registry = prometheus::Registry::new();
     db.register_metrics("t", &registry).unwrap();
     run(&db, "CREATE TABLE other(k TEXT)").await.unwrap();
@@ -127,13 +133,9 @@ async fn database_with_a_damaged_page_is_out_of_service_once_it_is_read() {
 }
 
 #[tokio::test]
-async fn damaged_page_met_by_a_write_takes_the_database_out_of_service() {
+async fn damaged_page_read_by_a_write_takes_the_database_out_of_service() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("t.db");
-    filled(&path).await;
-    let size = fs::metadata(&path).unwrap().len();
-    overwrite(&path, size - 65_536, 65_536);
-    let db = Db::open(&path, MIGRATIONS).unwrap();
+    let (_, db) = open_with_damaged_pages(dir.path()).await;
     run(&db, "CREATE TABLE other(k TEXT)").await.unwrap();
     let damaged = run(&db, "DELETE FROM t WHERE k = ''").await;
     assert!(matches!(damaged, Err(StoreError::Corrupt { .. })), "{damaged:?}");

@@ -1,5 +1,6 @@
 //! Checks of a database file for the audit: its pages, indexes and foreign keys, and the schema that its migrations make.
 
+use super::corruption::is_corruption;
 use super::snapshot::{header_problem, snapshot};
 use crate::kernel::error::StoreError;
 use diesel::migration::{Migration, MigrationSource};
@@ -43,7 +44,7 @@ pub fn problems(path: &Path, migrations: &EmbeddedMigrations, check_pages: bool)
     }
     let mut conn = match snapshot(path) {
         Ok(conn) => conn,
-        Err(StoreError::Unavailable { cause, .. }) if is_damage(&cause) => return Ok(vec![cause]),
+        Err(StoreError::Unavailable { cause, .. }) if is_corruption(&cause) => return Ok(vec![cause]),
         Err(cause) => return Err(cause),
     };
     let mut problems = Vec::new();
@@ -55,16 +56,11 @@ pub fn problems(path: &Path, migrations: &EmbeddedMigrations, check_pages: bool)
     for found in checks.into_iter().flatten() {
         match found {
             Ok(found) => problems.extend(found),
-            Err(cause) if is_damage(&cause.to_string()) => problems.push(cause.to_string()),
+            Err(cause) if is_corruption(&cause.to_string()) => problems.push(cause.to_string()),
             Err(cause) => return Err(cause.into()),
         }
     }
     Ok(problems)
-}
-
-/// Whether the message of SQLite says that the file is damaged (SQLITE_CORRUPT, SQLITE_NOTADB). Diesel drops the codes.
-fn is_damage(message: &str) -> bool {
-    ["malformed", "not a database"].iter().any(|text| message.contains(text))
 }
 
 fn lines(conn: &mut SqliteConnection, query: &str) -> QueryResult<Vec<String>> {

@@ -77,9 +77,11 @@ impl Repo {
     }
 }
 
-/// Latest credible time of a next attempt; see [`clock::latest_end`].
-fn latest_attempt(now: i64) -> i64 {
-    clock::latest_end(now, MAX_BACKOFF.as_millis() as i64)
+/// The next attempt is due, or later than any credible time; see [`clock::latest_end`].
+#[diesel::dsl::auto_type]
+fn is_due(now: i64) -> _ {
+    let latest: i64 = clock::latest_end(now, MAX_BACKOFF.as_millis() as i64);
+    deliveries::next_attempt_at.le(now).or(deliveries::next_attempt_at.gt(latest))
 }
 
 type IsPending = And<Eq<deliveries::id, i64>, Eq<deliveries::state, &'static str>>;
@@ -250,7 +252,7 @@ impl NotificationStore for Repo {
             .read(async move |c| {
                 let mut query = deliveries::table
                     .filter(deliveries::state.eq(DeliveryState::Pending.name()))
-                    .filter(deliveries::next_attempt_at.le(now).or(deliveries::next_attempt_at.gt(latest_attempt(now))))
+                    .filter(is_due(now))
                     .filter(deliveries::id.ne_all(&filter.excluded_ids))
                     .filter(deliveries::target.ne_all(&filter.excluded_webhooks))
                     .into_boxed();
@@ -275,8 +277,7 @@ impl NotificationStore for Repo {
             .write(async move |c| {
                 let mut claimed = Vec::with_capacity(due.len());
                 for delivery in &due {
-                    let due = deliveries::next_attempt_at.le(now).or(deliveries::next_attempt_at.gt(latest_attempt(now)));
-                    let claimable = pending(delivery.id).filter(deliveries::attempts.eq(delivery.attempts)).filter(due);
+                    let claimable = pending(delivery.id).filter(deliveries::attempts.eq(delivery.attempts)).filter(is_due(now));
                     if diesel::update(claimable).set(deliveries::next_attempt_at.eq(until)).execute(c).await? == 1 {
                         claimed.push(delivery.clone());
                     }

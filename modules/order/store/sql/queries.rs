@@ -250,14 +250,18 @@ pub(super) async fn hide_order(c: &mut Conn, id: i64) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// The lease of a PENDING order is free if it ended before `now`, or ends after the latest credible end.
-pub(super) async fn has_expired(c: &mut Conn, now: i64, latest: i64) -> Result<bool, StoreError> {
-    let free = orders::lease_until.lt(now).or(orders::lease_until.gt(latest));
-    let rows = orders::table.filter(orders::status.eq(PENDING).and(free));
-    Ok(rows.select(orders::id).first::<i64>(c).await.optional()?.is_some())
+/// PENDING orders whose lease ended before `now`, or ends after the latest credible end.
+#[diesel::dsl::auto_type]
+fn expired(now: i64, latest: i64) -> _ {
+    let pending: &'static str = PENDING;
+    orders::table.filter(orders::status.eq(pending).and(orders::lease_until.lt(now).or(orders::lease_until.gt(latest))))
 }
 
-/// Acquires the leases that [`has_expired`] finds, until `until`. Skips rows locked by other processes. Leases unreadable rows too, so that they do not return at once.
+pub(super) async fn has_expired(c: &mut Conn, now: i64, latest: i64) -> Result<bool, StoreError> {
+    Ok(expired(now, latest).select(orders::id).first::<i64>(c).await.optional()?.is_some())
+}
+
+/// Acquires the leases of [`expired`] orders until `until`. Skips rows locked by other processes. Leases unreadable rows too, so that they do not return at once.
 pub(super) async fn acquire_expired(
     c: &mut Conn,
     unreadable: &UnreadableRows,
@@ -266,8 +270,7 @@ pub(super) async fn acquire_expired(
     until: i64,
     limit: i64,
 ) -> Result<Vec<StoredOrder>, StoreError> {
-    let free = orders::lease_until.lt(now).or(orders::lease_until.gt(latest));
-    let rows = orders::table.filter(orders::status.eq(PENDING).and(free));
+    let rows = expired(now, latest);
     let rows = for_update_skip_locked!(rows.select(OrderRow::as_select()).order(orders::lease_until).limit(limit)).load(c).await?;
     let loaded = load_lines(c, rows).await?;
     let ids: Vec<i64> = loaded.iter().map(|(id, _)| *id).collect();
