@@ -20,20 +20,20 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    serve: RunArgs,
+    serve: ServeArgs,
 }
 
 #[derive(clap::Args, Clone)]
-struct RunArgs {
+struct ServeArgs {
     #[command(flatten)]
-    serve: ServeArgs,
+    settings: SettingsArgs,
     /// Start although an embedded store is missing, older than the others, or of another shop: its data is lost
     #[arg(long)]
     accept_loss: bool,
 }
 
 #[derive(clap::Args, Clone)]
-struct ServeArgs {
+struct SettingsArgs {
     /// Modules to run, comma-separated [default: all that are compiled in]
     #[arg(long, value_name = "A,B")]
     modules: Option<String>,
@@ -80,7 +80,7 @@ struct Target {
 #[derive(Subcommand)]
 enum Command {
     /// Run the shop, or a part of it (the default)
-    Serve(RunArgs),
+    Serve(ServeArgs),
     /// Import products and stock from an Online Retail file into a running shop
     #[cfg(feature = "demo")]
     Import {
@@ -115,7 +115,7 @@ enum Command {
         #[arg(long)]
         quick: bool,
         #[command(flatten)]
-        args: ServeArgs,
+        args: SettingsArgs,
     },
     /// Back up all files of a shop, running or stopped, as of one moment, into a new folder
     #[cfg(feature = "all-in-one")]
@@ -123,7 +123,7 @@ enum Command {
         /// New folder for the backup
         folder: PathBuf,
         #[command(flatten)]
-        args: ServeArgs,
+        args: SettingsArgs,
     },
     /// Restore a backup into a new data folder, after verifying its checksums
     #[cfg(feature = "all-in-one")]
@@ -131,7 +131,7 @@ enum Command {
         /// Folder of the backup
         folder: PathBuf,
         #[command(flatten)]
-        args: ServeArgs,
+        args: SettingsArgs,
     },
     /// List dead letters, or replay them to their consumers
     #[cfg(feature = "demo")]
@@ -184,7 +184,7 @@ enum Command {
     /// Bring the schema of every store up to date
     Migrate {
         #[command(flatten)]
-        args: ServeArgs,
+        args: SettingsArgs,
         /// Instead, revert the last migration of each MySQL store; the data it added is lost
         #[cfg(feature = "mysql")]
         #[arg(long)]
@@ -229,11 +229,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn load(args: &ServeArgs) -> Result<Loaded, BoxError> {
+fn load(args: &SettingsArgs) -> Result<Loaded, BoxError> {
     load_with(args, Vec::new())
 }
 
-fn load_with(args: &ServeArgs, mut flags: Flags) -> Result<Loaded, BoxError> {
+fn load_with(args: &SettingsArgs, mut flags: Flags) -> Result<Loaded, BoxError> {
     let path = |p: &PathBuf| p.to_string_lossy().into_owned();
     flags.extend(args.modules.as_ref().map(|v| ("server.modules", v.clone())));
     flags.extend(args.peers.map(|v| ("server.peers", if v == PeerMode::Http { "http".to_string() } else { "in-process".to_string() })));
@@ -243,9 +243,9 @@ fn load_with(args: &ServeArgs, mut flags: Flags) -> Result<Loaded, BoxError> {
     Ok(config::load(args.config.as_deref(), &flags)?)
 }
 
-fn run_serve(args: &RunArgs) -> Result<(), BoxError> {
+fn run_serve(args: &ServeArgs) -> Result<(), BoxError> {
     let accept_loss = args.accept_loss.then(|| ("data.accept_loss", "true".to_string()));
-    let loaded = load_with(&args.serve, accept_loss.into_iter().collect())?;
+    let loaded = load_with(&args.settings, accept_loss.into_iter().collect())?;
     serve::start_log(&loaded)?;
     actix_web::rt::System::new().block_on(async {
         let mut stop = pin!(serve::stop_signal());
@@ -351,7 +351,7 @@ fn password(target: &Target) -> String {
 }
 
 #[cfg(feature = "all-in-one")]
-fn audit(args: &ServeArgs, quick: bool) -> Result<(), BoxError> {
+fn audit(args: &SettingsArgs, quick: bool) -> Result<(), BoxError> {
     let run = if quick { tradepost::app::audit::run_quick } else { tradepost::app::audit::run };
     let report = load(args).and_then(|loaded| Ok(run(&loaded.settings)?)).map_err(UnreadableData)?;
     for line in &report.summary {
@@ -413,7 +413,7 @@ fn up(plan: &tradepost::app::up::Plan, demo: Option<&settings::Tls>) -> Result<(
 }
 
 #[cfg(feature = "mysql")]
-fn revert(args: &ServeArgs) -> Result<(), BoxError> {
+fn revert(args: &SettingsArgs) -> Result<(), BoxError> {
     let settings = load(args)?.settings;
     let chosen = tradepost::app::wiring::select(&settings)?;
     let reverted = tradepost::app::wiring::revert(&settings, &chosen)?;
@@ -422,7 +422,7 @@ fn revert(args: &ServeArgs) -> Result<(), BoxError> {
 }
 
 /// Opening a store migrates it.
-fn migrate(args: &ServeArgs) -> Result<(), BoxError> {
+fn migrate(args: &SettingsArgs) -> Result<(), BoxError> {
     let loaded = load(args)?;
     actix_web::rt::System::new().block_on(async {
         let running = serve::prepare(loaded)?;

@@ -125,7 +125,7 @@ crate::errors! {
         /// The quantity would fall below zero.
         Negative = 400, "Quantity for an inventory item cannot be negative!";
         /// The quantity would exceed the contract's maximum.
-        TooMany { sku_code: String } = 400, "the quantity of {sku_code} would exceed 2147483647";
+        TooMany { sku_code: String } = 400, "the quantity of {sku_code}, with held pieces, would exceed 2147483647";
         /// The stock is not sufficient.
         Short { sku_codes: Vec<String> } = 400, "Insufficient stock for SKUs: {}", (.sku_codes.join(", "));
         /// Orders under way hold some of it.

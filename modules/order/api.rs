@@ -122,8 +122,9 @@ crate::contract! {
     pub trait OrderApi in "order", error = OrderError, client = OrderClient {
         /// Lists placed and cancelled orders by id: a customer's own, an administrator's all. With `after`, the id of the
         /// last order read, lists the orders that follow it; totals are then not counted and only show, like `last`,
-        /// whether more follow. The orders of a page have at most 10,000 lines in all: with `after`, a page ends before
-        /// the order that would exceed it; without it, the request is refused, unless `size` is at most 10.
+        /// whether more follow. The orders of a page have at most 10 x `order.max_lines` lines in all (10,000 by default):
+        /// with `after`, a page ends before the order that would exceed it; without it, the request is refused, unless
+        /// `size` is at most 10.
         fn list(query page: PageNumber, query size: PageSize, query after: Option<AfterId>) -> Page<Order> = GET "/api/v1/orders" => 200, Customer, repeatable;
 
         /// Reads one order.

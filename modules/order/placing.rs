@@ -24,6 +24,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// For reading an order whose commit was not confirmed. Short: an overloaded store gives the same error, and the caller
+/// has waited already.
+const READ_BACK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The order path with its dependencies.
 pub(super) struct OrderPath {
     pub(super) store: Arc<dyn OrderStore>,
@@ -70,14 +74,16 @@ impl OrderPath {
         }
     }
 
-    /// Stores the order. If the store did not confirm it, asks whether it has the order: what is stored is completed.
+    /// Stores the order. If the store does not confirm the commit, reads the order back and continues with it.
     async fn begin(&self, cx: &Cx, new: NewOrder, total: Money, rejected: Option<StockCheck>) -> Result<BeginOutcome, StoreError> {
         let number = new.number;
         match self.store.begin(new, total, rejected, cx.trace).await {
-            Err(cause @ StoreError::Unavailable { .. }) => match self.store.by_number(number).await {
-                Ok(Some(order)) => Ok(BeginOutcome::Created(order)),
-                Ok(None) | Err(_) => Err(cause),
-            },
+            Err(cause @ StoreError::Unavailable { .. }) => {
+                match tokio::time::timeout(READ_BACK_TIMEOUT, self.store.by_number(number)).await {
+                    Ok(Ok(Some(order))) => Ok(BeginOutcome::Created(order)),
+                    Ok(Ok(None) | Err(_)) | Err(_) => Err(cause),
+                }
+            }
             outcome => outcome,
         }
     }

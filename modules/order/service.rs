@@ -138,8 +138,8 @@ impl OrderApi for OrderService {
         }
         let request = PageRequest::of(page, size);
         // the limit of an order may have been higher when these were placed
-        let max_lines = if request.size as usize > NEVER_REFUSED { max_lines } else { i64::MAX };
-        let OrderPage { orders, total, cut } = store.page(request, customer, max_lines).await?;
+        let limit = (request.size as usize > NEVER_REFUSED).then_some(max_lines);
+        let OrderPage { orders, total, cut } = store.page(request, customer, limit).await?;
         if cut {
             // a shorter page would hide orders: clients request the next one by its number
             let error = format!("its orders have more than {max_lines} lines; request up to {NEVER_REFUSED} orders, or pages by after");

@@ -159,7 +159,7 @@ fn page_of_orders_with_too_many_lines_is_refused_by_number_and_ends_early_by_aft
         assert_eq!((ids(&first), &first["last"], &first["numberOfElements"]), (all[..10].to_vec(), &json!(false), &json!(10)));
         let rest = page(c, &c.alice, &format!("/api/v1/orders?size=11&after={}", all[9])).await;
         assert_eq!((ids(&rest), &rest["last"]), (all[10..].to_vec(), &json!(true)));
-        assert!(page(c, &c.alice, "/api/v1/orders?size=1").await["content"][0]["orderLineItems"].as_array().unwrap().len() == 2);
+        assert_eq!(page(c, &c.alice, "/api/v1/orders?size=1").await["content"][0]["orderLineItems"].as_array().unwrap().len(), 2);
         shop.assert_sound().await;
         shop.stop().await;
         shop.clear();

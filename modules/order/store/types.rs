@@ -142,8 +142,8 @@ pub(in crate::modules::order) trait OrderStore: Send + Sync {
     async fn cancel(&self, id: i64, hide: bool, trace: Trace) -> Result<CancelOutcome, StoreError>;
     async fn get(&self, id: i64) -> Result<Option<StoredOrder>, StoreError>;
     async fn by_number(&self, number: Uuid) -> Result<Option<StoredOrder>, StoreError>;
-    /// A page of placed and cancelled orders by id, of one customer or of all.
-    async fn page(&self, request: PageRequest, customer: Option<String>, max_lines: i64) -> Result<OrderPage, StoreError>;
+    /// A page of placed and cancelled orders by id, of one customer or of all; with `max_lines`, of at most so many lines.
+    async fn page(&self, request: PageRequest, customer: Option<String>, max_lines: Option<i64>) -> Result<OrderPage, StoreError>;
     /// Up to `count` placed and cancelled orders after this id, fewer if they have more lines, but at least one; and
     /// whether more follow.
     async fn following(

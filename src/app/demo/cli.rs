@@ -24,7 +24,7 @@ pub struct ImportOptions {
 pub fn run_import(target: &shop::Shop, file: &Path, options: &ImportOptions) -> Result<(), DemoError> {
     let bytes = read(file)?;
     // opened first: an import whose report cannot be written must not begin
-    let create = |path| File::create(path).map(|file| (path, file)).map_err(cannot_write(path));
+    let create = |path| File::create_new(path).map(|file| (path, file)).map_err(cannot_write(path));
     let details = options.report.as_deref().map(create).transpose()?;
     let report = actix_web::rt::System::new().block_on(import::import(target, &bytes))?;
     print!("{report}");

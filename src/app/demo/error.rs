@@ -68,7 +68,7 @@ pub enum DemoError {
         #[source]
         cause: io::Error,
     },
-    #[error("{count} lines were skipped: --report FILE lists them, --allow-skips accepts them")]
+    #[error("lines skipped: {count}; --report FILE lists them, --allow-skips accepts them")]
     LinesSkipped { count: usize },
     #[error("the import stopped; run it again to resume: {0}")]
     Stopped(#[source] PostError),

@@ -110,9 +110,7 @@ impl ImportReport {
             None => {}
         }
     }
-}
 
-impl ImportReport {
     /// Writes each skipped line, each substituted value and each rejected product as CSV.
     pub fn write_details(&self, to: impl io::Write) -> csv::Result<()> {
         let mut writer = csv::Writer::from_writer(to);

@@ -223,13 +223,11 @@ fn parse_line(columns: &Columns, fields: &csv::StringRecord, number: usize, deli
     Ok(ParsedLine { invoice, customer, description, price, line: Line { number, sku, quantity, kind } })
 }
 
-/// A file that is not separated by commas may have decimal commas.
+/// A file that is not separated by commas may have decimal commas. Before three digits a comma may separate thousands, so
+/// it is not accepted there.
 fn parse_price(text: &str, delimiter: char) -> Result<Money, LineError> {
-    let price: Money = match delimiter {
-        ',' => text.parse(),
-        _ => text.replace(',', ".").parse(),
-    }
-    .map_err(LineError::Price)?;
+    let has_decimal_comma = delimiter != ',' && text.rsplit_once(',').is_some_and(|(_, decimals)| (1..=2).contains(&decimals.len()));
+    let price: Money = if has_decimal_comma { text.replace(',', ".").parse() } else { text.parse() }.map_err(LineError::Price)?;
     if price.is_negative() { Err(LineError::PriceNegative) } else { Ok(price) }
 }
 

@@ -65,8 +65,8 @@ pub fn decode(file: &[u8]) -> Result<(Cow<'_, [u8]>, &'static str), TextError> {
     if file.contains(&0) {
         return Err(TextError::ZeroBytes);
     }
-    let is_utf8 = std::str::from_utf8(file).is_ok()
-        || file.split(|byte| *byte == b'\n').any(|line| !line.is_ascii() && std::str::from_utf8(line).is_ok());
+    let is_utf8 =
+        std::str::from_utf8(file).is_ok() || lines(file).iter().any(|(_, line)| !line.is_ascii() && std::str::from_utf8(line).is_ok());
     if is_utf8 {
         return Ok((Cow::Borrowed(file), "UTF-8"));
     }

@@ -140,8 +140,8 @@ pub(super) async fn adjust(c: &mut Conn, id: i64, amount: i64) -> Result<StockRo
     if row.quantity + amount < 0 {
         return Err(InventoryError::Negative);
     }
-    // held pieces may return
-    if row.quantity + row.held + amount > MAX_QUANTITY {
+    // held pieces may return; a row that is above the limit already may decrease
+    if amount > 0 && row.quantity + row.held + amount > MAX_QUANTITY {
         return Err(InventoryError::TooMany { sku_code: row.sku_code });
     }
     let change = (stock::quantity.eq(stock::quantity + amount), stock::received.eq(stock::received + amount));

@@ -77,11 +77,17 @@ impl Repo {
     }
 }
 
-/// The next attempt is due, or later than any credible time; see [`clock::latest_end`].
-#[diesel::dsl::auto_type]
-fn is_due(now: i64) -> _ {
-    let latest: i64 = clock::latest_end(now, MAX_BACKOFF.as_millis() as i64);
-    deliveries::next_attempt_at.le(now).or(deliveries::next_attempt_at.gt(latest))
+/// Times of a next attempt that are due.
+#[derive(Clone, Copy)]
+enum DueRange {
+    Past,
+    /// Stored before the clock was set back.
+    NotCredible,
+}
+
+/// Latest credible time of a next attempt; see [`clock::latest_end`].
+fn latest_attempt(now: i64) -> i64 {
+    clock::latest_end(now, MAX_BACKOFF.as_millis() as i64)
 }
 
 type IsPending = And<Eq<deliveries::id, i64>, Eq<deliveries::state, &'static str>>;
@@ -250,19 +256,26 @@ impl NotificationStore for Repo {
     async fn due(&self, now: i64, filter: ClaimFilter, limit: i64) -> Result<Vec<DueDelivery>, StoreError> {
         self.db
             .read(async move |c| {
-                let mut query = deliveries::table
-                    .filter(deliveries::state.eq(DeliveryState::Pending.name()))
-                    .filter(is_due(now))
-                    .filter(deliveries::id.ne_all(&filter.excluded_ids))
-                    .filter(deliveries::target.ne_all(&filter.excluded_webhooks))
-                    .into_boxed();
-                if filter.exclude_email {
-                    query = query.filter(deliveries::channel.ne(Channel::Email.name()));
-                }
                 let columns =
                     (deliveries::id, deliveries::event_id, deliveries::channel, deliveries::target, deliveries::body, deliveries::attempts);
-                let query = query.order((deliveries::next_attempt_at, deliveries::id)).limit(limit).select(columns);
-                let rows: Vec<(i64, String, String, String, String, i64)> = query.load(c).await?;
+                let mut rows: Vec<(i64, String, String, String, String, i64)> = Vec::new();
+                // one query each: SQLite reads a range of the index for one comparison, but all pending rows for an OR of two
+                for range in [DueRange::Past, DueRange::NotCredible] {
+                    let mut query = deliveries::table
+                        .filter(deliveries::state.eq(DeliveryState::Pending.name()))
+                        .filter(deliveries::id.ne_all(&filter.excluded_ids))
+                        .filter(deliveries::target.ne_all(&filter.excluded_webhooks))
+                        .into_boxed();
+                    query = match range {
+                        DueRange::Past => query.filter(deliveries::next_attempt_at.le(now)),
+                        DueRange::NotCredible => query.filter(deliveries::next_attempt_at.gt(latest_attempt(now))),
+                    };
+                    if filter.exclude_email {
+                        query = query.filter(deliveries::channel.ne(Channel::Email.name()));
+                    }
+                    let query = query.order((deliveries::next_attempt_at, deliveries::id)).limit(limit - rows.len() as i64);
+                    rows.extend(query.select(columns).load::<(i64, String, String, String, String, i64)>(c).await?);
+                }
                 let due = |(id, event_id, channel, target, body, attempts)| {
                     let channel = if channel == Channel::Email.name() { Channel::Email } else { Channel::Webhook };
                     DueDelivery { id, event_id, channel, target, body, attempts }
@@ -277,7 +290,8 @@ impl NotificationStore for Repo {
             .write(async move |c| {
                 let mut claimed = Vec::with_capacity(due.len());
                 for delivery in &due {
-                    let claimable = pending(delivery.id).filter(deliveries::attempts.eq(delivery.attempts)).filter(is_due(now));
+                    let is_due = deliveries::next_attempt_at.le(now).or(deliveries::next_attempt_at.gt(latest_attempt(now)));
+                    let claimable = pending(delivery.id).filter(deliveries::attempts.eq(delivery.attempts)).filter(is_due);
                     if diesel::update(claimable).set(deliveries::next_attempt_at.eq(until)).execute(c).await? == 1 {
                         claimed.push(delivery.clone());
                     }

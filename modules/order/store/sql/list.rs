@@ -70,12 +70,15 @@ struct Run {
     cut: bool,
 }
 
-/// Up to `count` orders after this id with at most `max_lines` lines in all, but at least one order.
-async fn run_after(c: &mut Conn, list: &Listed, id: i64, count: i64, max_lines: i64) -> Result<Run, StoreError> {
+/// Up to `count` orders after this id with at most `max_lines` lines in all (`None`: no limit), but at least one order.
+async fn run_after(c: &mut Conn, list: &Listed, id: i64, count: i64, max_lines: Option<i64>) -> Result<Run, StoreError> {
     // reads one more than requested, to know whether more follow
     let mut rows: Vec<OrderRow> = CachedQuery(list.rows_query(id, count + 1)).load(c).await?;
     let wanted = rows.len().min(usize::try_from(count).unwrap_or(usize::MAX));
-    let fitting = count_fitting(c, rows.iter().take(wanted).map(|row| row.id).collect(), max_lines).await?;
+    let fitting = match max_lines {
+        Some(max_lines) => count_fitting(c, rows.iter().take(wanted).map(|row| row.id).collect(), max_lines).await?,
+        None => wanted,
+    };
     let more = fitting < rows.len();
     rows.truncate(fitting);
     Ok(Run { orders: load_lines(c, rows).await?, more, cut: fitting < wanted })
@@ -99,7 +102,7 @@ pub(super) async fn page(
     unreadable: &UnreadableRows,
     list: &Listed,
     request: PageRequest,
-    max_lines: i64,
+    max_lines: Option<i64>,
 ) -> Result<OrderPage, StoreError> {
     let slice = positions.page(c, list.0.clone(), list, request).await?;
     if slice.limit == 0 {
@@ -118,7 +121,7 @@ pub(super) async fn following(
     max_lines: i64,
 ) -> Result<(Vec<StoredOrder>, bool), StoreError> {
     loop {
-        let run = run_after(c, list, after, count, max_lines).await?;
+        let run = run_after(c, list, after, count, Some(max_lines)).await?;
         let last = run.orders.last().map(|(id, _)| *id);
         let orders = unreadable.without(run.orders);
         match last {

@@ -132,7 +132,7 @@ impl OrderStore for Repo {
         self.db.read(async move |c| queries::by_number(c, number).await).await
     }
 
-    async fn page(&self, request: PageRequest, customer: Option<String>, max_lines: i64) -> Result<OrderPage, StoreError> {
+    async fn page(&self, request: PageRequest, customer: Option<String>, max_lines: Option<i64>) -> Result<OrderPage, StoreError> {
         let (unreadable, positions, listed) = (self.unreadable.clone(), self.positions.clone(), Listed(customer));
         self.db.list(async move |c| list::page(c, &positions, &unreadable, &listed, request, max_lines).await).await
     }

@@ -152,12 +152,14 @@ fn import_with_skipped_lines_fails_unless_allowed_and_reports_each() {
     let shop = Shop::new(&url, "admin", "admin");
     let options = ImportOptions { report: Some(details.clone()), allow_skips: false };
     let skipped = run_import(&shop, &path, &options).unwrap_err().to_string();
-    assert_eq!(skipped, "1 lines were skipped: --report FILE lists them, --allow-skips accepts them");
+    assert_eq!(skipped, "lines skipped: 1; --report FILE lists them, --allow-skips accepts them");
     assert_eq!(
         std::fs::read_to_string(&details).unwrap(),
         "line,sku,outcome,reason\n3,,skipped,quantity is not a whole number up to 2147483647\n4,,substituted,no description: the code is the name\n"
     );
-    run_import(&shop, &path, &ImportOptions { allow_skips: true, ..options }).unwrap();
+    let exists = run_import(&shop, &path, &ImportOptions { report: Some(path.clone()), allow_skips: true }).unwrap_err().to_string();
+    assert!(exists.contains("shop.csv") && exists.contains("exists"), "{exists}");
+    run_import(&shop, &path, &ImportOptions { allow_skips: true, report: None }).unwrap();
     let nowhere = ImportOptions { report: Some(dir.path().join("none/details.csv")), allow_skips: true };
     assert!(run_import(&shop, &path, &nowhere).unwrap_err().to_string().contains("none/details.csv"));
 }

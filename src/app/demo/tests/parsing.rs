@@ -172,6 +172,15 @@ fn read_other_encodings_delimiters_and_line_ends_yields_the_same() {
 }
 
 #[test]
+fn read_price_with_comma_before_three_digits_is_skipped() {
+    let file =
+        "InvoiceNo;StockCode;Description;Quantity;InvoiceDate;UnitPrice;CustomerID;Country\n1;A;a;1;;1,234;7;UK\n1;B;b;1;;1.234;7;UK\n";
+    let retail = read(file.as_bytes()).unwrap();
+    assert_eq!(retail.skipped.lines().collect::<Vec<_>>(), [2]);
+    assert_eq!(product(&retail, "B").price.to_string(), "1.234");
+}
+
+#[test]
 fn read_quoted_field_with_line_end_is_one_record() {
     let retail = read(&csv(&["1,A,\"BLUE", "CUP\",6,,2,7,UK", "1,B,\"open,1,,1,7,UK", "2,C,red,1,,1,7,UK"])).unwrap();
     let names: Vec<_> = retail.catalogue.products.iter().map(|product| product.name.as_str()).collect();
