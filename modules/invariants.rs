@@ -219,10 +219,10 @@ fn values(order: &OrderFact) -> Vec<Violation> {
     wrong.into_iter().filter(|(wrong, _)| *wrong).map(|(_, what)| violation("DATA", format!("order {number} {what}"))).collect()
 }
 
-/// The total is the sum of the lines. Only an order with an unknown SKU has lines without a price, and is REJECTED.
+/// The total is the sum of the lines. A line without a price counts as zero: it has an unknown SKU, or was copied from a Spring
+/// shop.
 fn amounts(order: &OrderFact) -> Vec<Violation> {
-    let refused = order.status == "REJECTED";
-    if refused && order.lines.is_empty() {
+    if order.status == "REJECTED" && order.lines.is_empty() {
         return Vec::new();
     }
     let mut wrong = Vec::new();
@@ -235,10 +235,10 @@ fn amounts(order: &OrderFact) -> Vec<Violation> {
             wrong.push(format!("has {quantity} of {sku}"));
         }
         let amount = match price.as_deref().map(str::parse::<Money>) {
-            None if refused => Some(Money::ZERO),
+            None => Some(Money::ZERO),
             Some(Ok(price)) if !price.is_negative() => price.checked_mul(*quantity),
-            _ => {
-                wrong.push(format!("has {sku} at the price {}", price.as_deref().unwrap_or("none")));
+            Some(_) => {
+                wrong.push(format!("has {sku} at the price {}", price.as_deref().unwrap_or_default()));
                 None
             }
         };
@@ -281,7 +281,7 @@ fn pending_time(order: &OrderFact, times: &Times) -> Option<Violation> {
         _ if order.status != "PENDING" => return None,
         _ if order.lease_until < times.now => "beyond its lease; a running shop recovers it".to_string(),
         _ if order.lease_until > times.now + times.patience_ms => {
-            format!("with a lease until {}; recovery will not take it up before", moment(order.lease_until))
+            format!("with a lease until {}, far beyond its term; a running shop recovers it", moment(order.lease_until))
         }
         _ if order.created_at < times.now - times.patience_ms => {
             format!("since {}; recovery does not complete it", moment(order.created_at))
@@ -327,7 +327,7 @@ fn reserved_lines(order: &OrderFact, reservation: &ReservationFact, times: &Time
         let until = moment(reservation.expires_at);
         violations.push(violation(
             "INV-4",
-            format!("the reservation of order {number} is HELD until {until}; inventory will not check it before"),
+            format!("the reservation of order {number} is HELD until {until}, far beyond its term; a running shop checks it"),
         ));
     }
     violations
@@ -348,7 +348,7 @@ fn settlement(order: &OrderFact, notifications: &[NotificationFact], times: &Tim
         return Some(violation("INV-4", format!("order {number} is {status}, and settlement is to {settle} its reservation")));
     }
     let since = notifications.iter().filter(|notification| notification.kind == kind).map(|notification| notification.created_at).min()?;
-    let stuck = since < times.last_work - times.patience_ms;
+    let stuck = since < times.last_work.saturating_sub(times.patience_ms);
     stuck.then(|| {
         violation("INV-4", format!("order {number} is {status}, and settlement has not done its {settle} since {}", moment(since)))
     })

@@ -6,6 +6,7 @@ use super::events::{CREATED, DELETED};
 use super::store::mongodb::MongoProducts;
 use crate::data::Snapshot;
 use crate::events::event::Event;
+use crate::events::sqlite::outbox;
 use crate::kernel::error::StoreError;
 use crate::modules::invariants::{Violation, violation};
 #[cfg(feature = "mongodb")]
@@ -55,6 +56,8 @@ impl Published {
 /// Number of products, number of their events in the outbox, and violations.
 pub fn check_files(snapshot: &mut Snapshot, mut published: Published) -> Result<(i64, i64, Vec<Violation>), StoreError> {
     let (mut products, mut violations) = (0, Vec::new());
+    // the product is gone before the bus has the event
+    outbox::for_each_undelivered(snapshot, |event| published.add(event))?;
     published.created.retain(|id| !published.deleted.contains(id));
     for row in snapshot.stream::<ProductRow>("SELECT id, sku_code, name, version, doc FROM products")? {
         let row = row?;

@@ -208,9 +208,13 @@ fn pending_work_is_clean() {
     );
     let settle = fill("UPDATE orders SET settle = 'COMMIT' WHERE order_number = '{recent}'");
     assert_clean(&[("inventory", &held), ("order", &settle)]);
+    let created = "messages WHERE topic = 'product' AND body LIKE '%product.created%' AND json_extract(body, '$.data.skuCode') = 's'";
+    let deleted = Sql::open(BASELINE.data.path(), "bus").value("body", created).replace("product.created", "product.deleted");
+    let delete = format!("DELETE FROM products WHERE sku_code = 's'; INSERT INTO outbox (body) VALUES ('{deleted}')");
+    assert_clean(&[("product", &delete)]);
 }
 
-/// A shop that stopped an hour after its last order, with an action that was young then.
+/// A shop that stopped a month ago, right after an order whose stock was not committed yet.
 #[test]
 fn action_of_a_stopped_shop_does_not_age() {
     let aged = format!("created_at = created_at - {}", 30 * DAY_MS);

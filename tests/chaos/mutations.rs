@@ -17,7 +17,7 @@ pub struct Mutation {
 pub enum Change {
     /// Statements per database.
     Sql(Vec<(&'static str, String)>),
-    /// A change of the files in the data folder. The second folder has the databases of an hour before.
+    /// A change of the files in the data folder. The second folder has the databases as of the first order.
     Files(fn(&Path, &Path)),
 }
 
@@ -234,7 +234,7 @@ fn orders() -> Vec<Mutation> {
             "price of a line removed",
             &of_lines("UPDATE order_lines SET price = NULL"),
             "DATA",
-            "order {placed} has s at the price none",
+            "order {placed} has the total 11.00, and its lines are 1.00",
         ),
         order("a line deleted", &of_lines("DELETE FROM order_lines"), "DATA", "order {placed} has the total 11.00, and its lines are 1.00"),
         order("all lines deleted", &format!("DELETE FROM order_lines WHERE {lines}"), "DATA", "order {placed} has no lines"),

@@ -5,7 +5,7 @@
 
 use super::report::{AuditError, Findings};
 use crate::data::{RowStream, Snapshot};
-use crate::events::bus::local;
+use crate::events::bus::local::{self, LostPosition};
 use crate::events::event::Event;
 use crate::events::sqlite::outbox;
 use crate::kernel::clock;
@@ -33,6 +33,7 @@ struct Stores {
     /// SKUs in events of inventory.
     skus: BTreeSet<String>,
     published: Published,
+    lost_positions: Vec<LostPosition>,
     /// Topics outlive a restore of the stores.
     bus_is_server: bool,
 }
@@ -44,6 +45,7 @@ impl Stores {
         let (mut pending, mut skus, mut published) = (PendingEvents::new(), BTreeSet::new(), Published::default());
         outbox::for_each_undelivered(&mut order, |event| add_pending(&mut pending, event))?;
         outbox::for_each_undelivered(&mut inventory, |event| inventory::audit::add_skus(&mut skus, &event))?;
+        let mut lost_positions = Vec::new();
         let bus_is_server = settings.bus.url != "local://";
         if bus_is_server {
             pending.extend(pending_on_server(settings)?);
@@ -52,9 +54,10 @@ impl Stores {
             local::for_each_undelivered(&mut bus, "notification", notification::audit::TOPICS, |event| add_pending(&mut pending, event))?;
             local::for_each_retained(&mut bus, "stock", |event| inventory::audit::add_skus(&mut skus, &event))?;
             local::for_each_retained(&mut bus, "product", |event| published.add(event))?;
+            lost_positions = local::lost_positions(&mut bus)?;
         }
         let notification = Snapshot::open(&settings.store_url("notification")?)?;
-        Ok(Self { order, inventory, notification, pending, skus, published, bus_is_server })
+        Ok(Self { order, inventory, notification, pending, skus, published, lost_positions, bus_is_server })
     }
 
     fn times(&mut self, settings: &Settings) -> Result<Times, StoreError> {
@@ -62,7 +65,7 @@ impl Stores {
         let patience = term.saturating_mul(PATIENCE_FACTOR).max(MIN_PATIENCE_MS);
         let now = clock::now_ms();
         let last_work = order::audit::last_work(&mut self.order)?.max(notification::audit::last_work(&mut self.notification)?);
-        // half of the range, so that sums do not overflow
+        // so that sums with it do not overflow
         let patience_ms = i64::try_from(patience).unwrap_or(i64::MAX).min(i64::MAX / 4);
         Ok(Times { now, last_work: last_work.map_or(now, |at| at.min(now)), patience_ms })
     }
@@ -97,9 +100,7 @@ pub(super) fn check(settings: &Settings) -> Result<(Findings, Vec<String>), Audi
     findings.extend(order::audit::orphans(&mut stores.order)?);
     findings.extend(notification::audit::unrecorded(&mut stores.notification)?);
     findings.extend(notification::audit::stuck_deliveries(&mut stores.notification)?);
-    if !stores.bus_is_server {
-        findings.extend(lost_positions(settings)?);
-    }
+    findings.extend(stores.lost_positions.iter().map(lost_position));
     let (products, unpublished, found) = products(settings, stores.published)?;
     findings.extend(found);
     summary.push(counts.orders());
@@ -202,16 +203,12 @@ fn stock_summary(stock: &[StockFact]) -> String {
     format!("{} SKUs, {quantity} pieces to sell, {held} held, {sold} sold", stock.len())
 }
 
-fn lost_positions(settings: &Settings) -> Result<Vec<Violation>, StoreError> {
-    let mut bus = Snapshot::open(&StoreUrl::Sqlite(settings.data.dir.join("bus.db")))?;
-    let message = |lost: local::LostPosition| {
-        let local::LostPosition { consumer, position, newest } = lost;
-        violation(
-            "INV-5",
-            format!("the group {consumer} is at position {position} of the bus, whose newest event is {newest}; it would skip events"),
-        )
-    };
-    Ok(local::lost_positions(&mut bus)?.into_iter().map(message).collect())
+fn lost_position(lost: &LostPosition) -> Violation {
+    let LostPosition { consumer, position, newest } = lost;
+    violation(
+        "INV-5",
+        format!("the group {consumer} is at position {position} of the bus, whose newest event is {newest}; it would skip events"),
+    )
 }
 
 fn products(settings: &Settings, published: Published) -> Result<(i64, i64, Vec<Violation>), AuditError> {

@@ -275,6 +275,11 @@ fn claim(conn: &mut SqliteConnection, module: &str, shop: Option<&str>, replace:
         conn.batch_execute(TABLES)?;
         let insert = diesel::sql_query("INSERT OR IGNORE INTO database_identity (id, module, generation) VALUES (1, ?, 0)");
         insert.bind::<Text, _>(module).execute(conn)?;
+        if replace {
+            // the generations of another shop's files say nothing about this shop's
+            let forget = "DELETE FROM database_peers WHERE EXISTS (SELECT 1 FROM database_identity WHERE shop <> ?)";
+            diesel::sql_query(forget).bind::<Nullable<Text>, _>(shop).execute(conn)?;
+        }
         let update = format!("UPDATE database_identity SET shop = {shop_column}, generation = max(generation, ?)");
         diesel::sql_query(update).bind::<Nullable<Text>, _>(shop).bind::<BigInt, _>(generation).execute(conn)?;
         Ok(identity(conn)?.and_then(|identity| identity.shop))
@@ -305,7 +310,11 @@ pub(super) fn advance(conns: &mut [&mut SqliteConnection]) -> QueryResult<()> {
 fn in_transaction<T>(conn: &mut SqliteConnection, work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>) -> QueryResult<T> {
     retry_while_locked(|| conn.batch_execute("BEGIN IMMEDIATE"))?;
     let result = work(conn);
-    conn.batch_execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    match &result {
+        Ok(_) => conn.batch_execute("COMMIT")?,
+        // fails after an error at which SQLite has rolled back itself; the caller needs that error
+        Err(_) => drop(conn.batch_execute("ROLLBACK")),
+    }
     result
 }
 

@@ -315,6 +315,16 @@ fn databases_opened_alone_stay_consistent_and_share_the_shop() {
     assert!(shops.iter().all(|shop| *shop == shops[0]), "{shops:?}");
 }
 
+/// Generations that it recorded in the other shop do not count here.
+#[test]
+fn foreign_database_accepted_by_one_process_belongs_to_the_others_afterwards() {
+    let (folder, other) = (Folder::used(), Folder::used());
+    (0..5).for_each(|_| other.start().unwrap());
+    folder.copy_from(&other, "order");
+    DatabaseSet::open(&folder.databases(&["bus", "order"]), &[], true).map(drop).unwrap();
+    folder.start().unwrap();
+}
+
 #[test]
 fn simultaneous_first_starts_agree_on_the_shop() {
     for _ in 0..5 {

@@ -1,14 +1,13 @@
 //! Checks of a database file for the audit: its pages, indexes and foreign keys, and the schema that its migrations make.
 
 use super::corruption::is_corruption;
-use super::snapshot::{header_problem, snapshot};
+use super::snapshot::snapshot;
 use crate::kernel::error::StoreError;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel::{Connection, QueryResult, RunQueryDsl};
 use diesel_migrations::EmbeddedMigrations;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::Path;
 
 /// Problems listed per file and check.
@@ -38,13 +37,9 @@ struct Object {
 
 /// What is wrong with the file. `check_pages` reads all of it: each page, row and index entry.
 pub fn problems(path: &Path, migrations: &EmbeddedMigrations, check_pages: bool) -> Result<Vec<String>, StoreError> {
-    let unreadable = |cause: io::Error| StoreError::Unavailable { store: path.display().to_string(), cause: cause.to_string() };
-    if let Some(problem) = header_problem(path).map_err(unreadable)? {
-        return Ok(vec![problem.into()]);
-    }
     let mut conn = match snapshot(path) {
         Ok(conn) => conn,
-        Err(StoreError::Unavailable { cause, .. }) if is_corruption(&cause) => return Ok(vec![cause]),
+        Err(StoreError::Corrupt { cause, .. }) => return Ok(vec![cause]),
         Err(cause) => return Err(cause),
     };
     let mut problems = Vec::new();
